@@ -1,0 +1,49 @@
+# Every target does its own set-up: `make demo` or `make test` on a fresh machine needs only Python >= 3.10 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
+TORCH_ARGS ?=
+
+.PHONY: setup up demo test lint bench format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make setup | up | demo | test | lint | bench | format | clean"
+
+$(VENV)/.ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH_ARGS) torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(VENV)/.bench-ready: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	touch $@
+
+setup: $(VENV)/.ready
+
+up: setup
+	$(BIN)/python -m service
+
+demo: setup
+	$(BIN)/python -m demo.run
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench-ready
+	$(BIN)/python -m benchmarks
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

@@ -1,0 +1,1 @@
+"""The Prompt Atlas service: one frozen model, many tuned prompts, over HTTP."""

@@ -1,0 +1,1 @@
+"""Immutable artifacts over fsspec: prompts and their versions; the tensor codec."""

@@ -1,0 +1,1 @@
+"""The long work, on RQ workers: tuning, priors, analysis, distillation."""
