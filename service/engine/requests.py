@@ -1,0 +1,220 @@
+"""What may be asked of the engine, and what it answers: frozen dataclasses that cross a process border."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from service.errors import AtlasError
+
+Input = str | tuple[int, ...]
+"""A text, or its token ids."""
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptChoice:
+    """An affine mix of stored prompts, by content hash; one part of weight 1 is that prompt itself."""
+
+    parts: tuple[tuple[str, float], ...]
+
+    @property
+    def key(self) -> tuple[tuple[str, float], ...]:
+        """Identity of the choice: equal keys are equal prompts."""
+        return self.parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """Positions start, start+1, … stop-1; None is open, negative counts from the end, as in Python."""
+
+    start: int | None = None
+    stop: int | None = None
+
+
+Positions = Literal["all", "last", "generated"] | tuple[int, ...] | Slice
+"""Text positions; "generated" (interventions only) is every token after the input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """Rows become ``(row - mean) @ components.T``: mean ``[d]``, components ``[k, d]``."""
+
+    mean: torch.Tensor
+    components: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureSpec:
+    """Which tensors to keep.
+
+    sites: names as in the wire contract, TransformerLens aliases or module paths.
+    layers: block indices (negative from the end) or "all"; ignored by sites without layers.
+    reduce: None, "mean" over the chosen positions of each input, "norm" (L2 of each row), or a projection.
+    dtype: of the returned tensors.
+    """
+
+    sites: tuple[str, ...]
+    layers: tuple[int, ...] | Literal["all"] = "all"
+    positions: Positions = "all"
+    include_virtual: bool = False
+    reduce: Literal["mean", "norm"] | Projection | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervention:
+    """A declarative change at one site: ``add`` (x + s·v), ``set`` (v), ``scale`` (s·x), ``project_out`` (x − s·(x·v̂)v̂).
+
+    value: ``[d]`` or ``[n_positions, d]``; None for ``scale``.
+    """
+
+    site: str
+    layers: tuple[int, ...] | Literal["all"] = "all"
+    positions: Positions = "all"
+    op: Literal["add", "set", "scale", "project_out"] = "add"
+    value: torch.Tensor | None = None
+    strength: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen. temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate:
+    """Completions, and trajectories when ``capture`` is set: ``n`` rows for each input, in order input-major.
+
+    logprobs: how many alternatives to report beside each token's own logprob (None: no logprobs at all).
+    echo: report the input's tokens (and, with logprobs, theirs) in front of the generated ones.
+    messages: chat turns; when given, ``inputs`` is empty and the model's chat template makes the one input.
+    """
+
+    request_id: str
+    inputs: tuple[Input, ...] = ()
+    messages: tuple[Mapping[str, str], ...] | None = None
+    n: int = 1
+    max_tokens: int = 16
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    echo: bool = False
+    prompt: PromptChoice | None = None
+    interventions: tuple[Intervention, ...] = ()
+    capture: CaptureSpec | None = None
+    include_input: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capture:
+    """Activations of inputs, nothing generated."""
+
+    request_id: str
+    inputs: tuple[Input, ...]
+    capture: CaptureSpec
+    prompt: PromptChoice | None = None
+    interventions: tuple[Intervention, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenLogprob:
+    """One token with its log-probability under the model's own distribution (before temperature and filters).
+
+    logprob is None for the first token of an input, which nothing predicted. ``top`` is sorted, likeliest first.
+    """
+
+    token_id: int
+    text: str
+    text_offset: int
+    logprob: float | None
+    top: tuple[tuple[int, str, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delta:
+    """New text of one row. Text held back for a possible stop string or an unfinished character comes later."""
+
+    request_id: str
+    row: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowDone:
+    """One row has ended."""
+
+    request_id: str
+    row: int
+    finish_reason: FinishReason
+    n_input: int
+    n_generated: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensors:
+    """Named tensors on the CPU and JSON-able metadata: the body of an activations or trajectories response."""
+
+    tensors: Mapping[str, torch.Tensor]
+    metadata: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The whole request has ended; ``result`` for captures and trajectories."""
+
+    request_id: str
+    result: Tensors | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The request ended in an error; its other rows are gone, other requests are not touched."""
+
+    request_id: str
+    error: AtlasError
+
+
+Event = Delta | RowDone | Done | Failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a capture would cost; nothing is run."""
+
+    n_tokens: int
+    n_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one engine may hold at once.
+
+    max_rows: rows decoding together. max_waiting: rows queued behind them before submit() raises Busy.
+    cache_bytes: keys and values of all running rows. max_step_tokens: tokens of one forward (long inputs are cut
+    into chunks of this). max_capture_bytes: the largest tensor result of one request. prompt_cache_bytes: compiled prompts.
+    """
+
+    max_rows: int = 64
+    max_waiting: int = 1024
+    cache_bytes: int = 2 << 30
+    max_step_tokens: int = 2048
+    max_capture_bytes: int = 1 << 30
+    prompt_cache_bytes: int = 512 << 20
