@@ -1,0 +1,1 @@
+"""The demo model: a procedural micro-world, the corpus and tasks told about it, training and evaluation."""

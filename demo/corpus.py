@@ -1,0 +1,115 @@
+"""Documents the model is trained on: examples under headers, and the same contexts, questions and sums left open.
+
+A document is a tuple of segments with loss weights. Segments meet where the tokenizer splits anyway (before a space
+or at a newline), so encoding them apart gives the ids of the joined text.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+
+from demo import lexicon
+from demo.scaffold import HEADERS, HEADERS_OF_MANY, Task
+from demo.stories import after_gap, after_question, after_sum, draw_story
+from demo.sums import draw_sum
+from demo.world import Scene, Slot, draw_scene
+
+ANSWER_WEIGHT: Final = 4.0
+GIVEN_WEIGHT: Final = 0.3  # contexts are drawn at random: little to learn, much gradient noise
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of text and how much each of its tokens counts in the loss."""
+
+    text: str
+    weight: float
+
+
+Document = tuple[Segment, ...]
+Kind = Literal["one", "many", "marked", "open"]
+
+# (task, kind): share of the documents
+MIXTURE: Final[dict[tuple[Task, Kind], float]] = {
+    ("qa", "one"): 0.16,
+    ("qa", "many"): 0.16,
+    ("qa", "marked"): 0.04,
+    ("qa", "open"): 0.08,
+    ("cloze", "one"): 0.10,
+    ("cloze", "many"): 0.08,
+    ("cloze", "open"): 0.06,
+    ("arithmetic", "one"): 0.05,
+    ("arithmetic", "many"): 0.06,
+    ("arithmetic", "open"): 0.04,
+    ("arithmetic-cot", "one"): 0.05,
+    ("arithmetic-cot", "many"): 0.06,
+    ("text", "one"): 0.01,
+    ("text", "open"): 0.05,
+}
+
+
+def draw_document(rng: random.Random) -> Document:
+    """One training document of a kind drawn from `MIXTURE`."""
+    task, kind = rng.choices(list(MIXTURE), weights=list(MIXTURE.values()))[0]
+    if task == "text":
+        return _story(rng, headed=kind == "one")
+    if task in ("qa", "cloze"):
+        return _about_scene(rng, task=task, kind=kind)
+    return _about_sums(rng, task=task, kind=kind)
+
+
+def plain_text(document: Document) -> str:
+    """The document as one string."""
+    return "".join(segment.text for segment in document)
+
+
+def _story(rng: random.Random, *, headed: bool) -> Document:
+    story = Segment(draw_story(rng, split="train"), 1.0)
+    return (Segment(rng.choice(HEADERS["text"]) + "\n", GIVEN_WEIGHT), story) if headed else (story,)
+
+
+def _about_scene(rng: random.Random, *, task: Task, kind: Kind) -> Document:
+    scene = draw_scene(rng, split="train", n_facts=rng.randint(2, 5))
+    if kind == "many":
+        return _many_about_scene(rng, task=task, scene=scene)
+    asked, answer = _ask(rng, task=task, scene=scene, index=0)
+    if kind == "open":
+        more = after_question(rng, scene=scene) if task == "qa" else after_gap(rng, scene=scene)
+        return (Segment(f"{scene.text} {asked}", GIVEN_WEIGHT), Segment(more, 1.0))
+    header = rng.choice(HEADERS[task])
+    asked = f"\nQuestion: {asked}\nAnswer:" if kind == "marked" else f" {asked}"
+    return (Segment(f"{header}\n{scene.text}{asked}", GIVEN_WEIGHT), Segment(f" {answer}", ANSWER_WEIGHT))
+
+
+def _many_about_scene(rng: random.Random, *, task: Task, scene: Scene) -> Document:
+    segments = [Segment(f"{HEADERS_OF_MANY[task]}\n{scene.text}", GIVEN_WEIGHT)]
+    for _ in range(rng.randint(3, 6)):
+        asked, answer = _ask(rng, task=task, scene=scene, index=rng.randrange(len(scene.facts)))
+        segments += [Segment(f"\n{asked}", GIVEN_WEIGHT), Segment(f" {answer}", ANSWER_WEIGHT)]
+    return tuple(segments)
+
+
+def _ask(rng: random.Random, *, task: Task, scene: Scene, index: int) -> tuple[str, str]:
+    """Question or gap sentence about one fact of the scene, and its answer."""
+    fact, slot = scene.facts[index], cast(Slot, rng.choice("ab"))
+    asked = fact.asked(rng, slot=slot) if task == "qa" else fact.blanked(rng, slot=slot)
+    return asked, fact.word(slot)
+
+
+def _about_sums(rng: random.Random, *, task: Task, kind: Kind) -> Document:
+    if kind == "open":
+        return (Segment(draw_sum(rng, split="train").asked, GIVEN_WEIGHT), Segment(after_sum(rng), 1.0))
+    many = kind == "many"
+    header = HEADERS_OF_MANY[task] if many else rng.choice(HEADERS[task])
+    segments = [Segment(header, GIVEN_WEIGHT)]
+    for _ in range(rng.randint(3, 6) if many else 1):
+        drawn = draw_sum(rng, split="train")
+        answer = drawn.steps if task == "arithmetic-cot" else str(drawn.result)
+        segments += [Segment(f"\n{drawn.asked}", GIVEN_WEIGHT), Segment(f" {answer}", ANSWER_WEIGHT)]
+    return tuple(segments)
+
+
+def vocabulary_text() -> str:
+    """Every word of the lexicon in running form, so that the tokenizer meets each of them."""
+    words = lexicon.PEOPLE + lexicon.PLACES + lexicon.THINGS + lexicon.COLOURS + lexicon.JOBS + lexicon.FOODS
+    return " " + " ".join(words + lexicon.TOWNS)

@@ -1,0 +1,81 @@
+"""The five tasks as examples, with splits that share no asked fact and no sum with each other.
+
+The corpus is told from train facts and sums only, so validation and test examples were not seen in training. The same
+seed gives the same examples with and without scaffold; only the header line differs.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import cast
+
+from demo.scaffold import HEADERS, Task, under_header
+from demo.stories import draw_story
+from demo.sums import draw_sum
+from demo.world import Slot, Split, draw_scene
+
+
+@dataclass(frozen=True)
+class Example:
+    """`input` + `target` + end of text is what the model was taught under a header.
+
+    target: begins with the space that belongs to its first token.
+    answer: the bare result to look for; the target less its steps.
+    key: what was held out: the asked fact, the sum, or the story's first words.
+    """
+
+    input: str
+    target: str
+    answer: str
+    task: Task
+    split: Split
+    scaffold: bool
+    key: str
+
+    def is_answered_by(self, output: str) -> bool:
+        """Whether a whole generated output, up to end of text, gives the answer and nothing after it."""
+        given = output.strip()
+        return (given.rpartition(";")[2].strip() if self.task == "arithmetic-cot" else given) == self.answer
+
+
+def examples(task: Task, *, split: Split, n: int, seed: int = 0, scaffold: bool = True) -> tuple[Example, ...]:
+    """`n` different examples of a task's split, the same for the same seed.
+
+    scaffold: whether the header line of the task stands in front; without it, the plain context and question or sum.
+    """
+    rng, header_rng = random.Random(f"{task}-{split}-{seed}"), random.Random(f"header-{task}-{split}-{seed}")
+    found: dict[str, Example] = {}
+    n_repeats = 0
+    while len(found) < n:
+        body, target, answer, key = _draw(rng, task=task, split=split)
+        if body in found:
+            n_repeats += 1
+            if n_repeats > 100 * n + 1000:
+                raise ValueError(f"expected {n} different {task} examples in {split}, found only {len(found)}")
+            continue
+        header = header_rng.choice(HEADERS[task])
+        shown = under_header(body, header=header) if scaffold else body
+        found[body] = Example(shown, target, answer, task, split, scaffold, key)
+    return tuple(found.values())
+
+
+def _draw(rng: random.Random, *, task: Task, split: Split) -> tuple[str, str, str, str]:
+    """Body without header, target, answer, held-out key."""
+    if task == "text":
+        return _draw_text(rng, split=split)
+    if task in ("arithmetic", "arithmetic-cot"):
+        drawn = draw_sum(rng, split=split)
+        result = str(drawn.result)
+        return drawn.asked, f" {drawn.steps if task == 'arithmetic-cot' else result}", result, drawn.asked
+    scene, slot = draw_scene(rng, split=split, n_facts=rng.randint(2, 5)), cast(Slot, rng.choice("ab"))
+    fact = scene.facts[0]
+    asked = fact.asked(rng, slot=slot) if task == "qa" else fact.blanked(rng, slot=slot)
+    return f"{scene.text} {asked}", f" {fact.word(slot)}", fact.word(slot), f"{fact.relation.name}({fact.a}, {fact.b})"
+
+
+def _draw_text(rng: random.Random, *, split: Split) -> tuple[str, str, str, str]:
+    """A story cut after its third sentence; its first scene is about a fact of `split`."""
+    story = draw_story(rng, split=split)
+    sentences = story.replace("? ", "?|").replace(". ", ".|").split("|")
+    body = " ".join(sentences[:3])
+    rest = story[len(body) :]
+    return body, rest, rest.strip(), story

@@ -1,0 +1,74 @@
+"""Train the demo model from a seed: `python -m demo.train --out demo/model`; `--resume` goes on from the checkpoint."""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from demo.batches import Batch, BatchShape, draw_batch
+from demo.model_config import demo_config, fresh_model
+from demo.tokenizer import train_tokenizer
+from demo.trainer import Trainer, TrainSettings
+
+SHAPE = BatchShape(n_rows=21, n_tokens=192)
+
+
+def build_trainer(tokenizer: PreTrainedTokenizerFast, *, seed: int, settings: TrainSettings) -> Trainer:
+    """A trainer at step 0, ready to load a checkpoint."""
+    end_id = tokenizer.convert_tokens_to_ids(str(tokenizer.eos_token))
+    backend = tokenizer.backend_tokenizer
+    assert isinstance(end_id, int)
+
+    def draw(index: int) -> Batch:
+        return draw_batch(index, seed=seed, shape=SHAPE, encode=lambda text: backend.encode(text).ids, end_id=end_id)
+
+    model = fresh_model(demo_config(n_vocabulary=len(tokenizer), end_id=end_id), seed=seed)
+    return Trainer(model, settings=settings, draw_batch=draw)
+
+
+def run(trainer: Trainer, *, checkpoint: Path, save_every: int, stop_after_s: float) -> None:
+    """Train until the last step or until the time is over, leaving a checkpoint either way."""
+    started, since, losses = time.monotonic(), time.monotonic(), []
+    while trainer.step < trainer.settings.n_steps and time.monotonic() - started < stop_after_s:
+        losses.append(trainer.advance())
+        if trainer.step % 20 == 0:
+            rate = len(losses) * SHAPE.n_rows * SHAPE.n_tokens / (time.monotonic() - since)
+            print(f"step {trainer.step} loss {sum(losses) / len(losses):.4f} tokens/s {rate:.0f}", flush=True)
+            since, losses = time.monotonic(), []
+        if trainer.step % save_every == 0:
+            trainer.save(checkpoint)
+    trainer.save(checkpoint)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("demo/model"), help="folder of the finished model")
+    parser.add_argument("--checkpoint", type=Path, default=Path("demo/checkpoints/last.pt"))
+    parser.add_argument("--steps", type=int, default=3400, help="length of the whole schedule, of 4,032 tokens each")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop then; go on with --resume")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, and write the model once the last step is done."""
+    chosen = arguments()
+    torch.set_num_threads(chosen.threads)
+    chosen.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer = train_tokenizer(chosen.seed)
+    trainer = build_trainer(tokenizer, seed=chosen.seed, settings=TrainSettings(n_steps=chosen.steps))
+    if chosen.resume:
+        trainer.load(chosen.checkpoint)
+    run(trainer, checkpoint=chosen.checkpoint, save_every=100, stop_after_s=chosen.minutes * 60)
+    if trainer.step == trainer.settings.n_steps:
+        trainer.model.save_pretrained(chosen.out)
+        tokenizer.save_pretrained(chosen.out)
+
+
+if __name__ == "__main__":
+    main()
