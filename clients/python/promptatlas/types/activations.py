@@ -1,0 +1,90 @@
+"""Activations: what to read and how it comes back."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from promptatlas.types.completions import ModelId
+from promptatlas.types.interventions import Interventions
+from promptatlas.types.references import MixPart, PromptRef
+from promptatlas.types.sites import DType, Inputs, Layers, Positions, Reduction, Sites
+from promptatlas.types.wire import RequestBody, ResponseBody
+
+
+class CaptureFields(RequestBody):
+    """What activations and trajectories share.
+
+    sites: what to read. layers: at which blocks; ignored by sites without layers.
+    reduce: null (every row), ``mean`` over the chosen positions of an input, ``norm`` of each row, or a projection.
+    dtype: of the tensors that come back.
+    """
+
+    model: ModelId
+    inputs: Inputs
+    sites: Sites
+    layers: Layers = "all"
+    reduce: Reduction | None = None
+    dtype: DType = "float32"
+
+
+class ActivationRequest(CaptureFields):
+    """Body of ``POST /v1/activations`` and ``POST /v1/activations/estimate``.
+
+    positions: of the text; ``include_virtual`` puts the prompt's own positions −n…−1 in front.
+    """
+
+    prompt_ref: PromptRef | None = None
+    positions: Positions = "all"
+    include_virtual: bool = False
+    interventions: Interventions = Field(default_factory=list)
+
+
+class EstimateResponse(ResponseBody):
+    """What a request would cost; nothing was run. ``bytes`` is the size of the result."""
+
+    n_tokens: int
+    bytes: int
+    seconds: float
+
+
+class PromptUsed(ResponseBody):
+    """The prompt that a result was made under.
+
+    ref: as it was asked for. sha256: of the stored prompt; None for a mix, whose ``parts`` name theirs.
+    """
+
+    ref: PromptRef
+    sha256: str | None = None
+    kind: Literal["soft", "deep", "prefix"]
+    n_virtual: int
+    parts: list[MixPart] | None = None
+
+
+class CaptureMetadata(ResponseBody):
+    """The JSON under ``promptatlas`` in the header of a result.
+
+    attention: the implementation that ran. revision: sha256 over the model's weights.
+    """
+
+    model: str
+    revision: str
+    prompt: PromptUsed | None = None
+    dtype: str
+    attention: str
+    versions: dict[str, str] = Field(default_factory=dict)
+    request_id: str
+
+
+class ActivationsJson(ResponseBody):
+    """A result under ``Accept: application/json``: each tensor as nested lists under its own name.
+
+    Tensors are the extra members, e.g. ``"resid_post.3": [[…], …]``.
+    """
+
+    row_offsets: list[int]
+    token_ids: list[int] | None = None
+    positions: list[int] | None = None
+    promptatlas: CaptureMetadata
+    __pydantic_extra__: dict[str, list[Any]]

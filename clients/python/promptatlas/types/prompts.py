@@ -1,0 +1,80 @@
+"""Stored prompts: manifests, aliases, and the header of the native format."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from promptatlas.types.references import Sha256
+from promptatlas.types.wire import RequestBody, ResponseBody
+
+PromptKind = Literal["soft", "deep", "prefix"]
+Where = Literal["local", "carried"]
+ContentFormat = Literal["native", "peft"]
+
+
+class PromptHeader(RequestBody):
+    """The JSON under ``promptatlas`` in the header of a native prompt file.
+
+    where: of a deep prompt: ``local`` vectors are seen by their own layers only, ``carried`` ones run on upwards.
+    notes: anything; it is kept.
+    """
+
+    kind: PromptKind
+    base: str = Field(min_length=1, max_length=512)
+    base_revision: str | None = None
+    where: Where | None = None
+    notes: Any = None
+
+
+class PromptManifest(ResponseBody):
+    """One version of a prompt.
+
+    layers: of a deep prompt, those that have vectors; of a prefix, all. sha256: of the content.
+    metrics: ``{split}/{metric}`` to a fraction or nats. parent: reference of the prompt that it was made from.
+    """
+
+    name: str
+    version: int
+    kind: PromptKind
+    n_virtual: int
+    layers: list[int] | None = None
+    d_model: int | None = None
+    base: str
+    base_revision: str | None = None
+    sha256: Sha256
+    created_at: datetime
+    where: Where | None = None
+    seed: int | None = None
+    run_id: str | None = None
+    prior: dict[str, Any] | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    parent: str | None = None
+    notes: Any = None
+
+
+class PromptRow(ResponseBody):
+    """One name in the list of prompts; ``latest`` is the newest version's number, ``versions`` all numbers."""
+
+    name: str
+    latest: int
+    versions: list[int]
+    kind: PromptKind
+    base: str
+    aliases: dict[str, int] = Field(default_factory=dict)
+
+
+class AliasBody(RequestBody):
+    """Body of ``PUT /v1/prompts/{name}/aliases/{alias}``."""
+
+    version: int = Field(ge=1, le=999_999_999)
+
+
+class Alias(ResponseBody):
+    """A movable name and the version that it stands for."""
+
+    name: str
+    alias: str
+    version: int
