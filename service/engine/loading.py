@@ -1,0 +1,89 @@
+"""Finding and reading model files: a local directory or a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from service.errors import UnsupportedModel
+
+PLACEMENTS = ("balanced", "balanced_low_0", "sequential")
+WEIGHT_ENDINGS = (".safetensors", ".bin")
+_READ_BYTES = 4 << 20
+
+
+def load_pretrained(path: str, *, device: str, dtype: str) -> tuple[nn.Module, Any, Path]:
+    """The model, its tokenizer, and the folder that its files are in.
+
+    Raises:
+        UnsupportedModel: the files are missing or hold no decoder-only causal language model.
+    """
+    folder = _local_folder(path)
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UnsupportedModel(f"{path}: no transformers model there ({_first_line(error)}).") from error
+    if getattr(config, "is_encoder_decoder", False):
+        raise UnsupportedModel(f"{path}: {config.model_type} is an encoder-decoder; only decoder-only models are hosted.")
+    where, kind = _placement(device), _dtype(dtype, device)
+    try:
+        # "eager" is the one implementation that every architecture has; the packed attention replaces it afterwards.
+        module = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, attn_implementation="eager", **where)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, ImportError) as error:
+        raise UnsupportedModel(f"{path}: cannot be loaded ({_first_line(error)}).") from error
+    return (module if "device_map" in where else module.to(_device(device))), tokenizer, folder
+
+
+def weights_revision(folder: Path) -> str:
+    """sha256 over the weights' files: each file's name and content, in order of name."""
+    digest = hashlib.sha256()
+    for file in sorted(f for f in folder.iterdir() if f.suffix in WEIGHT_ENDINGS):
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(_READ_BYTES):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _local_folder(path: str) -> Path:
+    if (folder := Path(path).expanduser()).is_dir():
+        return folder
+    if path.startswith((".", "/", "~")):
+        raise UnsupportedModel(f"{path}: no such directory.")
+    from huggingface_hub import snapshot_download  # only a hub id needs the network
+
+    try:
+        patterns = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+        return Path(snapshot_download(path, allow_patterns=patterns))
+    except Exception as error:
+        raise UnsupportedModel(f"{path}: neither a directory nor a model that the hub gives ({_first_line(error)}).") from error
+
+
+def _placement(device: str) -> dict[str, str]:
+    return {"device_map": device} if device in PLACEMENTS else {}
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def _dtype(dtype: str, device: str) -> torch.dtype:
+    if dtype == "auto":
+        on_gpu = torch.cuda.is_available() and device != "cpu"
+        return torch.bfloat16 if on_gpu else torch.float32
+    kind = getattr(torch, dtype, None)
+    if kind not in (torch.float32, torch.bfloat16, torch.float16):
+        raise UnsupportedModel(f"dtype {dtype}: expected auto, float32, bfloat16 or float16.")
+    return kind  # type: ignore[no-any-return]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
