@@ -1,0 +1,260 @@
+"""Choosing the next token of each row of a batch, and reporting log-probabilities.
+
+What happens to a row's logits, in this order:
+
+1. ``logit_bias`` is added;
+2. ``repetition_penalty``: logits of tokens seen in input or output are divided by it when positive, else multiplied;
+3. ``frequency_penalty`` times the count in the output, then ``presence_penalty`` once, are subtracted;
+4. at temperature 0 the largest wins; otherwise the logits are divided by the temperature;
+5. ``min_p`` keeps tokens at least that fraction as likely as the likeliest;
+6. ``top_k`` keeps the k likeliest of those;
+7. ``top_p`` keeps the fewest likeliest of those whose share of their total probability reaches p;
+8. one token is drawn.
+
+Each filter keeps a head of the tokens sorted by logit; where equal logits straddle its end, the lower token ids stay.
+A draw inverts the cumulative distribution, in token id order and in float64, at a uniform number that depends on the
+row's seed, stream and step alone: what a row draws does not depend on the batch around it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from service.engine.requests import Sampling
+from service.engine.shapes import Bool, Float, Int, Tensor
+from service.errors import InvalidRequest
+
+
+class RowSampler:
+    """The sampling state of one row: its parameters, what it has seen, and its random stream.
+
+    Args:
+        sampling: the row's parameters.
+        vocab_size: width of the logits.
+        input_ids: the row's text tokens before the first generated one; repetition_penalty covers them.
+        stream: which of several streams of one seed this is (the row's index in its request).
+        device: where the logits live.
+
+    Raises:
+        InvalidRequest: a parameter is out of its range.
+    """
+
+    def __init__(
+        self, sampling: Sampling, *, vocab_size: int, input_ids: Sequence[int], stream: int, device: torch.device
+    ) -> None:
+        _check(sampling, vocab_size=vocab_size)
+        self.sampling = sampling
+        self.is_greedy = sampling.temperature == 0
+        self.n_observed = 0
+        seed = sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(8), "little")
+        self._stream_key = f"{seed}/{stream}/"
+        self.bias_ids, self.bias_values = _bias_tensors(sampling.logit_bias, device=device)
+        # A state of the vocabulary's width is kept only by the rows that need it.
+        self.seen: Tensor | None = None
+        self.counts: Tensor | None = None
+        if sampling.repetition_penalty != 1:
+            self.seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)
+            self.seen[torch.tensor(list(input_ids), dtype=torch.int64, device=device)] = True
+        if sampling.presence_penalty or sampling.frequency_penalty:
+            self.counts = torch.zeros(vocab_size, dtype=torch.float32, device=device)
+
+    @property
+    def is_plain(self) -> bool:
+        """The logits are used as the model gave them, but for temperature and filters."""
+        return self.seen is None and self.counts is None and not self.sampling.logit_bias
+
+    def observe(self, token_id: int) -> None:
+        """Count a generated token; the next choice is the next step of the random stream."""
+        self.n_observed += 1
+        if self.seen is not None:
+            self.seen[token_id] = True
+        if self.counts is not None:
+            self.counts[token_id] += 1
+
+    def uniform(self) -> float:
+        """The number in [0, 1) that this step's draw uses. Asking twice gives it twice."""
+        # 48 bits, so that even times a sum a little off in float64 it stays below that sum.
+        digest = hashlib.blake2b(f"{self._stream_key}{self.n_observed}".encode(), digest_size=6).digest()
+        return int.from_bytes(digest, "little") / 2**48
+
+
+def choose(logits: Float[Tensor, "rows vocab"], samplers: Sequence[RowSampler]) -> list[int]:
+    """The next token of each row, given its sampler. The logits are not modified; observe() is the caller's to call."""
+    if all(sampler.is_greedy and sampler.is_plain for sampler in samplers):
+        return _largest(logits)
+    scores = _adjusted(logits, samplers)
+    chosen = _largest(scores)
+    drawing = [row for row, sampler in enumerate(samplers) if not sampler.is_greedy]
+    if drawing:
+        rows = torch.tensor(drawing, device=logits.device)
+        weights = filtered_weights(scores[rows], [samplers[row].sampling for row in drawing])
+        drawn = _draw(weights, _column([samplers[row].uniform() for row in drawing], like=weights))
+        for row, token_id in zip(drawing, drawn, strict=True):
+            chosen[row] = token_id
+    return chosen
+
+
+def token_logprobs(
+    logits: Float[Tensor, "rows vocab"], chosen: Int[Tensor, "rows"], n_top: int
+) -> tuple[Float[Tensor, "rows"], Int[Tensor, "rows n_top"], Float[Tensor, "rows n_top"]]:
+    """Log-probabilities under the model's own distribution, before bias, penalties, temperature and filters.
+
+    Returns:
+        In nats, float32: those of the chosen tokens; ids and log-probabilities of the n_top likeliest, likeliest first.
+    """
+    scores = logits.float()
+    log_total = scores.logsumexp(dim=-1, keepdim=True)
+    own = scores.gather(1, chosen.unsqueeze(1)) - log_total
+    top_values, top_ids = scores.topk(min(n_top, scores.shape[1]), dim=-1)
+    return own.squeeze(1), top_ids, top_values - log_total
+
+
+def filtered_weights(scores: Float[Tensor, "rows vocab"], samplings: Sequence[Sampling]) -> Float[Tensor, "rows vocab"]:
+    """Unnormalised float64 probabilities after temperature, min_p, top_k and top_p; zero where a filter dropped one."""
+    temperatures = torch.tensor(
+        [[sampling.temperature] for sampling in samplings], dtype=torch.float64, device=scores.device
+    )
+    largest = scores.amax(dim=-1, keepdim=True).double()
+    # Shifting before the division keeps a tiny temperature from overflowing.
+    weights = ((scores.double() - largest) / temperatures).exp()
+    filtered = [row for row, sampling in enumerate(samplings) if not _is_unfiltered(sampling)]
+    if filtered:
+        rows = torch.tensor(filtered, device=scores.device)
+        ordered = _descending(scores[rows])
+        logits = (ordered.double() - largest[rows]) / temperatures[rows]
+        n_head = _n_kept(logits, [samplings[row] for row in filtered])
+        last = ordered.gather(1, n_head.unsqueeze(1) - 1)
+        weights[rows] *= _head_mask(scores[rows], last=last, n_head=n_head)
+    return weights
+
+
+def _n_kept(logits: Float[Tensor, "rows vocab"], samplings: Sequence[Sampling]) -> Int[Tensor, "rows"]:
+    """How many of its likeliest tokens each row keeps; all three filters keep a head of the sorted tokens.
+
+    logits: sorted, likeliest first, and shifted so that the likeliest token's is 0.
+    """
+    n_vocab = logits.shape[1]
+    least = _column([math.log(s.min_p) if s.min_p > 0 else -math.inf for s in samplings], like=logits)
+    top_k = torch.tensor([min(s.top_k or n_vocab, n_vocab) for s in samplings], device=logits.device)
+    n_head = (logits >= least).sum(dim=-1).minimum(top_k)
+    # A share of 1 is out of rounding's reach here: a row without top_p keeps its whole head.
+    top_p = _column([s.top_p if s.top_p < 1 else math.inf for s in samplings], like=logits)
+    share = logits.exp().cumsum(dim=-1)
+    target = top_p * share.gather(1, n_head.unsqueeze(1) - 1)
+    return ((share < target).sum(dim=-1) + 1).minimum(n_head)
+
+
+def _head_mask(
+    values: Float[Tensor, "rows vocab"], *, last: Float[Tensor, "rows 1"], n_head: Int[Tensor, "rows"]
+) -> Bool[Tensor, "rows vocab"]:
+    """True at the n_head largest of each row, the smallest being ``last``; of equal ones the lower ids come first."""
+    n_most = n_head.unsqueeze(1)
+    at_least = values >= last
+    if bool((at_least.sum(dim=-1, keepdim=True) == n_most).all()):
+        return at_least
+    above = values > last
+    tied = values == last
+    n_tied = n_most - above.sum(dim=-1, keepdim=True)
+    return above | (tied & (tied.cumsum(dim=-1) <= n_tied))
+
+
+def _descending(values: Float[Tensor, "rows vocab"]) -> Float[Tensor, "rows vocab"]:
+    if values.device.type == "cpu":
+        # numpy sorts rows of floats several times faster than torch does on a CPU.
+        return torch.from_numpy(np.sort(values.numpy(), axis=-1)).flip(-1)
+    return values.sort(dim=-1, descending=True).values
+
+
+def _draw(weights: Float[Tensor, "rows vocab"], uniforms: Float[Tensor, "rows 1"]) -> list[int]:
+    cumulative = weights.cumsum(dim=-1)
+    index = torch.searchsorted(cumulative, uniforms * cumulative[:, -1:], right=True).squeeze(1)
+    return _token_ids(index.clamp_max(weights.shape[1] - 1))
+
+
+def _adjusted(logits: Float[Tensor, "rows vocab"], samplers: Sequence[RowSampler]) -> Float[Tensor, "rows vocab"]:
+    """Float32 logits after bias and penalties; the model's own where no row asks for any."""
+    scores = logits.float()
+    if all(sampler.is_plain for sampler in samplers):
+        return scores
+    scores = scores.clone() if scores is logits else scores
+    _add_bias(scores, samplers)
+    _penalise_repetition(scores, samplers)
+    _penalise_counts(scores, samplers)
+    return scores
+
+
+def _add_bias(scores: Float[Tensor, "rows vocab"], samplers: Sequence[RowSampler]) -> None:
+    for row, sampler in enumerate(samplers):
+        if sampler.sampling.logit_bias:
+            scores[row, sampler.bias_ids] += sampler.bias_values
+
+
+def _penalise_repetition(scores: Float[Tensor, "rows vocab"], samplers: Sequence[RowSampler]) -> None:
+    rows = [row for row, sampler in enumerate(samplers) if sampler.seen is not None]
+    if not rows:
+        return
+    seen = torch.stack([s.seen for s in samplers if s.seen is not None])
+    penalty = _column([samplers[row].sampling.repetition_penalty for row in rows], like=scores)
+    index = torch.tensor(rows, device=scores.device)
+    own = scores[index]
+    scores[index] = torch.where(seen, torch.where(own > 0, own / penalty, own * penalty), own)
+
+
+def _penalise_counts(scores: Float[Tensor, "rows vocab"], samplers: Sequence[RowSampler]) -> None:
+    rows = [row for row, sampler in enumerate(samplers) if sampler.counts is not None]
+    if not rows:
+        return
+    counts = torch.stack([s.counts for s in samplers if s.counts is not None])
+    frequency = _column([samplers[row].sampling.frequency_penalty for row in rows], like=scores)
+    presence = _column([samplers[row].sampling.presence_penalty for row in rows], like=scores)
+    scores[torch.tensor(rows, device=scores.device)] -= frequency * counts + presence * (counts > 0)
+
+
+def _largest(logits: Float[Tensor, "rows vocab"]) -> list[int]:
+    if logits.device.type == "cpu" and logits.dtype == torch.float32:
+        # numpy's argmax is ten times torch's on a CPU.
+        return [int(token_id) for token_id in logits.detach().numpy().argmax(axis=-1)]
+    return _token_ids(logits.argmax(dim=-1))
+
+
+def _is_unfiltered(sampling: Sampling) -> bool:
+    return sampling.min_p == 0 and sampling.top_k == 0 and sampling.top_p == 1
+
+
+def _bias_tensors(
+    bias: Mapping[int, float], *, device: torch.device
+) -> tuple[Int[Tensor, "n_biased"], Float[Tensor, "n_biased"]]:
+    ids = torch.tensor(list(bias), dtype=torch.int64, device=device)
+    return ids, torch.tensor(list(bias.values()), dtype=torch.float32, device=device)
+
+
+def _column(values: Sequence[float], *, like: Float[Tensor, "..."]) -> Float[Tensor, "rows 1"]:
+    return torch.tensor(values, dtype=like.dtype, device=like.device).unsqueeze(1)
+
+
+def _token_ids(ids: Int[Tensor, "rows"]) -> list[int]:
+    return [int(token_id) for token_id in ids.tolist()]
+
+
+def _check(sampling: Sampling, *, vocab_size: int) -> None:
+    _expect(0 <= sampling.temperature < math.inf, "temperature", "at least 0", sampling.temperature)
+    _expect(sampling.top_k >= 0, "top_k", "at least 0", sampling.top_k)
+    _expect(0 < sampling.top_p <= 1, "top_p", "above 0 and at most 1", sampling.top_p)
+    _expect(0 <= sampling.min_p <= 1, "min_p", "from 0 to 1", sampling.min_p)
+    _expect(0 < sampling.repetition_penalty < math.inf, "repetition_penalty", "above 0", sampling.repetition_penalty)
+    for name in ("presence_penalty", "frequency_penalty"):
+        _expect(math.isfinite(getattr(sampling, name)), name, "finite", getattr(sampling, name))
+    for token_id, bias in sampling.logit_bias.items():
+        _expect(0 <= token_id < vocab_size, "logit_bias", f"of token ids from 0 to {vocab_size - 1}", token_id)
+        _expect(math.isfinite(bias), "logit_bias", "finite", bias)
+
+
+def _expect(condition: bool, name: str, wanted: str, value: float) -> None:
+    if not condition:
+        raise InvalidRequest(f"{name} must be {wanted}, got {value}", loc=(name,))
