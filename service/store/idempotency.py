@@ -1,0 +1,176 @@
+"""Replayed answers: a POST sent again under the same Idempotency-Key is answered as the first one was, not done again.
+
+    idempotency/{hash of key's owner, route and key}/{generation}.json
+
+The first to create a generation does the work and then replaces the record by the answer. A record that is old, or
+whose worker died, is followed by the next generation, again created by one only; so nothing is taken over twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from service.errors import Conflict, DamagedArtifact, InvalidRequest
+from service.store.artifacts import ArtifactStore
+from service.store.records import canonical_json
+from service.store.times import Clock, read_time, utc_now, write_time
+
+MAX_KEY = 255
+
+_LABEL = "the record of an Idempotency-Key"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredResponse:
+    """An answer to send again."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """The right, and duty, to do the work once and then ``finish`` or ``abandon``."""
+
+    record_key: str
+    owner: str
+    body_sha256: str
+    started_at: datetime
+
+
+class IdempotencyStore:
+    """Answers by Idempotency-Key, in an artifact store; safe between threads, processes and hosts.
+
+    Args:
+        artifacts: where they lie.
+        clock: tells what has expired.
+        lifetime: how long an answer is kept.
+        patience: after how long a request that never finished is held for dead; more than any deadline.
+    """
+
+    def __init__(
+        self,
+        artifacts: ArtifactStore,
+        *,
+        clock: Clock = utc_now,
+        lifetime: timedelta = timedelta(hours=24),
+        patience: timedelta = timedelta(minutes=15),
+    ) -> None:
+        self._artifacts = artifacts
+        self._clock = clock
+        self._lifetime = lifetime
+        self._patience = patience
+
+    def begin(self, key: str, *, api_key_name: str, route: str, body: bytes) -> Attempt | StoredResponse:
+        """Claim ``key`` for this request, or get the answer that it already had.
+
+        Args:
+            key: the header's value, 1 to 255 printable ASCII characters.
+            api_key_name: whose key it is: two clients' keys never meet.
+            route: method, path and query of the request.
+            body: of the request.
+
+        Raises:
+            InvalidRequest: no key is written so.
+            Conflict: the key was used with another body, or its first request is still running.
+        """
+        if not (1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+            raise InvalidRequest(
+                f"An Idempotency-Key has 1 to {MAX_KEY} printable ASCII characters; this one has {len(key)}.",
+                loc=("header", "Idempotency-Key"),
+            )
+        folder = _folder(key, api_key_name=api_key_name, route=route)
+        body_sha256 = hashlib.sha256(body).hexdigest()
+        generation = max(self._generations(folder), default=0)
+        if generation:
+            answer = self._answer_of(f"{folder}/{generation}.json", body_sha256=body_sha256)
+            if answer is not None:
+                return answer
+        attempt = Attempt(
+            record_key=f"{folder}/{generation + 1}.json",
+            owner=secrets.token_hex(16),
+            body_sha256=body_sha256,
+            started_at=self._clock(),
+        )
+        if not self._artifacts.create_record(attempt.record_key, _record_of(attempt)):
+            raise _still_running()
+        return attempt
+
+    def finish(self, attempt: Attempt, *, response: StoredResponse) -> None:
+        """Keep the answer for whoever sends the request again."""
+        answer = {
+            "status": response.status,
+            "headers": dict(response.headers),
+            "body": base64.b64encode(response.body).decode("ascii"),
+        }
+        self._artifacts.put_record(attempt.record_key, {**_record_of(attempt), "response": answer})
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Give the key back: the request failed in a way that trying again may cure."""
+        self._artifacts.put_record(attempt.record_key, {**_record_of(attempt), "abandoned": True})
+
+    def sweep(self) -> int:
+        """Forget what expired long ago (twice the lifetime, so that nobody still counts on it); how many records."""
+        n_removed = 0
+        for entry in self._artifacts.names("idempotency"):
+            folder = f"idempotency/{entry}"
+            keys = [f"{folder}/{generation}.json" for generation in self._generations(folder)]
+            if not all(map(self._is_long_gone, keys)):
+                continue
+            for key in keys:
+                self._artifacts.remove_record(key)
+            n_removed += len(keys)
+        return n_removed
+
+    def _generations(self, folder: str) -> list[int]:
+        return [int(name.removesuffix(".json")) for name in self._artifacts.names(folder)]
+
+    def _is_long_gone(self, record_key: str) -> bool:
+        try:
+            record = self._artifacts.get_record(record_key, label=_LABEL)
+        except DamagedArtifact:
+            # How old it is cannot be known.
+            return False
+        return record is None or self._age(record) > 2 * self._lifetime
+
+    def _answer_of(self, record_key: str, *, body_sha256: str) -> StoredResponse | None:
+        """The answer in a record; None when the key is free again; Conflict when it is taken."""
+        record = self._artifacts.get_record(record_key, label=_LABEL)
+        if record is None or record.get("abandoned") or self._age(record) > self._lifetime:
+            return None
+        if record["body_sha256"] != body_sha256:
+            raise Conflict("This Idempotency-Key was used with another request body; take a new key for a new request.")
+        response = record.get("response")
+        if response is not None:
+            body = base64.b64decode(response["body"])
+            return StoredResponse(status=response["status"], headers=response["headers"], body=body)
+        if self._age(record) > self._patience:
+            return None
+        raise _still_running()
+
+    def _age(self, record: Mapping[str, Any]) -> timedelta:
+        return self._clock() - read_time(record["started_at"])
+
+
+def _folder(key: str, *, api_key_name: str, route: str) -> str:
+    # Hashed as a JSON list, so that no two different triples run together.
+    return f"idempotency/{hashlib.sha256(canonical_json([api_key_name, route, key])).hexdigest()}"
+
+
+def _record_of(attempt: Attempt) -> dict[str, object]:
+    return {
+        "owner": attempt.owner,
+        "body_sha256": attempt.body_sha256,
+        "started_at": write_time(attempt.started_at),
+    }
+
+
+def _still_running() -> Conflict:
+    return Conflict("A request with this Idempotency-Key is still running; its answer can be had when it is done.")

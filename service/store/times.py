@@ -1,0 +1,24 @@
+"""Time as the store writes it: aware UTC, injected, so that tests decide what day it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+Clock = Callable[[], datetime]
+"""Answers the present time as an aware UTC datetime."""
+
+
+def utc_now() -> datetime:
+    """The present, in UTC."""
+    return datetime.now(timezone.utc)
+
+
+def write_time(moment: datetime) -> str:
+    """RFC 3339 in UTC, with microseconds and a ``Z``."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def read_time(text: str) -> datetime:
+    """The inverse of ``write_time``; ValueError for any other text."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
