@@ -9,6 +9,7 @@ AtlasError
 ├── Unavailable         the engine is starting or lost (503)
 ├── DeadlineExceeded    the request's time ran out (504)
 ├── DamagedArtifact     a stored file does not match its manifest: never served (500)
+├── EngineFault         the engine failed on this request for a reason of its own (500)
 └── UnsupportedModel    a model whose architecture the engine cannot host (refused at start)
 """
 
@@ -75,6 +76,10 @@ class DeadlineExceeded(AtlasError):
 
 class DamagedArtifact(AtlasError):
     title = "Damaged artifact"
+
+
+class EngineFault(AtlasError):
+    title = "Internal error"
 
 
 class UnsupportedModel(AtlasError):

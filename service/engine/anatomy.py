@@ -45,7 +45,9 @@ def dissect(model: nn.Module) -> Anatomy:
         (tuple(part) for name in BLOCK_LISTS if isinstance(part := getattr(decoder, name, None), nn.ModuleList)), None
     )
     if not blocks:
-        raise UnsupportedModel(f"{type(model).__name__}: no list of decoder blocks named one of {', '.join(BLOCK_LISTS)}.")
+        raise UnsupportedModel(
+            f"{type(model).__name__}: no list of decoder blocks named one of {', '.join(BLOCK_LISTS)}."
+        )
     head = model.get_output_embeddings()  # type: ignore[operator]
     if not isinstance(head, nn.Module):
         raise UnsupportedModel(f"{type(model).__name__}: no language-model head.")

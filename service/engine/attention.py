@@ -23,7 +23,15 @@ class AttentionPlan(Protocol):
     """What the new tokens of one forward attend to."""
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float, window: int | None, softcap: float | None
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
     ) -> Tensor:
         """query `[tokens, n_heads, d_head]`, key and value `[tokens, n_kv_heads, d_head]` → `[tokens, n_heads, d_value]`."""
 
@@ -59,7 +67,7 @@ def packed_attention(
 
 
 def register() -> None:
-    """Make ``attn_implementation="promptatlas"`` known to transformers. No mask function is registered with it: the plan masks."""
+    """Make ``attn_implementation="promptatlas"`` known to transformers, with no mask function: the plan masks."""
     AttentionInterface.register(ATTENTION_NAME, packed_attention)
 
 

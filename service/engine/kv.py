@@ -86,7 +86,7 @@ class RowCache:
         return self.bytes_for(self.n_slots, self.width)
 
     def resize(self, n_slots: int, width: int, *, keep: Sequence[int]) -> None:
-        """Change the rectangle; slots 0…len(keep)−1 keep their first ``keep[i]`` entries. Layer by layer: the peak is one layer more."""
+        """Change the rectangle; slot i keeps its first ``keep[i]`` entries. Layer by layer, so the peak is one layer more."""
         for tensors in (self.keys, self.values):
             for i, layer in enumerate(self.shape.layers):
                 old = tensors[i]

@@ -29,7 +29,9 @@ def load_pretrained(path: str, *, device: str, dtype: str) -> tuple[nn.Module, A
     except (OSError, ValueError) as error:
         raise UnsupportedModel(f"{path}: no transformers model there ({_first_line(error)}).") from error
     if getattr(config, "is_encoder_decoder", False):
-        raise UnsupportedModel(f"{path}: {config.model_type} is an encoder-decoder; only decoder-only models are hosted.")
+        raise UnsupportedModel(
+            f"{path}: {config.model_type} is an encoder-decoder; only decoder-only models are hosted."
+        )
     where, kind = _placement(device), _dtype(dtype, device)
     try:
         # "eager" is the one implementation that every architecture has; the packed attention replaces it afterwards.
@@ -62,7 +64,9 @@ def _local_folder(path: str) -> Path:
         patterns = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
         return Path(snapshot_download(path, allow_patterns=patterns))
     except Exception as error:
-        raise UnsupportedModel(f"{path}: neither a directory nor a model that the hub gives ({_first_line(error)}).") from error
+        raise UnsupportedModel(
+            f"{path}: neither a directory nor a model that the hub gives ({_first_line(error)})."
+        ) from error
 
 
 def _placement(device: str) -> dict[str, str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import transformers
-from torch import nn
 
 from service.engine.anatomy import Anatomy, dissect
 from service.engine.attention import ATTENTION_NAME, PLAN_ARGUMENT, AttentionPlan, register
@@ -56,17 +55,18 @@ class HostedModel:
         kv_shape: what it keeps of a token.
     """
 
-    def __init__(self, name: str, module: nn.Module, tokenizer: Any, *, revision: str) -> None:
+    def __init__(self, name: str, module: Any, tokenizer: Any, *, revision: str) -> None:
         """Take over a loaded model.
 
         Raises:
             UnsupportedModel: its parts are not found, or the packed forward disagrees with the plain one.
         """
         register()
-        self.module: Any = module.eval().requires_grad_(False)
+        module.eval().requires_grad_(False)
+        self.module = module
         self.tokenizer = tokenizer
         self.anatomy: Anatomy = dissect(module)
-        self.config = self.module.config.get_text_config(decoder=True)
+        self.config: Any = self.module.config.get_text_config(decoder=True)
         reference = reference_logits(self.module, vocab_size=self.config.vocab_size)
         self._use_packed_attention()
         self.kv_shape = self._measure_kv()
@@ -114,10 +114,14 @@ class HostedModel:
         self, plan: AttentionPlan, *, positions: Int[Tensor, " tokens"], ids: Int[Tensor, " tokens"] | None = None,
         vectors: Float[Tensor, "tokens d_model"] | None = None, logits_at: Int[Tensor, " kept"] | None = None,
     ) -> Float[Tensor, "kept vocab"]:  # fmt: skip
-        """Run packed tokens (or vectors in the place of their embeddings) and return the logits at ``logits_at`` (default: none)."""
+        """Run packed tokens, or vectors in the place of their embeddings; the logits at ``logits_at`` (default: none)."""
         device = self.device
         keep = logits_at if logits_at is not None else torch.empty(0, dtype=torch.long)
-        inputs = {"input_ids": ids.to(device)[None]} if ids is not None else {"inputs_embeds": _as(vectors, self.dtype, device)[None]}
+        inputs = (
+            {"input_ids": ids.to(device)[None]}
+            if ids is not None
+            else {"inputs_embeds": _as(vectors, self.dtype, device)[None]}
+        )
         out = self.module(
             **inputs, position_ids=positions.to(device)[None], use_cache=False, logits_to_keep=keep.to(device),
             **{PLAN_ARGUMENT: plan},
@@ -132,7 +136,9 @@ class HostedModel:
         rope = getattr(self.config, "rope_parameters", None) or getattr(self.config, "rope_scaling", None) or {}
         kinds = {str(part.get("rope_type", "")) for part in (rope, *rope.values()) if isinstance(part, dict)}
         if kinds & {"dynamic", "longrope"}:
-            raise UnsupportedModel("rotary embeddings that depend on the longest row of a batch (dynamic, longrope) are not supported.")
+            raise UnsupportedModel(
+                "rotary embeddings that depend on the longest row of a batch (dynamic, longrope) are not supported."
+            )
         self.module.set_attn_implementation(ATTENTION_NAME)
 
     def _measure_kv(self) -> KVShape:
@@ -143,7 +149,9 @@ class HostedModel:
         except Exception as error:
             raise UnsupportedModel(f"{type(self.module).__name__} cannot run packed rows: {error}") from error
         if sorted(plan.keys) != list(range(self.anatomy.n_layers)):
-            raise UnsupportedModel(f"{type(self.module).__name__}: not every block attends through the exchangeable attention.")
+            raise UnsupportedModel(
+                f"{type(self.module).__name__}: not every block attends through the exchangeable attention."
+            )
         layers = tuple(
             LayerShape(plan.keys[i].shape[0], plan.keys[i].shape[-1], plan.values[i].shape[-1], plan.keys[i].device)
             for i in range(self.anatomy.n_layers)

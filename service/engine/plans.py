@@ -62,14 +62,26 @@ class RowPlan:
         self._placed: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float, window: int | None, softcap: float | None
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
     ) -> Tensor:
         slots, positions = self._indices(key.device)
         self._cache.write(layer, slots, positions, key, value)
         parts = []
         if self._decode:
-            parts.append(self._attend_decode(layer, query[: len(self._decode)], window=window, scale=scale, softcap=softcap))
-        parts += [self._attend_chunk(layer, span, query, window=window, scale=scale, softcap=softcap) for span in self._chunks]
+            parts.append(
+                self._attend_decode(layer, query[: len(self._decode)], window=window, scale=scale, softcap=softcap)
+            )
+        parts += [
+            self._attend_chunk(layer, span, query, window=window, scale=scale, softcap=softcap) for span in self._chunks
+        ]
         if layer in self._probability_layers:
             self._report_probabilities(layer, query, window=window, scale=scale, softcap=softcap)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -170,17 +182,24 @@ class SequencePlan:
 
     def __init__(
         self, groups: Sequence[SequenceGroup], *, on_probabilities: ProbabilitySink | None = None,
-        probability_layers: frozenset[int] = frozenset(),
+        probability_layers: frozenset[int] = frozenset(), on_probabilities_done: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
         self._groups = groups
         self._sink = on_probabilities
+        self._done = on_probabilities_done
         self._probability_layers = probability_layers
-        self.positions = torch.cat(
-            [torch.arange(g.n_virtual, g.n_virtual + g.length).repeat(g.n_rows) for g in groups]
-        )
+        self.positions = torch.cat([torch.arange(g.n_virtual, g.n_virtual + g.length).repeat(g.n_rows) for g in groups])
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float, window: int | None, softcap: float | None
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
     ) -> Tensor:
         parts = []
         for group in self._groups:
@@ -194,16 +213,28 @@ class SequencePlan:
             parts.append(out.transpose(1, 2).flatten(0, 1))
             if layer in self._probability_layers:
                 self._report_probabilities(layer, group, q, k, window=window, scale=scale, softcap=softcap)
+        if self._done is not None and layer in self._probability_layers:
+            self._done(layer)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _report_probabilities(
-        self, layer: int, group: SequenceGroup, q: Tensor, k: Tensor, *, window: int | None, scale: float, softcap: float | None
+        self,
+        layer: int,
+        group: SequenceGroup,
+        q: Tensor,
+        k: Tensor,
+        *,
+        window: int | None,
+        scale: float,
+        softcap: float | None,
     ) -> None:
         assert self._sink is not None
         visible = causal_mask(group.length, k.shape[2], window=window, device=q.device)
         hidden = group.n_virtual + group.length - k.shape[2]
         for row in range(group.n_rows):
-            pattern = attention_probabilities(q[row].transpose(0, 1), k[row], visible=visible, scale=scale, softcap=softcap)
+            pattern = attention_probabilities(
+                q[row].transpose(0, 1), k[row], visible=visible, scale=scale, softcap=softcap
+            )
             # A layer without the prompt still counts its virtual positions among the keys, with probability 0.
             pattern = torch.nn.functional.pad(pattern, (hidden, 0))
             self._sink(layer, group.offset + row * group.length, pattern)
@@ -212,7 +243,7 @@ class SequencePlan:
 def _rows_of(group: SequenceGroup, packed: Tensor) -> Tensor:
     """`[tokens, heads, d]` → `[rows, heads, length, d]` of one group."""
     part = packed[group.offset : group.offset + group.n_tokens]
-    return part.unflatten(0, (group.n_rows, group.length)).transpose(1, 2)
+    return part.reshape(group.n_rows, group.length, *part.shape[1:]).transpose(1, 2)
 
 
 class RecordingPlan:
@@ -230,7 +261,15 @@ class RecordingPlan:
         self._probability_layers = probability_layers
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float, window: int | None, softcap: float | None
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
     ) -> Tensor:
         q, k, v = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
         self.keys[layer], self.values[layer] = k, v
@@ -239,4 +278,6 @@ class RecordingPlan:
             self._sink(layer, 0, attention_probabilities(query, k, visible=visible, scale=scale, softcap=softcap))
         if self._on_layer is not None:
             self._on_layer(layer)
-        return attend_sequence(q[None], k[None], v[None], window=window, scale=scale, softcap=softcap)[0].transpose(0, 1)
+        return attend_sequence(q[None], k[None], v[None], window=window, scale=scale, softcap=softcap)[0].transpose(
+            0, 1
+        )

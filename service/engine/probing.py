@@ -71,7 +71,8 @@ def check_against_plain(forward: Forward, reference: Reference, *, shape: KVShap
         worst = max(worst, float((logits.float() - expected.float()).abs().max() / expected.float().abs().max()))
     if not worst <= TOLERANCE[shape.dtype]:
         raise UnsupportedModel(
-            f"packed rows differ from the plain forward by {worst:.1e} of the largest logit (allowed {TOLERANCE[shape.dtype]:.0e}): "
+            f"packed rows differ from the plain forward by {worst:.1e} of the largest logit "
+            f"(allowed {TOLERANCE[shape.dtype]:.0e}): "
             "this architecture does something in attention that the engine does not know."
         )
 

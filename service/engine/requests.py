@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -102,6 +102,7 @@ class Generate:
 
     logprobs: how many alternatives to report beside each token's own logprob (None: no logprobs at all).
     echo: report the input's tokens (and, with logprobs, theirs) in front of the generated ones.
+    stream: a Delta for each step with new text; otherwise one Delta a row, at its end.
     messages: chat turns; when given, ``inputs`` is empty and the model's chat template makes the one input.
     """
 
@@ -114,6 +115,7 @@ class Generate:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     echo: bool = False
+    stream: bool = False
     prompt: PromptChoice | None = None
     interventions: tuple[Intervention, ...] = ()
     capture: CaptureSpec | None = None
@@ -149,6 +151,7 @@ class TokenLogprob:
 class Delta:
     """New text of one row. Text held back for a possible stop string or an unfinished character comes later."""
 
+    ends_request: ClassVar[bool] = False
     request_id: str
     row: int
     text: str
@@ -160,6 +163,7 @@ class Delta:
 class RowDone:
     """One row has ended."""
 
+    ends_request: ClassVar[bool] = False
     request_id: str
     row: int
     finish_reason: FinishReason
@@ -179,6 +183,7 @@ class Tensors:
 class Done:
     """The whole request has ended; ``result`` for captures and trajectories."""
 
+    ends_request: ClassVar[bool] = True
     request_id: str
     result: Tensors | None = None
 
@@ -187,6 +192,7 @@ class Done:
 class Failed:
     """The request ended in an error; its other rows are gone, other requests are not touched."""
 
+    ends_request: ClassVar[bool] = True
     request_id: str
     error: AtlasError
 

@@ -89,7 +89,7 @@ class Catalogue:
     def _layers(self, layers: Sequence[int] | Literal["all"]) -> tuple[int, ...]:
         if layers == "all":
             return tuple(range(self.n_layers))
-        return tuple(self._layer(layer, loc=("layers", i)) for i, layer in enumerate(layers))  # type: ignore[arg-type]
+        return tuple(self._layer(layer, loc=("layers", i)) for i, layer in enumerate(layers))
 
     def _layer(self, layer: int, *, loc: tuple[str | int, ...]) -> int:
         if not -self.n_layers <= layer < self.n_layers:

@@ -127,6 +127,10 @@ class TextStream:
             self._cut_window()
         return self._send(new)
 
+    def extend(self, token_ids: Sequence[int]) -> None:
+        """Take tokens whose text nobody needs before ``finish()``; for rows without stop strings."""
+        self._window += [token_id for token_id in token_ids if self._detokenizer.is_text(token_id)]
+
     def finish(self) -> str:
         """At the end: return what was held back, up to a stop string if one is in it."""
         if self._stopped:

@@ -1,0 +1,129 @@
+"""The states kept of one row, from the first chunk to the finished tensors of a response."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
+
+from service.engine.requests import CaptureSpec, Projection
+from service.engine.shapes import Tensor
+from service.engine.sites import Catalogue, Tap
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class RowCapture:
+    """What is kept of one row: ``taps`` at ``positions`` (text), in the order asked.
+
+    Args:
+        positions: of the input, possibly repeated; generated positions are appended as they are read.
+        n_virtual: rows in front for the prompt's virtual positions (0 when they are not included).
+        n_virtual_keys: virtual positions that the row attends to, included in the response or not.
+    """
+
+    def __init__(
+        self, spec: CaptureSpec, taps: Sequence[Tap], *, positions: Sequence[int], n_virtual: int = 0, n_virtual_keys: int = 0,
+        keep_generated: bool = False,
+    ) -> None:  # fmt: skip
+        self.spec = spec
+        self.taps = tuple(taps)
+        self.positions = list(positions)
+        self.n_virtual = n_virtual
+        self.n_virtual_keys = n_virtual_keys
+        self.keep_generated = keep_generated
+        self._wanted = frozenset(positions)
+        self._read: list[int] = []
+        self._parts: dict[Tap, list[Tensor]] = defaultdict(list)
+        self._virtual: dict[Tap, Tensor] = {}
+        self._sums: dict[Tap, Tensor] = {}
+
+    def select(self, begin: int, end: int, *, n_input: int) -> list[int]:
+        """Which text positions of ``begin``…``end − 1`` are kept; to be called once for each chunk, in order."""
+        chosen = [p for p in range(begin, end) if (p in self._wanted if p < n_input else self.keep_generated)]
+        self._read += chosen
+        self.positions += [p for p in chosen if p >= n_input]
+        return chosen
+
+    def put_virtual(self, tap: Tap, states: Tensor) -> None:
+        """States of the virtual positions `[n_virtual, …]`, on the CPU, unreduced."""
+        self._virtual[tap] = states
+
+    def put(self, tap: Tap, part: Tensor) -> None:
+        """Reduced rows of one chunk on the CPU; with "mean", their float32 sum `[1, …]`."""
+        if self.spec.reduce == "mean":
+            self._sums[tap] = self._sums[tap] + part if tap in self._sums else part
+        else:
+            self._parts[tap].append(part)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in the response."""
+        return 1 if self.spec.reduce == "mean" else self.n_virtual + len(self.positions)
+
+    def finish(self, tap: Tap, *, n_keys: int) -> Tensor:
+        """`[n_rows, …]` in the order asked, virtual rows first; attention patterns padded to ``n_keys``."""
+        if self.spec.reduce == "mean":
+            return self._mean(tap)
+        parts = self._parts[tap]
+        if tap.kind == "attn_probs" and self.spec.reduce is None:
+            parts = [F.pad(part, (0, n_keys - part.shape[-1])) for part in parts]
+        text = torch.cat(parts) if len(parts) > 1 else parts[0]
+        if self.positions != self._read:
+            place = {position: i for i, position in enumerate(self._read)}
+            text = text[torch.tensor([place[p] for p in self.positions], dtype=torch.long)]
+        if not self.n_virtual:
+            return text
+        virtual = self._virtual[tap]
+        if tap.kind == "attn_probs":
+            virtual = F.pad(virtual, (0, n_keys - virtual.shape[-1]))
+        return torch.cat([reduce_rows(virtual, self.spec), text])
+
+    def _mean(self, tap: Tap) -> Tensor:
+        total, n = self._sums[tap], len(self.positions)
+        if self.n_virtual:
+            total, n = total + self._virtual[tap].float().sum(0, keepdim=True), n + self.n_virtual
+        mean: Tensor = (total / n).to(DTYPES[self.spec.dtype])
+        return mean
+
+
+def reduce_rows(states: Tensor, spec: CaptureSpec) -> Tensor:
+    """`[rows, …]` → as asked, in the dtype asked; "mean" is summed elsewhere, since its rows come in chunks."""
+    dtype = DTYPES[spec.dtype]
+    if spec.reduce == "norm":
+        return torch.linalg.vector_norm(states.flatten(1).float(), dim=1).to(dtype)
+    if isinstance(spec.reduce, Projection):
+        mean, components = spec.reduce.mean.to(states.device), spec.reduce.components.to(states.device)
+        return ((states.float() - mean) @ components.T).to(dtype)
+    return states.to(dtype)
+
+
+def n_values_per_row(spec: CaptureSpec, taps: Sequence[Tap], catalogue: Catalogue, *, n_keys: int) -> int:
+    """Numbers that one row of the response has over all taps."""
+    if spec.reduce == "norm":
+        return len(taps)
+    if isinstance(spec.reduce, Projection):
+        return len(taps) * len(spec.reduce.components)
+    return sum(catalogue.n_values(tap, n_keys=n_keys) for tap in taps)
+
+
+def stack_rows(rows: Sequence[RowCapture], *, token_ids: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """The tensors of a response: each tap over all rows, ``row_offsets``, and the rows' ``token_ids`` and ``positions``.
+
+    Args:
+        token_ids: of each row's whole text, input and generated.
+    """
+    spec, taps = rows[0].spec, rows[0].taps
+    n_keys = max((row.n_virtual_keys + len(ids) for row, ids in zip(rows, token_ids, strict=True)), default=0)
+    tensors = {tap.label: torch.cat([row.finish(tap, n_keys=n_keys) for row in rows]) for tap in taps}
+    counts = torch.tensor([0, *(row.n_rows for row in rows)])
+    tensors["row_offsets"] = counts.cumsum(0)
+    if spec.reduce != "mean":
+        at = [[*range(-row.n_virtual, 0), *row.positions] for row in rows]
+        tensors["positions"] = torch.tensor([p for row in at for p in row], dtype=torch.int32)
+        tensors["token_ids"] = torch.tensor(
+            [ids[p] if p >= 0 else -1 for row, ids in zip(at, token_ids, strict=True) for p in row], dtype=torch.int64
+        )
+    return tensors
