@@ -1,0 +1,60 @@
+"""The API process: uvicorn on a socket that the main process has bound, draining before it stops."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.hosting.processes import die_with_parent
+
+_CUT_OFF_S = 1
+
+
+class ApiServer(uvicorn.Server):
+    """On SIGTERM it first lets running requests end, up to ``grace_s``, while ``drain`` keeps new ones out."""
+
+    def __init__(self, config: uvicorn.Config, *, drain: Callable[[], None], grace_s: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._grace_s = grace_s
+        self._stop_at_s: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First SIGTERM drains, the second stops at once. SIGINT is for the main process, which sends SIGTERM here."""
+        if sig != signal.SIGTERM:
+            return
+        if self._stop_at_s is None:
+            self._stop_at_s = time.monotonic() + self._grace_s
+            self._drain()
+        else:
+            self.should_exit = self.force_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second."""
+        if self._stop_at_s is not None:
+            self.should_exit |= not self.server_state.tasks or time.monotonic() >= self._stop_at_s
+        return await super().on_tick(counter)
+
+
+def serve(
+    app: FastAPI, *, sock: socket.socket, drain: Callable[[], None], grace_s: float, parent_pid: int
+) -> None:  # fmt: skip
+    """Serve until told to stop; the body of the API process, which was forked off the main one."""
+    die_with_parent(parent_pid)
+    signal.set_wakeup_fd(-1)  # the main process's alarm is not ours
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_CUT_OFF_S,
+    )
+    ApiServer(config, drain=drain, grace_s=grace_s).run(sockets=[sock])

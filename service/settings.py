@@ -1,0 +1,173 @@
+"""Settings of the service: environment variables ``PROMPTATLAS_*``, checked once, then frozen."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+Scope = Literal["read", "write", "admin"]
+
+_PREFIX = "PROMPTATLAS_"
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class SettingsError(ValueError):
+    """The environment asks for something that cannot be; the message is one line for the operator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """A base model to host: ``name`` is how clients ask for it, ``path`` a directory or a hub id."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiKey:
+    """A key that is let in: its owner's name, what it may do, and the sha256 of the key in hexadecimal."""
+
+    name: str
+    scope: Scope
+    sha256: str
+
+
+def default_model_path(*, cwd: Path) -> Path:
+    """Where the demo model lies: beside the package, else under the working directory."""
+    beside = Path(__file__).resolve().parent.parent / "demo" / "model"
+    return beside if beside.is_dir() else cwd / "demo" / "model"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Settings(BaseModel):
+    """All that can be set. Names are those of the environment variables in lower case, without the prefix.
+
+    max_batch: rows decoding together. max_waiting: rows queued in the engine before it answers 429.
+    max_pending: requests that the API process lets wait at once. grace_s: how long a stopping server drains.
+    Times are seconds (``_s``), sizes bytes (``_bytes``).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    home: str = Field(default="./.atlas", min_length=1)
+    models: tuple[ModelSource, ...] = ()
+    device: str = Field(default="auto", min_length=1)
+    device_map: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    redis_url: str | None = None
+    workers: int = Field(default=1, ge=0, le=1024)
+    api_keys: tuple[ApiKey, ...] = ()
+    log: Literal["json", "text"] = "text"
+
+    max_batch: int = Field(default=64, ge=1, le=4096)
+    max_waiting: int = Field(default=1024, ge=0)
+    max_step_tokens: int = Field(default=2048, ge=1)
+    cache_bytes: int = Field(default=2 << 30, ge=1)
+    prompt_cache_bytes: int = Field(default=512 << 20, ge=0)
+    max_capture_bytes: int = Field(default=1 << 30, ge=1)
+    max_pending: int = Field(default=1024, ge=1)
+    max_body_bytes: int = Field(default=64 << 20, ge=1024)
+    max_upload_bytes: int = Field(default=256 << 20, ge=1024)
+    max_json_bytes: int = Field(default=4 << 20, ge=1024)
+    timeout_s: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    max_timeout_s: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
+    grace_s: float = Field(default=30.0, ge=0, le=3600, allow_inf_nan=False)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Settings from a mapping like ``os.environ``; empty values count as unset.
+
+        Raises:
+            SettingsError: naming the first variable that is wrong, what was expected and what came.
+        """
+        given = {field: environ.get(f"{_PREFIX}{field.upper()}", "").strip() for field in cls.model_fields}
+        try:
+            return cls.model_validate({field: text for field, text in given.items() if text})
+        except ValidationError as error:
+            raise SettingsError(_one_line(error)) from None
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _parse_models(cls, value: object) -> object:
+        return tuple(_parse_model(item) for item in _items(value)) if isinstance(value, str) else value
+
+    @field_validator("models")
+    @classmethod
+    def _distinct_models(cls, value: tuple[ModelSource, ...]) -> tuple[ModelSource, ...]:
+        names = [source.name for source in value]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"each model needs its own name, but {repeated[0]!r} stands twice")
+        return value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _parse_keys(cls, value: object) -> object:
+        return tuple(_parse_key(item) for item in _items(value)) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _closed_to_strangers(self) -> Settings:
+        if not self.api_keys and not is_loopback(self.host):
+            raise ValueError(
+                f"{_PREFIX}API_KEYS must be set to serve on {self.host}, which others can reach; "
+                "without keys only a loopback address such as 127.0.0.1 is served"
+            )
+        return self
+
+    @property
+    def model_sources(self) -> tuple[ModelSource, ...]:
+        """The models to host: those asked for, else the demo model."""
+        if self.models:
+            return self.models
+        return (ModelSource(name="demo", path=str(default_model_path(cwd=Path.cwd()))),)
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _parse_model(item: str) -> ModelSource:
+    name, equals, path = item.partition("=")
+    if not equals or not path or not _MODEL_NAME.fullmatch(name):
+        raise ValueError(f"expected name=path-or-hub-id with a name of letters, digits, '.', '_' and '-', got {item!r}")
+    return ModelSource(name=name, path=path)
+
+
+def _parse_key(item: str) -> ApiKey:
+    name, _, rest = item.partition(":")
+    scope, _, digest = rest.partition(":")
+    # What came is not repeated here: a mistake is often the key itself in place of its hash.
+    if not name or scope not in ("read", "write", "admin") or not _SHA256.fullmatch(digest.lower()):
+        raise ValueError(
+            "expected name:scope:sha256-of-key with a scope of read, write or admin and 64 hexadecimal digits, "
+            f"got something else for {name!r}"
+        )
+    return ApiKey(name=name, scope=cast(Scope, scope), sha256=digest.lower())
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    variable = f"{_PREFIX}{str(first['loc'][0]).upper()}"
+    came = "" if variable.endswith(("API_KEYS", "REDIS_URL", "MODELS")) else f", got {first['input']!r}"
+    return f"{variable}: {message[:1].lower()}{message[1:]}{came}"
