@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr
 
 Row = TypeVar("Row")
 
@@ -16,9 +16,13 @@ class RequestBody(BaseModel):
 
 
 class ResponseBody(BaseModel):
-    """Base of all that a server answers. Fields that this version does not know are kept, so that servers may grow."""
+    """What a server answers. Fields that this version does not know are kept, so that servers may grow.
+
+    ``_request_id`` is the answer's ``X-Request-ID``, filled in by the client.
+    """
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
+    _request_id: str | None = PrivateAttr(default=None)
 
 
 def null_means(default: Any, *, schema: Any) -> BeforeValidator:

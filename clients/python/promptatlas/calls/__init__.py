@@ -1,0 +1,1 @@
+"""What each verb sends and how its answer reads: plain descriptions, no input or output."""

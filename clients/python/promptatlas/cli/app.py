@@ -1,0 +1,61 @@
+"""The commands, put together; errors of a server as one line and exit code 1."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from promptatlas.cli import captures, completions, models, prompts, system
+from promptatlas.cli.connection import Connect, Connector
+from promptatlas.errors import PromptAtlasError
+
+
+class _Commands(TyperGroup):
+    """Shows what went wrong, not where in our code. (The context's class is typer's business: it moved once.)"""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (PromptAtlasError, OSError, ValueError) as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from error
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(importlib.metadata.version("promptatlas"))
+        raise typer.Exit
+
+
+def create_app(connect: Connect | None = None) -> typer.Typer:
+    """The command line.
+
+    Args:
+        connect: opens a client; in place of ``promptatlas.Client``.
+    """
+    app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)
+    connector = Connector(connect)
+
+    @app.callback()
+    def root(
+        context: typer.Context,
+        _version_wanted: Annotated[
+            bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        ] = False,
+    ) -> None:
+        """Completions, activations and trajectories of one frozen model under tuned prompts."""
+        context.obj = connector
+
+    app.add_typer(models.commands(), name="models")
+    app.add_typer(prompts.commands(), name="prompts")
+    for register in (completions.register, captures.register, system.register):
+        register(app)
+    return app
+
+
+def main() -> None:
+    """Entry point."""
+    create_app()()

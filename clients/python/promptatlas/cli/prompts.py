@@ -1,0 +1,141 @@
+"""``promptatlas prompts``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from promptatlas.cli.connection import ApiKey, AsJson, Url, client_for, examples
+from promptatlas.cli.output import print_fields, print_json, print_table
+
+Ref = Annotated[str, typer.Argument(help="name, name@3 or name@alias.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of the prompt.")]
+
+
+class ContentFormat(str, Enum):
+    """Formats of a prompt's file."""
+
+    native = "native"
+    peft = "peft"
+
+
+def list_prompts(context: typer.Context, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> None:
+    """List prompts with their versions and aliases."""
+    with client_for(context, url, api_key) as client:
+        rows = list(client.prompts.list())
+    if as_json:
+        print_json(rows)
+        return
+    cells = []
+    for row in rows:
+        aliases = ", ".join(f"{alias}→{version}" for alias, version in row.aliases.items())
+        cells.append((row.name, row.latest, ", ".join(map(str, row.versions)), row.kind, row.base, aliases))
+    print_table(("name", "latest", "versions", "kind", "base", "aliases"), cells)
+
+
+def show_prompt(
+    context: typer.Context, ref: Ref, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None
+) -> None:
+    """Show a prompt's manifest."""
+    with client_for(context, url, api_key) as client:
+        manifest = client.prompts.get(ref)
+    (print_json if as_json else print_fields)(manifest)
+
+
+def upload_prompt(
+    context: typer.Context,
+    name: NameArgument,
+    source: Annotated[Path, typer.Argument(help="Native safetensors file, PEFT adapter folder, or a zip of one.")],
+    base: Annotated[str | None, typer.Option("--base", help="Model that it is for, if the file does not say.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Upload a prompt as a new version of a name."""
+    with client_for(context, url, api_key) as client:
+        if source.is_dir():
+            manifest = client.prompts.upload(name, peft_dir=source, base=base)
+        else:
+            manifest = client.prompts.upload(name, path=source, base=base)
+    if as_json:
+        print_json(manifest)
+    else:
+        typer.echo(f"{manifest.name}@{manifest.version} {manifest.kind} for {manifest.base}, {manifest.sha256}")
+
+
+def download_prompt(
+    context: typer.Context,
+    ref: Ref,
+    to: Annotated[Path, typer.Option("--to", "-o", help="File to write.")],
+    form: Annotated[ContentFormat, typer.Option("--format", help="native safetensors, or a PEFT zip.")] = (
+        ContentFormat.native
+    ),
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Download a prompt's file."""
+    content: Literal["native", "peft"] = "native" if form is ContentFormat.native else "peft"
+    with client_for(context, url, api_key) as client:
+        path = client.prompts.download(ref, to=to, format=content)
+    if as_json:
+        print_json({"path": str(path), "bytes": path.stat().st_size})
+    else:
+        typer.echo(f"{path}: {path.stat().st_size} bytes")
+
+
+def delete_prompt(
+    context: typer.Context,
+    ref: Annotated[str, typer.Argument(help="One version, as name@3.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Delete one version of a prompt."""
+    if not yes:
+        typer.confirm(f"Delete {ref} for good?", abort=True, err=True)
+    with client_for(context, url, api_key) as client:
+        client.prompts.delete(ref)
+    if as_json:
+        print_json({"deleted": ref})
+    else:
+        typer.echo(f"deleted {ref}")
+
+
+def set_alias(
+    context: typer.Context,
+    name: NameArgument,
+    alias: Annotated[str, typer.Argument(help="Movable name, e.g. production.")],
+    version: Annotated[int, typer.Argument(help="Version that it stands for from now on.")],
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Make an alias stand for a version."""
+    with client_for(context, url, api_key) as client:
+        result = client.prompts.set_alias(name, alias, version=version)
+    if as_json:
+        print_json(result)
+    else:
+        typer.echo(f"{result.name}@{result.alias} → {result.name}@{result.version}")
+
+
+def commands() -> typer.Typer:
+    """The group ``prompts``."""
+    group = typer.Typer(no_args_is_help=True, help="Tuned prompts: named, versioned files.")
+    uploads = ("promptatlas prompts upload qa qa.safetensors", "promptatlas prompts upload qa adapter/ --base demo")
+    downloads = (
+        "promptatlas prompts download qa@2 --to qa.safetensors",
+        "promptatlas prompts download qa --format peft --to qa.zip",
+    )
+    group.command("list", epilog=examples("promptatlas prompts list"))(list_prompts)
+    group.command("show", epilog=examples("promptatlas prompts show qa", "promptatlas prompts show qa@2"))(show_prompt)
+    group.command("upload", epilog=examples(*uploads))(upload_prompt)
+    group.command("download", epilog=examples(*downloads))(download_prompt)
+    group.command("delete", epilog=examples("promptatlas prompts delete qa@1 --yes"))(delete_prompt)
+    group.command("alias", epilog=examples("promptatlas prompts alias qa production 2"))(set_alias)
+    return group

@@ -1,0 +1,1 @@
+"""``client.noun.verb()``: each noun, blocking and not, over the same descriptions of calls."""

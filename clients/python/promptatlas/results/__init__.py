@@ -1,0 +1,1 @@
+"""Results as numpy, torch and pandas, read from their file as they are asked for."""

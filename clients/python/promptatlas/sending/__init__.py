@@ -1,0 +1,1 @@
+"""How calls travel: attempts and their delays, event streams, files. Knows no route."""

@@ -1,0 +1,73 @@
+"""Which failures are worth another attempt, and after how long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from promptatlas.errors import ConnectionFailedError, ProblemError, PromptAtlasError, TimedOutError
+
+RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """Exponential backoff with jitter, unless the server says when to come back.
+
+    n_retries: attempts after the first. first_delay_s: doubled for each further retry, up to max_delay_s; what is
+    waited is between half of it and all. max_retry_after_s: a server that asks for longer is not waited for.
+    """
+
+    n_retries: int = 3
+    first_delay_s: float = 0.5
+    max_delay_s: float = 8.0
+    max_retry_after_s: float = 60.0
+
+    def backoff_s(self, *, n_failed: int, jitter: float) -> float:
+        """Delay after so many failed attempts; ``jitter`` is uniform in [0, 1)."""
+        longest: float = min(self.first_delay_s * 2 ** (n_failed - 1), self.max_delay_s)
+        return longest * (0.5 + 0.5 * jitter)
+
+
+class Attempts:
+    """The attempts of one call: counts them, and keeps all of them within the call's time."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        timeout_s: float,
+        random: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
+        self._policy = policy
+        self._timeout_s = timeout_s
+        self._random = random
+        self._clock = clock
+        self._started_s = clock()
+        self._n_failed = 0
+        self.remaining_s = timeout_s
+
+    def delay_s(self, error: PromptAtlasError) -> float:
+        """Seconds to wait before the next attempt; raises ``error`` where there should be none."""
+        self._n_failed += 1
+        if self._n_failed > self._policy.n_retries or not _worth_retrying(error):
+            raise error
+        delay_s = self._policy.backoff_s(n_failed=self._n_failed, jitter=self._random())
+        asked_s = error.retry_after_s if isinstance(error, ProblemError) else None
+        if asked_s is not None:
+            if asked_s > self._policy.max_retry_after_s:
+                raise error
+            delay_s = asked_s
+        self.remaining_s = self._timeout_s - (self._clock() - self._started_s) - delay_s
+        if self.remaining_s <= 0:
+            raise error
+        return delay_s
+
+
+def _worth_retrying(error: PromptAtlasError) -> bool:
+    if isinstance(error, ProblemError):
+        return error.status in RETRIED_STATUSES
+    if isinstance(error, TimedOutError):
+        return error.connecting
+    return isinstance(error, ConnectionFailedError)

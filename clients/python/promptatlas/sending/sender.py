@@ -1,0 +1,208 @@
+"""Sends calls, blocking or not. What both have in common is in Wire."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from promptatlas.calls.call import Body, Call
+from promptatlas.errors import ProblemError, PromptAtlasError, UnexpectedAnswerError, problem_error
+from promptatlas.sending.events import AsyncStream, Stream
+from promptatlas.sending.files import CHUNK_BYTES, ProgressBar, Received, sink
+from promptatlas.sending.retry import Attempts, RetryPolicy
+from promptatlas.sending.translation import request_id_of, translated
+from promptatlas.types import ResponseBody
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_CONNECT_S = 10.0
+# The server's own 504 says more than our giving up does: let it arrive first.
+_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wire:
+    """How calls become httpx requests, and answers become values or errors."""
+
+    policy: RetryPolicy
+    timeout_s: float
+    random: Callable[[], float]
+    clock: Callable[[], float]
+    bar: ProgressBar
+
+    def attempts(self, call: Call[Any]) -> Attempts:
+        policy = self.policy if call.retries else RetryPolicy(n_retries=0)
+        timeout_s = self.timeout_s if call.timeout_s is None else call.timeout_s
+        if not timeout_s > 0:
+            raise ValueError(f"timeout_s: expected more than 0, got {timeout_s}")
+        return Attempts(policy, timeout_s=timeout_s, random=self.random, clock=self.clock)
+
+    def request(self, call: Call[Any], *, timeout_s: float) -> dict[str, Any]:
+        headers = {"Accept": call.accept, "X-Request-Timeout": f"{timeout_s:.6g}", **call.headers}
+        if call.accept != "application/json":
+            # Compressing floats costs time and saves nothing; compressing events delays them.
+            headers["Accept-Encoding"] = "identity"
+        timeout = httpx.Timeout(timeout_s + _GRACE_S, connect=min(_CONNECT_S, timeout_s))
+        request = {"method": call.method, "url": call.path, "params": call.params, "timeout": timeout}
+        return {**request, **_body(call.body, headers)}
+
+    def parsed(self, call: Call[T], response: httpx.Response) -> T:
+        try:
+            value = call.parse(response.content)
+        except UnexpectedAnswerError:
+            if response.is_success:
+                raise
+            raise self.problem(response) from None
+        if isinstance(value, ResponseBody):
+            value._request_id = request_id_of(response)
+        return value
+
+    def refused(self, call: Call[Any], response: httpx.Response) -> bool:
+        return not response.is_success and response.status_code not in call.accepted_errors
+
+    def problem(self, response: httpx.Response) -> ProblemError:
+        return problem_error(response.status_code, response.headers, response.content)
+
+    def received(self, response: httpx.Response, path: Path, *, temporary: bool) -> Received:
+        return Received(path=path, temporary=temporary, request_id=request_id_of(response))
+
+
+def _body(body: Body | None, headers: dict[str, str]) -> dict[str, Any]:
+    if body is None:
+        return {"headers": headers}
+    if body.parts is None:
+        return {"headers": {**headers, "Content-Type": body.content_type}, "content": body.content}
+    # Only `tensors` has a file name: the part `request` is a plain form field.
+    files = {
+        name: (None if kind == "application/json" else f"{name}.safetensors", content, kind)
+        for name, (content, kind) in body.parts.items()
+    }
+    return {"headers": headers, "files": files}
+
+
+def _size(response: httpx.Response) -> int | None:
+    value = response.headers.get("content-length", "")
+    return int(value) if value.isdigit() else None
+
+
+class Sender:
+    """Sends calls and waits for them."""
+
+    def __init__(self, http: httpx.Client, *, wire: Wire, sleep: Callable[[float], object]) -> None:
+        self._http = http
+        self._wire = wire
+        self._sleep = sleep
+
+    def send(self, call: Call[T]) -> T:
+        """The answer's value. Raises PromptAtlasError."""
+
+        def use(response: httpx.Response) -> T:
+            response.read()
+            return self._wire.parsed(call, response)
+
+        return self._attempt(call, use)
+
+    def events(self, call: Call[T]) -> Stream[T]:
+        """The values of a streamed answer; an error before the first is raised here."""
+        return self._attempt(call, lambda response: Stream(response, parse=call.parse))
+
+    def fetch(self, call: Call[None], to: Path | None) -> Received:
+        """The answer in a file, which has it whole or is not there."""
+
+        def use(response: httpx.Response) -> Received:
+            with sink(to) as (file, path), self._wire.bar(_size(response)) as show:
+                for chunk in response.iter_bytes(CHUNK_BYTES):
+                    file.write(chunk)
+                    show(response.num_bytes_downloaded)
+            response.close()
+            return self._wire.received(response, path, temporary=to is None)
+
+        return self._attempt(call, use)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _attempt(self, call: Call[Any], use: Callable[[httpx.Response], R]) -> R:
+        attempts = self._wire.attempts(call)
+        while True:
+            try:
+                with translated():
+                    return self._once(call, use, timeout_s=attempts.remaining_s)
+            except PromptAtlasError as error:
+                delay_s = attempts.delay_s(error)
+            self._sleep(delay_s)
+
+    def _once(self, call: Call[Any], use: Callable[[httpx.Response], R], *, timeout_s: float) -> R:
+        request = self._http.build_request(**self._wire.request(call, timeout_s=timeout_s))
+        response = self._http.send(request, stream=True)
+        try:
+            if self._wire.refused(call, response):
+                response.read()
+                raise self._wire.problem(response)
+            return use(response)
+        except BaseException:
+            response.close()
+            raise
+
+
+class AsyncSender:
+    """Sends calls without blocking; see Sender."""
+
+    def __init__(self, http: httpx.AsyncClient, *, wire: Wire, sleep: Callable[[float], Awaitable[object]]) -> None:
+        self._http = http
+        self._wire = wire
+        self._sleep = sleep
+
+    async def send(self, call: Call[T]) -> T:
+        async def use(response: httpx.Response) -> T:
+            await response.aread()
+            return self._wire.parsed(call, response)
+
+        return await self._attempt(call, use)
+
+    async def events(self, call: Call[T]) -> AsyncStream[T]:
+        async def use(response: httpx.Response) -> AsyncStream[T]:
+            return AsyncStream(response, parse=call.parse)
+
+        return await self._attempt(call, use)
+
+    async def fetch(self, call: Call[None], to: Path | None) -> Received:
+        async def use(response: httpx.Response) -> Received:
+            with sink(to) as (file, path), self._wire.bar(_size(response)) as show:
+                async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                    file.write(chunk)
+                    show(response.num_bytes_downloaded)
+            await response.aclose()
+            return self._wire.received(response, path, temporary=to is None)
+
+        return await self._attempt(call, use)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _attempt(self, call: Call[Any], use: Callable[[httpx.Response], Awaitable[R]]) -> R:
+        attempts = self._wire.attempts(call)
+        while True:
+            try:
+                with translated():
+                    return await self._once(call, use, timeout_s=attempts.remaining_s)
+            except PromptAtlasError as error:
+                delay_s = attempts.delay_s(error)
+            await self._sleep(delay_s)
+
+    async def _once(self, call: Call[Any], use: Callable[[httpx.Response], Awaitable[R]], *, timeout_s: float) -> R:
+        request = self._http.build_request(**self._wire.request(call, timeout_s=timeout_s))
+        response = await self._http.send(request, stream=True)
+        try:
+            if self._wire.refused(call, response):
+                await response.aread()
+                raise self._wire.problem(response)
+            return await use(response)
+        except BaseException:
+            await response.aclose()
+            raise
