@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
+from typing import Any
 
 from beartype import BeartypeConf, beartype
+from beartype.roar import BeartypeDecorHintPep3119Exception
 from jaxtyping import install_import_hook
+
+
+def _checked(decorated: Any) -> Any:
+    """beartype, but that an int passes for a float, and an argument of a plain Protocol for one, as in mypy."""
+    try:
+        return beartype(conf=BeartypeConf(is_pep484_tower=True))(decorated)
+    except BeartypeDecorHintPep3119Exception:
+        # Only a @runtime_checkable Protocol can be looked at; a function that takes another one stays unchecked.
+        return decorated
 
 
 def _check_engine_types() -> None:
     imported = sorted(name for name in sys.modules if name.startswith("service.engine"))
     if imported:
         raise RuntimeError(f"imported before the shape checks were in place: {', '.join(imported)}")
-    # The hook wants the checker as a dotted name. This one takes an int where a float is asked for, as mypy does.
+    # The hook wants the checker as a dotted name.
     checker = ModuleType("engine_type_checker")
-    checker.__dict__["checked"] = beartype(conf=BeartypeConf(is_pep484_tower=True))
+    checker.__dict__["checked"] = _checked
     sys.modules[checker.__name__] = checker
     install_import_hook("service.engine", f"{checker.__name__}.checked")
 
