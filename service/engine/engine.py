@@ -137,6 +137,7 @@ class Engine:
                 )
         self._running.waiting.extend(job.rows)
 
+    @torch.inference_mode()
     def _drop(self, job: Job) -> None:
         self._captures.remove(job)
         self._running.remove(lambda row: row.job is job)

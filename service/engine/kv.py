@@ -46,7 +46,7 @@ class CompiledPrompt:
 
     n_virtual: int
     keys: tuple[Float[Tensor, "heads n_virtual d"] | None, ...]
-    values: tuple[Float[Tensor, "heads n_virtual d"] | None, ...]
+    values: tuple[Float[Tensor, "heads n_virtual dv"] | None, ...]
 
     def first_visible(self, layer: int) -> int:
         """Index of the first cache entry that text may look at in ``layer``."""

@@ -14,7 +14,7 @@ from service.engine.sampling import RowSampler
 from service.engine.text import TextStream
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """A request in work, and the rows that serve it. Rows of a request end at different times; it ends with the last."""
 
@@ -28,7 +28,7 @@ class Job:
         return self.request.request_id
 
 
-@dataclass
+@dataclass(eq=False)
 class Row:
     """Text tokens ``ids`` (input, then generated), of which the first ``n_read`` are in the cache behind the prompt's.
 
