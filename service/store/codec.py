@@ -64,7 +64,7 @@ def encode(tensors: Mapping[str, Array], *, metadata: object = None) -> bytes:
         tensors: arrays of any dtype that safetensors and numpy share.
         metadata: written as JSON under ``promptatlas``; None for none.
     """
-    contiguous = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    contiguous = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
     header = None if metadata is None else {METADATA_KEY: json.dumps(metadata, sort_keys=True, allow_nan=False)}
     return safetensors.numpy.save(contiguous, metadata=header)
 
