@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
 
 from promptatlas.calls import running
 from promptatlas.calls.running import CaptureOptions, TrajectoryOptions
@@ -18,7 +20,7 @@ from promptatlas.types import EstimateResponse
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-Inputs = Sequence[str | Sequence[int]]
+Inputs = Sequence[str | Sequence[int] | npt.NDArray[Any]]
 
 
 def _path(to: str | Path | None) -> Path | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+import numpy.typing as npt
+
 from promptatlas.calls import running
 from promptatlas.calls.running import ChatOptions, CompletionOptions
 from promptatlas.sending.events import AsyncStream, Stream
@@ -14,7 +16,7 @@ from promptatlas.types import ChatCompletion, ChatCompletionChunk, Completion
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | npt.NDArray[Any]
 Messages = Sequence[Mapping[str, Any]]
 
 

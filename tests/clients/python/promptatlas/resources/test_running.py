@@ -1,0 +1,180 @@
+"""Completions, chat, activations: what is sent, and what comes back."""
+
+from __future__ import annotations
+
+import anyio
+import numpy as np
+import pytest
+from promptatlas import AsyncClient, Client, errors
+
+from tests.clients.python.promptatlas.fake_server import (
+    FakeServer,
+    activation_tensors,
+    events,
+    problem,
+    reply,
+    tensor_bytes,
+    tensors_reply,
+)
+
+COMPLETION = {
+    "id": "cmpl-1",
+    "object": "text_completion",
+    "created": 1700000000,
+    "model": "demo",
+    "choices": [
+        {
+            "index": 0,
+            "text": " kitchen",
+            "finish_reason": "length",
+            "logprobs": {
+                "tokens": ["Ana", " kitchen"],
+                "token_logprobs": [None, -0.5],
+                "top_logprobs": [None, {" kitchen": -0.5, " garden": -1.5}],
+                "text_offset": [0, 3],
+            },
+        }
+    ],
+    "usage": {"prompt_tokens": 4, "completion_tokens": 1, "total_tokens": 5},
+}
+CHAT = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1700000000,
+    "model": "demo",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
+}
+CHUNK = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion.chunk",
+    "created": 1700000000,
+    "model": "demo",
+    "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}],
+}
+MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+def test_completions(client: Client, server: FakeServer) -> None:
+    server.will(reply(COMPLETION, x_request_id="req_3"))
+    mix = {"mix": [{"ref": "a@1", "weight": 0.3}, {"ref": "b@2", "weight": 0.7}]}
+    answer = client.completions.create(
+        model="demo", prompt=np.array([1, 2]), prompt_ref=mix, logprobs=2, echo=True, logit_bias={5: -1.5}, timeout_s=7
+    )
+    assert answer.choices[0].text == " kitchen"
+    assert answer.choices[0].logprobs is not None
+    assert answer.choices[0].logprobs.token_logprobs == [None, -0.5]
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == 5
+    assert answer._request_id == "req_3"
+    assert server.request.url.path == "/v1/completions"
+    assert server.sent == {
+        "model": "demo",
+        "prompt": [1, 2],
+        "prompt_ref": mix,
+        "logprobs": 2,
+        "echo": True,
+        "logit_bias": {"5": -1.5},
+    }
+    assert server.request.headers["x-request-timeout"] == "7"
+
+
+def test_chat(client: Client, server: FakeServer) -> None:
+    server.will(reply(CHAT))
+    assert client.chat.create(model="demo:qa", messages=MESSAGES, max_tokens=3).choices[0].message.content == "Hi"
+    assert server.request.url.path == "/v1/chat/completions"
+    assert server.sent == {"model": "demo:qa", "messages": MESSAGES, "max_tokens": 3}
+
+
+def test_chat_streams(client: Client, server: FakeServer) -> None:
+    import httpx
+
+    server.will(httpx.Response(200, content=events(CHUNK, CHUNK)))
+    with client.chat.create(model="demo", messages=MESSAGES, stream=True) as stream:
+        assert [chunk.choices[0].delta.content for chunk in stream] == ["Hi", "Hi"]
+    assert server.sent["stream"] is True
+
+
+def test_activations(client: Client, server: FakeServer) -> None:
+    server.will(tensors_reply(tensor_bytes(activation_tensors())))
+    with client.activations.get(
+        model="demo",
+        inputs=["Ana", np.array([1, 2])],
+        sites=("resid_post", "embed"),
+        layers=range(2, 4),
+        positions=slice(0, 5),
+        prompt_ref="qa@2",
+        include_virtual=True,
+        reduce="norm",
+        dtype="bfloat16",
+        request_id="mine",
+    ) as cache:
+        assert cache.request_id == "req_7"
+    assert server.request.url.path == "/v1/activations"
+    assert server.request.headers["accept"] == "application/vnd.safetensors"
+    assert server.request.headers["accept-encoding"] == "identity"
+    assert server.request.headers["x-request-id"] == "mine"
+    assert server.sent == {
+        "model": "demo",
+        "inputs": ["Ana", [1, 2]],
+        "sites": ["resid_post", "embed"],
+        "layers": [2, 3],
+        "positions": {"start": 0, "stop": 5},
+        "prompt_ref": "qa@2",
+        "include_virtual": True,
+        "reduce": "norm",
+        "dtype": "bfloat16",
+    }
+
+
+def test_estimates(client: Client, server: FakeServer) -> None:
+    server.will(reply({"n_tokens": 4, "bytes": 1024, "seconds": 0.25}))
+    cost = client.activations.estimate(model="demo", inputs=["Ana"], sites=["resid_post"], layers="all")
+    assert (cost.n_tokens, cost.bytes, cost.seconds) == (4, 1024, 0.25)
+    assert server.request.url.path == "/v1/activations/estimate"
+    assert server.sent == {"model": "demo", "inputs": ["Ana"], "sites": ["resid_post"], "layers": "all"}
+
+
+def test_too_large_says_how_to_shrink(client: Client, server: FakeServer) -> None:
+    server.will(problem(413, "2 GB asked, 1 GB allowed: choose fewer layers"))
+    with pytest.raises(errors.TooLargeError, match="choose fewer layers"):
+        client.activations.get(model="demo", inputs=["Ana"], sites=["resid_post"])
+
+
+def test_a_timeout_must_be_positive(client: Client, server: FakeServer) -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        client.completions.create(model="demo", prompt="x", timeout_s=0)
+    assert server.requests == []
+
+
+def test_faults_are_seen_before_sending(client: Client, server: FakeServer) -> None:
+    with pytest.raises(errors.InvalidRequestError):
+        client.activations.get(model="demo", inputs=[], sites=["resid_post"])
+    with pytest.raises(errors.InvalidRequestError, match="temprature"):
+        client.completions.create(model="demo", prompt="x", temprature=1)  # type: ignore[call-overload]
+    assert server.requests == []
+
+
+def test_async_verbs_send_the_same(async_client: AsyncClient, server: FakeServer) -> None:
+    async def run() -> None:
+        server.will(reply(COMPLETION))
+        assert (await async_client.completions.create(model="demo", prompt="x", n=1)).choices[0].text == " kitchen"
+        server.will(reply(CHAT))
+        assert (await async_client.chat.create(model="demo", messages=MESSAGES)).id == "chatcmpl-1"
+        server.will(reply({"n_tokens": 4, "bytes": 1024, "seconds": 0.25}))
+        assert (await async_client.activations.estimate(model="demo", inputs=["a"], sites=["embed"])).bytes == 1024
+
+    anyio.run(run)
+    paths = [request.url.path for request in server.requests]
+    assert paths == ["/v1/completions", "/v1/chat/completions", "/v1/activations/estimate"]
+
+
+def test_async_chat_streams(async_client: AsyncClient, server: FakeServer) -> None:
+    import httpx
+
+    server.will(httpx.Response(200, content=events(CHUNK)))
+
+    async def run() -> list[str | None]:
+        stream = await async_client.chat.create(model="demo", messages=MESSAGES, stream=True)
+        return [chunk.choices[0].delta.content async for chunk in stream]
+
+    assert anyio.run(run) == ["Hi"]

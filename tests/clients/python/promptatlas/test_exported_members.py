@@ -1,0 +1,63 @@
+"""The public surface: what is exported is meant to be, and stays."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import promptatlas
+import promptatlas.types
+
+EXPORTED = """
+ActivationCache AsyncClient AsyncPage AsyncStream AuthenticationError BadGatewayError BadRequestError BrokenStreamError
+Client ConflictError ConnectionFailedError DeadlineExceededError ForbiddenError Intervention InvalidRequestError
+NotFoundError Page ProblemError PromptAtlasError RetryPolicy Rows ServerError Stream TimedOutError TooLargeError
+TooManyRequestsError Trajectories Trajectory UnavailableError UnexpectedAnswerError UnsafeFileError
+UnsupportedFormatError
+"""
+REQUESTS = """
+ActivationRequest AliasBody ChatCompletionRequest CompletionRequest InterventionSpec Mix PromptHeader TrajectoryRequest
+"""
+
+
+def test_the_package_exports_exactly_this() -> None:
+    assert sorted(promptatlas.__all__) == sorted(EXPORTED.split())
+    assert all(hasattr(promptatlas, name) for name in promptatlas.__all__)
+
+
+def test_types_exports_every_request_and_answer_it_defines() -> None:
+    defined = {
+        name
+        for name, value in vars(promptatlas.types).items()
+        if isinstance(value, type) and value.__module__.startswith("promptatlas.types.")
+    }
+    assert defined <= set(promptatlas.types.__all__)
+    assert set(REQUESTS.split()) <= defined
+
+
+def test_nouns_and_verbs() -> None:
+    client = promptatlas.Client(environ={})
+    nouns = {name: value for name, value in vars(client).items() if not name.startswith("_")}
+    verbs = {name: sorted(verb for verb in dir(noun) if not verb.startswith("_")) for name, noun in nouns.items()}
+    assert verbs == {
+        "models": ["get", "list"],
+        "completions": ["create"],
+        "chat": ["create"],
+        "activations": ["estimate", "get"],
+        "trajectories": ["create"],
+        "prompts": ["delete", "download", "get", "list", "set_alias", "upload", "versions"],
+    }
+
+
+def test_both_clients_have_the_same_nouns_and_verbs() -> None:
+    waiting, not_waiting = promptatlas.Client(environ={}), promptatlas.AsyncClient(environ={})
+    for name, noun in vars(waiting).items():
+        other = getattr(not_waiting, name)
+        if not name.startswith("_"):
+            assert {verb for verb in dir(noun) if verb[0] != "_"} == {verb for verb in dir(other) if verb[0] != "_"}
+
+
+def test_importing_it_imports_no_torch_pandas_or_service() -> None:
+    code = "import sys, promptatlas, promptatlas.cli; print([m for m in ('torch', 'pandas', 'service') if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
