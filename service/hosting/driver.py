@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
@@ -41,10 +41,11 @@ class EngineLike(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """One engine with the fields of its model's card."""
+    """One engine with the fields of its model's card. count_chat: tokens of a chat, template and all."""
 
     engine: EngineLike
     card: Mapping[str, Any]
+    count_chat: Callable[[Sequence[Mapping[str, str]]], int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +125,8 @@ class Driver:
     def _submit(self, job: Submit, *, consumer: int) -> None:
         request_id = job.request.request_id
         try:
-            engine = self._engine(job.model)
-            engine.submit(attach_values(job))
+            served = self._find(job.model)
+            served.engine.submit(_with_limit(attach_values(job), n_context=job.n_context, served=served))
         except Exception as error:
             self._send(request_id, [_failed(request_id, error)], consumer=consumer)
         else:
@@ -135,7 +136,7 @@ class Driver:
         request_id = question.request.request_id
         answer: Happening
         try:
-            answer = Estimated(estimate=self._engine(question.model).estimate(question.request))
+            answer = Estimated(estimate=self._find(question.model).engine.estimate(question.request))
         except Exception as error:
             answer = _failed(request_id, error)
         self._send(request_id, [answer], consumer=consumer)
@@ -145,11 +146,11 @@ class Driver:
         if ticket is not None:
             self._served[ticket.model].engine.cancel(request_id)
 
-    def _engine(self, model: str) -> EngineLike:
+    def _find(self, model: str) -> Served:
         served = self._served.get(model)
         if served is None:
             raise NotFound(f"No model {model!r} is hosted here.")
-        return served.engine
+        return served
 
     # --- one step, and what came of it ---
 
@@ -234,6 +235,13 @@ class Driver:
             models={name: served.card for name, served in self._served.items()},
             stats={name: dict(served.engine.stats()) for name, served in self._served.items()},
         )
+
+
+def _with_limit(request: Generate | Capture, *, n_context: int | None, served: Served) -> Generate | Capture:
+    if n_context is None or not isinstance(request, Generate) or served.count_chat is None:
+        return request
+    n_left = n_context - served.count_chat(request.messages or ())
+    return replace(request, max_tokens=max(1, n_left))
 
 
 def _failed(request_id: str, error: Exception) -> Failed:

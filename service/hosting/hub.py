@@ -104,6 +104,14 @@ class Hub:
             raise Unavailable(detail, retry_after_s=_STARTING_RETRY_S)
         return self._state
 
+    def last_state(self) -> EngineState:
+        """What the engine last said, though it may be lost now; for questions that it need not answer itself.
+
+        Raises:
+            Unavailable: no engine has been ready yet.
+        """
+        return self.require_engine() if self._state is None else self._state
+
     @asynccontextmanager
     async def open(self, job: Submit, *, deadline_s: float) -> AsyncIterator[Exchange]:
         """Send a request and wait on it inside the block; leaving the block early cancels it.

@@ -18,6 +18,7 @@ class Submit:
     tensors: a safetensors file with the values of the request's interventions (empty: there are none).
     values: for each intervention the name of its tensor, None for those that take none.
     metadata: what the API knows of the request; it goes into the header of a tensor result.
+    n_context: of a chat without a limit of its own: it may go on until input and answer have this many tokens.
     """
 
     model: str
@@ -25,6 +26,7 @@ class Submit:
     tensors: bytes = b""
     values: tuple[str | None, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    n_context: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

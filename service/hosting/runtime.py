@@ -44,6 +44,11 @@ class Runtime:
         """Remove what the dead engine process of this generation left."""
         shutil.rmtree(self.results_folder(generation), ignore_errors=True)
 
+    def sweep_all(self) -> None:
+        """Remove results that a dead API process can no longer fetch; the folders stay for the engine to write to."""
+        for path in self.folder.glob("results-*/*"):
+            path.unlink(missing_ok=True)
+
 
 @contextlib.contextmanager
 def open_runtime(parent: Path) -> Iterator[Runtime]:

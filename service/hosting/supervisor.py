@@ -78,9 +78,15 @@ class _Running:
 
 
 class Supervisor:
-    """Runs the family until SIGTERM or SIGINT. Members stop in the order given; a second signal kills them at once."""
+    """Runs the family until SIGTERM or SIGINT. Members stop in the order given; a second signal kills them at once.
 
-    def __init__(self, members: Sequence[Member], *, clock: Callable[[], float] = time.monotonic) -> None:
+    ``on_stop`` is called before the first is stopped, to let go of what they share.
+    """
+
+    def __init__(
+        self, members: Sequence[Member], *, on_stop: Callable[[], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._on_stop = on_stop
         self._clock = clock
         self._running = [_Running(member, clock=clock) for member in members]
         self._n_signals = 0
@@ -90,6 +96,7 @@ class Supervisor:
         with self._signals() as alarm:
             try:
                 status = self._watch(alarm)
+                self._on_stop()
                 self._stop(alarm)
             finally:
                 self._kill()

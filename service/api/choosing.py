@@ -1,0 +1,137 @@
+"""From what a client names to what the engine runs: base models, and prompts by reference or as a mix."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from promptatlas.types import Mix, PromptRef, PromptUsed
+from promptatlas.types.references import MixPart
+
+from service.engine.requests import PromptChoice
+from service.errors import InvalidRequest, NotFound
+from service.hosting.messages import EngineState
+from service.store.manifests import PromptManifest
+from service.store.prompt_checks import BaseShape
+from service.store.prompts import PromptStore
+
+MAX_NAMED = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a request runs on.
+
+    card: the fields of the base model's card. prompt: for the engine; None is the bare model. used: for the client.
+    """
+
+    model: str
+    card: Mapping[str, Any]
+    prompt: PromptChoice | None = None
+    used: PromptUsed | None = None
+
+    def metadata(self, *, request_id: str) -> dict[str, Any]:
+        """What stands in the header of a tensor result beside what the engine writes there."""
+        return {
+            "model": self.model,
+            "revision": self.card["revision"],
+            "prompt": None if self.used is None else self.used.model_dump(mode="json", exclude_none=True),
+            "dtype": self.card["dtype"],
+            "attention": self.card["attention"],
+            "versions": dict(self.card["versions"]),
+            "request_id": request_id,
+        }
+
+
+async def choose(
+    store: PromptStore, *, state: EngineState, model: str, prompt_ref: PromptRef | None = None
+) -> Choice:  # fmt: skip
+    """Resolve ``base`` or ``base:ref`` with, or instead, a prompt reference.
+
+    Raises:
+        NotFound: no such model, prompt, version or alias.
+        InvalidRequest: a prompt of another base, parts of different shapes, or a prompt named twice.
+    """
+    base, colon, inner = model.partition(":")
+    card = state.models.get(base)
+    if card is None:
+        raise NotFound(f"No model {model[:MAX_NAMED]!r} is hosted here; hosted: {_names(state)}.", loc=("model",))
+    if colon and prompt_ref is not None:
+        raise InvalidRequest(
+            f"Both model {model[:MAX_NAMED]!r} and prompt_ref name a prompt; give one.", loc=("prompt_ref",)
+        )
+    ref: PromptRef | None = inner if colon else prompt_ref
+    if ref is None:
+        return Choice(model=base, card=card)
+    field = "model" if colon else "prompt_ref"
+    parts = [(ref, 1.0)] if isinstance(ref, str) else [(part.ref, part.weight) for part in ref.mix]
+    manifests = await asyncio.to_thread(_resolve_all, store, [part for part, _ in parts], base, field)
+    for (part, _), manifest in zip(parts, manifests, strict=True):
+        _require_base(manifest, ref=part, base=base, card=card, field=field)
+    _require_one_shape(manifests, refs=[part for part, _ in parts])
+    weights = [weight for _, weight in parts]
+    return Choice(model=base, card=card, prompt=_prompt(manifests, weights), used=_used(ref, manifests, weights))
+
+
+def base_shapes(state: EngineState) -> list[BaseShape]:
+    """The hosted models as the store's checks know them."""
+    fields = ("revision", "n_layers", "d_model", "n_kv_heads", "d_head", "n_positions")
+    return [BaseShape(name=name, **{field: card[field] for field in fields}) for name, card in state.models.items()]
+
+
+def _resolve_all(store: PromptStore, refs: Sequence[str], base: str, field: str) -> list[PromptManifest]:
+    try:
+        return [store.resolve(ref, base=base) for ref in refs]
+    except (NotFound, InvalidRequest) as error:
+        raise type(error)(error.detail, loc=(field,)) from None
+
+
+def _require_base(manifest: PromptManifest, *, ref: str, base: str, card: Mapping[str, Any], field: str) -> None:
+    if manifest.base != base:
+        raise InvalidRequest(f"Prompt {ref!r} is for {manifest.base!r}, the request for {base!r}.", loc=(field,))
+    if manifest.base_revision != card["revision"]:
+        raise InvalidRequest(
+            f"Prompt {ref!r} was made for revision {manifest.base_revision} of {base}; "
+            f"hosted is {card['revision']}, with other weights.",
+            loc=(field,),
+        )
+
+
+def _require_one_shape(manifests: Sequence[PromptManifest], *, refs: Sequence[str]) -> None:
+    first = _shape(manifests[0])
+    for manifest, ref in zip(manifests[1:], refs[1:], strict=True):
+        if _shape(manifest) != first:
+            raise InvalidRequest(
+                f"The prompts of a mix must have one shape: {refs[0]!r} is {first}, {ref!r} is {_shape(manifest)}.",
+                loc=("prompt_ref", "mix"),
+            )
+
+
+def _shape(manifest: PromptManifest) -> str:
+    """Everything that must agree before prompts can be added, in words."""
+    where = f", {manifest.where}" if manifest.where else ""
+    layers = f", layers {list(manifest.layers)}" if manifest.kind == "deep" and manifest.layers is not None else ""
+    return f"{manifest.kind}{where}, n_virtual {manifest.n_virtual}{layers}"
+
+
+def _prompt(manifests: Sequence[PromptManifest], weights: Sequence[float]) -> PromptChoice:
+    return PromptChoice(parts=tuple((m.sha256, weight) for m, weight in zip(manifests, weights, strict=True)))
+
+
+def _used(ref: str | Mix, manifests: Sequence[PromptManifest], weights: Sequence[float]) -> PromptUsed:
+    first = manifests[0]
+    mixed = isinstance(ref, Mix)
+    parts = [MixPart(ref=m.sha256, weight=weight) for m, weight in zip(manifests, weights, strict=True)]
+    return PromptUsed(
+        ref=ref,
+        sha256=None if mixed else first.sha256,
+        kind=first.kind,
+        n_virtual=first.n_virtual,
+        parts=parts if mixed else None,
+    )
+
+
+def _names(state: EngineState) -> str:
+    return ", ".join(sorted(state.models))

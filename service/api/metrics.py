@@ -1,0 +1,67 @@
+"""Numbers for Prometheus: requests as this process answers them, and the engine as it describes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.hosting.hub import Hub
+
+_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_COUNTERS = frozenset({"n_steps", "n_tokens", "prompt_cache_hits", "prompt_cache_misses"})
+
+
+class Metrics:
+    """A registry of its own, so that two applications in one process do not mix."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, hub: Hub) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_EngineCollector(hub))
+        self._requests = Counter(
+            "promptatlas_requests",
+            "Requests answered, by route and status.",
+            ["method", "route", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "promptatlas_request_seconds",
+            "Seconds from a request's head to the end of its answer.",
+            ["method", "route"],
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+
+    def observe(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request. ``route``: the path with its parameters' names, so that labels stay few."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def render(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _EngineCollector(Collector):
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def collect(self) -> Iterator[Metric]:
+        hub = self._hub
+        yield GaugeMetricFamily("promptatlas_engine_up", "1 when the engine takes requests.", float(hub.status == "ok"))
+        yield GaugeMetricFamily("promptatlas_pending_requests", "Requests that wait on the engine.", hub.n_pending)
+        state = hub.state
+        if state is None:
+            return
+        yield GaugeMetricFamily("promptatlas_engine_generation", "Engine processes so far.", state.generation)
+        for stat in sorted({name for stats in state.stats.values() for name in stats}):
+            family = CounterMetricFamily if stat in _COUNTERS else GaugeMetricFamily
+            metric = family(f"promptatlas_engine_{stat}", f"The engine's {stat}.", labels=["model"])
+            for model, stats in state.stats.items():
+                if stat in stats:
+                    metric.add_metric([model], stats[stat])
+            yield metric

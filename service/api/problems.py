@@ -1,0 +1,176 @@
+"""Errors as clients read them: RFC 9457 on every route, OpenAI's shape on the routes that follow OpenAI."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from promptatlas.types import OpenAIError, OpenAIErrorBody, Problem, ProblemItem
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from service import errors
+from service.api.services import request_id_of
+
+PROBLEM_TYPE = "application/problem+json"
+OPENAI_PATHS = frozenset({"/v1/completions", "/v1/chat/completions"})
+
+_MAX_ITEMS = 20
+_MAX_PART = 80
+_GONE_STATUS = 499  # nobody reads it; it is for the log
+
+_STATUSES: Mapping[type[errors.AtlasError], int] = {
+    errors.InvalidRequest: 422,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.Busy: 429,
+    errors.Unavailable: 503,
+    errors.DeadlineExceeded: 504,
+}
+_OPENAI_TYPES: Mapping[int, str] = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "server_error",
+    504: "timeout_error",
+}
+
+
+class ClientGone(Exception):  # noqa: N818 (no fault of anybody)
+    """The client has closed its connection before it was answered."""
+
+
+def status_of(error: errors.AtlasError) -> int:
+    """The HTTP status of an error of the tree; 500 for those that are the server's own."""
+    return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 500)
+
+
+def respond(error: errors.AtlasError, *, path: str, request_id: str) -> Response:
+    """The answer to a request for ``path`` that ended in ``error``."""
+    items = [] if error.loc is None else [ProblemItem(loc=_short(error.loc), msg=error.detail)]
+    return make_response(
+        status_of(error),
+        title=error.title,
+        detail=error.detail,
+        path=path,
+        request_id=request_id,
+        items=items,
+        headers=_retry_header(error),
+    )
+
+
+def openai_error(error: errors.AtlasError) -> OpenAIErrorBody:
+    """An error in OpenAI's shape, as it also stands in a stream."""
+    items = [] if error.loc is None else [ProblemItem(loc=_short(error.loc), msg=error.detail)]
+    return _openai_body(status_of(error), title=error.title, detail=error.detail, items=items)
+
+
+def make_response(
+    status: int,
+    *,
+    title: str,
+    detail: str,
+    path: str,
+    request_id: str,
+    items: Sequence[ProblemItem] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An error response in the shape that clients of ``path`` read."""
+    if path in OPENAI_PATHS:
+        body = _openai_body(status, title=title, detail=detail, items=items).model_dump_json()
+        return Response(body, status, dict(headers or {}), "application/json")
+    problem = Problem(
+        type=f"urn:promptatlas:problem:{_slug(title)}",
+        title=title,
+        status=status,
+        detail=detail,
+        request_id=request_id,
+        errors=list(items) or None,
+    )
+    return Response(problem.model_dump_json(exclude_none=True), status, dict(headers or {}), PROBLEM_TYPE)
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Answer every error that a route may raise."""
+    app.add_exception_handler(errors.AtlasError, _on_atlas_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientGone, _on_gone)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
+
+
+def validation_items(found: Sequence[Mapping[str, Any]]) -> list[ProblemItem]:
+    """pydantic's faults without what was sent, which may be long or secret."""
+    return [ProblemItem(loc=_short(fault["loc"]), msg=_message(fault)) for fault in found[:_MAX_ITEMS]]
+
+
+async def _on_atlas_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.AtlasError)
+    return respond(error, path=request.url.path, request_id=request_id_of(request))
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    items = validation_items(error.errors())
+    return make_response(
+        422,
+        title=errors.InvalidRequest.title,
+        detail="; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in items[:3]),
+        path=request.url.path,
+        request_id=request_id_of(request),
+        items=items,
+    )
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    detail = error.detail
+    if detail == phrase:
+        detail = f"{request.method} {request.url.path[:200]}: {phrase.lower()}."
+    return make_response(
+        error.status_code,
+        title=phrase,
+        detail=detail,
+        path=request.url.path,
+        request_id=request_id_of(request),
+        headers=error.headers,
+    )
+
+
+async def _on_gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=_GONE_STATUS)
+
+
+def _openai_body(status: int, *, title: str, detail: str, items: Sequence[ProblemItem]) -> OpenAIErrorBody:
+    param = ".".join(map(str, items[0].loc)) if items else None
+    kind = _OPENAI_TYPES.get(status, "invalid_request_error")
+    code = "model_not_found" if status == 404 and param == "model" else _slug(title).replace("-", "_")
+    return OpenAIErrorBody(error=OpenAIError(message=detail, type=kind, code=code, param=param))
+
+
+def _retry_header(error: errors.AtlasError) -> dict[str, str]:
+    if status_of(error) not in (429, 503):
+        return {}
+    return {"Retry-After": str(max(1, math.ceil(error.retry_after_s or 1)))}
+
+
+def _short(loc: Sequence[str | int]) -> list[str | int]:
+    return [part if isinstance(part, int) else part[:_MAX_PART] for part in loc]
+
+
+def _message(fault: Mapping[str, Any]) -> str:
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return message if len(message) <= 300 else f"{message[:300]}…"
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")

@@ -1,0 +1,39 @@
+"""What routes work with, put together once by the composition root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from service.api.metrics import Metrics
+from service.api.pings import Pings
+from service.hosting.hub import Hub
+from service.settings import Settings
+from service.store.idempotency import IdempotencyStore
+from service.store.prompts import PromptStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The parts of the API process. pings: whether the store and Redis answer."""
+
+    settings: Settings
+    hub: Hub
+    prompts: PromptStore
+    idempotency: IdempotencyStore
+    metrics: Metrics
+    pings: Pings
+
+
+def _services(request: Request) -> Services:
+    return cast(Services, request.app.state.services)
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the client gave or the server made; it is in the answer's ``X-Request-ID`` and in the log."""
+    return cast(str, request.state.request_id)

@@ -1,0 +1,91 @@
+"""Is the process there, can it work, what can it do, what has it done."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import metadata
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from promptatlas.types import Capabilities, ComponentState, Health, Ready
+
+from service.api.auth import require
+from service.api.documentation import problems
+from service.api.services import ServicesDep
+from service.hosting.hub import Hub
+
+open_router = APIRouter(tags=["system"])
+router = APIRouter(tags=["system"], dependencies=[Depends(require("read"))])
+
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"model": Ready, "description": "Not ready; says which part is to blame."}
+}
+
+
+@open_router.get("/health")
+async def health() -> Health:
+    """The API process answers."""
+    return Health()
+
+
+@open_router.get("/ready", responses=_NOT_READY)
+async def ready(services: ServicesDep, response: Response) -> Ready:
+    """Whether requests that run the model can be answered. Redis is named, but only long runs need it."""
+    store, redis = await asyncio.gather(services.pings.store(), services.pings.redis())
+    engine = _engine_state(services.hub)
+    is_ready = engine.status == "ok" and store.status == "ok"
+    if not is_ready:
+        response.status_code = 503
+        response.headers["Retry-After"] = "2"
+    return Ready(status="ready" if is_ready else "not_ready", engine=engine, store=store, redis=redis)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(401, 403)},
+)
+async def metrics(services: ServicesDep) -> Response:
+    """Requests and the engine, in Prometheus' text format."""
+    return Response(services.metrics.render(), media_type=services.metrics.content_type)
+
+
+@router.get("/v1/capabilities", responses=problems(401, 403, 503))
+async def capabilities(services: ServicesDep) -> Capabilities:
+    """Limits of this server, and the versions of what it is built of."""
+    settings, state = services.settings, services.hub.last_state()
+    cards = list(state.models.values())
+    versions = {name: version for card in cards for name, version in card["versions"].items()}
+    return Capabilities(
+        max_batch=settings.max_batch,
+        max_waiting=settings.max_waiting,
+        max_tokens=max(card["n_positions"] for card in cards),
+        max_inputs=4096,
+        max_n=128,
+        max_capture_bytes=settings.max_capture_bytes,
+        max_json_bytes=settings.max_json_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+        max_timeout_s=settings.max_timeout_s,
+        prompt_kinds=["soft", "deep", "prefix"],
+        versions={**versions, "api": "1", "promptatlas": _own_version()},
+    )
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> dict[str, Any]:
+    """Every route."""
+    described: dict[str, Any] = request.app.openapi()
+    return described
+
+
+def _engine_state(hub: Hub) -> ComponentState:
+    if hub.draining:
+        return ComponentState(status="lost", detail="stopping")
+    return ComponentState(status=hub.status)
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version("promptatlas")
+    except metadata.PackageNotFoundError:  # run from a plain checkout
+        return "unknown"

@@ -1,0 +1,172 @@
+"""The composition root: puts the parts of the API process together, and the processes of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import multiprocessing
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import structlog
+from fastapi import FastAPI
+from redis.asyncio import Redis
+
+from service.api import activations, chat, completions, models, prompts, system, trajectories
+from service.api.documentation import describe
+from service.api.metrics import Metrics
+from service.api.middleware import BodyLimit, RequestScope
+from service.api.pings import Pings
+from service.api.problems import install_handlers
+from service.api.services import Services
+from service.hosting.api_server import serve
+from service.hosting.engine_api import SETUP_FAILED, EngineAPI
+from service.hosting.hub import Hub, run_hub
+from service.hosting.litserver import EngineServer
+from service.hosting.runtime import Runtime, memory_folder, open_runtime
+from service.hosting.supervisor import Member, Supervisor
+from service.hosting.transport import ApiEnd
+from service.logs import configure_logs
+from service.settings import Settings, SettingsError
+from service.store.artifacts import ArtifactStore
+from service.store.idempotency import IdempotencyStore
+from service.store.prompts import PromptStore
+
+ENGINE_LOADER = "service.hosting.loading:load_served"
+
+_log = structlog.get_logger(__name__)
+_SLACK_S = 5.0
+
+Background = Callable[[], Awaitable[None]]
+
+
+def create_app(services: Services, *, background: Background | None = None) -> FastAPI:
+    """The application over its services. ``background`` runs beside it, e.g. the hub's connection."""
+    app = FastAPI(
+        title="Prompt Atlas",
+        version="1",
+        description="Tuned prompts of one frozen language model: completions, activations and trajectories under them.",
+        lifespan=functools.partial(_lifespan, services=services, background=background),
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    install_handlers(app)
+    for room in (system, models, completions, chat, activations, trajectories, prompts):
+        app.include_router(room.router)
+    app.include_router(system.open_router)
+    app.openapi = functools.partial(describe, app)  # type: ignore[method-assign]
+    app.add_middleware(BodyLimit, limit_of=functools.partial(_body_limit, settings=services.settings))
+    app.add_middleware(RequestScope, metrics=services.metrics)
+    return app
+
+
+def create_services(settings: Settings, *, hub: Hub) -> Services:
+    """The parts of the API process, over the store and Redis that the settings name."""
+    artifacts = ArtifactStore(settings.home)
+    redis = None
+    if settings.redis_url is not None:
+        redis = Redis.from_url(settings.redis_url, socket_connect_timeout=1, socket_timeout=1)
+    return Services(
+        settings=settings,
+        hub=hub,
+        prompts=PromptStore(artifacts),
+        idempotency=IdempotencyStore(artifacts),
+        metrics=Metrics(hub),
+        pings=Pings(check_store=artifacts.check, redis=redis),
+    )
+
+
+def run_service(settings: Settings) -> int:
+    """Serve until told to stop; returns the exit status. The body of the main process."""
+    configure_logs(settings.log)
+    with bind(settings.host, settings.port) as sock, open_runtime(memory_folder()) as runtime:
+        host, port = sock.getsockname()[:2]
+        _log.info("serving", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", home=settings.home)
+        members = [
+            Member(
+                name="api",
+                launch=lambda _: _launch_api(settings, sock=sock, runtime=runtime),
+                clean=lambda _: runtime.sweep_all(),
+                fatal_exits=frozenset({1, 3}),
+                stop_s=settings.grace_s + _SLACK_S,
+            ),
+            Member(
+                name="engine",
+                launch=lambda generation: _launch_engine(settings, runtime=runtime, generation=generation),
+                clean=runtime.sweep,
+                fatal_exits=frozenset({SETUP_FAILED}),
+            ),
+        ]
+        return Supervisor(members, on_stop=sock.close).run()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to an address, listening or not.
+
+    Raises:
+        SettingsError: the address cannot be had; says why.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except OSError as error:
+        raise SettingsError(f"cannot serve on {host}:{port}: {error.strerror or error}") from None
+    return sock
+
+
+def _launch_engine(settings: Settings, *, runtime: Runtime, generation: int) -> BaseProcess:
+    api = EngineAPI(settings, runtime=runtime, generation=generation, loader=ENGINE_LOADER)
+    return EngineServer(api).start_worker()
+
+
+def _launch_api(settings: Settings, *, sock: socket.socket, runtime: Runtime) -> BaseProcess:
+    # Forked, so that it shares what is loaded; everything with a connection is made after the fork, in its event loop.
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_run_api, args=(settings, sock, runtime, os.getpid()), name="api")
+    process.start()
+    return process
+
+
+def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_pid: int) -> None:
+    end = ApiEnd(runtime.socket_path)
+    hub = Hub(end, max_pending=settings.max_pending)
+    app = create_app(create_services(settings, hub=hub), background=lambda: run_hub(hub, end))
+    serve(app, sock=sock, drain=hub.drain, grace_s=settings.grace_s, parent_pid=parent_pid)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(_app: FastAPI, *, services: Services, background: Background | None) -> AsyncIterator[None]:
+    task = None if background is None else asyncio.ensure_future(background())
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await services.pings.close()
+
+
+def _body_limit(path: str, *, settings: Settings) -> int:
+    return settings.max_upload_bytes if path == "/v1/prompts" else settings.max_body_bytes
+
+
+def check_models(settings: Settings) -> None:
+    """Say early that the demo model is missing, rather than in a log of the engine.
+
+    Raises:
+        SettingsError: no model is asked for and there is no demo model.
+    """
+    demo = settings.model_sources[0]
+    if not settings.models and not Path(demo.path).is_dir():
+        raise SettingsError(
+            f"no model to host: set PROMPTATLAS_MODELS=name=path-or-hub-id, or put the demo model at {demo.path}"
+        )

@@ -1,0 +1,65 @@
+"""Makes real engines in the engine process: the only part of hosting that loads torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from service.engine.engine import Engine
+from service.engine.model import HostedModel
+from service.engine.prompts import Prompt, from_tensors
+from service.engine.requests import Limits
+from service.hosting.driver import Served
+from service.hosting.engine_api import card_fields
+from service.settings import ModelSource, Settings
+from service.store.artifacts import ArtifactStore
+from service.store.prompts import PromptStore
+
+
+def load_served(source: ModelSource, *, settings: Settings) -> Served:
+    """Load one base model and put an engine on it.
+
+    Raises:
+        UnsupportedModel: the engine cannot host it; says why.
+    """
+    device = settings.device_map or settings.device
+    model = HostedModel.load(source.name, source.path, device=device, dtype=settings.dtype)
+    engine = Engine(model, limits=_limits(settings), load_prompt=_prompt_loader(settings))
+    return Served(engine=engine, card=card_fields(model.card), count_chat=_chat_counter(model.tokenizer))
+
+
+def _chat_counter(tokenizer: Any) -> Callable[[Sequence[Mapping[str, str]]], int]:
+    def count(messages: Sequence[Mapping[str, str]]) -> int:
+        try:
+            text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        except Exception:  # the template's own code: the engine meets the same error, and tells the client
+            return 0
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    return count
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_rows=settings.max_batch,
+        max_waiting=settings.max_waiting,
+        cache_bytes=settings.cache_bytes,
+        max_step_tokens=settings.max_step_tokens,
+        max_capture_bytes=settings.max_capture_bytes,
+        prompt_cache_bytes=settings.prompt_cache_bytes,
+    )
+
+
+def _prompt_loader(settings: Settings) -> Callable[[str], Prompt]:
+    store = PromptStore(ArtifactStore(settings.home))
+
+    def load(sha256: str) -> Prompt:
+        stored = store.load_content(sha256)
+        # Copied, because the store's arrays are read-only views of the file.
+        tensors = {name: torch.from_numpy(np.array(values)) for name, values in stored.tensors.items()}
+        return from_tensors(tensors, where=stored.where)
+
+    return load
