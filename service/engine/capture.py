@@ -63,11 +63,11 @@ class RowCapture:
         """Rows in the response."""
         return 1 if self.spec.reduce == "mean" else self.n_virtual + len(self.positions)
 
-    def finish(self, tap: Tap, *, n_keys: int) -> Tensor:
+    def finish(self, tap: Tap, catalogue: Catalogue, *, n_keys: int) -> Tensor:
         """`[n_rows, …]` in the order asked, virtual rows first; attention patterns padded to ``n_keys``."""
         if self.spec.reduce == "mean":
             return self._mean(tap)
-        parts = self._parts[tap]
+        parts = self._parts[tap] or [self._no_rows(catalogue.row_shape(tap, n_keys=n_keys))]
         if tap.kind == "attn_probs" and self.spec.reduce is None:
             parts = [F.pad(part, (0, n_keys - part.shape[-1])) for part in parts]
         text = torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -80,6 +80,10 @@ class RowCapture:
         if tap.kind == "attn_probs":
             virtual = F.pad(virtual, (0, n_keys - virtual.shape[-1]))
         return torch.cat([reduce_rows(virtual, self.spec), text])
+
+    def _no_rows(self, shape: tuple[int, ...]) -> Tensor:
+        """What a row has to give when nothing of it was read, such as a trajectory that ended at its first token."""
+        return reduce_rows(torch.zeros(0, *shape), self.spec)
 
     def _mean(self, tap: Tap) -> Tensor:
         total, n = self._sums[tap], len(self.positions)
@@ -109,7 +113,9 @@ def n_values_per_row(spec: CaptureSpec, taps: Sequence[Tap], catalogue: Catalogu
     return sum(catalogue.n_values(tap, n_keys=n_keys) for tap in taps)
 
 
-def stack_rows(rows: Sequence[RowCapture], *, token_ids: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+def stack_rows(
+    rows: Sequence[RowCapture], catalogue: Catalogue, *, token_ids: Sequence[Sequence[int]]
+) -> dict[str, Tensor]:
     """The tensors of a response: each tap over all rows, ``row_offsets``, and the rows' ``token_ids`` and ``positions``.
 
     Args:
@@ -117,7 +123,7 @@ def stack_rows(rows: Sequence[RowCapture], *, token_ids: Sequence[Sequence[int]]
     """
     spec, taps = rows[0].spec, rows[0].taps
     n_keys = max((row.n_virtual_keys + len(ids) for row, ids in zip(rows, token_ids, strict=True)), default=0)
-    tensors = {tap.label: torch.cat([row.finish(tap, n_keys=n_keys) for row in rows]) for tap in taps}
+    tensors = {tap.label: torch.cat([row.finish(tap, catalogue, n_keys=n_keys) for row in rows]) for tap in taps}
     counts = torch.tensor([0, *(row.n_rows for row in rows)])
     tensors["row_offsets"] = counts.cumsum(0)
     if spec.reduce != "mean":

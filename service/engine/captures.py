@@ -130,7 +130,7 @@ def capture_result(model: HostedModel, job: Job) -> Tensors:
         for tap, states in virtual_states(model, job.prompt, captures[0].taps).items():
             for capture in captures:
                 capture.put_virtual(tap, states)
-    return Tensors(tensors=stack_rows(captures, token_ids=[row.ids for row in job.rows]), metadata={})
+    return Tensors(tensors=stack_rows(captures, model.catalogue, token_ids=[row.ids for row in job.rows]), metadata={})
 
 
 def virtual_states(model: HostedModel, loaded: LoadedPrompt, taps: Sequence[Tap]) -> dict[Tap, Tensor]:
@@ -149,7 +149,7 @@ def virtual_states(model: HostedModel, loaded: LoadedPrompt, taps: Sequence[Tap]
             run_virtual(model, prompt, reads=taps, on_read=keep, on_probabilities=keep_pattern)
     for tap in taps:
         if tap not in states or not _prompt_reaches(prompt, tap, n_layers=model.anatomy.n_layers):
-            states[tap] = torch.zeros(n, *_row_shape(model, tap, n_keys=n))
+            states[tap] = torch.zeros(n, *model.catalogue.row_shape(tap, n_keys=n))
     return states
 
 
@@ -176,14 +176,6 @@ def _prompt_reaches(prompt: Prompt, tap: Tap, *, n_layers: int) -> bool:
         numbers = [int(part) for part in (tap.path or "").split(".") if part.isdecimal()]
         layer = numbers[0] if numbers else None
     return layer is not None and layer < n_layers and has_states(prompt, layer)
-
-
-def _row_shape(model: HostedModel, tap: Tap, *, n_keys: int) -> tuple[int, ...]:
-    if tap.path is not None:
-        return model.catalogue.widths[tap.path]
-    if tap.kind == "attn_probs":
-        return (model.catalogue.n_heads, n_keys)
-    return (model.catalogue.n_values(tap, n_keys=n_keys),)
 
 
 def _taps(row: Row) -> tuple[Tap, ...]:

@@ -20,6 +20,7 @@ from service.engine.row import Job, Row
 from service.engine.rows import RunningRows, Share
 from service.engine.sampling import choose, token_logprobs
 from service.engine.shapes import Tensor
+from service.engine.sites import Catalogue
 
 
 class Generation:
@@ -132,7 +133,7 @@ class Generation:
     def _result(self, job: Job) -> Tensors | None:
         if not isinstance(job.request, Generate):
             return capture_result(self._model, job)
-        return trajectory_result(job) if job.request.capture is not None else None
+        return trajectory_result(job, self._model.catalogue) if job.request.capture is not None else None
 
 
 class _LogitRows:
@@ -175,11 +176,11 @@ def _n_top(row: Row) -> int | None:
     return request.logprobs if isinstance(request, Generate) else None
 
 
-def trajectory_result(job: Job) -> Tensors:
+def trajectory_result(job: Job, catalogue: Catalogue) -> Tensors:
     """All trajectories, with ``generated``, ``logprobs`` (NaN where not generated), and a summary of each in the metadata."""
     rows = job.rows
     captures = [row.capture for row in rows if row.capture is not None]
-    tensors = stack_rows(captures, token_ids=[row.ids for row in rows])
+    tensors = stack_rows(captures, catalogue, token_ids=[row.ids for row in rows])
     at = [(row, position) for row, capture in zip(rows, captures, strict=True) for position in capture.positions]
     tensors["generated"] = torch.tensor([p >= row.n_input for row, p in at], dtype=torch.bool)
     tensors["logprobs"] = torch.tensor(

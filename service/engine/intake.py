@@ -64,6 +64,8 @@ class Intake:
         for index, ids in enumerate(inputs):
             row = Row(job, index, list(ids), len(ids), max_tokens=0, prompt=prompt)
             positions = chosen_positions(request.capture.positions, n_input=len(ids))
+            if not positions and request.capture.reduce == "mean":
+                raise InvalidRequest("there is no mean over no positions.", loc=("positions",))
             row.capture = RowCapture(
                 request.capture, taps, positions=positions, n_virtual=n_virtual, n_virtual_keys=n_keys
             )

@@ -142,13 +142,12 @@ def run_virtual(
     vectors = prompt.tensors["soft"] if prompt.kind == "soft" else torch.zeros(prompt.n_virtual, model.d_model)
     at = torch.arange(prompt.n_virtual) if any(tap.kind == "logits" for tap in reads) else None
     if any(tap.kind == "embed" for tap in reads) and prompt.kind == "soft":
-        on_read(
-            Tap("embed"), vectors
-        )  # the vectors stand in for the embedding module's output; the module itself is not run
+        # The vectors stand in for the embedding module's output; the module itself is not run.
+        on_read(Tap("embed"), vectors)
     hooked = [tap for tap in reads if tap.kind != "embed"]
-    with Observer(model.module, model.anatomy, reads=hooked, on_read=on_read, changes=changes):
-        with contextlib.suppress(StopForward):
-            model.forward(plan, vectors=vectors, positions=plan.positions, logits_at=at)
+    observer = Observer(model.module, model.anatomy, reads=hooked, on_read=on_read, changes=changes)
+    with observer, contextlib.suppress(StopForward):
+        model.forward(plan, vectors=vectors, positions=plan.positions, logits_at=at)
     return plan
 
 

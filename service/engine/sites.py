@@ -7,6 +7,7 @@ pattern · any module path (its output). TransformerLens names are aliases.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,16 +61,17 @@ class Catalogue:
         """Every name that a request may use, aliases apart."""
         return ("embed", *LAYERED, "final_norm", "logits", *self.widths)
 
-    def n_values(self, tap: Tap, *, n_keys: int) -> int:
-        """Numbers that one row of ``tap`` has; ``n_keys`` counts for ``attn_probs`` only."""
+    def row_shape(self, tap: Tap, *, n_keys: int) -> tuple[int, ...]:
+        """Shape of one row of ``tap``; ``n_keys`` counts for ``attn_probs`` only."""
         if tap.path is not None:
-            n = 1
-            for size in self.widths[tap.path]:
-                n *= size
-            return n
+            return self.widths[tap.path]
         if tap.kind == "attn_probs":
-            return self.n_heads * n_keys
-        return self.vocab_size if tap.kind == "logits" else self.d_model
+            return (self.n_heads, n_keys)
+        return (self.vocab_size if tap.kind == "logits" else self.d_model,)
+
+    def n_values(self, tap: Tap, *, n_keys: int) -> int:
+        """Numbers in one row of ``tap``."""
+        return math.prod(self.row_shape(tap, n_keys=n_keys))
 
     def resolve(self, sites: Sequence[str], layers: Sequence[int] | Literal["all"]) -> tuple[Tap, ...]:
         """Names and layers to taps, each once, in the order asked.

@@ -241,8 +241,9 @@ def test_echo_in_chunks_is_echo_at_once(model: HostedModel) -> None:
 def test_the_forward_of_a_capture_stops_after_the_last_site(engine: Engine, model: HostedModel) -> None:
     ran: list[int] = []
     handles = [
-        block.register_forward_pre_hook(lambda *_, layer=layer: ran.append(layer)) for layer, block in enumerate(model.anatomy.blocks)
-    ]  # fmt: skip
+        block.register_forward_pre_hook(lambda *_, layer=layer: ran.append(layer))
+        for layer, block in enumerate(model.anatomy.blocks)
+    ]
     for site, layers, expected in (
         ("embed", (), []), ("resid_pre", (1,), [0, 1]), ("resid_post", (0,), [0]), ("attn_probs", (1,), [0, 1]),
         ("final_norm", (), [0, 1, 2]), ("model.layers.0.mlp", (), [0]),
@@ -339,3 +340,24 @@ def test_streamed_text_and_tokens_are_those_sent_at_once(engine: Engine) -> None
     assert "".join(e.text for e in stream if isinstance(e, Delta)) == next(e.text for e in once if isinstance(e, Delta))
     assert sum(isinstance(e, Delta) for e in stream) > 1
     assert sum(isinstance(e, Delta) for e in once) == 1
+
+
+def test_no_positions_give_no_rows_and_no_mean(engine: Engine) -> None:
+    nothing = Slice(start=3, stop=3)
+    engine.submit(capture(positions=nothing, sites=("resid_post", "attn_probs", "model.layers.0.mlp.up_proj")))
+    tensors = result_of(finish(engine)).tensors
+    assert tensors["resid_post.1"].shape == (0, 56)
+    assert tensors["attn_probs.1"].shape == (0, 4, 7)
+    assert tensors["model.layers.0.mlp.up_proj"].shape == (0, 74)
+    assert tensors["row_offsets"].tolist() == [0, 0]
+    with pytest.raises(InvalidRequest, match="no mean"):
+        engine.submit(capture(positions=nothing, reduce="mean"))
+
+
+def test_a_trajectory_that_ends_at_once_has_no_generated_rows(engine: Engine) -> None:
+    always_end = Sampling(temperature=0, logit_bias={1: 100.0})
+    engine.submit(generate("t", sampling=always_end, include_input=False, capture=CaptureSpec(sites=("embed",))))
+    result = result_of(finish(engine), "t")
+    assert result.tensors["embed"].shape == (0, 56)
+    assert result.tensors["generated"].shape == result.tensors["logprobs"].shape == (0,)
+    assert result.metadata["inputs"] == [{"text": "", "finish_reason": "stop", "n_input": 7, "n_generated": 1}]
