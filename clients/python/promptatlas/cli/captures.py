@@ -127,7 +127,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     reads = (
         'promptatlas activations demo "Ana is in the kitchen." -s resid_post -l 2,5 -o states.safetensors',
-        'promptatlas activations demo "Ana" "Ben" -s resid_post -l=-1 --positions last -p qa@2',
+        'promptatlas activations demo "Ana" "Ben" -s resid_post -l -1 --positions last -p qa@2',
         'promptatlas activations demo "Ana" -s attn_probs --estimate --json',
     )
     walks = (

@@ -28,4 +28,5 @@ def frame(about: Mapping[str, Array | None], tensors: Mapping[str, Array]) -> pa
             raise ValueError(f"{name}: expected [n_rows] or [n_rows, d] for a frame, got {list(values.shape)}")
         columns = [name] if values.ndim == 1 else [f"{name}.{index}" for index in range(values.shape[1])]
         parts.append(pd.DataFrame(values, columns=columns))
-    return pd.concat(parts, axis=1)
+    joined: pandas.DataFrame = pd.concat(parts, axis=1)
+    return joined

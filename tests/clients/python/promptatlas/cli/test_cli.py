@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,26 @@ def test_every_command_shows_examples_and_takes_the_common_options(run: Run, com
     assert f"promptatlas {' '.join(command)}" in shown.output.partition("Examples:")[2]
     for option in ("--json", "--url", "--api-key"):
         assert option in shown.output
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_examples_can_be_read(
+    run: Run, server: FakeServer, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("qa.safetensors").write_bytes(b"content")
+    Path("adapter").mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (Path("adapter") / name).write_text("{}")
+    server.will(problem(404, "nothing here"))
+    found: Any = typer.main.get_command(create_app())
+    for word in command:
+        found = found.commands[word]
+    examples = [shlex.split(line)[1:] for line in found.epilog.splitlines()[1:] if line]
+    assert examples
+    for arguments in examples:
+        shown = run(*arguments)
+        assert (shown.exit_code, shown.stderr) == (1, "error: 404 Problem: nothing here (request req_9)\n")
 
 
 def test_models(run: Run, server: FakeServer) -> None:

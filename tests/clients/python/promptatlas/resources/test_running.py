@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import httpx
 import numpy as np
 import pytest
 from promptatlas import AsyncClient, Client, errors
@@ -86,8 +87,6 @@ def test_chat(client: Client, server: FakeServer) -> None:
 
 
 def test_chat_streams(client: Client, server: FakeServer) -> None:
-    import httpx
-
     server.will(httpx.Response(200, content=events(CHUNK, CHUNK)))
     with client.chat.create(model="demo", messages=MESSAGES, stream=True) as stream:
         assert [chunk.choices[0].delta.content for chunk in stream] == ["Hi", "Hi"]
@@ -169,8 +168,6 @@ def test_async_verbs_send_the_same(async_client: AsyncClient, server: FakeServer
 
 
 def test_async_chat_streams(async_client: AsyncClient, server: FakeServer) -> None:
-    import httpx
-
     server.will(httpx.Response(200, content=events(CHUNK)))
 
     async def run() -> list[str | None]:

@@ -7,7 +7,15 @@ import httpx
 import pytest
 from promptatlas import AsyncClient, Client, RetryPolicy, errors
 
-from tests.clients.python.promptatlas.fake_server import FakeServer, Pieces, problem, reply, tensors_reply
+from tests.clients.python.promptatlas.fake_server import (
+    FakeServer,
+    Pieces,
+    activation_tensors,
+    problem,
+    reply,
+    tensor_bytes,
+    tensors_reply,
+)
 
 OK = {"status": "ok"}
 MANIFEST = {
@@ -94,8 +102,6 @@ def test_no_answer_at_all(client: Client, server: FakeServer) -> None:
 
 
 def test_a_file_that_breaks_off_is_fetched_again(client: Client, server: FakeServer) -> None:
-    from tests.clients.python.promptatlas.fake_server import activation_tensors, tensor_bytes
-
     broken = httpx.Response(200, stream=Pieces(b"half", then=httpx.ReadError("cut")))
     server.will(broken, tensors_reply(tensor_bytes(activation_tensors())))
     with client.activations.get(model="demo", inputs=["a", "b"], sites=["embed"]) as cache:

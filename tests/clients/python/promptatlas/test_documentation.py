@@ -1,0 +1,92 @@
+"""The examples in docs/sdk.md run as they stand, one after the other."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import promptatlas
+import pytest
+import typer
+from promptatlas.cli import create_app
+
+from tests.clients.python.promptatlas.fake_server import (
+    activation_tensors,
+    events,
+    problem,
+    reply,
+    tensor_bytes,
+    tensors_reply,
+)
+from tests.clients.python.promptatlas.resources.test_prompts import MANIFEST, ROWS, page
+from tests.clients.python.promptatlas.resources.test_running import COMPLETION
+from tests.clients.python.promptatlas.resources.test_system import CARD, ENTRIES, PARTS
+from tests.clients.python.promptatlas.results.test_trajectories import result as trajectory_bytes
+
+TEXT = (Path(__file__).parents[4] / "docs" / "sdk.md").read_text(encoding="utf-8")
+
+
+def answer(request: httpx.Request) -> httpx.Response:
+    """A server of one model and one prompt."""
+    content = request.read()
+    if b'"demo:missing"' in content:
+        return problem(404)
+    if b'"stream": true' in content:
+        return httpx.Response(200, content=events(COMPLETION))
+    if request.url.path.endswith("/content"):
+        return httpx.Response(200, content=b"file")
+    return ANSWERS[f"{request.method} {request.url.path}"]()
+
+
+ANSWERS = {
+    "GET /ready": lambda: reply({"status": "ready", **PARTS}),
+    "GET /v1/models": lambda: reply({"data": ENTRIES}),
+    "GET /v1/models/demo": lambda: reply(CARD),
+    "POST /v1/completions": lambda: reply(COMPLETION),
+    "POST /v1/activations": lambda: tensors_reply(tensor_bytes(activation_tensors())),
+    "POST /v1/activations/estimate": lambda: reply({"n_tokens": 7, "bytes": 84, "seconds": 0.25}),
+    "POST /v1/trajectories": lambda: tensors_reply(trajectory_bytes()),
+    "POST /v1/prompts": lambda: reply(MANIFEST, status=201),
+    "GET /v1/prompts": lambda: page(*ROWS),
+    "GET /v1/prompts/qa": lambda: reply(MANIFEST),
+    "GET /v1/prompts/qa/versions/production": lambda: reply(MANIFEST),
+    "PUT /v1/prompts/qa/aliases/production": lambda: reply({"name": "qa", "alias": "production", "version": 3}),
+}
+
+
+def test_the_python_examples_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wanted in ("torch", "pandas"):
+        pytest.importorskip(wanted)
+    fake = httpx.MockTransport(answer)
+    monkeypatch.setattr(promptatlas, "Client", partial(promptatlas.Client, transport=fake, environ={}))
+    monkeypatch.setattr(promptatlas, "AsyncClient", partial(promptatlas.AsyncClient, transport=fake, environ={}))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)):
+        exec(compile(block, f"docs/sdk.md, example {number}", "exec"), names)
+    names["client"].close()
+    shown = capsys.readouterr().out
+    assert "(5, 3) (3, 3) [21 22 23] [0 1 2]" in shown
+    assert "404 no req_9" in shown
+    np.testing.assert_array_equal(names["generated"], activation_tensors()["resid_post.3"][[1, 4]])
+    assert (tmp_path / "qa.zip").read_bytes() == b"file"
+
+
+def test_the_commands_exist() -> None:
+    root = typer.main.get_command(create_app())
+    block = TEXT.split("## The command line\n```\n")[1].split("```")[0]
+    lines = [line.split() for line in block.strip().splitlines()]
+    assert len(lines) == 8
+    for words in lines:
+        command: Any = root
+        for word in words[1:]:
+            if hasattr(command, "commands"):
+                command = command.commands[word]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= options
