@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import typer
 from promptatlas import Client
 from promptatlas.cli import create_app
 from typer.testing import CliRunner, Result
