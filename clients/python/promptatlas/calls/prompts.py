@@ -15,7 +15,7 @@ import safetensors.numpy
 from promptatlas.calls.call import SAFETENSORS, Body, Call, CallOptions, checked, json_body, nothing, options_of, reader
 from promptatlas.calls.interventions import as_floats
 from promptatlas.calls.system import page_params
-from promptatlas.errors import UnsafeFileError
+from promptatlas.errors import NotFoundError, UnsafeFileError
 from promptatlas.types import Alias, AliasBody, ContentFormat, ListPage, PromptHeader, PromptManifest, PromptRow
 
 ZIP = "application/zip"
@@ -30,25 +30,28 @@ def prompts(limit: int | None, after: str | None, options: CallOptions) -> Call[
     return Call(method="GET", path="/v1/prompts", parse=parse, params=params, **options_of(options))
 
 
-def manifest(name: str, version: int | str | None, options: CallOptions) -> Call[PromptManifest]:
+def manifest(name: str, version: int | None, options: CallOptions) -> Call[PromptManifest]:
     return Call(method="GET", path=_path(name, version), parse=reader(PromptManifest), **options_of(options))
 
 
-def content(name: str, version: int | str, form: ContentFormat, options: CallOptions) -> Call[None]:
+def content(name: str, version: int, form: ContentFormat, options: CallOptions) -> Call[None]:
     accept = SAFETENSORS if form == "native" else ZIP
     path = f"{_path(name, version)}/content"
     params = {"format": form}
     return Call(method="GET", path=path, parse=nothing, params=params, accept=accept, **options_of(options))
 
 
-def delete(name: str, version: int | str, options: CallOptions) -> Call[None]:
+def delete(name: str, version: int, options: CallOptions) -> Call[None]:
     return Call(method="DELETE", path=_path(name, version), parse=nothing, **options_of(options))
 
 
 def set_alias(name: str, alias: str, version: int, options: CallOptions) -> Call[Alias]:
     body = json_body(checked(AliasBody, {"version": version}))
-    path = f"{_path(name, None)}/aliases/{quote(alias, safe='')}"
-    return Call(method="PUT", path=path, parse=reader(Alias), body=body, **options_of(options))
+    return Call(method="PUT", path=_alias_path(name, alias), parse=reader(Alias), body=body, **options_of(options))
+
+
+def delete_alias(name: str, alias: str, options: CallOptions) -> Call[None]:
+    return Call(method="DELETE", path=_alias_path(name, alias), parse=nothing, **options_of(options))
 
 
 def upload(name: str, file: Body, base: str | None, options: CallOptions) -> Call[PromptManifest]:
@@ -59,19 +62,27 @@ def upload(name: str, file: Body, base: str | None, options: CallOptions) -> Cal
 
 
 def split_reference(name: str, version: int | str | None) -> tuple[str, int | str | None]:
-    """Name and version out of ``name``, ``name@3`` or ``name@alias``; a version beside them must be the only one."""
+    """Name and version or alias, out of ``name``, ``name@3`` or ``name@alias``; one beside them must be the only one."""
     bare, at, in_name = name.partition("@")
     if at and version is not None:
         raise ValueError(f"version: expected none beside {name!r}, got {version!r}")
-    return bare, in_name if at else version
+    chosen = in_name if at else version
+    return bare, int(chosen) if isinstance(chosen, str) and chosen.isdigit() else chosen
 
 
-def required_version(name: str, version: int | str | None) -> tuple[str, int | str]:
-    """As split_reference, where there is no default: what is deleted is named in full."""
+def required_version(name: str, version: int | None) -> tuple[str, int]:
+    """As split_reference, with no default and no alias: what is deleted is named in full."""
     bare, found = split_reference(name, version)
-    if found is None:
-        raise ValueError(f"version: expected the one version meant, as in {bare + '@3'!r}, got none")
+    if not isinstance(found, int):
+        raise ValueError(f"version: expected the number of the one meant, as in {bare + '@3'!r}, got {found!r}")
     return bare, found
+
+
+def number_of(row: PromptRow, alias: str) -> int:
+    """The version that an alias stands for."""
+    if alias not in row.aliases:
+        raise NotFoundError(f"no alias {alias!r} of prompt {row.name!r}", status=404, title="Not found")
+    return row.aliases[alias]
 
 
 def prompt_file(
@@ -135,6 +146,10 @@ def _adapter_zip(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _path(name: str, version: int | str | None) -> str:
+def _path(name: str, version: int | None) -> str:
     path = f"/v1/prompts/{quote(name, safe='')}"
-    return path if version is None else f"{path}/versions/{quote(str(version), safe='')}"
+    return path if version is None else f"{path}/versions/{version}"
+
+
+def _alias_path(name: str, alias: str) -> str:
+    return f"{_path(name, None)}/aliases/{quote(alias, safe='')}"

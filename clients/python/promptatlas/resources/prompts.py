@@ -68,14 +68,11 @@ class Prompts:
 
     def get(self, name: str, *, version: int | str | None = None, **options: Unpack[CallOptions]) -> PromptManifest:
         """The manifest of ``name`` (its newest version), ``name@3`` or ``name@alias``."""
-        return self._sender.send(calls.manifest(*calls.split_reference(name, version), options))
+        return self._sender.send(calls.manifest(*self._chosen(name, version, options), options))
 
     def versions(self, name: str, **options: Unpack[CallOptions]) -> builtins.list[int]:
-        """All version numbers of a name, as the list of prompts has them."""
-        for row in self.list(**options):
-            if row.name == name:
-                return row.versions
-        raise _unknown(name)
+        """All version numbers of a name, oldest first."""
+        return sorted(self._row(name, options).versions)
 
     def download(
         self,
@@ -87,18 +84,31 @@ class Prompts:
         **options: Unpack[CallOptions],
     ) -> Path:
         """Saves a version's file: native safetensors, or a zip of a PEFT adapter."""
-        name, version = calls.split_reference(name, version)
-        known = self.get(name, **options).version if version is None else version
+        name, number = self._chosen(name, version, options)
+        known = self.get(name, **options).version if number is None else number
         return self._sender.fetch(calls.content(name, known, format, options), Path(to)).path
 
-    def delete(self, name: str, *, version: int | str | None = None, **options: Unpack[CallOptions]) -> None:
+    def delete(self, name: str, *, version: int | None = None, **options: Unpack[CallOptions]) -> None:
         """Deletes one version, named beside the name or as ``name@3``; ConflictError while an alias stands for it."""
-        name, version = calls.required_version(name, version)
-        self._sender.send(calls.delete(name, version, options))
+        self._sender.send(calls.delete(*calls.required_version(name, version), options))
 
     def set_alias(self, name: str, alias: str, *, version: int, **options: Unpack[CallOptions]) -> Alias:
         """Makes an alias stand for a version, wherever it stood before."""
         return self._sender.send(calls.set_alias(name, alias, version, options))
+
+    def delete_alias(self, name: str, alias: str, **options: Unpack[CallOptions]) -> None:
+        """Forgets an alias; the version stays."""
+        self._sender.send(calls.delete_alias(name, alias, options))
+
+    def _row(self, name: str, options: CallOptions) -> PromptRow:
+        for row in self.list(**options):
+            if row.name == name:
+                return row
+        raise _unknown(name)
+
+    def _chosen(self, name: str, version: int | str | None, options: CallOptions) -> tuple[str, int | None]:
+        bare, chosen = calls.split_reference(name, version)
+        return bare, calls.number_of(self._row(bare, options), chosen) if isinstance(chosen, str) else chosen
 
 
 class AsyncPrompts:
@@ -136,14 +146,11 @@ class AsyncPrompts:
         self, name: str, *, version: int | str | None = None, **options: Unpack[CallOptions]
     ) -> PromptManifest:
         """As Prompts.get."""
-        return await self._sender.send(calls.manifest(*calls.split_reference(name, version), options))
+        return await self._sender.send(calls.manifest(*await self._chosen(name, version, options), options))
 
     async def versions(self, name: str, **options: Unpack[CallOptions]) -> builtins.list[int]:
         """As Prompts.versions."""
-        async for row in await self.list(**options):
-            if row.name == name:
-                return row.versions
-        raise _unknown(name)
+        return sorted((await self._row(name, options)).versions)
 
     async def download(
         self,
@@ -155,15 +162,28 @@ class AsyncPrompts:
         **options: Unpack[CallOptions],
     ) -> Path:
         """As Prompts.download."""
-        name, version = calls.split_reference(name, version)
-        known = (await self.get(name, **options)).version if version is None else version
+        name, number = await self._chosen(name, version, options)
+        known = (await self.get(name, **options)).version if number is None else number
         return (await self._sender.fetch(calls.content(name, known, format, options), Path(to))).path
 
-    async def delete(self, name: str, *, version: int | str | None = None, **options: Unpack[CallOptions]) -> None:
+    async def delete(self, name: str, *, version: int | None = None, **options: Unpack[CallOptions]) -> None:
         """As Prompts.delete."""
-        name, version = calls.required_version(name, version)
-        await self._sender.send(calls.delete(name, version, options))
+        await self._sender.send(calls.delete(*calls.required_version(name, version), options))
 
     async def set_alias(self, name: str, alias: str, *, version: int, **options: Unpack[CallOptions]) -> Alias:
         """As Prompts.set_alias."""
         return await self._sender.send(calls.set_alias(name, alias, version, options))
+
+    async def delete_alias(self, name: str, alias: str, **options: Unpack[CallOptions]) -> None:
+        """As Prompts.delete_alias."""
+        await self._sender.send(calls.delete_alias(name, alias, options))
+
+    async def _row(self, name: str, options: CallOptions) -> PromptRow:
+        async for row in await self.list(**options):
+            if row.name == name:
+                return row
+        raise _unknown(name)
+
+    async def _chosen(self, name: str, version: int | str | None, options: CallOptions) -> tuple[str, int | None]:
+        bare, chosen = calls.split_reference(name, version)
+        return bare, calls.number_of(await self._row(bare, options), chosen) if isinstance(chosen, str) else chosen

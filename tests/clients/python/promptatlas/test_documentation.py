@@ -51,9 +51,9 @@ ANSWERS = {
     "POST /v1/activations/estimate": lambda: reply({"n_tokens": 7, "bytes": 84, "seconds": 0.25}),
     "POST /v1/trajectories": lambda: tensors_reply(trajectory_bytes()),
     "POST /v1/prompts": lambda: reply(MANIFEST, status=201),
-    "GET /v1/prompts": lambda: page(*ROWS),
+    "GET /v1/prompts": lambda: page({**ROWS[2], "aliases": {"production": 3}}),
     "GET /v1/prompts/qa": lambda: reply(MANIFEST),
-    "GET /v1/prompts/qa/versions/production": lambda: reply(MANIFEST),
+    "GET /v1/prompts/qa/versions/3": lambda: reply(MANIFEST),
     "PUT /v1/prompts/qa/aliases/production": lambda: reply({"name": "qa", "alias": "production", "version": 3}),
 }
 

@@ -45,7 +45,7 @@ def test_nouns_and_verbs() -> None:
         "chat": ["create"],
         "activations": ["estimate", "get"],
         "trajectories": ["create"],
-        "prompts": ["delete", "download", "get", "list", "set_alias", "upload", "versions"],
+        "prompts": ["delete", "delete_alias", "download", "get", "list", "set_alias", "upload", "versions"],
     }
 
 

@@ -112,7 +112,7 @@ def test_a_model(run: Run, server: FakeServer) -> None:
 def test_prompts(run: Run, server: FakeServer) -> None:
     server.will(page(*ROWS))
     lines = run("prompts", "list").output.splitlines()
-    assert lines[1].split() == ["arithmetic", "2", "1,", "2", "soft", "demo", "best→1"]
+    assert lines[1].split() == ["arithmetic", "2", "2,", "1", "soft", "demo", "best→1"]
     assert len(json.loads(run("prompts", "list", "--json").output)) == 3
     server.will(reply(MANIFEST))
     assert "test/f1" in run("prompts", "show", "qa@3").output

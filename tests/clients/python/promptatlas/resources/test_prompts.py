@@ -29,7 +29,7 @@ MANIFEST: dict[str, Any] = {
     "metrics": {"test/f1": 0.5},
 }
 ROWS = [
-    {"name": name, "latest": 2, "versions": [1, 2], "kind": "soft", "base": "demo", "aliases": {"best": 1}}
+    {"name": name, "latest": 2, "versions": [2, 1], "kind": "soft", "base": "demo", "aliases": {"best": 1}}
     for name in ("arithmetic", "cloze", "qa")
 ]
 
@@ -126,7 +126,6 @@ def test_one_source_is_uploaded(client: Client, tmp_path: Path) -> None:
         ("qa", None, "/v1/prompts/qa"),
         ("qa", 3, "/v1/prompts/qa/versions/3"),
         ("qa@3", None, "/v1/prompts/qa/versions/3"),
-        ("qa@best", None, "/v1/prompts/qa/versions/best"),
         ("a/../b", None, "/v1/prompts/a%2F..%2Fb"),
     ],
 )
@@ -135,6 +134,18 @@ def test_manifests(client: Client, server: FakeServer, name: str, version: int |
     manifest = client.prompts.get(name, version=version)
     assert server.request.url.raw_path.decode() == path
     assert manifest.created_at.isoformat() == "2026-01-02T03:04:05+00:00"
+
+
+def test_aliases_are_looked_up(client: Client, server: FakeServer, tmp_path: Path) -> None:
+    server.will(page(*ROWS), reply(MANIFEST))
+    client.prompts.get("qa@best")
+    assert [request.url.path for request in server.requests] == ["/v1/prompts", "/v1/prompts/qa/versions/1"]
+    server.will(page(*ROWS), httpx.Response(200, content=b"tensors"))
+    client.prompts.download("qa", version="best", to=tmp_path / "qa")
+    assert server.request.url.path == "/v1/prompts/qa/versions/1/content"
+    server.will(page(*ROWS))
+    with pytest.raises(errors.NotFoundError, match="no alias 'worst' of prompt 'qa'"):
+        client.prompts.get("qa@worst")
 
 
 def test_a_version_is_named_once(client: Client) -> None:
@@ -191,8 +202,9 @@ def test_deleting(client: Client, server: FakeServer) -> None:
     server.will(httpx.Response(204))
     client.prompts.delete("qa@3")
     assert (server.request.method, server.request.url.path) == ("DELETE", "/v1/prompts/qa/versions/3")
-    with pytest.raises(ValueError, match="qa@3"):
-        client.prompts.delete("qa")
+    for name in ("qa", "qa@best"):
+        with pytest.raises(ValueError, match="qa@3"):
+            client.prompts.delete(name)
     server.will(problem(409, "production stands for it"))
     with pytest.raises(errors.ConflictError, match="production"):
         client.prompts.delete("qa", version=3)
@@ -203,6 +215,9 @@ def test_aliases(client: Client, server: FakeServer) -> None:
     assert client.prompts.set_alias("qa", "best", version=3).version == 3
     assert (server.request.method, server.request.url.path) == ("PUT", "/v1/prompts/qa/aliases/best")
     assert server.sent == {"version": 3}
+    server.will(httpx.Response(204))
+    client.prompts.delete_alias("qa", "best")
+    assert (server.request.method, server.request.url.path) == ("DELETE", "/v1/prompts/qa/aliases/best")
 
 
 def test_async_prompts(async_client: AsyncClient, server: FakeServer, tmp_path: Path) -> None:
@@ -220,7 +235,10 @@ def test_async_prompts(async_client: AsyncClient, server: FakeServer, tmp_path: 
         server.will(reply({"name": "qa", "alias": "best", "version": 3}))
         assert (await async_client.prompts.set_alias("qa", "best", version=3)).alias == "best"
         server.will(httpx.Response(204))
+        await async_client.prompts.delete_alias("qa", "best")
         await async_client.prompts.delete("qa", version=3)
+        server.will(page(*ROWS), reply(MANIFEST))
+        await async_client.prompts.get("qa@best")
 
     anyio.run(run)
-    assert server.request.url.path == "/v1/prompts/qa/versions/3"
+    assert server.request.url.path == "/v1/prompts/qa/versions/1"
