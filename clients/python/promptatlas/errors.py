@@ -94,7 +94,9 @@ class ProblemError(PromptAtlasError):
         self.param = param
 
     def __str__(self) -> str:
-        faults = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in self.errors)
+        # What the detail has said already needs no second telling.
+        told = [item for item in self.errors if item.msg not in self.detail]
+        faults = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in told)
         text = f"{self.status} {self.title}"
         # A title says it all where a server has nothing to add.
         for more in (self.detail if self.detail != self.title else "", faults):

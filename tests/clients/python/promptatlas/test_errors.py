@@ -7,6 +7,7 @@ import httpx
 import pytest
 from promptatlas import errors
 from promptatlas.errors import ProblemError, class_of, problem_error, retry_after_s, stream_error
+from promptatlas.types import ProblemItem
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 
@@ -54,6 +55,12 @@ def test_a_problem_is_read_whole() -> None:
     assert (error.status, error.title, error.detail, error.request_id) == (422, "Invalid request", "1 fault", "req_1")
     assert error.errors[0].loc == ["body", "layers", 0]
     assert str(error) == "422 Invalid request: 1 fault: body.layers.0: expected below 6, got 9 (request req_1)"
+
+
+def test_a_fault_is_told_once() -> None:
+    item = ProblemItem(loc=["inputs", 0], msg="too long")
+    error = ProblemError("too long", status=422, title="Invalid request", errors=[item])
+    assert str(error) == "422 Invalid request: too long"
 
 
 def test_an_openai_error_is_read_whole() -> None:
