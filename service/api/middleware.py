@@ -61,7 +61,7 @@ class RequestScope:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "other"  # clients must not make up labels
         self._metrics.observe(method=method, route=route, status=status, seconds=seconds)
-        if scope["path"] in _QUIET and status < 400:
+        if scope["path"] in _QUIET:
             return
         _log.info(
             "request",

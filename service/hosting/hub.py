@@ -146,8 +146,9 @@ class Hub:
 
     def on_lost(self) -> None:
         """The engine process is gone: whoever waits on it is told now."""
+        if self._ready and not self._draining:
+            _log.warning("engine lost", n_waiting=len(self._waiting))
         self._ready = False
-        _log.warning("engine lost", n_waiting=len(self._waiting))
         for exchange in list(self._waiting.values()):
             exchange.put(_lost(exchange.request_id))
 

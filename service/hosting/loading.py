@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 
 from service.engine.engine import Engine
 from service.engine.model import HostedModel
@@ -25,6 +26,7 @@ def load_served(source: ModelSource, *, settings: Settings) -> Served:
     Raises:
         UnsupportedModel: the engine cannot host it; says why.
     """
+    transformers.logging.disable_progress_bar()
     device = settings.device_map or settings.device
     model = HostedModel.load(source.name, source.path, device=device, dtype=settings.dtype)
     engine = Engine(model, limits=_limits(settings), load_prompt=_prompt_loader(settings))

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.service.api.conftest import World
+
+
+@pytest.fixture
+def document(world: World) -> dict[str, Any]:
+    found: dict[str, Any] = world.client.get("/openapi.json").json()
+    return found
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "$ref":
+                yield inner
+            else:
+                yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    used = set(references(document))
+    assert used - known == set()
+    assert "#/components/schemas/HTTPValidationError" not in known
+
+
+def test_every_route_is_described(document: dict[str, Any]) -> None:
+    described = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert described == {
+        ("/health", "get"), ("/ready", "get"), ("/metrics", "get"), ("/v1/capabilities", "get"), ("/v1/models", "get"),
+        ("/v1/models/{model_id}", "get"), ("/v1/completions", "post"), ("/v1/chat/completions", "post"),
+        ("/v1/activations", "post"), ("/v1/activations/estimate", "post"), ("/v1/trajectories", "post"),
+        ("/v1/prompts", "get"), ("/v1/prompts", "post"), ("/v1/prompts/{name}", "get"),
+        ("/v1/prompts/{name}/versions", "get"), ("/v1/prompts/{name}/versions/{version}", "get"),
+        ("/v1/prompts/{name}/versions/{version}", "delete"), ("/v1/prompts/{name}/versions/{version}/content", "get"),
+        ("/v1/prompts/{name}/aliases/{alias}", "put"), ("/v1/prompts/{name}/aliases/{alias}", "delete"),
+    }  # fmt: skip
+
+
+def test_routes_that_need_a_key_say_so(document: dict[str, Any]) -> None:
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            assert ("security" in operation) == (path not in ("/health", "/ready"))
+
+
+def test_errors_have_the_shape_that_clients_of_the_route_read(document: dict[str, Any]) -> None:
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                if status < "400" or path == "/ready":
+                    continue
+                is_openai = path in ("/v1/completions", "/v1/chat/completions")
+                expected = "application/json" if is_openai else "application/problem+json"
+                assert list(response["content"]) == [expected], (path, status)
+
+
+def test_bodies_are_described_in_each_form(document: dict[str, Any]) -> None:
+    body = document["paths"]["/v1/activations"]["post"]["requestBody"]["content"]
+    assert set(body) == {"application/json", "multipart/form-data"}
+    result = document["paths"]["/v1/trajectories"]["post"]["responses"]["200"]["content"]
+    assert set(result) == {"application/vnd.safetensors", "application/json"}

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from safetensors.numpy import load, save
+
+from tests.service.api.conftest import DEMO, OpenWorld, World
+
+NATIVE = {"Content-Type": "application/vnd.safetensors"}
+
+
+def vectors(*, n: int = 2, seed: int = 0) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=(n, DEMO.d_model)).astype(np.float32)
+
+
+def native(values: npt.NDArray[Any], **header: Any) -> bytes:
+    return save({"soft": values}, metadata={"promptatlas": json.dumps({"kind": "soft", "base": "demo", **header})})
+
+
+def adapter(values: npt.NDArray[Any]) -> bytes:
+    config = {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": len(values)}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("adapter_config.json", json.dumps(config))
+        archive.writestr("adapter_model.safetensors", save({"prompt_embeddings": values}))
+    return buffer.getvalue()
+
+
+def upload(world: World, data: bytes, *, name: str = "qa", headers: dict[str, str] = NATIVE, query: str = "") -> Any:
+    return world.client.post(f"/v1/prompts?name={name}{query}", content=data, headers=headers)
+
+
+def test_an_upload_is_a_new_version_and_the_same_again_is_that_version(world: World) -> None:
+    first = upload(world, native(vectors(seed=1), notes={"by": "me"}))
+    again = upload(world, native(vectors(seed=1)))
+    second = upload(world, native(vectors(seed=2)))
+    assert [answer.status_code for answer in (first, again, second)] == [201, 200, 201]
+    assert [answer.json()["version"] for answer in (first, again, second)] == [1, 1, 2]
+    assert first.headers["location"] == again.headers["location"] == "/v1/prompts/qa/versions/1"
+    manifest = world.client.get(first.headers["location"]).json()
+    assert manifest == first.json()
+    assert (manifest["kind"], manifest["n_virtual"], manifest["base"]) == ("soft", 2, "demo")
+    assert (manifest["base_revision"], manifest["notes"]) == ("rev-demo", {"by": "me"})
+    assert world.client.get("/v1/prompts/qa").json()["version"] == 2
+
+
+def test_content_comes_back_in_both_formats(world: World) -> None:
+    upload(world, native(vectors(seed=1)))
+    url = "/v1/prompts/qa/versions/1/content"
+    answer = world.client.get(url)
+    assert answer.headers["content-type"] == "application/vnd.safetensors"
+    np.testing.assert_array_equal(load(answer.content)["soft"], vectors(seed=1))
+    zipped = world.client.get(f"{url}?format=peft")
+    assert zipped.headers["content-type"] == "application/zip"
+    assert 'filename="qa-1.zip"' in zipped.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(zipped.content)) as archive:
+        exported = load(archive.read("adapter_model.safetensors"))
+    np.testing.assert_array_equal(exported["prompt_embeddings"], vectors(seed=1))
+    assert world.client.get(f"{url}?format=pickle").status_code == 422
+
+
+@pytest.mark.parametrize("kind", ["application/zip", "application/octet-stream"])
+def test_a_zip_is_an_adapter(world: World, kind: str) -> None:
+    # Two hosted models have this shape, so the base must be named.
+    answer = upload(world, adapter(vectors(seed=3)), headers={"Content-Type": kind}, query="&base=demo")
+    assert answer.status_code == 201
+    unnamed = upload(world, adapter(vectors(seed=3)), headers={"Content-Type": kind})
+    assert unnamed.status_code == 422
+    assert unnamed.json()["errors"][0]["loc"] == ["base"]
+
+
+@pytest.mark.parametrize(
+    ("data", "query", "status"),
+    [
+        (b"", "", 422),
+        (b"no safetensors", "", 422),
+        (native(np.full((2, 5), np.nan, np.float32)), "", 422),
+        (native(np.ones((2, 4), np.float32)), "", 422),
+        (native(np.ones((2, 5), np.float32), base="nope"), "", 422),
+        (native(np.ones((2, 5), np.float32), base_revision="else"), "", 422),
+        (native(np.ones((2, 5), np.float32)), "&base=nope", 404),
+    ],
+)
+def test_a_bad_upload_stores_nothing(world: World, data: bytes, query: str, status: int) -> None:
+    answer = upload(world, data, query=query)
+    assert answer.status_code == status
+    assert world.client.get("/v1/prompts").json()["data"] == []
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "sp ace", "a" * 65, "../up"])
+def test_names_have_a_form(world: World, name: str) -> None:
+    assert upload(world, native(vectors()), name=name).status_code == 422
+    assert world.client.post("/v1/prompts", content=b"", headers=NATIVE).status_code == 422
+
+
+def test_other_types_are_refused(world: World) -> None:
+    assert upload(world, b"{}", headers={"Content-Type": "application/json"}).status_code == 415
+
+
+def test_the_list_has_a_row_a_name_and_pages(world: World) -> None:
+    for name in ("c", "a", "b"):
+        upload(world, native(vectors()), name=name)
+    page = world.client.get("/v1/prompts?limit=2").json()
+    assert [row["name"] for row in page["data"]] == ["a", "b"]
+    assert page["has_more"]
+    rest = world.client.get(f"/v1/prompts?limit=2&after={page['next']}").json()
+    assert [row["name"] for row in rest["data"]] == ["c"]
+    assert (rest["has_more"], rest["next"]) == (False, None)
+    assert rest["data"][0] == {
+        "name": "c", "latest": 1, "versions": [1], "kind": "soft", "base": "demo", "aliases": {},
+    }  # fmt: skip
+    assert world.client.get("/v1/prompts?limit=0").status_code == 422
+
+
+def test_versions_are_listed_newest_first(world: World) -> None:
+    for seed in (1, 2, 3):
+        upload(world, native(vectors(seed=seed)))
+    page = world.client.get("/v1/prompts/qa/versions?limit=2").json()
+    assert [row["version"] for row in page["data"]] == [3, 2]
+    assert page["next"] == "2"
+
+
+def test_an_aliased_version_cannot_be_deleted_until_the_alias_is_gone(world: World) -> None:
+    upload(world, native(vectors()))
+    alias = world.client.put("/v1/prompts/qa/aliases/live", json={"version": 1})
+    assert alias.json() == {"name": "qa", "alias": "live", "version": 1}
+    refused = world.client.delete("/v1/prompts/qa/versions/1")
+    assert refused.status_code == 409
+    assert "qa@live" in refused.json()["detail"]
+    assert world.client.delete("/v1/prompts/qa/aliases/live").status_code == 204
+    assert world.client.delete("/v1/prompts/qa/versions/1").status_code == 204
+    assert world.client.get("/v1/prompts/qa/versions/1").status_code == 404
+    assert world.client.delete("/v1/prompts/qa/versions/1").status_code == 404
+
+
+@pytest.mark.parametrize(("body", "status"), [({"version": 7}, 404), ({"version": 0}, 422), ({}, 422)])
+def test_an_alias_needs_a_version_that_is_there(world: World, body: Any, status: int) -> None:
+    upload(world, native(vectors()))
+    assert world.client.put("/v1/prompts/qa/aliases/live", json=body).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/v1/prompts/none", "/v1/prompts/none/versions", "/v1/prompts/none/versions/1"])
+def test_what_is_not_there_is_not_found(world: World, path: str) -> None:
+    assert world.client.get(path).status_code == 404
+
+
+def test_an_upload_sent_again_under_its_key_is_answered_as_before(world: World) -> None:
+    headers = {**NATIVE, "Idempotency-Key": "once"}
+    first = upload(world, native(vectors(seed=1)), headers=headers)
+    world.client.delete("/v1/prompts/qa/versions/1")
+    again = upload(world, native(vectors(seed=1)), headers=headers)
+    assert (again.status_code, again.json(), again.headers["location"]) == (
+        201, first.json(), first.headers["location"],
+    )  # fmt: skip
+    assert again.headers["idempotent-replayed"] == "true"
+    assert "idempotent-replayed" not in first.headers
+    assert world.client.get("/v1/prompts/qa/versions/2").status_code == 404
+    other = upload(world, native(vectors(seed=2)), headers=headers)
+    assert other.status_code == 409
+
+
+def test_a_key_is_free_again_after_a_failure(world: World) -> None:
+    headers = {**NATIVE, "Idempotency-Key": "once"}
+    assert upload(world, b"bad", headers=headers).status_code == 422
+    assert upload(world, native(vectors()), headers=headers).status_code == 201
+
+
+def test_uploads_need_to_know_the_models(open_world: OpenWorld) -> None:
+    answer = upload(open_world(ready=False), native(vectors()))
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
