@@ -97,7 +97,8 @@ def reduce_rows(states: Tensor, spec: CaptureSpec) -> Tensor:
     """`[rows, …]` → as asked, in the dtype asked; "mean" is summed elsewhere, since its rows come in chunks."""
     dtype = DTYPES[spec.dtype]
     if spec.reduce == "norm":
-        return torch.linalg.vector_norm(states.flatten(1).float(), dim=1).to(dtype)
+        norms: Tensor = torch.linalg.vector_norm(states.flatten(1).float(), dim=1)
+        return norms.to(dtype)
     if isinstance(spec.reduce, Projection):
         mean, components = spec.reduce.mean.to(states.device), spec.reduce.components.to(states.device)
         return ((states.float() - mean) @ components.T).to(dtype)
