@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: setup up demo test lint bench format clean
+.PHONY: help setup up demo test lint bench format clean
 .DEFAULT_GOAL := help
 
 help:
