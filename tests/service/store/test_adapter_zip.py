@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+import tracemalloc
 import zipfile
 from typing import Any
 
@@ -29,7 +30,7 @@ def zipped(files: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) 
 FILES = {CONFIG_NAME: b"{}", WEIGHTS_NAME: b"weights"}
 
 
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_the_two_files_come_out(compression: int) -> None:
     assert read_adapter_zip(zipped(FILES, compression=compression)) == (b"{}", b"weights")
 
@@ -90,14 +91,25 @@ def test_bombs_are_refused_before_they_go_off() -> None:
         read_adapter_zip(zipped({**FILES, **{f"f{i}": b"" for i in range(MAX_ENTRIES)}}))
 
 
-def test_a_size_that_lies_lets_no_more_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = bytearray(zipped({**FILES, WEIGHTS_NAME: b"\0" * 5_000_000}))
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packings_that_inflate_without_bound_are_refused(compression: int) -> None:
+    with pytest.raises(InvalidRequest, match="must be stored or deflated"):
+        read_adapter_zip(zipped(FILES, compression=compression))
+
+
+def test_a_size_that_lies_lets_no_more_out() -> None:
+    data = zipped({**FILES, WEIGHTS_NAME: b"\0" * 50_000_000})
     # The sizes stand in each local header and once more in the directory; make both say 100 bytes.
-    true_size = (5_000_000).to_bytes(4, "little")
+    true_size = (50_000_000).to_bytes(4, "little")
     assert data.count(true_size) == 2
-    lying = bytes(data).replace(true_size, (100).to_bytes(4, "little"))
-    with pytest.raises(InvalidRequest, match="no zip file that can be read"):
-        read_adapter_zip(lying, max_weights_bytes=4_000_000)
+    lying = data.replace(true_size, (100).to_bytes(4, "little"))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match="no zip file that can be read"):
+            read_adapter_zip(lying)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"PK\x05\x06" + b"\0" * 17, zipped(FILES)[:-30], zipped(FILES)[30:]])
@@ -117,9 +129,9 @@ def test_encrypted_files_are_refused() -> None:
 def test_mutated_zips_are_read_or_refused_and_nothing_else() -> None:
     draw = random.Random(0)
     n_refused = 0
-    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         good: Any = zipped({CONFIG_NAME: b'{"a":1}' * 9, WEIGHTS_NAME: bytes(range(200))}, compression=compression)
-        for _ in range(1500):
+        for _ in range(3000):
             data = bytearray(good)
             for _ in range(draw.randint(1, 3)):
                 data[draw.randrange(len(data))] = draw.randrange(256)

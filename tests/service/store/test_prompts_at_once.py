@@ -91,7 +91,7 @@ def test_processes_uploading_one_name_get_different_versions(tmp_path: Path) -> 
 
 
 class Interrupted:
-    """Files that call ``meanwhile`` once, just before the first write that ``at`` agrees to."""
+    """Files that call ``meanwhile`` once, just before the first call that ``at`` agrees to."""
 
     def __init__(self, files: Files, *, at: Callable[[str, str], bool], meanwhile: Callable[[], Any]) -> None:
         self._files = files
@@ -100,7 +100,7 @@ class Interrupted:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._files, name)
-        if name not in ("put", "create", "remove"):
+        if name not in ("put", "create", "remove", "names"):
             return real
 
         def call(key: str, *args: Any) -> Any:
@@ -129,6 +129,8 @@ def test_who_loses_a_number_takes_the_next(prompts: PromptStore, soft: Any, inte
     manifest, is_new = late.create("qa", prompt=soft(2))
     assert (manifest.version, is_new) == (2, True)
     assert prompts.load(prompts.resolve("qa@1")).sha256 == soft(1).sha256
+    # The loser's hint to qa@1 is still there, and leads nobody astray.
+    assert prompts.resolve(soft(2).sha256).version == 2
 
 
 def test_who_loses_a_number_to_the_same_content_takes_that(prompts: PromptStore, soft: Any, interrupted: Any) -> None:
@@ -136,6 +138,21 @@ def test_who_loses_a_number_to_the_same_content_takes_that(prompts: PromptStore,
     manifest, is_new = late.create("qa", prompt=soft(1))
     assert (manifest.version, is_new) == (1, False)
     assert prompts.resolve(manifest.sha256).version == 1
+
+
+def test_the_same_content_committed_between_the_two_looks_is_found(
+    prompts: PromptStore, soft: Any, interrupted: Any
+) -> None:
+    looks = []
+
+    def is_second_look(how: str, key: str) -> bool:
+        looks.append(key)
+        return len(looks) == 2
+
+    late = interrupted(at=is_second_look, meanwhile=lambda: prompts.create("qa", prompt=soft(1)))
+    manifest, is_new = late.create("qa", prompt=soft(1))
+    assert len(looks) >= 2
+    assert (manifest.version, is_new) == (1, False)
 
 
 def test_a_number_deleted_meanwhile_is_not_taken(prompts: PromptStore, soft: Any, interrupted: Any) -> None:

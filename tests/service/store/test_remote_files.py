@@ -100,6 +100,16 @@ def test_creation_is_exclusive(url: str) -> None:
     files.check()
 
 
+def test_what_another_process_writes_is_seen_at_once(url: str) -> None:
+    files = open_files(url)
+    files.put("x/one", b"1")
+    assert files.names("x") == ["one"]
+    # An instance of its own knows and tells as little of the others as a process of its own.
+    other, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, use_listings_cache=False)
+    other.pipe_file(f"{root}/x/two", b"2")
+    assert files.names("x") == ["one", "two"]
+
+
 def test_damage_is_seen(remote: PromptStore, soft: Any, url: str) -> None:
     manifest, _ = remote.create("qa", prompt=soft(1))
     filesystem, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
