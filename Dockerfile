@@ -1,0 +1,50 @@
+# syntax=docker/dockerfile:1
+# Two images out of one file:  docker build --target service .   and   docker build --target worker .
+# The build stages make a virtual environment; the images are a slim Python with that environment and the code, nothing else.
+ARG PYTHON_VERSION=3.11
+
+FROM python:${PYTHON_VERSION}-slim AS build-service
+# A CPU-only index keeps gigabytes of CUDA packages out: --build-arg TORCH_INDEX_URL=<its address>
+ARG TORCH_INDEX_URL=https://pypi.org/simple
+ARG TORCH_VERSION=2.13.0
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# Without pip inside: this stage's pip installs into it from outside.
+RUN python -m venv --without-pip /opt/venv
+RUN pip --python /opt/venv/bin/python install --index-url "${TORCH_INDEX_URL}" "torch==${TORCH_VERSION}"
+COPY pyproject.toml README.md LICENSE /src/
+COPY clients/python/promptatlas /src/clients/python/promptatlas
+RUN pip --python /opt/venv/bin/python install "/src[service]"
+
+FROM build-service AS build-worker
+RUN pip --python /opt/venv/bin/python install "/src[workers]"
+
+FROM python:${PYTHON_VERSION}-slim AS runtime
+RUN useradd --uid 10001 --create-home atlas && mkdir /data && chown atlas /data
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    PROMPTATLAS_HOME=/data PROMPTATLAS_LOG=json
+WORKDIR /app
+USER atlas
+VOLUME /data
+
+FROM runtime AS service
+COPY --from=build-service /opt/venv /opt/venv
+COPY service /app/service
+COPY demo/model /app/demo/model
+# Reachable from outside the container, so it starts only with PROMPTATLAS_API_KEYS set.
+ENV PROMPTATLAS_HOST=0.0.0.0 PROMPTATLAS_PORT=8000
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"PROMPTATLAS_PORT\"]}/health', timeout=2)"]
+CMD ["python", "-m", "service"]
+
+# The environment of the workers. There are no kinds of jobs yet: this one waits on the queue and runs what it can import.
+FROM runtime AS worker
+COPY --from=build-worker /opt/venv /opt/venv
+COPY service /app/service
+COPY workers /app/workers
+COPY demo/model /app/demo/model
+ENV PYTHONPATH=/app PROMPTATLAS_REDIS_URL=redis://redis:6379/0
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+    CMD ["python", "-c", "import os, redis; redis.Redis.from_url(os.environ['PROMPTATLAS_REDIS_URL'], socket_timeout=2).ping()"]
+# A fresh interpreter for each job, since torch does not survive a fork.
+CMD ["sh", "-c", "exec rq worker --url \"$PROMPTATLAS_REDIS_URL\" --worker-class rq.worker.SpawnWorker promptatlas"]

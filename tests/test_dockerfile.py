@@ -1,0 +1,53 @@
+"""What the Dockerfile copies exists and gets through .dockerignore; its versions are those of the package."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COPIED = sorted({
+    source
+    for words in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
+    for source in words.split()[:-1]
+})  # fmt: skip
+
+
+def test_torch_is_the_one_of_the_package() -> None:
+    asked = re.search(r'"torch==([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    built = re.search(r"^ARG TORCH_VERSION=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert asked is not None
+    assert built is not None
+    assert asked[1] == built[1]
+
+
+@pytest.mark.parametrize("source", COPIED)
+def test_what_is_copied_exists_and_is_let_through(source: str) -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert f"!{source}" in ignored
+    # The demo model may not be trained yet; everything else is code.
+    assert source == "demo/model" or (ROOT / source).exists()
+
+
+def test_images_run_without_root_and_are_watched() -> None:
+    runtime = DOCKERFILE.split(" AS runtime")[1]
+    assert "USER atlas" in runtime.split("FROM")[0]
+    assert "USER root" not in runtime
+    for target in ("service", "worker"):
+        stage = runtime.split(f" AS {target}\n")[1].split("\nFROM")[0]
+        assert "HEALTHCHECK" in stage
+        assert "CMD [" in stage.split("HEALTHCHECK")[1]
+
+
+def test_compose_builds_a_target_that_exists_and_demands_keys() -> None:
+    services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+    service = services["service"]
+    assert f" AS {service['build']['target']}\n" in DOCKERFILE
+    assert (ROOT / "deploy" / service["build"]["context"] / "Dockerfile").resolve() == ROOT / "Dockerfile"
+    assert ":?" in service["environment"]["PROMPTATLAS_API_KEYS"]
+    assert service["environment"]["PROMPTATLAS_REDIS_URL"].startswith("redis://redis:")
+    assert "redis" in services
