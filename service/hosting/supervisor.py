@@ -97,7 +97,8 @@ class Supervisor:
             try:
                 status = self._watch(alarm)
                 self._on_stop()
-                self._stop(alarm)
+                # The signal that stops a service is its first; one that has given up itself needs none.
+                self._stop(alarm, patience=2 if status == 0 else 1)
             finally:
                 self._kill()
         return status
@@ -115,14 +116,13 @@ class Supervisor:
                     return 1
         return 0
 
-    def _stop(self, alarm: socket.socket) -> None:
-        n_signals = self._n_signals
+    def _stop(self, alarm: socket.socket, *, patience: int) -> None:
         for running in self._running:
             if running.process is None:
                 continue
             running.process.terminate()
             give_up_s = self._clock() + running.member.stop_s
-            while running.process.is_alive() and self._clock() < give_up_s and self._n_signals == n_signals:
+            while running.process.is_alive() and self._clock() < give_up_s and self._n_signals < patience:
                 self._wait(alarm, [running], until_s=give_up_s)
 
     def _kill(self) -> None:

@@ -1,0 +1,105 @@
+"""A small engine that answers at once, deterministically, with the interface of the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from service.engine.requests import (
+    Capture,
+    Delta,
+    Done,
+    Estimate,
+    Event,
+    Failed,
+    Generate,
+    RowDone,
+    Tensors,
+)
+from service.errors import InvalidRequest
+from service.hosting.driver import Driver, Served
+from service.hosting.results import ResultWriter
+
+
+@dataclass
+class EchoEngine:
+    """Each step gives every request its next letter; a capture is done in one step. Some words make trouble."""
+
+    jobs: dict[str, Generate | Capture] = field(default_factory=dict)
+    given: dict[str, int] = field(default_factory=dict)
+    cancelled: list[str] = field(default_factory=list)
+    n_broken_steps: int = 0
+    n_steps: int = 0
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.jobs)
+
+    def submit(self, request: Generate | Capture) -> None:
+        if request.inputs == ("refuse",):
+            raise InvalidRequest("refused", loc=("inputs",))
+        if request.inputs == ("crash",):
+            raise RuntimeError("/secret")
+        self.jobs[request.request_id] = request
+        self.given[request.request_id] = 0
+
+    def cancel(self, request_id: str) -> None:
+        self.cancelled.append(request_id)
+        self.jobs.pop(request_id, None)
+
+    def step(self) -> list[Event]:
+        self.n_steps += 1
+        if self.n_broken_steps:
+            self.n_broken_steps -= 1
+            raise RuntimeError("broken")
+        events: list[Event] = []
+        for request in list(self.jobs.values()):
+            events += self._advance(request)
+        for event in events:
+            if event.ends_request:
+                del self.jobs[event.request_id]
+        return events
+
+    def estimate(self, request: Capture) -> Estimate:
+        return Estimate(n_tokens=len(request.inputs), n_bytes=2, seconds=0.5)
+
+    def stats(self) -> Mapping[str, float]:
+        return {"n_running": len(self.jobs), "n_steps": self.n_steps}
+
+    def _advance(self, request: Generate | Capture) -> list[Event]:
+        id_ = request.request_id
+        if isinstance(request, Capture):
+            shape = (int(str(request.inputs[0])),)
+            return [Done(request_id=id_, result=Tensors(tensors={"embed": torch.ones(shape)}, metadata={"own": 1}))]
+        text = str(request.inputs[0])
+        if text == "fail":
+            return [Failed(request_id=id_, error=InvalidRequest("failed"))]
+        at = self.given[id_]
+        self.given[id_] += 1
+        events: list[Event] = [Delta(request_id=id_, row=0, text=text[at], token_ids=(at,))]
+        if self.given[id_] == min(len(text), request.max_tokens):
+            end = RowDone(request_id=id_, row=0, finish_reason="length", n_input=1, n_generated=at + 1)
+            events += [end, Done(request_id=id_)]
+        return events
+
+
+@pytest.fixture
+def socket_path(tmp_path: Path) -> str:
+    return str(tmp_path / "engine.sock")
+
+
+@pytest.fixture
+def engine() -> EchoEngine:
+    return EchoEngine()
+
+
+@pytest.fixture
+def driver(socket_path: str, engine: EchoEngine, tmp_path: Path) -> Iterator[Driver]:
+    results = ResultWriter(tmp_path / "results", inline_bytes=1000)
+    made = Driver(socket_path, served={"m": Served(engine=engine, card={"n_layers": 3})}, results=results, generation=5)
+    yield made
+    made.close()

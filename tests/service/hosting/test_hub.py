@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.engine.requests import Capture, CaptureSpec, Delta, Estimate, Failed, Generate, RowDone
+from service.errors import Busy, DeadlineExceeded, InvalidRequest, Unavailable
+from service.hosting.hub import Exchange, Hub, Step
+from service.hosting.messages import (
+    Ask,
+    Cancel,
+    EngineState,
+    Estimated,
+    Finished,
+    FromApi,
+    Happening,
+    Reply,
+    StoredResult,
+    Submit,
+)
+from service.hosting.results import OpenResult
+
+STATE = EngineState(generation=1, pid=7, models={"m": {}}, stats={})
+
+
+@dataclass
+class RecordingEnd:
+    sent: list[FromApi] = field(default_factory=list)
+    connected: bool = True
+
+    def send(self, message: FromApi) -> None:
+        self.sent.append(message)
+
+
+@dataclass
+class World:
+    end: RecordingEnd
+    hub: Hub
+
+    def happen(self, id_: str, *happenings: Happening) -> None:
+        self.hub.on_message(Reply(request_id=id_, happenings=happenings))
+
+    def open(self, id_: str = "a", *, deadline_s: float = 1e9) -> contextlib.AbstractAsyncContextManager[Exchange]:
+        return self.hub.open(Submit(model="m", request=Generate(request_id=id_, inputs=("x",))), deadline_s=deadline_s)
+
+
+@pytest.fixture
+def world() -> World:
+    end = RecordingEnd()
+    hub = Hub(end, max_pending=2, clock=lambda: 100.0)
+    hub.on_message(STATE)
+    return World(end, hub)
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20))
+
+
+def delta(id_: str, text: str) -> Delta:
+    return Delta(request_id=id_, row=0, text=text, token_ids=(1,))
+
+
+async def all_of(exchange: Exchange) -> list[Step]:
+    return [step async for step in exchange]
+
+
+def test_a_request_is_sent_and_what_happens_comes_back_in_order(world: World) -> None:
+    async def test() -> None:
+        async with world.open() as exchange:
+            end = RowDone(request_id="a", row=0, finish_reason="stop", n_input=1, n_generated=2)
+            world.happen("a", delta("a", "x"))
+            world.happen("b", delta("b", "not mine"))
+            world.happen("a", delta("a", "y"), end, Finished())
+            assert await all_of(exchange) == [delta("a", "x"), delta("a", "y"), end]
+            assert await all_of(exchange) == []
+
+    run(test)
+    assert [type(message) for message in world.end.sent] == [Submit]
+    assert world.hub.n_pending == 0
+
+
+def test_the_engines_error_is_raised(world: World) -> None:
+    async def test() -> None:
+        async with world.open() as exchange:
+            world.happen("a", delta("a", "x"), Failed(request_id="a", error=InvalidRequest("bad")))
+            assert await exchange.__anext__() == delta("a", "x")
+            with pytest.raises(InvalidRequest, match="bad"):
+                await exchange.__anext__()
+
+    run(test)
+    assert len(world.end.sent) == 1
+
+
+def test_leaving_early_cancels(world: World) -> None:
+    async def test() -> None:
+        async with world.open() as exchange:
+            world.happen("a", delta("a", "x"))
+            await exchange.__anext__()
+
+    run(test)
+    assert world.end.sent[1:] == [Cancel(request_id="a")]
+
+
+def test_a_waiter_that_is_cancelled_cancels(world: World) -> None:
+    async def wait() -> None:
+        async with world.open() as exchange:
+            await all_of(exchange)
+
+    async def test() -> None:
+        task = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(test)
+    assert world.end.sent[1:] == [Cancel(request_id="a")]
+
+
+def test_past_its_deadline_a_request_ends_though_more_has_come(world: World) -> None:
+    async def test() -> None:
+        async with world.open(deadline_s=99.0) as exchange:
+            world.happen("a", delta("a", "x"))
+            with pytest.raises(DeadlineExceeded):
+                await exchange.__anext__()
+
+    run(test)
+    assert world.end.sent[1:] == [Cancel(request_id="a")]
+
+
+def test_a_lost_engine_fails_all_who_wait_at_once_and_newcomers_too(world: World) -> None:
+    async def wait(id_: str) -> None:
+        async with world.open(id_) as exchange:
+            await all_of(exchange)
+
+    async def test() -> None:
+        tasks = [asyncio.ensure_future(wait(id_)) for id_ in ("a", "b")]
+        await asyncio.sleep(0)
+        world.end.connected = False
+        world.hub.on_lost()
+        errors = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(error) for error in errors] == [Unavailable, Unavailable]
+        assert world.hub.status == "lost"
+        with pytest.raises(Unavailable, match="restarted"):
+            await wait("c")
+
+    run(test)
+    world.hub.on_message(STATE)
+    assert world.hub.status == "ok"
+    assert not any(isinstance(message, Cancel) for message in world.end.sent)
+
+
+def test_nothing_is_sent_before_the_engine_is_ready() -> None:
+    hub = Hub(end := RecordingEnd(), max_pending=2)
+
+    async def test() -> None:
+        with pytest.raises(Unavailable, match="starting") as caught:
+            async with World(end, hub).open():
+                raise AssertionError("opened")
+        assert caught.value.retry_after_s
+
+    run(test)
+    assert (hub.status, end.sent) == ("starting", [])
+
+
+def test_no_more_wait_than_may(world: World) -> None:
+    async def test() -> None:
+        async with world.open("a"), world.open("b"):
+            with pytest.raises(Busy) as caught:
+                async with world.open("c"):
+                    raise AssertionError("opened")
+            assert caught.value.retry_after_s
+
+    run(test)
+    assert [message.request.request_id for message in world.end.sent if isinstance(message, Submit)] == ["a", "b"]
+
+
+def test_draining_keeps_newcomers_out_and_lets_the_others_end(world: World) -> None:
+    async def test() -> None:
+        async with world.open() as exchange:
+            world.hub.drain()
+            with pytest.raises(Unavailable, match="shutting down"):
+                async with world.open("b"):
+                    raise AssertionError("opened")
+            world.happen("a", delta("a", "x"), Finished())
+            assert await all_of(exchange) == [delta("a", "x")]
+
+    run(test)
+
+
+def stored(folder: Path, name: str = "r") -> StoredResult:
+    path = folder / name
+    path.write_bytes(b"tensors")
+    return StoredResult(n_bytes=7, path=str(path))
+
+
+def test_a_result_belongs_to_whoever_takes_it(world: World, tmp_path: Path) -> None:
+    async def test() -> OpenResult:
+        async with world.open() as exchange:
+            world.happen("a", Finished(result=stored(tmp_path)))
+            return await exchange.result()
+
+    result = asyncio.run(test())
+    assert list(tmp_path.iterdir()) == []
+    assert result.read(0, n_bytes=99) == b"tensors"
+    result.close()
+
+
+def test_results_that_nobody_takes_are_given_back(world: World, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with world.open() as exchange:
+            world.happen("a", Finished(result=stored(tmp_path)))
+            opened = exchange._opened
+        assert opened is not None
+        assert opened.read(0, n_bytes=1) == b""
+
+    run(test)
+    world.happen("gone", Finished(result=stored(tmp_path, "late")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_swept_with_its_engine_is_unavailable(world: World, tmp_path: Path) -> None:
+    result = stored(tmp_path)
+    Path(str(result.path)).unlink()
+
+    async def test() -> None:
+        async with world.open() as exchange:
+            world.happen("a", Finished(result=result))
+            with pytest.raises(Unavailable):
+                await exchange.result()
+
+    run(test)
+
+
+def test_a_question_gets_its_answer(world: World) -> None:
+    capture = Capture(request_id="q", inputs=("x",), capture=CaptureSpec(sites=("embed",)))
+    answer = Estimate(n_tokens=1, n_bytes=2, seconds=3.0)
+
+    async def test() -> None:
+        task = asyncio.ensure_future(world.hub.estimate("m", request=capture, deadline_s=1e9))
+        await asyncio.sleep(0)
+        world.happen("q", Estimated(estimate=answer))
+        assert await task == answer
+
+    run(test)
+    assert world.end.sent == [Ask(model="m", request=capture)]

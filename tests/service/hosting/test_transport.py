@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from service.errors import Unavailable
+from service.hosting.messages import Cancel, EngineState, FromEngine, Reply
+from service.hosting.transport import ApiEnd, EngineEnd, Gone, Received
+
+
+def state(generation: int) -> EngineState:
+    return EngineState(generation=generation, pid=1, models={}, stats={})
+
+
+def open_end(path: str, *, generation: int = 1) -> EngineEnd:
+    return EngineEnd(path, greet=lambda: state(generation))
+
+
+class Listener:
+    """An API process's end with what it has seen; ``until`` waits for some of it."""
+
+    def __init__(self, path: str) -> None:
+        self.end = ApiEnd(path)
+        self.seen: list[FromEngine | None] = []
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        await self.end.run(on_message=self._note, on_lost=lambda: self._note(None))
+
+    async def until(self, condition: Callable[[list[FromEngine | None]], bool]) -> None:
+        while not condition(self.seen):
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _note(self, message: FromEngine | None) -> None:
+        self.seen.append(message)
+        self._changed.set()
+
+
+async def connected(path: str) -> tuple[Listener, asyncio.Task[None]]:
+    listener = Listener(path)
+    task = asyncio.ensure_future(listener.run())
+    await listener.until(lambda seen: bool(seen))
+    return listener, task
+
+
+async def receive(end: EngineEnd) -> Any:
+    return await asyncio.to_thread(end.receive, block=True)
+
+
+def run(test: Any) -> None:
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+def test_messages_go_both_ways(socket_path: str) -> None:
+    end = open_end(socket_path)
+
+    async def test() -> None:
+        listener, task = await connected(socket_path)
+        listener.end.send(Cancel(request_id="é" * 100_000))
+        received = await receive(end)
+        assert received == Received(consumer=1, message=Cancel(request_id="é" * 100_000))
+        assert end.receive(block=False) is None
+        assert end.send(Reply(request_id="r", happenings=()), consumer=1)
+        assert not end.send(Reply(request_id="r", happenings=()), consumer=9)
+        end.broadcast(state(2))
+        await listener.until(lambda seen: len(seen) == 3)
+        assert listener.seen == [state(1), Reply(request_id="r", happenings=()), state(2)]
+        task.cancel()
+
+    run(test)
+    end.close()
+
+
+def test_an_api_process_that_goes_is_told_of(socket_path: str) -> None:
+    end = open_end(socket_path)
+
+    async def test() -> None:
+        _, task = await connected(socket_path)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await receive(end) == Gone(consumer=1)
+        assert not end.send(state(1), consumer=1)
+
+    run(test)
+    end.close()
+
+
+def test_an_engine_that_goes_is_told_of_and_the_next_one_found(socket_path: str) -> None:
+    first = open_end(socket_path)
+
+    async def test() -> None:
+        listener, task = await connected(socket_path)
+        first.close()
+        await listener.until(lambda seen: seen[-1] is None)
+        assert not listener.end.connected
+        with pytest.raises(Unavailable):
+            listener.end.send(Cancel(request_id="x"))
+        second = open_end(socket_path, generation=2)
+        await listener.until(lambda seen: seen[-1] == state(2))
+        assert listener.end.connected
+        task.cancel()
+        second.close()
+
+    run(test)
+
+
+def test_only_its_own_user_can_reach_the_socket(socket_path: str) -> None:
+    import os
+
+    end = open_end(socket_path)
+    assert os.stat(socket_path).st_mode & 0o777 == 0o600
+    end.close()

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.settings import ApiKey, ModelSource, Settings, SettingsError, default_model_path, is_loopback
+
+HASH = "a" * 64
+
+
+def test_without_anything_it_serves_the_demo_model_on_this_machine_alone() -> None:
+    settings = Settings.from_environ({})
+    assert (settings.host, settings.port, settings.home, settings.log) == ("127.0.0.1", 8000, "./.atlas", "text")
+    assert [source.name for source in settings.model_sources] == ["demo"]
+    assert settings.redis_url is None
+    assert settings.api_keys == ()
+
+
+def test_variables_are_read_from_the_mapping_and_empty_ones_are_unset() -> None:
+    settings = Settings.from_environ(
+        {
+            "PROMPTATLAS_HOST": "0.0.0.0",
+            "PROMPTATLAS_PORT": " 9000 ",
+            "PROMPTATLAS_MODELS": "a=/models/a, b=org/b,",
+            "PROMPTATLAS_API_KEYS": f"ann:read:{HASH},bob:admin:{HASH.upper()}",
+            "PROMPTATLAS_LOG": "json",
+            "PROMPTATLAS_DTYPE": "",
+            "PROMPTATLAS_MAX_BATCH": "7",
+            "PROMPTATLAS_GRACE_S": "1.5",
+            "PROMPTATLAS_URL": "http://the.sdk/reads/this",
+            "PORT": "1",
+        }
+    )
+    assert (settings.host, settings.port, settings.dtype, settings.log) == ("0.0.0.0", 9000, "auto", "json")
+    assert settings.models == (ModelSource(name="a", path="/models/a"), ModelSource(name="b", path="org/b"))
+    assert settings.api_keys == (
+        ApiKey(name="ann", scope="read", sha256=HASH),
+        ApiKey(name="bob", scope="admin", sha256=HASH),
+    )
+    assert (settings.max_batch, settings.grace_s) == (7, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"PORT": "x"}, "PROMPTATLAS_PORT: input should be a valid integer"),
+        ({"PORT": "65536"}, "PROMPTATLAS_PORT"),
+        ({"LOG": "xml"}, "PROMPTATLAS_LOG: input should be 'json' or 'text', got 'xml'"),
+        ({"MODELS": "path-only"}, "PROMPTATLAS_MODELS: expected name=path-or-hub-id"),
+        ({"MODELS": "a:b=/x"}, "PROMPTATLAS_MODELS"),
+        ({"MODELS": "a=/x,a=/y"}, "'a' stands twice"),
+        ({"API_KEYS": "ann:read:short"}, "PROMPTATLAS_API_KEYS: expected name:scope:sha256"),
+        ({"API_KEYS": f"ann:owner:{HASH}"}, "PROMPTATLAS_API_KEYS"),
+        ({"TIMEOUT_S": "nan"}, "PROMPTATLAS_TIMEOUT_S"),
+        ({"HOST": "0.0.0.0"}, "PROMPTATLAS_API_KEYS must be set"),
+        ({"HOST": "::"}, "PROMPTATLAS_API_KEYS must be set"),
+        ({"HOST": "example.org"}, "PROMPTATLAS_API_KEYS must be set"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({f"PROMPTATLAS_{name}": value for name, value in environ.items()})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_in_place_of_its_hash_is_not_repeated() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({"PROMPTATLAS_API_KEYS": "ann:read:my-real-secret"})
+    assert "my-real-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("", False)],
+)
+def test_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_the_demo_model_lies_beside_the_package_or_under_the_working_directory(tmp_path: Path) -> None:
+    found = default_model_path(cwd=tmp_path)
+    assert found in (tmp_path / "demo" / "model", Path(__file__).resolve().parents[2] / "demo" / "model")
