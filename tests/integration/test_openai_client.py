@@ -1,0 +1,125 @@
+"""The official client, unchanged."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import openai
+import pytest
+from safetensors.numpy import save
+
+from tests.integration.conftest import READ_KEY
+from tests.integration.running import Service
+from tests.integration.tiny_model import D_MODEL
+
+
+def upload_soft(http: httpx.Client, name: str, *, seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=(3, D_MODEL)).astype(np.float32)
+    data = save({"soft": values}, metadata={"promptatlas": json.dumps({"kind": "soft", "base": "tiny"})})
+    answer = http.post(
+        "/v1/prompts", params={"name": name}, content=data, headers={"Content-Type": "application/vnd.safetensors"}
+    )
+    assert answer.status_code in (200, 201), answer.text
+
+
+def test_completions(ai: openai.OpenAI) -> None:
+    answer = ai.completions.create(model="tiny", prompt=["one", "two"], max_tokens=5, n=2, seed=7)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    assert {choice.finish_reason for choice in answer.choices} == {"length"}
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (6, 20)
+
+
+def test_a_stream_says_the_same_as_the_whole(ai: openai.OpenAI) -> None:
+    whole = ai.completions.create(model="tiny", prompt="hello", max_tokens=12, temperature=0)
+    parts = list(
+        ai.completions.create(
+            model="tiny", prompt="hello", max_tokens=12, temperature=0, stream=True,
+            stream_options={"include_usage": True},
+        )
+    )  # fmt: skip
+    assert "".join(part.choices[0].text for part in parts if part.choices) == whole.choices[0].text
+    assert parts[-1].usage is not None
+    assert parts[-1].usage.completion_tokens == 12
+    assert parts[-2].choices[0].finish_reason == "length"
+
+
+def test_logprobs_and_echo(ai: openai.OpenAI) -> None:
+    answer = ai.completions.create(model="tiny", prompt="abc", max_tokens=2, temperature=0, logprobs=3, echo=True)
+    (choice,) = answer.choices
+    assert choice.text.startswith("abc")
+    assert choice.logprobs is not None
+    assert choice.logprobs.tokens is not None
+    assert choice.logprobs.token_logprobs is not None
+    assert choice.logprobs.top_logprobs is not None
+    assert choice.logprobs.tokens[:3] == ["a", "b", "c"]
+    assert choice.logprobs.token_logprobs[0] is None
+    assert all(logprob < 0 for logprob in choice.logprobs.token_logprobs[1:])
+    assert [len(top) >= 1 for top in choice.logprobs.top_logprobs[1:]] == [True] * 4
+
+
+def test_chat(ai: openai.OpenAI) -> None:
+    turns: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "hi"}]
+    answer = ai.chat.completions.create(
+        model="tiny", messages=turns, max_tokens=4, temperature=0, logprobs=True, top_logprobs=2
+    )  # fmt: skip
+    (choice,) = answer.choices
+    assert choice.message.role == "assistant"
+    assert choice.logprobs is not None
+    assert choice.logprobs.content is not None
+    assert [len(token.top_logprobs) for token in choice.logprobs.content] == [2, 2, 2, 2]
+    chunks = list(ai.chat.completions.create(model="tiny", messages=turns, max_tokens=4, temperature=0, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == choice.message.content
+
+
+def test_a_chat_without_a_limit_goes_on_to_the_end_of_the_context_or_a_stop(ai: openai.OpenAI) -> None:
+    turns: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "hi"}]
+    first = ai.chat.completions.create(model="tiny", messages=turns, max_tokens=40, temperature=0).choices[0]
+    stop = (first.message.content or "")[20:23]
+    answer = ai.chat.completions.create(model="tiny", messages=turns, temperature=0, stop=stop).choices[0]
+    assert answer.finish_reason == "stop"
+
+
+def test_models_and_prompts_by_name(ai: openai.OpenAI, http: httpx.Client) -> None:
+    upload_soft(http, "named", seed=1)
+    assert {"tiny", "tiny:named"} <= {model.id for model in ai.models.list()}
+    assert ai.models.retrieve("tiny:named@1").id == "tiny:named@1"
+    bare = ai.completions.create(model="tiny", prompt="hello", max_tokens=8, temperature=0)
+    tuned = ai.completions.create(model="tiny:named", prompt="hello", max_tokens=8, temperature=0)
+    asked = ai.completions.create(
+        model="tiny", prompt="hello", max_tokens=8, temperature=0, extra_body={"prompt_ref": "named@1"}
+    )  # fmt: skip
+    assert tuned.choices[0].text == asked.choices[0].text != bare.choices[0].text
+    assert tuned.model == "tiny:named"
+
+
+def test_a_seed_gives_the_same_alone_and_beside_others(ai: openai.OpenAI, http: httpx.Client) -> None:
+    upload_soft(http, "seeded", seed=2)
+    jobs = [("tiny", 1), ("tiny:seeded", 2), ("tiny", 3), ("tiny:seeded", 4)]
+
+    def run(job: tuple[str, int]) -> str:
+        return ai.completions.create(model=job[0], prompt="hello", max_tokens=20, seed=job[1]).choices[0].text
+
+    alone = [run(job) for job in jobs]
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        together = list(pool.map(run, jobs))
+    assert together == alone
+    assert len(set(alone)) == len(jobs)
+
+
+def test_errors_are_the_clients_own(ai: openai.OpenAI, service: Service) -> None:
+    with pytest.raises(openai.NotFoundError) as missing:
+        ai.completions.create(model="nope", prompt="x")
+    assert missing.value.code == "model_not_found"
+    with pytest.raises(openai.UnprocessableEntityError) as invalid:
+        ai.completions.create(model="tiny", prompt="x", max_tokens=10**6)
+    assert "context" in invalid.value.message
+    with pytest.raises(openai.NotFoundError):
+        list(ai.completions.create(model="tiny:nope", prompt="x", stream=True))
+    with pytest.raises(openai.AuthenticationError):
+        ai.with_options(api_key="wrong").models.list()
+    looking = httpx.delete(f"{service.url}/v1/prompts/x/versions/1", headers={"X-API-Key": READ_KEY})
+    assert looking.status_code == 403
