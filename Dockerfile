@@ -43,7 +43,8 @@ COPY --from=build-worker /opt/venv /opt/venv
 COPY service /app/service
 COPY workers /app/workers
 COPY demo/model /app/demo/model
-ENV PYTHONPATH=/app PROMPTATLAS_REDIS_URL=redis://redis:6379/0
+# numba, under umap, keeps what it compiles where the user may write.
+ENV PYTHONPATH=/app PROMPTATLAS_REDIS_URL=redis://redis:6379/0 NUMBA_CACHE_DIR=/tmp/numba
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
     CMD ["python", "-c", "import os, redis; redis.Redis.from_url(os.environ['PROMPTATLAS_REDIS_URL'], socket_timeout=2).ping()"]
 # A fresh interpreter for each job, since torch does not survive a fork.

@@ -70,7 +70,10 @@ def _draw_walks(
         axes.plot(*points[:n_input].T, color=COLOURS[walk.label], alpha=0.3, linewidth=0.8)
         axes.plot(*points[n_input - 1 :].T, color=COLOURS[walk.label], marker="o", markersize=4, label=walk.label)
         for point, text in zip(points[n_input:], texts[n_input:], strict=True):
-            axes.annotate(text, point, xytext=(4, 4), textcoords="offset points", fontsize=8, color=COLOURS[walk.label])
+            axes.annotate(
+                text, point, xytext=(4, 4), textcoords="offset points", fontsize=8, color=COLOURS[walk.label],
+                parse_math=False,
+            )  # fmt: skip
     axes.set_title(f"One question, read (faint) and answered (strong; layer {layer})")
     axes.legend(fontsize=8, framealpha=0.9)
     _bare_axes(axes)
