@@ -15,6 +15,7 @@ from service.engine.anatomy import Anatomy, dissect
 from service.engine.attention import ATTENTION_NAME, PLAN_ARGUMENT, AttentionPlan, register
 from service.engine.kv import KVShape, LayerShape
 from service.engine.loading import load_pretrained, weights_revision
+from service.engine.packing import pack_linears
 from service.engine.plans import RecordingPlan
 from service.engine.probing import check_against_plain, module_widths, reference_logits
 from service.engine.shapes import Float, Int, Tensor
@@ -69,6 +70,7 @@ class HostedModel:
         self.config: Any = self.module.config.get_text_config(decoder=True)
         reference = reference_logits(self.module, vocab_size=self.config.vocab_size)
         self._use_packed_attention()
+        pack_linears(self.module)
         self.kv_shape = self._measure_kv()
         self.d_model = int(self.module.get_input_embeddings().weight.shape[1])
         widths = module_widths(self.module, self.forward)
