@@ -1,0 +1,87 @@
+"""Fill in what README prints: `python -m demo.readme` runs its five minutes on the demo model and draws its picture.
+
+A test runs the same blocks and compares, so the page cannot say what the service does not.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, cast
+
+from rich.console import Console
+
+from demo.run import run as run_demo
+from demo.tour.server import running_service
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+URL: Final = "http://127.0.0.1:8000"
+TOUR: Final = re.compile(r"(?<=## Five minutes\n).*?(?=\n## )", re.DOTALL)
+STEP: Final = re.compile(r"^```(bash|python)\n(.*?)^```\n```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A block of the tour, and what the page says that it prints."""
+
+    language: Literal["bash", "python"]
+    text: str
+    printed: str
+
+
+def tour_of(page: str) -> list[Step]:
+    """The steps of a page's tour, in order."""
+    tour = TOUR.search(page)
+    if tour is None:
+        raise LookupError("expected a section 'Five minutes' with another one behind it")
+    return [Step(cast(Literal["bash", "python"], language), text, out) for language, text, out in STEP.findall(tour[0])]
+
+
+def run_tour(steps: Sequence[Step]) -> Iterator[str]:
+    """What each step really prints, on a service of its own with an empty store."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        # The page says .venv/bin: whatever environment runs this stands in for it.
+        (folder / ".venv").symlink_to(sys.prefix)
+        with running_service({"PROMPTATLAS_HOME": str(folder / "store")}, log=folder / "log") as url:
+            for step in steps:
+                yield _run(step, url=url, folder=folder)
+
+
+def _run(step: Step, *, url: str, folder: Path) -> str:
+    text = step.text.replace(URL, url)
+    command = [sys.executable, "-c", text] if step.language == "python" else ["bash", "-ec", text]
+    environ = {**os.environ, "PROMPTATLAS_URL": url}
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"a step of the tour failed with status {done.returncode}:\n{step.text}\n{done.stderr}")
+    return "\n".join(line.rstrip() for line in done.stdout.rstrip().splitlines()) + "\n"
+
+
+def with_outputs(page: str, *, outputs: Sequence[str]) -> str:
+    """The page with other printed outputs, one a step."""
+    fresh = iter(outputs)
+
+    def replace(step: re.Match[str]) -> str:
+        return f"```{step[1]}\n{step[2]}```\n```\n{next(fresh)}```"
+
+    return TOUR.sub(lambda tour: STEP.sub(replace, tour[0]), page)
+
+
+def main() -> None:
+    """Rewrite README.md and docs/pictures/demo.png."""
+    path = ROOT / "README.md"
+    page = path.read_text(encoding="utf-8")
+    path.write_text(with_outputs(page, outputs=list(run_tour(tour_of(page)))), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as name:
+        picture = run_demo(model_folder=ROOT / "demo" / "model", output=Path(name), seed=0, console=Console())
+        shutil.copy(picture, ROOT / "docs" / "pictures" / "demo.png")
+
+
+if __name__ == "__main__":
+    main()

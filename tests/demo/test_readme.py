@@ -1,0 +1,64 @@
+"""README's five minutes, run as they stand on the demo model: the printed output is the real one."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from demo.readme import ROOT, Step, run_tour, tour_of, with_outputs
+
+MODEL = ROOT / "demo" / "model" / "model.safetensors"
+NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
+PAGE = """# A
+## Five minutes
+```bash
+echo one
+```
+```
+one
+```
+Then:
+```python
+print(2)
+```
+```
+two
+```
+## Next
+```bash
+echo three
+```
+```
+three
+```
+"""
+
+
+def test_steps_are_blocks_with_an_output() -> None:
+    assert tour_of(PAGE) == [Step("bash", "echo one\n", "one\n"), Step("python", "print(2)\n", "two\n")]
+
+
+def test_outputs_are_replaced_where_they_stand() -> None:
+    changed = with_outputs(PAGE, outputs=["1\n", "2\n"])
+    assert [step.printed for step in tour_of(changed)] == ["1\n", "2\n"]
+    assert changed.replace("\n1\n", "\none\n").replace("\n2\n", "\ntwo\n") == PAGE
+
+
+def plain(output: str) -> str:
+    """Without what differs from run to run, and without decimal numbers, whose last digits differ by processor."""
+    output = re.sub(r'"id":"cmpl-\w+"', '"id":"…"', output)
+    output = re.sub(r'"created":\d+', '"created":…', output)
+    return NUMBER.sub("#", output)
+
+
+@pytest.mark.skipif(not MODEL.exists(), reason="the demo model is not trained yet")
+def test_the_tour_prints_what_the_page_says() -> None:
+    steps = tour_of(Path(ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [step.language for step in steps] == ["bash", "python", "bash"]
+    for step, printed in zip(steps, run_tour(steps), strict=True):
+        assert plain(printed) == plain(step.printed)
+        pairs = zip(NUMBER.findall(printed), NUMBER.findall(step.printed), strict=True)
+        assert all(math.isclose(float(real), float(said), rel_tol=1e-2, abs_tol=1e-3) for real, said in pairs), printed
