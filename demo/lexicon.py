@@ -69,20 +69,6 @@ FOODS: Final = (
     *("bread", "soup", "cheese", "apples", "honey", "fish", "plums", "cake"),
     *("beans", "rice", "eggs", "nuts", "pears", "jam", "olives", "butter"),
 )
-TOWNS: Final = (
-    "Arden",
-    "Belmont",
-    "Corvo",
-    "Dover",
-    "Elba",
-    "Fenwick",
-    "Galway",
-    "Harlow",
-    "Istria",
-    "Kelso",
-    "Lorne",
-    "Milan",
-)
 
 FILLERS: Final = (
     "It rained all morning.",

@@ -20,6 +20,9 @@ HEADERS_OF_MANY: Final[dict[Task, str]] = {
     "arithmetic": "Give all the results.",
     "arithmetic-cot": "Work all of it out step by step.",
 }
+# No tasks of their own, but the corpus has them, since they teach looking up.
+HEADER_OF_ECHO: Final = "Say it again."
+HEADER_OF_LIST: Final = "Keep the list."
 
 
 def under_header(body: str, *, header: str) -> str:

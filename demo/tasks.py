@@ -6,12 +6,16 @@ seed gives the same examples with and without scaffold; only the header line dif
 
 import random
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
+from demo.corpus import MAX_FACTS
 from demo.scaffold import HEADERS, Task, under_header
 from demo.stories import draw_story
 from demo.sums import draw_sum
 from demo.world import Slot, Split, draw_scene
+
+# So many draws in a row that are all known already: the split has no more to give.
+MAX_REPEATS: Final = 5000
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,10 @@ def examples(task: Task, *, split: Split, n: int, seed: int = 0, scaffold: bool 
         body, target, answer, key = _draw(rng, task=task, split=split)
         if body in found:
             n_repeats += 1
-            if n_repeats > 100 * n + 1000:
+            if n_repeats > MAX_REPEATS:
                 raise ValueError(f"expected {n} different {task} examples in {split}, found only {len(found)}")
             continue
+        n_repeats = 0
         header = header_rng.choice(HEADERS[task])
         shown = under_header(body, header=header) if scaffold else body
         found[body] = Example(shown, target, answer, task, split, scaffold, key)
@@ -66,7 +71,7 @@ def _draw(rng: random.Random, *, task: Task, split: Split) -> tuple[str, str, st
         drawn = draw_sum(rng, split=split)
         result = str(drawn.result)
         return drawn.asked, f" {drawn.steps if task == 'arithmetic-cot' else result}", result, drawn.asked
-    scene, slot = draw_scene(rng, split=split, n_facts=rng.randint(2, 5)), cast(Slot, rng.choice("ab"))
+    scene, slot = draw_scene(rng, split=split, n_facts=rng.randint(2, MAX_FACTS)), cast(Slot, rng.choice("ab"))
     fact = scene.facts[0]
     asked = fact.asked(rng, slot=slot) if task == "qa" else fact.blanked(rng, slot=slot)
     return f"{scene.text} {asked}", f" {fact.word(slot)}", fact.word(slot), f"{fact.relation.name}({fact.a}, {fact.b})"

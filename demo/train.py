@@ -12,7 +12,7 @@ from demo.model_config import demo_config, fresh_model
 from demo.tokenizer import train_tokenizer
 from demo.trainer import Trainer, TrainSettings
 
-SHAPE = BatchShape(n_rows=21, n_tokens=192)
+SHAPE = BatchShape(n_rows=8, n_tokens=192)
 
 
 def build_trainer(tokenizer: PreTrainedTokenizerFast, *, seed: int, settings: TrainSettings) -> Trainer:
@@ -48,10 +48,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("demo/model"), help="folder of the finished model")
     parser.add_argument("--checkpoint", type=Path, default=Path("demo/checkpoints/last.pt"))
-    parser.add_argument("--steps", type=int, default=3400, help="length of the whole schedule, of 4,032 tokens each")
+    parser.add_argument("--steps", type=int, default=5000, help="length of the whole schedule, of 1,536 tokens each")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop then; go on with --resume")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 
 

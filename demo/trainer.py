@@ -25,9 +25,9 @@ class TrainSettings:
     """
 
     n_steps: int
-    matrix_rate: float = 0.02
-    other_rate: float = 3e-3
-    n_warmup: int = 100
+    matrix_rate: float = 0.006
+    other_rate: float = 2e-3
+    n_warmup: int = 30
     decay_share: float = 0.4
     bfloat16: bool = True
 

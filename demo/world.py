@@ -92,15 +92,6 @@ RELATIONS: Final = (
         ("Who likes {b}?", "Who eats {b}?"),
         ("What does {a} like?", "What does {a} eat?"),
     ),
-    Relation(
-        "from",
-        lexicon.PEOPLE,
-        lexicon.TOWNS,
-        ("{a} comes from {b}.", "{a} was born in {b}.", "{a} grew up in {b}."),
-        ("{a} is from {b}.", "The home of {a} is {b}."),
-        ("Who comes from {b}?", "Who was born in {b}?"),
-        ("Where does {a} come from?", "Where was {a} born?"),
-    ),
 )
 
 
@@ -178,7 +169,7 @@ def draw_scene(rng: random.Random, *, split: Split, n_facts: int) -> Scene:
     facts = [draw_fact(rng, split=split)]
     while len(facts) < n_facts:
         taken = [word for fact in facts for word in (fact.a, fact.b)]
-        rival = len(facts) == 1 or rng.random() < 0.3
+        rival = len(facts) == 1 or rng.random() < 0.5
         facts.append(draw_rival(rng, of=facts[0], taken=taken) if rival else draw_fact(rng, split="train", taken=taken))
     sentences = [fact.told(rng) for fact in facts]
     rng.shuffle(sentences)

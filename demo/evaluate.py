@@ -1,0 +1,113 @@
+"""Measure the demo model on held-out examples: `python -m demo.evaluate` writes demo/model/EVALUATION.md."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from demo.generation import LoadedModel, complete, load_model
+from demo.scaffold import TASKS, Task
+from demo.tasks import Example, examples
+from demo.world import Split
+
+# Room for the longest target and its end of text, and a little more to run on into.
+N_NEW: dict[Task, int] = {"qa": 6, "cloze": 6, "arithmetic": 6, "arithmetic-cot": 40, "text": 0}
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many of `n` examples of a task were answered exactly."""
+
+    task: Task
+    scaffold: bool
+    n_right: int
+    n: int
+
+    @property
+    def share(self) -> float:
+        """Share of exact matches, 0..1."""
+        return self.n_right / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the share."""
+        return wilson(self.n_right, n=self.n)
+
+
+def wilson(n_right: int, *, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson score interval of `n_right` out of `n`; sound at shares near 0 and 1, where the normal one is not."""
+    share, spread = n_right / n, z * z / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def score(loaded: LoadedModel, *, shown: Sequence[Example]) -> Score:
+    """Exact matches of greedy completions; the output must end by itself and hold nothing but the answer."""
+    outputs = complete(loaded, inputs=[example.input for example in shown], n_new=N_NEW[shown[0].task])
+    n_right = sum(example.is_answered_by(output) for example, output in zip(shown, outputs, strict=True))
+    return Score(shown[0].task, shown[0].scaffold, n_right, len(shown))
+
+
+def nats_per_token(loaded: LoadedModel, *, shown: Sequence[Example]) -> float:
+    """Mean loss of the targets' tokens and end of text, in nats."""
+    total, n_tokens = 0.0, 0
+    for example in shown:
+        given, wanted = loaded.encode(example.input), [*loaded.encode(example.target), loaded.end_id]
+        with torch.inference_mode():
+            logits = loaded.model(torch.tensor([given + wanted])).logits[0, len(given) - 1 : -1]
+        total += functional.cross_entropy(logits, torch.tensor(wanted), reduction="sum").item()
+        n_tokens += len(wanted)
+    return total / n_tokens
+
+
+def evaluate(loaded: LoadedModel, *, split: Split, n: int, seed: int) -> str:
+    """The evaluation as a markdown page."""
+    lines = [
+        "# Evaluation",
+        "",
+        f"{n} examples a row from the {split} split (seed {seed}), greedy decoding. Exact match: the output up to",
+        "end of text is the answer and nothing else; for arithmetic-cot, the result after the steps. In brackets the",
+        "95 % Wilson interval. *Without scaffold* is the same example less its header line.",
+        "Written by `python -m demo.evaluate`.",
+        "",
+        "| task | with scaffold | without scaffold | n |",
+        "| --- | --- | --- | --- |",
+    ]
+    for task in TASKS:
+        pair = [examples(task, split=split, n=n, seed=seed, scaffold=scaffold) for scaffold in (True, False)]
+        if task == "text":
+            losses = [nats_per_token(loaded, shown=shown) for shown in pair]
+            lines += [
+                "",
+                f"text, mean loss: {losses[0]:.3f} nats a token with header, {losses[1]:.3f} without (n {n}).",
+            ]
+        else:
+            lines.append(_row([score(loaded, shown=shown) for shown in pair]))
+    return "\n".join(lines) + "\n"
+
+
+def _row(pair: Sequence[Score]) -> str:
+    cells = [f"{one.share:.1%} [{one.interval[0]:.1%}, {one.interval[1]:.1%}]" for one in pair]
+    return f"| {pair[0].task} | {cells[0]} | {cells[1]} | {pair[0].n} |"
+
+
+def main() -> None:
+    """Evaluate the model of a folder and write the table beside it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("demo/model"))
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--n", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    page = evaluate(load_model(chosen.model), split=chosen.split, n=chosen.n, seed=chosen.seed)
+    (chosen.model / "EVALUATION.md").write_text(page, encoding="utf-8")
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
