@@ -1,0 +1,1 @@
+"""The ways of doing the work: our engine, our service, and what they are measured against."""

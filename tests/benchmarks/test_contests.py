@@ -1,0 +1,66 @@
+"""Every benchmark's sides give the same answer on a tiny model. Nothing is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+
+import pytest
+
+from benchmarks import arrivals, capture, capture_cost, completions, single, switching, trajectories, transfer
+from benchmarks.measuring.contest import Contest, warm_up
+from benchmarks.registry import BENCHMARKS
+from tests.benchmarks import sizes
+
+Open = Callable[..., AbstractContextManager[Contest]]
+
+OPEN: Mapping[str, Open] = {
+    "completions": partial(completions.open_contest, sizes.COMPLETIONS),
+    "arrivals": partial(arrivals.open_contest, sizes.ARRIVALS),
+    "single": partial(single.open_contest, sizes.SINGLE),
+    "capture": partial(capture.open_contest, sizes.CAPTURE),
+    "trajectories": partial(trajectories.open_contest, sizes.TRAJECTORIES),
+    "capture-cost": partial(capture_cost.open_contest, sizes.COMPLETIONS),
+    "switching": partial(switching.open_contest, sizes.COMPLETIONS),
+}
+OVER_HTTP: Mapping[str, Open] = {
+    "completions": partial(completions.open_contest, sizes.COMPLETIONS),
+    "capture": partial(capture.open_contest, sizes.CAPTURE),
+    "transfer": partial(transfer.open_contest, sizes.TRANSFER),
+}
+
+
+def assert_sides_agree(contest: Contest) -> None:
+    agreements = warm_up(contest)
+    assert agreements
+    assert [agreement for agreement in agreements if not agreement.holds] == []
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_sides_agree(name: str) -> None:
+    with OPEN[name](http=False) as contest:
+        assert len(contest.sides) >= 2
+        assert_sides_agree(contest)
+
+
+@pytest.mark.parametrize("name", OVER_HTTP)
+def test_sides_agree_over_http(name: str) -> None:
+    with OVER_HTTP[name](http=True) as contest:
+        assert "HTTP" in [side.name for side in contest.sides]
+        assert_sides_agree(contest)
+
+
+def test_no_contest_is_left_out() -> None:
+    assert {name.removesuffix("-small").removesuffix("-large") for name in BENCHMARKS} == {*OPEN, *OVER_HTTP}
+
+
+def test_requests_end_at_their_own_lengths() -> None:
+    asks = arrivals.asks_of(sizes.ARRIVALS)
+    assert len({ask.n_new for ask in asks}) > 1
+    assert all(sizes.ARRIVALS.fewest_new <= ask.n_new <= sizes.ARRIVALS.most_new for ask in asks)
+
+
+def test_transfer_needs_http() -> None:
+    with pytest.raises(ValueError, match="HTTP"), transfer.open_contest(sizes.TRANSFER, http=False):
+        pass
