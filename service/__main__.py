@@ -9,17 +9,22 @@ from collections.abc import Mapping
 
 def main(environ: Mapping[str, str]) -> int:
     """Run the service; returns its exit status: 2 when a setting is wrong, with one line on stderr."""
-    # Here, because the engine process imports this module again and needs none of it.
-    from service.app import check_models, run_service
+    # Imported here, because the engine process imports this module again and needs none of it; what is heavy comes last,
+    # so that a mistake in the settings is told at once.
+    from service.listening import bind
     from service.settings import Settings, SettingsError
 
     try:
         settings = Settings.from_environ(environ)
-        check_models(settings)
-        return run_service(settings)
+        settings.require_models()
+        sock = bind(settings.host, settings.port)
     except SettingsError as error:
         print(f"promptatlas: {error}", file=sys.stderr)
         return 2
+    from service.app import run_service
+
+    with sock:
+        return run_service(settings, sock=sock)
 
 
 if __name__ == "__main__":

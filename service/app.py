@@ -10,7 +10,6 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 import structlog
 from fastapi import FastAPI
@@ -31,7 +30,7 @@ from service.hosting.runtime import Runtime, memory_folder, open_runtime
 from service.hosting.supervisor import Member, Supervisor
 from service.hosting.transport import ApiEnd
 from service.logs import configure_logs
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 from service.store.artifacts import ArtifactStore
 from service.store.idempotency import IdempotencyStore
 from service.store.prompts import PromptStore
@@ -83,10 +82,10 @@ def create_services(settings: Settings, *, hub: Hub) -> Services:
     )
 
 
-def run_service(settings: Settings) -> int:
-    """Serve until told to stop; returns the exit status. The body of the main process."""
+def run_service(settings: Settings, *, sock: socket.socket) -> int:
+    """Serve on a bound socket until told to stop; returns the exit status. The body of the main process."""
     configure_logs(settings.log)
-    with bind(settings.host, settings.port) as sock, open_runtime(memory_folder()) as runtime:
+    with open_runtime(memory_folder()) as runtime:
         host, port = sock.getsockname()[:2]
         _log.info("serving", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", home=settings.home)
         members = [
@@ -105,22 +104,6 @@ def run_service(settings: Settings) -> int:
             ),
         ]
         return Supervisor(members, on_stop=sock.close).run()
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to an address, listening or not.
-
-    Raises:
-        SettingsError: the address cannot be had; says why.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind, protocol)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-    except OSError as error:
-        raise SettingsError(f"cannot serve on {host}:{port}: {error.strerror or error}") from None
-    return sock
 
 
 def _launch_engine(settings: Settings, *, runtime: Runtime, generation: int) -> BaseProcess:
@@ -157,16 +140,3 @@ async def _lifespan(_app: FastAPI, *, services: Services, background: Background
 
 def _body_limit(path: str, *, settings: Settings) -> int:
     return settings.max_upload_bytes if path == "/v1/prompts" else settings.max_body_bytes
-
-
-def check_models(settings: Settings) -> None:
-    """Say early that the demo model is missing, rather than in a log of the engine.
-
-    Raises:
-        SettingsError: no model is asked for and there is no demo model.
-    """
-    demo = settings.model_sources[0]
-    if not settings.models and not Path(demo.path).is_dir():
-        raise SettingsError(
-            f"no model to host: set PROMPTATLAS_MODELS=name=path-or-hub-id, or put the demo model at {demo.path}"
-        )

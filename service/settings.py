@@ -132,6 +132,18 @@ class Settings(BaseModel):
             )
         return self
 
+    def require_models(self) -> None:
+        """Say early that the demo model is missing, rather than in a log of the engine.
+
+        Raises:
+            SettingsError: no model is asked for and there is no demo model.
+        """
+        demo = self.model_sources[0]
+        if not self.models and not Path(demo.path).is_dir():
+            raise SettingsError(
+                f"no model to host: set {_PREFIX}MODELS=name=path-or-hub-id, or put the demo model at {demo.path}"
+            )
+
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:
         """The models to host: those asked for, else the demo model."""
