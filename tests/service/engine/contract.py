@@ -65,6 +65,8 @@ class Case:
 
 
 CASES = tuple(Case(kind, ids) for kind in KINDS for ids in TEXTS)
+CORE = ("llama", "gpt2", "qwen3", "gemma3", "mistral")
+"""Architectures that run every case; the others, to save time, those with the second and the last text."""
 
 
 @dataclass
@@ -110,6 +112,7 @@ class World:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.parts = ARCHITECTURES[name].parts
+        self.cases = CASES if name in CORE else tuple(case for case in CASES if case.ids in (TEXTS[1], TEXTS[3]))
         self.model = build_model(name)
         save(self.model, folder)
         self.folder = folder
@@ -227,6 +230,7 @@ def labels(world: World, sites: Sequence[str] = SITES) -> list[str]:
 
 
 def assert_near(found: Tensor, expected: Tensor, *, what: str) -> None:
-    torch.testing.assert_close(
-        found, expected, rtol=0, atol=TOLERANCE, equal_nan=True, msg=lambda text: f"{what}: {text}"
-    )
+    alike = found.shape == expected.shape and found.dtype == expected.dtype
+    # The quick look passes what is right; torch's own check is slow, and says best what is wrong.
+    if not alike or not bool(((found - expected).abs() <= TOLERANCE).all()):
+        torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE, msg=lambda text: f"{what}: {text}")

@@ -9,10 +9,11 @@ import torch
 
 from service.engine.requests import Generate
 from tests.service.engine.contract import (
-    CASES,
+    CORE,
     GREEDY,
     KINDS,
     N_TOKENS,
+    TEXTS,
     TOLERANCE,
     Answer,
     Case,
@@ -33,7 +34,7 @@ def answers(world: World) -> Serve:
 
     def get(mode: str) -> dict[str, Answer]:
         if mode not in known:
-            known[mode] = served(world, mode, [completion(case) for case in CASES])
+            known[mode] = served(world, mode, [completion(case) for case in world.cases])
         return known[mode]
 
     return get
@@ -51,7 +52,7 @@ def text_behind(world: World, input_ids: Sequence[int], token_ids: Sequence[int]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mode", ["alone", "mixed", "chunked", "streamed"])
 def test_tokens_and_logprobs_are_the_oracles(world: World, answers: Serve, mode: str, kind: str) -> None:
-    for case in [case for case in CASES if case.kind == kind]:
+    for case in [case for case in world.cases if case.kind == kind]:
         answer, expected = answers(mode)[case.request_id], world.expected(case)
         assert answer.failed is None
         assert answer.token_ids() == expected.token_ids
@@ -74,7 +75,7 @@ def test_tokens_and_logprobs_are_the_oracles(world: World, answers: Serve, mode:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_streamed_tokens_come_as_they_are_chosen(world: World, answers: Serve, kind: str) -> None:
-    for case in [case for case in CASES if case.kind == kind]:
+    for case in [case for case in world.cases if case.kind == kind]:
         deltas = answers("streamed")[case.request_id].deltas[0]
         n_expected = len(world.expected(case).token_ids)
         assert len(deltas) >= n_expected - 1
@@ -83,7 +84,7 @@ def test_streamed_tokens_come_as_they_are_chosen(world: World, answers: Serve, k
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_echoed_logprobs_are_the_oracles(world: World, kind: str) -> None:
-    case = next(case for case in CASES if case.kind == kind and len(case.ids) == 9)
+    case = Case(kind, TEXTS[1])
     request = Generate(
         request_id="echo",
         inputs=(case.ids,),
@@ -104,9 +105,10 @@ def test_echoed_logprobs_are_the_oracles(world: World, kind: str) -> None:
     assert_near(torch.tensor([one.logprob for one in reported[1:]]), expected, what="echoed logprobs")
 
 
-def test_both_ways_of_ending_occur(world: World) -> None:
+def test_both_ways_of_ending_occur(world_of: Callable[[str], World]) -> None:
     """Otherwise the cases above would not show that they are told apart."""
-    assert {world.expected(case).finish_reason for case in CASES} == {"length", "stop"}
+    for world in map(world_of, CORE):
+        assert {world.expected(case).finish_reason for case in world.cases} == {"length", "stop"}
 
 
 def test_text_inputs_are_tokenized(llama: World) -> None:
