@@ -14,7 +14,7 @@ from service.api.asking import interventions_of, sampling_of, values_of
 from service.api.auth import require
 from service.api.bodies import JSON_TYPE, Body, body_of, request_body
 from service.api.choosing import Choice, choose
-from service.api.documentation import ENGINE_ERRORS, problems, reference
+from service.api.documentation import ENGINE_ERRORS, events_of, problems
 from service.api.generating import EVENTS_TYPE, streamed, whole
 from service.api.openai_wire import Head, Tally, chat_chunk
 from service.api.services import ServicesDep
@@ -32,7 +32,7 @@ router = APIRouter(tags=["completions"], dependencies=[Depends(require("read"))]
     responses={
         200: {
             "description": "The answer; with `stream`, server-sent events that end in `data: [DONE]`.",
-            "content": {EVENTS_TYPE: {"schema": reference(ChatCompletionChunk)}},
+            "content": {EVENTS_TYPE: events_of(ChatCompletionChunk)},
         },
         **problems(*ENGINE_ERRORS, openai=True),
     },

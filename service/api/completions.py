@@ -13,7 +13,7 @@ from service.api.asking import inputs_of, interventions_of, sampling_of, values_
 from service.api.auth import require
 from service.api.bodies import JSON_TYPE, Body, body_of, request_body
 from service.api.choosing import Choice, choose
-from service.api.documentation import ENGINE_ERRORS, problems, reference
+from service.api.documentation import ENGINE_ERRORS, events_of, problems
 from service.api.generating import EVENTS_TYPE, streamed, whole
 from service.api.openai_wire import Head, Tally, completion_chunk
 from service.api.services import ServicesDep
@@ -30,7 +30,7 @@ router = APIRouter(tags=["completions"], dependencies=[Depends(require("read"))]
     responses={
         200: {
             "description": "The completion; with `stream`, server-sent events that end in `data: [DONE]`.",
-            "content": {EVENTS_TYPE: {"schema": reference(Completion)}},
+            "content": {EVENTS_TYPE: events_of(Completion)},
         },
         **problems(*ENGINE_ERRORS, openai=True),
     },

@@ -74,6 +74,12 @@ def problems(*statuses: int, openai: bool = False) -> dict[int | str, dict[str, 
     return described
 
 
+def events_of(kind: type[BaseModel]) -> dict[str, Any]:
+    """Description of server-sent events whose data is ``kind`` as JSON; OpenAPI has words for them since 3.2."""
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": reference(kind)}
+    return {"itemSchema": {"type": "object", "properties": {"data": data}, "required": ["data"]}}
+
+
 def tensors_or(kind: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """Description of a result: safetensors, or ``kind`` as JSON."""
     content = {TENSORS_TYPE: {"schema": {"type": "string", "format": "binary"}}}
