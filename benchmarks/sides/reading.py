@@ -14,7 +14,7 @@ Reader = Callable[[Tensor], Tensor]
 """Ids `[batch, length]` → states `[batch, d_model]` at the last token."""
 
 
-class _Enough(Exception):  # noqa: N818 (a signal, no error)
+class _Enough(Exception):
     """The state has been read."""
 
 

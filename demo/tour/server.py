@@ -21,7 +21,7 @@ STOPPED_WITHIN_S: Final = 20.0
 POLL_S: Final = 0.1
 
 
-class ServiceDidNotStart(RuntimeError):  # noqa: N818 (reads better where it is caught)
+class ServiceDidNotStart(RuntimeError):
     """The service ended, or was not ready in time; carries the last lines of its log."""
 
 

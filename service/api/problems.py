@@ -44,7 +44,7 @@ _OPENAI_TYPES: Mapping[int, str] = {
 }
 
 
-class ClientGone(Exception):  # noqa: N818 (no fault of anybody)
+class ClientGone(Exception):
     """The client has closed its connection before it was answered."""
 
 

@@ -29,9 +29,7 @@ _ANY_TYPE = "application/octet-stream"
 _ZIP_MAGIC = b"PK\x03\x04"
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_UPLOAD = {
-    "requestBody": {"required": True, "content": dict.fromkeys((TENSORS_TYPE, _ANY_TYPE, ZIP_TYPE), _BINARY)}
-}
+_UPLOAD = {"requestBody": {"required": True, "content": dict.fromkeys((TENSORS_TYPE, _ANY_TYPE, ZIP_TYPE), _BINARY)}}
 _LOCATION = {"Location": {"description": "The version's own address.", "schema": {"type": "string"}}}
 
 NamePath = Annotated[Name, Path(description="Name of the prompt.")]

@@ -19,7 +19,7 @@ Read = Callable[[Tap, Tensor], None]
 """Receives a tap and its tensor `[tokens, …]`."""
 
 
-class StopForward(Exception):  # noqa: N818 (a signal, no error)
+class StopForward(Exception):
     """Everything that was asked for has been read: the layers above need not run."""
 
 
