@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -41,10 +41,10 @@ def identify(key: str | None, *, keys: Sequence[ApiKey]) -> Caller | None:
     return Caller(name=matching[0].name, scope=matching[0].scope) if matching else None
 
 
-def require(scope: Scope) -> Callable[..., Caller]:
+def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """A dependency that lets in callers with ``scope``: 401 without a good key, 403 when the key's scope is less."""
 
-    def check(
+    async def check(
         request: Request,
         services: ServicesDep,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,

@@ -27,7 +27,8 @@ class Services:
     pings: Pings
 
 
-def _services(request: Request) -> Services:
+# Dependencies are coroutines, though they wait for nothing: plain functions would each be sent to a thread.
+async def _services(request: Request) -> Services:
     return cast(Services, request.app.state.services)
 
 

@@ -16,7 +16,7 @@ from service.errors import InvalidRequest
 Answer = TypeVar("Answer")
 
 
-def _deadline(
+async def _deadline(
     services: ServicesDep,
     timeout: Annotated[
         str | None,
