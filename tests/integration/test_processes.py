@@ -107,7 +107,7 @@ def test_a_killed_main_process_takes_its_family_along_and_the_next_sweeps_up(
         os.kill(first.pid, signal.SIGKILL)
         first.process.wait()
         assert_all_gone(family)
-        assert folder.is_dir()
+    # Any service that starts on this machine sweeps it up.
     with running_service(tmp_path, models=f"tiny={model_path}") as second:
         wait_until(lambda: not folder.is_dir())
         wait_until(lambda: httpx_health(second))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import structlog
 
 from service import errors
 from service.api.problems import status_of
@@ -81,7 +82,9 @@ def test_a_fault_of_ours_shows_nothing_of_the_inside(open_world: OpenWorld) -> N
 
     world = open_world()
     world.end.send = explode  # type: ignore[method-assign, assignment]
-    answer = world.client.post("/v1/activations", json=CAPTURE, headers={"X-Request-ID": "mine"})
+    with structlog.testing.capture_logs() as logs:
+        answer = world.client.post("/v1/activations", json=CAPTURE, headers={"X-Request-ID": "mine"})
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["request failed"]
     assert answer.status_code == 500
     assert answer.headers["x-request-id"] == "mine"
     assert answer.json()["request_id"] == "mine"
