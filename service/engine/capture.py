@@ -42,9 +42,12 @@ class RowCapture:
 
     def select(self, begin: int, end: int, *, n_input: int) -> list[int]:
         """Which text positions of ``begin``…``end − 1`` are kept; to be called once for each chunk, in order."""
-        chosen = [p for p in range(begin, end) if (p in self._wanted if p < n_input else self.keep_generated)]
+        if begin >= n_input:  # one generated token: the case of every step
+            chosen = list(range(begin, end)) if self.keep_generated else []
+            self.positions += chosen
+        else:
+            chosen = [p for p in range(begin, end) if p in self._wanted]
         self._read += chosen
-        self.positions += [p for p in chosen if p >= n_input]
         return chosen
 
     def put_virtual(self, tap: Tap, states: Tensor) -> None:

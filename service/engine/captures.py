@@ -14,6 +14,7 @@ from service.engine.capture import stack_rows
 from service.engine.interventions import step_changes
 from service.engine.model import HostedModel
 from service.engine.observe import Observer, StopForward
+from service.engine.partial import WORTH_IT, PartialMLP, top_layer
 from service.engine.plans import SequenceGroup, SequencePlan
 from service.engine.prompts import LoadedPrompt, Prompt, has_states, run_virtual
 from service.engine.reads import StepReads, Want
@@ -22,13 +23,17 @@ from service.engine.row import Job, Row
 from service.engine.shapes import Tensor
 from service.engine.sites import Tap
 
+# On a CPU the MLP's intermediate values of more tokens than this fall out of the cache: 2,048 took a fifth longer.
+CPU_STEP_TOKENS = 1024
+
 
 class CaptureQueue:
     """Rows that are only looked at. Those of one forward read the same sites, so that it can stop at the same depth."""
 
     def __init__(self, model: HostedModel, *, max_step_tokens: int) -> None:
         self._model = model
-        self._max_step_tokens = max_step_tokens
+        on_cpu = model.device.type == "cpu"
+        self._max_step_tokens = min(max_step_tokens, CPU_STEP_TOKENS) if on_cpu else max_step_tokens
         self._rows: deque[Row] = deque()
         self._seconds_per_token_layer: float | None = None
 
@@ -112,9 +117,19 @@ class CaptureQueue:
             on_probabilities_done=observer.probabilities_done,
         )  # fmt: skip
         ids = torch.tensor([t for row in rows for t in row.ids], dtype=torch.long)
-        with observer, contextlib.suppress(StopForward):
+        with self._top_mlp(wants, len(ids), edited=bool(struck)), observer, contextlib.suppress(StopForward):
             self._model.forward(plan, ids=ids, positions=plan.positions, logits_at=torch.tensor(kept, dtype=torch.long))
         reads.flush()
+
+    def _top_mlp(
+        self, wants: Sequence[Want], n_tokens: int, *, edited: bool
+    ) -> contextlib.AbstractContextManager[object]:
+        """Runs the last needed MLP on the chosen tokens only, where nothing else depends on it and there are few of them."""
+        chosen = [i for want in wants for i in want.chosen]
+        layer = top_layer(wants[0].capture.taps)
+        if edited or layer is None or len(chosen) * WORTH_IT >= n_tokens:
+            return contextlib.nullcontext()
+        return PartialMLP(self._model.anatomy.mlps[layer], sorted(set(chosen)))
 
     def _note_speed(self, rows: Sequence[Row], seconds: float) -> None:
         n_tokens = sum(row.n_input for row in rows)

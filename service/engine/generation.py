@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,6 +13,7 @@ from service.engine.captures import capture_result
 from service.engine.interventions import step_changes
 from service.engine.model import HostedModel
 from service.engine.observe import Observer
+from service.engine.partial import WORTH_IT, PartialMLP
 from service.engine.plans import RowPlan
 from service.engine.reads import StepReads, Want
 from service.engine.reporting import Reporter
@@ -69,10 +71,22 @@ class Generation:
             changes=step_changes(struck, logit_rows=kept.by_packed),
         )  # fmt: skip
         ids = torch.tensor([t for s in shares for t in s.row.ids[s.begin : s.end]], dtype=torch.long)
-        with observer:
+        top_mlp = self._top_mlp(kept, len(ids), reads=reads, edited=bool(struck))
+        with top_mlp, observer:
             logits = self._model.forward(plan, ids=ids, positions=plan.positions, logits_at=kept.packed)
         reads.flush()
         return logits
+
+    def _top_mlp(
+        self, kept: _LogitRows, n_tokens: int, *, reads: StepReads, edited: bool
+    ) -> contextlib.AbstractContextManager[object]:
+        """While inputs are read, only the tokens with logits need the last block's MLP, if nobody looks at the others."""
+        last = self._model.anatomy.n_layers - 1
+        looked_at = any(tap.layer == last or (tap.layer is None and tap.kind != "embed") for tap in reads.taps)
+        n_kept = len(kept.by_packed)
+        if edited or looked_at or n_kept == 0 or n_kept * WORTH_IT >= n_tokens:
+            return contextlib.nullcontext()
+        return PartialMLP(self._model.anatomy.mlps[last], list(kept.by_packed))
 
     def _choose(self, rows: Sequence[Row], at: Sequence[int | None], logits: Tensor) -> None:
         """Next tokens of the rows whose known tokens have all been read."""
@@ -113,8 +127,11 @@ class Generation:
         return "length" if row.n_generated >= row.max_tokens else None
 
     def _report(self, row: Row) -> list[Event]:
-        if row.max_tokens == 0 and row.n_pending == 0 and row.finish_reason is None:
-            row.finish_reason = "length"
+        if row.finish_reason is None:
+            if not row.is_streamed and row.max_tokens:
+                return []  # most rows of most steps
+            if row.max_tokens == 0 and row.n_pending == 0:
+                row.finish_reason = "length"
         if isinstance(row.job.request, Generate):
             events: list[Event] = list(self._reporter.deltas(row))
             if row.is_over:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
-
 from service.engine.capture import RowCapture
 from service.engine.interventions import RowEdits
 from service.engine.prompts import LoadedPrompt
@@ -103,6 +101,6 @@ class Row:
         request = self.job.request
         return isinstance(request, Generate) and request.echo and request.logprobs is not None
 
-    def pending(self, n: int) -> torch.Tensor:
-        """The next ``n`` tokens to read."""
-        return torch.tensor(self.ids[self.n_read : self.n_read + n], dtype=torch.long)
+    @property
+    def is_streamed(self) -> bool:
+        return isinstance(self.job.request, Generate) and self.job.request.stream

@@ -361,3 +361,45 @@ def test_a_trajectory_that_ends_at_once_has_no_generated_rows(engine: Engine) ->
     assert result.tensors["embed"].shape == (0, 56)
     assert result.tensors["generated"].shape == result.tensors["logprobs"].shape == (0,)
     assert result.metadata["inputs"] == [{"text": "", "finish_reason": "stop", "n_input": 7, "n_generated": 1}]
+
+
+def test_the_last_mlp_runs_on_the_wanted_tokens_alone_with_equal_states(engine: Engine, model: HostedModel) -> None:
+    texts = (TEXT, (5, 4, 3), TEXT * 2)
+    rows: list[int] = []
+    handle = model.module.get_submodule("model.layers.1.mlp.gate_proj").register_forward_hook(
+        lambda _, args, __: rows.append(args[0].shape[1])
+    )
+    engine.submit(capture("all", inputs=texts, layers=(0, 1)))
+    whole = result_of(finish(engine), "all").tensors
+    ends = whole["row_offsets"][1:] - 1
+    for sites, n_tokens in ((("resid_post",), 3), (("resid_post", "mlp_out"), 24), (("resid_post", "logits"), 24)):
+        rows.clear()
+        engine.submit(capture(str(sites), inputs=texts, sites=sites, layers=(0, 1), positions="last"))
+        last = result_of(finish(engine), str(sites)).tensors
+        assert rows == [n_tokens]
+        for name in ("resid_post.0", "resid_post.1"):
+            torch.testing.assert_close(last[name], whole[name][ends], atol=1e-5, rtol=0)
+    handle.remove()
+
+
+def test_edits_see_a_row_for_each_token_whatever_is_left_out(engine: Engine) -> None:
+    push = Intervention(site="mlp_out", layers=(1,), positions=(0,), value=torch.full((56,), 3.0))
+    for name, more in (("all", {}), ("last", {"positions": "last"})):
+        engine.submit(capture(name, layers=(1, 2), interventions=(push,), **more))
+    events = finish(engine)
+    whole, last = (result_of(events, name).tensors["resid_post.2"] for name in ("all", "last"))
+    torch.testing.assert_close(last, whole[-1:], atol=1e-5, rtol=0)
+
+
+def test_reading_an_input_runs_the_last_mlp_where_logits_are_wanted(engine: Engine, model: HostedModel) -> None:
+    rows: list[int] = []
+    handle = model.module.get_submodule("model.layers.2.mlp.gate_proj").register_forward_hook(
+        lambda _, args, __: rows.append(args[0].shape[1])
+    )
+    spec = CaptureSpec(sites=("resid_post",), layers=(2,))
+    for name, more, n_tokens in (("g", {}, 1), ("e", {"echo": True, "logprobs": 0}, 7), ("t", {"capture": spec}, 7)):
+        rows.clear()
+        engine.submit(generate(name, max_tokens=3, **more))
+        finish(engine)
+        assert rows[0] == n_tokens, name
+    handle.remove()
