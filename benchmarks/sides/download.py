@@ -34,8 +34,9 @@ class Download:
 
     def server_pid(self) -> int:
         """The process that answers this connection."""
-        if self._connection.sock is None:
-            self._connection.connect()
+        # Asked something first: until the server has taken the connection, it belongs to no process.
+        self._connection.request("GET", "/health")
+        self._connection.getresponse().read()
         return process_behind(client_port=self._connection.sock.getsockname()[1], server_port=self._port)
 
     def get(self, path: str, *, keep: bool = False) -> Body:

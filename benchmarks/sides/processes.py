@@ -53,10 +53,10 @@ def process_behind(*, client_port: int, server_port: int) -> int:
         RuntimeError: no process of ours holds it.
     """
     inode = _inode(local_port=server_port, remote_port=client_port)
-    for folder in Path("/proc").glob("[0-9]*/fd"):
-        with contextlib.suppress(OSError):
-            if any(os.readlink(fd) == f"socket:[{inode}]" for fd in folder.iterdir()):
-                return int(folder.parent.name)
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # it may be closed by now
+            if os.readlink(fd) == f"socket:[{inode}]":
+                return int(fd.parts[2])
     raise RuntimeError(f"expected a process behind port {server_port}, found none.")
 
 
