@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from service.errors import AtlasError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    # The API process speaks in these classes and must not load torch for it.
+    Tensor = Any
 
 Input = str | tuple[int, ...]
 """A text, or its token ids."""
@@ -44,8 +48,8 @@ Positions = Literal["all", "last", "generated"] | tuple[int, ...] | Slice
 class Projection:
     """Rows become ``(row - mean) @ components.T``: mean ``[d]``, components ``[k, d]``."""
 
-    mean: torch.Tensor
-    components: torch.Tensor
+    mean: Tensor
+    components: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +81,7 @@ class Intervention:
     layers: tuple[int, ...] | Literal["all"] = "all"
     positions: Positions = "all"
     op: Literal["add", "set", "scale", "project_out"] = "add"
-    value: torch.Tensor | None = None
+    value: Tensor | None = None
     strength: float = 1.0
 
 
@@ -175,7 +179,7 @@ class RowDone:
 class Tensors:
     """Named tensors on the CPU and JSON-able metadata: the body of an activations or trajectories response."""
 
-    tensors: Mapping[str, torch.Tensor]
+    tensors: Mapping[str, Tensor]
     metadata: Mapping[str, object]
 
 
