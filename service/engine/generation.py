@@ -109,10 +109,11 @@ class Generation:
         scored = [(i, row) for i, (row, _) in enumerate(choosing) if row.capture is not None or _n_top(row) is not None]
         if not scored:
             return
-        index = torch.tensor([i for i, _ in scored])
         n_top = max(_n_top(row) or 0 for _, row in scored)
         chosen = torch.tensor([tokens[i] for i, _ in scored], device=logits.device)
-        logprobs, top_ids, top = token_logprobs(logits[index.to(logits.device)], chosen, n_top)
+        if len(scored) < len(logits):
+            logits = logits[torch.tensor([i for i, _ in scored], device=logits.device)]
+        logprobs, top_ids, top = token_logprobs(logits, chosen, n_top)
         values, ids, tops = logprobs.tolist(), top_ids.tolist(), top.tolist()
         for k, (_, row) in enumerate(scored):
             row.logprobs.append(values[k])

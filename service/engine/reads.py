@@ -53,10 +53,10 @@ class StepReads:
 
     def on_read(self, tap: Tap, states: Tensor) -> None:
         """states `[tokens, …]` (of the logits: `[kept, …]`)."""
-        by_spec: dict[int, list[Want]] = defaultdict(list)
+        alike: dict[tuple[object, str], list[Want]] = defaultdict(list)
         for want in self._by_tap[tap]:
-            by_spec[id(want.capture.spec)].append(want)
-        for wants in by_spec.values():
+            alike[_treatment(want.capture.spec)].append(want)
+        for wants in alike.values():
             self._read_alike(tap, states, wants)
 
     def on_probabilities(self, layer: int, offset: int, pattern: Tensor) -> None:
@@ -76,7 +76,7 @@ class StepReads:
         self._pending.clear()
 
     def _read_alike(self, tap: Tap, states: Tensor, wants: list[Want]) -> None:
-        """Rows of one request share a spec, so one gather and one reduction serve them all."""
+        """One gather and one reduction serve all rows whose states are treated alike, of whatever requests."""
         chosen = [i for want in wants for i in want.chosen]
         if tap.kind == "logits":
             chosen = [self._logit_rows[i] for i in chosen]
@@ -100,6 +100,11 @@ class StepReads:
         if chosen not in self._index:
             self._index[chosen] = torch.tensor(chosen, dtype=torch.long)
         return self._index[chosen].to(device)
+
+
+def _treatment(spec: CaptureSpec) -> tuple[object, str]:
+    """What is done to gathered rows; projections are told apart by identity, since their tensors cannot be compared cheaply."""
+    return (spec.reduce if spec.reduce is None or isinstance(spec.reduce, str) else id(spec.reduce), spec.dtype)
 
 
 def _copy_together(tensors: Sequence[Tensor]) -> list[Tensor]:

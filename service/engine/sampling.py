@@ -109,10 +109,10 @@ def token_logprobs(
         In nats, float32: those of the chosen tokens; ids and log-probabilities of the n_top likeliest, likeliest first.
     """
     scores = logits.float()
-    log_total = scores.logsumexp(dim=-1, keepdim=True)
-    own = scores.gather(1, chosen.unsqueeze(1)) - log_total
-    top_values, top_ids = scores.topk(min(n_top, scores.shape[1]), dim=-1)
-    return own.squeeze(1), top_ids, top_values - log_total
+    logprobs = scores.log_softmax(dim=-1)  # faster than logsumexp on a CPU, though it writes more
+    own = logprobs.gather(1, chosen.unsqueeze(1))
+    top_values, top_ids = logprobs.topk(min(n_top, scores.shape[1]), dim=-1)
+    return own.squeeze(1), top_ids, top_values
 
 
 def filtered_weights(scores: Float[Tensor, "rows vocab"], samplings: Sequence[Sampling]) -> Float[Tensor, "rows vocab"]:
