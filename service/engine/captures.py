@@ -23,7 +23,7 @@ from service.engine.row import Job, Row
 from service.engine.shapes import Tensor
 from service.engine.sites import Tap
 
-# On a CPU the MLP's intermediate values of more tokens than this fall out of the cache: 2,048 took a fifth longer.
+# On a CPU the MLP's intermediate values of more tokens than this fall out of the cache: 2,048 took up to a fifth longer.
 CPU_STEP_TOKENS = 1024
 
 
