@@ -73,7 +73,6 @@ class Settings(BaseModel):
     device_map: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     redis_url: str | None = None
-    workers: int = Field(default=1, ge=0, le=1024)
     api_keys: tuple[ApiKey, ...] = ()
     log: Literal["json", "text"] = "text"
 

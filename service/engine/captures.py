@@ -53,7 +53,7 @@ class CaptureQueue:
         n_tokens = 0
         while self._rows:
             row = self._rows[0]
-            if rows and (n_tokens + row.n_input > self._max_step_tokens or _taps(row) != _taps(rows[0])):
+            if rows and (n_tokens + row.n_input > self._max_step_tokens or taps_of(row) != taps_of(rows[0])):
                 break
             rows.append(self._rows.popleft())
             n_tokens += row.n_input
@@ -96,7 +96,7 @@ class CaptureQueue:
         return finished
 
     def _forward(self, rows: Sequence[Row], offsets: Sequence[int], wants: Sequence[Want]) -> None:
-        logits_wanted = any(tap.kind == "logits" for tap in _taps(rows[0]))
+        logits_wanted = any(tap.kind == "logits" for tap in taps_of(rows[0]))
         kept = sorted({i for want in wants for i in want.chosen}) if logits_wanted else []
         logit_rows = {packed: i for i, packed in enumerate(kept)}
         reads = StepReads(wants, logit_rows=logit_rows)
@@ -133,7 +133,7 @@ class CaptureQueue:
 
     def _note_speed(self, rows: Sequence[Row], seconds: float) -> None:
         n_tokens = sum(row.n_input for row in rows)
-        speed = seconds / (n_tokens * n_layers_needed(_taps(rows[0]), n_layers=self._model.anatomy.n_layers))
+        speed = seconds / (n_tokens * n_layers_needed(taps_of(rows[0]), n_layers=self._model.anatomy.n_layers))
         known = self._seconds_per_token_layer
         self._seconds_per_token_layer = speed if known is None else 0.7 * known + 0.3 * speed
 
@@ -193,7 +193,8 @@ def _prompt_reaches(prompt: Prompt, tap: Tap, *, n_layers: int) -> bool:
     return layer is not None and layer < n_layers and has_states(prompt, layer)
 
 
-def _taps(row: Row) -> tuple[Tap, ...]:
+def taps_of(row: Row) -> tuple[Tap, ...]:
+    """What is read of a row; nothing if it captures nothing."""
     return row.capture.taps if row.capture is not None else ()
 
 

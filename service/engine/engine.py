@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from service.engine.captures import CaptureQueue, n_layers_needed
+from service.engine.captures import CaptureQueue, n_layers_needed, taps_of
 from service.engine.generation import Generation
 from service.engine.intake import Intake
 from service.engine.model import HostedModel
@@ -99,12 +99,10 @@ class Engine:
         Raises:
             as ``submit``, but an answer over the limit is estimated all the same.
         """
-        inputs = self._intake.token_ids(request.inputs)
-        taps = self.model.catalogue.resolve(request.capture.sites, request.capture.layers)
         with torch.inference_mode():
             job = self._intake.capture(request, check_bytes=False)
-        n_tokens = sum(len(ids) for ids in inputs)
-        depth = n_layers_needed(taps, n_layers=self.model.anatomy.n_layers)
+        n_tokens = sum(row.n_input for row in job.rows)
+        depth = n_layers_needed(taps_of(job.rows[0]), n_layers=self.model.anatomy.n_layers)
         seconds = n_tokens * depth * self._captures.speed()
         return Estimate(n_tokens=n_tokens, n_bytes=self._intake.n_bytes(job), seconds=seconds)
 
@@ -143,7 +141,7 @@ class Engine:
         self._running.remove(lambda row: row.job is job)
 
     def _guarded(self, rows: Sequence[Row], run: Callable[[], list[Event]], *, n_tokens: int) -> list[Event]:
-        """Run a forward; if it fails, its requests fail and all others stay."""
+        """Run a forward; if it fails, the requests that have rows in it fail, and all others stay."""
         self._n_steps += 1
         self._n_tokens += n_tokens
         try:

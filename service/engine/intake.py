@@ -154,9 +154,8 @@ class Intake:
             raise InvalidRequest("this model's tokenizer has no chat template; use /v1/completions.", loc=("messages",))
         try:
             text = self._model.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        except (
-            Exception
-        ) as error:  # a template may raise what it likes: it is the model author's code, fed with the client's turns
+        except Exception as error:
+            # A template raises what it likes: it is the model author's code, fed with the client's turns.
             raise InvalidRequest(
                 f"the chat template refuses these messages: {str(error)[:200]}", loc=("messages",)
             ) from error

@@ -60,11 +60,6 @@ class Observer:
         for handle in self._handles:
             handle.remove()
 
-    @property
-    def unread(self) -> frozenset[Tap]:
-        """Taps whose module did not run."""
-        return frozenset(self._pending)
-
     def probabilities_done(self, layer: int) -> None:
         """The attention plan has reported all of ``attn_probs.layer``."""
         self._finish(Tap("attn_probs", layer))

@@ -72,7 +72,7 @@ class CaptureSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Intervention:
-    """A declarative change at one site: ``add`` (x + s·v), ``set`` (v), ``scale`` (s·x), ``project_out`` (x − s·(x·v̂)v̂).
+    """A declarative change at one site: ``add`` (x + s·v), ``set`` (s·v), ``scale`` (s·x), ``project_out`` (x − s·(x·v̂)v̂).
 
     value: ``[d]`` or ``[n_positions, d]``; None for ``scale``.
     """

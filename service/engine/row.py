@@ -30,7 +30,7 @@ class Job:
 class Row:
     """Text tokens ``ids`` (input, then generated), of which the first ``n_read`` are in the cache behind the prompt's.
 
-    n_new: how many tokens it may still generate; 0 for a row that is only captured.
+    max_tokens: how many tokens it may generate; 0 for a row that is only captured or scored.
     reads_last: its last token is read too when it ends by length, so that a trajectory has a state for it.
     logprobs: of generated tokens, where a trajectory or the client wants them.
     reported: token log-probabilities that no delta has carried yet.

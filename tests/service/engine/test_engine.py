@@ -403,3 +403,14 @@ def test_reading_an_input_runs_the_last_mlp_where_logits_are_wanted(engine: Engi
         finish(engine)
         assert rows[0] == n_tokens, name
     handle.remove()
+
+
+def test_set_puts_the_value_times_its_strength(engine: Engine) -> None:
+    value = torch.arange(56.0)
+    put = Intervention(site="resid_post", layers=(1,), positions=(2,), op="set", value=value, strength=0.5)
+    engine.submit(capture("a"))
+    engine.submit(capture("b", interventions=(put,)))
+    events = finish(engine)
+    before, after = (result_of(events, name).tensors["resid_post.1"] for name in "ab")
+    torch.testing.assert_close(after[2], 0.5 * value)
+    torch.testing.assert_close(after[:2], before[:2])

@@ -16,7 +16,7 @@ TensorName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 class InterventionSpec(RequestBody):
     """One change at one site.
 
-    op: ``add`` (x + strength·v), ``set`` (v), ``scale`` (strength·x), ``project_out`` (x − strength·(x·v̂)v̂).
+    op: ``add`` (x + strength·v), ``set`` (strength·v), ``scale`` (strength·x), ``project_out`` (x − strength·(x·v̂)v̂).
     value: name of the tensor v, ``[d]`` or ``[n_positions, d]``; required except for ``scale``, which takes none.
     positions: of the text; ``generated`` is every token after the input.
     """
