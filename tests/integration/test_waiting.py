@@ -76,7 +76,10 @@ def test_a_client_that_leaves_frees_its_row(service: Service, stream: bool) -> N
 
 
 def test_when_the_queue_is_full_newcomers_are_told_to_come_back(service: Service, http: httpx.Client) -> None:
-    crowd = [connect(service, {**LONG, "n": 4}) for _ in range(2)]
+    crowd = [connect(service, {**LONG, "n": 4})]
+    # Only once the first rows have left the queue is there room in it for the second ones.
+    wait_until(lambda: service.gauge(RUNNING, headers=AUTH) == 4)
+    crowd.append(connect(service, {**LONG, "n": 4}))
     wait_until(lambda: service.gauge("promptatlas_engine_n_waiting", headers=AUTH) == 4)
     refused = http.post("/v1/completions", json={**LONG, "stream": True})
     assert refused.status_code == 429
