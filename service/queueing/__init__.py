@@ -1,0 +1,1 @@
+"""The queue between the service and the workers: Redis and RQ. Runs live in the store; here they only stand in line."""
