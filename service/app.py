@@ -10,12 +10,13 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import structlog
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
-from service.api import activations, chat, completions, models, prompts, system, trajectories
+from service.api import activations, chat, completions, datasets, models, prompts, system, trajectories
 from service.api.documentation import describe
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
@@ -30,8 +31,9 @@ from service.hosting.runtime import Runtime, memory_folder, open_runtime
 from service.hosting.supervisor import Member, Supervisor
 from service.hosting.transport import ApiEnd
 from service.logs import configure_logs
-from service.settings import Settings
+from service.settings import Settings, default_datasets_path
 from service.store.artifacts import ArtifactStore
+from service.store.datasets import DatasetStore
 from service.store.idempotency import IdempotencyStore
 from service.store.prompts import PromptStore
 
@@ -57,7 +59,7 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     )
     app.state.services = services
     install_handlers(app)
-    for room in (system, models, completions, chat, activations, trajectories, prompts):
+    for room in (system, models, completions, chat, activations, trajectories, prompts, datasets):
         app.include_router(room.router)
     app.include_router(system.open_router)
     app.openapi = functools.partial(describe, app)  # type: ignore[method-assign]
@@ -76,6 +78,9 @@ def create_services(settings: Settings, *, hub: Hub) -> Services:
         settings=settings,
         hub=hub,
         prompts=PromptStore(artifacts),
+        datasets=DatasetStore(
+            artifacts, builtin=default_datasets_path(cwd=Path.cwd()), max_bytes=settings.max_dataset_bytes
+        ),
         idempotency=IdempotencyStore(artifacts),
         metrics=Metrics(hub),
         pings=Pings(check_store=artifacts.check, redis=redis),
@@ -139,4 +144,5 @@ async def _lifespan(_app: FastAPI, *, services: Services, background: Background
 
 
 def _body_limit(path: str, *, settings: Settings) -> int:
-    return settings.max_upload_bytes if path == "/v1/prompts" else settings.max_body_bytes
+    limits = {"/v1/prompts": settings.max_upload_bytes, "/v1/datasets": settings.max_dataset_bytes}
+    return limits.get(path, settings.max_body_bytes)

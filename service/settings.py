@@ -45,6 +45,12 @@ def default_model_path(*, cwd: Path) -> Path:
     return beside if beside.is_dir() else cwd / "demo" / "model"
 
 
+def default_datasets_path(*, cwd: Path) -> Path:
+    """Where the built-in datasets lie: beside the package, else under the working directory."""
+    beside = Path(__file__).resolve().parent.parent / "demo" / "data"
+    return beside if beside.is_dir() else cwd / "demo" / "data"
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server bound to ``host``."""
     if host == "localhost":
@@ -85,6 +91,7 @@ class Settings(BaseModel):
     max_pending: int = Field(default=1024, ge=1)
     max_body_bytes: int = Field(default=64 << 20, ge=1024)
     max_upload_bytes: int = Field(default=256 << 20, ge=1024)
+    max_dataset_bytes: int = Field(default=4 << 30, ge=1024)
     max_json_bytes: int = Field(default=4 << 20, ge=1024)
     timeout_s: float = Field(default=300.0, gt=0, allow_inf_nan=False)
     max_timeout_s: float = Field(default=3600.0, gt=0, allow_inf_nan=False)

@@ -11,6 +11,7 @@ from service.api.metrics import Metrics
 from service.api.pings import Pings
 from service.hosting.hub import Hub
 from service.settings import Settings
+from service.store.datasets import DatasetStore
 from service.store.idempotency import IdempotencyStore
 from service.store.prompts import PromptStore
 
@@ -22,6 +23,7 @@ class Services:
     settings: Settings
     hub: Hub
     prompts: PromptStore
+    datasets: DatasetStore
     idempotency: IdempotencyStore
     metrics: Metrics
     pings: Pings
