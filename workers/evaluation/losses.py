@@ -1,0 +1,134 @@
+"""Loss of the right answers: what each token of a target costs when everything before it is given (teacher forcing)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
+
+from service.engine.model import HostedModel
+from service.engine.plans import SequenceGroup, SequencePlan
+from service.engine.prompts import Prompt, PromptCache
+from service.engine.requests import Limits, PromptChoice
+from service.engine.shapes import Float, Tensor
+from workers.tuning.encoding import EncodedExample
+
+MAX_LOGITS_BYTES = 256 << 20
+"""Of one forward, in float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One example under the prompt ``label``."""
+
+    label: str
+    encoded: EncodedExample
+
+    @property
+    def length(self) -> int:
+        return len(self.encoded.input_ids) + len(self.encoded.target_ids)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """nats: of all tokens of the target together, end of text included."""
+
+    nats: float
+    n_tokens: int
+
+    @property
+    def per_token(self) -> float:
+        return self.nats / self.n_tokens
+
+
+class Scorer:
+    """Scores targets of one model under a fixed set of prompts, many in one forward, each the same as alone.
+
+    Args:
+        prompts: by label; None is the bare model.
+        limits: of tokens in one forward, and of memory for compiled prompts.
+        check: called before every forward; what it raises passes through.
+    """
+
+    def __init__(
+        self,
+        model: HostedModel,
+        *,
+        prompts: Mapping[str, Prompt | None],
+        limits: Limits,
+        check: Callable[[], None],
+    ) -> None:
+        self._model = model
+        self._prompts = prompts
+        self._max_tokens = limits.max_step_tokens
+        self._max_logits = max(1, MAX_LOGITS_BYTES // (4 * model.catalogue.vocab_size))
+        self._check = check
+        self._compiled = PromptCache(model, load=self._load, max_bytes=limits.prompt_cache_bytes)
+
+    @torch.inference_mode()
+    def losses(self, targets: Sequence[Target]) -> list[Loss]:
+        """The losses, in order; nats are NaN or infinite where the model's numbers are."""
+        found: dict[int, Loss] = {}
+        order = sorted(range(len(targets)), key=lambda i: (targets[i].length, targets[i].label, i))
+        for pack in self._packs(order, targets):
+            self._check()
+            found.update(zip(pack, self._score([targets[i] for i in pack]), strict=True))
+        return [found[i] for i in range(len(targets))]
+
+    def _packs(self, order: Sequence[int], targets: Sequence[Target]) -> Iterator[list[int]]:
+        """Consecutive parts of ``order`` that fit one forward; a target that is too long for one goes alone."""
+        pack: list[int] = []
+        n_tokens = n_logits = 0
+        for i in order:
+            length, n_wanted = targets[i].length, len(targets[i].encoded.target_ids)
+            if pack and (n_tokens + length > self._max_tokens or n_logits + n_wanted > self._max_logits):
+                yield pack
+                pack, n_tokens, n_logits = [], 0, 0
+            pack.append(i)
+            n_tokens, n_logits = n_tokens + length, n_logits + n_wanted
+        if pack:
+            yield pack
+
+    def _score(self, targets: Sequence[Target]) -> list[Loss]:
+        sequences = [(*target.encoded.input_ids, *target.encoded.target_ids) for target in targets]
+        offsets = [0, *torch.tensor([len(s) for s in sequences]).cumsum(0).tolist()]
+        plan = SequencePlan(self._groups(targets, offsets))
+        logits = self._model.forward(
+            plan,
+            ids=torch.tensor([token for sequence in sequences for token in sequence]),
+            positions=plan.positions,
+            logits_at=torch.cat([_predicting(t, offset) for t, offset in zip(targets, offsets[:-1], strict=True)]),
+        )
+        wanted = torch.tensor([token for target in targets for token in target.encoded.target_ids])
+        nats = _nats(logits, wanted.to(logits.device))
+        parts = nats.split([len(target.encoded.target_ids) for target in targets])
+        return [Loss(float(part.sum()), len(part)) for part in parts]
+
+    def _groups(self, targets: Sequence[Target], offsets: Sequence[int]) -> list[SequenceGroup]:
+        groups: list[SequenceGroup] = []
+        pairs = zip(targets, offsets[:-1], strict=True)
+        for (length, label), members in groupby(pairs, key=lambda pair: (pair[0].length, pair[0].label)):
+            alike = list(members)
+            choice = PromptChoice(parts=((label, 1.0),))
+            prompt = self._compiled.get(choice).compiled if self._prompts[label] is not None else None
+            groups.append(SequenceGroup(alike[0][1], len(alike), length, prompt))
+        return groups
+
+    def _load(self, label: str) -> Prompt:
+        prompt = self._prompts[label]
+        assert prompt is not None
+        return prompt
+
+
+def _predicting(target: Target, offset: int) -> Tensor:
+    """Packed tokens after which a token of the target comes: the input's last, and the target's but for its last."""
+    first = offset + len(target.encoded.input_ids) - 1
+    return torch.arange(first, first + len(target.encoded.target_ids))
+
+
+def _nats(logits: Float[Tensor, "tokens vocab"], wanted: Tensor) -> Float[Tensor, " tokens"]:
+    """−log p of each wanted token, float64 on the CPU so that sums do not depend on their order by much."""
+    return F.cross_entropy(logits.float(), wanted, reduction="none").cpu().double()

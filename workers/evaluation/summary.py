@@ -1,0 +1,83 @@
+"""From rows to figures: a mean for each metric, with a bootstrap interval over examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from promptatlas.types.tuning import Metric
+
+from workers.evaluation.intervals import bootstrap_interval
+from workers.evaluation.rows import Row
+
+MAX_EXPONENT = 700.0
+"""Of a perplexity: e to more is no float."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A metric over ``n`` examples; low and high bound its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def to_json(self) -> dict[str, float]:
+        return dict(vars(self))
+
+
+class Summary:
+    """Scores of each label, by ``{split}/{metric}``.
+
+    A metric that the rows of a label do not have is left out, and so is a loss with any example that has no finite one.
+    """
+
+    def __init__(self, rows: Sequence[Row], *, metrics: Sequence[Metric], samples: int, seed: int) -> None:
+        self._samples = samples
+        self._seed = seed
+        grouped: dict[tuple[str, str], list[Row]] = {}
+        for row in rows:
+            grouped.setdefault((row.label, row.split), []).append(row)
+        self._scores: dict[str, dict[str, Score]] = {}
+        for (label, split), own in grouped.items():
+            named = {f"{split}/{metric}": self._score(own, metric) for metric in metrics}
+            self._scores.setdefault(label, {}).update({k: v for k, v in named.items() if v is not None})
+
+    def of(self, label: str) -> Mapping[str, Score]:
+        """Scores of one label by ``{split}/{metric}``; empty if it was not asked."""
+        return self._scores.get(label, {})
+
+    def flat(self, label: str, *, prefix: str = "") -> dict[str, float]:
+        """``{prefix}{split}/{metric}`` with ``…_low`` and ``…_high``, as manifests and runs keep it."""
+        numbers: dict[str, float] = {}
+        for name, score in self.of(label).items():
+            numbers[f"{prefix}{name}"] = score.value
+            numbers[f"{prefix}{name}_low"], numbers[f"{prefix}{name}_high"] = score.low, score.high
+        return numbers
+
+    def _score(self, rows: Sequence[Row], metric: Metric) -> Score | None:
+        if metric in ("loss", "perplexity"):
+            loss = self._loss(rows)
+            return _perplexity(loss) if loss is not None and metric == "perplexity" else loss
+        values = [row.scores[metric] for row in rows if metric in row.scores]
+        return self._mean(values) if values else None
+
+    def _loss(self, rows: Sequence[Row]) -> Score | None:
+        """Nats a token over all tokens of all targets: long targets count for more."""
+        if any(row.loss is None for row in rows):
+            return None
+        values = [row.loss for row in rows if row.loss is not None]
+        return self._mean(values, weights=[float(row.n_tokens) for row in rows])
+
+    def _mean(self, values: Sequence[float], *, weights: Sequence[float] | None = None) -> Score:
+        shares = weights or [1.0] * len(values)
+        mean = math.fsum(v * w for v, w in zip(values, shares, strict=True)) / math.fsum(shares)
+        low, high = bootstrap_interval(values, samples=self._samples, seed=self._seed, weights=weights)
+        return Score(value=mean, low=low, high=high, n=len(values))
+
+
+def _perplexity(loss: Score) -> Score:
+    value, low, high = (math.exp(min(nats, MAX_EXPONENT)) for nats in (loss.value, loss.low, loss.high))
+    return Score(value=value, low=low, high=high, n=loss.n)
