@@ -7,53 +7,37 @@ Contents are written first, the manifest last and exclusively: of many writers o
 of it and clean up, and a writer that dies leaves only content that no manifest names, which ``sweep`` removes once it
 is old. An artifact is withdrawn by replacing its manifest by a mark, so that its folder can never be created again.
 
-This module knows no prompts; runs, datasets and maps can be kept the same way.
+An artifact may also be replaced: contents are written, the manifest put over the old one, the old contents removed.
+
+This module knows no prompts; runs, datasets and maps are kept the same way.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from service.errors import AtlasError, Conflict, DamagedArtifact
-from service.store.files import TEMPORARY, FileEntry, Files
+from service.store.artifact_manifests import MANIFEST, Artifact, StoredFile, artifact_from, manifest_of
+from service.store.checked_reader import CheckedReader
+from service.store.files import BLOCK_BYTES, TEMPORARY, FileEntry, Files
 from service.store.records import seal, unseal
 from service.store.remote_files import open_files
 from service.store.times import Clock, utc_now
 
-MANIFEST = "manifest.json"
+__all__ = ["MANIFEST", "Artifact", "ArtifactStore", "Content", "StoredFile"]
+
+Content = bytes | Path
+"""What to store in a file: its bytes, or the path of a file on this machine that is copied a block at a time."""
 
 _CONTENT_NAME = re.compile(r"_[0-9a-f]{16}_.+")
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredFile:
-    """One file of an artifact. key: its name on disk, beside the manifest; sha256: 64 hexadecimal digits."""
-
-    key: str
-    sha256: str
-    n_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Artifact:
-    """What a manifest says.
-
-    folder: key of the folder. label: what errors call it, e.g. ``prompt qa@3``. files: by the name their writer gave.
-    retired: it has been withdrawn; its files are, or soon will be, gone.
-    """
-
-    folder: str
-    label: str
-    files: Mapping[str, StoredFile]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    retired: bool = False
 
 
 class ArtifactStore:
@@ -70,27 +54,75 @@ class ArtifactStore:
         self._clock = clock
 
     def create(
-        self, folder: str, *, label: str, files: Mapping[str, bytes], metadata: Mapping[str, object]
+        self, folder: str, *, label: str, files: Mapping[str, Content], metadata: Mapping[str, object]
     ) -> Artifact:
         """Store ``files`` and ``metadata`` as one artifact, whole or not at all.
+
+        Args:
+            folder: key of the folder that will hold it.
+            label: what errors call it.
+            files: by name, their bytes or the path of a file on this machine that holds them and stays as it is.
+            metadata: JSON values.
 
         Raises:
             Conflict: the folder holds an artifact, or held one that was withdrawn.
             Unavailable: the filesystem refused; nothing can be read of what was written.
         """
-        stored = {name: _stored_file(name, data) for name, data in files.items()}
+        artifact = self._with_contents(folder, label=label, files=files, metadata=metadata)
+        # When this fails, contents are left to the sweep: a manifest whose writing seemed to fail may yet appear.
+        self._commit(artifact, seal(manifest_of(artifact)))
+        return artifact
+
+    def replace(
+        self, folder: str, *, label: str, files: Mapping[str, Content], metadata: Mapping[str, object]
+    ) -> Artifact:
+        """As ``create``, but what the folder held, if anything, goes: readers find all of the old or all of the new.
+
+        Whoever opened a file of the old one before may find the rest of it missing. Of several that replace at once, one
+        is left.
+        """
+        artifact = self._with_contents(folder, label=label, files=files, metadata=metadata)
+        # Of a broken manifest it is not known what it named; the sweep takes that once the manifest is whole again.
+        before = None
+        with suppress(DamagedArtifact):
+            before = self.get(folder, label=label)
+        self._files.put(f"{folder}/{MANIFEST}", seal(manifest_of(artifact)))
+        if before is not None:
+            # It has been replaced, whatever becomes of this; what stays is the sweep's.
+            with suppress(AtlasError):
+                self.discard_files(before)
+        return artifact
+
+    def remove(self, artifact: Artifact) -> None:
+        """Remove an artifact without a trace; others may be created in its folder."""
+        self._files.remove(f"{artifact.folder}/{MANIFEST}")
+        self.discard_files(artifact)
+
+    def _with_contents(
+        self, folder: str, *, label: str, files: Mapping[str, Content], metadata: Mapping[str, object]
+    ) -> Artifact:
+        """Write the contents; the artifact that a manifest would commit."""
+        stored: dict[str, StoredFile] = {}
         artifact = Artifact(folder=folder, label=label, files=stored, metadata=metadata)
-        manifest = seal(_manifest_of(artifact))
+        # Before anything is written: metadata that JSON does not know.
+        manifest_of(artifact)
         try:
-            for name, data in files.items():
-                self._files.put(f"{folder}/{stored[name].key}", data)
-        except AtlasError:
+            for name, content in files.items():
+                key = f"_{secrets.token_hex(8)}_{name}"
+                stored[name] = StoredFile(key=key, sha256="", n_bytes=0)
+                stored[name] = self._write(folder, key, content)
+        except BaseException:
             with suppress(AtlasError):
                 self.discard_files(artifact)
             raise
-        # When this fails, contents are left to the sweep: a manifest whose writing seemed to fail may yet appear.
-        self._commit(artifact, manifest)
         return artifact
+
+    def _write(self, folder: str, key: str, content: Content) -> StoredFile:
+        if isinstance(content, Path):
+            digest = self._files.put_file(f"{folder}/{key}", content)
+            return StoredFile(key=key, sha256=digest.sha256, n_bytes=digest.n_bytes)
+        self._files.put(f"{folder}/{key}", content)
+        return StoredFile(key=key, sha256=hashlib.sha256(content).hexdigest(), n_bytes=len(content))
 
     def _commit(self, artifact: Artifact, manifest: bytes) -> None:
         try:
@@ -113,7 +145,7 @@ class ArtifactStore:
             data = self._files.read(f"{folder}/{MANIFEST}")
         except FileNotFoundError:
             return None
-        return _artifact_from(data, folder=folder, label=label)
+        return artifact_from(data, folder=folder, label=label)
 
     def read(self, artifact: Artifact, name: str) -> bytes:
         """The bytes of the file called ``name``, checked against the manifest.
@@ -121,9 +153,7 @@ class ArtifactStore:
         Raises:
             DamagedArtifact: the file is missing, cut, or its bytes are not those that were stored.
         """
-        stored = artifact.files.get(name)
-        if stored is None:
-            raise DamagedArtifact(f"{artifact.label} is damaged: its manifest names no {name}.")
+        stored = _named(artifact, name)
         try:
             data = self._files.read(f"{artifact.folder}/{stored.key}")
         except FileNotFoundError:
@@ -136,14 +166,30 @@ class ArtifactStore:
             raise DamagedArtifact(f"{artifact.label} is damaged: the bytes of {name} do not match their hash.")
         return data
 
+    def open(self, artifact: Artifact, name: str) -> BinaryIO:
+        """A reader of the file called ``name``, from the beginning, for what should not be in memory whole.
+
+        The bytes are hashed as they are read; when they are not those that were stored, reading raises DamagedArtifact
+        instead of handing out the last of them. So whoever reads to the end has read what was stored.
+
+        Raises:
+            DamagedArtifact: the file is missing.
+        """
+        stored = _named(artifact, name)
+        try:
+            file = self._files.open(f"{artifact.folder}/{stored.key}")
+        except FileNotFoundError:
+            raise DamagedArtifact(f"{artifact.label} is damaged: {name} is missing.") from None
+        return io.BufferedReader(CheckedReader(file, stored=stored, name=name, label=artifact.label), BLOCK_BYTES)
+
     def retire(self, artifact: Artifact) -> None:
         """Withdraw: from here on ``get`` says ``retired``. The files stay until ``discard_files``."""
         mark = Artifact(folder=artifact.folder, label=artifact.label, files=artifact.files, retired=True)
-        self._files.put(f"{artifact.folder}/{MANIFEST}", seal(_manifest_of(mark)))
+        self._files.put(f"{artifact.folder}/{MANIFEST}", seal(manifest_of(mark)))
 
     def restore(self, artifact: Artifact) -> None:
         """Undo ``retire``, before the files were discarded."""
-        self._files.put(f"{artifact.folder}/{MANIFEST}", seal(_manifest_of(artifact)))
+        self._files.put(f"{artifact.folder}/{MANIFEST}", seal(manifest_of(artifact)))
 
     def discard_files(self, artifact: Artifact) -> None:
         """Remove the contents; those that are gone are no error."""
@@ -214,7 +260,7 @@ class ArtifactStore:
         for manifest_key, data in manifests.items():
             folder = _folder_of(manifest_key)
             try:
-                artifact = _artifact_from(data, folder=folder, label="")
+                artifact = artifact_from(data, folder=folder, label="")
             except DamagedArtifact:
                 # What a broken manifest named cannot be known: keep it all for whoever repairs it.
                 named.update(key for key in keys if _folder_of(key) == folder)
@@ -224,26 +270,11 @@ class ArtifactStore:
         return [key for key in keys if key not in named]
 
 
-def _stored_file(name: str, data: bytes) -> StoredFile:
-    key = f"_{secrets.token_hex(8)}_{name}"
-    return StoredFile(key=key, sha256=hashlib.sha256(data).hexdigest(), n_bytes=len(data))
-
-
-def _manifest_of(artifact: Artifact) -> dict[str, object]:
-    files = {
-        name: {"key": stored.key, "sha256": stored.sha256, "n_bytes": stored.n_bytes}
-        for name, stored in artifact.files.items()
-    }
-    return {"format": 1, "files": files, "metadata": dict(artifact.metadata), "retired": artifact.retired}
-
-
-def _artifact_from(data: bytes, *, folder: str, label: str) -> Artifact:
-    record = unseal(data, label=f"{label}, {MANIFEST},")
-    try:
-        files = {name: StoredFile(**stored) for name, stored in record["files"].items()}
-        return Artifact(folder=folder, label=label, files=files, metadata=record["metadata"], retired=record["retired"])
-    except (KeyError, TypeError, AttributeError):
-        raise DamagedArtifact(f"{label} is damaged: its manifest has an unknown form.") from None
+def _named(artifact: Artifact, name: str) -> StoredFile:
+    stored = artifact.files.get(name)
+    if stored is None:
+        raise DamagedArtifact(f"{artifact.label} is damaged: its manifest names no {name}.")
+    return stored
 
 
 def _name_of(key: str) -> str:

@@ -1,0 +1,92 @@
+"""What a run leaves: files by path, each an artifact of its own that a later attempt may replace.
+
+runs/{id}/outputs/{quoted path}/    e.g. ``draws%2Fqa%403.safetensors``
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote, unquote
+
+from service.errors import DamagedArtifact, InvalidRequest, NotFound
+from service.store.artifacts import Artifact, ArtifactStore
+from service.store.prompt_versions import log_damage
+from service.store.run_records import Output
+
+MAX_PATH = 200
+"""Characters of a quoted path."""
+
+_FILE = "data"
+
+
+class Outputs:
+    """The outputs of one run."""
+
+    def __init__(self, artifacts: ArtifactStore, *, run_id: str) -> None:
+        self._artifacts = artifacts
+        self._run_id = run_id
+
+    def put(self, path: str, data: bytes | Path) -> Output:
+        """Keep ``data`` as ``path``, replacing what was there; InvalidRequest when nothing may be called so."""
+        artifact = self._artifacts.replace(
+            self._folder(check_path(path)), label=self._label(path), files={_FILE: data}, metadata={"path": path}
+        )
+        return _output_of(artifact, path)
+
+    def all(self) -> list[Output]:
+        """Every output, in order of path; damaged ones are logged and left out."""
+        found = []
+        for name in self._artifacts.names(f"runs/{self._run_id}/outputs"):
+            path = unquote(name)
+            try:
+                artifact = self._artifacts.get(self._folder(path), label=self._label(path))
+                if artifact is not None and not artifact.retired:
+                    found.append(_output_of(artifact, path))
+            except DamagedArtifact as error:
+                log_damage(error)
+        return sorted(found, key=lambda output: output.path)
+
+    def read(self, path: str) -> bytes:
+        """The bytes of an output, checked; NotFound, or DamagedArtifact."""
+        return self._artifacts.read(self._artifact(path), _FILE)
+
+    def open(self, path: str) -> tuple[BinaryIO, Output]:
+        """A reader of an output, checked as ``ArtifactStore.open`` does; NotFound, or DamagedArtifact."""
+        artifact = self._artifact(path)
+        return self._artifacts.open(artifact, _FILE), _output_of(artifact, path)
+
+    def _artifact(self, path: str) -> Artifact:
+        artifact = self._artifacts.get(self._folder(path), label=self._label(path)) if is_path(path) else None
+        if artifact is None or artifact.retired:
+            raise NotFound(f"Run {self._run_id} has no artifact {path[:MAX_PATH]!r}.")
+        return artifact
+
+    def _folder(self, path: str) -> str:
+        return f"runs/{self._run_id}/outputs/{quote(path, safe='')}"
+
+    def _label(self, path: str) -> str:
+        return f"artifact {path} of run {self._run_id}"
+
+
+def is_path(path: str) -> bool:
+    """Whether an output may be called so: names between slashes, none empty or made of dots, not too long."""
+    names = path.split("/")
+    return len(quote(path, safe="")) <= MAX_PATH and path.isprintable() and all(name.strip(".") for name in names)
+
+
+def check_path(path: str) -> str:
+    """``path`` itself, if an output may be called so."""
+    if not is_path(path):
+        raise InvalidRequest(
+            f"A path of an artifact is names between slashes, at most {MAX_PATH} characters when quoted; "
+            f"this is {path[:MAX_PATH]!r}."
+        )
+    return path
+
+
+def _output_of(artifact: Artifact, path: str) -> Output:
+    stored = artifact.files.get(_FILE)
+    if stored is None:
+        raise DamagedArtifact(f"{artifact.label} is damaged: its manifest names no {_FILE}.")
+    return Output(path=path, n_bytes=stored.n_bytes, sha256=stored.sha256)
