@@ -1,0 +1,72 @@
+"""Vectors against a vocabulary: which token is nearest, and is it nearer than tokens are to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import pairwise_distances_chunked
+
+from workers.analysis.arrays import Floats, Ints, as_points, require_same_width
+
+Metric = Literal["euclidean", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nearest:
+    """For each vector its nearest tokens, nearest first.
+
+    indices: `[n, k]` rows of the vocabulary. distances: `[n, k]`, Euclidean, or 1 − cosine similarity.
+    """
+
+    indices: Ints
+    distances: Floats
+
+
+def nearest_tokens(
+    vectors: npt.ArrayLike, vocabulary: npt.ArrayLike, *, k: int = 1, metric: Metric = "euclidean"
+) -> Nearest:
+    """The k nearest rows of ``vocabulary`` `[n_tokens, d]` to each of ``vectors`` `[n, d]`; ties go to the lower row."""
+    queries, tokens = as_points(vectors, name="vectors"), as_points(vocabulary, name="vocabulary", at_least=k)
+    require_same_width(vectors=queries, vocabulary=tokens)
+    return _nearest(queries, tokens, k=k, metric=metric, skip_self=False)
+
+
+def own_radii(vocabulary: npt.ArrayLike, *, metric: Metric = "euclidean") -> Floats:
+    """The distance of each token to the nearest other token, `[n_tokens]`."""
+    tokens = as_points(vocabulary, name="vocabulary", at_least=2)
+    return _nearest(tokens, tokens, k=1, metric=metric, skip_self=True).distances[:, 0]
+
+
+def share_within_radius(vectors: npt.ArrayLike, vocabulary: npt.ArrayLike) -> float:
+    """Share of vectors that lie nearer to their nearest token than that token lies to any other.
+
+    1 is full collapse onto tokens; tokens with a twin at distance 0 hold only their exact copies.
+    """
+    nearest = nearest_tokens(vectors, vocabulary)
+    radii = own_radii(vocabulary)[nearest.indices[:, 0]]
+    return float(np.mean(nearest.distances[:, 0] <= radii))
+
+
+def readable(nearest: Nearest, *, tokens: Sequence[str]) -> list[list[str]]:
+    """The names of the nearest tokens of each vector."""
+    return [[tokens[index] for index in row] for row in nearest.indices.tolist()]
+
+
+def _nearest(queries: Floats, tokens: Floats, *, k: int, metric: Metric, skip_self: bool) -> Nearest:
+    def keep(distances: npt.NDArray[Any], start: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        if skip_self:
+            rows = np.arange(len(distances))
+            distances[rows, start + rows] = np.inf
+        # Both give ties to the lower row; sorting whole rows is for the few vectors of a prompt.
+        order = distances.argmin(1)[:, None] if k == 1 else np.argsort(distances, axis=1, kind="stable")[:, :k]
+        return order, np.take_along_axis(distances, order, 1)
+
+    found = list(pairwise_distances_chunked(queries, tokens, metric=metric, reduce_func=keep, working_memory=256))
+    return Nearest(
+        indices=np.concatenate([order for order, _ in found]).astype(np.int64),
+        distances=np.concatenate([distances for _, distances in found]),
+    )
