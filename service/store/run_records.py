@@ -25,13 +25,17 @@ class Fenced(Conflict):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What never changes about a run. created_at: RFC 3339, UTC."""
+    """What never changes about a run.
+
+    created_at: RFC 3339, UTC. resolved: what the names in its spec meant when it was asked for, e.g. datasets' hashes.
+    """
 
     id: str
     kind: str
     name: str | None
     spec: Mapping[str, Any]
     created_at: str
+    resolved: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

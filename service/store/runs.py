@@ -68,12 +68,24 @@ class RunStore:
         self._ids = RunIds()
         self._clock = clock
 
-    def create(self, kind: str, *, spec: Mapping[str, Any], name: str | None = None) -> RunRecord:
-        """A new run, queued."""
+    def create(
+        self,
+        kind: str,
+        *,
+        spec: Mapping[str, Any],
+        name: str | None = None,
+        resolved: Mapping[str, Any] | None = None,
+    ) -> RunRecord:
+        """A new run, queued. ``resolved``: what the names in its spec mean now."""
         now = self._clock()
         record = RunRecord(
-            id=self._ids.new(now), kind=kind, name=name, spec=dict(spec), created_at=write_time(now)
-        )  # fmt: skip
+            id=self._ids.new(now),
+            kind=kind,
+            name=name,
+            spec=dict(spec),
+            created_at=write_time(now),
+            resolved=dict(resolved or {}),
+        )
         state = RunState(status="queued")
         self._index.note(record.id, queued_id=state.queued_id)
         self._log.append(record.id, self._chunk(1, state, [("status", status_data(state))]))
@@ -319,4 +331,5 @@ def _record_json(record: RunRecord) -> dict[str, object]:
         "name": record.name,
         "spec": dict(record.spec),
         "created_at": record.created_at,
+        "resolved": dict(record.resolved),
     }
