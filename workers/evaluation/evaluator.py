@@ -100,7 +100,7 @@ class Evaluator:
         return self._scorer.losses([Target(label=label, encoded=item.encoded) for label, item in pairs])
 
     def _row(self, label: str, item: Item, *, output: Output | None, loss: Loss | None) -> Row:
-        scores = {}
+        scores: dict[str, float] = {}
         if output is not None:
             scores = {name: ANSWER_METRICS[name](output.text, item.answers) for name in self._scored}
         return Row(
@@ -120,10 +120,10 @@ class Evaluator:
 class Evaluation:
     """One evaluation in chunks; a chunk's numbers do not depend on what came before it, so stopping changes nothing."""
 
-    def __init__(self, evaluator: Evaluator, *, items: Sequence[Item], rows_per_chunk: int = ROWS_PER_CHUNK) -> None:
+    def __init__(self, evaluator: Evaluator, *, items: Sequence[Item], rows_per_chunk: int | None = None) -> None:
         self._evaluator = evaluator
         self._items = list(items)
-        self._items_per_chunk = max(1, rows_per_chunk // len(evaluator.labels))
+        self._items_per_chunk = max(1, (rows_per_chunk or ROWS_PER_CHUNK) // len(evaluator.labels))
         self._max_tokens = longest_target(self._items)
         self.rows: list[Row] = []
 

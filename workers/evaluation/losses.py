@@ -27,10 +27,6 @@ class Target:
     label: str
     encoded: EncodedExample
 
-    @property
-    def length(self) -> int:
-        return len(self.encoded.input_ids) + len(self.encoded.target_ids)
-
 
 @dataclass(frozen=True)
 class Loss:
@@ -72,7 +68,7 @@ class Scorer:
     def losses(self, targets: Sequence[Target]) -> list[Loss]:
         """The losses, in order; nats are NaN or infinite where the model's numbers are."""
         found: dict[int, Loss] = {}
-        order = sorted(range(len(targets)), key=lambda i: (targets[i].length, targets[i].label, i))
+        order = sorted(range(len(targets)), key=lambda i: (targets[i].encoded.length, targets[i].label, i))
         for pack in self._packs(order, targets):
             self._check()
             found.update(zip(pack, self._score([targets[i] for i in pack]), strict=True))
@@ -83,7 +79,7 @@ class Scorer:
         pack: list[int] = []
         n_tokens = n_logits = 0
         for i in order:
-            length, n_wanted = targets[i].length, len(targets[i].encoded.target_ids)
+            length, n_wanted = targets[i].encoded.length, len(targets[i].encoded.target_ids)
             if pack and (n_tokens + length > self._max_tokens or n_logits + n_wanted > self._max_logits):
                 yield pack
                 pack, n_tokens, n_logits = [], 0, 0
@@ -93,7 +89,8 @@ class Scorer:
             yield pack
 
     def _score(self, targets: Sequence[Target]) -> list[Loss]:
-        sequences = [(*target.encoded.input_ids, *target.encoded.target_ids) for target in targets]
+        # Nothing follows a target's last token, so it is not read.
+        sequences = [(*target.encoded.input_ids, *target.encoded.target_ids[:-1]) for target in targets]
         offsets = [0, *torch.tensor([len(s) for s in sequences]).cumsum(0).tolist()]
         plan = SequencePlan(self._groups(targets, offsets))
         logits = self._model.forward(
@@ -104,13 +101,13 @@ class Scorer:
         )
         wanted = torch.tensor([token for target in targets for token in target.encoded.target_ids])
         nats = _nats(logits, wanted.to(logits.device))
-        parts = nats.split([len(target.encoded.target_ids) for target in targets])
+        parts = torch.split(nats, [len(target.encoded.target_ids) for target in targets])
         return [Loss(float(part.sum()), len(part)) for part in parts]
 
     def _groups(self, targets: Sequence[Target], offsets: Sequence[int]) -> list[SequenceGroup]:
         groups: list[SequenceGroup] = []
         pairs = zip(targets, offsets[:-1], strict=True)
-        for (length, label), members in groupby(pairs, key=lambda pair: (pair[0].length, pair[0].label)):
+        for (length, label), members in groupby(pairs, key=lambda pair: (pair[0].encoded.length, pair[0].label)):
             alike = list(members)
             choice = PromptChoice(parts=((label, 1.0),))
             prompt = self._compiled.get(choice).compiled if self._prompts[label] is not None else None
