@@ -16,28 +16,27 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from service.errors import AtlasError, Conflict, DamagedArtifact
 from service.store.artifact_manifests import MANIFEST, Artifact, StoredFile, artifact_from, manifest_of
 from service.store.checked_reader import CheckedReader
-from service.store.files import BLOCK_BYTES, TEMPORARY, FileEntry, Files
+from service.store.files import BLOCK_BYTES, Files
 from service.store.records import seal, unseal
 from service.store.remote_files import open_files
+from service.store.sweeping import stale_keys
 from service.store.times import Clock, utc_now
 
 __all__ = ["MANIFEST", "Artifact", "ArtifactStore", "Content", "StoredFile"]
 
 Content = bytes | Path
 """What to store in a file: its bytes, or the path of a file on this machine that is copied a block at a time."""
-
-_CONTENT_NAME = re.compile(r"_[0-9a-f]{16}_.+")
 
 
 class ArtifactStore:
@@ -93,11 +92,6 @@ class ArtifactStore:
                 self.discard_files(before)
         return artifact
 
-    def remove(self, artifact: Artifact) -> None:
-        """Remove an artifact without a trace; others may be created in its folder."""
-        self._files.remove(f"{artifact.folder}/{MANIFEST}")
-        self.discard_files(artifact)
-
     def _with_contents(
         self, folder: str, *, label: str, files: Mapping[str, Content], metadata: Mapping[str, object]
     ) -> Artifact:
@@ -108,7 +102,8 @@ class ArtifactStore:
         manifest_of(artifact)
         try:
             for name, content in files.items():
-                key = f"_{secrets.token_hex(8)}_{name}"
+                # Quoted, because a name with a slash in it would lie in a folder of its own, where no sweep looks.
+                key = f"_{secrets.token_hex(8)}_{quote(name, safe='')}"
                 stored[name] = StoredFile(key=key, sha256="", n_bytes=0)
                 stored[name] = self._write(folder, key, content)
         except BaseException:
@@ -146,6 +141,22 @@ class ArtifactStore:
         except FileNotFoundError:
             return None
         return artifact_from(data, folder=folder, label=label)
+
+    def get_many(self, labels: Mapping[str, str]) -> dict[str, Artifact | DamagedArtifact]:
+        """As ``get`` for many folders at once, by folder: the artifact, or the error if it is damaged; absent ones not.
+
+        Args:
+            labels: what errors call each artifact, by folder.
+        """
+        folders = {f"{folder}/{MANIFEST}": folder for folder in labels}
+        found: dict[str, Artifact | DamagedArtifact] = {}
+        for key, data in self._files.read_many(folders).items():
+            folder = folders[key]
+            try:
+                found[folder] = artifact_from(data, folder=folder, label=labels[folder])
+            except DamagedArtifact as error:
+                found[folder] = error
+        return found
 
     def read(self, artifact: Artifact, name: str) -> bytes:
         """The bytes of the file called ``name``, checked against the manifest.
@@ -212,6 +223,20 @@ class ArtifactStore:
             return None
         return unseal(data, label=label)
 
+    def get_records(self, labels: Mapping[str, str]) -> dict[str, dict[str, Any] | DamagedArtifact]:
+        """As ``get_record`` for many keys at once, by key: the record, or the error if it is damaged; absent ones not.
+
+        Args:
+            labels: what errors call each record, by key.
+        """
+        found: dict[str, dict[str, Any] | DamagedArtifact] = {}
+        for key, data in self._files.read_many(labels).items():
+            try:
+                found[key] = unseal(data, label=labels[key])
+            except DamagedArtifact as error:  # noqa: PERF203
+                found[key] = error
+        return found
+
     def put_record(self, key: str, record: Mapping[str, object]) -> None:
         """Set a sealed record, replacing what was there."""
         self._files.put(key, seal(record))
@@ -245,29 +270,10 @@ class ArtifactStore:
         Returns:
             how many files were removed.
         """
-        limit_s = (self._clock() - older_than).timestamp()
-        old = [entry for entry in self._files.walk() if entry.modified_s is not None and entry.modified_s < limit_s]
-        stale = [entry.key for entry in old if _name_of(entry.key).startswith(TEMPORARY)]
-        stale += self._orphans(entry for entry in old if _CONTENT_NAME.fullmatch(_name_of(entry.key)))
+        stale = stale_keys(self._files, before_s=(self._clock() - older_than).timestamp())
         for key in stale:
             self._files.remove(key)
         return len(stale)
-
-    def _orphans(self, contents: Iterable[FileEntry]) -> list[str]:
-        keys = [entry.key for entry in contents]
-        manifests = self._files.read_many({f"{_folder_of(key)}/{MANIFEST}" for key in keys})
-        named: set[str] = set()
-        for manifest_key, data in manifests.items():
-            folder = _folder_of(manifest_key)
-            try:
-                artifact = artifact_from(data, folder=folder, label="")
-            except DamagedArtifact:
-                # What a broken manifest named cannot be known: keep it all for whoever repairs it.
-                named.update(key for key in keys if _folder_of(key) == folder)
-                continue
-            if not artifact.retired:
-                named.update(f"{folder}/{stored.key}" for stored in artifact.files.values())
-        return [key for key in keys if key not in named]
 
 
 def _named(artifact: Artifact, name: str) -> StoredFile:
@@ -275,11 +281,3 @@ def _named(artifact: Artifact, name: str) -> StoredFile:
     if stored is None:
         raise DamagedArtifact(f"{artifact.label} is damaged: its manifest names no {name}.")
     return stored
-
-
-def _name_of(key: str) -> str:
-    return key.rpartition("/")[2]
-
-
-def _folder_of(key: str) -> str:
-    return key.rpartition("/")[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 from service.errors import DamagedArtifact
 from service.store.artifacts import ArtifactStore
@@ -32,7 +33,7 @@ class Checkpoints:
         """Whether any was ever saved, sound or not."""
         return any(self._artifacts.has_manifest(self._folder(place)) for place in _PLACES)
 
-    def save(self, files: Mapping[str, bytes], *, attempt: int) -> None:
+    def save(self, files: Mapping[str, bytes | Path], *, attempt: int) -> None:
         """Keep ``files`` as the newest checkpoint, whole or not at all; over the older one, or a damaged one."""
         known = self._known()
         sound = {place: number for place, number in known.items() if number not in self._bad}

@@ -10,15 +10,18 @@ state and the events cannot disagree, a run cannot end twice, and an attempt tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from service.errors import AtlasError, DamagedArtifact
 from service.store.artifacts import ArtifactStore
-from service.store.prompt_versions import Report
+from service.store.prompt_versions import log_damage
 from service.store.run_records import Chunk
 
 _N_AT_ONCE = 64
+
+Found = Chunk | DamagedArtifact
+"""A chunk, or why it cannot be had."""
 
 
 class RunLog:
@@ -29,17 +32,24 @@ class RunLog:
 
     def head(self, run_id: str) -> Chunk:
         """The last chunk; DamagedArtifact when it cannot be found or is not what was written."""
-        start = self._hinted(run_id) or self._last_listed(run_id)
-        return self.newest(run_id, start)
+        found = self.heads([run_id])[run_id]
+        if isinstance(found, DamagedArtifact):
+            raise found
+        return found
 
-    def newest(self, run_id: str, known: Chunk) -> Chunk:
-        """The last chunk, looked for from one that is known."""
-        for chunk in self.following(run_id, known):
-            known = chunk
-        return known
+    def heads(self, run_ids: Sequence[str]) -> dict[str, Found]:
+        """The last chunks of many runs, in as few reads as one run takes."""
+        found = self._hinted(run_ids)
+        walking = _sound(found)
+        while walking:
+            following = self._at({run_id: chunk.next_id for run_id, chunk in walking.items()})
+            found.update(following)
+            walking = _sound(following)
+        lost = set(run_ids) - set(_sound(found))
+        return found | {run_id: self._last_listed(run_id) for run_id in lost}
 
     def following(self, run_id: str, known: Chunk) -> Iterator[Chunk]:
-        """The chunks behind one that is known, in order."""
+        """The chunks behind one that is known, in order; DamagedArtifact for one that is not what was written."""
         chunk = self.at(run_id, known.next_id)
         while chunk is not None:
             yield chunk
@@ -47,9 +57,10 @@ class RunLog:
 
     def at(self, run_id: str, first_id: int) -> Chunk | None:
         """The chunk that begins with this id, None if none does; DamagedArtifact."""
-        label = _label(run_id, first_id)
-        record = self._artifacts.get_record(_chunk_key(run_id, first_id), label=label)
-        return None if record is None else Chunk.from_json(record, label=label)
+        found = self._at({run_id: first_id}).get(run_id)
+        if isinstance(found, DamagedArtifact):
+            raise found
+        return found
 
     def append(self, run_id: str, chunk: Chunk) -> bool:
         """Lengthen the chain by ``chunk``; False when another was first at that place."""
@@ -60,49 +71,77 @@ class RunLog:
         with suppress(AtlasError):
             self._artifacts.put_record(_hint_key(run_id), {"first_id": chunk.first_id})
 
+    def drop_first(self, run_id: str) -> None:
+        """Remove what the creation of a run has written that came to nothing."""
+        self._artifacts.remove_record(_chunk_key(run_id, 1))
+
     def first_ids(self, run_id: str) -> list[int]:
         """The ids that chunks begin with, in order."""
-        names = (name.removesuffix(".json") for name in self._artifacts.names(f"{_folder(run_id)}/events"))
+        names = (name.removesuffix(".json") for name in self._artifacts.names(f"runs/{run_id}/events"))
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def read(self, run_id: str, first_ids: Sequence[int], *, on_damage: Report) -> Iterator[Chunk]:
-        """The chunks that begin with these ids; damaged ones are reported and left out."""
+    def read(self, run_id: str, first_ids: Sequence[int]) -> Iterator[Chunk]:
+        """The chunks that begin with these ids, in order; damaged ones are logged and left out."""
         for start in range(0, len(first_ids), _N_AT_ONCE):
-            for first_id in first_ids[start : start + _N_AT_ONCE]:
-                try:
-                    chunk = self.at(run_id, first_id)
-                except DamagedArtifact as error:
-                    on_damage(error)
-                    continue
-                if chunk is not None:
-                    yield chunk
+            some = first_ids[start : start + _N_AT_ONCE]
+            labels = {_chunk_key(run_id, first_id): _label(run_id, first_id) for first_id in some}
+            records = self._artifacts.get_records(labels)
+            for key, label in labels.items():
+                if key in records:
+                    yield from _sound_or_logged(_chunk_from(records[key], label=label))
 
-    def _hinted(self, run_id: str) -> Chunk | None:
-        # Whatever is wrong with a hint, the chain itself can still be listed.
-        with suppress(DamagedArtifact):
-            record = self._artifacts.get_record(_hint_key(run_id), label=f"the hint of run {run_id}")
-            if record is not None and isinstance(record.get("first_id"), int):
-                return self.at(run_id, record["first_id"])
-        return None
+    def _at(self, first_ids: Mapping[str, int]) -> dict[str, Found]:
+        """The chunks that begin with these ids, by run; those that are there."""
+        keys = {run_id: _chunk_key(run_id, first_id) for run_id, first_id in first_ids.items()}
+        labels = {keys[run_id]: _label(run_id, first_id) for run_id, first_id in first_ids.items()}
+        records = self._artifacts.get_records(labels)
+        return {
+            run_id: _chunk_from(records[key], label=labels[key]) for run_id, key in keys.items() if key in records
+        }  # fmt: skip
 
-    def _last_listed(self, run_id: str) -> Chunk:
+    def _hinted(self, run_ids: Iterable[str]) -> dict[str, Found]:
+        labels = {_hint_key(run_id): f"the hint of run {run_id}" for run_id in run_ids}
+        records = self._artifacts.get_records(labels)
+        first_ids = {}
+        for run_id in run_ids:
+            record = records.get(_hint_key(run_id))
+            # Whatever is wrong with a hint, the chain itself can still be listed.
+            if isinstance(record, dict) and isinstance(record.get("first_id"), int):
+                first_ids[run_id] = record["first_id"]
+        return self._at(first_ids)
+
+    def _last_listed(self, run_id: str) -> Found:
         first_ids = self.first_ids(run_id)
-        chunk = self.at(run_id, first_ids[-1]) if first_ids else None
-        if chunk is None:
-            raise DamagedArtifact(f"run {run_id} is damaged: its events are missing.")
-        return chunk
+        found = self._at({run_id: first_ids[-1]}) if first_ids else {}
+        return found.get(run_id) or DamagedArtifact(f"run {run_id} is damaged: its events are missing.")
 
 
-def _folder(run_id: str) -> str:
-    return f"runs/{run_id}"
+def _sound(found: Mapping[str, Found]) -> dict[str, Chunk]:
+    return {run_id: chunk for run_id, chunk in found.items() if isinstance(chunk, Chunk)}
+
+
+def _sound_or_logged(found: Found) -> Iterator[Chunk]:
+    if isinstance(found, Chunk):
+        yield found
+    else:
+        log_damage(found)
+
+
+def _chunk_from(record: Mapping[str, object] | DamagedArtifact, *, label: str) -> Found:
+    if isinstance(record, DamagedArtifact):
+        return record
+    try:
+        return Chunk.from_json(record, label=label)
+    except DamagedArtifact as error:
+        return error
 
 
 def _chunk_key(run_id: str, first_id: int) -> str:
-    return f"{_folder(run_id)}/events/{first_id:010d}.json"
+    return f"runs/{run_id}/events/{first_id:010d}.json"
 
 
 def _hint_key(run_id: str) -> str:
-    return f"{_folder(run_id)}/state.json"
+    return f"runs/{run_id}/state.json"
 
 
 def _label(run_id: str, first_id: int) -> str:

@@ -32,19 +32,18 @@ class Outputs:
         artifact = self._artifacts.replace(
             self._folder(check_path(path)), label=self._label(path), files={_FILE: data}, metadata={"path": path}
         )
-        return _output_of(artifact, path)
+        return _output_of(artifact)
 
     def all(self) -> list[Output]:
         """Every output, in order of path; damaged ones are logged and left out."""
+        paths = map(unquote, self._artifacts.names(f"runs/{self._run_id}/outputs"))
+        labels = {self._folder(path): self._label(path) for path in paths}
         found = []
-        for name in self._artifacts.names(f"runs/{self._run_id}/outputs"):
-            path = unquote(name)
-            try:
-                artifact = self._artifacts.get(self._folder(path), label=self._label(path))
-                if artifact is not None and not artifact.retired:
-                    found.append(_output_of(artifact, path))
-            except DamagedArtifact as error:
-                log_damage(error)
+        for artifact in self._artifacts.get_many(labels).values():
+            if isinstance(artifact, DamagedArtifact):
+                log_damage(artifact)
+            elif not artifact.retired:
+                found.append(_output_of(artifact))
         return sorted(found, key=lambda output: output.path)
 
     def read(self, path: str) -> bytes:
@@ -54,7 +53,7 @@ class Outputs:
     def open(self, path: str) -> tuple[BinaryIO, Output]:
         """A reader of an output, checked as ``ArtifactStore.open`` does; NotFound, or DamagedArtifact."""
         artifact = self._artifact(path)
-        return self._artifacts.open(artifact, _FILE), _output_of(artifact, path)
+        return self._artifacts.open(artifact, _FILE), _output_of(artifact)
 
     def _artifact(self, path: str) -> Artifact:
         artifact = self._artifacts.get(self._folder(path), label=self._label(path)) if is_path(path) else None
@@ -85,8 +84,6 @@ def check_path(path: str) -> str:
     return path
 
 
-def _output_of(artifact: Artifact, path: str) -> Output:
-    stored = artifact.files.get(_FILE)
-    if stored is None:
-        raise DamagedArtifact(f"{artifact.label} is damaged: its manifest names no {_FILE}.")
-    return Output(path=path, n_bytes=stored.n_bytes, sha256=stored.sha256)
+def _output_of(artifact: Artifact) -> Output:
+    stored = artifact.files[_FILE]
+    return Output(path=str(artifact.metadata["path"]), n_bytes=stored.n_bytes, sha256=stored.sha256)

@@ -144,6 +144,11 @@ class Chunk:
             raise DamagedArtifact(f"{label} is damaged: it has an unknown form.") from error
 
 
+def record_json(record: RunRecord) -> dict[str, Any]:
+    """A record's fields as JSON values."""
+    return asdict(record)
+
+
 def status_data(state: RunState, **more: object) -> dict[str, Any]:
     """Data of a ``status`` event."""
     return {"status": state.status, "progress": asdict(state.progress), **more}

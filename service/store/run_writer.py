@@ -1,7 +1,7 @@
 """One attempt at a run, as its worker writes it: events, progress, checkpoints, outputs, and the end.
 
-Only the newest attempt of a run that is running can write. What the worker says is kept here until ``flush`` puts it into
-the run's log; a flush that the store refused may be tried again, and nothing of it comes twice.
+Only the newest attempt of a run that is running can write to its log. What the worker says is kept in memory until
+``flush`` puts it there; a flush that the store refused may be tried again, and nothing of it comes twice.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from promptatlas.types.runs import EventType
 
 from service.errors import InvalidRequest, NotFound
 from service.store.artifacts import ArtifactStore
-from service.store.records import canonical_json
+from service.store.run_buffer import EventBuffer
+from service.store.run_changes import Change, ended, released
 from service.store.run_checkpoints import Checkpoints
 from service.store.run_index import UnfinishedRuns
 from service.store.run_log import RunLog
@@ -28,21 +29,13 @@ from service.store.run_records import (
     Chunk,
     EndStatus,
     Fenced,
-    NewEvent,
     Output,
     RunProgress,
     RunRecord,
     RunState,
-    cut,
-    done_data,
     status_data,
-    without_infinities,
 )
 from service.store.times import Clock, write_time
-
-MAX_EVENT_BYTES = 65_536
-MAX_CHUNK_EVENTS = 500
-MAX_CHUNK_BYTES = 1_048_576
 
 __all__ = ["Fenced", "RunWriter"]
 
@@ -54,6 +47,11 @@ class RunWriter:
 
     Every call that writes raises Fenced once another attempt has taken over, this one was given up for dead, or the run has
     ended; and Unavailable when the store refuses, for instance because the disk is full, after which it may be tried again.
+    ``emit``, ``set_progress`` and ``add_prompt`` only note something, and never wait for those that write.
+
+    Attributes:
+        record: the run's.
+        attempt: counts from 1.
     """
 
     def __init__(self, artifacts: ArtifactStore, *, record: RunRecord, claimed: Chunk, clock: Clock) -> None:
@@ -65,56 +63,46 @@ class RunWriter:
         self._outputs = Outputs(artifacts, run_id=record.id)
         self._clock = clock
         self._token = secrets.token_hex(8)
-        self._lock = threading.RLock()
+        self._buffer = EventBuffer()
+        # The first lock is held while the log is written, the last only for a moment; they are taken in this order.
+        self._writing = threading.RLock()
+        self._saving = threading.Lock()
+        self._noting = threading.Lock()
         self._head = claimed
         self._n_unhinted = 0
-        self._buffer: list[tuple[NewEvent, int]] = []
-        self._progress = claimed.state.progress
-        self._prompts = claimed.state.prompts
-        self._has_checkpoint = claimed.state.has_checkpoint
-        self._is_changed = False
+        self._noted = claimed.state
+        self._is_noted = True
 
     def emit(self, event_type: EventType, data: Mapping[str, Any]) -> None:
-        """Say an event; it is kept by the next ``flush``. Numbers that are not finite become null.
+        """Say an event; the next ``flush`` keeps it. Numbers that are not finite become null, long log texts are cut.
 
         Raises:
-            InvalidRequest: it is over MAX_EVENT_BYTES, after the text of a ``log`` was cut.
+            InvalidRequest: it is larger than an event may be, or a ``metric`` without a whole number ``step``.
         """
-        kept = without_infinities(data)
-        if isinstance(kept.get("text"), str):
-            kept["text"] = cut(kept["text"])
-        n_bytes = len(canonical_json(kept))
-        if n_bytes > MAX_EVENT_BYTES:
-            raise InvalidRequest(f"An event has at most {MAX_EVENT_BYTES} bytes of JSON; this one has {n_bytes}.")
-        self._say(event_type, kept, n_bytes=n_bytes)
+        self._buffer.say(event_type, data, now=self._now())
 
     def set_progress(self, step: int, *, total: int | None = None, eta_s: float | None = None) -> None:
         """Say how far the run is; the next ``flush`` keeps it, as one ``status`` event."""
         eta_s = eta_s if eta_s is None or math.isfinite(eta_s) else None
-        with self._lock:
-            self._progress = RunProgress(step=step, total=total, eta_s=eta_s)
-            self._is_changed = True
+        self._note(progress=RunProgress(step=step, total=total, eta_s=eta_s))
 
     def add_prompt(self, ref: str) -> None:
         """Note a prompt version that the run has made; the next ``flush`` keeps it. Fine if it is noted already."""
-        with self._lock:
-            if ref not in self._prompts:
-                self._prompts = (*self._prompts, ref)
-                self._is_changed = True
+        if ref not in self._noted.prompts:
+            self._note(prompts=(*self._noted.prompts, ref))
 
     def flush(self) -> None:
-        """Put into the log what was said since the last time; nothing to do is no write."""
-        with self._lock:
-            if self._is_changed:
-                self.emit("status", status_data(self._state()))
-                self._is_changed = False
-            while self._buffer:
-                self._write(self._fitting(), state=self._state())
+        """Put into the log what was said since the last time; when that is nothing, nothing is written."""
+        with self._writing:
+            self._tell_noted()
+            while self._buffer.first():
+                self._append(lambda: Change(state=self._state(), events=self._buffer.first()))
 
     def check_fence(self) -> None:
         """Raise Fenced unless this attempt may still write; afterwards ``cancel_requested`` is up to date."""
-        with self._lock:
-            self._look()
+        with self._writing:
+            self._follow()
+            self._check_is_mine()
 
     @property
     def cancel_requested(self) -> bool:
@@ -122,7 +110,11 @@ class RunWriter:
         return self._head.state.cancel_requested
 
     def put_output(self, path: str, data: bytes | Path) -> Output:
-        """Keep ``data`` (bytes, or a file on this machine) as ``path``; the same path again replaces it."""
+        """Keep ``data`` (bytes, or a file on this machine) as ``path``; the same path again replaces it.
+
+        Raises:
+            InvalidRequest: no output may be called so.
+        """
         self.check_fence()
         return self._outputs.put(path, data)
 
@@ -133,13 +125,13 @@ class RunWriter:
         except NotFound:
             return None
 
-    def save_checkpoint(self, files: Mapping[str, bytes]) -> None:
+    def save_checkpoint(self, files: Mapping[str, bytes | Path]) -> None:
         """Keep ``files`` as the newest checkpoint, whole or not at all; the one before stays."""
         self.check_fence()
-        self._checkpoints.save(files, attempt=self.attempt)
-        with self._lock:
-            self._is_changed = self._is_changed or not self._has_checkpoint
-            self._has_checkpoint = True
+        with self._saving:
+            self._checkpoints.save(files, attempt=self.attempt)
+        if not self._noted.has_checkpoint:
+            self._note(has_checkpoint=True)
 
     def load_checkpoint(self) -> dict[str, bytes] | None:
         """The newest whole checkpoint of any attempt, None if there is none."""
@@ -148,61 +140,44 @@ class RunWriter:
     def finish(
         self, status: EndStatus, *, metrics: Mapping[str, float] | None = None, error: str | None = None
     ) -> None:
-        """End the run: what was said before, the final state and the ``done`` event, the last two in one write.
+        """End the run: what was said before is kept, then the final state and the ``done`` event in one write.
 
-        Fine to call again after Unavailable, with the same arguments; fine when this very end is kept already. Metrics
+        Fine to call again after Unavailable, with the same arguments, and when this very end is kept already. Metrics
         that are not finite are left out, with a warning.
         """
         if status not in ENDED:
             raise InvalidRequest(f"A run ends as one of {', '.join(sorted(ENDED))}; this is {status!r}.")
-        with self._lock:
-            self._follow()
-            if self._head.writer == self._token and self._head.state.status == status:
+        with self._writing:
+            if self._has_left(status):
                 return
+            self._check_is_mine()
             finite = self._finite(metrics or {})
             self.flush()
-            self._end(status, metrics=finite, error=None if error is None else cut(error))
+            self._append(lambda: ended(self._state(), status, metrics=finite, error=error, now=self._now()))
+            self._leave()
 
     def release(self, reason: str) -> None:
-        """Give the run back, to be gone on with by another worker; it does not count as a death.
+        """Give the run back, for another worker to go on with; this counts as no death. It may be called again.
 
         A run that was asked to stop is cancelled instead.
         """
-        with self._lock:
-            self.flush()
-            self._look()
-            if self.cancel_requested:
-                self._end("cancelled", metrics={}, error=None)
+        with self._writing:
+            if self._has_left("queued", "cancelled"):
                 return
-            self.emit("log", {"level": "info", "text": reason})
-            state = replace(self._state(), status="queued")
-            self.emit("status", status_data(state))
-            self._write_last(state)
+            self.flush()
+            self._append(lambda: released(self._state(), reason=reason, now=self._now()))
+            self._leave()
 
-    def _say(self, event_type: EventType, data: Mapping[str, Any], *, n_bytes: int = 0) -> None:
-        with self._lock:
-            self._buffer.append((NewEvent(type=event_type, time=self._now(), data=data), n_bytes))
+    def _note(self, **changed: Any) -> None:
+        with self._noting:
+            self._noted = replace(self._noted, **changed)
+            self._is_noted = False
 
-    def _end(self, status: EndStatus, *, metrics: Mapping[str, float], error: str | None) -> None:
-        state = replace(
-            self._state(),
-            status=status,
-            metrics=dict(metrics),
-            error=error,
-            cancel_requested=False,
-            ended_at=self._now(),
-        )
-        self._say("done", done_data(state))
-        self._write_last(state)
-        self._index.forget(self.record.id, queued_id=state.queued_id)
-
-    def _write_last(self, state: RunState) -> None:
-        """Write all that is buffered in one chunk, or keep nothing of it."""
-        try:
-            self._write(len(self._buffer), state=state)
-        finally:
-            self._buffer.clear()
-        self._log.hint(self.record.id, self._head)
+    def _tell_noted(self) -> None:
+        with self._noting:
+            is_news, self._is_noted = not self._is_noted, True
+        if is_news:
+            self.emit("status", status_data(self._state()))
 
     def _finite(self, metrics: Mapping[str, float]) -> dict[str, float]:
         for name, value in metrics.items():
@@ -210,52 +185,60 @@ class RunWriter:
                 self.emit("log", {"level": "warning", "text": f"Metric {name} is {value}: left out."})
         return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
-    def _fitting(self) -> int:
-        """How many of the first buffered events one chunk may hold."""
-        n_bytes = 0
-        for n_events, (_, size) in enumerate(self._buffer[:MAX_CHUNK_EVENTS]):
-            n_bytes += size
-            if n_bytes > MAX_CHUNK_BYTES:
-                return n_events
-        return min(len(self._buffer), MAX_CHUNK_EVENTS)
+    def _state(self) -> RunState:
+        noted = self._noted
+        return replace(
+            self._head.state,
+            progress=noted.progress,
+            prompts=noted.prompts,
+            has_checkpoint=noted.has_checkpoint,
+        )
 
-    def _write(self, n_events: int, *, state: RunState) -> None:
-        """Lengthen the log by the first ``n_events`` of the buffer, behind whatever others have written meanwhile."""
+    def _append(self, decide: Callable[[], Change]) -> None:
+        """Lengthen the log, deciding anew each time that another was faster."""
         while True:
             self._check_is_mine()
-            events = tuple(event for event, _ in self._buffer[:n_events])
-            chunk = Chunk(first_id=self._head.next_id, events=events, state=state, writer=self._token)
+            change = decide()
+            chunk = Chunk(
+                first_id=self._head.next_id, events=change.events, state=change.state, writer=self._token
+            )  # fmt: skip
             if self._log.append(self.record.id, chunk):
                 self._take(chunk)
                 return
             if self._follow():
                 return
-            state = replace(state, cancel_requested=self.cancel_requested and not state.has_ended)
 
-    def _look(self) -> None:
-        """Follow the log to its end; Fenced when it is no longer this attempt's."""
-        self._follow()
-        self._check_is_mine()
-
-    def _follow(self) -> int:
-        """Follow the log to its end; how many of the buffered events turned out to be there already."""
-        n_own = 0
+    def _follow(self) -> bool:
+        """Follow the log to its end; whether it has something of this writer that was thought to have failed."""
+        has_own = False
         for chunk in self._log.following(self.record.id, self._head):
             if chunk.writer == self._token:
-                # A write whose answer got lost did work.
-                n_own += len(chunk.events)
+                has_own = True
                 self._take(chunk)
             else:
                 self._head = chunk
-        return n_own
+        return has_own
 
     def _take(self, chunk: Chunk) -> None:
+        """Go on behind a chunk of this writer."""
         self._head = chunk
-        del self._buffer[: len(chunk.events)]
+        if chunk.state.status == "running":
+            self._buffer.drop(len(chunk.events))
         self._n_unhinted += 1
         if self._n_unhinted >= _HINT_EVERY:
             self._log.hint(self.record.id, chunk)
             self._n_unhinted = 0
+
+    def _has_left(self, *statuses: str) -> bool:
+        """Whether this writer has already brought the run to one of these statuses."""
+        self._follow()
+        return self._head.writer == self._token and self._head.state.status in statuses
+
+    def _leave(self) -> None:
+        """Help those who look later; nothing depends on it."""
+        self._log.hint(self.record.id, self._head)
+        if self._head.state.has_ended:
+            self._index.forget(self.record.id, queued_id=self._head.state.queued_id)
 
     def _check_is_mine(self) -> None:
         state = self._head.state
@@ -263,14 +246,6 @@ class RunWriter:
             raise Fenced(f"Attempt {self.attempt} at run {self.record.id} was replaced by attempt {state.attempts}.")
         if state.status != "running":
             raise Fenced(f"Attempt {self.attempt} at run {self.record.id} is over: the run is {state.status}.")
-
-    def _state(self) -> RunState:
-        return replace(
-            self._head.state,
-            progress=self._progress,
-            prompts=self._prompts,
-            has_checkpoint=self._has_checkpoint,
-        )
 
     def _now(self) -> str:
         return write_time(self._clock())
