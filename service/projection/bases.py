@@ -1,0 +1,93 @@
+"""All bases: fitting by method, and making a kept one again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from service.errors import DamagedArtifact, InvalidRequest
+from service.projection.arrays import Floats, as_vectors
+from service.projection.pca import PcaBasis, fit_pca
+from service.projection.tsne_basis import TsneBasis, fit_tsne
+from service.projection.umap_basis import UmapBasis, fit_umap
+
+MIN_POINTS = 5
+_KINDS: Mapping[str, type[PcaBasis] | type[UmapBasis] | type[TsneBasis]] = {
+    basis.method: basis for basis in (PcaBasis, UmapBasis, TsneBasis)
+}
+
+
+class Basis(Protocol):
+    """A fitted projection."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def d_model(self) -> int: ...
+    @property
+    def n_components(self) -> int: ...
+
+    def place(self, vectors: npt.NDArray[Any]) -> Floats:
+        """Vectors `[n, d_model]` → places `[n, n_components]`, without refitting."""
+
+    def tensors(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Arrays to keep."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """Plain numbers to keep beside them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How to fit; fields as in the wire contract's map spec."""
+
+    method: Literal["pca", "umap", "tsne"] = "pca"
+    n_components: int = 2
+    n_pca: int = 50
+    n_neighbors: int = 15
+    min_dist: float = 0.1
+    metric: str = "euclidean"
+    perplexity: float = 30.0
+    seed: int = 0
+
+
+def fit_basis(vectors: npt.NDArray[Any], *, settings: FitSettings) -> tuple[Basis, Floats, PcaBasis]:
+    """Fit points `[n, d]`; the basis, their places `[n, n_components]`, and the PCA that was made on the way.
+
+    Raises:
+        InvalidRequest: too few points or dimensions, or t-SNE in other than two dimensions.
+    """
+    given = as_vectors(vectors)
+    n, d = given.shape
+    if n < MIN_POINTS or d < settings.n_components:
+        raise InvalidRequest(
+            f"A map needs at least {MIN_POINTS} points of {settings.n_components} dimensions, got {n} of {d}."
+        )
+    reduction = fit_pca(given, n_components=min(max(settings.n_pca, settings.n_components), d))
+    if settings.method == "pca":
+        basis = reduction.first(settings.n_components)
+        return basis, basis.place(given), reduction
+    if settings.method == "umap":
+        umap = fit_umap(
+            given, reduction=reduction, n_components=settings.n_components, n_neighbors=settings.n_neighbors,
+            min_dist=settings.min_dist, metric=settings.metric, seed=settings.seed,
+        )  # fmt: skip
+        return umap, umap.embedding, reduction
+    if settings.n_components != 2:
+        raise InvalidRequest(f"t-SNE maps have 2 dimensions, got {settings.n_components}.", loc=("n_components",))
+    tsne = fit_tsne(
+        given, reduction=reduction, perplexity=settings.perplexity, metric=settings.metric, seed=settings.seed
+    )
+    return tsne, tsne.embedding.astype(np.float32), reduction
+
+
+def load_basis(tensors: Mapping[str, npt.NDArray[Any]], *, facts: Mapping[str, Any]) -> Basis:
+    """The basis that ``tensors`` and ``facts`` were taken from; DamagedArtifact when they are of none."""
+    try:
+        return _KINDS[facts["method"]].from_tensors(tensors, facts=facts)
+    except (KeyError, TypeError) as error:
+        raise DamagedArtifact(f"The map's basis is damaged: {error} is missing or of another form.") from None

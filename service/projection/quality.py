@@ -1,0 +1,66 @@
+"""How true a map is to the space that it draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.manifold import trustworthiness
+
+from service.errors import InvalidRequest
+from service.projection.arrays import as_vectors
+from service.projection.neighbours import nearest
+
+N_NEIGHBORS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """trustworthiness: Venna and Kaski (2001), 1 where all neighbours on the map are neighbours in the space.
+
+    neighbor_overlap: mean share of a point's nearest neighbours in the space that are its nearest on the map.
+    Both over ``n_neighbors`` neighbours within a sample of ``n_points``.
+    """
+
+    trustworthiness: float
+    neighbor_overlap: float
+    n_points: int
+    n_neighbors: int
+
+
+def quality_of(
+    vectors: npt.NDArray[np.float32], placed: npt.NDArray[np.float32], *, sample: int, seed: int, metric: str = "euclidean"
+) -> Quality:  # fmt: skip
+    """Compare points `[n, d]` with their places `[n, k]` on a seeded sample of them.
+
+    Raises:
+        InvalidRequest: fewer than four points.
+    """
+    if len(vectors) != len(placed):
+        raise InvalidRequest(f"Expected as many places as points, got {len(placed)} and {len(vectors)}.")
+    if len(vectors) < 4:
+        raise InvalidRequest(f"A map can be judged from 4 points on, this has {len(vectors)}.")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:sample])
+    high, low = as_vectors(vectors[chosen]), as_vectors(placed[chosen], name="places")
+    k = min(N_NEIGHBORS, (len(chosen) - 1) // 2)
+    return Quality(
+        trustworthiness=float(trustworthiness(high, low, n_neighbors=k, metric=metric)),
+        neighbor_overlap=_overlap(_others(high, k=k, metric=metric), _others(low, k=k, metric="euclidean")),
+        n_points=len(chosen), n_neighbors=k,
+    )  # fmt: skip
+
+
+def _others(points: npt.NDArray[np.float32], *, k: int, metric: str) -> npt.NDArray[np.int64]:
+    """The ``k`` nearest other points of each, whichever of several equal ones comes first."""
+    found, _ = nearest(points, points, k=k + 1, metric=metric)
+    own = found == np.arange(len(points))[:, None]
+    # A point with twins may not find itself among its nearest: then the last is left out in its place.
+    own[~own.any(1), -1] = True
+    others: npt.NDArray[np.int64] = found[~own].reshape(len(points), k)
+    return others
+
+
+def _overlap(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> float:
+    shared = (first[:, :, None] == second[:, None, :]).any(2)
+    return float(shared.mean())

@@ -1,0 +1,116 @@
+"""t-SNE (van der Maaten and Hinton 2008) by openTSNE (Poličar et al. 2024), kept as tensors and placed on again.
+
+openTSNE places new points on a fitted object; here the object is made anew from what was kept, with the neighbours of
+the new points searched exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+
+from service.projection.arrays import Floats, as_vectors
+from service.projection.neighbours import nearest
+from service.projection.pca import PcaBasis
+
+# openTSNE's own choice for placing: a point belongs with its few nearest, whatever the map's perplexity was.
+PLACING_PERPLEXITY = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TsneBasis:
+    """reduction: the PCA in front. points `[n, n_pca]`: what was fitted. embedding `[n, 2]`: where it lies, float64."""
+
+    reduction: PcaBasis
+    points: Floats
+    embedding: npt.NDArray[np.float64]
+    metric: str
+    seed: int
+
+    method: ClassVar[str] = "tsne"
+    n_components: ClassVar[int] = 2
+
+    @property
+    def d_model(self) -> int:
+        """Dimensions of the vectors that can be placed."""
+        return self.reduction.d_model
+
+    def place(self, vectors: npt.NDArray[Any]) -> Floats:
+        """Where new points lie, `[n, 2]`, each on its own; the old ones do not move."""
+        reduced = self.reduction.place(as_vectors(vectors, d=self.d_model))
+        if not len(reduced):
+            return np.zeros((0, self.n_components), np.float32)
+        from openTSNE import TSNEEmbedding
+
+        neighbours = _Neighbours(self.points, metric=self.metric)
+        reference = TSNEEmbedding(self.embedding.copy(), neighbours, random_state=self.seed)
+        placed = reference.transform(reduced, perplexity=min(PLACING_PERPLEXITY, neighbours.largest_perplexity))
+        return np.asarray(placed, dtype=np.float32)
+
+    def tensors(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What ``from_tensors`` makes it from again."""
+        return {**self.reduction.tensors(), "points": self.points, "embedding": self.embedding}
+
+    def facts(self) -> Mapping[str, Any]:
+        """The plain numbers beside the tensors."""
+        own = {"metric": self.metric, "seed": self.seed}
+        return {**own, "method": self.method, "reduction": dict(self.reduction.facts())}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], *, facts: Mapping[str, Any]) -> TsneBasis:
+        """The inverse of ``tensors`` and ``facts``."""
+        return cls(
+            reduction=PcaBasis.from_tensors(tensors, facts=facts["reduction"]),
+            points=np.asarray(tensors["points"], dtype=np.float32),
+            embedding=np.array(tensors["embedding"], dtype=np.float64),
+            metric=facts["metric"], seed=facts["seed"],
+        )  # fmt: skip
+
+
+class _Neighbours:
+    """What openTSNE asks of the affinities of a map that is only placed on."""
+
+    def __init__(self, points: Floats, *, metric: str) -> None:
+        self._points = points
+        self._metric = metric
+        # Affinities among the old points would only be needed to move them.
+        self.P = csr_matrix((len(points), len(points)))
+
+    @property
+    def largest_perplexity(self) -> float:
+        return max(1.0, (len(self._points) - 1) / 3)
+
+    def to_new(
+        self, data: Floats, perplexity: float = PLACING_PERPLEXITY, return_distances: bool = False, k_neighbors: object = "auto"
+    ) -> Any:  # fmt: skip
+        from openTSNE.affinity import joint_probabilities_nn
+
+        k = min(len(self._points), int(3 * perplexity))
+        neighbours, distances = nearest(data, self._points, k=k, metric=self._metric)
+        chances = joint_probabilities_nn(
+            neighbours, distances, [perplexity], symmetrize=False, normalization="point-wise",
+            n_reference_samples=len(self._points), n_jobs=1,
+        )  # fmt: skip
+        return (chances, neighbours, distances) if return_distances else chances
+
+
+def fit_tsne(
+    vectors: npt.NDArray[Any], *, reduction: PcaBasis, perplexity: float, metric: str, seed: int
+) -> TsneBasis:  # fmt: skip
+    """Reduce by ``reduction`` and fit; the same seed gives the same map."""
+    from openTSNE import TSNE
+
+    points = reduction.place(vectors)
+    fitted = TSNE(
+        n_components=2, perplexity=min(perplexity, max(1.0, (len(points) - 1) / 3)), metric=metric, initialization="pca",
+        random_state=seed, n_jobs=1,
+    ).fit(points)  # fmt: skip
+    embedding = np.array(fitted, dtype=np.float64)
+    # Placing centres the map first; centred here, it stays where it is.
+    embedding -= (embedding.max(0) + embedding.min(0)) / 2
+    return TsneBasis(reduction=reduction, points=points, embedding=embedding, metric=metric, seed=seed)
