@@ -1,0 +1,47 @@
+"""Runs as clients read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from promptatlas.types import Progress, Run, RunArtifact
+
+from service.store.run_records import Output, RunRecord, RunState
+
+RESUMABLE = frozenset({"failed", "cancelled"})
+
+
+def run_answer(
+    record: RunRecord, state: RunState, *, position: int | None = None, outputs: Sequence[Output] = ()
+) -> Run:  # fmt: skip
+    """One run. position: in the queue, shown only while it waits there.
+
+    Beyond the type's fields it has ``resolved``: what the names in its spec meant when it was asked for.
+    """
+    return Run.model_validate(
+        {
+            "id": record.id,
+            "kind": record.kind,
+            "name": record.name,
+            "spec": dict(record.spec),
+            "status": state.status,
+            "progress": Progress(**asdict(state.progress)),
+            "queue_position": position if state.status == "queued" else None,
+            "metrics": dict(state.metrics),
+            "error": state.error,
+            "artifacts": list(map(artifact_answer, outputs)),
+            "prompts": list(state.prompts),
+            "attempts": state.attempts,
+            "resumable": state.status in RESUMABLE,
+            "created_at": record.created_at,
+            "started_at": state.started_at,
+            "ended_at": state.ended_at,
+            "resolved": dict(record.resolved),
+        }
+    )
+
+
+def artifact_answer(output: Output) -> RunArtifact:
+    """One file of a run."""
+    return RunArtifact(path=output.path, n_bytes=output.n_bytes, sha256=output.sha256)
