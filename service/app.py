@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib.util
 import multiprocessing
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,7 +18,18 @@ import structlog
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
-from service.api import activations, chat, completions, datasets, models, prompts, system, trajectories
+from service.api import (
+    activations,
+    chat,
+    completions,
+    datasets,
+    models,
+    priors,
+    prompts,
+    runs,
+    system,
+    trajectories,
+)
 from service.api.documentation import describe
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
@@ -24,6 +37,7 @@ from service.api.pings import Pings
 from service.api.problems import install_handlers
 from service.api.services import Services
 from service.hosting.api_server import serve
+from service.hosting.commands import Command
 from service.hosting.engine_api import SETUP_FAILED, EngineAPI
 from service.hosting.hub import Hub, run_hub
 from service.hosting.litserver import EngineServer
@@ -31,11 +45,16 @@ from service.hosting.runtime import Runtime, memory_folder, open_runtime
 from service.hosting.supervisor import Member, Supervisor
 from service.hosting.transport import ApiEnd
 from service.logs import configure_logs
-from service.settings import Settings, default_datasets_path
+from service.queueing.embedded import EmbeddedRedis, find_server, plan_embedded
+from service.queueing.queue import RunQueue
+from service.queueing.reconciling import Reconciler
+from service.queueing.watching import QueueWatch
+from service.settings import Settings, SettingsError, default_datasets_path
 from service.store.artifacts import ArtifactStore
 from service.store.datasets import DatasetStore
 from service.store.idempotency import IdempotencyStore
 from service.store.prompts import PromptStore
+from service.store.runs import RunStore
 
 ENGINE_LOADER = "service.hosting.loading:load_served"
 
@@ -59,7 +78,7 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     )
     app.state.services = services
     install_handlers(app)
-    for room in (system, models, completions, chat, activations, trajectories, prompts, datasets):
+    for room in (system, models, completions, chat, activations, trajectories, prompts, datasets, runs, priors):
         app.include_router(room.router)
     app.include_router(system.open_router)
     app.openapi = functools.partial(describe, app)  # type: ignore[method-assign]
@@ -71,9 +90,12 @@ def create_app(services: Services, *, background: Background | None = None) -> F
 def create_services(settings: Settings, *, hub: Hub) -> Services:
     """The parts of the API process, over the store and Redis that the settings name."""
     artifacts = ArtifactStore(settings.home)
-    redis = None
+    runs = RunStore(artifacts)
+    redis, queue, watch = None, None, None
     if settings.redis_url is not None:
         redis = Redis.from_url(settings.redis_url, socket_connect_timeout=1, socket_timeout=1)
+        queue = RunQueue.at(settings.redis_url)
+        watch = QueueWatch(queue, Reconciler(queue, runs, max_attempts=settings.run_attempts))
     return Services(
         settings=settings,
         hub=hub,
@@ -81,8 +103,11 @@ def create_services(settings: Settings, *, hub: Hub) -> Services:
         datasets=DatasetStore(
             artifacts, builtin=default_datasets_path(cwd=Path.cwd()), max_bytes=settings.max_dataset_bytes
         ),
+        runs=runs,
+        queue=queue,
+        queue_watch=watch,
         idempotency=IdempotencyStore(artifacts),
-        metrics=Metrics(hub),
+        metrics=Metrics(hub, queue_watch=watch),
         pings=Pings(check_store=artifacts.check, redis=redis),
     )
 
@@ -90,6 +115,7 @@ def create_services(settings: Settings, *, hub: Hub) -> Services:
 def run_service(settings: Settings, *, sock: socket.socket) -> int:
     """Serve on a bound socket until told to stop; returns the exit status. The body of the main process."""
     configure_logs(settings.log)
+    settings, embedded = _with_redis(settings)
     with open_runtime(memory_folder()) as runtime:
         host, port = sock.getsockname()[:2]
         _log.info("serving", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", home=settings.home)
@@ -107,8 +133,52 @@ def run_service(settings: Settings, *, sock: socket.socket) -> int:
                 clean=runtime.sweep,
                 fatal_exits=frozenset({SETUP_FAILED}),
             ),
+            *_workers(settings),
+            *_redis(embedded),
         ]
-        return Supervisor(members, on_stop=sock.close).run()
+        status = Supervisor(members, on_stop=sock.close).run()
+    if embedded is not None:
+        embedded.leave()
+    return status
+
+
+def _with_redis(settings: Settings) -> tuple[Settings, EmbeddedRedis | None]:
+    """The settings with a Redis if one can be had, and the one to start for that."""
+    if settings.redis_url is not None:
+        return settings, None
+    server = find_server()
+    if server is None:
+        _log.warning("no redis-server found: there will be no runs; set PROMPTATLAS_REDIS_URL or install one")
+        return settings, None
+    try:
+        embedded = plan_embedded(settings.home, server=server)
+    except (SettingsError, OSError) as error:
+        _log.warning("no Redis can be started: there will be no runs", reason=str(error))
+        return settings, None
+    return settings.model_copy(update={"redis_url": embedded.url}), embedded
+
+
+def _redis(embedded: EmbeddedRedis | None) -> list[Member]:
+    if embedded is None:
+        return []
+    return [Member(name="redis", launch=lambda generation: Command(embedded.command(generation)))]
+
+
+def _workers(settings: Settings) -> list[Member]:
+    if settings.redis_url is None or settings.workers == 0:
+        return []
+    if importlib.util.find_spec("workers") is None:
+        _log.warning("no workers installed here: runs wait for those of other hosts")
+        return []
+    environ = {**os.environ, "PROMPTATLAS_REDIS_URL": settings.redis_url}
+    return [
+        Member(
+            name="workers",
+            launch=lambda _: Command([sys.executable, "-m", "workers"], environ=environ),
+            stop_s=settings.worker_grace_s + 2 * _SLACK_S,
+            told_first=True,
+        )
+    ]
 
 
 def _launch_engine(settings: Settings, *, runtime: Runtime, generation: int) -> BaseProcess:
@@ -127,8 +197,14 @@ def _launch_api(settings: Settings, *, sock: socket.socket, runtime: Runtime) ->
 def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_pid: int) -> None:
     end = ApiEnd(runtime.socket_path)
     hub = Hub(end, max_pending=settings.max_pending)
-    app = create_app(create_services(settings, hub=hub), background=lambda: run_hub(hub, end))
+    services = create_services(settings, hub=hub)
+    app = create_app(services, background=lambda: _run_beside(services, hub, end))
     serve(app, sock=sock, drain=hub.drain, grace_s=settings.grace_s, parent_pid=parent_pid)
+
+
+async def _run_beside(services: Services, hub: Hub, end: ApiEnd) -> None:
+    watch = services.queue_watch
+    await asyncio.gather(run_hub(hub, end), *([] if watch is None else [watch.run_beside()]))
 
 
 @contextlib.asynccontextmanager

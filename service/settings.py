@@ -66,6 +66,8 @@ class Settings(BaseModel):
 
     max_batch: rows decoding together. max_waiting: rows queued in the engine before it answers 429.
     max_pending: requests that the API process lets wait at once. grace_s: how long a stopping server drains.
+    workers: processes that work on runs. worker_grace_s: how long a run may take to save itself when its worker stops.
+    run_attempts: so many workers may die of a run before it fails.
     Times are seconds (``_s``), sizes bytes (``_bytes``).
     """
 
@@ -96,6 +98,10 @@ class Settings(BaseModel):
     timeout_s: float = Field(default=300.0, gt=0, allow_inf_nan=False)
     max_timeout_s: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
     grace_s: float = Field(default=30.0, ge=0, le=3600, allow_inf_nan=False)
+
+    workers: int = Field(default=1, ge=0, le=256)
+    worker_grace_s: float = Field(default=20.0, ge=0, le=3600, allow_inf_nan=False)
+    run_attempts: int = Field(default=3, ge=1, le=1000)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from service.hosting.hub import Hub
+from service.queueing.watching import QueueWatch
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _COUNTERS = frozenset({"n_steps", "n_tokens", "prompt_cache_hits", "prompt_cache_misses"})
@@ -19,9 +20,11 @@ class Metrics:
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, queue_watch: QueueWatch | None = None) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_EngineCollector(hub))
+        if queue_watch is not None:
+            self._registry.register(_QueueCollector(queue_watch))
         self._requests = Counter(
             "promptatlas_requests",
             "Requests answered, by route and status.",
@@ -65,3 +68,20 @@ class _EngineCollector(Collector):
                 if stat in stats:
                     metric.add_metric([model], stats[stat])
             yield metric
+
+
+class _QueueCollector(Collector):
+    def __init__(self, watch: QueueWatch) -> None:
+        self._watch = watch
+
+    def collect(self) -> Iterator[Metric]:
+        numbers = self._watch.numbers
+        yield GaugeMetricFamily("promptatlas_queue_up", "1 when Redis and the store tell of runs.", numbers is not None)
+        if numbers is None:
+            return
+        yield GaugeMetricFamily("promptatlas_n_workers", "Workers on all hosts.", numbers.n_workers)
+        if numbers.census is not None:
+            runs = GaugeMetricFamily("promptatlas_n_runs", "Runs that wait and that run.", labels=["status"])
+            runs.add_metric(["queued"], numbers.census.n_queued)
+            runs.add_metric(["running"], numbers.census.n_running)
+            yield runs

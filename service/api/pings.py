@@ -32,7 +32,7 @@ class Pings:
     async def redis(self) -> ComponentState:
         """State of Redis."""
         if self._redis is None:
-            return ComponentState(status="off", detail="not configured")
+            return ComponentState(status="off", detail="none configured and no redis-server found: there are no runs")
         return await _state("redis", self._redis.ping())
 
     async def close(self) -> None:

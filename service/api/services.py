@@ -10,20 +10,29 @@ from fastapi import Depends, Request
 from service.api.metrics import Metrics
 from service.api.pings import Pings
 from service.hosting.hub import Hub
+from service.queueing.queue import RunQueue
+from service.queueing.watching import QueueWatch
 from service.settings import Settings
 from service.store.datasets import DatasetStore
 from service.store.idempotency import IdempotencyStore
 from service.store.prompts import PromptStore
+from service.store.runs import RunStore
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The parts of the API process. pings: whether the store and Redis answer."""
+    """The parts of the API process.
+
+    pings: whether the store and Redis answer. queue, queue_watch: None without a Redis, so that no run can be started.
+    """
 
     settings: Settings
     hub: Hub
     prompts: PromptStore
     datasets: DatasetStore
+    runs: RunStore
+    queue: RunQueue | None
+    queue_watch: QueueWatch | None
     idempotency: IdempotencyStore
     metrics: Metrics
     pings: Pings

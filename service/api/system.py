@@ -11,7 +11,7 @@ from promptatlas.types import Capabilities, ComponentState, Health, Ready
 
 from service.api.auth import require
 from service.api.documentation import problems
-from service.api.services import ServicesDep
+from service.api.services import Services, ServicesDep
 from service.hosting.hub import Hub
 
 open_router = APIRouter(tags=["system"])
@@ -30,14 +30,20 @@ async def health() -> Health:
 
 @open_router.get("/ready", responses=_NOT_READY)
 async def ready(services: ServicesDep, response: Response) -> Ready:
-    """Whether requests that run the model can be answered. Redis is named, but only long runs need it."""
+    """Whether requests that run the model can be answered. Redis and workers are named, but only runs need them."""
     store, redis = await asyncio.gather(services.pings.store(), services.pings.redis())
     engine = _engine_state(services.hub)
     is_ready = engine.status == "ok" and store.status == "ok"
     if not is_ready:
         response.status_code = 503
         response.headers["Retry-After"] = "2"
-    return Ready(status="ready" if is_ready else "not_ready", engine=engine, store=store, redis=redis)
+    return Ready(
+        status="ready" if is_ready else "not_ready",
+        engine=engine,
+        store=store,
+        redis=redis,
+        workers=_workers_state(services, redis),
+    )
 
 
 @router.get(
@@ -82,6 +88,17 @@ def _engine_state(hub: Hub) -> ComponentState:
     if hub.draining:
         return ComponentState(status="lost", detail="stopping")
     return ComponentState(status=hub.status)
+
+
+def _workers_state(services: Services, redis: ComponentState) -> ComponentState:
+    if services.queue_watch is None or redis.status != "ok":
+        return ComponentState(status=redis.status, detail="no Redis, no runs")
+    numbers = services.queue_watch.numbers
+    if numbers is None or (numbers.n_workers == 0 and services.settings.workers > 0):
+        return ComponentState(status="starting")
+    if numbers.n_workers == 0:
+        return ComponentState(status="off", detail="no worker on any host: runs wait in line")
+    return ComponentState(status="ok", detail=f"{numbers.n_workers} at work or waiting")
 
 
 def _own_version() -> str:

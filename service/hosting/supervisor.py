@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
+from typing import Protocol
 
 import structlog
 
@@ -21,6 +21,22 @@ _log = structlog.get_logger(__name__)
 _STEADY_S = 30.0
 _MAX_BACKOFF_S = 30.0
 _KILL_AFTER_S = 5.0
+
+
+class Process(Protocol):
+    """What the supervisor needs of a process: a part of ``multiprocessing``'s."""
+
+    @property
+    def pid(self) -> int | None: ...
+    @property
+    def sentinel(self) -> int: ...
+    @property
+    def exitcode(self) -> int | None: ...
+    def is_alive(self) -> bool: ...
+    def join(self) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+    def close(self) -> None: ...
 
 
 def _nothing(generation: int) -> None:
@@ -35,20 +51,22 @@ class Member:
     clean: removes what a dead generation left.
     fatal_exits: exit statuses of the first generation after which the whole service gives up.
     stop_s: how long it may take over SIGTERM before it is killed.
+    told_first: SIGTERM comes as soon as the family stops, not only in its turn; what it does about it runs beside the others.
     """
 
     name: str
-    launch: Callable[[int], BaseProcess]
+    launch: Callable[[int], Process]
     clean: Callable[[int], None] = _nothing
     fatal_exits: frozenset[int] = field(default_factory=frozenset)
     stop_s: float = _KILL_AFTER_S
+    told_first: bool = False
 
 
 class _Running:
     def __init__(self, member: Member, *, clock: Callable[[], float]) -> None:
         self.member = member
         self.generation = 0
-        self.process: BaseProcess | None = None
+        self.process: Process | None = None
         self.start_at_s = clock()
         self._clock = clock
         self._started_at_s = 0.0
@@ -118,9 +136,13 @@ class Supervisor:
 
     def _stop(self, alarm: socket.socket, *, patience: int) -> None:
         for running in self._running:
+            if running.process is not None and running.member.told_first:
+                running.process.terminate()
+        for running in self._running:
             if running.process is None:
                 continue
-            running.process.terminate()
+            if not running.member.told_first:
+                running.process.terminate()
             give_up_s = self._clock() + running.member.stop_s
             while running.process.is_alive() and self._clock() < give_up_s and self._n_signals < patience:
                 self._wait(alarm, [running], until_s=give_up_s)

@@ -37,7 +37,7 @@ class Service:
 
     @property
     def api_pid(self) -> int:
-        return self._child("service")
+        return next(pid for pid in children_of(self.pid) if command_of(pid)[1:3] == ["-m", "service"])
 
     @property
     def results(self) -> list[Path]:
@@ -95,7 +95,9 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
     ours = {f"PROMPTATLAS_{name}": value for name, value in settings.items()}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PROMPTATLAS_")}
     paths = os.pathsep.join((str(ROOT), str(ROOT / "clients" / "python")))
-    return {**clean, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PROMPTATLAS_HOME": str(folder / "store"), **ours}
+    # No workers unless a test wants some: most want models only.
+    light = {"PROMPTATLAS_HOME": str(folder / "store"), "PROMPTATLAS_WORKERS": "0"}
+    return {**clean, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **light, **ours}
 
 
 def free_port() -> int:

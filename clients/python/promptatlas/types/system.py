@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from promptatlas.types.wire import ResponseBody
 
 
@@ -21,9 +23,13 @@ class ComponentState(ResponseBody):
 
 
 class Ready(ResponseBody):
-    """Whether requests that run the model can be answered now, and if not, which part is to blame."""
+    """Whether requests that run the model can be answered now, and if not, which part is to blame.
+
+    Without redis and workers models run all the same; runs need both.
+    """
 
     status: Literal["ready", "not_ready"]
     engine: ComponentState
     store: ComponentState
     redis: ComponentState
+    workers: ComponentState = Field(default_factory=lambda: ComponentState(status="off"))

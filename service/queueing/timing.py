@@ -1,0 +1,24 @@
+"""How often those who look after runs look, in one place, so that tests can hurry them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds. With the defaults a run whose worker was killed is queued again within ``alive_s + 2 × reconcile_s``.
+
+    beat_s: between two signs of life of an attempt. alive_s: how long one counts; several beats. reconcile_s: between
+    two comparisons of the store with the queue, more than ``beat_s``. look_s: between two looks of a worker whether its
+    run is to stop. cancel_grace_s: how long a run may take over stopping before it is killed. flush_s: the longest that
+    events wait to be stored. retries_s: waits before each new try at storing what must be stored.
+    """
+
+    beat_s: float = 3.0
+    alive_s: float = 12.0
+    reconcile_s: float = 4.0
+    look_s: float = 1.0
+    cancel_grace_s: float = 2.5
+    flush_s: float = 1.0
+    retries_s: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)

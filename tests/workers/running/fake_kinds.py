@@ -1,0 +1,82 @@
+"""Small works for tests; each does what its spec says and counts what it did in plain files under ``spec["folder"]``."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from workers.running.contract import RunContext, RunStopped
+
+KINDS = {
+    name: f"tests.workers.running.fake_kinds:{name}"
+    for name in ("count", "deaf", "deadly", "broken", "crowded", "greedy")
+}
+
+
+def count(run: RunContext) -> Mapping[str, float]:
+    """Counts to ``steps``, slowly, with a checkpoint each ``every`` steps; goes on where the last attempt left off."""
+    spec = run.spec
+    begun = run.load_checkpoint()
+    start = 0 if begun is None else json.loads(begun["state.json"])["step"]
+    note(run, "begun", start)
+    for step in range(start, spec["steps"]):
+        try:
+            run.check()
+        except RunStopped:
+            run.save_checkpoint({"state.json": json.dumps({"step": step}).encode()})
+            note(run, "stopped", step)
+            raise
+        time.sleep(spec["step_s"])
+        note(run, "step", step)
+        run.progress(step + 1, spec["steps"])
+        run.metric(step + 1, loss=1 / (step + 1))
+        if (step + 1) % spec["every"] == 0:
+            run.save_checkpoint({"state.json": json.dumps({"step": step + 1}).encode()})
+    run.save_output("total.txt", str(spec["steps"]).encode())
+    return {"total": float(spec["steps"])}
+
+
+def deaf(run: RunContext) -> Mapping[str, float]:
+    """Keeps a checkpoint, and then listens to nothing any more."""
+    run.save_checkpoint({"state.json": b"{}"})
+    note(run, "begun", 0)
+    time.sleep(600)
+    return {}
+
+
+def deadly(run: RunContext) -> Mapping[str, float]:
+    """Kills its own process."""
+    note(run, "begun", 0)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def broken(run: RunContext) -> Mapping[str, float]:
+    """Has a bug."""
+    raise KeyError("no such thing")
+
+
+def crowded(run: RunContext) -> Mapping[str, float]:
+    """Keeps a small checkpoint, then finds no room for a larger one."""
+    run.save_checkpoint({"state.bin": b"small"})
+    # Files may not grow over this: for the store much like a disk that is full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536))
+    run.save_checkpoint({"state.bin": bytes(1 << 20)})
+    return {}
+
+
+def greedy(run: RunContext) -> Mapping[str, float]:
+    """Asks for more memory than there is."""
+    raise MemoryError
+
+
+def note(run: RunContext, word: str, step: int) -> None:
+    """One line in the diary of the run, whole even if many write."""
+    line = f"{word} {step} attempt {run.attempt} pid {os.getpid()}\n"
+    with (Path(run.spec["folder"]) / "diary.txt").open("a") as diary:
+        diary.write(line)

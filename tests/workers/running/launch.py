@@ -1,0 +1,17 @@
+"""``python -m tests.workers.running.launch TIMING``: the workers as they are, but hurried and with fake kinds of work."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from service.queueing.timing import Timing
+from service.settings import Settings
+from tests.workers.running.fake_kinds import KINDS
+from workers.running.family import run_family
+from workers.running.setup import WorkSetup
+
+if __name__ == "__main__":
+    timing = Timing(**json.loads(sys.argv[1]))
+    sys.exit(run_family(WorkSetup(settings=Settings.from_environ(os.environ), kinds=KINDS, timing=timing)))

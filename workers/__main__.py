@@ -1,0 +1,55 @@
+"""``python -m workers``: work on runs until SIGTERM or Ctrl-C. Settings are environment variables, see ``docs/operations.md``.
+
+``python -m workers --check`` tells by its exit status whether a worker of this host is at work.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+
+from service.errors import Unavailable
+from service.queueing.queue import RunQueue
+from service.settings import Settings, SettingsError
+from workers.jobs import KINDS
+from workers.running.family import run_family
+from workers.running.setup import WorkSetup
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str], *, kinds: Mapping[str, str] = KINDS) -> int:
+    """Run workers, or check for them; returns the exit status: 2 for a wrong setting, with one line on stderr."""
+    try:
+        settings = Settings.from_environ(environ)
+        _require(settings)
+    except SettingsError as error:
+        print(f"promptatlas: {error}", file=sys.stderr)
+        return 2
+    setup = WorkSetup(settings=settings, kinds=kinds)
+    if list(arguments) == ["--check"]:
+        return _check(setup)
+    if arguments:
+        print(f"promptatlas: expected no arguments or --check, got {' '.join(arguments)}", file=sys.stderr)
+        return 2
+    return run_family(setup)
+
+
+def _require(settings: Settings) -> None:
+    if settings.redis_url is None:
+        raise SettingsError("PROMPTATLAS_REDIS_URL must name the Redis in which runs are queued")
+    if settings.workers < 1:
+        raise SettingsError("PROMPTATLAS_WORKERS is 0: there is nothing to start")
+
+
+def _check(setup: WorkSetup) -> int:
+    try:
+        workers = RunQueue.at(setup.redis_url).workers()
+    except Unavailable as error:
+        print(f"promptatlas: {error}", file=sys.stderr)
+        return 1
+    return 0 if any(worker.hostname == socket.gethostname() for worker in workers) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

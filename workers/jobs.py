@@ -1,0 +1,60 @@
+"""What a worker calls for each run, and the kinds of work that there are."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+
+import structlog
+
+from service.errors import Conflict
+from service.settings import Settings
+from service.store.artifacts import ArtifactStore
+from service.store.run_writer import RunWriter
+from service.store.runs import RunStore
+from workers.running.orders import Orders
+from workers.running.performing import perform
+from workers.running.setup import WorkSetup
+
+_log = structlog.get_logger(__name__)
+
+KINDS: Mapping[str, str] = {
+    "tune": "workers.tuning.work:tune",
+    "evaluate": "workers.evaluation.work:evaluate",
+    "sample": "workers.priors.work:sample",
+    "harvest": "workers.harvest.work:harvest",
+    "map": "workers.maps.work:make_map",
+    "report": "workers.reports.work:report",
+}
+"""By kind of run, the dotted name of its work, which is imported only when such a run comes."""
+
+
+def run(run_id: str, attempt: int, *, setup: WorkSetup | None = None) -> None:
+    """Make one attempt at a run, if it still waits for this attempt.
+
+    Args:
+        run_id: of the run.
+        attempt: number of the attempt for which it stood in line.
+        setup: by default, what the environment says.
+    """
+    setup = setup or WorkSetup(settings=Settings.from_environ(os.environ), kinds=KINDS)
+    orders = Orders()
+    orders.listen()
+    artifacts = ArtifactStore(setup.settings.home)
+    runs = RunStore(artifacts)
+    writer = _claim(runs, run_id, attempt)
+    if writer is not None:
+        perform(writer, setup=setup, orders=orders, runs=runs, artifacts=artifacts)
+
+
+def _claim(runs: RunStore, run_id: str, attempt: int) -> RunWriter | None:
+    _, state = runs.get(run_id)
+    if state.status != "queued" or state.attempts + 1 != attempt:
+        _log.info("place in line was out of date", run_id=run_id, attempt=attempt, status=state.status)
+        return None
+    try:
+        return runs.claim(run_id, worker=f"{socket.gethostname()}:{os.getpid()}")
+    except Conflict as error:
+        _log.info("run not begun", run_id=run_id, attempt=attempt, reason=error.detail)
+        return None

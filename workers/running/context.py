@@ -1,0 +1,122 @@
+"""The run as its kind of work sees it, on the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from service.errors import NotFound
+from service.queueing.timing import Timing
+from service.settings import Settings, default_datasets_path
+from service.store.artifacts import ArtifactStore
+from service.store.datasets import DatasetStore
+from service.store.prompts import PromptStore
+from service.store.run_writer import Fenced, RunWriter
+from workers.running.contract import RunStopped
+from workers.running.orders import Orders
+from workers.running.persistence import persistently
+from workers.running.reporting import Reporter
+
+if TYPE_CHECKING:
+    from service.engine.model import HostedModel
+
+T = TypeVar("T")
+
+
+class StoredRun:
+    """One attempt at one run; a :class:`workers.running.contract.RunContext`.
+
+    Args:
+        writer: of the attempt.
+        reporter: takes what the run says.
+        orders: what this process was told.
+        settings: of this process.
+        artifacts: the store.
+        timing: how often to try what the store refuses.
+    """
+
+    def __init__(
+        self,
+        writer: RunWriter,
+        *,
+        reporter: Reporter,
+        orders: Orders,
+        settings: Settings,
+        artifacts: ArtifactStore,
+        timing: Timing,
+    ) -> None:
+        self.run_id: str = writer.record.id
+        self.attempt: int = writer.attempt
+        self.name: str | None = writer.record.name
+        self.spec: Mapping[str, Any] = writer.record.spec
+        self.settings = settings
+        self.artifacts = artifacts
+        self.prompts = PromptStore(artifacts)
+        self.datasets = DatasetStore(
+            artifacts, builtin=default_datasets_path(cwd=Path.cwd()), max_bytes=settings.max_dataset_bytes
+        )
+        self._writer = writer
+        self._reporter = reporter
+        self._orders = orders
+        self._waits_s = timing.retries_s
+        self._models: dict[str, HostedModel] = {}
+
+    def load_model(self, name: str) -> HostedModel:
+        """The base model of that name; NotFound when this worker has none such."""
+        if name not in self._models:
+            self._models[name] = self._load(name)
+        return self._models[name]
+
+    def progress(self, step: int, total: int) -> None:
+        """How far it is."""
+        self._reporter.progress(step, total)
+
+    def metric(self, step: int, *, member: str | None = None, **values: float) -> None:
+        """A point of the run's curves."""
+        self._reporter.metric(step, member=member, values=values)
+
+    def log(self, text: str, *, level: str = "info") -> None:
+        """A sentence for the run's owner."""
+        self._reporter.say("log", {"level": level, "text": text})
+
+    def made_prompt(self, ref: str) -> None:
+        """Note that the run has made this prompt version."""
+        self._reporter.prompt(ref)
+
+    def check(self) -> None:
+        """Raise RunStopped if the run must stop."""
+        if self._reporter.fenced or self._orders.given is not None:
+            raise RunStopped
+
+    def save_checkpoint(self, files: Mapping[str, bytes]) -> None:
+        """Keep ``files`` as the newest checkpoint."""
+        self._stored(lambda: self._writer.save_checkpoint(files))
+
+    def load_checkpoint(self) -> Mapping[str, bytes] | None:
+        """The newest whole checkpoint."""
+        return self._stored(self._writer.load_checkpoint)
+
+    def save_output(self, path: str, data: bytes) -> None:
+        """Keep an artifact of the run."""
+        self._stored(lambda: self._writer.put_output(path, data))
+
+    def read_output(self, path: str) -> bytes | None:
+        """An artifact of this run saved before."""
+        return self._stored(lambda: self._writer.read_output(path))
+
+    def _stored(self, action: Callable[[], T]) -> T:
+        try:
+            return persistently(action, waits_s=self._waits_s)
+        except Fenced as error:
+            self._reporter.fenced = True
+            raise RunStopped from error
+
+    def _load(self, name: str) -> HostedModel:
+        from service.engine.model import HostedModel  # torch: only runs that ask for a model wait for it
+
+        sources = {source.name: source.path for source in self.settings.model_sources}
+        if name not in sources:
+            raise NotFound(f"This worker has no model {name!r}; it has {', '.join(sorted(sources))}.")
+        device = self.settings.device_map or self.settings.device
+        return HostedModel.load(name, sources[name], device=device, dtype=self.settings.dtype)

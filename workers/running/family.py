@@ -1,0 +1,90 @@
+"""The processes of ``python -m workers``: its workers, and one that looks after runs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+
+import structlog
+from redis.exceptions import RedisError
+
+from service.hosting.processes import die_with_parent, ignore_interrupts
+from service.hosting.supervisor import Member, Supervisor
+from service.logs import configure_logs
+from service.queueing.queue import RunQueue
+from service.queueing.reconciling import Reconciler
+from service.queueing.watching import QueueWatch
+from service.store.artifacts import ArtifactStore
+from service.store.runs import RunStore
+from workers.running.setup import WorkSetup
+from workers.running.worker import RunWorker
+
+_log = structlog.get_logger(__name__)
+
+_SLACK_S = 5.0
+_KNOCK_S = 0.2
+
+
+def run_family(setup: WorkSetup) -> int:
+    """Run the workers until told to stop; returns the exit status. The body of the main process, which stays light."""
+    configure_logs(setup.settings.log)
+    workers = [
+        Member(
+            name=f"worker {number}",
+            launch=lambda _: _fork(_work, setup),
+            stop_s=setup.settings.worker_grace_s + _SLACK_S,
+            told_first=True,
+        )
+        for number in range(1, setup.settings.workers + 1)
+    ]
+    reconciler = Member(name="reconciler", launch=lambda _: _fork(_reconcile, setup))
+    return Supervisor([*workers, reconciler], on_stop=lambda: None).run()
+
+
+def _fork(body: Callable[[WorkSetup], None], setup: WorkSetup) -> BaseProcess:
+    # Forked, so that all share what is loaded; connections are made after the fork.
+    process = multiprocessing.get_context("fork").Process(target=_member, args=(body, setup, os.getpid()))
+    process.start()
+    return process
+
+
+def _member(body: Callable[[WorkSetup], None], setup: WorkSetup, parent_pid: int) -> None:
+    die_with_parent(parent_pid)
+    signal.set_wakeup_fd(-1)  # the main process's alarm is not ours
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ignore_interrupts()
+    body(setup)
+
+
+def _work(setup: WorkSetup) -> None:
+    worker = _patiently(lambda: RunWorker.of(setup))
+    worker.work(logging_level="WARNING")
+
+
+def _reconcile(setup: WorkSetup) -> None:
+    queue = RunQueue.at(setup.redis_url, timing=setup.timing)
+    runs = RunStore(ArtifactStore(setup.settings.home))
+    reconciler = Reconciler(queue, runs, max_attempts=setup.settings.run_attempts)
+    QueueWatch(queue, reconciler).run(threading.Event())
+
+
+def _patiently(make: Callable[[], RunWorker]) -> RunWorker:
+    worker = _tried(make)
+    if worker is None:
+        _log.info("waiting for Redis")
+    while worker is None:
+        time.sleep(_KNOCK_S)
+        worker = _tried(make)
+    return worker
+
+
+def _tried(make: Callable[[], RunWorker]) -> RunWorker | None:
+    try:
+        return make()
+    except RedisError:
+        return None
