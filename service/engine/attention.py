@@ -99,18 +99,22 @@ def attend_sequence(
     window: int | None,
     scale: float,
     softcap: float | None,
+    bias: Float[Tensor, "new length"] | None = None,
 ) -> Float[Tensor, "batch n_heads new dv"]:
-    """The last ``new`` of ``length`` tokens, causally (and within ``window`` positions, if one is given)."""
+    """The last ``new`` of ``length`` tokens, causally (and within ``window`` positions, if one is given).
+
+    bias: what ``causal_bias`` gives for these numbers, where the caller has it already.
+    """
     new, length = query.shape[2], keys.shape[2]
     windowed = window is not None and window < length
     gqa = query.shape[1] != keys.shape[1]
     if softcap is None and new == length and not windowed:
         return F.scaled_dot_product_attention(query, keys, values, is_causal=True, scale=scale, enable_gqa=gqa)
-    mask = causal_mask(new, length, window=window, device=query.device)
+    if bias is None:
+        bias = causal_bias(new, length, window=window, like=query)
     if softcap is None:
-        return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale, enable_gqa=gqa)
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=scale, enable_gqa=gqa)
     groups = query.shape[1] // keys.shape[1]
-    bias = torch.zeros(mask.shape, device=mask.device, dtype=query.dtype).masked_fill_(~mask, -torch.inf)
     weights = _probabilities(query, keys.repeat_interleave(groups, 1), bias=bias, scale=scale, softcap=softcap)
     return weights @ values.repeat_interleave(groups, 1)
 
@@ -123,6 +127,12 @@ def causal_mask(new: int, length: int, *, window: int | None, device: torch.devi
     if window is not None:
         mask &= key_at > query_at - window
     return mask
+
+
+def causal_bias(new: int, length: int, *, window: int | None, like: Tensor) -> Float[Tensor, "new length"]:
+    """0 where query i may look at key j and −inf elsewhere, in the type and on the device of ``like``."""
+    hidden = ~causal_mask(new, length, window=window, device=like.device)
+    return torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, -torch.inf)
 
 
 def attention_probabilities(

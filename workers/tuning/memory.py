@@ -1,0 +1,65 @@
+"""How much of the work fits one forward: members and examples are cut into groups, never refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.engine.model import HostedModel
+from workers.tuning.batches import Item, cut
+from workers.tuning.encoding import EncodedExample
+
+# Beside its output a module keeps, or makes on the way, about as much again.
+KEPT_PER_OUTPUT = 2
+# Logits, their log-softmax and their gradient, in float32.
+BYTES_PER_LOGIT = 3 * 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Bytes that a forward with gradients holds."""
+
+    bytes_per_token: int
+    bytes_per_answer: int
+
+    def of(self, examples: Sequence[EncodedExample], *, n_virtual: int) -> int:
+        """Of one member on these examples."""
+        n_tokens = n_virtual + sum(example.length for example in examples)
+        return n_tokens * self.bytes_per_token + self.bytes_per_answer * sum(len(e.target_ids) for e in examples)
+
+
+def costs_of(model: HostedModel, *, first_layer: int, gradient_checkpointing: bool) -> Costs:
+    """From the widths of all modules' outputs in the blocks that run."""
+    n_layers = model.anatomy.n_layers
+    in_all_blocks = sum(math.prod(shape) for path, shape in model.catalogue.widths.items() if _is_in_block(path))
+    n_values = in_all_blocks * (n_layers - first_layer) / n_layers
+    if gradient_checkpointing:
+        n_values = in_all_blocks / n_layers + (n_layers - first_layer) * model.d_model
+    return Costs(
+        bytes_per_token=int(n_values * KEPT_PER_OUTPUT * model.dtype.itemsize),
+        bytes_per_answer=model.catalogue.vocab_size * BYTES_PER_LOGIT,
+    )
+
+
+def _is_in_block(path: str) -> bool:
+    return any(part.isdecimal() for part in path.split("."))
+
+
+def group_members(members: Sequence[Item], *, bytes_each: int, max_bytes: int) -> list[list[Item]]:
+    """Members in groups of nearly equal size, as few as fit ``max_bytes`` each; a member that does not fit stands alone."""
+    largest = max(1, max_bytes // max(1, bytes_each))
+    return cut(members, parts=math.ceil(len(members) / largest))
+
+
+def group_examples(
+    examples: Sequence[EncodedExample], *, costs: Costs, n_virtual: int, max_bytes: int
+) -> list[list[EncodedExample]]:
+    """Consecutive examples in groups, such that one member on a group fits ``max_bytes``; a longer example stands alone."""
+    groups: list[list[EncodedExample]] = []
+    for example in examples:
+        if groups and costs.of([*groups[-1], example], n_virtual=n_virtual) <= max_bytes:
+            groups[-1].append(example)
+        else:
+            groups.append([example])
+    return groups
