@@ -14,10 +14,13 @@ from promptatlas.types import (
     ChatCompletionChunk,
     ChatCompletionRequest,
     CompletionRequest,
+    EvaluateSpec,
     OpenAIErrorBody,
     Problem,
+    SampleBody,
     TrajectoriesJson,
     TrajectoryRequest,
+    TuneSpec,
 )
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -33,15 +36,18 @@ _DESCRIBED_BY_HAND: Sequence[type[BaseModel]] = (
     ChatCompletionChunk,
     ChatCompletionRequest,
     CompletionRequest,
+    EvaluateSpec,
     OpenAIErrorBody,
     Problem,
+    SampleBody,
     TrajectoriesJson,
     TrajectoryRequest,
+    TuneSpec,
 )
 _MEANINGS = {
     401: "No key, or none of this server's.",
     403: "The key lacks the scope.",
-    404: "No such model, prompt, version, alias or map.",
+    404: "No such model, prompt, version, alias, dataset, run or map.",
     409: "It would overwrite or break something, or its Idempotency-Key is in use.",
     413: "Over a limit of this server, which is named.",
     415: "A body of this type is not taken here.",
