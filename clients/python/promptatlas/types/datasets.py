@@ -13,7 +13,8 @@ from promptatlas.types.wire import ListPage, RequestBody, ResponseBody
 DatasetFormat = Literal["jsonl", "squad", "gsm8k", "deepmind-math", "text"]
 Split = Literal["train", "validation", "test"]
 
-DATASET_PATTERN = NAME_PATTERN.removesuffix("$") + r"$|^hub:[A-Za-z0-9._/-]{1,200}(:[A-Za-z0-9._-]{1,100})?$"
+_HUB_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+DATASET_PATTERN = rf"{NAME_PATTERN}|^hub:{_HUB_PART}/{_HUB_PART}(:{_HUB_PART})?$"
 
 DatasetRef = Annotated[str, StringConstraints(pattern=DATASET_PATTERN, max_length=320)]
 """Name of a stored or built-in dataset, or ``hub:owner/name`` with an optional ``:config``."""
@@ -32,8 +33,9 @@ class Template(RequestBody):
 class DatasetManifest(ResponseBody):
     """What is known of one dataset.
 
-    sha256: over its records, in order. splits: how many records each has. template: None for records of running text.
-    fields: names that a template may use. builtin: it comes with the server and cannot be deleted.
+    sha256: over its records and their splits, in order. n_bytes: of its records as stored. splits: how many records each
+    has. template: None for running text, and where there is no default. fields: names that a template may use.
+    created_at: None for what comes with the server. builtin: it comes with the server and cannot be deleted.
     """
 
     name: str
@@ -49,7 +51,11 @@ class DatasetManifest(ResponseBody):
 
 
 class DatasetItem(ResponseBody):
-    """One record as the model gets it: input and target, or running text. answers: all that count as right."""
+    """One record as the model gets it: input and target, or running text; what it has not is left out.
+
+    answers: all that count as right. index: number of the record in the whole dataset, from 0. record: its fields, where
+    they are more than the text.
+    """
 
     input: str | None = None
     target: str | None = None
@@ -61,10 +67,15 @@ class DatasetItem(ResponseBody):
 
 
 class DatasetPeek(ListPage[DatasetItem]):
-    """The first items of a split, beside the manifest's fields."""
+    """The first items of a split, beside the manifest's fields. template: the one that made the items."""
 
     name: str
     format: DatasetFormat
     sha256: Sha256
+    n_records: int
+    n_bytes: int
     splits: dict[str, int]
     template: Template | None = None
+    fields: list[str] = Field(default_factory=list)
+    created_at: datetime | None = None
+    builtin: bool = False
