@@ -11,7 +11,7 @@ from promptatlas.types.runs import EventType, RunStatus
 
 from service.errors import Conflict, DamagedArtifact
 
-MAX_TEXT = 16_384
+MAX_TEXT = 4_096
 """Characters of a logged sentence or an error; what is longer is cut."""
 
 EndStatus = Literal["succeeded", "failed", "cancelled"]

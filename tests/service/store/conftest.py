@@ -1,11 +1,13 @@
-"""A small base shape, prompts for it, and a clock that tests set."""
+"""A small base shape, prompts for it, a clock that tests set, and the places where a store may lie."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -54,3 +56,46 @@ def soft(base: BaseShape) -> MakeSoft:
 @pytest.fixture
 def prompts(tmp_path: Any, clock: SetClock) -> PromptStore:
     return PromptStore(ArtifactStore(str(tmp_path / "store"), clock=clock), clock=clock)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[None]:
+    """An S3 server on a free port of the loopback, and the environment that leads there."""
+    s3fs = pytest.importorskip("s3fs")
+    server_module = pytest.importorskip("moto.server", reason="needs moto[server]")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "s3"])
+def url(request: pytest.FixtureRequest) -> str:
+    """A fresh place that is no disk."""
+    place = uuid.uuid4().hex
+    if request.param == "memory":
+        return f"memory://{place}"
+    request.getfixturevalue("s3")
+    fsspec.filesystem("s3").mkdir(place)
+    return f"s3://{place}/deep/atlas"
+
+
+@pytest.fixture(params=["disk", "memory", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Any) -> str:
+    """A fresh place of any sort."""
+    if request.param == "disk":
+        return str(tmp_path / "store")
+    name = uuid.uuid4().hex
+    if request.param == "memory":
+        return f"memory://{name}"
+    request.getfixturevalue("s3")
+    fsspec.filesystem("s3").mkdir(name)
+    return f"s3://{name}/atlas"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,44 +14,10 @@ import pytest
 from service.errors import Unavailable
 from service.store import files as files_module
 from service.store.artifacts import Artifact, ArtifactStore
+from tests.service.store.faults import Crash, FaultyOs
 
 FOLDER = "things/one"
 CONTENT = {"a.bin": b"alpha" * 100, "b.bin": b""}
-
-STEPS = ("mkdir", "open", "write", "fsync", "close", "replace", "link", "unlink")
-
-
-class Crash(BaseException):
-    """The process dies here."""
-
-
-class FaultyOs:
-    """The os module, with a fault at one of the calls that change the disk.
-
-    dies: after the fault nothing works any more, not even cleaning up, as when the power goes; a write that dies has
-    written half. Otherwise the one call fails and those after it work, as when a disk is full for a moment.
-    """
-
-    def __init__(self, *, fault_at: int, error: BaseException, dies: bool) -> None:
-        self.n_calls = 0
-        self._fault_at = fault_at
-        self._error = error
-        self._dies = dies
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(os, name)
-        return self._counted(name, real) if name in STEPS else real
-
-    def _counted(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            self.n_calls += 1
-            if self.n_calls == self._fault_at and name == "write":
-                real(args[0], args[1][: len(args[1]) // 2])
-            if self.n_calls == self._fault_at or (self._dies and self.n_calls > self._fault_at):
-                raise self._error
-            return real(*args)
-
-        return call
 
 
 def files_under(root: Path) -> set[str]:

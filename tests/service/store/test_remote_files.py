@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -16,35 +15,6 @@ from service.store.artifacts import ArtifactStore
 from service.store.idempotency import Attempt, IdempotencyStore, StoredResponse
 from service.store.prompts import PromptStore
 from service.store.remote_files import RemoteFiles, open_files
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[None]:
-    """An S3 server on a free port of the loopback, and the environment that leads there."""
-    s3fs = pytest.importorskip("s3fs")
-    server_module = pytest.importorskip("moto.server", reason="needs moto[server]")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3fs.S3FileSystem.clear_instance_cache()
-        yield
-        s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
-
-
-@pytest.fixture(params=["memory", "s3"])
-def url(request: pytest.FixtureRequest) -> str:
-    place = uuid.uuid4().hex
-    if request.param == "memory":
-        return f"memory://{place}"
-    request.getfixturevalue("s3")
-    fsspec.filesystem("s3").mkdir(place)
-    return f"s3://{place}/deep/atlas"
 
 
 @pytest.fixture
