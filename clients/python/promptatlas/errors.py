@@ -6,6 +6,8 @@ PromptAtlasError
 ├── BrokenStreamError             a stream ended before its end mark
 ├── UnexpectedAnswerError         the answer is not what the contract says
 ├── UnsafeFileError               an upload that would need pickle
+├── RunFailedError                a run ended without success; says why
+│   └── RunCancelledError         because it was asked to
 └── ProblemError                  the server said no; one class a status
     ├── BadRequestError           400
     ├── AuthenticationError       401 no key, or a wrong one
@@ -61,6 +63,25 @@ class UnexpectedAnswerError(PromptAtlasError):
 
 class UnsafeFileError(PromptAtlasError):
     """The file would have to be unpickled to be read, which neither side does."""
+
+
+class RunFailedError(PromptAtlasError):
+    """A run that was waited for ended without success. reason: why, as its worker saw it."""
+
+    def __init__(self, run_id: str, *, reason: str, attempts: int = 0) -> None:
+        tried = f" (attempt {attempts})" if attempts > 1 else ""
+        super().__init__(f"run {run_id} failed{tried}: {reason}")
+        self.run_id = run_id
+        self.reason = reason
+        self.attempts = attempts
+
+
+class RunCancelledError(RunFailedError):
+    """A run that was waited for was cancelled; ``resume`` goes on with it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id, reason="cancelled")
+        self.args = (f"run {run_id} was cancelled",)
 
 
 class ProblemError(PromptAtlasError):

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, BinaryIO, Generic, TypedDict, TypeVar
 
 import pydantic
 
@@ -31,22 +31,54 @@ class CallOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Body:
-    """A request's body, whole in memory so that it can be sent again.
+class Upload:
+    """A body that need not fit in memory. open: from its beginning, as often as it is sent."""
 
-    parts: multipart, name to (content, content type); else ``content`` with its type.
+    n_bytes: int
+    open: Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """A request's body, such that it can be sent again.
+
+    parts: multipart, name to (content, content type); upload: read as it is sent; else ``content``, with its type.
     """
 
     content: bytes = b""
     content_type: str = JSON
     parts: Mapping[str, tuple[bytes, str]] | None = None
+    upload: Upload | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerEvent:
+    """One event of a stream; several ``data`` lines are joined by line feeds. id: of the last event that had one."""
+
+    event: str
+    data: str
+    id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Following:
+    """A stream of events without a deadline, which may be gone on with after it breaks.
+
+    last_event: type of the event behind which the stream may end. quiet_s: with no byte for so long it is taken for
+    broken. on_bytes: called whenever some have come; what it raises ends the stream.
+    """
+
+    last_event: str
+    quiet_s: float
+    on_bytes: Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[T]):
     """One call to the server.
 
-    parse: from an answer's body, or from one event of a stream. accept: the content type wanted.
+    parse: from an answer's body, or from the data of one event of a stream. accept: the content type wanted.
+    parse_event: from an event, where its id and type count too. following: of a stream that is no answer to wait for.
     retries: False where the answer to a failing call is wanted as it is. accepted_errors: statuses parsed as answers.
     """
 
@@ -60,6 +92,8 @@ class Call(Generic[T]):
     timeout_s: float | None = None
     retries: bool = True
     accepted_errors: tuple[int, ...] = ()
+    parse_event: Callable[[ServerEvent], T] | None = None
+    following: Following | None = None
 
 
 def reader(model: type[Model]) -> Callable[[bytes], Model]:
@@ -101,7 +135,7 @@ def checked(model: type[RequestBody], fields: Mapping[str, Any]) -> dict[str, An
         body = model.model_validate(plain(fields))
     except pydantic.ValidationError as error:
         raise invalid(error) from error
-    return body.model_dump(mode="json", exclude_unset=True)
+    return body.model_dump(mode="json", exclude_unset=True, by_alias=True)
 
 
 def invalid(error: pydantic.ValidationError) -> InvalidRequestError:
@@ -120,7 +154,7 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy's arrays and numbers, torch's tensors
         return value.tolist()
     if isinstance(value, pydantic.BaseModel):
-        return value.model_dump(mode="json", exclude_unset=True)
+        return _plain_model(value)
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, slice):
@@ -129,6 +163,13 @@ def plain(value: Any) -> Any:
         # Long lists of token ids are the common case and need no second look.
         return [item if type(item) in (int, str, float) else plain(item) for item in value]
     return value
+
+
+def _plain_model(value: pydantic.BaseModel) -> dict[str, Any]:
+    # What was not given is left to the server; a kind tells types apart, so it is sent even where it is the default.
+    fields = type(value).model_fields
+    given = [name for name in fields if name in value.model_fields_set or name == "kind"]
+    return {fields[name].alias or name: plain(getattr(value, name)) for name in given}
 
 
 def _plain_slice(value: slice) -> dict[str, Any]:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
 import httpx
 
+from promptatlas.calls.call import Call, ServerEvent
 from promptatlas.errors import BrokenStreamError, UnexpectedAnswerError, stream_error
 from promptatlas.sending.translation import request_id_of, translated
 
 T = TypeVar("T")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _DONE = "[DONE]"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerEvent:
-    """One event; several ``data`` lines are joined by line feeds."""
-
-    event: str
-    data: str
+# Types under which an error comes: an unnamed event's is ``message``.
+_ERROR_EVENTS = ("message", "error")
 
 
 class EventDecoder:
@@ -37,6 +31,7 @@ class EventDecoder:
     def __init__(self) -> None:
         self._rest = b""
         self._event = ""
+        self._id = ""
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
@@ -65,31 +60,43 @@ class EventDecoder:
             self._data.append(value)
         elif name == "event":
             self._event = value
+        elif name == "id":
+            self._id = value
         return []
 
     def _dispatch(self) -> list[ServerEvent]:
-        event = ServerEvent(event=self._event or "message", data="\n".join(self._data))
+        event = ServerEvent(event=self._event or "message", data="\n".join(self._data), id=self._id)
         found = [event] if self._data else []
         self._event, self._data = "", []
         return found
 
 
 class _Reader(Generic[T]):
-    """Turns chunks into values, and knows whether the end mark came."""
+    """Turns chunks into values, and knows whether the stream may end here.
 
-    def __init__(self, response: httpx.Response, *, parse: Callable[[bytes], T]) -> None:
+    done: the end mark came, so there is nothing more to read.
+    """
+
+    def __init__(self, response: httpx.Response, *, call: Call[T]) -> None:
         self._decoder = EventDecoder()
-        self._parse = parse
+        self._call = call
         self._headers = response.headers
+        self._may_end = False
         self.done = False
 
     def values(self, chunk: bytes) -> Iterator[T]:
+        if self._call.following is not None:
+            self._call.following.on_bytes()
         yield from self._values(self._decoder.feed(chunk))
 
     def rest(self) -> Iterator[T]:
-        yield from self._values(self._decoder.finish())
-        if not self.done:
-            raise BrokenStreamError(f"expected the stream to end in {_DONE}, but it broke off")
+        following = self._call.following
+        if following is None:
+            # Of a stream that can be opened again, an event that was cut off comes again.
+            yield from self._values(self._decoder.finish())
+        if not (self.done or self._may_end):
+            mark = f"an event {following.last_event!r}" if following else _DONE
+            raise BrokenStreamError(f"expected the stream to end in {mark}, but it broke off")
 
     def _values(self, events: list[ServerEvent]) -> Iterator[T]:
         for event in events:
@@ -97,18 +104,22 @@ class _Reader(Generic[T]):
                 return
             if event.data == _DONE:
                 self.done = True
-            else:
-                yield self._value(event.data)
+                return
+            yield self._value(event)
+            self._may_end = self._call.following is not None and event.event == self._call.following.last_event
 
-    def _value(self, data: str) -> T:
+    def _value(self, event: ServerEvent) -> T:
+        parse = self._call.parse_event
+        if parse is not None and event.event not in _ERROR_EVENTS:
+            return parse(event)
         try:
-            message = json.loads(data)
+            message = json.loads(event.data)
         except ValueError as cause:
-            raise UnexpectedAnswerError(f"expected JSON in the stream, got {data[:80]!r}") from cause
+            raise UnexpectedAnswerError(f"expected JSON in the stream, got {event.data[:80]!r}") from cause
         error = stream_error(message, self._headers)
         if error is not None:
             raise error
-        return self._parse(data.encode())
+        return self._call.parse(event.data.encode()) if parse is None else parse(event)
 
 
 class Stream(AbstractContextManager["Stream[T]"], Generic[T]):
@@ -117,9 +128,9 @@ class Stream(AbstractContextManager["Stream[T]"], Generic[T]):
     Iterating raises ProblemError for an error inside the stream, BrokenStreamError where the end mark is missing.
     """
 
-    def __init__(self, response: httpx.Response, *, parse: Callable[[bytes], T]) -> None:
+    def __init__(self, response: httpx.Response, *, call: Call[T]) -> None:
         self._response = response
-        self._reader = _Reader(response, parse=parse)
+        self._reader = _Reader(response, call=call)
         self._values = self._read()
 
     @property
@@ -157,9 +168,9 @@ class Stream(AbstractContextManager["Stream[T]"], Generic[T]):
 class AsyncStream(AbstractAsyncContextManager["AsyncStream[T]"], Generic[T]):
     """The values of a streamed answer, as they come; see Stream."""
 
-    def __init__(self, response: httpx.Response, *, parse: Callable[[bytes], T]) -> None:
+    def __init__(self, response: httpx.Response, *, call: Call[T]) -> None:
         self._response = response
-        self._reader = _Reader(response, parse=parse)
+        self._reader = _Reader(response, call=call)
         self._values = self._read()
 
     @property

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Generic, TypeVar
-
-from promptatlas.types import ListPage
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Listed(Protocol[T]):
+    """What a page is made of: ``promptatlas.types.ListPage``, or the same with other rows."""
+
+    @property
+    def data(self) -> list[T]: ...
+
+    @property
+    def has_more(self) -> bool: ...
+
+    @property
+    def next(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Mapped(Generic[T]):
+    """A list whose rows were made into something else."""
+
+    data: list[T]
+    has_more: bool
+    next: str | None
 
 
 class Page(Generic[T]):
     """One page of a list. Iterating goes on through all pages behind it; ``data`` is this page alone."""
 
-    def __init__(self, page: ListPage[T], *, follow: Callable[[str], Page[T]]) -> None:
+    def __init__(self, page: Listed[T], *, follow: Callable[[str], Page[T]]) -> None:
         self.data = page.data
         self.has_more = page.has_more
         self.next = page.next
@@ -33,7 +54,7 @@ class Page(Generic[T]):
 class AsyncPage(Generic[T]):
     """One page of a list; ``async for`` goes on through all pages behind it."""
 
-    def __init__(self, page: ListPage[T], *, follow: Callable[[str], Awaitable[AsyncPage[T]]]) -> None:
+    def __init__(self, page: Listed[T], *, follow: Callable[[str], Awaitable[AsyncPage[T]]]) -> None:
         self.data = page.data
         self.has_more = page.has_more
         self.next = page.next

@@ -51,7 +51,7 @@ class Attempts:
     def delay_s(self, error: PromptAtlasError) -> float:
         """Seconds to wait before the next attempt; raises ``error`` where there should be none."""
         self._n_failed += 1
-        if self._n_failed > self._policy.n_retries or not _worth_retrying(error):
+        if self._n_failed > self._policy.n_retries or not worth_retrying(error):
             raise error
         delay_s = self._policy.backoff_s(n_failed=self._n_failed, jitter=self._random())
         asked_s = error.retry_after_s if isinstance(error, ProblemError) else None
@@ -65,7 +65,8 @@ class Attempts:
         return delay_s
 
 
-def _worth_retrying(error: PromptAtlasError) -> bool:
+def worth_retrying(error: PromptAtlasError) -> bool:
+    """Whether the same call may fare better later, and cannot have been done already."""
     if isinstance(error, ProblemError):
         return error.status in RETRIED_STATUSES
     if isinstance(error, TimedOutError):

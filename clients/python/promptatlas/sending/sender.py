@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ import httpx
 from promptatlas.calls.call import Body, Call
 from promptatlas.errors import ProblemError, PromptAtlasError, UnexpectedAnswerError, problem_error
 from promptatlas.sending.events import AsyncStream, Stream
-from promptatlas.sending.files import CHUNK_BYTES, ProgressBar, Received, sink
+from promptatlas.sending.files import CHUNK_BYTES, FileStream, ProgressBar, Received, sink
 from promptatlas.sending.retry import Attempts, RetryPolicy
 from promptatlas.sending.translation import request_id_of, translated
 from promptatlas.types import ResponseBody
@@ -27,13 +28,17 @@ _GRACE_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Wire:
-    """How calls become httpx requests, and answers become values or errors."""
+    """How calls become httpx requests, and answers become values or errors.
+
+    live: whether the progress of runs is shown where a call does not say.
+    """
 
     policy: RetryPolicy
     timeout_s: float
     random: Callable[[], float]
     clock: Callable[[], float]
     bar: ProgressBar
+    live: bool = False
 
     def attempts(self, call: Call[Any]) -> Attempts:
         policy = self.policy if call.retries else RetryPolicy(n_retries=0)
@@ -43,13 +48,27 @@ class Wire:
         return Attempts(policy, timeout_s=timeout_s, random=self.random, clock=self.clock)
 
     def request(self, call: Call[Any], *, timeout_s: float) -> dict[str, Any]:
-        headers = {"Accept": call.accept, "X-Request-Timeout": f"{timeout_s:.6g}", **call.headers}
+        headers = {"Accept": call.accept, **call.headers}
+        if call.following is None:
+            headers["X-Request-Timeout"] = f"{timeout_s:.6g}"
         if call.accept != "application/json":
             # Compressing floats costs time and saves nothing; compressing events delays them.
             headers["Accept-Encoding"] = "identity"
-        timeout = httpx.Timeout(timeout_s + _GRACE_S, connect=min(_CONNECT_S, timeout_s))
+        wait_s = timeout_s + _GRACE_S if call.following is None else call.following.quiet_s
+        timeout = httpx.Timeout(wait_s, connect=min(_CONNECT_S, timeout_s))
         request = {"method": call.method, "url": call.path, "params": call.params, "timeout": timeout}
         return {**request, **_body(call.body, headers)}
+
+    @contextmanager
+    def sending(self, request: httpx.Request, call: Call[Any]) -> Iterator[None]:
+        """The time in which the request's body is sent: a file is read, and a bar shows how far."""
+        upload = None if call.body is None else call.body.upload
+        if upload is None:
+            yield
+            return
+        with self.bar(upload.n_bytes, label="sending") as show:
+            request.stream = FileStream(upload, show=show)
+            yield
 
     def parsed(self, call: Call[T], response: httpx.Response) -> T:
         try:
@@ -75,6 +94,11 @@ class Wire:
 def _body(body: Body | None, headers: dict[str, str]) -> dict[str, Any]:
     if body is None:
         return {"headers": headers}
+    if body.upload is not None:
+        size = str(body.upload.n_bytes)
+        # An iterator in place of the file, which is opened when it is sent: httpx takes it for a body to come.
+        typed = {**headers, "Content-Type": body.content_type, "Content-Length": size}
+        return {"headers": typed, "content": iter(())}
     if body.parts is None:
         return {"headers": {**headers, "Content-Type": body.content_type}, "content": body.content}
     # Only `tensors` has a file name: the part `request` is a plain form field.
@@ -98,6 +122,15 @@ class Sender:
         self._wire = wire
         self._sleep = sleep
 
+    @property
+    def wire(self) -> Wire:
+        """How it sends."""
+        return self._wire
+
+    def pause(self, delay_s: float) -> None:
+        """Waits."""
+        self._sleep(delay_s)
+
     def send(self, call: Call[T]) -> T:
         """The answer's value. Raises PromptAtlasError."""
 
@@ -109,7 +142,7 @@ class Sender:
 
     def events(self, call: Call[T]) -> Stream[T]:
         """The values of a streamed answer; an error before the first is raised here."""
-        return self._attempt(call, lambda response: Stream(response, parse=call.parse))
+        return self._attempt(call, lambda response: Stream(response, call=call))
 
     def fetch(self, call: Call[None], to: Path | None) -> Received:
         """The answer in a file, which has it whole or is not there."""
@@ -139,7 +172,8 @@ class Sender:
 
     def _once(self, call: Call[Any], use: Callable[[httpx.Response], R], *, timeout_s: float) -> R:
         request = self._http.build_request(**self._wire.request(call, timeout_s=timeout_s))
-        response = self._http.send(request, stream=True)
+        with self._wire.sending(request, call):
+            response = self._http.send(request, stream=True)
         try:
             if self._wire.refused(call, response):
                 response.read()
@@ -158,6 +192,13 @@ class AsyncSender:
         self._wire = wire
         self._sleep = sleep
 
+    @property
+    def wire(self) -> Wire:
+        return self._wire
+
+    async def pause(self, delay_s: float) -> None:
+        await self._sleep(delay_s)
+
     async def send(self, call: Call[T]) -> T:
         async def use(response: httpx.Response) -> T:
             await response.aread()
@@ -167,7 +208,7 @@ class AsyncSender:
 
     async def events(self, call: Call[T]) -> AsyncStream[T]:
         async def use(response: httpx.Response) -> AsyncStream[T]:
-            return AsyncStream(response, parse=call.parse)
+            return AsyncStream(response, call=call)
 
         return await self._attempt(call, use)
 
@@ -197,7 +238,8 @@ class AsyncSender:
 
     async def _once(self, call: Call[Any], use: Callable[[httpx.Response], Awaitable[R]], *, timeout_s: float) -> R:
         request = self._http.build_request(**self._wire.request(call, timeout_s=timeout_s))
-        response = await self._http.send(request, stream=True)
+        with self._wire.sending(request, call):
+            response = await self._http.send(request, stream=True)
         try:
             if self._wire.refused(call, response):
                 await response.aread()

@@ -8,6 +8,8 @@ import pytest
 from promptatlas import errors, types
 from promptatlas.calls.call import checked, plain, reader
 
+MIXED = types.InterpolationPrior.model_validate({"from": {"kind": "xavier"}, "to": types.VocabularyPrior()})
+
 
 @pytest.mark.parametrize(
     ("value", "expected"),
@@ -21,6 +23,9 @@ from promptatlas.calls.call import checked, plain, reader
         (slice(2, None), {"start": 2, "stop": None}),
         (slice(None, -1, 1), {"start": None, "stop": -1}),
         (types.Mix(mix=[types.MixPart(ref="a@1", weight=1)]), {"mix": [{"ref": "a@1", "weight": 1.0}]}),
+        (types.IsotropicPrior(), {"kind": "isotropic"}),
+        ([types.SoftMethod(n_virtual=4)], [{"kind": "soft", "n_virtual": 4}]),
+        (MIXED, {"kind": "interpolation", "from": {"kind": "xavier"}, "to": {"kind": "vocabulary"}}),
         (None, None),
     ],
 )
@@ -41,6 +46,11 @@ def test_steps_are_not_on_the_wire() -> None:
 def test_only_what_was_given_is_sent() -> None:
     body = checked(types.CompletionRequest, {"model": "demo", "prompt": (1, 2), "stop": ("a",)})
     assert body == {"model": "demo", "prompt": [1, 2], "stop": ["a"]}
+
+
+def test_names_are_those_of_the_wire() -> None:
+    prior = {"kind": "interpolation", "from": {"kind": "xavier"}, "to": {"kind": "vocabulary"}}
+    assert checked(types.SampleBody, {"model": "demo", "prior": MIXED}) == {"model": "demo", "prior": prior}
 
 
 def test_faults_are_named_as_the_server_would() -> None:

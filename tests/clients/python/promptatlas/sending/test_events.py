@@ -118,3 +118,8 @@ def test_async_streams_that_break(async_client: AsyncClient, server: FakeServer)
 
     with pytest.raises(errors.BrokenStreamError):
         anyio.run(run)
+
+
+def test_ids_stay_until_another_comes() -> None:
+    found = EventDecoder().feed(b"data: a\n\nid: 3\ndata: b\n\ndata: c\n\nid\ndata: d\n\n")
+    assert [(event.id, event.data) for event in found] == [("", "a"), ("3", "b"), ("3", "c"), ("", "d")]
