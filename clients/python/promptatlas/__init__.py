@@ -20,6 +20,8 @@ from promptatlas.errors import (
     NotFoundError,
     ProblemError,
     PromptAtlasError,
+    RunCancelledError,
+    RunFailedError,
     ServerError,
     TimedOutError,
     TooLargeError,
@@ -30,7 +32,9 @@ from promptatlas.errors import (
     UnsupportedFormatError,
 )
 from promptatlas.results.activations import ActivationCache
+from promptatlas.results.curves import Curves
 from promptatlas.results.rows import Rows
+from promptatlas.results.runs import AsyncRun, Run
 from promptatlas.results.trajectories import Trajectories, Trajectory
 from promptatlas.sending.events import AsyncStream, Stream
 from promptatlas.sending.pages import AsyncPage, Page
@@ -40,6 +44,7 @@ __all__ = [
     "ActivationCache",
     "AsyncClient",
     "AsyncPage",
+    "AsyncRun",
     "AsyncStream",
     "AuthenticationError",
     "BadGatewayError",
@@ -48,6 +53,7 @@ __all__ = [
     "Client",
     "ConflictError",
     "ConnectionFailedError",
+    "Curves",
     "DeadlineExceededError",
     "ForbiddenError",
     "Intervention",
@@ -58,6 +64,9 @@ __all__ = [
     "PromptAtlasError",
     "RetryPolicy",
     "Rows",
+    "Run",
+    "RunCancelledError",
+    "RunFailedError",
     "ServerError",
     "Stream",
     "TimedOutError",

@@ -22,9 +22,12 @@ from promptatlas.resources.captures import (
     TrajectoriesResource,
 )
 from promptatlas.resources.completions import AsyncChat, AsyncCompletions, Chat, Completions
+from promptatlas.resources.datasets import AsyncDatasets, Datasets
 from promptatlas.resources.models import AsyncModels, Models
+from promptatlas.resources.priors import AsyncPriors, Priors
 from promptatlas.resources.prompts import AsyncPrompts, Prompts
-from promptatlas.sending.files import bar_for
+from promptatlas.resources.runs import AsyncRuns, Runs
+from promptatlas.sending.files import bar_for, shown
 from promptatlas.sending.retry import RetryPolicy
 from promptatlas.sending.sender import AsyncSender, Sender, Wire
 from promptatlas.types import Capabilities, Health, Ready
@@ -49,6 +52,19 @@ def _headers(given: str | None, environ: Mapping[str, str]) -> dict[str, str]:
     return {**headers, "Authorization": f"Bearer {key}"} if key else headers
 
 
+def _wire(
+    retries: RetryPolicy | None,
+    *,
+    timeout_s: float,
+    random: Callable[[], float],
+    clock: Callable[[], float],
+    progress: bool | None,
+) -> Wire:
+    policy = retries or RetryPolicy()
+    bar, live = bar_for(progress), shown(progress)
+    return Wire(policy=policy, timeout_s=timeout_s, random=random, clock=clock, bar=bar, live=live)
+
+
 class Client:
     """A server, for code that waits. Use it as a context manager, or close it.
 
@@ -57,7 +73,7 @@ class Client:
         api_key: else ``PROMPTATLAS_API_KEY``; none is sent where neither is set.
         timeout_s: deadline of a call, retries included; ``timeout_s`` of a call goes first.
         retries: which failures are tried again, and how soon.
-        progress: show a bar for large results; None: where standard error is a terminal.
+        progress: show bars for large files and for runs that are waited for; None: where standard error is a terminal.
         transport: of httpx, in place of the network. sleep, random, clock: in place of the real ones.
     """
 
@@ -75,8 +91,7 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        policy = retries or RetryPolicy()
-        wire = Wire(policy=policy, timeout_s=timeout_s, random=random, clock=clock, bar=bar_for(progress))
+        wire = _wire(retries, timeout_s=timeout_s, random=random, clock=clock, progress=progress)
         http = httpx.Client(base_url=_url(base_url, environ), headers=_headers(api_key, environ), transport=transport)
         self._sender = Sender(http, wire=wire, sleep=sleep)
         self.models = Models(self._sender)
@@ -85,6 +100,9 @@ class Client:
         self.activations = Activations(self._sender)
         self.trajectories = TrajectoriesResource(self._sender)
         self.prompts = Prompts(self._sender)
+        self.datasets = Datasets(self._sender)
+        self.priors = Priors(self._sender)
+        self.runs = Runs(self._sender)
 
     def capabilities(self, **options: Unpack[CallOptions]) -> Capabilities:
         """Limits of the server, and the versions of what it is built of."""
@@ -128,8 +146,7 @@ class AsyncClient:
         clock: Callable[[], float] = time.monotonic,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        policy = retries or RetryPolicy()
-        wire = Wire(policy=policy, timeout_s=timeout_s, random=random, clock=clock, bar=bar_for(progress))
+        wire = _wire(retries, timeout_s=timeout_s, random=random, clock=clock, progress=progress)
         url, headers = _url(base_url, environ), _headers(api_key, environ)
         self._sender = AsyncSender(
             httpx.AsyncClient(base_url=url, headers=headers, transport=transport), wire=wire, sleep=sleep
@@ -140,6 +157,9 @@ class AsyncClient:
         self.activations = AsyncActivations(self._sender)
         self.trajectories = AsyncTrajectoriesResource(self._sender)
         self.prompts = AsyncPrompts(self._sender)
+        self.datasets = AsyncDatasets(self._sender)
+        self.priors = AsyncPriors(self._sender)
+        self.runs = AsyncRuns(self._sender)
 
     async def capabilities(self, **options: Unpack[CallOptions]) -> Capabilities:
         """As Client.capabilities."""

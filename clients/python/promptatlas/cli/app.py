@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from promptatlas.cli import captures, completions, models, prompts, system
+from promptatlas.cli import captures, completions, datasets, models, priors, prompts, runs, system, tuning
 from promptatlas.cli.connection import Connect, Connector
 from promptatlas.errors import PromptAtlasError
 
@@ -19,7 +19,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (PromptAtlasError, OSError, ValueError) as error:
+        except (PromptAtlasError, OSError, ValueError, ImportError) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
 
@@ -46,12 +46,13 @@ def create_app(connect: Connect | None = None) -> typer.Typer:
             bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
         ] = False,
     ) -> None:
-        """Completions, activations and trajectories of one frozen model under tuned prompts."""
+        """Tuned prompts of one frozen model: tune them, complete under them, look at what they do inside."""
         context.obj = connector
 
-    app.add_typer(models.commands(), name="models")
-    app.add_typer(prompts.commands(), name="prompts")
-    for register in (completions.register, captures.register, system.register):
+    groups = {"models": models, "prompts": prompts, "datasets": datasets, "priors": priors, "runs": runs}
+    for name, group in groups.items():
+        app.add_typer(group.commands(), name=name)
+    for register in (completions.register, captures.register, tuning.register, system.register):
         register(app)
     return app
 

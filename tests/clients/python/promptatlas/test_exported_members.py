@@ -9,14 +9,15 @@ import promptatlas
 import promptatlas.types
 
 EXPORTED = """
-ActivationCache AsyncClient AsyncPage AsyncStream AuthenticationError BadGatewayError BadRequestError BrokenStreamError
-Client ConflictError ConnectionFailedError DeadlineExceededError ForbiddenError Intervention InvalidRequestError
-NotFoundError Page ProblemError PromptAtlasError RetryPolicy Rows ServerError Stream TimedOutError TooLargeError
-TooManyRequestsError Trajectories Trajectory UnavailableError UnexpectedAnswerError UnsafeFileError
-UnsupportedFormatError
+ActivationCache AsyncClient AsyncPage AsyncRun AsyncStream AuthenticationError BadGatewayError BadRequestError
+BrokenStreamError Client ConflictError ConnectionFailedError Curves DeadlineExceededError ForbiddenError Intervention
+InvalidRequestError NotFoundError Page ProblemError PromptAtlasError RetryPolicy Rows Run RunCancelledError
+RunFailedError ServerError Stream TimedOutError TooLargeError TooManyRequestsError Trajectories Trajectory
+UnavailableError UnexpectedAnswerError UnsafeFileError UnsupportedFormatError
 """
 REQUESTS = """
-ActivationRequest AliasBody ChatCompletionRequest CompletionRequest InterventionSpec Mix PromptHeader TrajectoryRequest
+ActivationRequest AliasBody ChatCompletionRequest CompletionRequest EvaluateSpec InterventionSpec Mix PromptHeader RunBody
+SampleBody Template TrajectoryRequest TuneSpec
 """
 
 
@@ -46,7 +47,19 @@ def test_nouns_and_verbs() -> None:
         "activations": ["estimate", "get"],
         "trajectories": ["create"],
         "prompts": ["delete", "delete_alias", "download", "get", "list", "set_alias", "upload", "versions"],
+        "datasets": ["delete", "get", "list", "peek", "upload"],
+        "priors": ["sample"],
+        "runs": ["create", "evaluate", "get", "list", "tune"],
     }
+
+
+def test_what_a_run_can_do() -> None:
+    verbs = """
+        cancel download download_all evaluation events metrics plot read refresh resume to_pandas vectors wait
+    """
+    facts = "artifacts ended error id kind name outcome progress prompts spec status"
+    for run in (promptatlas.Run, promptatlas.AsyncRun):
+        assert _verbs(run) == sorted([*verbs.split(), *facts.split()])
 
 
 def test_both_clients_have_the_same_nouns_and_verbs() -> None:

@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import typer
-from promptatlas import Client
 from promptatlas.cli import create_app
-from typer.testing import CliRunner, Result
 
+from tests.clients.python.promptatlas.cli.conftest import Run
+from tests.clients.python.promptatlas.fake_runs import TUNE_SPEC
 from tests.clients.python.promptatlas.fake_server import (
     METADATA,
     FakeServer,
@@ -28,8 +27,6 @@ from tests.clients.python.promptatlas.resources.test_running import COMPLETION
 from tests.clients.python.promptatlas.resources.test_system import CARD, ENTRIES, PARTS
 from tests.clients.python.promptatlas.results.test_trajectories import result as trajectory_bytes
 
-Run = Callable[..., Result]
-
 COMMANDS = [
     ["models", "list"],
     ["models", "show"],
@@ -43,21 +40,21 @@ COMMANDS = [
     ["activations"],
     ["trajectories"],
     ["health"],
+    ["datasets", "list"],
+    ["datasets", "upload"],
+    ["datasets", "peek"],
+    ["datasets", "delete"],
+    ["priors", "sample"],
+    ["runs", "list"],
+    ["runs", "get"],
+    ["runs", "watch"],
+    ["runs", "cancel"],
+    ["runs", "resume"],
+    ["runs", "events"],
+    ["runs", "artifacts"],
+    ["runs", "download"],
+    ["tune"],
 ]
-
-
-@pytest.fixture
-def run(server: FakeServer, slept: list[float]) -> Run:
-    def connect(url: str | None, api_key: str | None) -> Client:
-        transport = httpx.MockTransport(server)
-        return Client(url, api_key=api_key, transport=transport, sleep=slept.append, progress=False, environ={})
-
-    app = create_app(connect)
-
-    def run(*arguments: str, **more: Any) -> Result:
-        return CliRunner().invoke(app, list(arguments), **more)
-
-    return run
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -74,7 +71,10 @@ def test_the_examples_can_be_read(
     run: Run, server: FakeServer, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("qa.safetensors").write_bytes(b"content")
+    for name in ("qa.safetensors", "rivers.jsonl", "train-v2.0.json", "prose.txt"):
+        Path(name).write_bytes(b"content")
+    for name in ("sweep.yaml", "sweep.json"):
+        Path(name).write_text(json.dumps(TUNE_SPEC))
     Path("adapter").mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (Path("adapter") / name).write_text("{}")

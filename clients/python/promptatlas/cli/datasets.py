@@ -1,0 +1,138 @@
+"""``promptatlas datasets``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptatlas.cli.connection import ApiKey, AsJson, Url, client_for, examples
+from promptatlas.cli.output import print_json, print_table
+from promptatlas.cli.parsing import given
+from promptatlas.types import DatasetItem
+
+NameArgument = Annotated[str, typer.Argument(help="Name of the dataset.")]
+
+
+class Format(str, Enum):
+    """Formats of files."""
+
+    jsonl = "jsonl"
+    squad = "squad"
+    gsm8k = "gsm8k"
+    deepmind_math = "deepmind-math"
+    text = "text"
+
+
+class SplitName(str, Enum):
+    """Splits of a dataset."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+def list_datasets(context: typer.Context, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> None:
+    """List datasets, those that come with the server too."""
+    with client_for(context, url, api_key) as client:
+        rows = list(client.datasets.list())
+    if as_json:
+        print_json(rows)
+        return
+    cells = [
+        (row.name, row.format, row.n_records, ", ".join(f"{split} {n}" for split, n in row.splits.items()))
+        for row in rows
+    ]
+    print_table(("name", "format", "n_records", "splits"), cells)
+
+
+def upload_dataset(
+    context: typer.Context,
+    name: NameArgument,
+    file: Annotated[Path, typer.Argument(help="File to upload.")],
+    form: Annotated[Format, typer.Option("--format", "-f", help="What the file is.")] = Format.jsonl,
+    input_template: Annotated[
+        str | None, typer.Option("--input", help="How a record is asked, as in '{context} {question}'.")
+    ] = None,
+    target_template: Annotated[
+        str | None, typer.Option("--target", help="How it is answered, as in '{answer}'.")
+    ] = None,
+    cloze: Annotated[bool, typer.Option("--cloze", help="Cut running text into items with a word left out.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Upload a dataset. A line that is not of the format is named, and nothing is kept."""
+    template = given(input=input_template, target=target_template) or None
+    with client_for(context, url, api_key) as client:
+        manifest = client.datasets.upload(name, path=file, format=form.value, template=template, cloze=cloze)
+    if as_json:
+        print_json(manifest)
+        return
+    splits = ", ".join(f"{split} {n}" for split, n in manifest.splits.items())
+    typer.echo(f"{manifest.name}: {manifest.n_records} records ({splits}), {manifest.sha256}")
+
+
+def peek(
+    context: typer.Context,
+    name: NameArgument,
+    split: Annotated[SplitName | None, typer.Option("--split", "-s", help="Of this split.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many items.")] = 5,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Show the first items of a dataset, as the model gets them."""
+    with client_for(context, url, api_key) as client:
+        found = client.datasets.peek(name, split=None if split is None else split.value, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    for number, item in enumerate(found.data):
+        typer.echo(f"── {number if item.index is None else item.index} {item.split or ''}".rstrip())
+        typer.echo(_shown(item))
+
+
+def _shown(item: DatasetItem) -> str:
+    if item.text is not None:
+        return item.text
+    answers = item.answers or []
+    others = [answer for answer in answers if answer != item.target]
+    text = f"{item.input}⟶{item.target}"
+    return f"{text}\n(or: {', '.join(map(repr, others))})" if others else text
+
+
+def delete_dataset(
+    context: typer.Context,
+    name: NameArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Delete a dataset."""
+    if not yes:
+        typer.confirm(f"Delete {name} for good?", abort=True, err=True)
+    with client_for(context, url, api_key) as client:
+        client.datasets.delete(name)
+    if as_json:
+        print_json({"deleted": name})
+    else:
+        typer.echo(f"deleted {name}")
+
+
+def commands() -> typer.Typer:
+    """The group ``datasets``."""
+    group = typer.Typer(no_args_is_help=True, help="What prompts are tuned on and measured by.")
+    uploads = (
+        "promptatlas datasets upload rivers rivers.jsonl",
+        "promptatlas datasets upload squad train-v2.0.json --format squad --input '{context}\\n{question}\\n'",
+        "promptatlas datasets upload prose prose.txt --format text --cloze",
+    )
+    group.command("list", epilog=examples("promptatlas datasets list"))(list_datasets)
+    group.command("upload", epilog=examples(*uploads))(upload_dataset)
+    group.command("peek", epilog=examples("promptatlas datasets peek demo-qa --split test -n 3"))(peek)
+    group.command("delete", epilog=examples("promptatlas datasets delete rivers --yes"))(delete_dataset)
+    return group

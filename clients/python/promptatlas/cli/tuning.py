@@ -1,0 +1,44 @@
+"""``promptatlas tune``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from promptatlas.cli.connection import ApiKey, AsJson, Url, client_for, examples
+from promptatlas.cli.spec_files import read_spec, with_changes
+from promptatlas.cli.watching import print_started, watch
+
+
+def tune(
+    context: typer.Context,
+    spec: Annotated[str, typer.Argument(help="YAML or JSON file with the spec; - is standard input.")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="path.to.field=value, several times; values as in JSON.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
+    watched: Annotated[bool, typer.Option("--watch", "-w", help="Wait for it.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Tune prompts: priors × seeds × learning rates of one file, side by side in one run."""
+    changed = with_changes(read_spec(spec), changes or [])
+    with client_for(context, url, api_key) as client:
+        run = client.runs.create("tune", changed, name=name)
+        if not watched:
+            print_started(run, as_json=as_json)
+            return
+        typer.echo(f"run {run.id}", err=True)
+        watch(run, as_json=as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    lines = (
+        "promptatlas tune sweep.yaml --watch",
+        "promptatlas tune sweep.json --set optimizer.lr=0.003 --set priors.0.std=0.1 --name second",
+        "promptatlas tune sweep.yaml --set 'seeds=[0,1,2,3]' --set dataset=demo-qa",
+    )
+    app.command("tune", epilog=examples(*lines))(tune)

@@ -1,0 +1,57 @@
+"""Waiting for a run at a terminal or in a log, and what it came to."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from promptatlas.cli.output import print_json, print_table
+from promptatlas.results.runs import Run
+from promptatlas.types import RunEvent
+
+
+def watch(run: Run, *, as_json: bool) -> None:
+    """Waits for a run and shows what it came to. Raises RunFailedError.
+
+    A terminal gets a live board; a log gets a line for each thing that the run says.
+    """
+    try:
+        if sys.stderr.isatty():
+            run.wait(progress=True)
+        else:
+            for event in run.events():
+                _say(event)
+            run.wait(progress=False)
+    except KeyboardInterrupt:
+        typer.echo(f"run {run.id} goes on: promptatlas runs watch {run.id}", err=True)
+        raise typer.Exit(130) from None
+    print_outcome(run, as_json=as_json)
+
+
+def print_outcome(run: Run, *, as_json: bool) -> None:
+    """Prints what a run came to."""
+    if as_json:
+        print_json(run.info)
+        return
+    typer.echo(f"{run.id} {run.kind} {run.status}")
+    if run.prompts:
+        typer.echo("prompts: " + ", ".join(run.prompts))
+    if run.outcome:
+        print_table(("metric", "value"), [(name, f"{value:.4g}") for name, value in run.outcome.items()])
+
+
+def print_started(run: Run, *, as_json: bool) -> None:
+    """Prints a run that was put into the queue."""
+    if as_json:
+        print_json(run.info)
+        return
+    waits = "" if run.info.queue_position is None else f", {run.info.queue_position} before it"
+    typer.echo(f"{run.id} {run.kind} {run.status}{waits}")
+
+
+def _say(event: RunEvent) -> None:
+    if event.type == "log":
+        typer.echo(f"{event.data.get('level', 'info')}: {event.data.get('text', '')}", err=True)
+    elif event.type == "status":
+        typer.echo(f"status: {event.data.get('status', '')}", err=True)

@@ -1,0 +1,135 @@
+"""Starting runs, and finding them again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+from promptatlas import AsyncClient, Client, Run, errors, types
+
+from tests.clients.python.promptatlas.fake_runs import ID, TUNE_SPEC, ended, info
+from tests.clients.python.promptatlas.fake_server import FakeServer, problem, reply
+
+
+def test_tuning(client: Client, server: FakeServer) -> None:
+    server.will(reply(info(), status=202))
+    run = client.runs.tune(
+        model="demo",
+        dataset="demo-qa",
+        priors=[
+            {"kind": "isotropic", "std": 0.1},
+            types.GaussianPrior(fit=types.EmbeddingsSource(embeddings="vocabulary")),
+        ],
+        seeds=range(2),
+        method=types.SoftMethod(n_virtual=8),
+        optimizer={"lr": np.array([0.25, 0.5]), "steps": 100},
+        name="qa",
+        run_name="sweep",
+        request_id="mine",
+    )
+    assert (run.id, run.kind, run.name, run.status, run.info.queue_position) == (ID, "tune", "sweep", "queued", 2)
+    assert (server.request.method, server.request.url.path) == ("POST", "/v1/runs")
+    assert server.sent == {
+        "kind": "tune",
+        "name": "sweep",
+        "spec": {
+            "model": "demo",
+            "dataset": "demo-qa",
+            "priors": [
+                {"kind": "isotropic", "std": 0.1},
+                {"kind": "gaussian", "fit": {"embeddings": "vocabulary"}},
+            ],
+            "seeds": [0, 1],
+            "method": {"kind": "soft", "n_virtual": 8},
+            "optimizer": {"lr": [0.25, 0.5], "steps": 100},
+            "name": "qa",
+        },
+    }
+    assert server.request.headers["x-request-id"] == "mine"
+    assert len(server.request.headers["idempotency-key"]) == 32
+
+
+def test_a_whole_spec_is_taken_as_it_is(client: Client, server: FakeServer) -> None:
+    server.will(reply(info(), status=202))
+    mixed = {"kind": "interpolation", "from": {"kind": "xavier"}, "to": {"kind": "vocabulary"}}
+    spec = types.TuneSpec.model_validate({**TUNE_SPEC, "priors": [mixed]})
+    client.runs.create("tune", spec)
+    assert server.sent == {"kind": "tune", "spec": {**TUNE_SPEC, "priors": [mixed]}}
+
+
+def test_evaluating(client: Client, server: FakeServer) -> None:
+    server.will(reply(info(kind="evaluate"), status=202))
+    run = client.runs.evaluate(model="demo", prompts=[None, "qa@1"], dataset="demo-qa", split="test", n=50)
+    assert run.kind == "evaluate"
+    spec = {"model": "demo", "prompts": [None, "qa@1"], "dataset": "demo-qa", "split": "test", "n": 50}
+    assert server.sent == {"kind": "evaluate", "spec": spec}
+
+
+def test_other_kinds_are_the_servers_to_check(client: Client, server: FakeServer) -> None:
+    server.will(reply(info(kind="distill"), status=202))
+    client.runs.create("distill", {"anything": [1, 2]}, name="x")
+    assert server.sent == {"kind": "distill", "spec": {"anything": [1, 2]}, "name": "x"}
+    with pytest.raises(errors.InvalidRequestError, match="kind"):
+        client.runs.create("knit", {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"stepps": 3}, "stepps"),
+        ({"seeds": []}, "seeds"),
+        ({"optimizer": {"lr": -1.0}}, "optimizer.lr"),
+        ({"method": {"kind": "hard"}}, "method"),
+        ({"keep": "worst"}, "keep"),
+    ],
+)
+def test_faults_are_seen_before_sending(client: Client, server: FakeServer, change: dict[str, Any], where: str) -> None:
+    with pytest.raises(errors.InvalidRequestError, match=where):
+        client.runs.tune(model="demo", dataset="demo-qa", priors=[{"kind": "xavier"}], **change)
+    assert server.requests == []
+
+
+def test_a_spec_that_cannot_work_says_where(client: Client, server: FakeServer) -> None:
+    server.will(problem(422, "spec.method.layers.0: the model has 6 layers, got 9"))
+    with pytest.raises(errors.InvalidRequestError, match="the model has 6 layers"):
+        client.runs.tune(**TUNE_SPEC)  # type: ignore[arg-type]
+
+
+def test_a_run_by_its_id(client: Client, server: FakeServer) -> None:
+    server.will(reply(ended(resolved={"model": "ab"})))
+    run = client.runs.get("run/7")
+    assert server.request.url.raw_path == b"/v1/runs/run%2F7"
+    assert run.ended
+    assert run.outcome == {"test/exact_match": 0.875}
+    assert run.prompts == ["qa@1", "qa@2"]
+    assert [file.path for file in run.artifacts] == ["spec.json", "draws/qa@1"]
+    assert run.info.model_dump()["resolved"] == {"model": "ab"}
+    assert repr(run) == f"Run(id='{ID}', kind='tune', status='succeeded')"
+
+
+def test_runs_are_listed_through_all_pages(client: Client, server: FakeServer) -> None:
+    first = {"data": [info(id="b")], "has_more": True, "next": "c1"}
+    server.will(reply(first), reply({"data": [ended(id="a")]}))
+    runs = list(client.runs.list(kind="tune", status="failed", limit=1))
+    assert [run.id for run in runs] == ["b", "a"]
+    assert all(isinstance(run, Run) for run in runs)
+    asked = [dict(request.url.params) for request in server.requests]
+    assert asked[0] == {"kind": "tune", "status": "failed", "limit": "1"}
+    assert asked[1] == {**asked[0], "after": "c1"}
+
+
+def test_async_runs(async_client: AsyncClient, server: FakeServer) -> None:
+    async def run() -> None:
+        server.will(reply(info(), status=202))
+        assert (await async_client.runs.tune(**TUNE_SPEC)).id == ID  # type: ignore[arg-type]
+        assert server.sent["spec"] == TUNE_SPEC
+        assert (await async_client.runs.evaluate(model="demo", prompts=["a"], dataset="d")).id == ID
+        assert server.sent["spec"] == {"model": "demo", "prompts": ["a"], "dataset": "d"}
+        server.will(reply(ended()))
+        assert (await async_client.runs.get(ID)).ended
+        server.will(reply({"data": [info(id="b")], "has_more": True, "next": "c1"}), reply({"data": [info(id="a")]}))
+        assert [run.id async for run in await async_client.runs.list(limit=1)] == ["b", "a"]
+
+    anyio.run(run)
