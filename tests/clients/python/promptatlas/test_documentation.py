@@ -13,7 +13,10 @@ import promptatlas
 import pytest
 import typer
 from promptatlas.cli import create_app
+from promptatlas.cli.spec_files import parsed
+from promptatlas.types import TuneSpec
 
+from tests.clients.python.promptatlas.fake_runs import EVENTS, ID, curve, ended, info, stream
 from tests.clients.python.promptatlas.fake_server import (
     activation_tensors,
     events,
@@ -22,6 +25,8 @@ from tests.clients.python.promptatlas.fake_server import (
     tensor_bytes,
     tensors_reply,
 )
+from tests.clients.python.promptatlas.resources import test_datasets
+from tests.clients.python.promptatlas.resources.test_priors import draw
 from tests.clients.python.promptatlas.resources.test_prompts import MANIFEST, ROWS, page
 from tests.clients.python.promptatlas.resources.test_running import COMPLETION
 from tests.clients.python.promptatlas.resources.test_system import CARD, ENTRIES, PARTS
@@ -39,9 +44,12 @@ def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=events(COMPLETION))
     if request.url.path.endswith("/content"):
         return httpx.Response(200, content=b"file")
+    if "/artifacts/" in request.url.path:
+        return draw() if request.url.path.endswith("draw.safetensors") else httpx.Response(200, content=ROW)
     return ANSWERS[f"{request.method} {request.url.path}"]()
 
 
+ROW = b'{"prompt": "qa@1", "output": "kitchen"}\n'
 ANSWERS = {
     "GET /ready": lambda: reply({"status": "ready", **PARTS}),
     "GET /v1/models": lambda: reply({"data": ENTRIES}),
@@ -55,6 +63,15 @@ ANSWERS = {
     "GET /v1/prompts/qa": lambda: reply(MANIFEST),
     "GET /v1/prompts/qa/versions/3": lambda: reply(MANIFEST),
     "PUT /v1/prompts/qa/aliases/production": lambda: reply({"name": "qa", "alias": "production", "version": 3}),
+    "POST /v1/datasets": lambda: reply(test_datasets.MANIFEST, status=201),
+    "GET /v1/datasets": lambda: reply({"data": [test_datasets.MANIFEST]}),
+    "GET /v1/datasets/rivers": lambda: reply(test_datasets.PEEK),
+    "GET /v1/datasets/demo-qa": lambda: reply(test_datasets.PEEK),
+    "POST /v1/priors/sample": lambda: reply(ended(kind="sample"), status=202),
+    "POST /v1/runs": lambda: reply(info(), status=202),
+    f"GET /v1/runs/{ID}": lambda: reply(ended()),
+    f"GET /v1/runs/{ID}/events": lambda: stream(*EVENTS),
+    f"GET /v1/runs/{ID}/metrics": curve,
 }
 
 
@@ -63,6 +80,7 @@ def test_the_python_examples_run(
 ) -> None:
     for wanted in ("torch", "pandas"):
         pytest.importorskip(wanted)
+    pytest.importorskip("matplotlib").use("agg")
     fake = httpx.MockTransport(answer)
     monkeypatch.setattr(promptatlas, "Client", partial(promptatlas.Client, transport=fake, environ={}))
     monkeypatch.setattr(promptatlas, "AsyncClient", partial(promptatlas.AsyncClient, transport=fake, environ={}))
@@ -76,13 +94,17 @@ def test_the_python_examples_run(
     assert "404 no req_9" in shown
     np.testing.assert_array_equal(names["generated"], activation_tensors()["resid_post.3"][[1, 4]])
     assert (tmp_path / "qa.zip").read_bytes() == b"file"
+    assert "10 a 2.5\n10 b 1.25\n" in shown
+    assert names["vectors"].shape == (2, 3)
+    assert [line.get_label() for line in names["axes"].get_lines()] == ["a", "b"]
+    assert (tmp_path / "results" / "draws" / "qa@1").read_bytes() == ROW
 
 
 def test_the_commands_exist() -> None:
     root = typer.main.get_command(create_app())
     block = TEXT.split("## The command line\n```\n")[1].split("```")[0]
     lines = [line.split() for line in block.strip().splitlines()]
-    assert len(lines) == 8
+    assert len(lines) == 15
     for words in lines:
         command: Any = root
         for word in words[1:]:
@@ -90,3 +112,10 @@ def test_the_commands_exist() -> None:
                 command = command.commands[word]
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("-")} <= options
+
+
+def test_the_sweep_is_a_spec() -> None:
+    pytest.importorskip("yaml")
+    [text] = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    spec = TuneSpec.model_validate(parsed(text, "the sweep"))
+    assert (spec.seeds, spec.optimizer.lr) == ([0, 1], [0.001, 0.01])
