@@ -88,7 +88,7 @@ class Board:
     def _table(self) -> Table:
         names = list(dict.fromkeys(name for numbers in self._members.values() for name in numbers))
         # The loss is what is looked for; the rest as far as there is room.
-        names = sorted(names, key=lambda name: name != "loss")[:MAX_NUMBERS]
+        names = sorted(names, key=lambda name: (name != "loss", "loss" not in name))[:MAX_NUMBERS]
         table = Table("member", "step", *names, header_style="bold", box=None, pad_edge=False)
         for member, numbers in list(self._members.items())[:MAX_MEMBERS]:
             cells = [f"{numbers[name]:.4g}" if name in numbers else "" for name in names]
