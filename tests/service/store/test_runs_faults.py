@@ -1,0 +1,276 @@
+"""Runs whose writers fail, die, or never hear the answer, at every single write: what is left is readable and true."""
+
+from __future__ import annotations
+
+import errno
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from service.errors import Conflict, NotFound, Unavailable
+from service.store import files as files_module
+from service.store.artifacts import ArtifactStore
+from service.store.remote_files import open_files
+from service.store.run_checkpoints import Checkpoints
+from service.store.run_log import RunLog
+from service.store.run_records import Chunk
+from service.store.run_writer import RunWriter
+from service.store.runs import RunStore
+from tests.service.store.faults import MODES, Crash, FaultyFiles, FaultyOs, Mode
+
+Result = TypeVar("Result")
+
+
+def much_later() -> datetime:
+    return datetime.now(timezone.utc) + timedelta(days=2)
+
+
+class Story:
+    """What a process does to one run, and what it was told of it."""
+
+    def __init__(self, runs: RunStore, *, is_patient: bool) -> None:
+        self.runs = runs
+        self.run_id: str | None = None
+        self.n_said = 0
+        self.saved: list[bytes] = []
+        self.n_tried = 0
+        self.end: str | None = None
+        self._n_tries = 3 if is_patient else 1
+
+    def do(self, call: Callable[[], Result]) -> Result:
+        """Call until the store does not refuse."""
+        for _ in range(self._n_tries - 1):
+            with suppress(Unavailable):
+                return call()
+        return call()
+
+    def create(self) -> str:
+        self.run_id = self.do(lambda: self.runs.create("tune", spec={})).id
+        return self.run_id
+
+    def work(self, writer: RunWriter, n_steps: int) -> None:
+        for _ in range(n_steps):
+            self.n_said += 1
+            writer.emit("metric", {"step": self.n_said})
+            self.n_tried += 1
+            data = b"%d" % self.n_tried
+            self.do(lambda data=data: writer.save_checkpoint({"state": data}))  # type: ignore[misc]
+            self.saved.append(data)
+            writer.set_progress(self.n_said)
+            self.do(writer.flush)
+            self.do(lambda: writer.put_output("a/b", b"out"))
+
+    def finish(self, writer: RunWriter, status: Any) -> None:
+        self.do(lambda: writer.finish(status, metrics={"x": 1.0}))
+        self.end = status
+
+
+def claim(story: Story, run_id: str) -> RunWriter:
+    """The next attempt; a claim whose answer got lost is noted as a death first, as whoever looks after runs does."""
+
+    def once() -> RunWriter:
+        _, state = story.runs.get(run_id)
+        if state.status == "running":
+            story.runs.note_death(run_id, attempt=state.attempts, reason="no sign of life", max_attempts=9)
+        return story.runs.claim(run_id, worker="w")
+
+    return story.do(once)
+
+
+def straight(story: Story) -> None:
+    run_id = story.create()
+    writer = claim(story, run_id)
+    story.work(writer, 3)
+    story.finish(writer, "succeeded")
+
+
+def stopped_and_resumed(story: Story) -> None:
+    run_id = story.create()
+    writer = claim(story, run_id)
+    story.work(writer, 1)
+    story.do(lambda: story.runs.request_cancel(run_id))
+    writer.check_fence()
+    story.finish(writer, "cancelled")
+    story.end = None
+    with suppress(Conflict):  # its first try was heard
+        story.do(lambda: story.runs.resume(run_id))
+    writer = claim(story, run_id)
+    story.work(writer, 1)
+    story.finish(writer, "succeeded")
+
+
+def died_and_gone_on(story: Story) -> None:
+    run_id = story.create()
+    story.work(claim(story, run_id), 1)
+    story.do(
+        lambda: story.runs.note_death(run_id, attempt=story.runs.get(run_id)[1].attempts, reason="x", max_attempts=9)
+    )
+    writer = claim(story, run_id)
+    story.work(writer, 1)
+    story.do(lambda: writer.release("shutting down"))
+    story.finish(claim(story, run_id), "failed")
+
+
+def cancelled_in_the_queue(story: Story) -> None:
+    run_id = story.create()
+    with suppress(Conflict):
+        story.do(lambda: story.runs.request_cancel(run_id))
+    story.end = "cancelled"
+
+
+STORIES = [straight, stopped_and_resumed, died_and_gone_on, cancelled_in_the_queue]
+
+
+def check_log(artifacts: ArtifactStore, run_id: str) -> Chunk:
+    """The chain is whole and tells of one end a life; its last chunk."""
+    log = RunLog(artifacts)
+    chunks = list(log.read(run_id, log.first_ids(run_id)))
+    expected_id = 1
+    for before, chunk in zip([None, *chunks], chunks, strict=False):
+        assert chunk.first_id == expected_id
+        assert chunk.events
+        expected_id = chunk.next_id
+        is_end = chunk.state.has_ended
+        assert [event.type for event in chunk.events].count("done") == is_end
+        if is_end:
+            assert chunk.events[-1].type == "done"
+            assert chunk.events[-1].data["status"] == chunk.state.status
+            assert chunk.events[-1].data["metrics"] == chunk.state.metrics
+        if before is not None and before.state.has_ended:
+            assert chunk.state.status == "queued"
+    return chunks[-1]
+
+
+def check(artifacts: ArtifactStore, story: Story, *, is_patient: bool) -> None:
+    """All that must hold whatever happened."""
+    runs = RunStore(artifacts)
+    seen = {record.id: state for record, state in runs.list_runs().items}
+    assert {record.id for record, _ in runs.unfinished()} == {
+        run_id for run_id, state in seen.items() if not state.has_ended
+    }
+    if story.run_id is None:
+        return
+    run_id = story.run_id
+    last = check_log(artifacts, run_id)
+    assert runs.get(run_id)[1] == seen[run_id]
+    assert (last.state.status, last.state.metrics) == (seen[run_id].status, seen[run_id].metrics)
+    if story.end is not None:
+        assert seen[run_id].status == story.end
+    check_checkpoints(artifacts, story, run_id)
+    steps = [event.data["step"] for event in runs.events(run_id) if event.type == "metric"]
+    assert steps == list(range(1, len(steps) + 1))
+    if is_patient:
+        assert len(steps) == story.n_said
+
+
+def check_checkpoints(artifacts: ArtifactStore, story: Story, run_id: str) -> None:
+    found = Checkpoints(artifacts, run_id=run_id).load()
+    if found is None:
+        assert not story.saved
+        return
+    # The newest that was said to be kept, or one after it whose writer never heard so.
+    assert int(found["state"]) in range(max(map(int, story.saved), default=1), story.n_tried + 1)
+
+
+def go_on(artifacts: ArtifactStore) -> None:
+    """What whoever looks after runs does with those that are left, until they have ended; checks that they end once."""
+    runs = RunStore(artifacts)
+    for record, state in runs.unfinished():
+        if state.status == "running":
+            state = runs.note_death(record.id, attempt=state.attempts, reason="no sign of life", max_attempts=9)
+        if state.status == "queued":
+            writer = runs.claim(record.id, worker="w2")
+            writer.save_checkpoint({"state": b"1"})
+            writer.finish("succeeded", metrics={"x": 1.0})
+    assert runs.unfinished() == []
+    assert all(check_log(artifacts, record.id).state.has_ended for record, _ in runs.list_runs().items)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("story_of", STORIES)
+def test_a_fault_at_any_write_leaves_what_is_true(story_of: Any, mode: Mode) -> None:
+    is_patient = mode in ("fails", "answer lost")
+    for at in range(1, 200):
+        url = f"memory://{uuid.uuid4().hex}"
+        artifacts = ArtifactStore(url, clock=much_later)
+        faulty: Any = FaultyFiles(open_files(url), at=at, mode=mode)
+        story = Story(RunStore(ArtifactStore("", files=faulty)), is_patient=is_patient)
+        has_died = False
+        try:
+            story_of(story)
+        except Crash:
+            has_died = True
+        assert has_died == (not is_patient and faulty.n_writes >= at)
+        check(artifacts, story, is_patient=is_patient)
+        artifacts.sweep()
+        check(artifacts, story, is_patient=is_patient)
+        go_on(artifacts)
+        if faulty.n_writes < at:
+            assert at > 5
+            return
+
+
+def test_a_death_within_a_creation_leaves_a_whole_run_or_none(tmp_path: Path) -> None:
+    for at in range(1, 5):
+        url = str(tmp_path / str(at))
+        faulty: Any = FaultyFiles(open_files(url), at=at, mode="dies before")
+        with suppress(Crash):
+            RunStore(ArtifactStore("", files=faulty)).create("tune", spec={})
+        runs = RunStore(ArtifactStore(url), clock=much_later)
+        found = runs.list_runs().items
+        assert [state.status for _, state in found] == ["queued"] * (at == 4)
+        assert runs.unfinished() == found
+        if not found:
+            assert list(open_files(url).walk()) == []
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = RunStore(ArtifactStore(str(tmp_path)))
+    run_id = runs.create("tune", spec={}).id
+    writer = runs.claim(run_id, worker="w")
+    last, refused = b"", True
+    writer.save_checkpoint({"state": last, "more": b"x"})
+    writer.emit("metric", {"step": 1})
+    for fault_at in range(1, 100):
+        new = b"%d" % fault_at * 1000
+        full = FaultyOs(fault_at=fault_at, error=OSError(errno.ENOSPC, "No space", "/secret"), dies=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(files_module, "os", full)
+            refused = refuses(writer, {"state": new, "more": b"x"})
+        kept = writer.load_checkpoint()
+        assert kept is not None
+        # Told to have failed, it may yet be the new one: whole all the same.
+        assert kept["state"] in ((last, new) if refused else (new,))
+        last = kept["state"]
+        if not refused:
+            break
+    assert (fault_at > 10, refused) == (True, False)
+    assert runs.get(run_id)[1].status == "running"
+    writer.finish("failed", error="The disk is full.")
+    assert [event.type for event in runs.events(run_id)].count("metric") == 1
+    assert runs.get(run_id)[1].error == "The disk is full."
+
+
+def refuses(writer: RunWriter, files: dict[str, bytes]) -> bool:
+    """Whether the store refuses a checkpoint; then it refuses all else, too, and says why."""
+    try:
+        writer.save_checkpoint(files)
+    except Unavailable:
+        for write in (writer.flush, lambda: writer.finish("failed", error="The disk is full.")):
+            with pytest.raises(Unavailable, match=r"^The store could not be written: No space left on device\.$"):
+                write()
+        return True
+    return False
+
+
+def test_a_run_that_is_gone_is_not_found_half_way(tmp_path: Path) -> None:
+    runs = RunStore(ArtifactStore(str(tmp_path)))
+    run_id = runs.create("tune", spec={}).id
+    (tmp_path / "runs" / run_id / "manifest.json").unlink()
+    with pytest.raises(NotFound):
+        runs.claim(run_id, worker="w")
