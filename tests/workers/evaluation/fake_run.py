@@ -43,10 +43,10 @@ class FakeRun:
     steps: list[tuple[int, int]] = field(default_factory=list)
     n_checks: int = 0
     n_checkpoints: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def prompts(self) -> PromptStore:
-        return PromptStore(self.artifacts)
+    def __post_init__(self) -> None:
+        self.prompts = PromptStore(self.artifacts)
 
     def again(self) -> FakeRun:
         return FakeRun(

@@ -12,7 +12,7 @@ import pytest
 from service.engine.requests import Limits
 from service.errors import InvalidRequest, NotFound
 from service.store.artifacts import ArtifactStore
-from service.store.datasets import Example
+from service.store.dataset_items import Example
 from service.store.prompt_checks import BaseShape
 from service.store.prompt_files import PromptFile, make_prompt
 from service.store.prompts import PromptStore

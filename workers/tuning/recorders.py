@@ -1,0 +1,186 @@
+"""Where a run's curves go besides its own events: TensorBoard files always, Weights & Biases and MLflow where configured.
+
+None of them may stop a run: one that fails is left alone from then on, and the run's log says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+EVENTS_NAME = "events.out.tfevents.0"
+"""tensorboardX would put the time and this host's name there."""
+
+PROJECT = "promptatlas"
+
+
+class Recorder(Protocol):
+    """Takes points of curves in order of step; a run that goes on from a checkpoint may give some of them again."""
+
+    def record(self, step: int, *, member: str, values: Mapping[str, float], time_s: float) -> None:
+        """Numbers of one member after ``step`` updates; ``time_s``: since the epoch."""
+
+    def finish(self, metrics: Mapping[str, float]) -> None:
+        """The run has come to its end, with these results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """What a recorder calls a run. id: never changes over its attempts. config: its spec."""
+
+    id: str
+    name: str
+    config: Mapping[str, Any]
+
+
+class TensorBoard:
+    """One event file a member, so that TensorBoard shows members as runs to compare.
+
+    Args:
+        keep: takes the path and content of each file at the end.
+    """
+
+    def __init__(self, *, keep: Callable[[str, bytes], None]) -> None:
+        self._keep = keep
+        self._folder = tempfile.TemporaryDirectory(prefix="promptatlas-curves-")
+        self._writers: dict[str, Any] = {}
+
+    def record(self, step: int, *, member: str, values: Mapping[str, float], time_s: float) -> None:
+        writer = self._writer(member)
+        for name, value in values.items():
+            writer.add_scalar(name, value, global_step=step, walltime=time_s)
+
+    def finish(self, metrics: Mapping[str, float]) -> None:
+        """Hand the files over as ``tensorboard/{member}/…``; results are no curves and stay out."""
+        for member, writer in self._writers.items():
+            writer.close()
+            (file,) = Path(self._folder.name, member).iterdir()
+            self._keep(f"tensorboard/{member}/{EVENTS_NAME}", file.read_bytes())
+        self.close()
+
+    def close(self) -> None:
+        """Drop what was written."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+        self._folder.cleanup()
+
+    def _writer(self, member: str) -> Any:
+        if member not in self._writers:
+            from tensorboardX import SummaryWriter  # slow to load, and needed on workers only
+
+            self._writers[member] = SummaryWriter(str(Path(self._folder.name, member)))
+        return self._writers[member]
+
+
+class WeightsAndBiases:
+    """A run of Weights & Biases with our run's id, so that a later attempt goes on with it."""
+
+    def __init__(self, identity: RunIdentity, *, project: str, wandb: Any) -> None:
+        self._run = wandb.init(
+            project=project, id=identity.id, name=identity.name, resume="allow", config=dict(identity.config)
+        )
+
+    def record(self, step: int, *, member: str, values: Mapping[str, float], time_s: float) -> None:
+        self._run.log({f"{member}/{name}": value for name, value in values.items()}, step=step)
+
+    def finish(self, metrics: Mapping[str, float]) -> None:
+        self._run.summary.update(dict(metrics))
+        self._run.finish()
+
+
+class MLflow:
+    """A run of MLflow that carries our run's id as a tag, by which a later attempt finds it."""
+
+    TAG = "promptatlas.run_id"
+
+    def __init__(self, identity: RunIdentity, *, experiment: str, client: Any) -> None:
+        self._client = client
+        known = client.get_experiment_by_name(experiment)
+        experiment_id = known.experiment_id if known is not None else client.create_experiment(experiment)
+        found = client.search_runs([experiment_id], filter_string=f"tags.`{self.TAG}` = '{identity.id}'")
+        if found:
+            self._run_id = found[0].info.run_id
+        else:
+            made = client.create_run(experiment_id, tags={self.TAG: identity.id}, run_name=identity.name)
+            self._run_id = made.info.run_id
+
+    def record(self, step: int, *, member: str, values: Mapping[str, float], time_s: float) -> None:
+        for name, value in values.items():
+            self._client.log_metric(self._run_id, f"{member}/{name}", value, timestamp=int(time_s * 1000), step=step)
+
+    def finish(self, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self._client.log_metric(self._run_id, name, value)
+        self._client.set_terminated(self._run_id)
+
+
+class Recorders:
+    """All recorders of a run as one.
+
+    Args:
+        warn: told in a sentence when one fails.
+    """
+
+    def __init__(self, recorders: Mapping[str, Recorder], *, warn: Callable[[str], None]) -> None:
+        self._recorders = dict(recorders)
+        self._warn = warn
+
+    def record(self, step: int, *, member: str, values: Mapping[str, float], time_s: float) -> None:
+        self._each(lambda recorder: recorder.record(step, member=member, values=values, time_s=time_s))
+
+    def finish(self, metrics: Mapping[str, float]) -> None:
+        self._each(lambda recorder: recorder.finish(metrics))
+
+    def _each(self, action: Callable[[Recorder], None]) -> None:
+        for name in list(self._recorders):
+            self._guarded(name, action)
+
+    def _guarded(self, name: str, action: Callable[[Recorder], None]) -> None:
+        try:
+            action(self._recorders[name])
+        except Exception as error:  # whatever a foreign library raises, the run goes on
+            del self._recorders[name]
+            self._warn(f"{name} does not record this run any further: {type(error).__name__}: {error}")
+
+
+def outside_recorders(
+    identity: RunIdentity, *, environ: Mapping[str, str], warn: Callable[[str], None]
+) -> dict[str, Recorder]:
+    """Recorders of the services that ``environ`` configures and whose packages are installed, by name.
+
+    ``WANDB_API_KEY`` (and ``WANDB_PROJECT``) is for Weights & Biases, ``MLFLOW_TRACKING_URI`` (and
+    ``MLFLOW_EXPERIMENT_NAME``) for MLflow.
+    """
+    makers: dict[str, tuple[str, str, Callable[[Any], Recorder]]] = {
+        "Weights & Biases": ("WANDB_API_KEY", "wandb", lambda wandb: _wandb(identity, wandb, environ)),
+        "MLflow": ("MLFLOW_TRACKING_URI", "mlflow", lambda mlflow: _mlflow(identity, mlflow, environ)),
+    }
+    found: dict[str, Recorder] = {}
+    for name, (variable, package, make) in makers.items():
+        if environ.get(variable):
+            found |= _made(name, package, make, because=variable, warn=warn)
+    return found
+
+
+def _made(
+    name: str, package: str, make: Callable[[Any], Recorder], *, because: str, warn: Callable[[str], None]
+) -> dict[str, Recorder]:
+    try:
+        return {name: make(importlib.import_module(package))}
+    except Exception as error:  # not installed, no network, a wrong key: none of it is the run's business
+        warn(f"{name} is configured by {because}, but does not record this run: {type(error).__name__}: {error}")
+        return {}
+
+
+def _wandb(identity: RunIdentity, wandb: Any, environ: Mapping[str, str]) -> Recorder:
+    return WeightsAndBiases(identity, project=environ.get("WANDB_PROJECT", PROJECT), wandb=wandb)
+
+
+def _mlflow(identity: RunIdentity, mlflow: Any, environ: Mapping[str, str]) -> Recorder:
+    client = mlflow.MlflowClient(tracking_uri=environ["MLFLOW_TRACKING_URI"])
+    return MLflow(identity, experiment=environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT), client=client)
