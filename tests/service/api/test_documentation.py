@@ -43,6 +43,11 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("/v1/prompts/{name}/versions", "get"), ("/v1/prompts/{name}/versions/{version}", "get"),
         ("/v1/prompts/{name}/versions/{version}", "delete"), ("/v1/prompts/{name}/versions/{version}/content", "get"),
         ("/v1/prompts/{name}/aliases/{alias}", "put"), ("/v1/prompts/{name}/aliases/{alias}", "delete"),
+        ("/v1/runs", "get"), ("/v1/runs", "post"), ("/v1/runs/{run_id}", "get"), ("/v1/runs/{run_id}/cancel", "post"),
+        ("/v1/runs/{run_id}/resume", "post"), ("/v1/runs/{run_id}/events", "get"), ("/v1/runs/{run_id}/metrics", "get"),
+        ("/v1/runs/{run_id}/artifacts", "get"), ("/v1/runs/{run_id}/artifacts/{path}", "get"),
+        ("/v1/priors/sample", "post"), ("/v1/datasets", "get"), ("/v1/datasets", "post"), ("/v1/datasets/{name}", "get"),
+        ("/v1/datasets/{name}", "delete"),
     }  # fmt: skip
 
 
