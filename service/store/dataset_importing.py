@@ -27,6 +27,8 @@ from service.store.dataset_templates import (
     usable_fields,
 )
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
@@ -184,9 +186,7 @@ class Importer:
 
 def record_text(fields: Mapping[str, Any]) -> bytes:
     """One spelling per record: sorted names, no blanks, UTF-8."""
-    return json.dumps(
-        dict(fields), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode("utf-8")  # fmt: skip
+    return _ENCODER.encode(dict(fields)).encode("utf-8")
 
 
 def split_of(key: bytes) -> Split:

@@ -21,9 +21,7 @@ class _Unfit(ValueError):
 def parse_json(text: str, *, place: Place) -> Any:
     """The value that ``text`` is; InvalidRequest when it is none."""
     try:
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
-        )
+        value = _DECODER.decode(text)
         if "\\u" in text or text.count("[") + text.count("{") > MAX_DEPTH:
             _check_inside(value)
     except _Unfit as error:
@@ -96,3 +94,6 @@ def _check_text(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise _Unfit("half of a surrogate pair in a text") from None
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int)

@@ -9,6 +9,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -349,6 +350,24 @@ def test_two_stores_on_one_folder_see_each_other(root: Path, datasets: DatasetSt
     assert other.get("d") == info
     with pytest.raises(Conflict):
         put(other, pairs(4))
+
+
+@pytest.mark.parametrize("n_contents", [1, 2])
+def test_of_many_at_once_one_makes_the_dataset(datasets: DatasetStore, root: Path, n_contents: int) -> None:
+    def upload(index: int) -> tuple[str, bool]:
+        try:
+            info, is_new = put(datasets, pairs(30, tag=f"t{index % n_contents}-"))
+        except Conflict:
+            return "refused", False
+        return info.sha256, is_new
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(upload, range(8)))
+    assert sum(is_new for _, is_new in answers) == 1
+    kept = datasets.get("d").sha256
+    assert sorted(sha256 == kept for sha256, _ in answers) == sorted(index % n_contents == 0 for index in range(8))
+    assert len(list(datasets.examples("d"))) == 30
+    assert len(stored_files(root)) == 1 + sum(1 for n in datasets.get("d").splits.values() if n)
 
 
 def test_an_object_store_will_do(clock: SetClock) -> None:
