@@ -99,7 +99,7 @@ def _shown(item: DatasetItem) -> str:
     if item.text is not None:
         return item.text
     answers = item.answers or []
-    others = [answer for answer in answers if answer != item.target]
+    others = [answer for answer in answers if answer.strip() != (item.target or "").strip()]
     text = f"{item.input}⟶{item.target}"
     return f"{text}\n(or: {', '.join(map(repr, others))})" if others else text
 

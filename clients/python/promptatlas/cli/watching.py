@@ -20,8 +20,9 @@ def watch(run: Run, *, as_json: bool) -> None:
         if sys.stderr.isatty():
             run.wait(progress=True)
         else:
+            status = ""
             for event in run.events():
-                _say(event)
+                status = _say(event, before=status)
             run.wait(progress=False)
     except KeyboardInterrupt:
         typer.echo(f"run {run.id} goes on: promptatlas runs watch {run.id}", err=True)
@@ -50,8 +51,11 @@ def print_started(run: Run, *, as_json: bool) -> None:
     typer.echo(f"{run.id} {run.kind} {run.status}{waits}")
 
 
-def _say(event: RunEvent) -> None:
+def _say(event: RunEvent, *, before: str) -> str:
+    """Prints what belongs in a log, and gives the status now: steps are too many for a log, and change none."""
+    status = str(event.data.get("status", before)) if event.type == "status" else before
     if event.type == "log":
         typer.echo(f"{event.data.get('level', 'info')}: {event.data.get('text', '')}", err=True)
-    elif event.type == "status":
-        typer.echo(f"status: {event.data.get('status', '')}", err=True)
+    elif status != before:
+        typer.echo(f"status: {status}", err=True)
+    return status

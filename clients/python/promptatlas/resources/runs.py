@@ -93,7 +93,10 @@ class Runs:
         after: str | None = None,
         **options: Unpack[CallOptions],
     ) -> Page[Run]:
-        """One page of ``limit`` runs, newest first; iterating it goes through all."""
+        """One page of ``limit`` runs, newest first; iterating it goes through all.
+
+        They come without their ``artifacts``, which ``refresh`` of one brings.
+        """
         page = self._sender.send(calls.runs(kind, status, limit, after, options))
         rows = Mapped([Run(info, sender=self._sender) for info in page.data], page.has_more, page.next)
         return Page(

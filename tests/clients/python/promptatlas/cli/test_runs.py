@@ -47,7 +47,6 @@ def test_watching(run: Run, server: FakeServer) -> None:
     assert shown.stderr.splitlines() == [
         "status: running",
         "warning: b: NaN at step 12, rolled back",
-        "status: running",
     ]
     assert words(shown.stdout) == [
         [ID, "tune", "succeeded"],
