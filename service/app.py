@@ -90,12 +90,12 @@ def create_app(services: Services, *, background: Background | None = None) -> F
 def create_services(settings: Settings, *, hub: Hub) -> Services:
     """The parts of the API process, over the store and Redis that the settings name."""
     artifacts = ArtifactStore(settings.home)
-    runs = RunStore(artifacts)
+    store = RunStore(artifacts)
     redis, queue, watch = None, None, None
     if settings.redis_url is not None:
         redis = Redis.from_url(settings.redis_url, socket_connect_timeout=1, socket_timeout=1)
         queue = RunQueue.at(settings.redis_url)
-        watch = QueueWatch(queue, Reconciler(queue, runs, max_attempts=settings.run_attempts))
+        watch = QueueWatch(queue, Reconciler(queue, store, max_attempts=settings.run_attempts))
     return Services(
         settings=settings,
         hub=hub,
@@ -103,7 +103,7 @@ def create_services(settings: Settings, *, hub: Hub) -> Services:
         datasets=DatasetStore(
             artifacts, builtin=default_datasets_path(cwd=Path.cwd()), max_bytes=settings.max_dataset_bytes
         ),
-        runs=runs,
+        runs=store,
         queue=queue,
         queue_watch=watch,
         idempotency=IdempotencyStore(artifacts),

@@ -79,17 +79,18 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
         self._wait_status = None
         with contextlib.suppress(RedisError), watch:
             super().execute_job(job, queue)
-        reason = watch.killed_for or _fate(self._wait_status)
+        died = None if self._wait_status == 0 else watch.killed_for or _fate(self._wait_status)
         try:
-            self._settle(run_id, attempt, queue=lines, runs=runs, reason=reason)
+            self._settle(run_id, attempt, queue=lines, runs=runs, died=died)
         except AtlasError as error:
             _log.warning("run left to be looked after later", run_id=run_id, attempt=attempt, reason=error.detail)
 
-    def _settle(self, run_id: str, attempt: int, *, queue: RunQueue, runs: RunStore, reason: str) -> None:
+    def _settle(self, run_id: str, attempt: int, *, queue: RunQueue, runs: RunStore, died: str | None) -> None:
         _, state = runs.get(run_id)
-        if state.status == "running" and state.attempts == attempt:
+        # A work horse that left in peace may have found that another had begun this attempt.
+        if died is not None and state.status == "running" and state.attempts == attempt:
             bury(
-                queue, runs, run_id, attempt=attempt, reason=reason, max_attempts=self._required_setup().settings.run_attempts
+                queue, runs, run_id, attempt=attempt, reason=died, max_attempts=self._required_setup().settings.run_attempts
             )  # fmt: skip
         elif state.status == "queued" and state.attempts >= attempt:
             queue.enqueue(run_id, state.attempts + 1)

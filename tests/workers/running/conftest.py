@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.queueing.embedded import find_server
+from tests.workers.running.yard import Yard, open_yard
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Iterator[Yard]:
+    """A store and a Redis, no workers yet."""
+    _require_redis()
+    with open_yard(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def busy_yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    """With two workers, for all tests that leave them as they were: a worker that is killed is replaced."""
+    _require_redis()
+    with open_yard(tmp_path_factory.mktemp("yard")) as opened:
+        opened.start_workers(2)
+        yield opened
+
+
+def _require_redis() -> None:
+    if find_server() is None:
+        pytest.skip("no redis-server here")

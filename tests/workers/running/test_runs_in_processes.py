@@ -1,0 +1,153 @@
+"""Runs on real workers: they end as they should, whatever they do and whoever is killed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from redis import Redis
+
+from service.queueing.queue import QUEUE
+from tests.integration.running import children_of, is_alive, wait_until
+from tests.workers.running.yard import Yard, told_steps
+
+
+def test_a_run_is_worked_on_and_tells_of_it(busy_yard: Yard) -> None:
+    run_id = busy_yard.count(steps=20)
+    state = busy_yard.wait_for_end(run_id)
+    assert (state.status, state.attempts, state.metrics) == ("succeeded", 1, {"total": 20.0})
+    assert (state.progress.step, state.progress.total, state.progress.eta_s) == (20, 20, 0.0)
+    assert told_steps(busy_yard, run_id) == list(range(1, 21))
+    assert busy_yard.runs.read_output(run_id, "total.txt") == b"20"
+    events = busy_yard.runs.events(run_id)
+    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].type == "done"
+    # Sixty things were said in well over half a second, in a tenth of a second at a time: not one by one.
+    foretold = [event.data["progress"]["eta_s"] for event in events if event.type == "status"]
+    assert any(eta_s is not None and 0 < eta_s < 5 for eta_s in foretold)
+    assert len(foretold) < 20
+
+
+def test_a_killed_work_horse_is_replaced_and_the_run_goes_on_from_its_checkpoint(busy_yard: Yard) -> None:
+    run_id = busy_yard.count(steps=30)
+    busy_yard.wait_for_steps(run_id, 12)
+    os.kill(busy_yard.horse_of(run_id), signal.SIGKILL)
+    _assert_went_on(busy_yard, run_id, n_steps=30)
+
+
+def test_a_killed_worker_takes_its_work_horse_along_and_another_goes_on(busy_yard: Yard) -> None:
+    run_id = busy_yard.count(steps=30)
+    busy_yard.wait_for_steps(run_id, 12)
+    horse = busy_yard.horse_of(run_id)
+    worker = next(pid for pid in busy_yard.families[0].worker_pids if horse in children_of(pid))
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: not is_alive(horse))
+    _assert_went_on(busy_yard, run_id, n_steps=30)
+
+
+def _assert_went_on(yard: Yard, run_id: str, *, n_steps: int) -> None:
+    state = yard.wait_for_end(run_id)
+    assert (state.status, state.attempts, state.n_deaths) == ("succeeded", 2, 1)
+    steps = yard.steps(run_id)
+    first = [step for attempt, step in steps if attempt == 1]
+    second = [step for attempt, step in steps if attempt == 2]
+    # One after the other, and no more again than was done since the last of the checkpoints, made each five steps.
+    assert steps == [(1, step) for step in first] + [(2, step) for step in second]
+    assert second == list(range(second[0], n_steps))
+    assert second[0] % 5 == 0
+    assert 0 <= first[-1] + 1 - second[0] <= 5
+    # What was told again is not in the curve twice.
+    told = told_steps(yard, run_id)
+    assert len(told) == len(set(told))
+
+
+def test_a_run_whose_worker_always_dies_fails_with_the_reason(busy_yard: Yard) -> None:
+    run_id = busy_yard.submit("deadly")
+    state = busy_yard.wait_for_end(run_id)
+    assert (state.status, state.attempts) == ("failed", 3)
+    assert state.error is not None
+    assert "SIGKILL" in state.error
+    assert len(busy_yard.diary(run_id)) == 3
+
+
+def test_a_run_in_line_several_times_is_worked_on_once(busy_yard: Yard) -> None:
+    run_id = busy_yard.count(steps=15)
+    client: Redis = busy_yard.redis.client
+    for _ in range(4):
+        client.rpush(f"rq:queue:{QUEUE}", f"{run_id}_1")
+    after = busy_yard.count(steps=1)
+    assert busy_yard.wait_for_end(run_id).attempts == 1
+    assert busy_yard.wait_for_end(after).attempts == 1
+    assert busy_yard.steps(run_id) == [(1, step) for step in range(15)]
+
+
+def test_cancel_stops_a_run_at_its_next_check_with_a_last_checkpoint(busy_yard: Yard) -> None:
+    run_id = busy_yard.count(steps=10_000, step_s=0.01, every=20_000)
+    busy_yard.wait_for_steps(run_id, 5)
+    busy_yard.runs.request_cancel(run_id)
+    state = busy_yard.wait_for_end(run_id)
+    assert (state.status, state.attempts, state.has_checkpoint) == ("cancelled", 1, True)
+    assert busy_yard.diary(run_id)[-1][0] == "stopped"
+
+    stopped_at = int(busy_yard.diary(run_id)[-1][1])
+    resumed = busy_yard.runs.resume(run_id)
+    busy_yard.queue.enqueue(run_id, resumed.attempts + 1)
+    busy_yard.wait_for_steps(run_id, stopped_at + 3)
+    assert busy_yard.diary(run_id)[stopped_at + 2][:4] == ["begun", str(stopped_at), "attempt", "2"]
+    busy_yard.runs.request_cancel(run_id)
+    busy_yard.wait_for_end(run_id)
+
+
+def test_cancel_kills_a_run_that_does_not_listen(busy_yard: Yard) -> None:
+    run_id = busy_yard.submit("deaf")
+    wait_until(lambda: busy_yard.diary(run_id))
+    horse = busy_yard.horse_of(run_id)
+    busy_yard.runs.request_cancel(run_id)
+    state = busy_yard.wait_for_end(run_id)
+    assert (state.status, state.attempts, state.has_checkpoint) == ("cancelled", 1, True)
+    wait_until(lambda: not is_alive(horse))
+
+
+def test_a_disk_without_room_fails_the_run_clearly_and_spares_the_checkpoint(busy_yard: Yard) -> None:
+    run_id = busy_yard.submit("crowded")
+    state = busy_yard.wait_for_end(run_id)
+    assert (state.status, state.attempts, state.has_checkpoint) == ("failed", 1, True)
+    assert state.error == "The store could not be written: File too large."
+    writer = busy_yard.runs
+    writer.resume(run_id)
+    assert busy_yard.runs.claim(run_id, worker="test").load_checkpoint() == {"state.bin": b"small"}
+
+
+def test_errors_of_works_become_sentences(busy_yard: Yard) -> None:
+    broken, greedy, unknown = (busy_yard.submit(kind) for kind in ("broken", "greedy", "unheard-of"))
+    assert busy_yard.wait_for_end(broken).error == "The work failed unexpectedly: KeyError: 'no such thing'"
+    assert busy_yard.wait_for_end(greedy).error == "Not enough memory."
+    assert "unheard-of" in str(busy_yard.wait_for_end(unknown).error)
+    assert {busy_yard.state(run_id).attempts for run_id in (broken, greedy, unknown)} == {1}
+
+
+def test_workers_are_light_and_known(busy_yard: Yard) -> None:
+    family = busy_yard.families[0]
+    wait_until(lambda: len(busy_yard.queue.workers()) == 2)
+    for pid in [family.process.pid, *children_of(family.process.pid)]:
+        with open(f"/proc/{pid}/maps") as maps:
+            assert "torch" not in maps.read()
+
+
+def test_a_run_that_is_frozen_is_given_to_another_and_cannot_write_when_it_wakes(busy_yard: Yard) -> None:
+    run_id = busy_yard.count(steps=60, step_s=0.03)
+    busy_yard.wait_for_steps(run_id, 7)
+    horse = busy_yard.horse_of(run_id)
+    worker = next(pid for pid in busy_yard.families[0].worker_pids if horse in children_of(pid))
+    for pid in (worker, horse):
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        busy_yard.wait(run_id, lambda state: state.attempts == 2)
+    finally:
+        for pid in (horse, worker):
+            os.kill(pid, signal.SIGCONT)
+    state = busy_yard.wait_for_end(run_id)
+    assert (state.status, state.attempts) == ("succeeded", 2)
+    wait_until(lambda: not is_alive(horse))
+    told = told_steps(busy_yard, run_id)
+    assert told == sorted(set(told))

@@ -1,0 +1,197 @@
+"""A store, a Redis and workers in processes of their own, hurried so that seconds become tenths."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from service.queueing.connections import connect
+from service.queueing.embedded import find_server
+from service.queueing.queue import RunQueue
+from service.queueing.timing import Timing
+from service.store.artifacts import ArtifactStore
+from service.store.run_records import RunState
+from service.store.runs import RunStore
+from tests.integration.running import children_of, environment, is_alive, wait_until
+
+# A sign of life counts for long compared with the rest, since machines that run tests are sometimes busy.
+HURRIED = Timing(
+    beat_s=0.2, alive_s=2.5, reconcile_s=0.5, look_s=0.1, cancel_grace_s=0.6, flush_s=0.1, retries_s=(0.1, 0.2)
+)
+
+
+class RedisServer:
+    """A Redis on a Unix socket that can be killed and started again over the same files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # pytest's own folders are too deep for a socket.
+        self._sockets = tempfile.TemporaryDirectory(prefix="atlas-")
+        self.url = f"unix://{self._sockets.name}/redis.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def client(self) -> Redis:
+        return connect(self.url)
+
+    def start(self) -> None:
+        server = find_server()
+        assert server is not None
+        options = ["--port", "0", "--unixsocket", self.url.removeprefix("unix://"), "--dir", str(self._folder)]
+        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        self._process = subprocess.Popen([server, *options, *durable], stdout=subprocess.DEVNULL)
+        wait_until(self._answers)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        self.kill()
+        self._sockets.cleanup()
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(RedisError):
+            return bool(self.client.ping())
+        return False
+
+
+@dataclass
+class Workers:
+    """A family of workers. log: what its processes wrote."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The workers, in the order of their start; the last child is the reconciler."""
+        return sorted(children_of(self.process.pid))[:-1]
+
+    @property
+    def everyone(self) -> list[int]:
+        """The whole family with its work horses."""
+        members = children_of(self.process.pid)
+        return [self.process.pid, *members, *(horse for member in members for horse in children_of(member))]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@dataclass
+class Yard:
+    """Everything that a test of runs needs. ``folder`` is where fake works keep their diary."""
+
+    folder: Path
+    redis: RedisServer
+    timing: Timing = HURRIED
+    families: list[Workers] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.use_store(str(self.folder / "store"))
+        self.queue = RunQueue.at(self.redis.url, timing=self.timing)
+
+    def use_store(self, url: str) -> None:
+        self.store = url
+        self.runs = RunStore(ArtifactStore(url))
+
+    def start_workers(self, n_workers: int = 1, *, timing: Timing | None = None, host: Path | None = None) -> Workers:
+        """``host``: a folder for all that these workers may keep for themselves, as if on a machine of their own."""
+        folder = host or self.folder
+        folder.mkdir(exist_ok=True)
+        log = folder / f"workers-{len(self.families)}.log"
+        given = {"REDIS_URL": self.redis.url, "WORKERS": str(n_workers), "WORKER_GRACE_S": "5", "HOME": self.store}
+        environ = {**environment(folder, **given), "HOME": str(folder), "TMPDIR": str(folder)}
+        command = [sys.executable, "-m", "tests.workers.running.launch", json.dumps(asdict(timing or self.timing))]
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, env=environ, cwd=folder, stderr=output, stdout=output)
+        family = Workers(process, log)
+        self.families.append(family)
+        return family
+
+    def submit(self, kind: str, **spec: object) -> str:
+        """A new run in line; its diary lies in a folder of its own."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        run_id = self.runs.create(kind, spec={"folder": str(folder), **spec}).id
+        self.queue.enqueue(run_id, 1)
+        return run_id
+
+    def count(self, *, steps: int = 20, step_s: float = 0.03, every: int = 5) -> str:
+        return self.submit("count", steps=steps, step_s=step_s, every=every)
+
+    def state(self, run_id: str) -> RunState:
+        return self.runs.get(run_id)[1]
+
+    def diary(self, run_id: str) -> list[list[str]]:
+        """Words of each line that the work wrote."""
+        path = Path(self.runs.get(run_id)[0].spec["folder"]) / "diary.txt"
+        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+    def steps(self, run_id: str) -> list[tuple[int, int]]:
+        """Attempt and step of each step done."""
+        return [(int(line[3]), int(line[1])) for line in self.diary(run_id) if line[0] == "step"]
+
+    def horse_of(self, run_id: str) -> int:
+        return int(self.diary(run_id)[-1][5])
+
+    def wait(self, run_id: str, condition: Callable[[RunState], bool]) -> RunState:
+        wait_until(lambda: condition(self.state(run_id)), why=lambda: f"{self.state(run_id)}\n{self.logs()}")
+        return self.state(run_id)
+
+    def wait_for_end(self, run_id: str) -> RunState:
+        return self.wait(run_id, lambda state: state.has_ended)
+
+    def wait_for_steps(self, run_id: str, n_steps: int) -> None:
+        wait_until(lambda: len(self.steps(run_id)) >= n_steps, why=self.logs)
+
+    def logs(self) -> str:
+        return "\n".join(family.log.read_text() for family in self.families)
+
+    def close(self) -> None:
+        for family in self.families:
+            everyone = family.everyone if family.process.poll() is None else []
+            if everyone:
+                family.process.kill()
+                family.process.wait()
+            for pid in everyone:
+                _await_end(pid)
+
+
+@contextlib.contextmanager
+def open_yard(folder: Path) -> Iterator[Yard]:
+    redis = RedisServer(folder)
+    redis.start()
+    yard = Yard(folder=folder, redis=redis)
+    try:
+        yield yard
+    finally:
+        yard.close()
+        redis.close()
+
+
+def _await_end(pid: int) -> None:
+    give_up_s = time.monotonic() + 10
+    while is_alive(pid):
+        if time.monotonic() > give_up_s:
+            os.kill(pid, signal.SIGKILL)
+            raise AssertionError(f"process {pid} outlived its family")
+        time.sleep(0.02)
+
+
+def told_steps(yard: Yard, run_id: str) -> list[int]:
+    """The step of each metric event, in order."""
+    return [event.data["step"] for event in yard.runs.events(run_id) if event.type == "metric"]
