@@ -35,14 +35,15 @@ _TYPES = ("application/octet-stream", "text/plain")
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 _UPLOAD = {"requestBody": {"required": True, "content": dict.fromkeys(_TYPES, _FILE)}}
 _LOCATION = {"Location": {"description": "The dataset's own address.", "schema": {"type": "string"}}}
-_MAX_TEMPLATE = 16_384
+# Of each side in a query: both must fit the head of a request, where a character may take twelve.
+_MAX_SIDE = 2048
 
 NamePath = Annotated[
     DatasetRef, Path(description="Name of the dataset, or `hub:owner/name` with an optional `:config`.")
 ]
 Side = Annotated[
     str | None,
-    Query(max_length=_MAX_TEMPLATE, description="This side of the template: text with `{field}` in it."),
+    Query(max_length=_MAX_SIDE, description="This side of the template: text with `{field}` in it."),
 ]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
