@@ -35,6 +35,12 @@ class KVShape:
     def bytes_per_token(self) -> int:
         return sum(layer.n_values for layer in self.layers) * self.dtype.itemsize
 
+    @property
+    def is_even(self) -> bool:
+        """Whether keys and values have one shape, the same in all layers."""
+        shapes = {(layer.n_kv_heads, layer.d_key, layer.d_value) for layer in self.layers}
+        return len(shapes) == 1 and all(d_key == d_value for _, d_key, d_value in shapes)
+
 
 @dataclass(frozen=True)
 class CompiledPrompt:

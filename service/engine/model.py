@@ -25,7 +25,7 @@ from service.errors import UnsupportedModel
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What clients may know of a hosted model."""
+    """What clients may know of a hosted model. has_equal_layers: all keep keys and values of one shape, as a prefix needs."""
 
     name: str
     architecture: str
@@ -43,6 +43,7 @@ class ModelCard:
     sites: tuple[str, ...]
     has_chat_template: bool
     versions: dict[str, str]
+    has_equal_layers: bool = True
 
 
 class HostedModel:
@@ -170,6 +171,7 @@ class HostedModel:
             attention="packed rows over a preallocated cache, torch scaled_dot_product_attention",
             sites=self.catalogue.names, has_chat_template=getattr(self.tokenizer, "chat_template", None) is not None,
             versions={"torch": torch.__version__, "transformers": transformers.__version__},
+            has_equal_layers=self.kv_shape.is_even,
         )  # fmt: skip
 
 
