@@ -127,11 +127,15 @@ class VaePrior(RequestBody):
 
 
 class PosteriorPrior(RequestBody):
-    """A distribution fitted to the vectors of tuned prompts, so that one task's posterior starts the next."""
+    """A distribution fitted to the vectors of tuned prompts, so that one task's posterior starts the next.
+
+    components: of a mixture; None: one for each prompt, up to 16.
+    """
 
     kind: Literal["posterior"] = "posterior"
     prompts: list[Reference] = Field(min_length=1, max_length=1024)
     fit: Literal["gaussian", "mixture"] = "gaussian"
+    components: int | None = Field(default=None, ge=1, le=256)
     shrinkage: Shrinkage = "auto"
 
 

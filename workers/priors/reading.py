@@ -1,0 +1,101 @@
+"""From a dataset's records and plain texts to token ids, and from ids to the model's states.
+
+Tokens that a tokenizer adds by itself (a beginning of text) are read, since the states of the others depend on them, but
+are no points: the state of a first token can be a hundred times as long as all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from service.engine.engine import Engine
+from service.engine.model import HostedModel
+from service.engine.prompts import Prompt
+from service.engine.requests import Capture, CaptureSpec, Done, Failed, Limits
+from service.engine.shapes import Float, Int, Tensor
+from service.errors import NotFound
+
+if TYPE_CHECKING:
+    from service.store.dataset_items import Example
+
+MAX_TEXT_TOKENS = 4096
+"""Of each text, so many tokens at most are read, and never more than the model's context."""
+
+_BATCH_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """One text's ids, and which of them are the text's own (not added by the tokenizer)."""
+
+    ids: tuple[int, ...]
+    own: tuple[bool, ...]
+
+    def cut(self, n: int) -> Tokens:
+        return Tokens(ids=self.ids[:n], own=self.own[:n])
+
+
+class Reader:
+    """Reads with the bare model, many texts a forward."""
+
+    def __init__(self, model: HostedModel) -> None:
+        self._model = model
+        self._longest = min(MAX_TEXT_TOKENS, model.n_positions)
+        # Long texts are read in chunks over a cache, short ones side by side.
+        limits = Limits(max_waiting=1 << 30, max_capture_bytes=1 << 40)
+        self._engine = Engine(model, limits=limits, load_prompt=_no_prompt)
+
+    def example(self, example: Example) -> Tokens:
+        """A record as tuning reads it: running text, or input and target, each tokenised by itself."""
+        if example.text is not None:
+            return self.text(example.text)
+        begin = self.text(example.input or "")
+        target = tuple(self._model.tokenizer(example.target or "", add_special_tokens=False)["input_ids"])
+        return Tokens(ids=begin.ids + target, own=begin.own + (True,) * len(target)).cut(self._longest)
+
+    def text(self, text: str) -> Tokens:
+        """A text with the tokens that the tokenizer adds."""
+        found = self._model.tokenizer(text, return_special_tokens_mask=True)
+        ids, added = found["input_ids"], found["special_tokens_mask"]
+        return Tokens(ids=tuple(ids), own=tuple(not flag for flag in added)).cut(self._longest)
+
+    def embeddings(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_model"]:
+        """What the model's embedding module makes of token ids: what soft vectors stand in for. float32 on the CPU."""
+        with torch.inference_mode():
+            embedded: Tensor = self._model.anatomy.embed(ids.to(self._model.device)[None])[0]
+            return embedded.float().cpu().clone()
+
+    def states(self, texts: Iterable[Tokens], *, layer: int) -> Iterator[Float[Tensor, "n d_model"]]:
+        """``resid_pre`` of ``layer`` of all own tokens, a bounded number of texts at a time."""
+        budget = max(_BATCH_BYTES // (4 * self._model.d_model), self._longest)
+        batch: list[Tokens] = []
+        n_tokens = 0
+        for tokens in texts:
+            if batch and n_tokens + len(tokens.ids) > budget:
+                yield self._capture(batch, layer=layer)
+                batch, n_tokens = [], 0
+            batch.append(tokens)
+            n_tokens += len(tokens.ids)
+        if batch:
+            yield self._capture(batch, layer=layer)
+
+    def _capture(self, batch: list[Tokens], *, layer: int) -> Float[Tensor, "n d_model"]:
+        spec = CaptureSpec(sites=("resid_pre",), layers=(layer,))
+        self._engine.submit(Capture(request_id="points", inputs=tuple(t.ids for t in batch), capture=spec))
+        while self._engine.has_work:
+            for event in self._engine.step():
+                if isinstance(event, Failed):
+                    raise event.error
+                if isinstance(event, Done):
+                    result = event.result
+        assert result is not None
+        own = torch.tensor([flag for tokens in batch for flag in tokens.own])
+        return result.tensors[f"resid_pre.{layer}"][own]
+
+
+def _no_prompt(sha256: str) -> Prompt:
+    raise NotFound("points are read without a prompt.")

@@ -1,0 +1,132 @@
+"""Samples of a variational autoencoder that is trained on a cloud, and kept from collapsing.
+
+What a plain one does wrong, and what is done here: its likelihood has unit scale, far above or below that of the data: here
+the scale is learned, one an axis, from the data's own on. Its divergence closes the latent dimensions before the decoder
+has learned to use them: here it is weighted in slowly, and some nats of each dimension are free. It decodes N(0, I), where
+few encoded points lie: here a mixture fitted to the encoded points is decoded (Ghosh et al., 2020). It takes the decoder's
+mean for a sample: here the noise of the likelihood belongs to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from promptatlas.types.priors import VaePrior
+
+from service.engine.shapes import Float, Tensor
+from workers.priors.axes import Axes, plain_axes, principal_axes
+from workers.priors.chunks import chunks
+from workers.priors.latent import LatentLaw
+from workers.priors.moments import measure, no_check
+from workers.priors.normal import LOG_2PI
+from workers.priors.prior import Prior, Space
+from workers.priors.sources import Sources
+from workers.priors.spread import effective_rank, variance_ratios
+from workers.priors.streams import generator_for, normal_rows, split
+from workers.priors.vae_network import VaeNetwork
+from workers.priors.vae_training import Recipe, train
+
+N_IMPORTANCE = 64
+"""Samples for one log-density."""
+
+MIN_ACTIVE_NATS = 0.01
+"""A latent dimension that tells less than this of a point has collapsed."""
+
+_MEASURED_ROWS = 2000
+
+
+class Vae(Prior):
+    """A trained autoencoder with the law of its latents.
+
+    Args:
+        with_noise: a sample is drawn from the likelihood; otherwise it is the likelihood's mean.
+        seed: of the noise that ``log_prob`` and the facts use.
+    """
+
+    name = "vae"
+
+    def __init__(
+        self, network: VaeNetwork, *, axes: Axes, latent: LatentLaw, with_noise: bool, seed: int,
+        points: Float[Tensor, "n d_model"],
+    ) -> None:  # fmt: skip
+        self._network = network
+        self._axes = axes
+        self._latent = latent
+        self._with_noise = with_noise
+        importance = generator_for(seed, "importance")
+        # `[samples, 1, latent]`: every vector meets the same noise, whatever it is asked for beside.
+        self._noise = normal_rows(N_IMPORTANCE, network.d_latent, generator=importance)[:, None]
+        self.facts = self._facts(points, generator=generator_for(seed, "facts"))
+
+    @classmethod
+    def fit(cls, spec: VaePrior, *, space: Space, sources: Sources) -> Vae:
+        recipe = Recipe(
+            d_latent=spec.d_latent, d_hidden=spec.d_hidden, epochs=spec.epochs, lr=spec.lr, batch_size=spec.batch_size,
+            seed=spec.seed, free_bits=spec.free_bits, warmup=spec.warmup,
+        )  # fmt: skip
+        return cls.train(sources.points(spec.fit, layer=space.layer), recipe=recipe, check=sources.check)
+
+    @classmethod
+    def train(cls, points: Float[Tensor, "n d_model"], *, recipe: Recipe, check: Callable[[], None] = no_check) -> Vae:
+        """The autoencoder of a cloud."""
+        axes = principal_axes(measure(points, check=check))
+        along = axes.to(points)
+        # Used in float64, in which a sample does not depend on what is decoded beside it.
+        network = train(along.float(), recipe=recipe, check=check).double()
+        mean, log_scale = network.encode(along)
+        for_latents, for_law = split(generator_for(recipe.seed, "latent"), 2)
+        noise = normal_rows(len(points), recipe.d_latent, generator=for_latents)
+        latent = LatentLaw.fit(mean + log_scale.exp() * noise, generator=for_law)
+        return cls(network, axes=axes, latent=latent, with_noise=True, seed=recipe.seed, points=points)
+
+    @classmethod
+    def train_naively(
+        cls, points: Float[Tensor, "n d_model"], *, recipe: Recipe, check: Callable[[], None] = no_check
+    ) -> Vae:
+        """The plain one, to be compared with: raw coordinates, unit likelihood, N(0, I), the decoder's mean."""
+        network = train(points, recipe=recipe.naive(), check=check).double()
+        latent = LatentLaw.standard(recipe.d_latent)
+        axes = plain_axes(points.shape[1])
+        return cls(network, axes=axes, latent=latent, with_noise=False, seed=recipe.seed, points=points)
+
+    def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d_model"]:
+        for_latents, for_noise = split(generator, 2)
+        latents = self._latent.sample(n, generator=for_latents)
+        samples = torch.empty(n, len(self._axes.mean))
+        for chunk in chunks(n):
+            y = self._network.decoder(latents[chunk])
+            if self._with_noise:
+                y = y + self._network.noise() * normal_rows(*y.shape, generator=for_noise)
+            samples[chunk] = self._axes.back(y)
+        return samples
+
+    def log_prob(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
+        """A lower bound on average, by importance sampling with fixed noise (Burda et al., 2016)."""
+        if not self._axes.is_regular:
+            self._refuse_density("its source does not vary in every dimension; fit it to more, or more varied, points")
+        y = self._axes.to(vectors)
+        mean, log_scale = self._network.encode(y)
+        z = mean + log_scale.exp() * self._noise
+        log_proposal = -(0.5 * (self._noise.square() + LOG_2PI) + log_scale).sum(-1)
+        log_ratio = self._latent.log_density(z) - log_proposal
+        each = self._network.log_likelihood(y.expand(N_IMPORTANCE, -1, -1), z) + log_ratio
+        bound: Tensor = torch.logsumexp(each, dim=0) - math.log(N_IMPORTANCE) - self._axes.log_volume()
+        return bound.to(vectors.device)
+
+    def _facts(self, points: Tensor, *, generator: torch.Generator) -> dict[str, float | str]:
+        """Whether it has collapsed: what its samples fill, beside what the data fill, from equally many of both."""
+        for_points, for_samples = split(generator, 2)
+        chosen = torch.randperm(len(points), generator=for_points)[:_MEASURED_ROWS]
+        some = points[chosen]
+        samples = self.sample(len(some), generator=for_samples)
+        ratios = variance_ratios(samples, data=some)
+        nats = self._network.divergence(*self._network.encode(self._axes.to(some))).mean(0)
+        return {
+            "n_points": float(len(points)), "data_effective_rank": effective_rank(some),
+            "effective_rank": effective_rank(samples), "variance_ratio_median": float(ratios.median()),
+            "variance_ratio_min": float(ratios.min()), "variance_ratio_max": float(ratios.max()),
+            "active_latents": float((nats > MIN_ACTIVE_NATS).sum()), "latent_nats": float(nats.sum()),
+            "latent_components": float(self._latent.n_components),
+        }  # fmt: skip
