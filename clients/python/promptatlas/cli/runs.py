@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -121,8 +122,12 @@ def show_events(
             if as_json:
                 typer.echo(event.model_dump_json())
             else:
-                said = "  ".join(f"{name}={value}" for name, value in event.data.items())
+                said = "  ".join(f"{name}={_shown(value)}" for name, value in event.data.items())
                 typer.echo(f"{event.id}  {event.type}  {said}")
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def list_artifacts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 
 import typer
 
@@ -39,7 +40,17 @@ def print_outcome(run: Run, *, as_json: bool) -> None:
     if run.prompts:
         typer.echo("prompts: " + ", ".join(run.prompts))
     if run.outcome:
-        print_table(("metric", "value"), [(name, f"{value:.4g}") for name, value in run.outcome.items()])
+        print_table(("metric", "value", "interval"), list(_measures(run.outcome)))
+
+
+def _measures(outcome: Mapping[str, float]) -> Iterator[tuple[str, str, str | None]]:
+    """Each measure in one line with its interval, whose ends stand under names of their own."""
+    for name, value in outcome.items():
+        measure, _, end = name.rpartition("_")
+        if end in ("low", "high") and measure in outcome:
+            continue
+        low, high = outcome.get(f"{name}_low"), outcome.get(f"{name}_high")
+        yield name, f"{value:.4g}", None if low is None or high is None else f"{low:.4g} – {high:.4g}"
 
 
 def print_started(run: Run, *, as_json: bool) -> None:

@@ -41,7 +41,8 @@ def test_one(run: Run, server: FakeServer) -> None:
 
 
 def test_watching(run: Run, server: FakeServer) -> None:
-    server.will(reply(info()), stream(*EVENTS), reply(ended()))
+    outcome = {"test/f1": 0.875, "test/f1_low": 0.75, "test/f1_high": 1.0, "n_high": 3.0}
+    server.will(reply(info()), stream(*EVENTS), reply(ended(metrics=outcome)))
     shown = run("runs", "watch", ID)
     assert shown.exit_code == 0
     assert shown.stderr.splitlines() == [
@@ -51,8 +52,9 @@ def test_watching(run: Run, server: FakeServer) -> None:
     assert words(shown.stdout) == [
         [ID, "tune", "succeeded"],
         ["prompts:", "qa@1,", "qa@2"],
-        ["metric", "value"],
-        ["test/exact_match", "0.875"],
+        ["metric", "value", "interval"],
+        ["test/f1", "0.875", "0.75", "–", "1"],
+        ["n_high", "3"],
     ]
     server.will(reply(info()), stream(*EVENTS), reply(ended()))
     assert json.loads(run("runs", "watch", ID, "--json").stdout)["prompts"] == ["qa@1", "qa@2"]
@@ -91,7 +93,7 @@ def test_events(run: Run, server: FakeServer) -> None:
     server.will(reply(info()), stream(*EVENTS[1:], first=2), reply(ended()))
     shown = run("runs", "events", ID, "--after", "1").output.splitlines()
     assert shown[0] == "2  metric  step=10  member=a  loss=2.5  lr=0.001"
-    assert shown[-1].startswith("6  done")
+    assert shown[-1] == "6  done  status=succeeded  error=null"
     assert server.requests[1].headers["last-event-id"] == "1"
     server.will(reply(info()), stream(*EVENTS), reply(ended()))
     lines = [json.loads(line) for line in run("runs", "events", ID, "--json").output.splitlines()]
