@@ -6,18 +6,11 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from workers.tuning.reports import MemberReport, StepReport
 
 N_POINTS = 200
 """About so many points has the curve of a loss, however many steps there are."""
-
-
-class Tell(Protocol):
-    """Takes a point: what a run's events and recorders do."""
-
-    def __call__(self, point: Point) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +21,10 @@ class Point:
     member: str
     values: dict[str, float]
     time_s: float
+
+
+Tell = Callable[[Point], None]
+"""Takes a point: what a run's events and recorders do."""
 
 
 class Curves:

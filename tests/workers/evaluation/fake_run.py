@@ -22,7 +22,8 @@ class Killed(BaseException):
 class FakeRun:
     """A RunContext. ``again()`` is the same run under its next attempt.
 
-    stop_at, kill_at: the number of the check at which it is told to stop, or dies.
+    stop_at, kill_at: the number of the check at which it is told to stop, or dies. kill_after: the progress after which it
+    dies at its next check.
     """
 
     spec: Mapping[str, Any]
@@ -35,6 +36,7 @@ class FakeRun:
     settings: Settings = field(default_factory=Settings)
     stop_at: int | None = None
     kill_at: int | None = None
+    kill_after: int | None = None
     checkpoint: Mapping[str, bytes] | None = None
     outputs: dict[str, bytes] = field(default_factory=dict)
     points: dict[tuple[int, str | None], dict[str, float]] = field(default_factory=dict)
@@ -76,7 +78,8 @@ class FakeRun:
 
     def check(self) -> None:
         self.n_checks += 1
-        if self.n_checks == self.kill_at:
+        step = self.steps[-1][0] if self.steps else 0
+        if self.n_checks == self.kill_at or (self.kill_after is not None and step >= self.kill_after):
             raise Killed
         if self.stop_at is not None and self.n_checks >= self.stop_at:
             raise RunStopped("cancelled")

@@ -182,8 +182,8 @@ def test_rates_share_a_draw_and_stand_in_the_name(tmp_path: Path) -> None:
     run = make_run(tmp_path, priors=[{"kind": "xavier"}], seeds=[3], optimizer=optimizer)
     tune(run)
     assert run.made == ["wording-xavier-3-lr0.02@1", "wording-xavier-3-lr0.001@1"]
-    drawn = [decode(run.outputs[f"draws/{ref}.safetensors"]).tensors["soft"] for ref in run.made]
-    np.testing.assert_array_equal(*drawn)
+    first, second = (decode(run.outputs[f"draws/{ref}.safetensors"]).tensors["soft"] for ref in run.made)
+    np.testing.assert_array_equal(first, second)
     assert len({row["loss"] for row in lines(run) if row["stage"] == "before"}) <= 6
     assert [run.prompts.resolve(ref).notes["lr"] for ref in run.made] == [0.02, 0.001]
 
