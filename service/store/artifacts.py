@@ -99,7 +99,7 @@ class ArtifactStore:
         stored: dict[str, StoredFile] = {}
         artifact = Artifact(folder=folder, label=label, files=stored, metadata=metadata)
         # Before anything is written: metadata that JSON does not know.
-        manifest_of(artifact)
+        seal(manifest_of(artifact))
         try:
             for name, content in files.items():
                 # Quoted, because a name with a slash in it would lie in a folder of its own, where no sweep looks.

@@ -215,6 +215,28 @@ def test_a_fault_at_any_write_leaves_what_is_true(story_of: Any, mode: Mode) -> 
             return
 
 
+def test_what_is_said_after_a_lost_answer_is_told_once_and_in_order() -> None:
+    url = f"memory://{uuid.uuid4().hex}"
+    runs = RunStore(ArtifactStore(url))
+    run_id = runs.create("tune", spec={}).id
+    # The claim takes two writes, the chunk and its hint.
+    faulty: Any = FaultyFiles(open_files(url), at=3, mode="answer lost")
+    writer = RunStore(ArtifactStore("", files=faulty)).claim(run_id, worker="w")
+    for step in (1, 2):
+        writer.emit("metric", {"step": step})
+    with pytest.raises(Unavailable):
+        writer.flush()
+    runs.request_cancel(run_id)
+    writer.emit("metric", {"step": 3})
+    writer.set_progress(3)
+    writer.flush()
+    writer.flush()
+    assert writer.cancel_requested
+    told = [(event.type, event.data.get("step")) for event in runs.events(run_id, after=2)]
+    assert told == [("metric", 1), ("metric", 2), ("log", None), ("metric", 3), ("status", None)]
+    check_log(ArtifactStore(url), run_id)
+
+
 def test_a_death_within_a_creation_leaves_a_whole_run_or_none(tmp_path: Path) -> None:
     for at in range(1, 5):
         url = str(tmp_path / str(at))
