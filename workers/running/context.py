@@ -113,10 +113,10 @@ class StoredRun:
             raise RunStopped from error
 
     def _load(self, name: str) -> HostedModel:
-        from service.engine.model import HostedModel  # torch: only runs that ask for a model wait for it
-
         sources = {source.name: source.path for source in self.settings.model_sources}
         if name not in sources:
             raise NotFound(f"This worker has no model {name!r}; it has {', '.join(sorted(sources))}.")
+        from service.engine.model import HostedModel  # torch: only runs that have a model wait for it
+
         device = self.settings.device_map or self.settings.device
         return HostedModel.load(name, sources[name], device=device, dtype=self.settings.dtype)

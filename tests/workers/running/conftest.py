@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from service.queueing.embedded import find_server
+from tests.service.queueing.conftest import redis_server
 from tests.workers.running.yard import Yard, open_yard
+
+__all__ = ["redis_server"]
 
 
 @pytest.fixture

@@ -14,59 +14,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from redis import Redis
-from redis.exceptions import RedisError
-
-from service.queueing.connections import connect
-from service.queueing.embedded import find_server
 from service.queueing.queue import RunQueue
 from service.queueing.timing import Timing
 from service.store.artifacts import ArtifactStore
 from service.store.run_records import RunState
 from service.store.runs import RunStore
 from tests.integration.running import children_of, environment, is_alive, wait_until
+from tests.service.queueing.redis_server import RedisServer
 
 # A sign of life counts for long compared with the rest, since machines that run tests are sometimes busy.
 HURRIED = Timing(
     beat_s=0.2, alive_s=2.5, reconcile_s=0.5, look_s=0.1, cancel_grace_s=0.6, flush_s=0.1, retries_s=(0.1, 0.2)
 )
-
-
-class RedisServer:
-    """A Redis on a Unix socket that can be killed and started again over the same files."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        # pytest's own folders are too deep for a socket.
-        self._sockets = tempfile.TemporaryDirectory(prefix="atlas-")
-        self.url = f"unix://{self._sockets.name}/redis.sock"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def client(self) -> Redis:
-        return connect(self.url)
-
-    def start(self) -> None:
-        server = find_server()
-        assert server is not None
-        options = ["--port", "0", "--unixsocket", self.url.removeprefix("unix://"), "--dir", str(self._folder)]
-        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-        self._process = subprocess.Popen([server, *options, *durable], stdout=subprocess.DEVNULL)
-        wait_until(self._answers)
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-
-    def close(self) -> None:
-        self.kill()
-        self._sockets.cleanup()
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(RedisError):
-            return bool(self.client.ping())
-        return False
 
 
 @dataclass

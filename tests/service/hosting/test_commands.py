@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from multiprocessing.connection import wait
+
+from service.hosting.commands import Command
+from tests.integration.running import is_alive, wait_until
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+def test_a_program_runs_until_it_ends_and_its_sentinel_tells() -> None:
+    command = Command([sys.executable, "-c", "import sys; sys.exit(3)"])
+    assert wait([command.sentinel], 60) == [command.sentinel]
+    command.join()
+    assert command.exitcode == 3
+    assert not command.is_alive()
+    command.close()
+
+
+def test_a_program_is_stopped_by_signals() -> None:
+    for stop, number in ((Command.terminate, signal.SIGTERM), (Command.kill, signal.SIGKILL)):
+        command = Command(SLEEP)
+        assert wait([command.sentinel], 0) == []
+        assert (command.is_alive(), command.exitcode) == (True, None)
+        stop(command)
+        command.join()
+        assert command.exitcode == -number
+        command.close()
+
+
+def test_a_program_has_the_environment_it_is_given_and_writes_where_logs_go() -> None:
+    code = """
+        from service.hosting.commands import Command
+        Command(["/bin/sh", "-c", "echo $WORD"], environ={"WORD": "hello"}).join()
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("", "hello\n")
+
+
+def test_a_program_is_out_of_reach_of_the_terminal() -> None:
+    command = Command(SLEEP)
+    assert os.getsid(command.pid) == command.pid
+    command.kill()
+    command.join()
+    command.close()
+
+
+def test_a_program_dies_with_its_parent() -> None:
+    code = f"""
+        import os
+        from service.hosting.commands import Command
+        print(Command({SLEEP!r}).pid, flush=True)
+        os.kill(os.getpid(), 9)
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    pid = int(run.stdout)
+    wait_until(lambda: not is_alive(pid))

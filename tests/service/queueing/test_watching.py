@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+
+from service.errors import Unavailable
+from service.queueing.queue import Census, RunQueue
+from service.queueing.reconciling import Reconciler
+from service.queueing.timing import Timing
+from service.queueing.watching import QueueNumbers, QueueWatch
+
+COUNT = Census(n_queued=3, n_running=1)
+
+
+class ScriptedReconciler:
+    """Answers from a list, the last for ever; exceptions are raised."""
+
+    def __init__(self, answers: Sequence[Census | Exception | None], *, stop: threading.Event | None = None) -> None:
+        self.answers = list(answers)
+        self.n_calls = 0
+        self._stop = stop
+
+    def reconcile(self) -> Census | None:
+        self.n_calls += 1
+        if self._stop is not None and self.n_calls == 3:
+            self._stop.set()
+        answer = self.answers[min(self.n_calls, len(self.answers)) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class CountedQueue:
+    timing = Timing(reconcile_s=0.001)
+
+    def census(self) -> Census:
+        return Census(n_queued=7, n_running=7)
+
+    def workers(self) -> list[str]:
+        return ["one", "two"]
+
+
+def watch_of(reconciler: ScriptedReconciler) -> QueueWatch:
+    return QueueWatch(cast(RunQueue, CountedQueue()), cast(Reconciler, reconciler))
+
+
+def test_numbers_are_those_of_the_last_look_wherever_it_was_made() -> None:
+    watch = watch_of(ScriptedReconciler([COUNT, None, Unavailable("gone"), COUNT]))
+    seen = [watch.numbers]
+    for _ in range(4):
+        watch.look()
+        seen.append(watch.numbers)
+    mine, others = (
+        QueueNumbers(census=COUNT, n_workers=2),
+        QueueNumbers(census=Census(n_queued=7, n_running=7), n_workers=2),
+    )
+    assert seen == [None, mine, others, None, mine]
+
+
+def test_no_error_ends_the_watch() -> None:
+    stop = threading.Event()
+    reconciler = ScriptedReconciler([Unavailable("gone"), RuntimeError("a bug"), COUNT], stop=stop)
+    watch_of(reconciler).run(stop)
+    assert reconciler.n_calls == 3
+
+
+@pytest.mark.parametrize("broken", [Unavailable("gone"), RuntimeError("a bug")])
+def test_beside_an_event_loop_it_goes_on_until_cancelled(broken: Exception) -> None:
+    reconciler = ScriptedReconciler([broken, COUNT])
+
+    async def run() -> None:
+        task = asyncio.ensure_future(watch_of(reconciler).run_beside())
+        while reconciler.n_calls < 3:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    assert reconciler.n_calls >= 3

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from service.errors import InvalidRequest, Unavailable
+from service.store.run_writer import Fenced, RunWriter
+from workers.running.reporting import Reporter, Told, told_by
+
+
+class HeardWriter:
+    """Notes what it is told; raises what it is given when it flushes."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.error: Exception | None = None
+
+    def emit(self, kind: str, data: Mapping[str, Any]) -> None:
+        if data.get("text") == "too long":
+            raise InvalidRequest("too long")
+        self.heard.append((kind, dict(data)))
+
+    def set_progress(self, step: int, *, total: int, eta_s: float | None) -> None:
+        self.heard.append((step, total, eta_s))
+
+    def add_prompt(self, ref: str) -> None:
+        self.heard.append(ref)
+
+    def flush(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.heard.append("flush")
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def opened(*, told: Told | None = None) -> tuple[Reporter, HeardWriter, Clock]:
+    writer, clock = HeardWriter(), Clock()
+    return Reporter(cast(RunWriter, writer), told=lambda: told or {}, clock=clock), writer, clock
+
+
+def test_nothing_reaches_the_writer_before_a_flush_and_then_all_of_it_once() -> None:
+    reporter, writer, clock = opened()
+    reporter.say("log", {"level": "info", "text": "hello"})
+    for step in range(1, 4):
+        clock.now_s += 1.0
+        reporter.progress(step, 10)
+        reporter.metric(step, member=None, values={"loss": 1.0 / step})
+    reporter.prompt("qa@1")
+    assert writer.heard == []
+    reporter.flush()
+    losses = [("metric", {"step": step, "loss": 1.0 / step}) for step in range(1, 4)]
+    assert writer.heard == [("log", {"level": "info", "text": "hello"}), *losses, "qa@1", (3, 10, 7.0), "flush"]
+    writer.heard.clear()
+    reporter.flush()
+    assert writer.heard == ["flush"]
+
+
+def test_numbers_that_an_earlier_attempt_told_are_dropped() -> None:
+    told = told_by([{"step": 1, "member": "a", "loss": 0.5}, {"step": 2, "loss": 0.4}])
+    reporter, writer, _ = opened(told=told)
+    reporter.metric(1, member="a", values={"loss": 0.5})
+    reporter.metric(1, member="b", values={"loss": 0.6})
+    reporter.metric(1, member="a", values={"loss": 0.5, "validation": 0.7})
+    reporter.metric(2, member=None, values={"loss": 0.4})
+    reporter.hand_on()
+    assert writer.heard == [
+        ("metric", {"step": 1, "member": "b", "loss": 0.6}),
+        ("metric", {"step": 1, "member": "a", "validation": 0.7}),
+    ]
+
+
+def test_a_store_out_of_reach_is_borne_and_a_fence_is_remembered() -> None:
+    reporter, writer, _ = opened()
+    writer.error = Unavailable("gone")
+    reporter.flush()
+    assert not reporter.fenced
+    writer.error = Fenced("replaced")
+    reporter.flush()
+    assert reporter.fenced
+
+
+def test_an_event_that_is_too_large_does_not_take_others_along() -> None:
+    reporter, writer, _ = opened()
+    reporter.say("log", {"level": "info", "text": "too long"})
+    reporter.say("log", {"level": "info", "text": "short"})
+    reporter.hand_on()
+    assert writer.heard == [("log", {"level": "info", "text": "short"})]

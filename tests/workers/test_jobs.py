@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings
+from service.store.artifacts import ArtifactStore
+from service.store.runs import RunStore
+from workers.jobs import KINDS, run
+from workers.running.orders import Orders
+from workers.running.setup import WorkSetup
+
+
+@pytest.fixture
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkSetup:
+    monkeypatch.setattr(Orders, "listen", lambda self: None)  # the signals of this process are pytest's
+    return WorkSetup(settings=Settings(home=str(tmp_path), redis_url="redis://127.0.0.1:1/0"), kinds={})
+
+
+def test_a_place_in_line_that_is_out_of_date_does_nothing(setup: WorkSetup) -> None:
+    runs = RunStore(ArtifactStore(setup.settings.home))
+    run_id = runs.create("tune", spec={}).id
+    for attempt in (0, 2):
+        run(run_id, attempt, setup=setup)
+        assert runs.get(run_id)[1].status == "queued"
+    runs.request_cancel(run_id)
+    run(run_id, 1, setup=setup)
+    assert runs.get(run_id)[1].status == "cancelled"
+
+
+def test_a_run_that_waits_is_performed(setup: WorkSetup) -> None:
+    runs = RunStore(ArtifactStore(setup.settings.home))
+    run_id = runs.create("tune", spec={}).id
+    run(run_id, 1, setup=setup)
+    state = runs.get(run_id)[1]
+    assert (state.status, state.attempts) == ("failed", 1)
+    assert "knows no runs of kind 'tune'" in str(state.error)
+
+
+def test_kinds_are_dotted_names() -> None:
+    assert all(name.count(":") == 1 and name.startswith("workers.") for name in KINDS.values())

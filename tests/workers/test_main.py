@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from workers.__main__ import main
+
+URL = {"PROMPTATLAS_REDIS_URL": "redis://127.0.0.1:1/0"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "message"),
+    [
+        ([], {}, "PROMPTATLAS_REDIS_URL must name the Redis"),
+        ([], {**URL, "PROMPTATLAS_WORKERS": "0"}, "PROMPTATLAS_WORKERS is 0"),
+        ([], {**URL, "PROMPTATLAS_WORKERS": "many"}, "PROMPTATLAS_WORKERS: input should be a valid integer"),
+        (["--chek"], URL, "expected no arguments or --check, got --chek"),
+    ],
+)
+def test_wrong_settings_end_it_with_one_line(
+    arguments: list[str], environ: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments, environ) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+
+
+def test_the_check_fails_without_redis(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"], URL) == 1
+    assert "cannot be reached" in capsys.readouterr().err
