@@ -28,7 +28,7 @@ from service.store.dataset_items import patterns_of
 from service.store.manifests import PromptManifest
 
 N_LEAST_POINTS = 2
-"""Texts that a source must have; a cloud of one point has no spread."""
+"""Texts that a source must have, and vectors; a cloud of one point has no spread."""
 
 _DENSE_ANYWHERE = frozenset({"isotropic"})
 _DENSE_OVER_VECTORS = frozenset({"isotropic", "gaussian", "exclusion", "posterior"})
@@ -116,13 +116,29 @@ def complete_vectors(prior: PromptPrior, *, room: Room, at: Loc) -> Prior:
 
 
 def _complete_posterior(prior: PosteriorPrior, room: Room, at: Loc) -> Prior:
-    pinned = []
+    pinned, n_vectors = [], 0
     for i, ref in enumerate(prior.prompts):
         place = (*at, "prompts", i)
         known, manifest = room.lookup.prompt(ref, base=room.base, at=place)
         _require_vectors(ref, manifest, room, place)
         pinned.append(known)
+        n_vectors += manifest.n_virtual
+    _require_enough(prior, n_vectors, at)
     return prior.model_copy(update={"prompts": pinned})
+
+
+def _require_enough(prior: PosteriorPrior, n_vectors: int, at: Loc) -> None:
+    if n_vectors < N_LEAST_POINTS:
+        raise InvalidRequest(
+            f"A distribution needs at least {N_LEAST_POINTS} vectors, got {n_vectors}.", loc=(*at, "prompts")
+        )
+    if prior.fit != "mixture" and prior.components is not None:
+        raise InvalidRequest(f"components are a mixture's; fit is {prior.fit!r}.", loc=(*at, "components"))
+    if prior.fit == "mixture" and (prior.components or 1) > n_vectors:
+        raise InvalidRequest(
+            f"A mixture of {prior.components} needs at least as many vectors; the prompts have {n_vectors}.",
+            loc=(*at, "components"),
+        )
 
 
 def _complete_prompt(prior: PromptPrior, room: Room, at: Loc) -> Prior:

@@ -98,6 +98,7 @@ def surroundings(*, memory_bytes: int | None = None, **card: Any) -> Surrounding
         prompts=FakePrompts(
             prompt("soft"),
             prompt("soft2"),
+            prompt("single", n_virtual=1),
             prompt("deep", kind="deep", layers=(1, 4), where="local"),
             prompt("carried", kind="deep", layers=(1, 4), where="carried"),
             prompt("prefix", kind="prefix", layers=(0, 1, 2, 3, 4)),
