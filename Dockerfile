@@ -30,22 +30,21 @@ FROM runtime AS service
 COPY --from=build-service /opt/venv /opt/venv
 COPY service /app/service
 COPY demo/model /app/demo/model
-# Reachable from outside the container, so it starts only with PROMPTATLAS_API_KEYS set.
-ENV PROMPTATLAS_HOST=0.0.0.0 PROMPTATLAS_PORT=8000
+COPY demo/data /app/demo/data
+# Reachable from outside the container, so it starts only with PROMPTATLAS_API_KEYS set. Workers are the other image.
+ENV PROMPTATLAS_HOST=0.0.0.0 PROMPTATLAS_PORT=8000 PROMPTATLAS_WORKERS=0
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"PROMPTATLAS_PORT\"]}/health', timeout=2)"]
 CMD ["python", "-m", "service"]
 
-# The environment of the workers. There are no kinds of jobs yet: this one waits on the queue and runs what it can import.
 FROM runtime AS worker
 COPY --from=build-worker /opt/venv /opt/venv
 COPY service /app/service
 COPY workers /app/workers
 COPY demo/model /app/demo/model
+COPY demo/data /app/demo/data
 # numba, under umap, keeps what it compiles where the user may write.
-ENV PYTHONPATH=/app PROMPTATLAS_REDIS_URL=redis://redis:6379/0 NUMBA_CACHE_DIR=/tmp/numba
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-    CMD ["python", "-c", "import os, redis; redis.Redis.from_url(os.environ['PROMPTATLAS_REDIS_URL'], socket_timeout=2).ping()"]
-# A fresh interpreter for each job, since torch does not survive a fork.
-CMD ["sh", "-c", "exec rq worker --url \"$PROMPTATLAS_REDIS_URL\" --worker-class rq.worker.SpawnWorker promptatlas"]
+ENV PROMPTATLAS_REDIS_URL=redis://redis:6379/0 NUMBA_CACHE_DIR=/tmp/numba
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["python", "-m", "workers", "--check"]
+CMD ["python", "-m", "workers"]

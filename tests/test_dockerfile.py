@@ -33,6 +33,17 @@ def test_what_is_copied_exists_and_is_let_through(source: str) -> None:
     assert source == "demo/model" or (ROOT / source).exists()
 
 
+def test_each_image_runs_the_module_that_it_has() -> None:
+    runtime = DOCKERFILE.split(" AS runtime")[1]
+    for target, module, absent in (("service", "service", "workers"), ("worker", "workers", None)):
+        stage = runtime.split(f" AS {target}\n")[1].split("\nFROM")[0]
+        assert f'\nCMD ["python", "-m", "{module}"]' in stage
+        assert f"COPY {module} /app/{module}" in stage
+        if absent is not None:
+            assert f"COPY {absent}" not in stage
+            assert "PROMPTATLAS_WORKERS=0" in stage
+
+
 def test_images_run_without_root_and_are_watched() -> None:
     runtime = DOCKERFILE.split(" AS runtime")[1]
     assert "USER atlas" in runtime.split("FROM")[0]
@@ -45,9 +56,11 @@ def test_images_run_without_root_and_are_watched() -> None:
 
 def test_compose_builds_a_target_that_exists_and_demands_keys() -> None:
     services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
-    service = services["service"]
-    assert f" AS {service['build']['target']}\n" in DOCKERFILE
+    service, worker = services["service"], services["worker"]
+    for built in (service, worker):
+        assert f" AS {built['build']['target']}\n" in DOCKERFILE
+        assert built["environment"]["PROMPTATLAS_REDIS_URL"].startswith("redis://redis:")
+        assert built["volumes"] == ["store:/data"]
     assert (ROOT / "deploy" / service["build"]["context"] / "Dockerfile").resolve() == ROOT / "Dockerfile"
     assert ":?" in service["environment"]["PROMPTATLAS_API_KEYS"]
-    assert service["environment"]["PROMPTATLAS_REDIS_URL"].startswith("redis://redis:")
     assert "redis" in services

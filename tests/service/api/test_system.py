@@ -3,7 +3,13 @@ from __future__ import annotations
 import re
 
 from service.api.pings import Pings
+from service.queueing.queue import Census
+from service.queueing.watching import QueueNumbers
 from tests.service.api.conftest import OpenWorld, World
+from tests.service.queueing.conftest import redis_server
+from tests.service.queueing.redis_server import RedisServer
+
+__all__ = ["redis_server"]
 
 CAPTURE = {"model": "demo", "inputs": ["hi"], "sites": ["embed"]}
 
@@ -38,6 +44,29 @@ def test_a_redis_that_does_not_answer_is_named_but_models_run_without_it(open_wo
     answer = world.client.get("/ready")
     assert answer.status_code == 200
     assert answer.json()["redis"]["status"] == "lost"
+
+
+def test_workers_are_named_and_models_run_without_them(open_world: OpenWorld, redis_server: RedisServer) -> None:
+    world = open_world(redis_url=redis_server.url, workers=0)
+    watch = world.services.queue_watch
+    assert watch is not None
+    assert world.client.get("/ready").json()["workers"]["status"] == "starting"
+    watch.look()
+    answer = world.client.get("/ready").json()
+    assert (answer["status"], answer["redis"]["status"], answer["workers"]["status"]) == ("ready", "ok", "off")
+    watch.numbers = QueueNumbers(census=Census(n_queued=3, n_running=1), n_workers=2)
+    assert world.client.get("/ready").json()["workers"] == {"status": "ok", "detail": "2 at work or waiting"}
+    text = world.client.get("/metrics").text
+    assert 'promptatlas_n_runs{status="queued"} 3.0' in text
+    assert 'promptatlas_n_runs{status="running"} 1.0' in text
+    assert "promptatlas_n_workers 2.0" in text
+    watch.numbers = None
+    assert "promptatlas_queue_up 0.0" in world.client.get("/metrics").text
+
+
+def test_without_redis_there_are_no_workers(world: World) -> None:
+    assert world.client.get("/ready").json()["workers"]["status"] == "off"
+    assert "promptatlas_n_workers" not in world.client.get("/metrics").text
 
 
 async def _state_of_a_broken_store() -> str:
