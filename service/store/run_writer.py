@@ -88,8 +88,10 @@ class RunWriter:
 
     def add_prompt(self, ref: str) -> None:
         """Note a prompt version that the run has made; the next ``flush`` keeps it. Fine if it is noted already."""
-        if ref not in self._noted.prompts:
-            self._note(prompts=(*self._noted.prompts, ref))
+        with self._noting:
+            if ref not in self._noted.prompts:
+                self._noted = replace(self._noted, prompts=(*self._noted.prompts, ref))
+                self._is_noted = False
 
     def flush(self) -> None:
         """Put into the log what was said since the last time; when that is nothing, nothing is written."""
@@ -199,31 +201,29 @@ class RunWriter:
         while True:
             self._check_is_mine()
             change = decide()
+            if not change.events:
+                # All of it turned out to be there already.
+                return
             chunk = Chunk(
                 first_id=self._head.next_id, events=change.events, state=change.state, writer=self._token
             )  # fmt: skip
             if self._log.append(self.record.id, chunk):
                 self._take(chunk)
                 return
-            if self._follow():
-                return
+            self._follow()
 
-    def _follow(self) -> bool:
-        """Follow the log to its end; whether it has something of this writer that was thought to have failed."""
-        has_own = False
+    def _follow(self) -> None:
+        """Follow the log to its end, past what others wrote and what of this writer was thought to have failed."""
         for chunk in self._log.following(self.record.id, self._head):
             if chunk.writer == self._token:
-                has_own = True
                 self._take(chunk)
             else:
                 self._head = chunk
-        return has_own
 
     def _take(self, chunk: Chunk) -> None:
         """Go on behind a chunk of this writer."""
         self._head = chunk
-        if chunk.state.status == "running":
-            self._buffer.drop(len(chunk.events))
+        self._buffer.drop(len(chunk.events))
         self._n_unhinted += 1
         if self._n_unhinted >= _HINT_EVERY:
             self._log.hint(self.record.id, chunk)

@@ -85,7 +85,7 @@ def claim(story: Story, run_id: str) -> RunWriter:
 def straight(story: Story) -> None:
     run_id = story.create()
     writer = claim(story, run_id)
-    story.work(writer, 3)
+    story.work(writer, 2)
     story.finish(writer, "succeeded")
 
 
@@ -235,6 +235,20 @@ def test_what_is_said_after_a_lost_answer_is_told_once_and_in_order() -> None:
     told = [(event.type, event.data.get("step")) for event in runs.events(run_id, after=2)]
     assert told == [("metric", 1), ("metric", 2), ("log", None), ("metric", 3), ("status", None)]
     check_log(ArtifactStore(url), run_id)
+
+
+@pytest.mark.parametrize("at", [2, 4, 5])
+def test_what_only_helps_those_who_look_later_may_fail(at: int) -> None:
+    """Writes are: the claim and its hint, the end, its hint, and the removal from the list of the unfinished."""
+    url = f"memory://{uuid.uuid4().hex}"
+    runs = RunStore(ArtifactStore(url))
+    run_id = runs.create("tune", spec={}).id
+    faulty: Any = FaultyFiles(open_files(url), at=at, mode="fails")
+    RunStore(ArtifactStore("", files=faulty)).claim(run_id, worker="w").finish("succeeded")
+    assert faulty.n_writes == 5
+    assert runs.get(run_id)[1].status == "succeeded"
+    assert runs.unfinished() == []
+    assert ArtifactStore(url).names("runs-unfinished") == []
 
 
 def test_a_death_within_a_creation_leaves_a_whole_run_or_none(tmp_path: Path) -> None:
