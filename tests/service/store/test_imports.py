@@ -16,5 +16,16 @@ def test_the_store_needs_no_torch_and_nothing_above_it() -> None:
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
     assert {f"service.store.{name}" for name in MODULES} <= loaded
-    above = {"torch", "transformers", "litserve", "fastapi", "service.api", "service.hosting", "service.engine"}
+    above = {
+        "torch",
+        "transformers",
+        "litserve",
+        "fastapi",
+        "redis",
+        "rq",
+        "service.api",
+        "service.hosting",
+        "service.queueing",
+        "service.engine",
+    }
     assert not above & loaded
