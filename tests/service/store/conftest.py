@@ -15,6 +15,7 @@ from service.store.artifacts import ArtifactStore
 from service.store.prompt_checks import BaseShape
 from service.store.prompt_files import PromptFile, make_prompt
 from service.store.prompts import PromptStore
+from service.store.runs import RunStore
 
 MakeSoft = Callable[..., PromptFile]
 
@@ -99,3 +100,21 @@ def place(request: pytest.FixtureRequest, tmp_path: Any) -> str:
     request.getfixturevalue("s3")
     fsspec.filesystem("s3").mkdir(name)
     return f"s3://{name}/atlas"
+
+
+@pytest.fixture
+def runs(place: str, clock: SetClock) -> RunStore:
+    """Runs in a place of any sort."""
+    return RunStore(ArtifactStore(place, clock=clock), clock=clock)
+
+
+@pytest.fixture
+def root(tmp_path: Any) -> str:
+    """A fresh place on a disk."""
+    return str(tmp_path / "local")
+
+
+@pytest.fixture
+def local(root: str, clock: SetClock) -> RunStore:
+    """Runs on a disk, at ``root``."""
+    return RunStore(ArtifactStore(root, clock=clock), clock=clock)

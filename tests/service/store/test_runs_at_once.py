@@ -58,11 +58,6 @@ def in_threads(calls: list[Callable[[], Any]]) -> list[Any]:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> str:
-    return str(tmp_path / "local")
-
-
-@pytest.fixture
 def runs(root: str) -> RunStore:
     return RunStore(ArtifactStore(root))
 
