@@ -22,6 +22,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from service.settings import SettingsError
 
+LOG = "redis.log"
+"""Name of the file beside its data in which the server says why it ends."""
+
 _BROKEN_AFTER = 2
 """Replacements after which its files are suspected: the store can fill an empty queue, but a broken file ends each server."""
 
@@ -56,7 +59,8 @@ class EmbeddedRedis:
             *("--port", "0"),
             *("--unixsocket", str(self.socket), "--unixsocketperm", "700"),
             *("--dir", str(self.data), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
-            *("--daemonize", "no", "--loglevel", "warning", "--logfile", ""),
+            # A file of its own, since it does not write JSON.
+            *("--daemonize", "no", "--loglevel", "warning", "--logfile", str(self.data / LOG)),
         ]
 
 

@@ -1,6 +1,7 @@
 """``python -m service.queueing.standby LOCK keep|fresh PROGRAM ARGUMENT…``: wait for a lock, then become the program.
 
-The program keeps the lock for as long as it lives. ``fresh``: everything else in the lock's folder is removed first.
+The program keeps the lock for as long as it lives. ``fresh``: everything else in the lock's folder is removed first, but
+for logs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def _empty(folder: Path, *, spare: str) -> None:
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
-        elif entry.name != spare:
+        elif entry.name != spare and entry.suffix != ".log":
             entry.unlink(missing_ok=True)
 
 

@@ -65,7 +65,9 @@ def test_a_run_goes_from_a_request_to_a_prompt_that_is_served(own_service: Servi
         text = http.get("/metrics").text
         assert "promptatlas_n_workers 1.0" in text
         assert 'promptatlas_n_runs{status="running"}' in text
-        _assert_all_stop(service, http)
+        _assert_redis_comes_back(service)
+        assert http.get(begun.headers["Location"]).json() == run
+        _assert_all_stop(service)
 
 
 def _ended(http: httpx.Client, path: str, service: Service) -> dict[str, Any]:
@@ -80,9 +82,21 @@ def _ended(http: httpx.Client, path: str, service: Service) -> dict[str, Any]:
     return run
 
 
-def _assert_all_stop(service: Service, http: httpx.Client) -> None:
+def redis_of(service: Service) -> int | None:
+    return next((pid for pid in children_of(service.pid) if "redis-server" in command_of(pid)[0]), None)
+
+
+def _assert_redis_comes_back(service: Service) -> None:
+    killed = redis_of(service)
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: redis_of(service) not in (None, killed))
+    wait_until(lambda: part(service, "redis")["status"] == "ok" and part(service, "workers")["status"] == "ok")
+
+
+def _assert_all_stop(service: Service) -> None:
     everyone = descendants_of(service.pid)
-    assert any("redis-server" in command_of(pid)[0] for pid in everyone)
+    assert redis_of(service) in everyone
     assert service.stop() == 0
     wait_until(lambda: not any(is_alive(pid) for pid in everyone))
 
