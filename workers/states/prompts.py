@@ -1,0 +1,39 @@
+"""The prompt that states are read under: a stored one, or a mix of several, as one prompt in the engine's form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from promptatlas.types.references import PromptRef
+
+from service.engine.model import HostedModel
+from service.engine.prompts import Prompt, mix_prompts
+from service.store.prompts import PromptStore
+from workers.evaluation.stored import read_prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenPrompt:
+    """A prompt of the model. ref: how it is shown, ``name@version``, or the mix in words."""
+
+    ref: str
+    prompt: Prompt
+
+
+def choose_prompt(store: PromptStore, ref: PromptRef | None, *, model: HostedModel) -> ChosenPrompt | None:
+    """What a prompt reference means; None for the bare model.
+
+    Raises:
+        NotFound, DamagedArtifact: from the store.
+        InvalidRequest: it is for another model or other weights, or the parts of a mix do not fit each other.
+    """
+    if ref is None:
+        return None
+    parts = [(ref, 1.0)] if isinstance(ref, str) else [(part.ref, part.weight) for part in ref.mix]
+    manifests = [store.resolve(part, base=model.card.name) for part, _ in parts]
+    prompts = [read_prompt(store, manifest, model=model) for manifest in manifests]
+    if isinstance(ref, str):
+        return ChosenPrompt(ref=manifests[0].ref, prompt=prompts[0])
+    weights = [weight for _, weight in parts]
+    shown = " + ".join(f"{weight:g}·{manifest.ref}" for weight, manifest in zip(weights, manifests, strict=True))
+    return ChosenPrompt(ref=shown, prompt=mix_prompts(list(zip(prompts, weights, strict=True))))
