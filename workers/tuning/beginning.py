@@ -68,7 +68,8 @@ class Beginning:
     def load(cls, files: Mapping[str, bytes]) -> Beginning:
         """The inverse of ``files``."""
         draws: dict[str, dict[str, Tensor]] = {}
-        for path, tensor in safetensors.torch.load(files[DRAWS]).items():
+        # A file gives its tensors in any order, but norms add up in theirs: it must be the one of the first attempt.
+        for path, tensor in sorted(safetensors.torch.load(files[DRAWS]).items()):
             key, _, name = path.partition("/")
             draws.setdefault(key, {})[name] = tensor
         return cls(**json.loads(files[SETTLED]), draws=draws)
@@ -150,7 +151,7 @@ def training_bytes(device: torch.device) -> int:
 def _draw(spec: TuneSpec, plan: MemberPlan, *, model: HostedModel, sources: Sources) -> Tensors:
     drawn = draw(spec.method, plan.prior, seed=plan.seed, model=model, sources=sources)
     # Copies of their own: a safetensors file takes no views of shared memory.
-    return {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in drawn.items()}
+    return {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in sorted(drawn.items())}
 
 
 def _facts(spec: TuneSpec, *, model: HostedModel, sources: Sources) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
     "deep": {
         "method": {"kind": "deep", "n_virtual": 2, "layers": [1, 2], "where": "local"},
         "priors": [{"kind": "gaussian", "fit": {"activations": {"dataset": "words", "n": 20}}}],
-        "optimizer": {**SPEC["optimizer"], "accumulate": 2, "warmup": 0.3, "schedule": "cosine"},
+        "optimizer": {**SPEC["optimizer"], "accumulate": 2, "warmup": 0.3, "schedule": "cosine", "clip": 0.1},
         "regularize": {"weight": 0.01},
     },
     "prefix": {
