@@ -116,7 +116,10 @@ class StoredRun:
         sources = {source.name: source.path for source in self.settings.model_sources}
         if name not in sources:
             raise NotFound(f"This worker has no model {name!r}; it has {', '.join(sorted(sources))}.")
-        from service.engine.model import HostedModel  # torch: only runs that have a model wait for it
+        import transformers  # torch: only runs that have a model wait for it
 
+        from service.engine.model import HostedModel
+
+        transformers.logging.disable_progress_bar()
         device = self.settings.device_map or self.settings.device
         return HostedModel.load(name, sources[name], device=device, dtype=self.settings.dtype)

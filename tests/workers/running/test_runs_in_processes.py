@@ -39,7 +39,7 @@ def test_a_killed_worker_takes_its_work_horse_along_and_another_goes_on(busy_yar
     run_id = busy_yard.count(steps=30)
     busy_yard.wait_for_steps(run_id, 12)
     horse = busy_yard.horse_of(run_id)
-    worker = next(pid for pid in busy_yard.families[0].worker_pids if horse in children_of(pid))
+    worker = busy_yard.families[0].worker_of(horse)
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: not is_alive(horse))
     _assert_went_on(busy_yard, run_id, n_steps=30)
@@ -138,7 +138,7 @@ def test_a_run_that_is_frozen_is_given_to_another_and_cannot_write_when_it_wakes
     run_id = busy_yard.count(steps=60, step_s=0.03)
     busy_yard.wait_for_steps(run_id, 7)
     horse = busy_yard.horse_of(run_id)
-    worker = next(pid for pid in busy_yard.families[0].worker_pids if horse in children_of(pid))
+    worker = busy_yard.families[0].worker_of(horse)
     for pid in (worker, horse):
         os.kill(pid, signal.SIGSTOP)
     try:

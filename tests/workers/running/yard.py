@@ -35,10 +35,9 @@ class Workers:
     process: subprocess.Popen[bytes]
     log: Path
 
-    @property
-    def worker_pids(self) -> list[int]:
-        """The workers, in the order of their start; the last child is the reconciler."""
-        return sorted(children_of(self.process.pid))[:-1]
+    def worker_of(self, horse: int) -> int:
+        """The worker that has sent this work horse."""
+        return next(pid for pid in children_of(self.process.pid) if horse in children_of(pid))
 
     @property
     def everyone(self) -> list[int]:
