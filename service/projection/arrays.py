@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 from service.errors import InvalidRequest
 
+MIN_POINTS = 5
+"""Of a map; fewer lie on it anyhow."""
+
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 

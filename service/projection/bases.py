@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import DamagedArtifact, InvalidRequest
-from service.projection.arrays import Floats, as_vectors
+from service.projection.arrays import MIN_POINTS, Floats, as_vectors
 from service.projection.pca import PcaBasis, fit_pca
 from service.projection.tsne_basis import TsneBasis, fit_tsne
 from service.projection.umap_basis import UmapBasis, fit_umap
 
-MIN_POINTS = 5
 _KINDS: Mapping[str, type[PcaBasis] | type[UmapBasis] | type[TsneBasis]] = {
     basis.method: basis for basis in (PcaBasis, UmapBasis, TsneBasis)
 }

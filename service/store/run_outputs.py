@@ -55,6 +55,16 @@ class Outputs:
         artifact = self._artifact(path)
         return self._artifacts.open(artifact, _FILE), _output_of(artifact)
 
+    def remove(self, path: str) -> bool:
+        """Withdraw an output and give its room back; False when there is none."""
+        try:
+            artifact = self._artifact(path)
+        except NotFound:
+            return False
+        self._artifacts.retire(artifact)
+        self._artifacts.discard_files(artifact)
+        return True
+
     def _artifact(self, path: str) -> Artifact:
         artifact = self._artifacts.get(self._folder(path), label=self._label(path)) if is_path(path) else None
         if artifact is None or artifact.retired:

@@ -119,13 +119,24 @@ class MapSpec(RequestBody):
 
 
 class MapQuality(ResponseBody):
-    """How true a layer's picture is: variance explained by each axis (PCA), trustworthiness, overlap of neighbours."""
+    """How true a layer's picture is, measured on a seeded sample of its points.
+
+    explained_variance: share of the variance along each axis (PCA). trustworthiness: 1 where all neighbours on the map are
+    neighbours in the space; neighbor_overlap: share of a point's nearest in the space that are its nearest on the map.
+    placed_…, refitted_…: the same of ``n_held_out`` points, once placed on a map fitted without them, and once on a map
+    fitted anew with them: what placing loses against refitting.
+    """
 
     layer: int
     n_points: int
     explained_variance: list[float] | None = None
     trustworthiness: float | None = None
     neighbor_overlap: float | None = None
+    n_held_out: int = 0
+    placed_trustworthiness: float | None = None
+    refitted_trustworthiness: float | None = None
+    placed_neighbor_overlap: float | None = None
+    refitted_neighbor_overlap: float | None = None
 
 
 class MapPoints(ResponseBody):
