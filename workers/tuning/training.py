@@ -27,16 +27,21 @@ class Training:
     Args:
         tell: takes the points of the curves.
         clock: seconds since the epoch.
+
+    Attributes:
+        n_train, n_validation: examples of either purpose.
     """
 
     def __init__(self, job: Job, beginning: Beginning, *, tell: Tell, clock: Callable[[], float]) -> None:
         self._job = job
         validation = [item.encoded for item in job.items("validation")]
         settings = settings_of(job.spec, can_validate=bool(validation))
+        train = job.training_examples()
+        self.n_train, self.n_validation = len(train), len(validation)
         self._trainer = Trainer(
             job.model,
             members=_members(job, beginning),
-            train=job.training_examples(),
+            train=train,
             validation=validation,
             settings=settings,
             max_bytes=beginning.max_bytes,

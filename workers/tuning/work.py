@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
+from service.planning.members import prior_labels
 from workers.evaluation.evaluator import Evaluation
 from workers.evaluation.pace import Pace
 from workers.evaluation.rows import Row, write_lines
@@ -60,6 +61,7 @@ class _Tuning:
         self._training = Training(job, self._beginning, tell=self._tell, clock=time.time)
         self._rows = b""
         if kept is None:
+            self._introduce()
             self._training.begin()
             self._save()
         else:
@@ -83,6 +85,19 @@ class _Tuning:
             beginning.require_same(dataset_sha256=dataset.sha256, base_revision=revision)
             return beginning
         return begin(job.spec, members=job.members, model=job.model, sources=job.sources, dataset_sha256=dataset.sha256)
+
+    def _introduce(self) -> None:
+        n_members, training = len(self._job.members), self._training
+        members = "one prompt" if n_members == 1 else f"{n_members} prompts side by side"
+        self._run.log(
+            f"Tunes {members} on {training.n_train} examples of {self._job.dataset.name}; {training.n_validation} validate."
+        )
+        for place, by_tensor in self._beginning.facts.items():
+            label = prior_labels(self._job.spec.priors)[int(place)]
+            for tensor, facts in by_tensor.items():
+                if facts:
+                    told = ", ".join(f"{name} {_shown(value)}" for name, value in facts.items())
+                    self._run.log(f"Prior {label} for {tensor}: {told}.")
 
     def _go_on(self, kept: Mapping[str, bytes]) -> None:
         self._training.load(kept)
@@ -169,3 +184,7 @@ class _Tuning:
         self._run.save_output("evaluation.jsonl", write_lines(lines))
         self._run.save_output("members.json", table_of(entries))
         return entries
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"

@@ -119,9 +119,9 @@ def test_generation_under_a_soft_prompt_is_that_of_generate_with_embeddings(llam
         assert (rows["soft", item.index].output or "").split() == expected
 
 
-@pytest.mark.parametrize("limits", [Limits(max_rows=1, max_step_tokens=3), Limits(max_rows=7, prompt_cache_bytes=1)])
+@pytest.mark.parametrize("limits", [Limits(max_rows=1, max_step_tokens=5), Limits(max_rows=7, prompt_cache_bytes=1)])
 def test_batches_make_no_difference(llama: World, items: list[Item], limits: Limits) -> None:
-    rows, others = evaluated(llama, items), evaluated(llama, items, limits=limits)
+    rows, others = evaluated(llama, items[2:7]), evaluated(llama, items[2:7], limits=limits)
     for row, other in zip(rows, others, strict=True):
         assert (row.output, row.scores) == (other.output, other.scores)
         assert row.loss == pytest.approx(other.loss, abs=1e-5)

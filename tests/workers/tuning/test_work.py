@@ -151,6 +151,17 @@ def test_the_runs_metrics_are_those_of_the_best_member(done: FakeRun) -> None:
     ]
 
 
+def test_the_log_tells_what_is_tuned_and_how_the_priors_were_fitted(tmp_path: Path) -> None:
+    prior = {"kind": "gaussian", "fit": {"embeddings": {"dataset": "words", "n": 12}}}
+    run = make_run(tmp_path, priors=[prior], seeds=[0])
+    tune(run)
+    texts = [text for _, text in run.logs]
+    assert texts[0] == "Tunes one prompt on 30 examples of words; 6 validate."
+    assert re.match(r"Prior gaussian for soft: n_points \d+, .*shrinkage 0\.\d+, ", texts[1])
+    facts = run.prompts.resolve("wording").notes["prior_facts"]["soft"]
+    assert facts["shrinkage_method"] in texts[1]
+
+
 def test_progress_ends_where_it_is_complete(done: FakeRun) -> None:
     assert done.steps[-1] == (14, 14)
     assert [step for step, _ in done.steps] == sorted(step for step, _ in done.steps)
