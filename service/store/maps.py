@@ -246,3 +246,10 @@ def _one_layer(found: StoredMap, layers: Sequence[int] | None, loc: Loc) -> int:
         f"Map {found.id} has a basis for each of the layers {', '.join(map(str, own))}: ask for one of them at a time.",
         loc=loc,
     )
+
+
+def chosen_tokens(n_there: int, *, n: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """Ids of the tokens that stand for a vocabulary of ``n_there``: all, or a seeded sample of ``n``, ascending."""
+    if n is None or n >= n_there:
+        return np.arange(n_there)
+    return np.sort(np.random.default_rng(seed).permutation(n_there)[:n])
