@@ -60,7 +60,7 @@ class Knn(Prior):
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d_model"]:
         for_places, for_steps = split(generator, 2)
-        places = choices(n * self._candidates, below=len(self._points), generator=for_places).view(n, -1)
+        places = choices(n * self._candidates, below=len(self._points), generator=for_places).view(n, self._candidates)
         chosen = torch.empty(n, self._points.shape[1])
         for chunk in chunks(n, size=max(_CANDIDATES_A_BATCH // self._candidates, 1)):
             self._check()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,9 +17,7 @@ from service.engine.prompts import Prompt
 from service.engine.requests import Capture, CaptureSpec, Done, Failed, Limits
 from service.engine.shapes import Float, Int, Tensor
 from service.errors import NotFound
-
-if TYPE_CHECKING:
-    from service.store.dataset_items import Example
+from service.store.dataset_items import Example
 
 MAX_TEXT_TOKENS = 4096
 """Of each text, so many tokens at most are read, and never more than the model's context."""

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
 
 import torch
+from promptatlas.types.datasets import Split
 from promptatlas.types.priors import DatasetPoints, EmbeddingsSource, Source
 
 from service.engine.model import HostedModel
 from service.engine.prompts import Prompt, from_tensors
 from service.engine.shapes import Float, Tensor
 from service.errors import EngineFault, InvalidRequest
-from service.store.prompts import PromptStore
+from service.store.dataset_items import DatasetInfo, Example
+from service.store.manifests import PromptManifest
+from service.store.prompt_files import PromptFile
 from workers.priors.kept import Kept
 from workers.priors.moments import no_check
 from workers.priors.reading import Reader, Tokens
 from workers.priors.reservoir import Reservoir
-
-if TYPE_CHECKING:
-    from service.store.datasets import DatasetStore
 
 MAX_POINTS_BYTES = 256 << 20
 """Of one cloud in float32: of more tokens than fit, an even sample is kept."""
@@ -27,6 +27,28 @@ MAX_POINTS_BYTES = 256 << 20
 MAX_KEPT_BYTES = 1 << 30
 
 Fitted = TypeVar("Fitted")
+
+
+class Datasets(Protocol):
+    """What is needed of a store of datasets."""
+
+    def get(self, name: str, /) -> DatasetInfo:
+        """The facts of a dataset."""
+
+    def examples(
+        self, name: str, /, *, split: Split | None = None, n: int | None = None, seed: int | None = None
+    ) -> Iterable[Example]:
+        """A seeded sample of a split's records."""
+
+
+class Prompts(Protocol):
+    """What is needed of a store of prompts."""
+
+    def resolve(self, ref: str, /, *, base: str | None = None) -> PromptManifest:
+        """The version that a reference selects."""
+
+    def load(self, manifest: PromptManifest, /) -> PromptFile:
+        """The prompt itself."""
 
 
 class Sources:
@@ -40,7 +62,7 @@ class Sources:
     """
 
     def __init__(
-        self, model: HostedModel, *, datasets: DatasetStore, prompts: PromptStore, cache: Kept | None = None,
+        self, model: HostedModel, *, datasets: Datasets, prompts: Prompts, cache: Kept | None = None,
         check: Callable[[], None] = no_check, max_points_bytes: int = MAX_POINTS_BYTES,
     ) -> None:  # fmt: skip
         self.model = model

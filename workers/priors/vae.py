@@ -32,7 +32,7 @@ N_IMPORTANCE = 64
 """Samples for one log-density."""
 
 MIN_ACTIVE_NATS = 0.01
-"""A latent dimension that tells less than this of a point has collapsed."""
+"""A latent dimension that tells no more than this of a point, above what is free, has collapsed."""
 
 _MEASURED_ROWS = 2000
 
@@ -42,31 +42,28 @@ class Vae(Prior):
 
     Args:
         with_noise: a sample is drawn from the likelihood; otherwise it is the likelihood's mean.
-        seed: of the noise that ``log_prob`` and the facts use.
+        recipe: how it was trained; its seed is also that of the noise which ``log_prob`` and the facts use.
+        points: what it was trained on.
     """
 
     name = "vae"
 
     def __init__(
-        self, network: VaeNetwork, *, axes: Axes, latent: LatentLaw, with_noise: bool, seed: int,
+        self, network: VaeNetwork, *, axes: Axes, latent: LatentLaw, with_noise: bool, recipe: Recipe,
         points: Float[Tensor, "n d_model"],
     ) -> None:  # fmt: skip
         self._network = network
         self._axes = axes
         self._latent = latent
         self._with_noise = with_noise
-        importance = generator_for(seed, "importance")
+        importance = generator_for(recipe.seed, "importance")
         # `[samples, 1, latent]`: every vector meets the same noise, whatever it is asked for beside.
         self._noise = normal_rows(N_IMPORTANCE, network.d_latent, generator=importance)[:, None]
-        self.facts = self._facts(points, generator=generator_for(seed, "facts"))
+        self.facts = self._facts(points, free_nats=recipe.free_bits, generator=generator_for(recipe.seed, "facts"))
 
     @classmethod
     def fit(cls, spec: VaePrior, *, space: Space, sources: Sources) -> Vae:
-        recipe = Recipe(
-            d_latent=spec.d_latent, d_hidden=spec.d_hidden, epochs=spec.epochs, lr=spec.lr, batch_size=spec.batch_size,
-            seed=spec.seed, free_bits=spec.free_bits, warmup=spec.warmup,
-        )  # fmt: skip
-        return cls.train(sources.points(spec.fit, layer=space.layer), recipe=recipe, check=sources.check)
+        return cls.train(sources.points(spec.fit, layer=space.layer), recipe=recipe_of(spec), check=sources.check)
 
     @classmethod
     def train(cls, points: Float[Tensor, "n d_model"], *, recipe: Recipe, check: Callable[[], None] = no_check) -> Vae:
@@ -79,17 +76,18 @@ class Vae(Prior):
         for_latents, for_law = split(generator_for(recipe.seed, "latent"), 2)
         noise = normal_rows(len(points), recipe.d_latent, generator=for_latents)
         latent = LatentLaw.fit(mean + log_scale.exp() * noise, generator=for_law)
-        return cls(network, axes=axes, latent=latent, with_noise=True, seed=recipe.seed, points=points)
+        return cls(network, axes=axes, latent=latent, with_noise=True, recipe=recipe, points=points)
 
     @classmethod
     def train_naively(
         cls, points: Float[Tensor, "n d_model"], *, recipe: Recipe, check: Callable[[], None] = no_check
     ) -> Vae:
         """The plain one, to be compared with: raw coordinates, unit likelihood, N(0, I), the decoder's mean."""
-        network = train(points, recipe=recipe.naive(), check=check).double()
+        recipe = recipe.naive()
+        network = train(points, recipe=recipe, check=check).double()
         latent = LatentLaw.standard(recipe.d_latent)
         axes = plain_axes(points.shape[1])
-        return cls(network, axes=axes, latent=latent, with_noise=False, seed=recipe.seed, points=points)
+        return cls(network, axes=axes, latent=latent, with_noise=False, recipe=recipe, points=points)
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d_model"]:
         for_latents, for_noise = split(generator, 2)
@@ -115,7 +113,7 @@ class Vae(Prior):
         bound: Tensor = torch.logsumexp(each, dim=0) - math.log(N_IMPORTANCE) - self._axes.log_volume()
         return bound.to(vectors.device)
 
-    def _facts(self, points: Tensor, *, generator: torch.Generator) -> dict[str, float | str]:
+    def _facts(self, points: Tensor, *, free_nats: float, generator: torch.Generator) -> dict[str, float | str]:
         """Whether it has collapsed: what its samples fill, beside what the data fill, from equally many of both."""
         for_points, for_samples = split(generator, 2)
         chosen = torch.randperm(len(points), generator=for_points)[:_MEASURED_ROWS]
@@ -127,6 +125,14 @@ class Vae(Prior):
             "n_points": float(len(points)), "data_effective_rank": effective_rank(some),
             "effective_rank": effective_rank(samples), "variance_ratio_median": float(ratios.median()),
             "variance_ratio_min": float(ratios.min()), "variance_ratio_max": float(ratios.max()),
-            "active_latents": float((nats > MIN_ACTIVE_NATS).sum()), "latent_nats": float(nats.sum()),
+            "active_latents": float((nats > 1.1 * free_nats + MIN_ACTIVE_NATS).sum()), "latent_nats": float(nats.sum()),
             "latent_components": float(self._latent.n_components),
         }  # fmt: skip
+
+
+def recipe_of(spec: VaePrior) -> Recipe:
+    """How the wire's prior is trained."""
+    return Recipe(
+        d_latent=spec.d_latent, d_hidden=spec.d_hidden, epochs=spec.epochs, lr=spec.lr, batch_size=spec.batch_size,
+        seed=spec.seed, free_bits=spec.free_bits, warmup=spec.warmup,
+    )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from promptatlas.types.priors import SampleBody
@@ -16,9 +15,7 @@ from workers.priors.registry import build_prior
 from workers.priors.sources import Sources
 from workers.priors.spread import effective_rank
 from workers.priors.streams import generator_for
-
-if TYPE_CHECKING:
-    from workers.running.contract import RunContext
+from workers.running.contract import RunContext
 
 OUTPUT = "draw.safetensors"
 
