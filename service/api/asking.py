@@ -10,13 +10,15 @@ from promptatlas.types import (
     ActivationRequest,
     CaptureFields,
     InterventionSpec,
+    LensReduction,
+    NearestReduction,
     PositionSlice,
     ProjectReduction,
     SamplingFields,
 )
-from promptatlas.types.sites import Layers, Reduction
+from promptatlas.types.sites import Layers, Reduction, TokenReduction
 
-from service.engine.requests import CaptureSpec, Input, Intervention, Positions, Sampling, Slice
+from service.engine.requests import CaptureSpec, Input, Intervention, Lens, Nearest, Positions, Ranking, Sampling, Slice
 from service.errors import NotFound
 
 
@@ -82,7 +84,11 @@ def _positions(positions: Literal["all", "last", "generated"] | list[int] | Posi
     return positions if isinstance(positions, str) else tuple(positions)
 
 
-def _reduction(reduction: Reduction | None) -> Literal["mean", "norm"] | None:
+def _reduction(reduction: Reduction | TokenReduction | None) -> Literal["mean", "norm"] | Ranking | None:
+    if isinstance(reduction, LensReduction):
+        return Lens(k=reduction.lens)
+    if isinstance(reduction, NearestReduction):
+        return Nearest(k=reduction.nearest, metric=reduction.metric)
     if isinstance(reduction, ProjectReduction):
         raise NotFound(f"There is no map {reduction.project!r}.", loc=("reduce", "project"))
     return reduction

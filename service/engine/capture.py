@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
 
-from service.engine.requests import CaptureSpec, Projection
+from service.engine.requests import CaptureSpec, Lens, Projection, Ranking
 from service.engine.shapes import Tensor
 from service.engine.sites import Catalogue, Tap
 
@@ -51,7 +51,7 @@ class RowCapture:
         return chosen
 
     def put_virtual(self, tap: Tap, states: Tensor) -> None:
-        """States of the virtual positions `[n_virtual, …]`, on the CPU, unreduced."""
+        """States of the virtual positions `[n_virtual, …]`, on the CPU, unreduced; ranked, if that is asked."""
         self._virtual[tap] = states
 
     def put(self, tap: Tap, part: Tensor) -> None:
@@ -82,10 +82,12 @@ class RowCapture:
         virtual = self._virtual[tap]
         if tap.kind == "attn_probs":
             virtual = F.pad(virtual, (0, n_keys - virtual.shape[-1]))
-        return torch.cat([reduce_rows(virtual, self.spec), text])
+        return torch.cat([virtual if isinstance(self.spec.reduce, Ranking) else reduce_rows(virtual, self.spec), text])
 
     def _no_rows(self, shape: tuple[int, ...]) -> Tensor:
         """What a row has to give when nothing of it was read, such as a trajectory that ended at its first token."""
+        if isinstance(self.spec.reduce, Ranking):
+            return torch.zeros(0, 2, self.spec.reduce.k)
         return reduce_rows(torch.zeros(0, *shape), self.spec)
 
     def _mean(self, tap: Tap) -> Tensor:
@@ -114,6 +116,8 @@ def n_values_per_row(spec: CaptureSpec, taps: Sequence[Tap], catalogue: Catalogu
         return len(taps)
     if isinstance(spec.reduce, Projection):
         return len(taps) * len(spec.reduce.components)
+    if isinstance(spec.reduce, Ranking):
+        return len(taps) * 3 * spec.reduce.k  # an id takes the room of two numbers
     return sum(catalogue.n_values(tap, n_keys=n_keys) for tap in taps)
 
 
@@ -127,7 +131,9 @@ def stack_rows(
     """
     spec, taps = rows[0].spec, rows[0].taps
     n_keys = max((row.n_virtual_keys + len(ids) for row, ids in zip(rows, token_ids, strict=True)), default=0)
-    tensors = {tap.label: torch.cat([row.finish(tap, catalogue, n_keys=n_keys) for row in rows]) for tap in taps}
+    tensors: dict[str, Tensor] = {}
+    for tap in taps:
+        tensors |= _named(tap, torch.cat([row.finish(tap, catalogue, n_keys=n_keys) for row in rows]), spec=spec)
     counts = torch.tensor([0, *(row.n_rows for row in rows)])
     tensors["row_offsets"] = counts.cumsum(0)
     if spec.reduce != "mean":
@@ -137,3 +143,13 @@ def stack_rows(
             [ids[p] if p >= 0 else -1 for row, ids in zip(at, token_ids, strict=True) for p in row], dtype=torch.int64
         )
     return tensors
+
+
+def _named(tap: Tap, rows: Tensor, *, spec: CaptureSpec) -> dict[str, Tensor]:
+    """The tensors of one tap in a response: itself, or ids and scores of a ranking."""
+    if not isinstance(spec.reduce, Ranking):
+        return {tap.label: rows}
+    ids, scores = rows[:, 0].to(torch.int64), rows[:, 1].contiguous()
+    if isinstance(spec.reduce, Lens):
+        return {f"{tap.label}.lens_ids": ids, f"{tap.label}.lens_logprobs": scores}
+    return {f"{tap.label}.nearest_ids": ids, f"{tap.label}.nearest_distances": scores}

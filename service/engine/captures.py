@@ -17,8 +17,9 @@ from service.engine.observe import Observer, StopForward
 from service.engine.partial import WORTH_IT, PartialMLP, top_layer
 from service.engine.plans import SequenceGroup, SequencePlan
 from service.engine.prompts import LoadedPrompt, Prompt, has_states, run_virtual
+from service.engine.ranking import TokenRanker
 from service.engine.reads import StepReads, Want
-from service.engine.requests import Done, Event, Tensors
+from service.engine.requests import Done, Event, Ranking, Tensors
 from service.engine.row import Job, Row
 from service.engine.shapes import Tensor
 from service.engine.sites import Tap
@@ -30,8 +31,9 @@ CPU_STEP_TOKENS = 1024
 class CaptureQueue:
     """Rows that are only looked at. Those of one forward read the same sites, so that it can stop at the same depth."""
 
-    def __init__(self, model: HostedModel, *, max_step_tokens: int) -> None:
+    def __init__(self, model: HostedModel, *, max_step_tokens: int, ranker: TokenRanker) -> None:
         self._model = model
+        self._ranker = ranker
         on_cpu = model.device.type == "cpu"
         self._max_step_tokens = min(max_step_tokens, CPU_STEP_TOKENS) if on_cpu else max_step_tokens
         self._rows: deque[Row] = deque()
@@ -92,14 +94,15 @@ class CaptureQueue:
             row.n_read = row.n_input
             row.job.n_open -= 1
             if row.job.n_open == 0:
-                finished.append(Done(request_id=row.job.request_id, result=capture_result(self._model, row.job)))
+                result = capture_result(self._model, row.job, ranker=self._ranker)
+                finished.append(Done(request_id=row.job.request_id, result=result))
         return finished
 
     def _forward(self, rows: Sequence[Row], offsets: Sequence[int], wants: Sequence[Want]) -> None:
         logits_wanted = any(tap.kind == "logits" for tap in taps_of(rows[0]))
         kept = sorted({i for want in wants for i in want.chosen}) if logits_wanted else []
         logit_rows = {packed: i for i, packed in enumerate(kept)}
-        reads = StepReads(wants, logit_rows=logit_rows)
+        reads = StepReads(wants, logit_rows=logit_rows, rank=self._ranker.rank)
         if not reads.taps:
             return
         struck = [
@@ -138,14 +141,17 @@ class CaptureQueue:
         self._seconds_per_token_layer = speed if known is None else 0.7 * known + 0.3 * speed
 
 
-def capture_result(model: HostedModel, job: Job) -> Tensors:
+def capture_result(model: HostedModel, job: Job, *, ranker: TokenRanker) -> Tensors:
     """The response of a job whose rows have all been read."""
     captures = [row.capture for row in job.rows if row.capture is not None]
+    reduce = captures[0].spec.reduce
     if job.prompt is not None and captures[0].n_virtual:
         for tap, states in virtual_states(model, job.prompt, captures[0].taps).items():
+            virtual = ranker.rank(states, reduce) if isinstance(reduce, Ranking) else states
             for capture in captures:
-                capture.put_virtual(tap, states)
-    return Tensors(tensors=stack_rows(captures, model.catalogue, token_ids=[row.ids for row in job.rows]), metadata={})
+                capture.put_virtual(tap, virtual)
+    tensors = stack_rows(captures, model.catalogue, token_ids=[row.ids for row in job.rows])
+    return Tensors(tensors=tensors, metadata={"tokens": ranker.texts(tensors)} if isinstance(reduce, Ranking) else {})
 
 
 def virtual_states(model: HostedModel, loaded: LoadedPrompt, taps: Sequence[Tap]) -> dict[Tap, Tensor]:
@@ -178,6 +184,15 @@ def n_layers_needed(taps: Sequence[Tap], *, n_layers: int) -> int:
             numbers = [int(part) for part in (tap.path or "").split(".") if part.isdecimal()]
             needed = max(needed, numbers[0] + 1 if numbers else n_layers)
     return needed
+
+
+def ranking_layers(job: Job, *, model: HostedModel) -> float:
+    """What ranking the vocabulary for all of a job's rows costs, in tokens times blocks: a block has about 12·d² weights."""
+    captures = [row.capture for row in job.rows if row.capture is not None]
+    if not captures or not isinstance(captures[0].spec.reduce, Ranking):
+        return 0.0
+    n_states = sum(capture.n_rows * len(capture.taps) for capture in captures)
+    return n_states * model.catalogue.vocab_size / (12 * model.d_model)
 
 
 def _prompt_reaches(prompt: Prompt, tap: Tap, *, n_layers: int) -> bool:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from service.engine.captures import CaptureQueue, n_layers_needed, taps_of
+from service.engine.captures import CaptureQueue, n_layers_needed, ranking_layers, taps_of
 from service.engine.generation import Generation
 from service.engine.intake import Intake
 from service.engine.model import HostedModel
 from service.engine.prompts import Prompt, PromptCache
+from service.engine.ranking import TokenRanker
 from service.engine.reporting import Reporter
 from service.engine.requests import Capture, Estimate, Event, Failed, Generate, Limits
 from service.engine.row import Job, Row
@@ -38,10 +39,13 @@ class Engine:
         self._limits = limits
         detokenizer = Detokenizer(model.tokenizer) if model.tokenizer is not None else None
         self._prompts = PromptCache(model, load=load_prompt, max_bytes=limits.prompt_cache_bytes)
-        self._intake = Intake(model, limits=limits, prompts=self._prompts, detokenizer=detokenizer)
+        ranker = TokenRanker(model, detokenizer=detokenizer)
+        self._intake = Intake(model, limits=limits, prompts=self._prompts, detokenizer=detokenizer, ranker=ranker)
         self._running = RunningRows(model.kv_shape, limits=limits)
-        self._captures = CaptureQueue(model, max_step_tokens=limits.max_step_tokens)
-        self._generation = Generation(model, self._running, reporter=Reporter(detokenizer), eos_ids=_eos_ids(model))
+        self._captures = CaptureQueue(model, max_step_tokens=limits.max_step_tokens, ranker=ranker)
+        self._generation = Generation(
+            model, self._running, reporter=Reporter(detokenizer), eos_ids=_eos_ids(model), ranker=ranker
+        )
         self._jobs: dict[str, Job] = {}
         self._n_steps = 0
         self._n_tokens = 0
@@ -103,7 +107,7 @@ class Engine:
             job = self._intake.capture(request, check_bytes=False)
         n_tokens = sum(row.n_input for row in job.rows)
         depth = n_layers_needed(taps_of(job.rows[0]), n_layers=self.model.anatomy.n_layers)
-        seconds = n_tokens * depth * self._captures.speed()
+        seconds = (n_tokens * depth + ranking_layers(job, model=self.model)) * self._captures.speed()
         return Estimate(n_tokens=n_tokens, n_bytes=self._intake.n_bytes(job), seconds=seconds)
 
     def stats(self) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -15,9 +16,10 @@ from service.engine.model import HostedModel
 from service.engine.observe import Observer
 from service.engine.partial import WORTH_IT, PartialMLP
 from service.engine.plans import RowPlan
+from service.engine.ranking import TokenRanker
 from service.engine.reads import StepReads, Want
 from service.engine.reporting import Reporter
-from service.engine.requests import Done, Event, FinishReason, Generate, RowDone, Tensors
+from service.engine.requests import Done, Event, FinishReason, Generate, Ranking, RowDone, Tensors
 from service.engine.row import Job, Row
 from service.engine.rows import RunningRows, Share
 from service.engine.sampling import choose, token_logprobs
@@ -29,9 +31,10 @@ class Generation:
     """Drives the running rows of one model."""
 
     def __init__(
-        self, model: HostedModel, running: RunningRows, *, reporter: Reporter, eos_ids: frozenset[int]
-    ) -> None:
+        self, model: HostedModel, running: RunningRows, *, reporter: Reporter, eos_ids: frozenset[int], ranker: TokenRanker
+    ) -> None:  # fmt: skip
         self._model = model
+        self._ranker = ranker
         self._running = running
         self._reporter = reporter
         self._eos_ids = eos_ids
@@ -55,7 +58,7 @@ class Generation:
     def _forward(self, shares: Sequence[Share], kept: _LogitRows) -> Tensor:
         spans = self._running.spans(shares)
         wants = [w for share in shares if (w := _want(share)) is not None]
-        reads = StepReads(wants, logit_rows=kept.by_packed)
+        reads = StepReads(wants, logit_rows=kept.by_packed, rank=self._ranker.rank)
         struck = [
             (share.offset, *hit)
             for share in shares
@@ -150,8 +153,13 @@ class Generation:
 
     def _result(self, job: Job) -> Tensors | None:
         if not isinstance(job.request, Generate):
-            return capture_result(self._model, job)
-        return trajectory_result(job, self._model.catalogue) if job.request.capture is not None else None
+            return capture_result(self._model, job, ranker=self._ranker)
+        if job.request.capture is None:
+            return None
+        found = trajectory_result(job, self._model.catalogue)
+        if not isinstance(job.request.capture.reduce, Ranking):
+            return found
+        return replace(found, metadata={**found.metadata, "tokens": self._ranker.texts(found.tensors)})
 
 
 class _LogitRows:

@@ -10,7 +10,8 @@ from service.engine.interventions import Edit, RowEdits, resolve_edits
 from service.engine.model import HostedModel
 from service.engine.positions import chosen_positions
 from service.engine.prompts import LoadedPrompt, PromptCache
-from service.engine.requests import Capture, CaptureSpec, Generate, Input, Limits, Projection
+from service.engine.ranking import TokenRanker
+from service.engine.requests import Capture, CaptureSpec, Generate, Input, Limits, Projection, Ranking
 from service.engine.row import Job, Row
 from service.engine.sampling import RowSampler
 from service.engine.sites import Tap
@@ -22,12 +23,14 @@ class Intake:
     """Builds jobs for one model."""
 
     def __init__(
-        self, model: HostedModel, *, limits: Limits, prompts: PromptCache, detokenizer: Detokenizer | None
-    ) -> None:
+        self, model: HostedModel, *, limits: Limits, prompts: PromptCache, detokenizer: Detokenizer | None,
+        ranker: TokenRanker,
+    ) -> None:  # fmt: skip
         self._model = model
         self._limits = limits
         self._prompts = prompts
         self._detokenizer = detokenizer
+        self._ranker = ranker
 
     def generate(self, request: Generate) -> Job:
         """One row for each (input, n), in that order.
@@ -85,7 +88,7 @@ class Intake:
         n_keys = max(row.n_virtual + row.n_input + row.max_tokens for row, _ in captures)
         n_values = n_values_per_row(spec, taps, self._model.catalogue, n_keys=n_keys)
         n_rows = sum(capture.n_rows + (row.max_tokens if spec.reduce != "mean" else 0) for row, capture in captures)
-        return n_rows * n_values * DTYPES[spec.dtype].itemsize
+        return n_rows * n_values * (4 if isinstance(spec.reduce, Ranking) else DTYPES[spec.dtype].itemsize)
 
     def token_ids(self, inputs: Sequence[Input]) -> list[tuple[int, ...]]:
         """Token ids of each input, special tokens of the tokenizer included.
@@ -141,13 +144,16 @@ class Intake:
     def _taps(self, spec: CaptureSpec) -> tuple[Tap, ...]:
         taps = self._model.catalogue.resolve(spec.sites, spec.layers)
         if isinstance(spec.reduce, Projection):
-            width = spec.reduce.mean.shape[0]
-            for tap in taps:
-                if tap.kind == "attn_probs" or self._model.catalogue.n_values(tap, n_keys=0) != width:
-                    raise InvalidRequest(
-                        f"{tap.label} does not have the {width} numbers a row that the projection takes."
-                    )
+            self._require_width(taps, spec.reduce.mean.shape[0], "the projection takes")
+        if isinstance(spec.reduce, Ranking):
+            self._require_width(taps, self._model.d_model, "token embeddings have")
+            self._ranker.require(spec.reduce)
         return taps
+
+    def _require_width(self, taps: Sequence[Tap], width: int, what: str) -> None:
+        for tap in taps:
+            if tap.kind == "attn_probs" or self._model.catalogue.n_values(tap, n_keys=0) != width:
+                raise InvalidRequest(f"{tap.label} does not have the {width} numbers a row that {what}.")
 
     def _chat_ids(self, messages: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
         if getattr(self._model.tokenizer, "chat_template", None) is None:

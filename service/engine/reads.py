@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from service.engine.capture import RowCapture, reduce_rows
-from service.engine.requests import CaptureSpec
+from service.engine.requests import CaptureSpec, Projection, Ranking
 from service.engine.shapes import Tensor
 from service.engine.sites import Tap
 
@@ -30,10 +30,15 @@ class StepReads:
     Args:
         wants: rows that capture something in this forward.
         logit_rows: packed index → row of the logits, for the ``logits`` site.
+        rank: what makes ids and scores `[rows, 2, k]` of states; only when the forward is over, since it runs parts of the model.
     """
 
-    def __init__(self, wants: Sequence[Want], *, logit_rows: dict[int, int]) -> None:
+    def __init__(
+        self, wants: Sequence[Want], *, logit_rows: dict[int, int], rank: Callable[[Tensor, Ranking], Tensor]
+    ) -> None:
         self._logit_rows = logit_rows
+        self._rank = rank
+        self._unranked: list[tuple[list[Want], Tap, Tensor, Ranking]] = []
         self._by_tap: dict[Tap, list[Want]] = defaultdict(list)
         for want in wants:
             for tap in want.capture.taps:
@@ -68,7 +73,11 @@ class StepReads:
         self._keep([want], tap, rows, want.capture.spec)
 
     def flush(self) -> None:
-        """Move everything off the device, in one copy for each dtype, and hand it to the rows."""
+        """Move everything off the device, in one copy for each dtype, and hand it to the rows; after the forward."""
+        for wants, tap, rows, how in self._unranked:
+            parts = torch.split(self._rank(rows, how), [len(want.chosen) for want in wants])
+            self._pending += [(want.capture, tap, part) for want, part in zip(wants, parts, strict=True)]
+        self._unranked.clear()
         on_device = [i for i, (_, _, tensor) in enumerate(self._pending) if tensor.device.type != "cpu"]
         moved = dict(zip(on_device, _copy_together([self._pending[i][2] for i in on_device]), strict=True))
         for i, (capture, tap, tensor) in enumerate(self._pending):
@@ -87,6 +96,9 @@ class StepReads:
         self._keep(wants, tap, rows, wants[0].capture.spec)
 
     def _keep(self, wants: list[Want], tap: Tap, rows: Tensor, spec: CaptureSpec) -> None:
+        if isinstance(spec.reduce, Ranking):
+            self._unranked.append((wants, tap, rows, spec.reduce))
+            return
         sizes = [len(want.chosen) for want in wants]
         if spec.reduce == "mean":
             owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(rows.device)
@@ -104,7 +116,7 @@ class StepReads:
 
 def _treatment(spec: CaptureSpec) -> tuple[object, str]:
     """What is done to gathered rows; projections are told apart by identity, since their tensors cannot be compared cheaply."""
-    return (spec.reduce if spec.reduce is None or isinstance(spec.reduce, str) else id(spec.reduce), spec.dtype)
+    return (id(spec.reduce) if isinstance(spec.reduce, Projection) else spec.reduce, spec.dtype)
 
 
 def _copy_together(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -53,12 +53,31 @@ class Projection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lens:
+    """Rows become the ``k`` tokens that would be likeliest next if the residual stream ended there."""
+
+    k: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nearest:
+    """Rows become the ``k`` tokens whose embeddings lie nearest."""
+
+    k: int
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+
+
+Ranking = Lens | Nearest
+"""Reductions that put tokens in the place of numbers: each tap gives two tensors, ids and scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaptureSpec:
     """Which tensors to keep.
 
     sites: names as in the wire contract, TransformerLens aliases or module paths.
     layers: block indices (negative from the end) or "all"; ignored by sites without layers.
-    reduce: None, "mean" over the chosen positions of each input, "norm" (L2 of each row), or a projection.
+    reduce: None, "mean" over the chosen positions of each input, "norm" (L2 of each row), a projection, or a ranking.
     dtype: of the returned tensors.
     """
 
@@ -66,7 +85,7 @@ class CaptureSpec:
     layers: tuple[int, ...] | Literal["all"] = "all"
     positions: Positions = "all"
     include_virtual: bool = False
-    reduce: Literal["mean", "norm"] | Projection | None = None
+    reduce: Literal["mean", "norm"] | Projection | Ranking | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 

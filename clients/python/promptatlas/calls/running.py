@@ -73,7 +73,7 @@ class CaptureOptions(RunOptions, total=False):
     layers: Sequence[int] | Literal["all"]
     positions: Literal["all", "last"] | Sequence[int] | slice
     include_virtual: bool
-    reduce: Literal["mean", "norm"] | Mapping[str, str] | None
+    reduce: Literal["mean", "norm"] | Mapping[str, Any] | None
     dtype: Literal["float32", "float16", "bfloat16"]
 
 
@@ -81,7 +81,7 @@ class TrajectoryOptions(SamplingOptions, total=False):
     """What trajectories take beside inputs and sites; see ``promptatlas.types.TrajectoryRequest``."""
 
     layers: Sequence[int] | Literal["all"]
-    reduce: Literal["mean", "norm"] | Mapping[str, str] | None
+    reduce: Literal["mean", "norm"] | Mapping[str, Any] | None
     dtype: Literal["float32", "float16", "bfloat16"]
     include_input: bool
 

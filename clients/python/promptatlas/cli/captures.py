@@ -34,7 +34,7 @@ class DType(str, Enum):
 InputsArgument = Annotated[list[str], typer.Argument(help="Texts; - is standard input.")]
 SitesOption = Annotated[list[str], typer.Option("--site", "-s", help="Where to read, e.g. resid_post; several times.")]
 LayersOption = Annotated[str, typer.Option("--layers", "-l", help="all, or indices as in 2,5 (negative from the end).")]
-ReduceOption = Annotated[str | None, typer.Option("--reduce", help="mean, norm or project:MAP.")]
+ReduceOption = Annotated[str | None, typer.Option("--reduce", help="mean, norm, project:MAP, lens:K or nearest:K.")]
 DTypeOption = Annotated[DType, typer.Option("--dtype")]
 
 

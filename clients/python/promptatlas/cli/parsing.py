@@ -29,13 +29,15 @@ def positions(text: str) -> Any:
 
 
 def reduction(text: str | None) -> Any:
-    """``mean``, ``norm``, or ``project:MAP``."""
+    """``mean``, ``norm``, ``project:MAP``, or tokens: ``lens:K``, ``nearest:K``."""
     if text is None or text in ("mean", "norm"):
         return text
     kind, colon, name = text.partition(":")
     if kind == "project" and colon and name:
         return {"project": name}
-    raise typer.BadParameter(f"--reduce: expected mean, norm or project:MAP, got {text!r}")
+    if kind in ("lens", "nearest") and name.isdecimal() and int(name) > 0:
+        return {kind: int(name)}
+    raise typer.BadParameter(f"--reduce: expected mean, norm, project:MAP, lens:K or nearest:K, got {text!r}")
 
 
 def prompt_choice(reference: str | None, mix: list[str] | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import Field
 from promptatlas.types.completions import ModelId
 from promptatlas.types.interventions import Interventions
 from promptatlas.types.references import MixPart, PromptRef
-from promptatlas.types.sites import DType, Inputs, Layers, Positions, Reduction, Sites
+from promptatlas.types.sites import DType, Inputs, Layers, Positions, Reduction, Sites, TokenReduction
 from promptatlas.types.wire import RequestBody, ResponseBody
 
 
@@ -17,7 +17,8 @@ class CaptureFields(RequestBody):
     """What activations and trajectories share.
 
     sites: what to read. layers: at which blocks; ignored by sites without layers.
-    reduce: null (every row), ``mean`` over the chosen positions of an input, ``norm`` of each row, or a projection.
+    reduce: null (every row), ``mean`` over the chosen positions of an input, ``norm`` of each row, a projection, or tokens:
+    by the logit lens or the nearest embeddings.
     dtype: of the tensors that come back.
     """
 
@@ -25,7 +26,7 @@ class CaptureFields(RequestBody):
     inputs: Inputs
     sites: Sites
     layers: Layers = "all"
-    reduce: Reduction | None = None
+    reduce: Reduction | TokenReduction | None = None
     dtype: DType = "float32"
 
 
@@ -66,6 +67,7 @@ class CaptureMetadata(ResponseBody):
     """The JSON under ``promptatlas`` in the header of a result.
 
     attention: the implementation that ran. revision: sha256 over the model's weights.
+    tokens: under a lens or nearest tokens, the text of each id in the result.
     """
 
     model: str
@@ -75,6 +77,7 @@ class CaptureMetadata(ResponseBody):
     attention: str
     versions: dict[str, str] = Field(default_factory=dict)
     request_id: str
+    tokens: dict[str, str] | None = None
 
 
 class ActivationsJson(ResponseBody):

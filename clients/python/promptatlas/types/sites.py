@@ -36,7 +36,28 @@ class ProjectReduction(RequestBody):
     project: str = Field(min_length=1, max_length=128)
 
 
+class LensReduction(RequestBody):
+    """Rows become the tokens that would be likeliest next if the residual stream ended there: final norm and head.
+
+    Tensors ``{site}.{layer}.lens_ids`` and ``.lens_logprobs`` `[n_rows, lens]`, likeliest first.
+    """
+
+    lens: int = Field(ge=1, le=100)
+
+
+class NearestReduction(RequestBody):
+    """Rows become the tokens whose embeddings lie nearest: Euclidean, or 1 − cosine similarity.
+
+    Tensors ``{site}.{layer}.nearest_ids`` and ``.nearest_distances`` `[n_rows, nearest]`, nearest first.
+    """
+
+    nearest: int = Field(ge=1, le=100)
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+
+
 Reduction = Literal["mean", "norm"] | ProjectReduction
+TokenReduction = LensReduction | NearestReduction
+"""What puts tokens in the place of states; their texts are in the metadata's ``tokens``, by id."""
 DType = Literal["float32", "float16", "bfloat16"]
 
 Sites = Annotated[list[Site], Field(min_length=1, max_length=256)]
