@@ -15,10 +15,7 @@ RESUMABLE = frozenset({"failed", "cancelled"})
 def run_answer(
     record: RunRecord, state: RunState, *, position: int | None = None, outputs: Sequence[Output] = ()
 ) -> Run:  # fmt: skip
-    """One run. position: in the queue, shown only while it waits there.
-
-    Beyond the type's fields it has ``resolved``: what the names in its spec meant when it was asked for.
-    """
+    """One run. position: in the queue, shown only while it waits there."""
     return Run.model_validate(
         {
             "id": record.id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from promptatlas.types.datasets import DatasetRef, Split
 from promptatlas.types.references import Reference
@@ -90,8 +90,9 @@ class ExclusionPrior(RequestBody):
 
 
 class InterpolationPrior(RequestBody):
-    """a·x + (1−a)·y with x from one prior, y from another, and a even in [0, 1]."""
+    """a·x + (1−a)·y with x from one prior, y from another, and a even in [0, 1]. In Python ``from`` is ``from_``."""
 
+    model_config = ConfigDict(populate_by_name=True)
     kind: Literal["interpolation"] = "interpolation"
     from_: Prior = Field(alias="from")
     to: Prior

@@ -45,7 +45,7 @@ class Run(ResponseBody):
 
     queue_position: 0 is next; None unless queued. metrics: the outcome, by name. error: why it failed, in a sentence.
     attempts: how often a worker has begun it. resumable: ``resume`` would go on, from a checkpoint if there is one.
-    prompts: references of the versions that it has made. warnings: what its owner should know.
+    prompts: references of the versions that it has made. resolved: what the names in its spec meant when it was asked for.
     """
 
     id: str
@@ -61,6 +61,7 @@ class Run(ResponseBody):
     prompts: list[str] = Field(default_factory=list)
     attempts: int = 0
     resumable: bool = False
+    resolved: dict[str, Any] | None = None
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None

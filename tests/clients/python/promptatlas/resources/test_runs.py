@@ -57,6 +57,9 @@ def test_a_whole_spec_is_taken_as_it_is(client: Client, server: FakeServer) -> N
     spec = types.TuneSpec.model_validate({**TUNE_SPEC, "priors": [mixed]})
     client.runs.create("tune", spec)
     assert server.sent == {"kind": "tune", "spec": {**TUNE_SPEC, "priors": [mixed]}}
+    typed = types.InterpolationPrior(from_=types.XavierPrior(), to=types.VocabularyPrior())
+    client.runs.create("tune", {**TUNE_SPEC, "priors": [typed]})
+    assert server.sent == {"kind": "tune", "spec": {**TUNE_SPEC, "priors": [mixed]}}
 
 
 def test_evaluating(client: Client, server: FakeServer) -> None:

@@ -229,6 +229,18 @@ def test_an_alias_cannot_be_taken_for_a_version(alias: str, good: bool) -> None:
             adapter.validate_python(alias)
 
 
+def test_an_interpolation_takes_its_ends_by_their_names_in_python_too() -> None:
+    ends: dict[str, Any] = {"from": {"kind": "xavier"}, "to": {"kind": "vocabulary"}}
+    by_name = types.InterpolationPrior(from_=types.XavierPrior(), to=types.VocabularyPrior())
+    assert by_name == types.InterpolationPrior.model_validate({"kind": "interpolation", **ends})
+    assert by_name.model_dump(by_alias=True) == {"kind": "interpolation", **ends}
+    assert set(types.InterpolationPrior.model_json_schema()["$defs"]["InterpolationPrior"]["properties"]) == {
+        "kind",
+        "from",
+        "to",
+    }
+
+
 @pytest.mark.parametrize("name", types.__all__)
 def test_every_message_has_a_schema(name: str) -> None:
     kind = getattr(types, name)
