@@ -63,9 +63,6 @@ def test_it_is_the_same_beside_other_requests(llama: World, mode: str) -> None:
     alone = result_of(llama, ask(LENS, case)).tensors
     beside = ask(replace(LENS, reduce=Nearest(k=2)), case, name="other")
     others: list[Capture | Generate] = [completion(Case("none", TEXTS[2])), beside]
-        completion(Case("none", TEXTS[2])),
-        ask(replace(LENS, reduce=Nearest(k=2)), case, name="other"),
-    ]
     found = served(llama, mode, [ask(LENS, case), *others])["asked"].result.tensors
     assert set(found) == set(alone)
     for name, tensor in alone.items():
