@@ -1,0 +1,109 @@
+"""Tuned prompts with all that the runs which made them have kept: draws, snapshots, curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from service.errors import AtlasError, NotFound
+from service.store.artifacts import ArtifactStore
+from service.store.codec import decode
+from service.store.manifests import PromptManifest
+from service.store.prompts import PromptStore
+from service.store.runs import RunStore
+from workers.reports.evidence import Floats, Tuned, prior_label
+
+
+class PromptPast:
+    """Reads prompts and their runs from the stores."""
+
+    def __init__(self, artifacts: ArtifactStore, *, prompts: PromptStore) -> None:
+        self._prompts = prompts
+        self._runs = RunStore(artifacts)
+        self._curves: dict[str, Mapping[str, Sequence[tuple[int, float]]]] = {}
+
+    def tuned(self, ref: str, *, base: str) -> Tuned:
+        """A prompt and its past; what was not kept is left empty.
+
+        Raises:
+            NotFound, DamagedArtifact: of the prompt itself.
+        """
+        manifest = self._prompts.resolve(ref, base=base)
+        notes = manifest.notes if isinstance(manifest.notes, dict) else {}
+        return Tuned(
+            ref=manifest.ref,
+            run_id=manifest.run_id,
+            method=_method(manifest),
+            prior=prior_label(manifest.prior),
+            seed=manifest.seed,
+            lr=notes.get("lr"),
+            task=str((notes.get("dataset") or {}).get("name", "unknown")),
+            metrics=manifest.metrics,
+            vectors=_by_layer(self._prompts.load(manifest).tensors),
+            draw=_by_layer(self._output(manifest, f"draws/{manifest.ref}.safetensors")),
+            snapshots=_by_layer(self._output(manifest, f"snapshots/{manifest.ref}.safetensors")),
+            curve=self._curve(manifest),
+        )
+
+    def _output(self, manifest: PromptManifest, path: str) -> Mapping[str, Any]:
+        if manifest.run_id is None:
+            return {}
+        try:
+            return decode(self._runs.read_output(manifest.run_id, path)).tensors
+        except AtlasError:
+            # A run may be gone, or have kept no snapshots: the prompt is measured without.
+            return {}
+
+    def _curve(self, manifest: PromptManifest) -> Sequence[tuple[int, float]]:
+        if manifest.run_id is None:
+            return ()
+        if manifest.run_id not in self._curves:
+            self._curves[manifest.run_id] = self._read_curves(manifest.run_id)
+        return self._curves[manifest.run_id].get(manifest.name, ())
+
+    def _read_curves(self, run_id: str) -> Mapping[str, Sequence[tuple[int, float]]]:
+        try:
+            points = self._runs.metrics(run_id)
+        except NotFound:
+            return {}
+        curves: dict[str, list[tuple[int, float]]] = {}
+        for point in points:
+            if point.get("member") is not None and point.get("validation_loss") is not None:
+                curves.setdefault(point["member"], []).append((int(point["step"]), float(point["validation_loss"])))
+        return curves
+
+
+def _method(manifest: PromptManifest) -> str:
+    if manifest.kind != "deep":
+        return manifest.kind
+    layers = ",".join(map(str, manifest.layers or ()))
+    return f"deep {manifest.where} at {layers}"
+
+
+def _by_layer(tensors: Mapping[str, Any]) -> dict[int, Floats]:
+    """Native tensors by layer: ``soft`` is layer 0; a prefix has no vectors among the states."""
+    found: dict[int, Floats] = {}
+    for name, values in tensors.items():
+        if name == "soft":
+            found[0] = np.asarray(values, dtype=np.float32)
+        elif name.startswith("deep."):
+            found[int(name.removeprefix("deep."))] = np.asarray(values, dtype=np.float32)
+    return dict(sorted(found.items()))
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON has it: numpy's numbers as Python's, numbers that are not finite as null."""
+    return json.loads(json.dumps(_finite(value), default=lambda one: _finite(one.item())))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return value
