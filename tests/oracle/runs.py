@@ -87,6 +87,11 @@ def oracle_states(
     return _run(model, parts, input_ids, prompt, reads=reads, edits=edits or {})
 
 
+def oracle_logits(model: Any, parts: Parts, input_ids: Sequence[int], prompt: OraclePrompt) -> Tensor:
+    """Logits of the text `[text, vocab]`, with gradients in the prompt's tensors."""
+    return _run(model, parts, input_ids, prompt, reads={}, edits={})["logits"][-len(input_ids) :]
+
+
 def _run(
     model: Any,
     parts: Parts,

@@ -103,6 +103,8 @@ def _group(rows: Sequence[EncodedExample]) -> LengthGroup:
 
 def cut(items: Sequence[Item], *, parts: int) -> list[list[Item]]:
     """``items`` in ``parts`` runs of nearly equal size, or as many as there are items."""
+    if not items:
+        return []
     parts = min(parts, len(items))
     bounds = [i * len(items) // parts for i in range(parts + 1)]
     return [list(items[a:b]) for a, b in pairwise(bounds)]

@@ -6,12 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from service.engine.model import HostedModel
 from workers.tuning.batches import Item, cut
 from workers.tuning.encoding import EncodedExample
 
 # Beside its output a module keeps, or makes on the way, about as much again.
 KEPT_PER_OUTPUT = 2
+# Tokens of one forward on a CPU. More make no product faster, but push what lies between the products out of the caches.
+CPU_TOKENS = 1200
 # Logits, their log-softmax and their gradient, in float32.
 BYTES_PER_LOGIT = 3 * 4
 
@@ -22,6 +26,10 @@ class Costs:
 
     bytes_per_token: int
     bytes_per_answer: int
+
+    def within(self, max_bytes: int, *, device: torch.device) -> int:
+        """Bytes that one forward should hold: on a CPU no more than its caches like."""
+        return min(max_bytes, CPU_TOKENS * self.bytes_per_token) if device.type == "cpu" else max_bytes
 
     def of(self, examples: Sequence[EncodedExample], *, n_virtual: int) -> int:
         """Of one member on these examples."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from service.engine.model import HostedModel
+from service.engine.packing import pack_gradients
 from service.engine.prompts import Prompt
 from service.engine.shapes import Float, Tensor
 from workers.tuning.batches import batch_of
@@ -32,7 +33,8 @@ class Objective:
         self._forward = TuningForward(model, form, frozen=frozen, gradient_checkpointing=gradient_checkpointing)
         self._costs = costs_of(model, first_layer=first, gradient_checkpointing=gradient_checkpointing)
         self._n_virtual = form.n_virtual
-        self._max_bytes = max_bytes
+        self._max_bytes = self._costs.within(max_bytes, device=model.device)
+        pack_gradients(model.module, max_bytes=max_bytes // 4)
         # By length, so that many of a forward are alike.
         self._validation = sorted(validation, key=lambda example: (example.length, len(example.target_ids)))
 

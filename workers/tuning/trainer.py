@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, check_fit
+from service.engine.prompts import Prompt, check_fit, from_tensors
 from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 from workers.tuning.batches import Order, cut
@@ -48,11 +48,7 @@ class Trainer:
         """
         if not members or not train:
             raise InvalidRequest(f"expected members and examples, got {len(members)} and {len(train)}.")
-        forms = [Prompt(settings.kind, member.start, settings.where) for member in members]
-        for form in forms:
-            if form.form != forms[0].form:
-                raise InvalidRequest(f"members train together in one form: expected {forms[0].form}, got {form.form}.")
-            check_fit(model, form)
+        form = _common_form(model, members, settings)
         self.settings = settings
         self.total = settings.steps
         self.step_number = 0
@@ -60,7 +56,7 @@ class Trainer:
         self._order = Order(len(train), batch_size=settings.batch_size, seed=settings.data_seed)
         self._members = [MemberTraining(member, settings=settings, device=model.device) for member in members]
         self._objective = Objective(
-            model, forms[0], validation=validation, gradient_checkpointing=settings.gradient_checkpointing,
+            model, form, validation=validation, gradient_checkpointing=settings.gradient_checkpointing,
             max_bytes=max_bytes,
         )  # fmt: skip
 
@@ -174,3 +170,15 @@ class Trainer:
     def _report(member: MemberTraining, reports: Mapping[str, Mapping[str, object]]) -> MemberReport:
         name = member.member.name
         return MemberReport(name=name, status=member.status, **reports.get(name, {}))  # type: ignore[arg-type]
+
+
+def _common_form(model: HostedModel, members: Sequence[Member], settings: TuneSettings) -> Prompt:
+    """The first member's draw; raises InvalidRequest unless all draws are of its form, and it is of the settings' kind."""
+    forms = [from_tensors(member.start, where=settings.where) for member in members]
+    for form in forms:
+        if form.kind != settings.kind:
+            raise InvalidRequest(f"expected draws of kind {settings.kind}, got {form.kind}.")
+        if form.form != forms[0].form:
+            raise InvalidRequest(f"members train together in one form: expected {forms[0].form}, got {form.form}.")
+        check_fit(model, form)
+    return forms[0]
