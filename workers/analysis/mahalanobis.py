@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, solve_triangular
 from sklearn.covariance import LedoitWolf
 
-from workers.analysis.arrays import Floats, as_points, require_same_width
+from service.measures.arrays import Floats, as_points, require_same_width
 
 # Below this many points a dimension, the smallest eigenvalues of a sample covariance are mostly noise.
 POINTS_PER_DIMENSION = 10

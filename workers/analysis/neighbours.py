@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import pairwise_distances_chunked
 
-from workers.analysis.arrays import Floats, Ints, as_points, require_same_width
+from service.measures.arrays import Floats, Ints, as_points, require_same_width
 
 Metric = Literal["euclidean", "cosine"]
 

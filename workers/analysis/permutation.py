@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from workers.analysis.arrays import Floats
+from service.measures.arrays import Floats
 
 # Labels of this many permutations are multiplied at a time: memory is bounded, and the product is still large.
 CHUNK = 512

@@ -20,7 +20,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from workers.analysis.arrays import Floats, as_points, require_same_width
+from service.measures.arrays import Floats, as_points, require_same_width
 from workers.analysis.intervals import Interval, interval_of
 from workers.analysis.permutation import Sums, Tested, p_value, permuted_sums
 

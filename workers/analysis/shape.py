@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
-from workers.analysis.arrays import Floats, as_points
+from service.measures.arrays import Floats, as_points
 from workers.analysis.intervals import Interval, interval_of
 
 MAX_COMPONENTS = 8

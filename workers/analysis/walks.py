@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.analysis.arrays import Floats, as_points, require_same_width
+from service.measures.arrays import Floats, as_points, require_same_width
 from workers.analysis.intervals import Interval, cohens_d, interval_of, ratio_of_means
 
 MEASURES = ("step_length", "radius_of_gyration", "persistence")

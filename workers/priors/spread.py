@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.engine.shapes import Float, Tensor
-from workers.analysis.spread import effective_rank as effective_rank_of
+from service.measures.spread import effective_rank as effective_rank_of
 
 
 def effective_rank(points: Float[Tensor, "n d"]) -> float:

@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.spatial.distance import cdist, pdist, squareform
 from sklearn.metrics import silhouette_score
 
-from workers.analysis.arrays import Floats
+from service.measures.arrays import Floats
 from workers.analysis.permutation import looped, permuted_sums
 from workers.analysis.separation import clusters, energy_distance, mean_distance_ratio, mmd, probe_accuracy, silhouette
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from workers.analysis.arrays import Floats, as_points
+from service.measures.arrays import Floats, as_points
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import pdist
 
-from workers.analysis.arrays import Floats, as_points, require_same_width
+from service.measures.arrays import Floats, as_points, require_same_width
 
 
 def effective_rank(vectors: npt.ArrayLike, *, center: bool = False) -> float:
