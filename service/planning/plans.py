@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from promptatlas.types import EvaluateSpec, MapSpec, RequestBody, RunKind, SampleBody, TuneSpec
+from promptatlas.types import EvaluateSpec, MapSpec, ReportSpec, RequestBody, RunKind, SampleBody, TuneSpec
 
 from service.errors import AtlasError, InvalidRequest
 from service.planning.evaluate import complete_evaluate
 from service.planning.map import complete_map
+from service.planning.report import complete_report
 from service.planning.sample import complete_sample
 from service.planning.specs import Loc, dump_spec, parse_spec
 from service.planning.surroundings import Lookup, Surroundings
@@ -31,6 +32,7 @@ KINDS: Mapping[RunKind, Kind[Any]] = {
     "tune": Kind(spec=TuneSpec, complete=complete_tune),
     "evaluate": Kind(spec=EvaluateSpec, complete=complete_evaluate),
     "map": Kind(spec=MapSpec, complete=complete_map),
+    "report": Kind(spec=ReportSpec, complete=complete_report),
     "sample": Kind(spec=SampleBody, complete=complete_sample),
 }
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from service.measures.displacement import displacement, way
+from service.measures.spread import effective_rank, mean_pairwise_distance, norm_ratio, participation_ratio
 from workers.analysis.mahalanobis import Cloud, cloud_of
 from workers.analysis.neighbours import nearest_tokens, share_within_radius
-from service.measures.spread import effective_rank, mean_pairwise_distance, norm_ratio, participation_ratio
 from workers.reports.answer import Answer, not_measured, verdict_of
 from workers.reports.evidence import Evidence, Floats, Tuned
 from workers.reports.numbers import Budget, by_label, differs_by_label, summary

@@ -13,8 +13,9 @@ from service.engine.model import HostedModel
 from service.engine.requests import CaptureSpec, Generate, Sampling
 from service.errors import InvalidRequest
 from service.store.datasets import DatasetStore
+from service.store.maps import site_of
 from workers.reports.evidence import Floats, TaskCloud, Walks
-from workers.states.reader import StateReader, site_of
+from workers.states.reader import StateReader
 from workers.states.texts import Encoder, Text
 
 SPLITS: tuple[Split, ...] = ("test", "validation", "train")
