@@ -161,8 +161,8 @@ class MapPoints(ResponseBody):
     prompt: list[str | None] = Field(default_factory=list)
 
 
-class Map(MapPoints):
-    """Answer of ``GET /v1/maps/{id}``: what was fitted, and all its points (or those of ``?layer=``)."""
+class MapInfo(ResponseBody):
+    """What was fitted: all that is known of a map but its points."""
 
     id: str
     model: str
@@ -175,6 +175,13 @@ class Map(MapPoints):
     created_at: datetime | None = None
     name: str | None = None
     spec: dict[str, Any] = Field(default_factory=dict)
+
+
+class Map(MapInfo, MapPoints):
+    """Answer of ``GET /v1/maps/{id}``: what was fitted, and all its points (or those of ``?layer=``).
+
+    As safetensors, the columns are tensors, and MapInfo stands as JSON under ``promptatlas`` in the header.
+    """
 
 
 class MapRow(ResponseBody):
