@@ -151,7 +151,7 @@ def capture_result(model: HostedModel, job: Job, *, ranker: TokenRanker) -> Tens
             for capture in captures:
                 capture.put_virtual(tap, virtual)
     tensors = stack_rows(captures, model.catalogue, token_ids=[row.ids for row in job.rows])
-    return Tensors(tensors=tensors, metadata={"tokens": ranker.texts(tensors)} if isinstance(reduce, Ranking) else {})
+    return Tensors(tensors=tensors, metadata=ranker.metadata(tensors, reduce) if isinstance(reduce, Ranking) else {})
 
 
 def virtual_states(model: HostedModel, loaded: LoadedPrompt, taps: Sequence[Tap]) -> dict[Tap, Tensor]:

@@ -157,9 +157,10 @@ class Generation:
         if job.request.capture is None:
             return None
         found = trajectory_result(job, self._model.catalogue)
-        if not isinstance(job.request.capture.reduce, Ranking):
+        reduce = job.request.capture.reduce
+        if not isinstance(reduce, Ranking):
             return found
-        return replace(found, metadata={**found.metadata, "tokens": self._ranker.texts(found.tensors)})
+        return replace(found, metadata={**found.metadata, **self._ranker.metadata(found.tensors, reduce)})
 
 
 class _LogitRows:

@@ -17,7 +17,7 @@ from service.engine.model import HostedModel
 from service.engine.observe import Observer
 from service.engine.plans import SequenceGroup, SequencePlan
 from service.engine.probing import TOLERANCE
-from service.engine.requests import Lens, Ranking
+from service.engine.requests import Lens, Nearest, Ranking
 from service.engine.shapes import Float, Tensor
 from service.engine.sites import Tap
 from service.engine.text import Detokenizer
@@ -72,8 +72,16 @@ class TokenRanker:
         ranked[~states.any(1).cpu()] = torch.tensor([[-1.0], [torch.nan]])
         return ranked
 
-    def texts(self, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-        """The text of each token id in a result, by the id as JSON writes keys."""
+    def metadata(self, tensors: Mapping[str, Tensor], how: Ranking) -> dict[str, object]:
+        """What a result says beside ids and scores: texts, and of neighbours what distances are to be compared with."""
+        found: dict[str, object] = {"tokens": self._texts(tensors)}
+        if isinstance(how, Nearest):
+            tokens = self._tokens()
+            found["vocabulary"] = {"n_tokens": len(tokens), "mean_norm": float(tokens.norm(dim=1).mean())}
+        return found
+
+    def _texts(self, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+        """The text of each token id, by the id as JSON writes keys."""
         if self._detokenizer is None:
             return {}
         ids = {i for name, ids in tensors.items() if name.endswith("_ids") for i in ids.flatten().tolist()}

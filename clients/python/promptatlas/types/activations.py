@@ -67,7 +67,8 @@ class CaptureMetadata(ResponseBody):
     """The JSON under ``promptatlas`` in the header of a result.
 
     attention: the implementation that ran. revision: sha256 over the model's weights.
-    tokens: under a lens or nearest tokens, the text of each id in the result.
+    tokens: under a lens or nearest tokens, the text of each id in the result. vocabulary: under nearest tokens, how many
+    token embeddings there are (``n_tokens``), and their ``mean_norm``.
     """
 
     model: str
@@ -78,6 +79,7 @@ class CaptureMetadata(ResponseBody):
     versions: dict[str, str] = Field(default_factory=dict)
     request_id: str
     tokens: dict[str, str] | None = None
+    vocabulary: dict[str, float] | None = None
 
 
 class ActivationsJson(ResponseBody):

@@ -78,3 +78,49 @@ class Alias(ResponseBody):
     name: str
     alias: str
     version: int
+
+
+class NearToken(ResponseBody):
+    """A token near a vector: distance of its embedding, Euclidean or 1 − cosine similarity."""
+
+    id: int
+    text: str
+    distance: float
+
+
+class LensToken(ResponseBody):
+    """A token that a vector would make likely next if the residual stream ended at it."""
+
+    id: int
+    text: str
+    logprob: float
+
+
+class VectorTokens(ResponseBody):
+    """One vector of a prompt. tensor, index: where it stands in the native format.
+
+    own_radius: distance of the nearest token to its own nearest other token; nothing is near to a vector of zeros.
+    lens: None where the model has none. moved: Euclidean distance from its draw; None if no run kept that.
+    """
+
+    tensor: str
+    index: int
+    norm: float
+    nearest: list[NearToken]
+    own_radius: float | None = None
+    lens: list[LensToken] | None = None
+    moved: float | None = None
+
+
+class PromptTokens(ResponseBody):
+    """Answer of ``GET /v1/prompts/{name}/versions/{v}/nearest``: what a prompt's vectors are near to, and how spread.
+
+    measures: by tensor, then by name: ``nearest_distance`` (mean), ``share_within_radius``, ``norm_ratio``,
+    ``effective_rank``, ``participation_ratio``, ``mean_pairwise_distance``, and ``displacement`` where a draw is known.
+    """
+
+    name: str
+    version: int
+    metric: Literal["euclidean", "cosine"]
+    vectors: list[VectorTokens]
+    measures: dict[str, dict[str, float]] = Field(default_factory=dict)

@@ -1,0 +1,80 @@
+"""The page for people who would rather look, at ``/``: static files, open to all; the data they ask for is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+FRAME = "report-frame.html"
+"""The file that shows reports: without an origin, so that what a report holds can reach nothing of the page around it."""
+
+# Scripts, styles and data from this server only, and no text that becomes markup (trusted types).
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "font-src 'self'; frame-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+# A report draws its figures itself, with code that it carries. It may run that, and has no connection to anywhere.
+_FRAME_POLICY = (
+    "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; worker-src blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'"
+)
+_TYPES: Mapping[str, str] = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+class PageFiles(StaticFiles):
+    """Files of the page. A browser asks each time whether one has changed (ETag), and is told 304 if not."""
+
+    def file_response(self, full_path: Any, stat_result: Any, scope: Scope, status_code: int = 200) -> Response:
+        """The file with what a browser is to hold it to."""
+        path = Path(full_path)
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers["Content-Security-Policy"] = _FRAME_POLICY if path.name == FRAME else _PAGE_POLICY
+        response.headers["Cache-Control"] = "no-cache"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        if "content-type" in response.headers and path.suffix in _TYPES:  # the machine's own list may say otherwise
+            response.headers["Content-Type"] = _TYPES[path.suffix]
+        return response
+
+
+def default_page_path() -> Path:
+    """Where the page's files lie: beside the package."""
+    return Path(__file__).resolve().parents[2] / "clients" / "web"
+
+
+def page_router(folder: Path) -> APIRouter:
+    """Routes for ``/`` and ``/web/…`` over the files in ``folder``; 404 with the reason where there are none."""
+    router = APIRouter(include_in_schema=False)
+    files = PageFiles(directory=folder, check_dir=False)
+
+    async def send(path: str, request: Request) -> Response:
+        if not folder.is_dir():
+            raise HTTPException(
+                404, "This installation has no page; the API is under /v1, its description at /openapi.json."
+            )
+        return await files.get_response(path, request.scope)
+
+    @router.api_route("/", methods=["GET", "HEAD"])
+    async def index(request: Request) -> Response:
+        return await send("index.html", request)
+
+    @router.api_route("/web/{path:path}", methods=["GET", "HEAD"])
+    async def file(request: Request, path: str) -> Response:
+        return await send(path, request)
+
+    return router
