@@ -23,6 +23,7 @@ from service.api import (
     chat,
     completions,
     datasets,
+    maps,
     models,
     priors,
     prompts,
@@ -45,6 +46,7 @@ from service.hosting.runtime import Runtime, memory_folder, open_runtime
 from service.hosting.supervisor import Member, Supervisor
 from service.hosting.transport import ApiEnd
 from service.logs import configure_logs
+from service.projection.placer import Placer
 from service.queueing.embedded import EmbeddedRedis, find_server, plan_embedded
 from service.queueing.queue import RunQueue
 from service.queueing.reconciling import Reconciler
@@ -53,6 +55,7 @@ from service.settings import Settings, SettingsError, default_datasets_path
 from service.store.artifacts import ArtifactStore
 from service.store.datasets import DatasetStore
 from service.store.idempotency import IdempotencyStore
+from service.store.maps import MapStore
 from service.store.prompts import PromptStore
 from service.store.runs import RunStore
 
@@ -78,7 +81,7 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     )
     app.state.services = services
     install_handlers(app)
-    for room in (system, models, completions, chat, activations, trajectories, prompts, datasets, runs, priors):
+    for room in (system, models, completions, chat, activations, trajectories, prompts, datasets, runs, priors, maps):
         app.include_router(room.router)
     app.include_router(system.open_router)
     app.openapi = functools.partial(describe, app)  # type: ignore[method-assign]
@@ -91,6 +94,7 @@ def create_services(settings: Settings, *, hub: Hub) -> Services:
     """The parts of the API process, over the store and Redis that the settings name."""
     artifacts = ArtifactStore(settings.home)
     store = RunStore(artifacts)
+    map_store = MapStore(artifacts, runs=store)
     redis, queue, watch = None, None, None
     if settings.redis_url is not None:
         redis = Redis.from_url(settings.redis_url, socket_connect_timeout=1, socket_timeout=1)
@@ -104,6 +108,8 @@ def create_services(settings: Settings, *, hub: Hub) -> Services:
             artifacts, builtin=default_datasets_path(cwd=Path.cwd()), max_bytes=settings.max_dataset_bytes
         ),
         runs=store,
+        maps=map_store,
+        placer=Placer(map_store, home=settings.home),
         queue=queue,
         queue_watch=watch,
         idempotency=IdempotencyStore(artifacts),
@@ -216,6 +222,7 @@ async def _lifespan(_app: FastAPI, *, services: Services, background: Background
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        await services.placer.close()
         await services.pings.close()
 
 

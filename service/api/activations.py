@@ -13,6 +13,7 @@ from service.api.auth import require
 from service.api.bodies import Body, body_of, request_body
 from service.api.choosing import Choice, choose
 from service.api.documentation import ENGINE_ERRORS, problems, tensors_or
+from service.api.reducing import projection_of
 from service.api.services import Services, ServicesDep, request_id_of
 from service.api.tensor_answers import answer
 from service.api.waiting import Deadline, while_connected
@@ -37,7 +38,7 @@ async def activations(
     choice = await _choose(services, body.request)
     job = Submit(
         model=choice.model,
-        request=_capture(body.request, choice),
+        request=await _capture(services, body.request, choice),
         tensors=body.tensors,
         values=values_of(body.request.interventions),
         metadata=choice.metadata(request_id=request_id_of(request)),
@@ -56,7 +57,7 @@ async def estimate(
 ) -> EstimateResponse:  # fmt: skip
     """What the same request would cost; nothing is run."""
     choice = await _choose(services, body.request)
-    capture = _capture(body.request, choice)
+    capture = await _capture(services, body.request, choice)
     asking = services.hub.estimate(choice.model, request=capture, deadline_s=deadline_s)
     found = await while_connected(request, asking)
     return EstimateResponse(n_tokens=found.n_tokens, bytes=found.n_bytes, seconds=found.seconds)
@@ -67,11 +68,12 @@ async def _choose(services: Services, asked: ActivationRequest) -> Choice:
     return await choose(services.prompts, state=state, model=asked.model, prompt_ref=asked.prompt_ref)
 
 
-def _capture(asked: ActivationRequest, choice: Choice) -> Capture:
+async def _capture(services: Services, asked: ActivationRequest, choice: Choice) -> Capture:
+    projection = await projection_of(services, asked, card=choice.card)
     return Capture(
         request_id=uuid.uuid4().hex,
         inputs=inputs_of(asked.inputs),
-        capture=activations_of(asked),
+        capture=activations_of(asked, projection=projection),
         prompt=choice.prompt,
         interventions=interventions_of(asked.interventions),
     )

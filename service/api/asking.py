@@ -18,8 +18,18 @@ from promptatlas.types import (
 )
 from promptatlas.types.sites import Layers, Reduction, TokenReduction
 
-from service.engine.requests import CaptureSpec, Input, Intervention, Lens, Nearest, Positions, Ranking, Sampling, Slice
-from service.errors import NotFound
+from service.engine.requests import (
+    CaptureSpec,
+    Input,
+    Intervention,
+    Lens,
+    Nearest,
+    Positions,
+    Projection,
+    Ranking,
+    Sampling,
+    Slice,
+)
 
 
 def sampling_of(asked: SamplingFields) -> Sampling:
@@ -37,17 +47,16 @@ def sampling_of(asked: SamplingFields) -> Sampling:
     )
 
 
-def activations_of(asked: ActivationRequest) -> CaptureSpec:
-    """What to keep of activations; NotFound when the map to project by is not there."""
-    spec = trajectories_of(asked)
+def activations_of(asked: ActivationRequest, *, projection: Projection | None = None) -> CaptureSpec:
+    """What to keep of activations. projection: of the map that ``reduce`` names, if it names one."""
+    spec = trajectories_of(asked, projection=projection)
     return replace(spec, positions=_positions(asked.positions), include_virtual=asked.include_virtual)
 
 
-def trajectories_of(asked: CaptureFields) -> CaptureSpec:
-    """What to keep at every position; NotFound when the map to project by is not there."""
-    return CaptureSpec(
-        sites=tuple(asked.sites), layers=_layers(asked.layers), reduce=_reduction(asked.reduce), dtype=asked.dtype
-    )
+def trajectories_of(asked: CaptureFields, *, projection: Projection | None = None) -> CaptureSpec:
+    """What to keep at every position. projection: of the map that ``reduce`` names, if it names one."""
+    reduce = _reduction(asked.reduce) if projection is None else projection
+    return CaptureSpec(sites=tuple(asked.sites), layers=_layers(asked.layers), reduce=reduce, dtype=asked.dtype)
 
 
 def inputs_of(inputs: Sequence[str | list[int]]) -> tuple[Input, ...]:
@@ -90,5 +99,5 @@ def _reduction(reduction: Reduction | TokenReduction | None) -> Literal["mean", 
     if isinstance(reduction, NearestReduction):
         return Nearest(k=reduction.nearest, metric=reduction.metric)
     if isinstance(reduction, ProjectReduction):
-        raise NotFound(f"There is no map {reduction.project!r}.", loc=("reduce", "project"))
+        raise TypeError("a map's projection must have been looked up")
     return reduction

@@ -1,4 +1,4 @@
-"""Bodies of the routes that run the model: JSON, or a multipart form with JSON in ``request`` and tensors in ``tensors``.
+"""Bodies of the routes that run the model: JSON, or a multipart form with JSON in ``request`` and tensors beside it.
 
 Read by a dependency of their own, so that a caller's key is looked at before the body is.
 """
@@ -32,14 +32,14 @@ class Body(Generic[Asked]):
     tensors: bytes = b""
 
 
-def body_of(kind: type[Asked]) -> Callable[[Request], Awaitable[Body[Asked]]]:
-    """A dependency that reads a body of this type, sent as JSON or as a form."""
+def body_of(kind: type[Asked], *, part: str = "tensors") -> Callable[[Request], Awaitable[Body[Asked]]]:
+    """A dependency that reads a body of this type, sent as JSON or as a form. part: the form's part with the tensors."""
 
     async def read(request: Request) -> Body[Asked]:
         if media_type(request) == FORM_TYPE:
             form = await _form(request)
             data = await _part(form, "request", required=True)
-            return Body(request=_parse(kind, data), tensors=await _part(form, "tensors", required=False))
+            return Body(request=_parse(kind, data), tensors=await _part(form, part, required=False))
         return Body(request=_parse(kind, await _json_bytes(request)))
 
     return read
@@ -59,17 +59,17 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def request_body(kind: type[RequestBody], *, form: bool = False) -> dict[str, Any]:
-    """The description of such a body for a route's ``openapi_extra``."""
+def request_body(kind: type[RequestBody], *, form: bool = False, part: str = "tensors") -> dict[str, Any]:
+    """The description of such a body for a route's ``openapi_extra``. part: the form's part with the tensors."""
     schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
     content: dict[str, Any] = {JSON_TYPE: {"schema": schema}}
     if form:
-        parts = {"request": schema, "tensors": {"type": "string", "contentMediaType": "application/vnd.safetensors"}}
+        parts = {"request": schema, part: {"type": "string", "contentMediaType": "application/vnd.safetensors"}}
         content[FORM_TYPE] = {
             "schema": {"type": "object", "properties": parts, "required": ["request"]},
             "encoding": {
                 "request": {"contentType": JSON_TYPE},
-                "tensors": {"contentType": "application/vnd.safetensors, application/octet-stream"},
+                part: {"contentType": "application/vnd.safetensors, application/octet-stream"},
             },
         }
     return {"requestBody": {"required": True, "content": content}}

@@ -10,11 +10,13 @@ from fastapi import Depends, Request
 from service.api.metrics import Metrics
 from service.api.pings import Pings
 from service.hosting.hub import Hub
+from service.projection.placer import Placer
 from service.queueing.queue import RunQueue
 from service.queueing.watching import QueueWatch
 from service.settings import Settings
 from service.store.datasets import DatasetStore
 from service.store.idempotency import IdempotencyStore
+from service.store.maps import MapStore
 from service.store.prompts import PromptStore
 from service.store.runs import RunStore
 
@@ -31,6 +33,8 @@ class Services:
     prompts: PromptStore
     datasets: DatasetStore
     runs: RunStore
+    maps: MapStore
+    placer: Placer
     queue: RunQueue | None
     queue_watch: QueueWatch | None
     idempotency: IdempotencyStore

@@ -13,10 +13,11 @@ from service.api.auth import require
 from service.api.bodies import Body, body_of, request_body
 from service.api.choosing import Choice, choose
 from service.api.documentation import ENGINE_ERRORS, problems, tensors_or
+from service.api.reducing import projection_of
 from service.api.services import ServicesDep, request_id_of
 from service.api.tensor_answers import answer
 from service.api.waiting import Deadline
-from service.engine.requests import Generate
+from service.engine.requests import Generate, Projection
 from service.hosting.messages import Submit
 
 router = APIRouter(tags=["trajectories"], dependencies=[Depends(require("read"))])
@@ -38,9 +39,10 @@ async def trajectories(
     asked = body.request
     state = services.hub.require_engine()
     choice = await choose(services.prompts, state=state, model=asked.model, prompt_ref=asked.prompt_ref)
+    projection = await projection_of(services, asked, card=choice.card)
     job = Submit(
         model=choice.model,
-        request=_generate(asked, choice),
+        request=_generate(asked, choice, projection),
         tensors=body.tensors,
         values=values_of(asked.interventions),
         metadata=choice.metadata(request_id=request_id_of(request)),
@@ -49,7 +51,7 @@ async def trajectories(
     return await answer(request, job, hub=services.hub, deadline_s=deadline_s, max_json_bytes=limit)
 
 
-def _generate(asked: TrajectoryRequest, choice: Choice) -> Generate:
+def _generate(asked: TrajectoryRequest, choice: Choice, projection: Projection | None) -> Generate:
     return Generate(
         request_id=uuid.uuid4().hex,
         inputs=inputs_of(asked.inputs),
@@ -59,6 +61,6 @@ def _generate(asked: TrajectoryRequest, choice: Choice) -> Generate:
         stop=asked.stop_strings,
         prompt=choice.prompt,
         interventions=interventions_of(asked.interventions),
-        capture=trajectories_of(asked),
+        capture=trajectories_of(asked, projection=projection),
         include_input=asked.include_input,
     )

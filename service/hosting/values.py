@@ -1,11 +1,11 @@
-"""Values of interventions: checked and turned into tensors where torch is at home, in the engine process."""
+"""Tensors of requests: checked and made where torch is at home, in the engine process."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from service.engine.requests import Capture, Generate, Intervention
+from service.engine.requests import Capture, Generate, Intervention, Projection
 from service.errors import InvalidRequest
 from service.hosting.messages import Submit
 
@@ -14,19 +14,32 @@ if TYPE_CHECKING:
 
 
 def attach_values(job: Submit) -> Generate | Capture:
-    """The request of a job with the tensors of its interventions in place, as float32.
+    """The request of a job with the tensors of its interventions and of its projection in place, as float32.
 
     Raises:
         InvalidRequest: the tensors cannot be read, one is missing, not of floating point, or not finite.
     """
+    request = _with_projection(job.request)
     if not job.values:
-        return job.request
+        return request
     tensors = _read(job.tensors) if job.tensors else {}
     filled = tuple(
         intervention if name is None else _fill(intervention, name=name, tensors=tensors)
-        for intervention, name in zip(job.request.interventions, job.values, strict=True)
+        for intervention, name in zip(request.interventions, job.values, strict=True)
     )
-    return replace(job.request, interventions=filled)
+    return replace(request, interventions=filled)
+
+
+def _with_projection(request: Generate | Capture) -> Generate | Capture:
+    """The projection of a map comes as arrays of numpy, which the API process has."""
+    spec = request.capture
+    if spec is None or not isinstance(spec.reduce, Projection):
+        return request
+    import torch
+
+    given = spec.reduce
+    mean, components = (torch.tensor(values, dtype=torch.float32) for values in (given.mean, given.components))
+    return replace(request, capture=replace(spec, reduce=Projection(mean=mean, components=components)))
 
 
 def _read(data: bytes) -> dict[str, torch.Tensor]:

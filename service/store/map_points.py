@@ -27,6 +27,9 @@ NO_POSITION = -(2**31)
 AXES = ("x", "y", "z")
 TEXT_COLUMNS = ("source", "text", "token", "group", "role", "task", "prompt")
 
+MAX_TEXT = 1000
+"""Characters of a text that a point keeps to show."""
+
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -111,7 +114,7 @@ class Points:
     def lists(self) -> dict[str, list[Any]]:
         """All columns as lists, as JSON has them."""
         found: dict[str, list[Any]] = {
-            name: self.places[:, i].tolist() for i, name in enumerate(AXES[: self.places.shape[1]])
+            name: _short(self.places[:, i]) for i, name in enumerate(AXES[: self.places.shape[1]])
         }
         found["layer"] = self.layers.tolist()
         found["position"] = [None if value == NO_POSITION else value for value in self.positions.tolist()]
@@ -130,6 +133,11 @@ class Points:
             )
         except (KeyError, ValueError) as error:
             raise DamagedArtifact(f"{label} is damaged: its points have an unknown form ({error}).") from None
+
+
+def _short(values: Floats) -> list[float]:
+    # In the digits that float32 has; written out as float64 each number is twice as long.
+    return [float(text) for text in np.char.mod("%.9g", values).tolist()]
 
 
 def join_points(parts: Sequence[Points]) -> Points:
@@ -186,3 +194,14 @@ class Labels:
             positions=np.concatenate(self._positions) if self._positions else np.zeros(0, np.int32),
             texts={name: builder.column() for name, builder in self._texts.items()},
         )
+
+
+def shown(text: str) -> str:
+    """A text as its points keep it."""
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def task_of(record: Mapping[str, Any]) -> str | None:
+    """A dataset record's own label: its field ``task``, if that is a text or a whole number."""
+    task = record.get("task")
+    return str(task) if isinstance(task, (str, int)) and not isinstance(task, bool) else None

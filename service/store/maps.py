@@ -35,6 +35,15 @@ Loc = tuple[str | int, ...]
 _ENDED: RunStatus = "succeeded"
 
 
+def site_of(layer: int) -> str:
+    """The site whose states a layer of maps and reports means: ``resid_pre`` of that block, and of layer 0 ``embed``.
+
+    The token embeddings, and not the first block's input, because soft vectors, vocabulary and priors are of their space:
+    a model may add learnt positions, or a factor, in between. Where it does neither, the two are the same.
+    """
+    return "embed" if layer == 0 else f"resid_pre.{layer}"
+
+
 def points_path(layer: int) -> str:
     """Where the points of a layer lie among the run's outputs."""
     return f"points.{layer}.safetensors"

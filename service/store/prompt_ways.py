@@ -48,6 +48,20 @@ def way_of(
     return [*stages, Stage(role="posterior", tensors=prompts.load(manifest).tensors)]
 
 
+def labels_of(stage: Stage, manifest: PromptManifest) -> dict[str, Any]:
+    """How the vectors of a stage are labelled on a map: the points of one group are one vector's, in order of the way.
+
+    position: −n … −1; of a snapshot its step.
+    """
+    n = manifest.n_virtual
+    return {
+        "role": stage.role,
+        "positions": np.arange(-n, 0) if stage.step is None else np.full(n, stage.step),
+        "group": [f"{manifest.ref} {i}" for i in range(n)],
+        "prompt": manifest.ref,
+    }
+
+
 def _snapshots(file: TensorFile, manifest: PromptManifest) -> list[Stage]:
     stacked: dict[str, npt.NDArray[Any]] = dict(file.tensors)
     steps = stacked.pop(_STEPS, None)

@@ -16,9 +16,6 @@ from workers.maps.spool import Spool
 from workers.priors.sources import Sources
 from workers.running.contract import RunContext
 
-MAX_TEXT = 1000
-"""Characters of a text that a point keeps to show."""
-
 Floats = npt.NDArray[np.float32]
 
 
@@ -58,8 +55,3 @@ class Gathering:
     layers: Sequence[int]
     points: Mapping[int, LayerPoints]
     tell: Callable[[float], None]
-
-
-def shown(text: str) -> str:
-    """A text as its points keep it."""
-    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

@@ -18,6 +18,7 @@ from service.engine.prompts import Prompt
 from service.engine.requests import Capture, CaptureSpec, Done, Failed, Generate, Limits, PromptChoice, Tensors
 from service.engine.shapes import Tensor
 from service.errors import EngineFault, NotFound
+from service.store.maps import site_of
 from workers.states.texts import Text
 
 BATCH_BYTES = 128 << 20
@@ -48,15 +49,6 @@ class States:
     rows: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int32] | None = None
     token_ids: npt.NDArray[np.int64] | None = None
-
-
-def site_of(layer: int) -> str:
-    """The site whose states a layer of maps and reports means: ``resid_pre`` of that block, and of layer 0 ``embed``.
-
-    The token embeddings, and not the first block's input, because soft vectors, vocabulary and priors are of their space:
-    a model may add learnt positions, or a factor, in between. Where it does neither, the two are the same.
-    """
-    return "embed" if layer == 0 else f"resid_pre.{layer}"
 
 
 class StateReader:
@@ -109,7 +101,7 @@ class StateReader:
             yield Batch(texts=batch, tensors=self._capture(batch, spec).tensors)
 
     def states(self, texts: Iterable[Text], *, layers: Sequence[int], per: Per = "token") -> Iterator[States]:
-        """States at the inputs of blocks (see :func:`site_of`), of each own token, or of each text their mean.
+        """States at the inputs of blocks (see :func:`service.store.maps.site_of`), of each own token, or of each text their mean.
 
         Texts without own tokens are left out. A row does not depend on what else is read: not on ``layers``, and on other
         texts only as far as rounding goes.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from service.engine.model import HostedModel
 from service.engine.text import Detokenizer
+from service.store.map_points import task_of
 
 if TYPE_CHECKING:
     from service.store.dataset_items import Example
@@ -83,7 +84,7 @@ class Encoder:
             more = tuple(self._tokenizer(target, add_special_tokens=False)["input_ids"])
             ids, own = ids + more, own + (True,) * len(more)
         return Text(
-            ids=ids, own=own, text=begin + target, index=example.index, split=example.split, task=task_of(example),
+            ids=ids, own=own, text=begin + target, index=example.index, split=example.split, task=task_of(example.record),
             input=example.input,
         ).cut(self.longest)  # fmt: skip
 
@@ -107,9 +108,3 @@ class Encoder:
     def _ids(self, text: str) -> tuple[tuple[int, ...], tuple[bool, ...]]:
         found = self._tokenizer(text, return_special_tokens_mask=True)
         return tuple(found["input_ids"]), tuple(not flag for flag in found["special_tokens_mask"])
-
-
-def task_of(example: Example) -> str | None:
-    """The record's field ``task``, if it is a text or a whole number."""
-    task = example.record.get("task")
-    return str(task) if isinstance(task, (str, int)) and not isinstance(task, bool) else None

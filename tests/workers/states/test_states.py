@@ -29,7 +29,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> HostedModel:
 
 @pytest.fixture(scope="module")
 def plain() -> torch.nn.Module:
-    return build_model("llama")
+    found: torch.nn.Module = build_model("llama")
+    return found
 
 
 def hidden_states(plain: torch.nn.Module, ids: tuple[int, ...]) -> list[torch.Tensor]:
@@ -108,7 +109,7 @@ def test_any_capture_is_read_in_batches(model: HostedModel, plain: torch.nn.Modu
 def test_states_under_a_prompt_are_those_behind_its_vectors(model: HostedModel, plain: torch.nn.Module) -> None:
     # A soft prompt of token embeddings is these tokens in front.
     front = (11, 12, 13)
-    vectors = plain.get_input_embeddings().weight[list(front)].detach()  # type: ignore[operator]
+    vectors = plain.get_parameter("model.embed_tokens.weight")[list(front)].detach()
     prompt = Prompt("soft", {"soft": vectors})
     (found,) = StateReader(model, prompt=prompt).states(some_texts()[:1], layers=[2])
     expected = hidden_states(plain, front + some_texts()[0].ids)[2]
@@ -162,7 +163,7 @@ def test_states_that_are_no_numbers_are_refused(model: HostedModel) -> None:
 
 def example(record: Mapping[str, object], **parts: str) -> Example:
     fields = {"input": None, "target": None, "text": None, **parts}
-    return Example(index=4, split="test", answers=(), record=record, **fields)  # type: ignore[arg-type]
+    return Example(index=4, split="test", answers=(), record=record, **fields)
 
 
 def test_records_are_read_as_tuning_reads_them(model: HostedModel) -> None:

@@ -9,7 +9,7 @@ from promptatlas.types.maps import PromptsSource
 from service.engine.prompts import from_tensors
 from service.errors import InvalidRequest
 from service.store.manifests import PromptManifest
-from service.store.prompt_ways import Stage, way_of
+from service.store.prompt_ways import Stage, labels_of, way_of
 from workers.maps.gathering import Gathering
 from workers.states.prompt_states import prompt_states
 
@@ -31,17 +31,8 @@ def add_prompts(source: PromptsSource, *, name: str, to: Gathering) -> None:
 def _add_stage(stage: Stage, *, name: str, manifest: PromptManifest, to: Gathering) -> None:
     tensors = {key: torch.from_numpy(np.array(values)) for key, values in stage.tensors.items()}
     prompt = from_tensors(tensors, where=manifest.where)
-    n = prompt.n_virtual
-    virtual = np.arange(-n, 0)
     for layer, vectors in prompt_states(to.model, prompt, layers=to.layers).items():
-        to.points[layer].add(
-            vectors,
-            source=name,
-            role=stage.role,
-            positions=virtual if stage.step is None else np.full(n, stage.step),
-            group=[f"{manifest.ref} {i}" for i in range(n)],
-            prompt=manifest.ref,
-        )
+        to.points[layer].add(vectors, source=name, **labels_of(stage, manifest))
 
 
 def _require_same_weights(manifest: PromptManifest, to: Gathering) -> None:

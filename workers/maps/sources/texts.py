@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from promptatlas.types.maps import DatasetSource, TextsSource
 from promptatlas.types.references import PromptRef
 
+from service.store.map_points import shown
 from workers.evaluation.stored import engine_limits
-from workers.maps.gathering import Gathering, shown
+from workers.maps.gathering import Gathering
 from workers.states.prompts import ChosenPrompt, choose_prompt
 from workers.states.reader import Per, StateReader, States
 from workers.states.texts import Encoder, Text

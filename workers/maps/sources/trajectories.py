@@ -10,10 +10,12 @@ import numpy as np
 from promptatlas.types.maps import Trajectories, TrajectoriesSource
 
 from service.engine.requests import CaptureSpec, Generate, Sampling, Tensors
+from service.store.map_points import shown
+from service.store.maps import site_of
 from workers.evaluation.stored import engine_limits
-from workers.maps.gathering import Gathering, shown
+from workers.maps.gathering import Gathering
 from workers.states.prompts import choose_prompt
-from workers.states.reader import BATCH_BYTES, StateReader, site_of
+from workers.states.reader import BATCH_BYTES, StateReader
 from workers.states.texts import Encoder, Text
 
 
