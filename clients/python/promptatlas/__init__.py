@@ -33,6 +33,9 @@ from promptatlas.errors import (
 )
 from promptatlas.results.activations import ActivationCache
 from promptatlas.results.curves import Curves
+from promptatlas.results.maps import AsyncMap, Map
+from promptatlas.results.points import Points
+from promptatlas.results.reports import Report
 from promptatlas.results.rows import Rows
 from promptatlas.results.runs import AsyncRun, Run
 from promptatlas.results.trajectories import Trajectories, Trajectory
@@ -43,6 +46,7 @@ from promptatlas.sending.retry import RetryPolicy
 __all__ = [
     "ActivationCache",
     "AsyncClient",
+    "AsyncMap",
     "AsyncPage",
     "AsyncRun",
     "AsyncStream",
@@ -58,10 +62,13 @@ __all__ = [
     "ForbiddenError",
     "Intervention",
     "InvalidRequestError",
+    "Map",
     "NotFoundError",
     "Page",
+    "Points",
     "ProblemError",
     "PromptAtlasError",
+    "Report",
     "RetryPolicy",
     "Rows",
     "Run",

@@ -23,9 +23,11 @@ from promptatlas.resources.captures import (
 )
 from promptatlas.resources.completions import AsyncChat, AsyncCompletions, Chat, Completions
 from promptatlas.resources.datasets import AsyncDatasets, Datasets
+from promptatlas.resources.maps import AsyncMaps, Maps
 from promptatlas.resources.models import AsyncModels, Models
 from promptatlas.resources.priors import AsyncPriors, Priors
 from promptatlas.resources.prompts import AsyncPrompts, Prompts
+from promptatlas.resources.reports import AsyncReports, Reports
 from promptatlas.resources.runs import AsyncRuns, Runs
 from promptatlas.sending.files import bar_for, shown
 from promptatlas.sending.retry import RetryPolicy
@@ -103,6 +105,8 @@ class Client:
         self.datasets = Datasets(self._sender)
         self.priors = Priors(self._sender)
         self.runs = Runs(self._sender)
+        self.maps = Maps(self._sender)
+        self.reports = Reports(self._sender)
 
     def capabilities(self, **options: Unpack[CallOptions]) -> Capabilities:
         """Limits of the server, and the versions of what it is built of."""
@@ -160,6 +164,8 @@ class AsyncClient:
         self.datasets = AsyncDatasets(self._sender)
         self.priors = AsyncPriors(self._sender)
         self.runs = AsyncRuns(self._sender)
+        self.maps = AsyncMaps(self._sender)
+        self.reports = AsyncReports(self._sender)
 
     async def capabilities(self, **options: Unpack[CallOptions]) -> Capabilities:
         """As Client.capabilities."""

@@ -27,7 +27,9 @@ from promptatlas.errors import UnexpectedAnswerError
 from promptatlas.types import (
     EvaluateSpec,
     ListPage,
+    MapSpec,
     MetricCurve,
+    ReportSpec,
     RequestBody,
     Run,
     RunBody,
@@ -44,7 +46,12 @@ MetricName = Literal["exact_match", "f1", "precision", "recall", "accuracy", "nu
 SplitName = Literal["train", "validation", "test"]
 
 # Specs that can be checked before they are sent; those of other kinds are the server's to check.
-SPECS: Mapping[str, type[RequestBody]] = {"tune": TuneSpec, "evaluate": EvaluateSpec}
+SPECS: Mapping[str, type[RequestBody]] = {
+    "tune": TuneSpec,
+    "evaluate": EvaluateSpec,
+    "map": MapSpec,
+    "report": ReportSpec,
+}
 
 
 class TuneOptions(CallOptions, total=False):

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from promptatlas.calls import maps as map_calls
+from promptatlas.calls import reports as report_calls
 from promptatlas.calls import runs as calls
 from promptatlas.calls.call import CallOptions
 from promptatlas.errors import TimedOutError
 from promptatlas.results import run_view
 from promptatlas.results.curves import Curves
+from promptatlas.results.maps import AsyncMap, Map, read_map
+from promptatlas.results.reports import Report, read_report
 from promptatlas.results.run_view import RunView
 from promptatlas.results.watching import watching
 from promptatlas.sending.following import Deadline, DeadlinePassed, Follower, follow, follow_async
@@ -128,6 +132,20 @@ class Run(RunView):
         self.wait()
         return run_view.drawn_vectors(self._sender.fetch(calls.artifact(self.id, run_view.DRAW, options), None))
 
+    def map(self, *, layer: int | None = None, **options: Unpack[CallOptions]) -> Map:
+        """The map that a run of kind ``map`` makes, waited for if it is not there yet; layer: points of this one only."""
+        run_view.require_kind(self.info, "map", what="map")
+        self.wait()
+        columns, info = read_map(self._sender.fetch(map_calls.points(self.id, layer, options), None))
+        return Map(columns, info=info, sender=self._sender)
+
+    def report(self, **options: Unpack[CallOptions]) -> Report:
+        """What a run of kind ``report`` finds, waited for if it is not there yet."""
+        run_view.require_kind(self.info, "report", what="report")
+        self.wait()
+        numbers, page = (self.read(path, **options) for path in (report_calls.NUMBERS, report_calls.HTML))
+        return read_report(self.id, numbers=numbers, page=page)
+
     def plot(self, metric: str = "loss", *, backend: Backend | None = None) -> Any:
         """Draws one number of all members over the steps; see Curves.plot."""
         return self.metrics().plot(metric, backend=backend, title=self.name)
@@ -217,6 +235,21 @@ class AsyncRun(RunView):
         await self.wait()
         received = await self._sender.fetch(calls.artifact(self.id, run_view.DRAW, options), None)
         return run_view.drawn_vectors(received)
+
+    async def map(self, *, layer: int | None = None, **options: Unpack[CallOptions]) -> AsyncMap:
+        """As Run.map."""
+        run_view.require_kind(self.info, "map", what="map")
+        await self.wait()
+        columns, info = read_map(await self._sender.fetch(map_calls.points(self.id, layer, options), None))
+        return AsyncMap(columns, info=info, sender=self._sender)
+
+    async def report(self, **options: Unpack[CallOptions]) -> Report:
+        """As Run.report."""
+        run_view.require_kind(self.info, "report", what="report")
+        await self.wait()
+        numbers = await self.read(report_calls.NUMBERS, **options)
+        page = await self.read(report_calls.HTML, **options)
+        return read_report(self.id, numbers=numbers, page=page)
 
     async def plot(self, metric: str = "loss", *, backend: Backend | None = None) -> Any:
         """As Run.plot."""

@@ -123,7 +123,7 @@ def tensor_bytes(
 
 
 def _stored(array: npt.NDArray[Any]) -> tuple[str, bytes, Sequence[int]]:
-    kinds = {"float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "bool": "BOOL"}
+    kinds = {"float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "uint8": "U8", "bool": "BOOL"}
     return kinds[array.dtype.name], array.tobytes(), array.shape
 
 

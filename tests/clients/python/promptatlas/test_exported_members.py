@@ -9,15 +9,15 @@ import promptatlas
 import promptatlas.types
 
 EXPORTED = """
-ActivationCache AsyncClient AsyncPage AsyncRun AsyncStream AuthenticationError BadGatewayError BadRequestError
+ActivationCache AsyncClient AsyncMap AsyncPage AsyncRun AsyncStream AuthenticationError BadGatewayError BadRequestError
 BrokenStreamError Client ConflictError ConnectionFailedError Curves DeadlineExceededError ForbiddenError Intervention
-InvalidRequestError NotFoundError Page ProblemError PromptAtlasError RetryPolicy Rows Run RunCancelledError
+InvalidRequestError Map NotFoundError Page Points ProblemError PromptAtlasError Report RetryPolicy Rows Run RunCancelledError
 RunFailedError ServerError Stream TimedOutError TooLargeError TooManyRequestsError Trajectories Trajectory
 UnavailableError UnexpectedAnswerError UnsafeFileError UnsupportedFormatError
 """
 REQUESTS = """
-ActivationRequest AliasBody ChatCompletionRequest CompletionRequest EvaluateSpec InterventionSpec Mix PromptHeader RunBody
-SampleBody Template TrajectoryRequest TuneSpec
+ActivationRequest AliasBody ChatCompletionRequest CompletionRequest EvaluateSpec InterventionSpec MapSpec Mix ProjectBody
+PromptHeader ReportSpec RunBody SampleBody Template TrajectoryRequest TuneSpec
 """
 
 
@@ -50,12 +50,15 @@ def test_nouns_and_verbs() -> None:
         "datasets": ["delete", "get", "list", "peek", "upload"],
         "priors": ["sample"],
         "runs": ["create", "evaluate", "get", "list", "tune"],
+        "maps": ["delete", "get", "list", "make"],
+        "reports": ["get", "make"],
     }
 
 
 def test_what_a_run_can_do() -> None:
     verbs = """
-        cancel download download_all evaluation events metrics plot read refresh resume to_pandas vectors wait
+        cancel download download_all evaluation events map metrics plot read refresh report
+        resume to_pandas vectors wait
     """
     facts = "artifacts ended error id kind name outcome progress prompts spec status"
     for run in (promptatlas.Run, promptatlas.AsyncRun):
