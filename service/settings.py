@@ -68,6 +68,7 @@ class Settings(BaseModel):
     max_pending: requests that the API process lets wait at once. grace_s: how long a stopping server drains.
     workers: processes that work on runs. worker_grace_s: how long a run may take to save itself when its worker stops.
     run_attempts: so many workers may die of a run before it fails.
+    read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: of one harvest's shards.
     Times are seconds (``_s``), sizes bytes (``_bytes``).
     """
 
@@ -77,6 +78,7 @@ class Settings(BaseModel):
     port: int = Field(default=8000, ge=0, le=65535)
     home: str = Field(default="./.atlas", min_length=1)
     models: tuple[ModelSource, ...] = ()
+    read_models: tuple[ModelSource, ...] = ()
     device: str = Field(default="auto", min_length=1)
     device_map: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -102,6 +104,7 @@ class Settings(BaseModel):
     workers: int = Field(default=1, ge=0, le=256)
     worker_grace_s: float = Field(default=20.0, ge=0, le=3600, allow_inf_nan=False)
     run_attempts: int = Field(default=3, ge=1, le=1000)
+    max_harvest_bytes: int = Field(default=256 << 30, ge=1024)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -116,12 +119,12 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise SettingsError(_one_line(error)) from None
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "read_models", mode="before")
     @classmethod
     def _parse_models(cls, value: object) -> object:
         return tuple(_parse_model(item) for item in _items(value)) if isinstance(value, str) else value
 
-    @field_validator("models")
+    @field_validator("models", "read_models")
     @classmethod
     def _distinct_models(cls, value: tuple[ModelSource, ...]) -> tuple[ModelSource, ...]:
         names = [source.name for source in value]
@@ -142,6 +145,14 @@ class Settings(BaseModel):
                 f"{_PREFIX}API_KEYS must be set to serve on {self.host}, which others can reach; "
                 "without keys only a loopback address such as 127.0.0.1 is served"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _read_models_have_own_names(self) -> Settings:
+        hosted = {source.name for source in self.model_sources}
+        for source in self.read_models:
+            if source.name in hosted:
+                raise ValueError(f"{_PREFIX}READ_MODELS: {source.name!r} is the name of a hosted model already")
         return self
 
     def require_models(self) -> None:

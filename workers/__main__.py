@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from service.errors import Unavailable
 from service.queueing.queue import RunQueue
 from service.settings import Settings, SettingsError
-from workers.jobs import KINDS
+from workers.jobs import HELPERS, KINDS
 from workers.running.family import run_family
 from workers.running.setup import WorkSetup
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], *, kinds: Mapping
     except SettingsError as error:
         print(f"promptatlas: {error}", file=sys.stderr)
         return 2
-    setup = WorkSetup(settings=settings, kinds=kinds)
+    setup = WorkSetup(settings=settings, kinds=kinds, helpers=HELPERS)
     if list(arguments) == ["--check"]:
         return _check(setup)
     if arguments:

@@ -13,6 +13,7 @@ from service.settings import Settings
 from service.store.artifacts import ArtifactStore
 from service.store.run_writer import RunWriter
 from service.store.runs import RunStore
+from workers.running.helping import help_along
 from workers.running.orders import Orders
 from workers.running.performing import perform
 from workers.running.setup import WorkSetup
@@ -29,6 +30,9 @@ KINDS: Mapping[str, str] = {
 }
 """By kind of run, the dotted name of its work, which is imported only when such a run comes."""
 
+HELPERS: Mapping[str, str] = {"harvest": "workers.harvest.helping:help_harvest"}
+"""The same of how other workers help with it, for those kinds that can be shared."""
+
 
 def run(run_id: str, attempt: int, *, setup: WorkSetup | None = None) -> None:
     """Make one attempt at a run, if it still waits for this attempt.
@@ -38,7 +42,7 @@ def run(run_id: str, attempt: int, *, setup: WorkSetup | None = None) -> None:
         attempt: number of the attempt for which it stood in line.
         setup: by default, what the environment says.
     """
-    setup = setup or WorkSetup(settings=Settings.from_environ(os.environ), kinds=KINDS)
+    setup = setup or _setup()
     orders = Orders()
     orders.listen()
     artifacts = ArtifactStore(setup.settings.home)
@@ -46,6 +50,24 @@ def run(run_id: str, attempt: int, *, setup: WorkSetup | None = None) -> None:
     writer = _claim(runs, run_id, attempt)
     if writer is not None:
         perform(writer, setup=setup, orders=orders, runs=runs, artifacts=artifacts)
+
+
+def help_run(run_id: str, *, setup: WorkSetup | None = None) -> None:
+    """Help another worker with a run, as long as it goes on and this worker is not needed elsewhere.
+
+    Args:
+        run_id: of the run.
+        setup: by default, what the environment says.
+    """
+    setup = setup or _setup()
+    orders = Orders()
+    orders.listen()
+    artifacts = ArtifactStore(setup.settings.home)
+    help_along(run_id, setup=setup, orders=orders, runs=RunStore(artifacts), artifacts=artifacts)
+
+
+def _setup() -> WorkSetup:
+    return WorkSetup(settings=Settings.from_environ(os.environ), kinds=KINDS, helpers=HELPERS)
 
 
 def _claim(runs: RunStore, run_id: str, attempt: int) -> RunWriter | None:

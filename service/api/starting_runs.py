@@ -18,6 +18,7 @@ from service.api.run_answers import run_answer
 from service.api.services import Services
 from service.errors import Unavailable
 from service.planning.plans import plan
+from service.planning.read_models import ReadModels
 from service.planning.specs import BrokenSpec, Loc
 from service.planning.surroundings import Surroundings
 from service.queueing.queue import RunQueue
@@ -107,6 +108,9 @@ def _surroundings(services: Services) -> Surroundings:
         prompts=services.prompts,
         datasets=services.datasets,
         memory_bytes=_worker_memory_bytes(services, models),
+        maps=services.maps,
+        read_models=ReadModels(services.settings.read_models),
+        max_harvest_bytes=services.settings.max_harvest_bytes,
     )
 
 

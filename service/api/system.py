@@ -6,13 +6,19 @@ import asyncio
 from importlib import metadata
 from typing import Any
 
+import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from promptatlas.types import Capabilities, ComponentState, Health, Ready
+from promptatlas.types.models import ReadModel
 
 from service.api.auth import require
 from service.api.documentation import problems
 from service.api.services import Services, ServicesDep
+from service.errors import UnsupportedModel
 from service.hosting.hub import Hub
+from service.planning.read_models import ReadModels
+
+_log = structlog.get_logger(__name__)
 
 open_router = APIRouter(tags=["system"])
 router = APIRouter(tags=["system"], dependencies=[Depends(require("read"))])
@@ -72,6 +78,8 @@ async def capabilities(services: ServicesDep) -> Capabilities:
         max_json_bytes=settings.max_json_bytes,
         max_upload_bytes=settings.max_upload_bytes,
         max_timeout_s=settings.max_timeout_s,
+        max_harvest_bytes=settings.max_harvest_bytes,
+        read_models=await asyncio.to_thread(_read_models, ReadModels(settings.read_models)),
         prompt_kinds=["soft", "deep", "prefix"],
         versions={**versions, "api": "1", "promptatlas": _own_version()},
     )
@@ -82,6 +90,26 @@ async def openapi(request: Request) -> dict[str, Any]:
     """Every route."""
     described: dict[str, Any] = request.app.openapi()
     return described
+
+
+def _read_models(models: ReadModels) -> list[ReadModel]:
+    """Those whose configuration can be read; a harvest of another is refused with the reason."""
+    found = []
+    for name in models.names:
+        try:
+            shape = models.get(name)
+        except UnsupportedModel as error:
+            _log.warning("model cannot be read", name=name, reason=error.detail)
+            continue
+        if shape is not None:
+            found.append(
+                ReadModel(
+                    name=name, architecture=shape.model_type, n_encoder_layers=shape.n_layers["encoder"],
+                    n_decoder_layers=shape.n_layers["decoder"], d_model=shape.d_model, n_positions=shape.n_positions,
+                    sites=list(shape.sites),
+                )
+            )  # fmt: skip
+    return found
 
 
 def _engine_state(hub: Hub) -> ComponentState:

@@ -23,23 +23,49 @@ def load_pretrained(path: str, *, device: str, dtype: str) -> tuple[nn.Module, A
     Raises:
         UnsupportedModel: the files are missing or hold no decoder-only causal language model.
     """
-    folder = _local_folder(path)
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise UnsupportedModel(f"{path}: no transformers model there ({_first_line(error)}).") from error
+    folder, config = find_model(path)
     if getattr(config, "is_encoder_decoder", False):
         raise UnsupportedModel(
             f"{path}: {config.model_type} is an encoder-decoder; only decoder-only models are hosted."
         )
+    # "eager" is the one implementation that every architecture has; the packed attention replaces it afterwards.
+    module, tokenizer = load_as(
+        AutoModelForCausalLM, folder, label=path, device=device, dtype=dtype, attn_implementation="eager"
+    )
+    return module, tokenizer, folder
+
+
+def find_model(path: str) -> tuple[Path, Any]:
+    """The folder of a model's files, fetched if it is a hub id, and its configuration.
+
+    Raises:
+        UnsupportedModel: there is no transformers model.
+    """
+    folder = _local_folder(path)
+    try:
+        return folder, AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UnsupportedModel(f"{path}: no transformers model there ({_first_line(error)}).") from error
+
+
+def load_as(auto: Any, folder: Path, *, label: str, device: str, dtype: str, **options: Any) -> tuple[nn.Module, Any]:
+    """The model as one of transformers' Auto classes has it, where it belongs, and its tokenizer.
+
+    Args:
+        auto: e.g. ``AutoModelForCausalLM``.
+        label: what errors call it.
+        options: of ``from_pretrained``.
+
+    Raises:
+        UnsupportedModel: it cannot be loaded so.
+    """
     where, kind = _placement(device), _dtype(dtype, device)
     try:
-        # "eager" is the one implementation that every architecture has; the packed attention replaces it afterwards.
-        module = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, attn_implementation="eager", **where)
+        module = auto.from_pretrained(folder, dtype=kind, **options, **where)
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, ImportError) as error:
-        raise UnsupportedModel(f"{path}: cannot be loaded ({_first_line(error)}).") from error
-    return (module if "device_map" in where else module.to(_device(device))), tokenizer, folder
+        raise UnsupportedModel(f"{label}: cannot be loaded ({_first_line(error)}).") from error
+    return (module if "device_map" in where else module.to(_device(device))), tokenizer
 
 
 def weights_revision(folder: Path) -> str:

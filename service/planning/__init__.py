@@ -6,5 +6,8 @@ names meant when it was asked for:
 
     {"base_revision": "…", "datasets": {"demo-qa": "sha256:…"}, "prompts": {"qa@3": "sha256:…"}}
 
+A harvest also has an ``estimate`` there, as far as it can be made without counting tokens: ``n_texts``, ``n_tokens``,
+``n_rows`` and ``bytes``.
+
 What only counting tokens can tell is left to the run: examples that are longer than the context, which it leaves out.
 """

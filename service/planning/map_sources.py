@@ -17,12 +17,13 @@ from promptatlas.types.maps import (
     TrajectoriesSource,
 )
 from promptatlas.types.priors import Prior, PromptPrior
-from promptatlas.types.references import Mix, PromptRef
+from promptatlas.types.references import PromptRef
 
 from service.errors import InvalidRequest
 from service.planning.examples import check_split
 from service.planning.methods import Form, check_room
 from service.planning.priors import Room, complete_prior, complete_vectors
+from service.planning.prompt_refs import pin_prompt
 from service.planning.specs import Loc
 from service.planning.surroundings import Base, Lookup
 from service.store.dataset_items import DatasetInfo, patterns_of
@@ -209,21 +210,7 @@ def _n_there(info: DatasetInfo, source: DatasetSource, place: Place) -> int:
 def _pin(ref: PromptRef | None, place: Place, *, at: Loc | None = None) -> tuple[PromptRef | None, int]:
     """The reference pinned, and how many positions its prompt takes."""
     at = (*(place.at if at is None else at), "prompt_ref")
-    if ref is None:
-        return None, 0
-    if isinstance(ref, str):
-        pinned, manifest = place.lookup.prompt(ref, base=place.base, at=at)
-        return pinned, manifest.n_virtual
-    found = [place.lookup.prompt(part.ref, base=place.base, at=(*at, "mix", i)) for i, part in enumerate(ref.mix)]
-    forms = [Form.of(manifest) for _, manifest in found]
-    for i, form in enumerate(forms):
-        if form != forms[0]:
-            raise InvalidRequest(
-                f"The prompts of a mix must have one form: the first is {forms[0]}, this is {form}.",
-                loc=(*at, "mix", i),
-            )
-    parts = [part.model_copy(update={"ref": pinned}) for part, (pinned, _) in zip(ref.mix, found, strict=True)]
-    return Mix(mix=parts), forms[0].n_virtual
+    return pin_prompt(ref, base=place.base, lookup=place.lookup, at=at)
 
 
 def _under(ref: PromptRef | None) -> str:

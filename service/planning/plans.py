@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from promptatlas.types import EvaluateSpec, MapSpec, ReportSpec, RequestBody, RunKind, SampleBody, TuneSpec
+from promptatlas.types import EvaluateSpec, HarvestSpec, MapSpec, ReportSpec, RequestBody, RunKind, SampleBody, TuneSpec
 
 from service.errors import AtlasError, InvalidRequest
 from service.planning.evaluate import complete_evaluate
+from service.planning.harvest import complete_harvest
 from service.planning.map import complete_map
 from service.planning.report import complete_report
 from service.planning.sample import complete_sample
@@ -31,6 +32,7 @@ class Kind(Generic[Spec]):
 KINDS: Mapping[RunKind, Kind[Any]] = {
     "tune": Kind(spec=TuneSpec, complete=complete_tune),
     "evaluate": Kind(spec=EvaluateSpec, complete=complete_evaluate),
+    "harvest": Kind(spec=HarvestSpec, complete=complete_harvest),
     "map": Kind(spec=MapSpec, complete=complete_map),
     "report": Kind(spec=ReportSpec, complete=complete_report),
     "sample": Kind(spec=SampleBody, complete=complete_sample),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from service.errors import AtlasError, InvalidRequest, NotFound
+from service.planning.read_models import ReadModels
 from service.planning.specs import Loc
 from service.store.dataset_items import DatasetInfo
 from service.store.manifests import PromptManifest
@@ -26,17 +27,28 @@ class Datasets(Protocol):
     def get(self, name: str) -> DatasetInfo: ...
 
 
+class Maps(Protocol):
+    """Of the map store: the one linear basis that is meant; NotFound or InvalidRequest at ``loc`` where there is none."""
+
+    def linear_basis(self, map_id: str, *, layers: Sequence[int] | None, loc: Loc) -> object: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """What is there when a run is asked for.
 
     models: hosted models by name, each with the fields of its card. memory_bytes: of a worker; None while unknown.
+    maps: those that states can be projected by. read_models: those that only workers load. max_harvest_bytes: of the
+    shards of one harvest.
     """
 
     models: Mapping[str, Mapping[str, Any]]
     prompts: Prompts
     datasets: Datasets
     memory_bytes: int | None = None
+    maps: Maps | None = None
+    read_models: ReadModels | None = None
+    max_harvest_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,28 +76,40 @@ class Base:
 
 @dataclass(kw_only=True)
 class Lookup:
-    """Looks names up for one spec, and notes what they meant. resolved: see the package."""
+    """Looks names up for one spec, and notes what they meant. resolved: see the package. estimate: what it will cost."""
 
     around: Surroundings
     base_revision: str | None = None
     datasets: dict[str, str] = field(default_factory=dict)
     prompts: dict[str, str] = field(default_factory=dict)
+    estimate: dict[str, Any] | None = None
     _infos: dict[str, DatasetInfo] = field(default_factory=dict)
 
     @property
     def resolved(self) -> dict[str, Any]:
         """What was looked up so far, by name."""
-        return {"base_revision": self.base_revision, "datasets": dict(self.datasets), "prompts": dict(self.prompts)}
+        meant = {"base_revision": self.base_revision, "datasets": dict(self.datasets), "prompts": dict(self.prompts)}
+        return meant if self.estimate is None else {**meant, "estimate": self.estimate}
 
-    def model(self, name: str) -> Base:
-        """The base model of a spec; NotFound at its field ``model``."""
+    def card(self, name: str) -> Mapping[str, Any]:
+        """The fields of a base model's card; NotFound at the spec's field ``model``."""
         card = self.around.models.get(name)
         if card is None:
             hosted = ", ".join(sorted(self.around.models))
             raise NotFound(f"No model {name[:_MAX_NAMED]!r} is hosted here; hosted: {hosted}.", loc=("model",))
-        base = Base.from_card(name, card)
+        return card
+
+    def model(self, name: str) -> Base:
+        """The base model of a spec; NotFound at its field ``model``."""
+        base = Base.from_card(name, self.card(name))
         self.base_revision = base.revision
         return base
+
+    def linear_basis(self, map_id: str, *, layers: Sequence[int] | None, at: Loc) -> None:
+        """Refuse a map by which states at ``layers`` cannot be projected; NotFound or InvalidRequest at ``at``."""
+        if self.around.maps is None:
+            raise NotFound(f"There is no map {map_id[:_MAX_NAMED]!r}.", loc=at)
+        self.around.maps.linear_basis(map_id, layers=layers, loc=at)
 
     def dataset(self, name: str, *, at: Loc) -> DatasetInfo:
         """A dataset by name, looked up once; NotFound at ``at``."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote
 
-from service.errors import DamagedArtifact, InvalidRequest, NotFound
+from service.errors import Conflict, DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts import Artifact, ArtifactStore
 from service.store.prompt_versions import log_damage
 from service.store.run_records import Output
@@ -33,6 +33,34 @@ class Outputs:
             self._folder(check_path(path)), label=self._label(path), files={_FILE: data}, metadata={"path": path}
         )
         return _output_of(artifact)
+
+    def put_once(self, path: str, data: bytes | Path) -> Output:
+        """Keep ``data`` as ``path``, but leave a sound output that is there already: of several writers one is the first.
+
+        For what comes out the same whoever makes it, so that its readers are never disturbed.
+
+        Returns:
+            what is there now.
+
+        Raises:
+            InvalidRequest: nothing may be called so.
+        """
+        folder, label = self._folder(check_path(path)), self._label(path)
+        try:
+            artifact = self._artifacts.create(folder, label=label, files={_FILE: data}, metadata={"path": path})
+        except (Conflict, DamagedArtifact):
+            return self.find(path) or self.put(path, data)
+        return _output_of(artifact)
+
+    def find(self, path: str) -> Output | None:
+        """An output; None when there is none, or its manifest is damaged."""
+        try:
+            return _output_of(self._artifact(path))
+        except NotFound:
+            return None
+        except DamagedArtifact as error:
+            log_damage(error)
+            return None
 
     def all(self) -> list[Output]:
         """Every output, in order of path; damaged ones are logged and left out."""

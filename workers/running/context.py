@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from service.errors import NotFound
 from service.queueing.timing import Timing
 from service.settings import Settings, default_datasets_path
 from service.store.artifacts import ArtifactStore
 from service.store.datasets import DatasetStore
 from service.store.prompts import PromptStore
 from service.store.run_writer import Fenced, RunWriter
-from workers.running.contract import RunStopped
+from workers.running.contract import RunStopped, Team
+from workers.running.models import ModelShelf
 from workers.running.orders import Orders
 from workers.running.persistence import persistently
 from workers.running.reporting import Reporter
+from workers.running.team import team_of
 
 if TYPE_CHECKING:
     from service.engine.model import HostedModel
@@ -25,7 +27,7 @@ T = TypeVar("T")
 
 
 class StoredRun:
-    """One attempt at one run; a :class:`workers.running.contract.RunContext`.
+    """One attempt at one run; a :class:`workers.running.contract.SharedRun`.
 
     Args:
         writer: of the attempt.
@@ -59,14 +61,18 @@ class StoredRun:
         self._writer = writer
         self._reporter = reporter
         self._orders = orders
+        self._timing = timing
         self._waits_s = timing.retries_s
-        self._models: dict[str, HostedModel] = {}
+        self._models = ModelShelf(settings)
+
+    @cached_property
+    def team(self) -> Team:
+        """Those who work on the run."""
+        return team_of(self.run_id, settings=self.settings, timing=self._timing)
 
     def load_model(self, name: str) -> HostedModel:
         """The base model of that name; NotFound when this worker has none such."""
-        if name not in self._models:
-            self._models[name] = self._load(name)
-        return self._models[name]
+        return self._models.get(name)
 
     def progress(self, step: int, total: int) -> None:
         """How far it is."""
@@ -111,15 +117,3 @@ class StoredRun:
         except Fenced as error:
             self._reporter.fenced = True
             raise RunStopped from error
-
-    def _load(self, name: str) -> HostedModel:
-        sources = {source.name: source.path for source in self.settings.model_sources}
-        if name not in sources:
-            raise NotFound(f"This worker has no model {name!r}; it has {', '.join(sorted(sources))}.")
-        import transformers  # torch: only runs that have a model wait for it
-
-        from service.engine.model import HostedModel
-
-        transformers.logging.disable_progress_bar()
-        device = self.settings.device_map or self.settings.device
-        return HostedModel.load(name, sources[name], device=device, dtype=self.settings.dtype)

@@ -6,7 +6,8 @@ begun again at any time from its last checkpoint, after its worker was killed, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from service.settings import Settings
@@ -70,3 +71,55 @@ class RunContext(Protocol):
 
 Work = Callable[[RunContext], Mapping[str, float]]
 """A kind of work."""
+
+
+class Team(Protocol):
+    """The workers that are at one run: the one whose attempt it is, and helpers.
+
+    They agree on parts of the work by name. It may happen all the same that two do one part, for instance when one of them
+    seemed dead: what comes of a part must not depend on who does it, and be kept once.
+    """
+
+    def part(self, name: str) -> AbstractContextManager[bool]:
+        """Have a part to oneself until the context ends; False when another has it."""
+
+    def free(self, names: Sequence[str]) -> Sequence[str]:
+        """Those parts that nobody has."""
+
+    def ask(self, n: int) -> int:
+        """Ask up to ``n`` workers for help that have nothing else to do; how many were asked. Cheap to call often."""
+
+    def is_needed_elsewhere(self) -> bool:
+        """Whether runs wait for a worker, so that a helper should leave."""
+
+    def disband(self) -> None:
+        """The work is done: nobody need come any more."""
+
+
+class Workplace(Protocol):
+    """What one who works on a run has, also a helper, who writes nothing of the run itself."""
+
+    run_id: str
+    spec: Mapping[str, Any]
+    settings: Settings
+    artifacts: ArtifactStore
+    prompts: PromptStore
+    datasets: DatasetStore
+
+    @property
+    def team(self) -> Team:
+        """Those who work on the run, oneself among them."""
+
+    def load_model(self, name: str) -> HostedModel:
+        """As RunContext.load_model."""
+
+    def check(self) -> None:
+        """As RunContext.check."""
+
+
+class SharedRun(RunContext, Workplace, Protocol):
+    """One attempt at a run that other workers may help with."""
+
+
+Help = Callable[[Workplace], None]
+"""How one helps with a kind of work: until there is nothing to do, or one is needed elsewhere."""

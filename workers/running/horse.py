@@ -17,20 +17,21 @@ from rq.job import Job
 from service.hosting.processes import die_with_parent
 from service.logs import configure_logs
 from service.queueing.connections import connect
-from service.queueing.queue import QUEUE, RUN_JOB, SERIALIZER
+from service.queueing.helping import HELP_JOB
+from service.queueing.queue import RUN_JOB, SERIALIZER
 from workers.running.setup import WorkSetup
 
 _BOOT = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); pickle.load(sys.stdin.buffer)()"
 
 
 class RunJob(Job):  # type: ignore[misc]
-    """A job as a work horse finds it. Whatever name stands in Redis, nothing but runs is performed."""
+    """A job as a work horse finds it. Whatever name stands in Redis, nothing but runs and help with them is performed."""
 
     setup: WorkSetup | None = None
 
     def _execute(self) -> None:
-        if self.func_name != RUN_JOB:
-            raise ValueError(f"expected a job {RUN_JOB}, got {self.func_name[:80]!r}")
+        if self.func_name not in (RUN_JOB, HELP_JOB):
+            raise ValueError(f"expected a job {RUN_JOB} or {HELP_JOB}, got {self.func_name[:80]!r}")
         self.func(*self.args, setup=self.setup)
 
 
@@ -60,7 +61,7 @@ class HorseOrder:
         execution = Execution.fetch(self.execution_id, self.job_id, connection=connection)
         execution._job = job
         worker.execution = execution
-        worker.main_work_horse(job, Queue(QUEUE, connection=connection, job_class=RunJob, serializer=SERIALIZER))
+        worker.main_work_horse(job, Queue(job.origin, connection=connection, job_class=RunJob, serializer=SERIALIZER))
 
 
 def start_horse(order: HorseOrder) -> int:

@@ -11,10 +11,14 @@ from service.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class WorkSetup:
-    """settings: of this process tree, with the Redis that it uses. kinds: dotted names ``module:function`` of works."""
+    """settings: of this process tree, with the Redis that it uses. kinds: dotted names ``module:function`` of works.
+
+    helpers: the same of those kinds with which other workers may help.
+    """
 
     settings: Settings
     kinds: Mapping[str, str]
+    helpers: Mapping[str, str] = field(default_factory=dict)
     timing: Timing = field(default_factory=Timing)
 
     @property

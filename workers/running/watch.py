@@ -30,7 +30,7 @@ class HorseWatch:
 
     Args:
         run_id: of the run.
-        attempt: number of the attempt.
+        attempt: number of the attempt; None for a helper, which is no sign of the run's life.
         queue: where signs of life go.
         runs: says whether the run was cancelled or has been given to another.
         shutdown_grace_s: how long the run may take to save itself when the worker shuts down.
@@ -43,7 +43,7 @@ class HorseWatch:
     def __init__(
         self,
         run_id: str,
-        attempt: int,
+        attempt: int | None,
         *,
         queue: RunQueue,
         runs: RunStore,
@@ -77,13 +77,15 @@ class HorseWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:  # fmt: skip
         self._threads.close()
-        with contextlib.suppress(Unavailable):
-            self._queue.note_gone(self._run_id, self._attempt)
+        if self._attempt is not None:
+            with contextlib.suppress(Unavailable):
+                self._queue.note_gone(self._run_id, self._attempt)
 
     def beat(self) -> None:
         """Give a sign of life. While Redis is away nobody misses it."""
-        with contextlib.suppress(Unavailable):
-            self._queue.note_alive(self._run_id, self._attempt)
+        if self._attempt is not None:
+            with contextlib.suppress(Unavailable):
+                self._queue.note_alive(self._run_id, self._attempt)
 
     def look(self) -> None:
         """Pass on new orders, and make those obeyed that are not in time."""
@@ -92,7 +94,7 @@ class HorseWatch:
             self._end_what_is_over()
         if self._is_stopping():
             self._tell(Order.SHUTDOWN)
-        if state is not None and state.cancel_requested:
+        if state is not None and (state.cancel_requested or (self._attempt is None and state.has_ended)):
             self._tell(Order.CANCEL)
         for order, told_s in self._told.items():
             if self._clock() - told_s > self._graces_s[order]:
@@ -106,6 +108,8 @@ class HorseWatch:
             return None
 
     def _is_over(self, state: RunState) -> bool:
+        if self._attempt is None:
+            return state.has_ended
         if state.attempts == self._attempt:
             return state.status != "running"
         return state.attempts > self._attempt

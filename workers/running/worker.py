@@ -21,10 +21,12 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY, register
 from service.errors import AtlasError
 from service.hosting.processes import ignore_interrupts
 from service.queueing.connections import connect
+from service.queueing.helping import HELP_JOB, HELP_QUEUE
 from service.queueing.queue import QUEUE, SERIALIZER, RunQueue
 from service.queueing.reconciling import bury
 from service.store.artifacts import ArtifactStore
 from service.store.runs import RunStore
+from workers.running.helping import decline_help
 from workers.running.horse import HorseOrder, RunJob, start_horse
 from workers.running.setup import WorkSetup
 from workers.running.watch import HorseWatch
@@ -52,8 +54,10 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
     def of(cls, setup: WorkSetup) -> RunWorker:
         """A worker ready to ``work``; RedisError when Redis cannot be reached."""
         connection = connect(setup.redis_url)
+        # In this order: help is given only while no run waits.
+        lines = (QUEUE, HELP_QUEUE)
         return cls(
-            [Queue(QUEUE, connection=connection, job_class=RunJob, serializer=SERIALIZER)],
+            [Queue(line, connection=connection, job_class=RunJob, serializer=SERIALIZER) for line in lines],
             f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}",
             setup=setup,
             connection=connection,
@@ -62,20 +66,15 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
         )
 
     def execute_job(self, job: RunJob, queue: Queue) -> None:
-        """Have one attempt made, and see to what becomes of the run."""
+        """Have one attempt made, and see to what becomes of the run; or have help given."""
+        if job.func_name == HELP_JOB:
+            self._help(job, queue)
+            return
         run_id, attempt = job.args
         setup = self._required_setup()
         lines = RunQueue.at(setup.redis_url, timing=setup.timing)
         runs = RunStore(ArtifactStore(setup.settings.home))
-        watch = HorseWatch(
-            run_id,
-            attempt,
-            queue=lines,
-            runs=runs,
-            shutdown_grace_s=setup.settings.worker_grace_s,
-            horse_pid=lambda: self.horse_pid,
-            is_stopping=lambda: self._stop_requested,
-        )
+        watch = self._watch(run_id, attempt, queue=lines, runs=runs)
         self._wait_status = None
         with contextlib.suppress(RedisError), watch:
             super().execute_job(job, queue)
@@ -84,6 +83,29 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
             self._settle(run_id, attempt, queue=lines, runs=runs, died=died)
         except AtlasError as error:
             _log.warning("run left to be looked after later", run_id=run_id, attempt=attempt, reason=error.detail)
+
+    def _help(self, job: RunJob, queue: Queue) -> None:
+        [run_id] = job.args
+        setup = self._required_setup()
+        lines = RunQueue.at(setup.redis_url, timing=setup.timing)
+        watch = self._watch(run_id, None, queue=lines, runs=RunStore(ArtifactStore(setup.settings.home)))
+        self._wait_status = None
+        with contextlib.suppress(RedisError), watch:
+            super().execute_job(job, queue)
+        if self._wait_status != 0 and watch.killed_for is None:
+            _log.warning("helper died", run_id=run_id, reason=_fate(self._wait_status))
+            decline_help(run_id, setup=setup)
+
+    def _watch(self, run_id: str, attempt: int | None, *, queue: RunQueue, runs: RunStore) -> HorseWatch:
+        return HorseWatch(
+            run_id,
+            attempt,
+            queue=queue,
+            runs=runs,
+            shutdown_grace_s=self._required_setup().settings.worker_grace_s,
+            horse_pid=lambda: self.horse_pid,
+            is_stopping=lambda: self._stop_requested,
+        )
 
     def _settle(self, run_id: str, attempt: int, *, queue: RunQueue, runs: RunStore, died: str | None) -> None:
         _, state = runs.get(run_id)

@@ -186,6 +186,6 @@ def test_a_dataset_is_looked_up_once() -> None:
 
 
 def test_a_kind_without_workers_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="tune, evaluate, sample") as caught:
+    with pytest.raises(InvalidRequest, match="tune, evaluate, harvest, map, report, sample") as caught:
         plan("distill", {}, around=surroundings())
     assert caught.value.loc == ("kind",)

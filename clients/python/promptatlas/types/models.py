@@ -46,11 +46,24 @@ class ModelList(ListPage[ModelEntry]):
     """Answer of ``GET /v1/models``."""
 
 
+class ReadModel(ResponseBody):
+    """A model that only workers load, for harvests: an encoder–decoder. n_positions: tokens a side; None: any number."""
+
+    name: str
+    architecture: str
+    n_encoder_layers: int
+    n_decoder_layers: int
+    d_model: int
+    n_positions: int | None = None
+    sites: list[str]
+
+
 class Capabilities(ResponseBody):
     """Limits of this server, and the versions of what it is built of.
 
     max_batch: rows decoding together. max_waiting: requests queued behind them. max_tokens: input and generated tokens
     of one row. max_json_bytes: the largest result sent as JSON. max_timeout_s: the longest deadline of a request.
+    max_harvest_bytes: of the shards of one harvest. read_models: models that harvests can read beside the hosted ones.
     """
 
     max_batch: int
@@ -62,5 +75,7 @@ class Capabilities(ResponseBody):
     max_json_bytes: int | None = None
     max_upload_bytes: int | None = None
     max_timeout_s: float | None = None
+    max_harvest_bytes: int | None = None
+    read_models: list[ReadModel] = Field(default_factory=list)
     prompt_kinds: list[str] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,153 @@
+"""Reading a hosted model: the engine's captures, which batch by length, pad nothing and stop above the last layer needed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
+
+from service.engine.capture import DTYPES
+from service.engine.model import HostedModel
+from service.engine.prompts import Prompt
+from service.engine.requests import CaptureSpec, Limits, Projection
+from service.engine.shapes import Tensor
+from service.engine.text import Detokenizer
+from workers.harvest.reading import Identity, RowKind, Rows, Shapes, Tokens, rows_of
+from workers.harvest.texts import TextEncoder
+from workers.states.prompts import ChosenPrompt
+from workers.states.reader import Batch, StateReader
+from workers.states.texts import Text
+
+if TYPE_CHECKING:
+    from service.store.dataset_items import Example
+
+MAX_UNCUT_TOKENS = 8192
+"""Longer texts are read in pieces over a cache, which keeps keys and values of layers that nobody looks at."""
+
+
+class CausalReading:
+    """States of a decoder-only model under one prompt or none; a :class:`workers.harvest.reading.Reading`.
+
+    Args:
+        capture: what to keep.
+        encoder: makes texts of records.
+        limits: of the engine's steps.
+        check: called before every forward; what it raises ends the reading.
+    """
+
+    def __init__(
+        self,
+        model: HostedModel,
+        *,
+        capture: CaptureSpec,
+        prompt: ChosenPrompt | None,
+        encoder: TextEncoder,
+        limits: Limits,
+        check: Callable[[], None],
+    ) -> None:
+        self._model = model
+        self._capture = capture
+        self._prompt = prompt
+        self._encoder = encoder
+        self._n_virtual = 0 if prompt is None else prompt.prompt.n_virtual
+        self._taps = model.catalogue.resolve(capture.sites, capture.layers)
+        self._detokenizer = Detokenizer(model.tokenizer)
+        uncut = max(limits.max_step_tokens, min(model.n_positions, MAX_UNCUT_TOKENS))
+        self._reader = StateReader(
+            model,
+            prompt=None if prompt is None else prompt.prompt,
+            limits=replace(limits, max_step_tokens=uncut),
+            check=check,
+        )
+
+    @property
+    def identity(self) -> Identity:
+        """Of which model under which prompt."""
+        card = self._model.card
+        return Identity(
+            model=card.name,
+            revision=card.revision,
+            prompt=None if self._prompt is None else self._prompt.ref,
+            prompt_sha256=None if self._prompt is None else digest_of(self._prompt.prompt),
+            metadata={"dtype": card.dtype, "attention": card.attention, "versions": dict(card.versions)},
+        )
+
+    @property
+    def row_kind(self) -> RowKind:
+        """A text's mean, or a token."""
+        return "text" if self._capture.reduce == "mean" else "token"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return int(DTYPES[self._capture.dtype].itemsize)
+
+    def encode(self, examples: Sequence[Example]) -> list[Text | None]:
+        """Texts that fit the context beside the prompt and have something to read."""
+        room = self._model.n_positions - self._n_virtual
+        texts = self._encoder.encode(examples)
+        return [text if len(text.ids) <= room and self._chosen(text) else None for text in texts]
+
+    def n_tokens(self, text: Text) -> int:
+        """All of its tokens are read, whichever are asked for."""
+        return len(text.ids)
+
+    def n_rows(self, text: Text) -> int:
+        """One a text, or one a position."""
+        return 1 if self.row_kind == "text" else len(self._chosen(text))
+
+    def shapes(self, *, longest: int) -> Shapes:
+        """Attention patterns are as wide as the longest text and the prompt."""
+        n_keys = self._n_virtual + longest
+        reduce = self._capture.reduce
+        if reduce == "norm":
+            return {tap.label: () for tap in self._taps}
+        if isinstance(reduce, Projection):
+            return {tap.label: (len(reduce.components),) for tap in self._taps}
+        return {tap.label: self._model.catalogue.row_shape(tap, n_keys=n_keys) for tap in self._taps}
+
+    def read(self, texts: Sequence[Text], *, longest: int) -> Rows:
+        """The rows of these texts."""
+        batches = list(self._reader.read(texts, spec=self._capture))
+        shapes = self.shapes(longest=longest)
+        tensors = {
+            name: torch.cat([_widened(batch.tensors[name], shape) for batch in batches])
+            for name, shape in shapes.items()
+        }  # fmt: skip
+        counts = [self.n_rows(text) for text in texts]
+        owners = np.repeat(np.arange(len(texts)), counts)
+        return Rows(texts=texts, tensors=tensors, owners=owners, tokens=self._tokens(texts, batches))
+
+    def token_text(self, token_id: int) -> str:
+        """With its leading space."""
+        return self._detokenizer.token_text(token_id)
+
+    def _tokens(self, texts: Sequence[Text], batches: Sequence[Batch]) -> Tokens | None:
+        if self.row_kind == "text":
+            return None
+        positions = torch.cat([batch.tensors["positions"] for batch in batches]).numpy()
+        ids = torch.cat([batch.tensors["token_ids"] for batch in batches]).numpy()
+        added = np.array([not text.own[at] for text in texts for at in self._chosen(text)], dtype=np.bool_)
+        return Tokens(positions=positions.astype(np.int32), ids=ids.astype(np.int64), added=added)
+
+    def _chosen(self, text: Text) -> tuple[int, ...]:
+        return rows_of(self._capture.positions, n_tokens=len(text.ids))
+
+
+def digest_of(prompt: Prompt) -> str:
+    """sha256 over a prompt's form and numbers: of a mix, over what came of it."""
+    digest = hashlib.sha256(repr(prompt.form).encode())
+    for name in sorted(prompt.tensors):
+        digest.update(prompt.tensors[name].detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _widened(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Patterns of attention are as wide as the longest text of their batch; all others fit already."""
+    missing = shape[-1] - rows.shape[-1] if shape else 0
+    return F.pad(rows, (0, missing)) if missing else rows

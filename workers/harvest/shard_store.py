@@ -1,0 +1,53 @@
+"""The shards of a run in the store: each written once, by whoever is first, and found by all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+from promptatlas.types.harvest import ShardFormat
+
+from service.store.artifacts import ArtifactStore
+from service.store.dataset_importing import disk_reported
+from service.store.run_outputs import Outputs
+from service.store.run_records import Output
+from workers.harvest.shard_files import WRITERS
+from workers.harvest.tables import ShardTable
+from workers.running.persistence import persistently
+
+RETRIES_S = (0.5, 1.0, 2.0, 4.0)
+"""Waits before each new try at storing a shard."""
+
+
+class ShardStore:
+    """Shards by number."""
+
+    def __init__(self, artifacts: ArtifactStore, *, run_id: str, shard_format: ShardFormat) -> None:
+        self._artifacts = artifacts
+        self._outputs = Outputs(artifacts, run_id=run_id)
+        self._folder = f"runs/{run_id}/outputs"
+        self._format: ShardFormat = shard_format
+
+    def path(self, number: int) -> str:
+        """What a shard is called among the run's outputs."""
+        return f"shards/{number:05d}.{self._format}"
+
+    def find(self, number: int) -> Output | None:
+        """A shard; None when it is not there yet, or damaged."""
+        return self._outputs.find(self.path(number))
+
+    def find_all(self, numbers: Iterable[int]) -> dict[int, Output]:
+        """Those of many shards that are there."""
+        begun = set(self._artifacts.names(self._folder))
+        wanted = [number for number in numbers if quote(self.path(number), safe="") in begun]
+        found = ((number, self.find(number)) for number in wanted)
+        return {number: output for number, output in found if output is not None}
+
+    def put(self, number: int, table: ShardTable) -> Output:
+        """Write a shard, unless it is there by now; Unavailable when the store or this machine's disk refuses."""
+        with disk_reported(), tempfile.TemporaryDirectory(prefix="promptatlas-") as folder:
+            file = Path(folder) / "shard"
+            WRITERS[self._format](table, file)
+            return persistently(lambda: self._outputs.put_once(self.path(number), file), waits_s=RETRIES_S)

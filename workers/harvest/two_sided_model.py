@@ -1,0 +1,163 @@
+"""Encoder–decoders built as T5 is: loaded by workers, for reading alone. The engine hosts none."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoModelForSeq2SeqLM
+
+from service.engine.anatomy import first_tensor
+from service.engine.loading import find_model, load_as, weights_revision
+from service.engine.observe import StopForward
+from service.engine.shapes import Int, Tensor
+from service.engine.two_sided import SIDES, Side, SideTap, TwoSidedShape
+
+States = dict[SideTap, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """Modules of one side."""
+
+    stack: nn.Module
+    embed: nn.Module
+    blocks: Sequence[nn.Module]
+    final_norm: nn.Module
+
+
+class TwoSidedModel:
+    """One frozen model, both sides of which can be read.
+
+    Attributes:
+        name: how it is asked for.
+        shape: its sites and sizes.
+        tokenizer: its fast tokenizer.
+        start_id: the token that the decoder begins with.
+    """
+
+    def __init__(self, name: str, module: Any, tokenizer: Any, *, revision: str) -> None:
+        module.eval().requires_grad_(False)
+        self.name = name
+        self.revision = revision
+        self.tokenizer = tokenizer
+        self.shape = TwoSidedShape.of(module.config.to_dict(), label=name)
+        config = module.config
+        start_id = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.pad_token_id
+        self.start_id = int(start_id or 0)
+        self._module = module
+        self._parts: Mapping[Side, _Parts] = {side: _parts_of(getattr(module, side)) for side in SIDES}
+
+    @classmethod
+    def load(cls, name: str, path: str, *, device: str, dtype: str) -> TwoSidedModel:
+        """Load from a directory or a hub id; UnsupportedModel when it is of another build, or cannot be loaded."""
+        folder, config = find_model(path)
+        TwoSidedShape.of(config.to_dict(), label=path)
+        module, tokenizer = load_as(AutoModelForSeq2SeqLM, folder, label=path, device=device, dtype=dtype)
+        return cls(name, module, tokenizer, revision=weights_revision(folder))
+
+    @property
+    def dtype(self) -> str:
+        """Of its weights, without ``torch.``."""
+        return str(next(self._module.parameters()).dtype).removeprefix("torch.")
+
+    @property
+    def _device(self) -> torch.device:
+        """Where token ids go in."""
+        return self._module.get_input_embeddings().weight.device  # type: ignore[no-any-return]
+
+    @property
+    def attention(self) -> str:
+        """The implementation that runs."""
+        return str(self._module.config._attn_implementation)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the libraries that run it."""
+        return {"torch": torch.__version__, "transformers": transformers.__version__}
+
+    def read(
+        self, encoder_ids: Int[Tensor, "texts n"], decoder_ids: Int[Tensor, "texts m"] | None, *, taps: Sequence[SideTap]
+    ) -> States:  # fmt: skip
+        """States `[texts, n, d_model]` (of the decoder: `[texts, m, d_model]`), on the model's device.
+
+        Nothing above the last tap runs, and the decoder not at all where nothing of it is asked for.
+
+        Args:
+            encoder_ids: texts of equal length, so that nothing need be padded.
+            decoder_ids: what the decoder reads; may be None where no tap is the decoder's.
+        """
+        device = self._device
+        wanted = {side: [tap for tap in taps if tap.side == side] for side in SIDES}
+        states: States = {}
+        with torch.inference_mode():
+            encoded = self._run(
+                "encoder", wanted["encoder"], states, whole=bool(wanted["decoder"]), input_ids=encoder_ids.to(device)
+            )
+            if wanted["decoder"]:
+                assert decoder_ids is not None
+                assert encoded is not None
+                self._run(
+                    "decoder", wanted["decoder"], states, whole=False, input_ids=decoder_ids.to(device),
+                    encoder_hidden_states=encoded, use_cache=False,
+                )  # fmt: skip
+        return states
+
+    def _run(self, side: Side, taps: Sequence[SideTap], states: States, *, whole: bool, **inputs: Any) -> Tensor | None:
+        """One side's forward; its last hidden state, None if it was stopped before."""
+        with contextlib.suppress(StopForward), _reading(self._parts[side], taps, states, stop=not whole):
+            return self._parts[side].stack(**inputs)[0]  # type: ignore[no-any-return]
+        return None
+
+
+def _parts_of(stack: Any) -> _Parts:
+    return _Parts(stack=stack, embed=stack.embed_tokens, blocks=list(stack.block), final_norm=stack.final_layer_norm)
+
+
+@contextlib.contextmanager
+def _reading(parts: _Parts, taps: Sequence[SideTap], states: States, *, stop: bool) -> Iterator[None]:
+    """Hooks that take the taps' states, and stop the forward once all are there."""
+
+    def keep(tap: SideTap, hidden: Tensor | None) -> None:
+        assert hidden is not None
+        states[tap] = hidden
+        if stop and all(other in states for other in taps):
+            raise StopForward
+
+    handles = []
+    for tap in taps:
+        if tap.kind == "resid_pre":
+            assert tap.layer is not None
+            handles.append(parts.blocks[tap.layer].register_forward_pre_hook(_on_input(tap, keep), with_kwargs=True))
+        else:
+            handles.append(_module_of(parts, tap).register_forward_hook(_on_output(tap, keep)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _module_of(parts: _Parts, tap: SideTap) -> nn.Module:
+    if tap.layer is not None:
+        return parts.blocks[tap.layer]
+    return parts.embed if tap.kind == "embed" else parts.final_norm
+
+
+def _on_input(tap: SideTap, keep: Callable[[SideTap, Tensor | None], None]) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        keep(tap, args[0] if args else kwargs["hidden_states"])
+
+    return hook
+
+
+def _on_output(tap: SideTap, keep: Callable[[SideTap, Tensor | None], None]) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        keep(tap, first_tensor(output))
+
+    return hook
