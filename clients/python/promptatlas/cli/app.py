@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from promptatlas.cli import captures, completions, datasets, models, priors, prompts, runs, system, tuning
+from promptatlas.cli import (
+    captures,
+    completions,
+    datasets,
+    maps,
+    models,
+    priors,
+    prompts,
+    reports,
+    runs,
+    system,
+    tuning,
+)
 from promptatlas.cli.connection import Connect, Connector
 from promptatlas.errors import PromptAtlasError
 
@@ -50,6 +62,7 @@ def create_app(connect: Connect | None = None) -> typer.Typer:
         context.obj = connector
 
     groups = {"models": models, "prompts": prompts, "datasets": datasets, "priors": priors, "runs": runs}
+    groups |= {"map": maps, "report": reports}
     for name, group in groups.items():
         app.add_typer(group.commands(), name=name)
     for register in (completions.register, captures.register, tuning.register, system.register):
