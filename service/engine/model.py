@@ -15,7 +15,7 @@ from service.engine.anatomy import Anatomy, dissect
 from service.engine.attention import ATTENTION_NAME, PLAN_ARGUMENT, AttentionPlan, register
 from service.engine.kv import KVShape, LayerShape
 from service.engine.loading import load_pretrained, weights_revision
-from service.engine.packing import pack_linears
+from service.engine.packing import DEFAULT_PACKED_BYTES, pack_linears
 from service.engine.plans import RecordingPlan
 from service.engine.probing import check_against_plain, module_widths, reference_logits
 from service.engine.shapes import Float, Int, Tensor
@@ -57,8 +57,13 @@ class HostedModel:
         kv_shape: what it keeps of a token.
     """
 
-    def __init__(self, name: str, module: Any, tokenizer: Any, *, revision: str) -> None:
+    def __init__(
+        self, name: str, module: Any, tokenizer: Any, *, revision: str, packed_bytes: int = DEFAULT_PACKED_BYTES
+    ) -> None:
         """Take over a loaded model.
+
+        Args:
+            packed_bytes: at most this much for second, faster copies of weights on a CPU; 0: none, at the least memory.
 
         Raises:
             UnsupportedModel: its parts are not found, or the packed forward disagrees with the plain one.
@@ -71,7 +76,7 @@ class HostedModel:
         self.config: Any = self.module.config.get_text_config(decoder=True)
         reference = reference_logits(self.module, vocab_size=self.config.vocab_size)
         self._use_packed_attention()
-        pack_linears(self.module)
+        pack_linears(self.module, max_bytes=packed_bytes)
         self.kv_shape = self._measure_kv()
         self.d_model = int(self.module.get_input_embeddings().weight.shape[1])
         widths = module_widths(self.module, self.forward)

@@ -12,8 +12,8 @@ from service.engine.model import HostedModel
 from workers.tuning.batches import Item, cut
 from workers.tuning.encoding import EncodedExample
 
-# Beside its output a module keeps, or makes on the way, about as much again.
-KEPT_PER_OUTPUT = 2
+# What is kept for the way back and made on it, measured on Llamas, is 0.9 times what all modules in the blocks put out.
+KEPT_PER_OUTPUT = 1
 # Tokens of one forward on a CPU. More make no product faster, but push what lies between the products out of the caches.
 CPU_TOKENS = 1200
 # Logits, their log-softmax and their gradient, in float32.
@@ -63,11 +63,20 @@ def group_members(members: Sequence[Item], *, bytes_each: int, max_bytes: int) -
 def group_examples(
     examples: Sequence[EncodedExample], *, costs: Costs, n_virtual: int, max_bytes: int
 ) -> list[list[EncodedExample]]:
-    """Consecutive examples in groups, such that one member on a group fits ``max_bytes``; a longer example stands alone."""
+    """Consecutive examples in groups, such that one member on a group fits ``max_bytes``; a longer example stands alone.
+
+    The groups hold about equally much, where they can.
+    """
+    each = [costs.of([example], n_virtual=0) for example in examples]
+    room = max(1, max_bytes - costs.of([], n_virtual=n_virtual))
+    even = sum(each) / max(1, math.ceil(sum(each) / room))
     groups: list[list[EncodedExample]] = []
-    for example in examples:
-        if groups and costs.of([*groups[-1], example], n_virtual=n_virtual) <= max_bytes:
+    held = 0
+    for example, n_bytes in zip(examples, each, strict=True):
+        if groups and held + n_bytes <= room and held + n_bytes / 2 <= even:
             groups[-1].append(example)
+            held += n_bytes
         else:
             groups.append([example])
+            held = n_bytes
     return groups

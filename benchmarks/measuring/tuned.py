@@ -1,0 +1,33 @@
+"""Whether two sides have tuned alike: the loss of every step, and where the vectors have come to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from benchmarks.measuring.contest import Agreement
+from benchmarks.sides.tuning import Tuned
+
+LOSS_TOLERANCE, VECTOR_TOLERANCE = 1e-3, 1e-3
+
+
+def tuned_alike(label: str, got: Tuned, expected: Tuned) -> list[Agreement]:
+    """Losses in nats and vectors, each within a tolerance; and the vectors have moved much further than that."""
+    vectors, right = _flat(got), _flat(expected)
+    loss_apart = float((got.losses - expected.losses).abs().max())
+    apart = float((vectors - right).abs().max())
+    n = got.losses.numel()
+    return [
+        Agreement(
+            label=f"{label}, losses", holds=loss_apart <= LOSS_TOLERANCE,
+            detail=f"{n:,} losses near {float(expected.losses.mean()):.3g} nats, at most {loss_apart:.1e} apart",
+        ),
+        Agreement(
+            label=f"{label}, vectors", holds=apart <= VECTOR_TOLERANCE,
+            detail=f"{right.numel():,} numbers after {len(got.losses)} steps, at most {apart:.1e} apart",
+        ),
+    ]  # fmt: skip
+
+
+def _flat(tuned: Tuned) -> Tensor:
+    return torch.cat([tensor.flatten() for tensors in tuned.tensors for _, tensor in sorted(tensors.items())])

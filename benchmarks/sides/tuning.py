@@ -1,0 +1,127 @@
+"""Soft prompts tuned by the fused trainer and by PEFT, on the same examples in the same order."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PromptTuningConfig, TaskType, get_peft_model
+from torch import Tensor
+
+from benchmarks.sides.workload import random_texts
+from service.engine.model import HostedModel
+from service.engine.prompts import Kind, Where
+from workers.tuning.batches import Order
+from workers.tuning.encoding import EncodedExample
+from workers.tuning.settings import Member, TuneSettings
+from workers.tuning.trainer import Trainer
+
+IGNORED = -100
+"""Label of a token that no loss is taken of, in transformers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningTask:
+    """What every side does: AdamW at a constant rate, gradients clipped at norm 1, examples in the order of seed 0.
+
+    starts: the draw of each prompt, in the native format.
+    """
+
+    examples: Sequence[EncodedExample]
+    starts: Sequence[Mapping[str, Tensor]]
+    n_steps: int
+    batch_size: int = 8
+    lr: float = 1e-3
+    kind: Kind = "soft"
+    where: Where | None = None
+
+    def batches(self) -> list[list[EncodedExample]]:
+        """The examples of each step."""
+        order = Order(len(self.examples), batch_size=self.batch_size, seed=0)
+        return [[self.examples[i] for i in order.batch(step)] for step in range(self.n_steps)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """losses: of each step, `[n_steps, n_prompts]`. tensors: of each prompt at the end."""
+
+    losses: Tensor
+    tensors: Sequence[Mapping[str, Tensor]]
+
+
+def random_examples(n: int, *, shortest: int, longest: int, n_answers: int, n_vocab: int) -> list[EncodedExample]:
+    """Inputs of ``shortest`` to ``longest`` tokens, answers of 1 to ``n_answers``; lengths uniform."""
+    inputs = random_texts(n, shortest=shortest, longest=longest, n_vocab=n_vocab, seed=11)
+    targets = random_texts(n, shortest=1, longest=n_answers, n_vocab=n_vocab, seed=12)
+    return [EncodedExample(*pair) for pair in zip(inputs, targets, strict=True)]
+
+
+def new_trainer(hosted: HostedModel, task: TuningTask, *, max_bytes: int = 4 << 30) -> Trainer:
+    """A trainer of all the task's prompts together."""
+    settings = TuneSettings(
+        kind=task.kind, where=task.where, steps=task.n_steps, batch_size=task.batch_size, schedule="constant",
+        keep="last", eval_every=task.n_steps,
+    )  # fmt: skip
+    members = [Member(name=str(i), lr=task.lr, start=start) for i, start in enumerate(task.starts)]
+    return Trainer(hosted, members=members, train=task.examples, validation=(), settings=settings, max_bytes=max_bytes)
+
+
+def tune_fused(hosted: HostedModel, task: TuningTask, *, max_bytes: int = 4 << 30) -> Tuned:
+    """All prompts in one trainer."""
+    trainer = new_trainer(hosted, task, max_bytes=max_bytes)
+    losses = []
+    while not trainer.finished:
+        losses.append([float(member.loss or 0.0) for member in trainer.step().members])
+    return Tuned(losses=torch.tensor(losses), tensors=[trainer.tensors(i) for i in range(len(task.starts))])
+
+
+def tune_with_peft(module: Any, task: TuningTask, *, pad_to: int | None = None) -> Tuned:
+    """One prompt after the other, by PEFT's prompt tuning; batches padded to their longest row, or to ``pad_to`` tokens."""
+    losses, tensors = [], []
+    for start in task.starts:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model: Any = get_peft_model(
+                module, PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=len(start["soft"]))
+            )
+        vectors = model.prompt_encoder["default"].embedding.weight
+        with torch.no_grad():
+            vectors.copy_(start["soft"])
+        losses.append(_train(model, [vectors], task, pad_to=pad_to))
+        tensors.append({"soft": vectors.detach().clone()})
+    return Tuned(losses=torch.tensor(losses).T, tensors=tensors)
+
+
+def _train(model: Any, parameters: Sequence[Tensor], task: TuningTask, *, pad_to: int | None) -> list[float]:
+    adam = torch.optim.AdamW(parameters, lr=task.lr, weight_decay=0.0)
+    losses = []
+    for batch in task.batches():
+        loss = model(**padded(batch, pad_to=pad_to)).loss
+        adam.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        adam.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+def padded(batch: Sequence[EncodedExample], *, pad_to: int | None = None) -> dict[str, Tensor]:
+    """Ids, mask and labels as transformers takes them, filled up on the right.
+
+    Raises:
+        ValueError: a row is longer than ``pad_to``.
+    """
+    rows = [example.input_ids + example.target_ids for example in batch]
+    longest = max(map(len, rows))
+    if pad_to is not None and longest > pad_to:
+        raise ValueError(f"expected rows of at most {pad_to} tokens, got {longest}.")
+    n = pad_to or longest
+    ids = torch.tensor([[*row, *[0] * (n - len(row))] for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (n - len(row)) for row in rows])
+    labels = torch.full_like(ids, IGNORED)
+    for i, example in enumerate(batch):
+        labels[i, len(example.input_ids) : len(rows[i])] = torch.tensor(example.target_ids)
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}

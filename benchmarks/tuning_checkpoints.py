@@ -1,0 +1,86 @@
+"""What checkpoints cost a training: one every so many steps, written and synced to a local store, against none."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from benchmarks.measuring.contest import SECONDS, Contest, Goal, Side
+from benchmarks.measuring.tuned import tuned_alike
+from benchmarks.sides.models import build_llama
+from benchmarks.sides.tuning import Tuned, TuningTask, new_trainer
+from benchmarks.tuning import FUSED, FUSED_QUICK
+from benchmarks.tuning import Size as FusedSize
+from service.engine.model import HostedModel
+from service.store.artifacts import ArtifactStore
+from service.store.runs import RunStore
+from workers.tuning.trainer import Trainer
+
+WITH, WITHOUT = "checkpoints", "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """The fused training with a checkpoint every ``every`` steps, the last one's included."""
+
+    tuning: FusedSize
+    every: int = 50
+
+
+FULL = Size(tuning=FUSED)
+QUICK = Size(tuning=replace(FUSED_QUICK, n_steps=8), every=4)
+
+
+@contextlib.contextmanager
+def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
+    """Both sides, ready to run; ``http`` changes nothing here."""
+    task = size.tuning.task()
+    hosted = HostedModel("benchmark", build_llama(size.tuning.model), None, revision="random")
+    with TemporaryDirectory() as folder:
+        writer = _checkpoint_writer(Path(folder))
+        yield Contest(
+            name="tuning-checkpoints",
+            work=(
+                f"{size.tuning.n_prompts} soft prompts, {size.tuning.n_steps} steps, the trainer's whole state every "
+                f"{size.every} steps to a store on a local disk; {size.tuning.model}."
+            ),
+            sides=[
+                Side(name=WITH, run=lambda: tune(hosted, task, save=writer, every=size.every)),
+                Side(name=WITHOUT, run=lambda: tune(hosted, task, save=_nowhere, every=size.every)),
+            ],
+            goals=[
+                Goal(
+                    label=f"time {WITH} : {WITHOUT}", at_most=1.03,
+                    value=lambda turn: turn[WITH][SECONDS] / turn[WITHOUT][SECONDS],
+                )
+            ],
+            compare=lambda answers: tuned_alike(f"{WITH} against {WITHOUT}", answers[WITH], answers[WITHOUT]),
+        )  # fmt: skip
+
+
+def tune(hosted: HostedModel, task: TuningTask, *, save: Callable[[Trainer], None], every: int) -> Tuned:
+    """The fused training; ``save`` gets the trainer after every ``every`` steps."""
+    trainer = new_trainer(hosted, task)
+    losses = []
+    while not trainer.finished:
+        losses.append([float(member.loss or 0.0) for member in trainer.step().members])
+        if trainer.step_number % every == 0:
+            save(trainer)
+    return Tuned(losses=torch.tensor(losses), tensors=[trainer.tensors(i) for i in range(len(task.starts))])
+
+
+def _checkpoint_writer(folder: Path) -> Callable[[Trainer], None]:
+    """As a run saves its checkpoints."""
+    store = RunStore(ArtifactStore(str(folder)))
+    record = store.create("tune", spec={})
+    writer = store.claim(record.id, worker="benchmark")
+    return lambda trainer: writer.save_checkpoint(trainer.state())
+
+
+def _nowhere(trainer: Trainer) -> None:
+    return None
