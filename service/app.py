@@ -26,6 +26,7 @@ from service.api import (
     maps,
     models,
     priors,
+    prompt_tokens,
     prompts,
     runs,
     system,
@@ -34,6 +35,7 @@ from service.api import (
 from service.api.documentation import describe
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
+from service.api.page import default_page_path, page_router
 from service.api.pings import Pings
 from service.api.problems import install_handlers
 from service.api.services import Services
@@ -54,6 +56,7 @@ from service.queueing.watching import QueueWatch
 from service.settings import Settings, SettingsError, default_datasets_path
 from service.store.artifacts import ArtifactStore
 from service.store.datasets import DatasetStore
+from service.store.housekeeping import Housekeeper
 from service.store.idempotency import IdempotencyStore
 from service.store.maps import MapStore
 from service.store.prompts import PromptStore
@@ -81,9 +84,23 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     )
     app.state.services = services
     install_handlers(app)
-    for room in (system, models, completions, chat, activations, trajectories, prompts, datasets, runs, priors, maps):
+    for room in (
+        system,
+        models,
+        completions,
+        chat,
+        activations,
+        trajectories,
+        prompts,
+        prompt_tokens,
+        datasets,
+        runs,
+        priors,
+        maps,
+    ):
         app.include_router(room.router)
     app.include_router(system.open_router)
+    app.include_router(page_router(default_page_path()))
     app.openapi = functools.partial(describe, app)  # type: ignore[method-assign]
     app.add_middleware(BodyLimit, limit_of=functools.partial(_body_limit, settings=services.settings))
     app.add_middleware(RequestScope, metrics=services.metrics)
@@ -210,7 +227,8 @@ def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_p
 
 async def _run_beside(services: Services, hub: Hub, end: ApiEnd) -> None:
     watch = services.queue_watch
-    await asyncio.gather(run_hub(hub, end), *([] if watch is None else [watch.run_beside()]))
+    housekeeper = Housekeeper(ArtifactStore(services.settings.home), idempotency=services.idempotency)
+    await asyncio.gather(run_hub(hub, end), housekeeper.run_beside(), *([] if watch is None else [watch.run_beside()]))
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,58 @@
+"""The store is swept now and then, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from service.errors import Unavailable
+from service.store.artifacts import ArtifactStore
+from service.store.housekeeping import EVERY_S, FIRST_AFTER_S, Housekeeper
+from service.store.idempotency import IdempotencyStore
+
+
+def keeper(folder: Path, **others: object) -> Housekeeper:
+    artifacts = ArtifactStore(str(folder))
+    return Housekeeper(artifacts, idempotency=IdempotencyStore(artifacts), **others)  # type: ignore[arg-type]
+
+
+def test_a_sweep_removes_what_a_dead_writer_left_and_nothing_else(tmp_path: Path) -> None:
+    artifacts = ArtifactStore(str(tmp_path))
+    kept = artifacts.create("things/one", label="thing one", files={"a": b"kept"}, metadata={})
+    left = tmp_path / "things" / "one" / "_0123456789abcdef_a"
+    left.write_bytes(b"left")
+    os.utime(left, (1, 1))
+    assert keeper(tmp_path).sweep() == 1
+    assert not left.exists()
+    assert artifacts.read(kept, "a") == b"kept"
+
+
+def test_a_store_that_is_away_is_left_for_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: object) -> int:
+        raise Unavailable("The store could not be read.", retry_after_s=1)
+
+    monkeypatch.setattr(ArtifactStore, "sweep", away)
+    assert keeper(tmp_path).sweep() == 0
+
+
+def test_it_waits_before_the_first_sweep_and_between_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    sweeps: list[int] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 4:
+            raise asyncio.CancelledError
+
+    def sweep(_: Housekeeper) -> int:
+        sweeps.append(len(waits))
+        return 0
+
+    monkeypatch.setattr(Housekeeper, "sweep", sweep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(keeper(tmp_path, sleep=sleep).run_beside())
+    assert waits == [FIRST_AFTER_S, EVERY_S, EVERY_S, EVERY_S]
+    assert sweeps == [1, 2, 3]
