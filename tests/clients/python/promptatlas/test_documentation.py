@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,9 @@ from promptatlas.cli import create_app
 from promptatlas.cli.spec_files import parsed
 from promptatlas.types import TuneSpec
 
+from tests.clients.python.promptatlas.fake_maps import ID as MAP_ID
+from tests.clients.python.promptatlas.fake_maps import PAGE, REPORT, map_reply, placed_reply
+from tests.clients.python.promptatlas.fake_maps import ROW as MAP_ROW
 from tests.clients.python.promptatlas.fake_runs import EVENTS, ID, curve, ended, info, stream
 from tests.clients.python.promptatlas.fake_server import (
     activation_tensors,
@@ -44,12 +48,23 @@ def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=events(COMPLETION))
     if request.url.path.endswith("/content"):
         return httpx.Response(200, content=b"file")
+    if request.url.path == "/v1/runs" and request.method == "POST":
+        kind = json.loads(content)["kind"]
+        return reply((info if kind in ("tune", "evaluate") else ended)(kind=kind), status=202)
     if "/artifacts/" in request.url.path:
-        return draw() if request.url.path.endswith("draw.safetensors") else httpx.Response(200, content=ROW)
+        return artifact(request.url.path.rpartition("/")[2])
     return ANSWERS[f"{request.method} {request.url.path}"]()
 
 
+def artifact(name: str) -> httpx.Response:
+    """A file that a run has left."""
+    if name == "draw.safetensors":
+        return draw()
+    return httpx.Response(200, content=FILES.get(name, ROW))
+
+
 ROW = b'{"prompt": "qa@1", "output": "kitchen"}\n'
+FILES = {"report.json": json.dumps(REPORT).encode(), "report.html": PAGE.encode()}
 ANSWERS = {
     "GET /ready": lambda: reply({"status": "ready", **PARTS}),
     "GET /v1/models": lambda: reply({"data": ENTRIES}),
@@ -68,17 +83,19 @@ ANSWERS = {
     "GET /v1/datasets/rivers": lambda: reply(test_datasets.PEEK),
     "GET /v1/datasets/demo-qa": lambda: reply(test_datasets.PEEK),
     "POST /v1/priors/sample": lambda: reply(ended(kind="sample"), status=202),
-    "POST /v1/runs": lambda: reply(info(), status=202),
     f"GET /v1/runs/{ID}": lambda: reply(ended()),
     f"GET /v1/runs/{ID}/events": lambda: stream(*EVENTS),
     f"GET /v1/runs/{ID}/metrics": curve,
+    "GET /v1/maps": lambda: reply({"data": [MAP_ROW]}),
+    f"GET /v1/maps/{ID}": map_reply,
+    f"POST /v1/maps/{MAP_ID}/project": placed_reply,
 }
 
 
 def test_the_python_examples_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for wanted in ("torch", "pandas"):
+    for wanted in ("torch", "pandas", "plotly"):
         pytest.importorskip(wanted)
     pytest.importorskip("matplotlib").use("agg")
     fake = httpx.MockTransport(answer)
@@ -98,13 +115,18 @@ def test_the_python_examples_run(
     assert names["vectors"].shape == (2, 3)
     assert [line.get_label() for line in names["axes"].get_lines()] == ["a", "b"]
     assert (tmp_path / "results" / "draws" / "qa@1").read_bytes() == ROW
+    assert names["ways"].x.tolist() == [2, 3, 4]
+    assert [trace.name for trace in names["figure"].data if trace.name] == ["questions", "tuned", "vectors"] * 2
+    assert "1 confirmed Vectors stay\n5 not measured Tasks <part>\n" in shown
+    assert names["separation"]["value"].tolist() == [0.25]
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == PAGE
 
 
 def test_the_commands_exist() -> None:
     root = typer.main.get_command(create_app())
     block = TEXT.split("## The command line\n```\n")[1].split("```")[0]
     lines = [line.split() for line in block.strip().splitlines()]
-    assert len(lines) == 15
+    assert len(lines) == 20
     for words in lines:
         command: Any = root
         for word in words[1:]:
