@@ -1,0 +1,113 @@
+/** What colour and shape each point has, and the legend that says so. */
+import { DIM_INDEX, N_CATEGORIES, OTHER_INDEX, rampIndex } from "../plot/palette.js";
+
+/** What points can be coloured by. */
+export const COLOURINGS = [
+  ["source", "source"],
+  ["task", "task"],
+  ["prompt", "prompt"],
+  ["role", "role"],
+  ["token", "token"],
+  ["layer", "layer"],
+  ["position", "position or step"],
+];
+
+// Shape and size (half pixels) by role: dots, rings for where a prompt began, rimmed discs for where it came to.
+const LOOKS = {
+  embedding: [0, 6],
+  state: [0, 9],
+  snapshot: [0, 7],
+  draw: [1, 17],
+  posterior: [2, 17],
+  placed: [3, 22],
+};
+
+/**
+ * @returns {{keys: {name: string, n: number, colour: number}[], of: (i: number) => number, key: Int32Array, ramp: ?Object}}
+ *   keys: the legend's entries, the most frequent first. key: of each point its entry. of: its colour in the palette.
+ */
+export function colouring(points, by) {
+  return by === "position" ? byPosition(points) : byCategory(points, by);
+}
+
+/** Shape, size, colour and state of all points. `entries`: keys of the legend that are shown; `raised`: a set of points, or null. */
+export function looksOf(points, colours, { hidden, raised, placed }) {
+  const looks = new Uint8Array(4 * points.n);
+  const shapes = points.role.values.map((role) => LOOKS[role] ?? LOOKS.state);
+  for (let i = 0; i < points.n; i++) {
+    const isMine = placed !== null && points.since[i] >= placed;
+    const [shape, size] = isMine ? LOOKS.placed : (shapes[points.role.codes[i]] ?? LOOKS.state);
+    const isRaised = raised !== null && raised.has(i);
+    const isDim = raised !== null && !isRaised;
+    looks[4 * i] = isDim ? DIM_INDEX : colours.of(i);
+    looks[4 * i + 1] = isDim && shape > 1 ? 0 : shape; // without its rim
+    looks[4 * i + 2] = hidden.has(colours.key[i]) ? 0 : isRaised ? 2 : 1;
+    looks[4 * i + 3] = points.n > 30_000 && shape === 0 ? Math.max(4, size - 3) : size;
+  }
+  return looks;
+}
+
+/** Lines between the points of each group that is shown, as the card takes them. */
+export function linesOf(points, groups, looks, isShown) {
+  const pairs = groups.filter(isShown).flatMap(({ items }) => items.slice(1).map((to, k) => [items[k], to]));
+  const places = new Float32Array(6 * pairs.length);
+  const own = new Uint8Array(8 * pairs.length);
+  pairs.forEach(([from, to], k) => {
+    places.set(points.places.subarray(3 * from, 3 * from + 3), 6 * k);
+    places.set(points.places.subarray(3 * to, 3 * to + 3), 6 * k + 3);
+    const isSeen = looks[4 * from + 2] && looks[4 * to + 2];
+    for (const end of [0, 1]) own.set([looks[4 * to], 0, isSeen ? 1 : 0, 0], 8 * k + 4 * end);
+  });
+  return { places, looks: own };
+}
+
+function byCategory(points, by) {
+  const isLayer = by === "layer";
+  const codes = isLayer ? points.layer : points[by].codes;
+  const counts = new Map();
+  for (const code of codes) counts.set(code, (counts.get(code) ?? 0) + 1);
+  const found = [...counts].filter(([code]) => isLayer || code >= 0);
+  found.sort(isLayer || by === "source" ? (a, b) => a[0] - b[0] : (a, b) => b[1] - a[1] || a[0] - b[0]);
+  const several = found.length > N_CATEGORIES;
+  const named = several ? found.slice(0, N_CATEGORIES - 1) : found;
+  const grounds = by === "source" ? groundsOf(points) : new Set();
+  let next = 0;
+  const keys = named.map(([code, n]) => {
+    const colour = grounds.has(code) ? OTHER_INDEX : next++;
+    return { name: isLayer ? `layer ${code}` : points[by].values[code], n, colour };
+  });
+  const numbers = new Map(named.map(([code], k) => [code, k]));
+  const n = points.n - keys.reduce((sum, one) => sum + one.n, 0);
+  if (n) keys.push({ name: several ? `others (${found.length - named.length})` : "none", n, colour: OTHER_INDEX, isRest: true });
+  const rest = keys.length - 1;
+  const key = new Int32Array(points.n);
+  for (let i = 0; i < points.n; i++) key[i] = numbers.get(codes[i]) ?? rest;
+  return { by, keys, key, of: (i) => keys[key[i]].colour, ramp: null };
+}
+
+/** Sources that are the vocabulary: the ground that everything else is seen against, and so without a colour of their own. */
+function groundsOf(points) {
+  const roles = new Map();
+  for (let i = 0; i < points.n; i++) {
+    const source = points.source.codes[i];
+    roles.set(source, (roles.get(source) ?? true) && points.get("role", i) === "embedding");
+  }
+  return new Set([...roles].filter(([, isGround]) => isGround).map(([source]) => source));
+}
+
+function byPosition(points) {
+  let [low, high] = [Infinity, -Infinity];
+  for (let i = 0; i < points.n; i++) {
+    const value = points.positionOf(i);
+    if (value !== null) [low, high] = [Math.min(low, value), Math.max(high, value)];
+  }
+  const key = new Int32Array(points.n);
+  const counts = [0, 0];
+  for (let i = 0; i < points.n; i++) counts[(key[i] = points.positionOf(i) === null ? 1 : 0)]++;
+  const keys = [
+    { name: "with a position", n: counts[0], colour: rampIndex(0.5) },
+    { name: "none", n: counts[1], colour: OTHER_INDEX, isRest: true },
+  ];
+  const of = (i) => (key[i] ? OTHER_INDEX : rampIndex((points.positionOf(i) - low) / (high - low || 1)));
+  return { by: "position", keys, key, of, ramp: counts[0] ? { low, high } : null };
+}

@@ -1,0 +1,122 @@
+/** The points of a map as columns, put in the order in which they are drawn: what matters most comes last, on top. */
+import { readTexts } from "../api/safetensors.js";
+
+export const TEXTS = ["source", "text", "token", "group", "role", "task", "prompt"];
+const NO_POSITION = -(2 ** 31);
+const RANK = { embedding: 0, state: 1, snapshot: 2, draw: 3, posterior: 4, placed: 5 };
+
+export class Points {
+  /** @param {Object} columns `places` [n, 3], `layer`, `position`, `isFlat`, and for each text `{codes, values}` */
+  constructor(columns) {
+    Object.assign(this, columns);
+    this.n = this.layer.length;
+  }
+
+  /** Points as the server sends them in safetensors. */
+  static read({ tensors }) {
+    const n = tensors.x.data.length;
+    const places = new Float32Array(3 * n);
+    const isFlat = !tensors.z;
+    for (let i = 0; i < n; i++) {
+      places[3 * i] = tensors.x.data[i];
+      places[3 * i + 1] = tensors.y.data[i];
+      places[3 * i + 2] = isFlat ? 0 : tensors.z.data[i];
+    }
+    const columns = { places, isFlat, layer: tensors.layer.data, position: tensors.position.data, since: new Int32Array(n).map((_, i) => i) };
+    for (const name of TEXTS) columns[name] = readTexts(tensors, name) ?? { codes: new Int32Array(n).fill(-1), values: [] };
+    return new Points(columns);
+  }
+
+  static none() {
+    const columns = { places: new Float32Array(0), isFlat: true, layer: new Int32Array(0), position: new Int32Array(0), since: new Int32Array(0) };
+    for (const name of TEXTS) columns[name] = { codes: new Int32Array(0), values: [] };
+    return new Points(columns);
+  }
+
+  /** The text of point `i`, or null. */
+  get(name, i) {
+    const { codes, values } = this[name];
+    return codes[i] < 0 ? null : values[codes[i]];
+  }
+
+  /** Its token index, training step, or null. */
+  positionOf(i) {
+    return this.position[i] === NO_POSITION ? null : this.position[i];
+  }
+
+  /** These points and others. */
+  joined(other) {
+    const columns = { isFlat: this.isFlat && other.isFlat };
+    for (const name of ["places", "layer", "position"]) columns[name] = concatenated(this[name], other[name]);
+    columns.since = concatenated(this.since, other.since.map((i) => i + this.n));
+    for (const name of TEXTS) columns[name] = joinedTexts(this[name], other[name]);
+    return new Points(columns);
+  }
+
+  /** Those with the given numbers. */
+  only(items) {
+    return this.#taken(Uint32Array.from(items));
+  }
+
+  /** The same points in drawing order; those of one rank are shuffled, so that no source covers another. */
+  ordered() {
+    const rank = this.role.values.map((role) => RANK[role] ?? 1);
+    const keys = new Float64Array(this.n);
+    for (let i = 0; i < this.n; i++) keys[i] = (rank[this.role.codes[i]] ?? 1) + shuffled(i);
+    const order = new Uint32Array(this.n).map((_, i) => i).sort((a, b) => keys[a] - keys[b]);
+    return this.#taken(order);
+  }
+
+  #taken(order) {
+    const columns = { isFlat: this.isFlat, places: new Float32Array(3 * order.length) };
+    order.forEach((from, to) => columns.places.set(this.places.subarray(3 * from, 3 * from + 3), 3 * to));
+    for (const name of ["layer", "position", "since"]) columns[name] = picked(this[name], order);
+    for (const name of TEXTS) columns[name] = { codes: picked(this[name].codes, order), values: this[name].values };
+    return new Points(columns);
+  }
+
+  /** Points that belong together in order: `{group, layer, isWay, items}`, a way of training or a trajectory. */
+  groups() {
+    const found = new Map();
+    for (let i = 0; i < this.n; i++) {
+      const code = this.group.codes[i];
+      if (code < 0) continue;
+      const key = code * 4096 + this.layer[i];
+      if (!found.has(key)) found.set(key, { group: this.group.values[code], layer: this.layer[i], items: [] });
+      found.get(key).items.push(i);
+    }
+    for (const one of found.values()) {
+      one.items.sort((a, b) => this.since[a] - this.since[b]);
+      one.isWay = this.get("role", one.items[0]) !== "state";
+    }
+    return [...found.values()].sort((a, b) => this.since[a.items[0]] - this.since[b.items[0]]);
+  }
+}
+
+/** A number from 0 to 1 that depends on nothing but `i`. */
+function shuffled(i) {
+  return ((Math.imul(i + 1, 0x9e3779b1) ^ Math.imul(i + 7, 0x85ebca6b)) >>> 0) / 2 ** 32;
+}
+
+function picked(column, order) {
+  const found = new column.constructor(order.length);
+  for (let i = 0; i < order.length; i++) found[i] = column[order[i]];
+  return found;
+}
+
+function concatenated(a, b) {
+  const joined = new a.constructor(a.length + b.length);
+  joined.set(a);
+  joined.set(b, a.length);
+  return joined;
+}
+
+function joinedTexts(a, b) {
+  const numbers = new Map(a.values.map((value, i) => [value, i]));
+  const values = [...a.values];
+  const moved = b.values.map((value) => {
+    if (!numbers.has(value)) numbers.set(value, values.push(value) - 1);
+    return numbers.get(value);
+  });
+  return { values, codes: concatenated(a.codes, b.codes.map((code) => (code < 0 ? -1 : moved[code]))) };
+}

@@ -1,0 +1,85 @@
+/** From the world of points to pixels and back. A map of three dimensions is turned first, then seen straight from the front. */
+
+const IDENTITY = [1, 0, 0, 0, 1, 0, 0, 0, 1];
+const FILLED = 0.9;
+
+export class Camera {
+  constructor() {
+    this.width = 1;
+    this.height = 1;
+    this.centre = [0, 0];
+    this.pivot = [0, 0, 0];
+    /** Pixels of one unit. */
+    this.scale = 1;
+    /** Rows of a rotation. */
+    this.turn = IDENTITY;
+  }
+
+  copy() {
+    return Object.assign(new Camera(), this, { centre: [...this.centre] });
+  }
+
+  get isFlat() {
+    return this.turn === IDENTITY;
+  }
+
+  /** Shows all of a box `{min: [x, y, z], max: …}`. */
+  fit(box) {
+    const size = box.max.map((high, i) => high - box.min[i]);
+    const middle = box.max.map((high, i) => (high + box.min[i]) / 2);
+    this.pivot = middle;
+    this.centre = [middle[0], middle[1]];
+    const span = this.isFlat ? size : size.map(() => Math.hypot(...size));
+    const fits = [this.width / span[0], this.height / span[1]].filter(Number.isFinite);
+    this.scale = FILLED * (fits.length ? Math.min(...fits) : 1);
+  }
+
+  /** A point after turning, as `[x, y]` of the world that is looked at. */
+  turned(x, y, z) {
+    if (this.isFlat) return [x, y];
+    const t = this.turn;
+    const [px, py, pz] = this.pivot;
+    const [dx, dy, dz] = [x - px, y - py, z - pz];
+    return [px + t[0] * dx + t[1] * dy + t[2] * dz, py + t[3] * dx + t[4] * dy + t[5] * dz];
+  }
+
+  toScreen(x, y, z = 0) {
+    const [wx, wy] = this.turned(x, y, z);
+    return [(wx - this.centre[0]) * this.scale + this.width / 2, this.height / 2 - (wy - this.centre[1]) * this.scale];
+  }
+
+  pan(dx, dy) {
+    this.centre = [this.centre[0] - dx / this.scale, this.centre[1] + dy / this.scale];
+  }
+
+  /** Zooms by a factor; what is at the pixel stays there. */
+  zoom(factor, sx = this.width / 2, sy = this.height / 2) {
+    const offset = [sx - this.width / 2, this.height / 2 - sy];
+    const before = this.scale;
+    this.scale = Math.min(1e9, Math.max(1e-9, before * factor));
+    const gone = 1 / before - 1 / this.scale;
+    this.centre = [this.centre[0] + offset[0] * gone, this.centre[1] + offset[1] * gone];
+  }
+
+  /** Turns around the pivot, by pixels of dragging. */
+  rotate(dx, dy) {
+    const [a, b] = [dx * 0.008, dy * 0.008];
+    const aroundY = [Math.cos(a), 0, Math.sin(a), 0, 1, 0, -Math.sin(a), 0, Math.cos(a)];
+    const aroundX = [1, 0, 0, 0, Math.cos(b), -Math.sin(b), 0, Math.sin(b), Math.cos(b)];
+    this.turn = product(aroundX, product(aroundY, this.turn));
+  }
+
+  /** The CSS transform that shows a picture of `drawn` as this camera sees it; null if they are turned differently. */
+  since(drawn) {
+    if (this.turn !== drawn.turn) return null;
+    const factor = this.scale / drawn.scale;
+    const dx = (drawn.centre[0] - this.centre[0]) * this.scale + (this.width / 2) * (1 - factor);
+    const dy = (this.centre[1] - drawn.centre[1]) * this.scale + (this.height / 2) * (1 - factor);
+    return { dx, dy, factor };
+  }
+}
+
+function product(a, b) {
+  const at = (i, j) => a[3 * i] * b[j] + a[3 * i + 1] * b[3 + j] + a[3 * i + 2] * b[6 + j];
+  return [at(0, 0), at(0, 1), at(0, 2), at(1, 0), at(1, 1), at(1, 2), at(2, 0), at(2, 1), at(2, 2)];
+}

@@ -1,0 +1,200 @@
+/** Lines over steps, for curves that may still grow: one series a member, readable at any length. */
+import { h, put } from "../dom/elements.js";
+import { number } from "../dom/format.js";
+import { colour } from "../shell/theme.js";
+import { categoryColour } from "./palette.js";
+import { ticks } from "./ticks.js";
+
+const PAD = { left: 52, right: 14, top: 10, bottom: 30 };
+
+export class LineChart {
+  /** @param {{x?: string, isLog?: boolean}} options x: what the axis counts */
+  constructor({ x = "step", isLog = false } = {}) {
+    this.x = x;
+    this.isLog = isLog;
+    this.series = [];
+    this.hidden = new Set();
+    this.canvas = h("canvas", { role: "img" });
+    this.tip = h("div", { class: "chart-tip", hidden: true });
+    this.plot = h("div", { class: "chart" }, this.canvas, this.tip);
+    this.legend = h("div", { class: "legend" });
+    this.element = h("div", { class: "stack" }, this.plot, this.legend);
+    this.observer = new ResizeObserver(() => this.draw());
+    this.observer.observe(this.plot);
+    this.onTheme = () => this.#restyle();
+    document.addEventListener("themechange", this.onTheme);
+    this.plot.addEventListener("pointermove", (event) => this.#point(event.offsetX, event.offsetY));
+    this.plot.addEventListener("pointerleave", () => this.#point(null));
+  }
+
+  /** @param {{name: string, points: [number, number][], isDashed?: boolean, colour?: number}[]} series points by rising x */
+  set(series) {
+    const changed = series.length !== this.series.length || series.some((one, i) => one.name !== this.series[i].name);
+    this.series = series;
+    if (changed) this.#restyle();
+    else this.draw();
+  }
+
+  destroy() {
+    this.observer.disconnect();
+    document.removeEventListener("themechange", this.onTheme);
+  }
+
+  draw() {
+    const { clientWidth: width, clientHeight: height } = this.plot;
+    if (!width) return;
+    const ratio = devicePixelRatio || 1;
+    Object.assign(this.canvas, { width: width * ratio, height: height * ratio });
+    const context = this.canvas.getContext("2d");
+    context.scale(ratio, ratio);
+    this.frame = this.#frame(width, height);
+    this.#axes(context, width, height);
+    for (const one of this.#shown()) this.#line(context, one);
+    if (this.at !== undefined && this.at !== null) this.#marker(context, height);
+    this.canvas.setAttribute("aria-label", this.#words());
+  }
+
+  #shown() {
+    return this.series.filter((one) => !this.hidden.has(one.name) && one.points.length);
+  }
+
+  #frame(width, height) {
+    const points = this.#shown().flatMap((one) => one.points);
+    const value = (y) => (this.isLog ? Math.log10(Math.max(y, 1e-12)) : y);
+    let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
+    for (const [x, y] of points) {
+      if (!Number.isFinite(y)) continue;
+      [x0, x1] = [Math.min(x0, x), Math.max(x1, x)];
+      [y0, y1] = [Math.min(y0, value(y)), Math.max(y1, value(y))];
+    }
+    if (x0 > x1) [x0, x1, y0, y1] = [0, 1, 0, 1];
+    if (x0 === x1) [x0, x1] = [x0 - 0.5, x1 + 0.5];
+    const room = (y1 - y0 || Math.abs(y1) || 1) * 0.06;
+    [y0, y1] = [y0 - room, y1 + room];
+    const sx = (x) => PAD.left + ((x - x0) / (x1 - x0)) * (width - PAD.left - PAD.right);
+    const sy = (y) => height - PAD.bottom - ((value(y) - y0) / (y1 - y0)) * (height - PAD.top - PAD.bottom);
+    return { x0, x1, y0, y1, sx, sy };
+  }
+
+  #axes(context, width, height) {
+    const { x0, x1, y0, y1, sx, sy } = this.frame;
+    context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    context.fillStyle = colour("ink-3");
+    context.strokeStyle = colour("plot-grid");
+    context.textBaseline = "middle";
+    context.textAlign = "right";
+    for (const tick of ticks(y0, y1, 5)) {
+      const y = this.isLog ? 10 ** tick : tick;
+      line(context, PAD.left, Math.round(sy(y)) + 0.5, width - PAD.right, Math.round(sy(y)) + 0.5);
+      context.fillText(number(y, 3), PAD.left - 8, sy(y));
+    }
+    context.textAlign = "center";
+    context.textBaseline = "top";
+    for (const tick of ticks(x0, x1, 7)) if (Number.isInteger(tick)) context.fillText(tick.toLocaleString("en"), sx(tick), height - PAD.bottom + 7);
+    context.textAlign = "right";
+    context.fillText(this.x, width - PAD.right, height - 13);
+  }
+
+  #line(context, one) {
+    const { sx, sy } = this.frame;
+    context.strokeStyle = categoryColour(one.colour ?? this.series.indexOf(one));
+    context.lineWidth = 1.6;
+    context.lineJoin = "round";
+    context.setLineDash(one.isDashed ? [5, 4] : []);
+    context.beginPath();
+    let isDown = false;
+    for (const [x, y] of one.points) {
+      if (!Number.isFinite(y)) isDown = false;
+      else if (isDown) context.lineTo(sx(x), sy(y));
+      else {
+        context.moveTo(sx(x), sy(y));
+        isDown = true;
+      }
+    }
+    context.stroke();
+    context.setLineDash([]);
+    if (one.points.length > 40) return;
+    context.fillStyle = context.strokeStyle;
+    for (const [x, y] of one.points) if (Number.isFinite(y)) dot(context, sx(x), sy(y), 2);
+  }
+
+  #marker(context, height) {
+    const { sx, sy } = this.frame;
+    context.strokeStyle = colour("line-2");
+    line(context, Math.round(sx(this.at)) + 0.5, PAD.top, Math.round(sx(this.at)) + 0.5, height - PAD.bottom);
+    for (const one of this.#shown()) {
+      const point = nearest(one.points, this.at);
+      context.fillStyle = categoryColour(one.colour ?? this.series.indexOf(one));
+      if (Number.isFinite(point[1])) dot(context, sx(point[0]), sy(point[1]), 3.5);
+    }
+  }
+
+  #point(px, py) {
+    const shown = this.#shown();
+    if (px === null || !this.frame || !shown.length) {
+      this.at = null;
+      this.tip.hidden = true;
+      this.draw();
+      return;
+    }
+    const { x0, x1 } = this.frame;
+    const width = this.plot.clientWidth;
+    const x = x0 + ((px - PAD.left) / (width - PAD.left - PAD.right)) * (x1 - x0);
+    const all = shown.map((one) => nearest(one.points, x));
+    this.at = all.reduce((best, point) => (Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best))[0];
+    this.draw();
+    const rows = shown.slice(0, 12).map((one) => {
+      const vars = { colour: categoryColour(one.colour ?? this.series.indexOf(one)) };
+      return h("div", { class: "row tight" }, h("span", { class: "swatch", vars }), h("span", { class: "grow cut" }, one.name), h("span", { class: "number" }, number(nearest(one.points, this.at)[1])));
+    });
+    put(this.tip, h("div", { class: "muted" }, `${this.x} ${number(this.at)}`), rows, shown.length > 12 && h("div", { class: "faint" }, `and ${shown.length - 12} more`));
+    this.tip.hidden = false;
+    this.tip.style.left = `${px > width / 2 ? Math.max(0, px - this.tip.offsetWidth - 14) : px + 14}px`;
+    this.tip.style.top = `${Math.max(0, Math.min(py, this.plot.clientHeight - this.tip.offsetHeight))}px`;
+  }
+
+  #restyle() {
+    put(this.legend, this.series.map((one, i) => this.#key(one, i)));
+    this.draw();
+  }
+
+  #key(one, i) {
+    const toggle = () => {
+      if (!this.hidden.delete(one.name)) this.hidden.add(one.name);
+      key.setAttribute("aria-pressed", String(!this.hidden.has(one.name)));
+      this.draw();
+    };
+    const vars = { colour: categoryColour(one.colour ?? i) };
+    const key = h("button", { type: "button", "aria-pressed": String(!this.hidden.has(one.name)), on: { click: toggle }, title: "Show or hide" }, h("span", { class: "swatch", vars }), h("span", { class: "cut" }, one.name));
+    return key;
+  }
+
+  #words() {
+    const ends = this.#shown().map((one) => `${one.name}: ${number(one.points.at(-1)[1])}`);
+    return `Chart over ${this.x}. Last values: ${ends.join(", ") || "none yet"}.`;
+  }
+}
+
+function nearest(points, x) {
+  let [low, high] = [0, points.length - 1];
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (points[middle][0] <= x) low = middle;
+    else high = middle;
+  }
+  return Math.abs(points[low][0] - x) <= Math.abs(points[high][0] - x) ? points[low] : points[high];
+}
+
+function line(context, x0, y0, x1, y1) {
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(x0, y0);
+  context.lineTo(x1, y1);
+  context.stroke();
+}
+
+function dot(context, x, y, radius) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fill();
+}

@@ -1,0 +1,248 @@
+/**
+ * A picture of points to move about in. With a graphics card every frame is drawn anew. Where one drawing takes long (no
+ * card: software) the picture that is there is moved and scaled by the compositor, and drawn anew when the hand rests.
+ */
+import { h } from "../dom/elements.js";
+import { Camera } from "./camera.js";
+import { CanvasLayer } from "./canvas_layer.js";
+import { listen } from "./gestures.js";
+import { ScreenIndex } from "./screen_index.js";
+
+const SLOW_MS = 20;
+const MANY = 5000;
+const REST_MS = 110;
+/** So much more than what is seen is drawn at each side where drawing is slow, so that moving shows no empty margin at once. */
+const MARGIN = 0.15;
+const MOST_STRETCH = 1.6;
+
+export class PointMap {
+  /**
+   * @param {Object} on `hover(i, x, y)` (−1: nothing), `select(indices)`, `pick(i)`, `paint(context, toScreen)`, `escape()`
+   */
+  constructor(on) {
+    this.on = on;
+    this.tool = "pan";
+    this.canvas = h("canvas", {});
+    this.over = h("canvas", {});
+    this.stage = h("div", { class: "stage" }, this.canvas, this.over);
+    this.element = h("div", { class: "point-map", tabindex: "0", role: "application", "aria-label": "Map of points. Arrow keys move, plus and minus zoom, 0 shows all." }, this.stage);
+    this.layer = new CanvasLayer(this.canvas);
+    this.camera = new Camera();
+    this.drawn = new Camera();
+    this.isSolid = false;
+    this.isSlow = false;
+    this.ratio = 1;
+    this.margin = [0, 0];
+    this.line = [];
+    this.places = new Float32Array(0);
+    this.looks = new Uint8Array(0);
+    this.#listen();
+  }
+
+  /** @param {Float32Array} places @param {Uint8Array} looks @param {{places: Float32Array, looks: Uint8Array}} lines */
+  setPoints(places, looks, lines, { isSolid = false, keepView = false } = {}) {
+    Object.assign(this, { places, looks, isSolid });
+    this.layer.setPoints(places, looks);
+    this.layer.setLines(lines.places, lines.looks);
+    if (keepView) this.#drawNow();
+    else this.fit();
+    this.measured = this.#measure();
+  }
+
+  setLooks(looks, lines, { hasRaised = false } = {}) {
+    this.looks = looks;
+    this.layer.setLooks(looks, { hasRaised });
+    this.layer.setLines(lines.places, lines.looks);
+    this.#drawNow();
+  }
+
+  /** Shows all visible points. */
+  fit() {
+    if (!this.isSolid) this.camera.turn = new Camera().turn;
+    const box = { min: [Infinity, Infinity, Infinity], max: [-Infinity, -Infinity, -Infinity] };
+    for (let i = 0; i < this.looks.length / 4; i++) {
+      if (this.looks[4 * i + 2] === 0) continue;
+      for (let axis = 0; axis < 3; axis++) {
+        const value = this.places[3 * i + axis];
+        if (value < box.min[axis]) box.min[axis] = value;
+        if (value > box.max[axis]) box.max[axis] = value;
+      }
+    }
+    if (box.min[0] <= box.max[0]) this.camera.fit(box);
+    this.#drawNow();
+  }
+
+  /** Draws what lies above the points: line, marks, walks. */
+  repaint() {
+    const context = this.over.getContext("2d");
+    context.setTransform(this.ratio, 0, 0, this.ratio, this.margin[0] * this.ratio, this.margin[1] * this.ratio);
+    context.clearRect(-this.margin[0], -this.margin[1], this.over.width, this.over.height);
+    this.on.paint(context, (i) => this.drawn.toScreen(...this.placeOf(i)));
+    if (this.line.length > 1) drawLine(context, this.line, this.ink);
+  }
+
+  placeOf(i) {
+    return [this.places[3 * i], this.places[3 * i + 1], this.places[3 * i + 2]];
+  }
+
+  destroy() {
+    this.observer.disconnect();
+    clearTimeout(this.resting);
+    document.removeEventListener("themechange", this.onTheme);
+    this.layer.gl.getExtension("WEBGL_lose_context")?.loseContext();
+  }
+
+  #listen() {
+    this.observer = new ResizeObserver(() => this.#resize());
+    this.observer.observe(this.element);
+    this.onTheme = () => {
+      this.layer.setColours();
+      this.#drawNow();
+    };
+    document.addEventListener("themechange", this.onTheme);
+    this.canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
+    this.canvas.addEventListener("webglcontextrestored", () => {
+      this.layer.setUp();
+      this.layer.setPoints(this.places, this.looks);
+      this.#drawNow();
+    });
+    const on = {
+      pan: (dx, dy) => this.#moved(() => this.camera.pan(dx, dy)),
+      turn: (dx, dy) => this.#moved(() => this.camera.rotate(dx, dy)),
+      zoom: (factor, x, y) => this.#moved(() => this.camera.zoom(factor, x, y)),
+      hover: (x, y) => this.#hover(x, y),
+      leave: () => this.on.hover(-1),
+      pick: (x, y) => this.on.pick(this.#at(x, y)),
+      line: (line, isDone) => this.#drawLine(line, isDone),
+      fit: () => this.fit(),
+      escape: () => this.on.escape(),
+    };
+    listen(this.element, on, () => ({ tool: this.tool, turns: this.isSolid }));
+  }
+
+  #resize() {
+    const { clientWidth: width, clientHeight: height } = this.element;
+    if (!width || !height) return;
+    const isFirst = this.camera.width === 1;
+    Object.assign(this.camera, { width, height });
+    this.#size();
+    if (isFirst) this.fit();
+    else this.#drawNow();
+  }
+
+  /** Sizes both canvases to what is seen and, where drawing is slow, a margin around it. */
+  #size() {
+    const share = this.isSlow && !this.isSolid ? MARGIN : 0;
+    const { width, height } = this.camera;
+    this.ratio = Math.min(devicePixelRatio || 1, this.isSlow ? 1 : 2);
+    this.margin = [Math.round(width * share), Math.round(height * share)];
+    for (const canvas of [this.canvas, this.over]) {
+      canvas.width = Math.round((width + 2 * this.margin[0]) * this.ratio);
+      canvas.height = Math.round((height + 2 * this.margin[1]) * this.ratio);
+      canvas.style.width = `${width + 2 * this.margin[0]}px`;
+      canvas.style.height = `${height + 2 * this.margin[1]}px`;
+      canvas.style.left = `${-this.margin[0]}px`;
+      canvas.style.top = `${-this.margin[1]}px`;
+    }
+  }
+
+  /** Finds out how long a drawing takes, and from then on moves the picture accordingly. */
+  async #measure() {
+    const { places } = this;
+    await this.layer.settled(); // the first drawing also compiles
+    if (this.camera.width === 1 || this.places !== places) return;
+    const start = performance.now();
+    this.layer.draw(this.#wide(), { ratio: this.ratio, isSolid: this.isSolid });
+    await this.layer.settled();
+    const isSlow = performance.now() - start > SLOW_MS;
+    if (this.places !== places || isSlow === this.isSlow) return;
+    this.isSlow = isSlow;
+    this.layer.isSmooth = !isSlow || places.length / 3 < MANY;
+    this.#size();
+    this.#drawNow();
+  }
+
+  /** The camera of the canvas, which may be wider than what is seen. */
+  #wide() {
+    const camera = this.camera.copy();
+    camera.width += 2 * this.margin[0];
+    camera.height += 2 * this.margin[1];
+    return camera;
+  }
+
+  #moved(change) {
+    change();
+    this.on.hover(-1);
+    this.index = null;
+    if (!this.pending) this.pending = requestAnimationFrame(() => this.#frame());
+    clearTimeout(this.resting);
+    if (this.isSlow) this.resting = setTimeout(() => this.#drawNow(), REST_MS);
+  }
+
+  #frame() {
+    this.pending = null;
+    if (!this.isSlow) {
+      this.#drawNow();
+      return;
+    }
+    const since = this.camera.since(this.drawn);
+    if (since === null) {
+      this.#draw(Math.min(1, 12_000 / (this.places.length / 3))); // turned: some of the points until it rests
+      return;
+    }
+    const { dx, dy, factor } = since;
+    const outside = Math.abs(dx) > 4 * this.margin[0] || Math.abs(dy) > 4 * this.margin[1];
+    if (factor > MOST_STRETCH || factor < 1 / MOST_STRETCH || (outside && factor === 1)) this.#drawNow();
+    else this.stage.style.transform = `translate(${dx}px, ${dy}px) scale(${factor})`;
+  }
+
+  #drawNow() {
+    clearTimeout(this.resting);
+    this.#draw(1);
+  }
+
+  #draw(share) {
+    if (this.camera.width === 1) return;
+    this.stage.style.transform = "";
+    this.drawn = this.camera.copy();
+    this.index = null;
+    this.layer.draw(this.#wide(), { ratio: this.ratio, isSolid: this.isSolid, share });
+    this.ink = getComputedStyle(this.element).color;
+    this.repaint();
+  }
+
+  #at(x, y) {
+    this.index ??= new ScreenIndex(this.camera, this.places, (i) => this.looks[4 * i + 2] > 0);
+    return this.index.nearest(x, y);
+  }
+
+  #hover(x, y) {
+    if (this.pending || this.stage.style.transform) return; // it moves
+    this.on.hover(this.#at(x, y), x, y);
+  }
+
+  #drawLine(line, isDone) {
+    this.line = isDone ? [] : line;
+    this.on.hover(-1);
+    if (isDone) {
+      this.#at(0, 0);
+      this.on.select(this.index.inside(thinned(line)));
+    }
+    this.repaint();
+  }
+}
+
+function thinned(line) {
+  const step = Math.ceil(line.length / 200);
+  return line.filter((_, i) => i % step === 0);
+}
+
+function drawLine(context, line, ink) {
+  context.beginPath();
+  line.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
+  context.setLineDash([4, 3]);
+  context.lineWidth = 1.4;
+  context.strokeStyle = ink;
+  context.stroke();
+  context.setLineDash([]);
+}

@@ -1,0 +1,79 @@
+/** Where visible points are on the screen, for finding the one under the pointer and those inside a line. */
+
+const CELL = 14;
+
+export class ScreenIndex {
+  /**
+   * @param {Camera} camera @param {Float32Array} places `[n, 3]`
+   * @param {(i: number) => boolean} isVisible
+   */
+  constructor(camera, places, isVisible) {
+    const n = places.length / 3;
+    this.x = new Float32Array(n);
+    this.y = new Float32Array(n);
+    this.across = Math.ceil(camera.width / CELL) + 1;
+    this.down = Math.ceil(camera.height / CELL) + 1;
+    const cells = new Int32Array(n);
+    const starts = new Uint32Array(this.across * this.down + 1);
+    for (let i = 0; i < n; i++) {
+      const [sx, sy] = camera.toScreen(places[3 * i], places[3 * i + 1], places[3 * i + 2]);
+      this.x[i] = sx;
+      this.y[i] = sy;
+      const outside = sx < 0 || sy < 0 || sx > camera.width || sy > camera.height || !isVisible(i);
+      cells[i] = outside ? -1 : Math.floor(sy / CELL) * this.across + Math.floor(sx / CELL);
+      if (!outside) starts[cells[i] + 1]++;
+    }
+    for (let c = 0; c < starts.length - 1; c++) starts[c + 1] += starts[c];
+    this.starts = starts;
+    this.items = new Uint32Array(starts[starts.length - 1]);
+    const next = starts.slice();
+    for (let i = 0; i < n; i++) if (cells[i] >= 0) this.items[next[cells[i]]++] = i;
+  }
+
+  /** The visible point nearest to a pixel, within `reach` pixels; −1 if there is none. Later ones lie above earlier ones. */
+  nearest(sx, sy, reach = 9) {
+    let best = -1;
+    let least = reach * reach;
+    this.#around(sx, sy, reach, (i) => {
+      const distance = (this.x[i] - sx) ** 2 + (this.y[i] - sy) ** 2;
+      if (distance <= least) {
+        least = distance;
+        best = i;
+      }
+    });
+    return best;
+  }
+
+  /** Visible points inside a closed line of pixels `[[x, y], …]`, in order. */
+  inside(line) {
+    const xs = line.map((point) => point[0]);
+    const ys = line.map((point) => point[1]);
+    const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+    const found = [];
+    for (const i of this.items) {
+      const [x, y] = [this.x[i], this.y[i]];
+      if (x >= left && x <= right && y >= top && y <= bottom && isInside(x, y, xs, ys)) found.push(i);
+    }
+    return found.sort((a, b) => a - b);
+  }
+
+  #around(sx, sy, reach, visit) {
+    const clamp = (value, most) => Math.min(most - 1, Math.max(0, Math.floor(value / CELL)));
+    for (let row = clamp(sy - reach, this.down); row <= clamp(sy + reach, this.down); row++) {
+      for (let column = clamp(sx - reach, this.across); column <= clamp(sx + reach, this.across); column++) {
+        const cell = row * this.across + column;
+        for (let k = this.starts[cell]; k < this.starts[cell + 1]; k++) visit(this.items[k]);
+      }
+    }
+  }
+}
+
+/** Whether a ray to the right crosses the line an odd number of times. */
+function isInside(x, y, xs, ys) {
+  let inside = false;
+  for (let a = 0, b = xs.length - 1; a < xs.length; b = a++) {
+    const crosses = ys[a] > y !== ys[b] > y;
+    if (crosses && x < ((xs[b] - xs[a]) * (y - ys[a])) / (ys[b] - ys[a]) + xs[a]) inside = !inside;
+  }
+  return inside;
+}
