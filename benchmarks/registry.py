@@ -12,10 +12,17 @@ from benchmarks import (
     capture,
     capture_cost,
     completions,
+    maps,
+    permutations,
     single,
     switching,
     trajectories,
     transfer,
+    tuning,
+    tuning_checkpoints,
+    tuning_deep,
+    tuning_quality,
+    tuning_vocabulary,
 )
 from benchmarks.measuring.contest import Contest
 
@@ -66,5 +73,37 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         full=partial(transfer.open_contest, transfer.FULL),
         quick=partial(transfer.open_contest, transfer.QUICK),
         needs_http=True,
+    ),
+    "map-pca": Benchmark(
+        full=partial(maps.open_fitting, maps.FIT_FULL), quick=partial(maps.open_fitting, maps.FIT_QUICK)
+    ),
+    "map-project": Benchmark(
+        full=partial(maps.open_placing, maps.PLACE_FULL), quick=partial(maps.open_placing, maps.PLACE_QUICK)
+    ),
+    "permutations": Benchmark(
+        full=partial(permutations.open_contest, permutations.FULL),
+        quick=partial(permutations.open_contest, permutations.QUICK),
+    ),
+    "tuning-fused": Benchmark(
+        full=partial(tuning.open_contest, tuning.FUSED), quick=partial(tuning.open_contest, tuning.FUSED_QUICK)
+    ),
+    "tuning-single": Benchmark(
+        full=partial(tuning.open_contest, tuning.SINGLE), quick=partial(tuning.open_contest, tuning.SINGLE_QUICK)
+    ),
+    "tuning-deep": Benchmark(
+        full=partial(tuning_deep.open_contest, tuning_deep.FULL),
+        quick=partial(tuning_deep.open_contest, tuning_deep.QUICK),
+    ),
+    "tuning-vocabulary": Benchmark(
+        full=partial(tuning_vocabulary.open_contest, tuning_vocabulary.FULL),
+        quick=partial(tuning_vocabulary.open_contest, tuning_vocabulary.QUICK),
+    ),
+    "tuning-checkpoints": Benchmark(
+        full=partial(tuning_checkpoints.open_contest, tuning_checkpoints.FULL),
+        quick=partial(tuning_checkpoints.open_contest, tuning_checkpoints.QUICK),
+    ),
+    "tuning-quality": Benchmark(
+        full=partial(tuning_quality.open_contest, tuning_quality.FULL),
+        quick=partial(tuning_quality.open_contest, tuning_quality.QUICK),
     ),
 }

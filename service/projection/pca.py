@@ -18,7 +18,7 @@ from scipy.linalg import eigh
 from service.errors import InvalidRequest
 from service.projection.arrays import Doubles, Floats, as_vectors
 
-BLOCK_BYTES = 64 << 20
+BLOCK_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +116,10 @@ class PcaFit:
         if n_components > d:
             raise InvalidRequest(f"Expected at most {d} components of points with {d} dimensions, got {n_components}.")
         offset = self._sum / self._n
-        covariance = self._products / self._n - np.outer(offset, offset)
-        variances, vectors = eigh(covariance, subset_by_index=(d - n_components, d - 1))
+        covariance = np.outer(offset, -offset)
+        covariance += self._products / self._n
+        total = float(np.trace(covariance))
+        variances, vectors = eigh(covariance, subset_by_index=(d - n_components, d - 1), overwrite_a=True)
         components = vectors[:, ::-1].T
         largest = np.abs(components).argmax(1)
         components = components * np.sign(components[np.arange(n_components), largest])[:, None]
@@ -125,7 +127,7 @@ class PcaFit:
             mean=(self._shift + offset).astype(np.float32),
             components=np.ascontiguousarray(components, dtype=np.float32),
             variances=np.maximum(variances[::-1], 0.0),
-            total=float(np.trace(covariance)), n_points=self._n,
+            total=total, n_points=self._n,
         )  # fmt: skip
 
 

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from benchmarks import arrivals, capture, completions, single, trajectories, transfer
+from benchmarks import (
+    arrivals,
+    capture,
+    completions,
+    maps,
+    permutations,
+    single,
+    trajectories,
+    transfer,
+    tuning,
+    tuning_checkpoints,
+    tuning_deep,
+    tuning_quality,
+    tuning_vocabulary,
+)
 from benchmarks.sides.models import LlamaSize
 
 LLAMA = LlamaSize(d_model=32, n_layers=3, n_heads=4, n_kv_heads=2, d_mlp=48, n_vocab=97, n_positions=128)
@@ -13,3 +27,14 @@ SINGLE = single.Size(model=LLAMA, n_input=6, n_new=8)
 CAPTURE = capture.Size(name="capture-tiny", model=LLAMA, n_texts=5, n_tokens=11, batches=(1, 3))
 TRAJECTORIES = trajectories.Size(model=LLAMA, n_texts=4, shortest=2, longest=9, n_new=6)
 TRANSFER = transfer.Size(model=LLAMA, n_texts=3, n_tokens=17)
+FIT = maps.FitSize(n=500, d=24)
+PLACE = maps.PlaceSize(n=200, n_new=40, d=8)
+PERMUTATIONS = permutations.Size(n=30, d=4, permutations=49)
+TUNING = tuning.Size(
+    name="tuning-tiny", model=LLAMA, n_prompts=2, n_virtual=3, n_examples=7, shortest=2, longest=9, n_answers=3, n_steps=3,
+    pad_to=13,
+)  # fmt: skip
+TUNING_DEEP = tuning_deep.Size(model=LLAMA, n_tuned=2, n_virtual=3, n_examples=8, n_epochs=2, shortest=2, longest=9)
+TUNING_VOCABULARY = tuning_vocabulary.Size(model=LLAMA, n_examples=7, n_input=5, n_steps=2, max_bytes=1 << 20)
+TUNING_CHECKPOINTS = tuning_checkpoints.Size(tuning=TUNING, every=2)
+TUNING_QUALITY = tuning_quality.Size(n_seeds=2, n_virtual=2, n_train=9, n_validation=4, n_steps=2)

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
-from benchmarks import arrivals, capture, capture_cost, completions, single, switching, trajectories, transfer
+from benchmarks import (
+    arrivals,
+    capture,
+    capture_cost,
+    completions,
+    maps,
+    permutations,
+    single,
+    switching,
+    trajectories,
+    transfer,
+    tuning,
+    tuning_checkpoints,
+    tuning_deep,
+    tuning_quality,
+    tuning_vocabulary,
+)
 from benchmarks.measuring.contest import Contest, warm_up
 from benchmarks.registry import BENCHMARKS
 from tests.benchmarks import sizes
@@ -23,6 +40,15 @@ OPEN: Mapping[str, Open] = {
     "trajectories": partial(trajectories.open_contest, sizes.TRAJECTORIES),
     "capture-cost": partial(capture_cost.open_contest, sizes.COMPLETIONS),
     "switching": partial(switching.open_contest, sizes.COMPLETIONS),
+    "map-pca": partial(maps.open_fitting, sizes.FIT),
+    "map-project": partial(maps.open_placing, sizes.PLACE),
+    "permutations": partial(permutations.open_contest, sizes.PERMUTATIONS),
+    "tuning-fused": partial(tuning.open_contest, sizes.TUNING),
+    "tuning-single": partial(tuning.open_contest, replace(sizes.TUNING, n_prompts=1, pad_to=None)),
+    "tuning-deep": partial(tuning_deep.open_contest, sizes.TUNING_DEEP),
+    "tuning-vocabulary": partial(tuning_vocabulary.open_contest, sizes.TUNING_VOCABULARY),
+    "tuning-checkpoints": partial(tuning_checkpoints.open_contest, sizes.TUNING_CHECKPOINTS),
+    "tuning-quality": partial(tuning_quality.open_contest, sizes.TUNING_QUALITY),
 }
 OVER_HTTP: Mapping[str, Open] = {
     "completions": partial(completions.open_contest, sizes.COMPLETIONS),

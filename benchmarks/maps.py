@@ -1,0 +1,148 @@
+"""Maps: a fit of many points against scikit-learn's, and placing new points against fitting anew with them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.measuring.contest import Agreement, Contest, Metrics, Side, quotient, speedup
+from benchmarks.sides.processes import ROOT
+from service.projection.bases import FitSettings, fit_basis
+from service.projection.refitting import Truth, truth_of
+
+MEBIBYTE = 1 << 20
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSize:
+    """Points to fit by PCA."""
+
+    n: int
+    d: int
+
+
+FIT_FULL = FitSize(n=100_000, d=2048)
+FIT_QUICK = FitSize(n=4_000, d=256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What one process reported. places `[n, 2]`."""
+
+    places: Floats
+    seconds: float
+    peak_bytes: int
+
+    def metrics(self) -> Metrics:
+        """Without the making of the points, which the contest's own clock counts too."""
+        return {"fit_s": self.seconds, "peak_MiB": self.peak_bytes / MEBIBYTE}
+
+
+@contextlib.contextmanager
+def open_fitting(size: FitSize, *, http: bool) -> Iterator[Contest]:
+    """Both fits, each in a process of its own; ``http`` changes nothing here."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        sides = [
+            Side(name=name, run=partial(_fit_apart, name, size, Path(folder)), metrics=Fitted.metrics)
+            for name in ("map", "scikit-learn")
+        ]
+        yield Contest(
+            name="map-pca",
+            work=f"PCA of {size.n:,} points × {size.d:,} dimensions (float32, in memory) to two, all points placed.",
+            sides=sides,
+            goals=[
+                quotient("fit_s", "scikit-learn", "map", label='fit, map : PCA(svd_solver="full")', at_least=5),
+                quotient("peak_MiB", "map", "scikit-learn", label="peak memory, map : scikit-learn", at_most=0.5),
+            ],
+            compare=_compare_fits,
+            notes=["fit_s is the fit with its places; seconds has the process and the making of the points in it too."],
+        )
+
+
+def _fit_apart(side: str, size: FitSize, folder: Path) -> Fitted:
+    file = folder / f"{side}.npy"
+    arguments = [side, str(size.n), str(size.d), "7", str(file)]
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sides.pca_process", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE
+    )
+    return Fitted(places=np.load(file), **json.loads(run.stdout))
+
+
+def _compare_fits(answers: Mapping[str, Any]) -> list[Agreement]:
+    got, expected = answers["map"].places, answers["scikit-learn"].places
+    # The sign of an axis is a matter of taste.
+    signs = np.sign((got * expected).sum(0))
+    apart = float(np.abs(got * signs - expected).max() / expected.std())
+    detail = f"{got.size:,} numbers, at most {apart:.1e} of their spread apart"
+    return [Agreement(label="places, but for the axes' signs", holds=apart < 1e-2, detail=detail)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceSize:
+    """Points of a UMAP, and new ones."""
+
+    n: int
+    n_new: int
+    d: int
+
+
+PLACE_FULL = PlaceSize(n=10_000, n_new=1_000, d=256)
+PLACE_QUICK = PlaceSize(n=600, n_new=60, d=32)
+
+
+@contextlib.contextmanager
+def open_placing(size: PlaceSize, *, http: bool) -> Iterator[Contest]:
+    """A fitted map, ready to be placed on; ``http`` changes nothing here."""
+    old, new = _groups(size.n, size.d, seed=1), _groups(size.n_new, size.d, seed=2)
+    both = np.concatenate([old, new])
+    settings = FitSettings(method="umap")
+    basis, places, _ = fit_basis(old, settings=settings)
+
+    def refit() -> Floats:
+        return fit_basis(both, settings=settings)[1][len(old) :]
+
+    yield Contest(
+        name="map-project",
+        work=f"{size.n_new:,} new points on a UMAP of {size.n:,} points × {size.d} dimensions, one thread as the map has it.",
+        sides=[Side(name="place", run=lambda: basis.place(new)), Side(name="refit", run=refit)],
+        goals=[speedup("place", "refit", at_least=20)],
+        compare=lambda answers: _compare_places(both, places, answers),
+    )
+
+
+def _groups(n: int, d: int, *, seed: int) -> Floats:
+    """Points around ten centres, which are the same for every seed."""
+    centres = np.random.default_rng(0).normal(size=(10, d)) * 2
+    rng = np.random.default_rng(seed)
+    return (centres[rng.integers(10, size=n)] + rng.normal(size=(n, d))).astype(np.float32)
+
+
+def _compare_places(both: Floats, old_places: Floats, answers: Mapping[str, Any]) -> list[Agreement]:
+    rows = np.arange(len(old_places), len(both))
+    old = old_places
+    placed = truth_of(both, np.concatenate([old, answers["place"]]), rows=rows)
+    # The refitted map has its own places of the old points; held against these, a new point says how it lies among its own.
+    refitted = truth_of(both[rows], answers["refit"], rows=np.arange(len(rows)))
+    alone = truth_of(both[rows], answers["place"], rows=np.arange(len(rows)))
+    return [
+        _as_true("new points among all of the map", placed, at_least=0.8),
+        _as_true("new points among themselves, placed", alone, at_least=refitted.trustworthiness - 0.05),
+    ]
+
+
+def _as_true(label: str, truth: Truth, *, at_least: float) -> Agreement:
+    detail = f"trustworthiness {truth.trustworthiness:.3f}, at least {at_least:.3f} was expected"
+    return Agreement(label=label, holds=truth.trustworthiness >= at_least, detail=detail)
