@@ -32,13 +32,13 @@ def nearest_tokens(
     """The k nearest rows of ``vocabulary`` `[n_tokens, d]` to each of ``vectors`` `[n, d]`; ties go to the lower row."""
     queries, tokens = as_points(vectors, name="vectors"), as_points(vocabulary, name="vocabulary", at_least=k)
     require_same_width(vectors=queries, vocabulary=tokens)
-    return _nearest(queries, tokens, k=k, metric=metric, skip_self=False)
+    return _nearest(queries, tokens, k=k, metric=metric)
 
 
 def own_radii(vocabulary: npt.ArrayLike, *, metric: Metric = "euclidean") -> Floats:
     """The distance of each token to the nearest other token, `[n_tokens]`."""
     tokens = as_points(vocabulary, name="vocabulary", at_least=2)
-    return _nearest(tokens, tokens, k=1, metric=metric, skip_self=True).distances[:, 0]
+    return _nearest(tokens, tokens, k=1, metric=metric, selves=np.arange(len(tokens))).distances[:, 0]
 
 
 def share_within_radius(vectors: npt.ArrayLike, vocabulary: npt.ArrayLike) -> float:
@@ -47,8 +47,11 @@ def share_within_radius(vectors: npt.ArrayLike, vocabulary: npt.ArrayLike) -> fl
     1 is full collapse onto tokens; tokens with a twin at distance 0 hold only their exact copies.
     """
     nearest = nearest_tokens(vectors, vocabulary)
-    radii = own_radii(vocabulary)[nearest.indices[:, 0]]
-    return float(np.mean(nearest.distances[:, 0] <= radii))
+    # Of the tokens that are nearest to some vector alone: a cloud of states has too many points for all pairs.
+    chosen, of = np.unique(nearest.indices[:, 0], return_inverse=True)
+    tokens = as_points(vocabulary, name="vocabulary", at_least=2)
+    radii = _nearest(tokens[chosen], tokens, k=1, metric="euclidean", selves=chosen).distances[:, 0]
+    return float(np.mean(nearest.distances[:, 0] <= radii[of]))
 
 
 def readable(nearest: Nearest, *, tokens: Sequence[str]) -> list[list[str]]:
@@ -56,11 +59,13 @@ def readable(nearest: Nearest, *, tokens: Sequence[str]) -> list[list[str]]:
     return [[tokens[index] for index in row] for row in nearest.indices.tolist()]
 
 
-def _nearest(queries: Floats, tokens: Floats, *, k: int, metric: Metric, skip_self: bool) -> Nearest:
+def _nearest(queries: Floats, tokens: Floats, *, k: int, metric: Metric, selves: Ints | None = None) -> Nearest:
+    """selves: `[n]`, the row of ``tokens`` that each query is itself and that does not count."""
+
     def keep(distances: npt.NDArray[Any], start: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        if skip_self:
+        if selves is not None:
             rows = np.arange(len(distances))
-            distances[rows, start + rows] = np.inf
+            distances[rows, selves[start + rows]] = np.inf
         # Both give ties to the lower row; sorting whole rows is for the few vectors of a prompt.
         order = distances.argmin(1)[:, None] if k == 1 else np.argsort(distances, axis=1, kind="stable")[:, :k]
         return order, np.take_along_axis(distances, order, 1)

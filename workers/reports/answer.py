@@ -8,10 +8,13 @@ from typing import Any, Literal
 
 Verdict = Literal["confirmed", "contradicted", "mixed", "not measured"]
 
+Parts = Mapping[str, bool | None]
+"""Parts of a rule, by what each says: it holds, it does not, or (None) the numbers leave it open."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """See :class:`promptatlas.types.Finding`."""
+    """See :class:`promptatlas.types.Finding`. ``numbers`` has under ``parts`` which parts of the rule hold."""
 
     number: int
     title: str
@@ -26,10 +29,21 @@ def not_measured(number: int, *, title: str, rule: str, missing: str) -> Answer:
     return Answer(number=number, title=title, rule=rule, verdict="not measured", missing=missing)
 
 
-def verdict_of(*, for_it: int, against_it: int) -> Verdict:
-    """From how many parts of a rule hold and how many do not."""
-    if not for_it and not against_it:
+def judged(number: int, *, title: str, rule: str, parts: Parts, numbers: Mapping[str, Any]) -> Answer:
+    """The answer that follows from a rule's parts."""
+    return Answer(
+        number=number, title=title, rule=f"{rule} {COMBINED}", verdict=verdict_of(parts), numbers={"parts": parts, **numbers}
+    )  # fmt: skip
+
+
+COMBINED = "Confirmed when every part holds; contradicted when none does and one is shown not to; mixed otherwise."
+
+
+def verdict_of(parts: Parts) -> Verdict:
+    """All parts hold, none does, or some; without any, not measured."""
+    found = list(parts.values())
+    if not found:
         return "not measured"
-    if not against_it:
+    if all(found):
         return "confirmed"
-    return "contradicted" if not for_it else "mixed"
+    return "contradicted" if False in found and True not in found else "mixed"

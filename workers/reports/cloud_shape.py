@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from workers.analysis.shape import (
     anisotropy,
@@ -13,49 +14,75 @@ from workers.analysis.shape import (
     projection_kurtosis,
     share_multimodal,
 )
-from workers.reports.answer import Answer, not_measured, verdict_of
+from workers.reports.answer import Answer, judged, not_measured
 from workers.reports.evidence import Evidence, Floats
-from workers.reports.numbers import Budget
+from workers.reports.measuring import Once
+from workers.reports.numbers import LEVEL, Budget
 
-LEVEL = 0.05
 MAX_SHARE = 0.2
+LANGUAGE = 0.5
+MIN_TOKENS = 40
 
-SHAPE_RULE = (
-    "Over all datasets and layers, on states of tokens: a cloud is unimodal when the dip test sees several modes "
-    f"along at most {MAX_SHARE:.0%} of random directions, peaked when the mean excess kurtosis of random "
-    "projections is above 0 (low end of the interval), and no Gaussian when a mixture's gain in held-out "
-    "log-likelihood is above 0 (low end). Confirmed when each of the three holds for most clouds; contradicted "
-    "when none does."
+TITLE = "The activation cloud of natural language stays unimodal across layers, and a Gaussian fits it badly"
+RULE = (
+    "On states of tokens of the datasets of natural language (of what is no blank in their texts, at least "
+    f"{LANGUAGE:.0%} are letters), at all layers. A cloud is unimodal when the dip test sees several modes "
+    f"(p below {LEVEL:g}) along at most {MAX_SHARE:.0%} of random directions, peaked when the mean excess kurtosis of "
+    "random projections is above 0 (low end of the interval), and no Gaussian when a mixture's gain in held-out "
+    "log-likelihood is above 0 (low end). Parts: each of the three holds for most clouds."
 )
 
 
-def measure_shapes(evidence: Evidence, *, budget: Budget, check: Callable[[], None]) -> list[dict[str, Any]]:
+def measure_shapes(evidence: Evidence, *, budget: Budget, once: Once) -> list[dict[str, Any]]:
     """One row a dataset and layer, on states of tokens."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for dataset, clouds in evidence.clouds.items():
         for layer in evidence.layers:
-            check()
             points = clouds[layer].tokens
-            if len(points) >= 40:
-                rows.append(
-                    {"dataset": dataset, "layer": layer, "n_tokens": len(points), **_shape(points, budget=budget)}
+            if len(points) >= MIN_TOKENS:
+                fields = {"dataset": dataset, "layer": layer, "n_tokens": len(points)}
+                rows += once(
+                    f"shape {dataset} {layer}",
+                    lambda points=points, fields=fields: [  # type: ignore[misc]
+                        {**fields, **_shape(points, budget=budget)}
+                    ],
                 )
     return rows
 
 
-def finding_shape(rows: list[dict[str, Any]]) -> Answer:
+def finding_shape(evidence: Evidence, rows: list[dict[str, Any]]) -> Answer:
     """Finding 7: unimodal, and sharply peaked where a Gaussian is not."""
-    title = "The activation cloud stays unimodal across layers, and a Gaussian fits it badly"
+    letters = {name: wording.share_letters for name, wording in evidence.wordings.items()}
+    own = [row for row in rows if letters[row["dataset"]] >= LANGUAGE]
+    if not own:
+        missing = f"a dataset of natural language with {MIN_TOKENS} tokens or more"
+        return not_measured(7, title=TITLE, rule=RULE, missing=missing)
+    holds = {
+        "unimodal": [row["share_multimodal"] <= MAX_SHARE for row in own],
+        "peaked": [row["kurtosis"]["low"] > 0 for row in own],
+        "no Gaussian": [row["mixture_gain"]["low"] > 0 for row in own],
+    }
+    parts = {name: sum(found) * 2 > len(found) for name, found in holds.items()}
+    numbers = {
+        "n_clouds": len(own),
+        "shares": {name: sum(found) / len(found) for name, found in holds.items()},
+        "share_letters": letters,
+        "by_dataset": {name: _medians([row for row in rows if row["dataset"] == name]) for name in letters},
+    }
+    return judged(7, title=TITLE, rule=RULE, parts=parts, numbers=numbers)
+
+
+def _medians(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Over layers, of what a shape is told by."""
     if not rows:
-        return not_measured(7, title=title, rule=SHAPE_RULE, missing="a dataset with 40 tokens or more")
-    unimodal = [row["share_multimodal"] <= MAX_SHARE for row in rows]
-    peaked = [row["kurtosis"]["low"] > 0 for row in rows]
-    no_gaussian = [row["mixture_gain"]["low"] > 0 for row in rows]
-    shares = {"unimodal": unimodal, "peaked": peaked, "no_gaussian": no_gaussian}
-    holds = [sum(found) * 2 > len(found) for found in shares.values()]
-    verdict = verdict_of(for_it=sum(holds), against_it=len(holds) - sum(holds))
-    numbers = {"n_clouds": len(rows), **{f"share_{name}": sum(found) / len(found) for name, found in shares.items()}}
-    return Answer(number=7, title=title, rule=SHAPE_RULE, verdict=verdict, numbers=numbers)
+        return {}
+    of = {
+        "share_multimodal": [row["share_multimodal"] for row in rows],
+        "kurtosis": [row["kurtosis"]["value"] for row in rows],
+        "mixture_gain": [row["mixture_gain"]["value"] for row in rows],
+        "intrinsic_dimension": [row["intrinsic_dimension"] for row in rows if row["intrinsic_dimension"] is not None],
+    }
+    return {name: float(np.median(values)) if values else None for name, values in of.items()}
 
 
 def _shape(points: Floats, *, budget: Budget) -> dict[str, Any]:

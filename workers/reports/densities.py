@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from promptatlas.types.priors import Prior
 from pydantic import TypeAdapter
 
+from workers.priors import prior as priors
 from workers.priors.prior import NoDensity, Space
 from workers.priors.registry import build_prior
 from workers.priors.sources import Sources
@@ -19,30 +21,41 @@ from workers.reports.evidence import Floats, Tuned
 _PRIOR: TypeAdapter[Prior] = TypeAdapter(Prior)
 
 
-def with_densities(prompt: Tuned, *, prior: Mapping[str, Any] | None, sources: Sources) -> Tuned:
-    """The prompt with ``log_density``: of draw and posterior, nats a vector, mean over vectors and layers.
+class Densities:
+    """Densities of prompts; a prior that several were drawn from is fitted once a layer."""
 
-    Unchanged where the prior is unknown or has no density, or there is no draw to compare with.
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._fitted: dict[tuple[str, Space], priors.Prior] = {}
 
-    Raises:
-        AtlasError: the prior cannot be fitted any more.
-    """
-    if not prior or not prompt.vectors or not prompt.draw:
-        return prompt
-    # What is stored is what the request was completed to, lists and all, so it is read as JSON is.
-    spec = _PRIOR.validate_python(dict(prior))
-    found: dict[str, list[float]] = {"log_density": [], "draw_log_density": []}
-    for layer, vectors in prompt.vectors.items():
-        space = Space(
-            d_model=vectors.shape[1], n_virtual=len(vectors), layer=None if prompt.method == "soft" else layer
-        )
-        fitted = build_prior(spec, space=space, sources=sources)
-        try:
-            found["log_density"] += fitted.log_prob(_tensor(vectors)).tolist()
-            found["draw_log_density"] += fitted.log_prob(_tensor(prompt.draw[layer])).tolist()
-        except NoDensity:
+    def of(self, prompt: Tuned, *, prior: Mapping[str, Any] | None) -> Tuned:
+        """The prompt with ``log_density``: of draw and posterior, nats a vector, mean over vectors and layers.
+
+        Unchanged where the prior is unknown or has no density, or there is no draw to compare with.
+
+        Raises:
+            AtlasError: the prior cannot be fitted any more.
+        """
+        if not prior or not prompt.vectors or not prompt.draw:
             return prompt
-    return replace(prompt, log_density={name: float(np.mean(values)) for name, values in found.items()})
+        found: dict[str, list[float]] = {"log_density": [], "draw_log_density": []}
+        for layer, vectors in prompt.vectors.items():
+            place = None if prompt.method == "soft" else layer
+            space = Space(d_model=vectors.shape[1], n_virtual=len(vectors), layer=place)
+            fitted = self._fit(prior, space)
+            try:
+                found["log_density"] += fitted.log_prob(_tensor(vectors)).tolist()
+                found["draw_log_density"] += fitted.log_prob(_tensor(prompt.draw[layer])).tolist()
+            except NoDensity:
+                return prompt
+        return replace(prompt, log_density={name: float(np.mean(values)) for name, values in found.items()})
+
+    def _fit(self, prior: Mapping[str, Any], space: Space) -> priors.Prior:
+        key = (json.dumps(dict(prior), sort_keys=True), space)
+        if key not in self._fitted:
+            # What is stored is what the request was completed to, as JSON has it.
+            self._fitted[key] = build_prior(_PRIOR.validate_json(key[0]), space=space, sources=self._sources)
+        return self._fitted[key]
 
 
 def _tensor(vectors: Floats) -> torch.Tensor:

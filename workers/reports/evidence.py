@@ -37,8 +37,8 @@ class Tuned:
 
     @property
     def group(self) -> str:
-        """Prompts that may be compared: tuned by one method for one task."""
-        return f"{self.method} for {self.task}"
+        """Prompts that may be compared: tuned by one method for one task at one rate."""
+        return f"{self.method} for {self.task}" + ("" if self.lr is None else f" at {self.lr:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,15 @@ class TaskCloud:
 
     texts: Floats
     tokens: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wording:
+    """What a dataset's texts are made of. counts: `[n_tokens]`, of each token of the vocabulary; share_letters: of what is no
+    blank, the part that is letters."""
+
+    counts: npt.NDArray[np.int64]
+    share_letters: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +71,7 @@ class Walks:
 class Evidence:
     """All of it.
 
-    clouds: by dataset, then layer. vocabulary: `[n_tokens, d_model]`; tokens: their texts. walks: by dataset.
+    clouds: by dataset, then layer. vocabulary: `[n_tokens, d_model]`; tokens: their texts. walks, wordings: by dataset.
     draws: `[n, d_model]` of priors at the embeddings, by label, that nothing was tuned from.
     """
 
@@ -73,6 +82,7 @@ class Evidence:
     tokens: Sequence[str]
     walks: Sequence[Walks]
     draws: Mapping[str, Floats] = field(default_factory=dict)
+    wordings: Mapping[str, Wording] = field(default_factory=dict)
 
     def surroundings(self, layer: int) -> Floats:
         """What a prompt's vectors at a layer are among: the vocabulary at 0, tokens' states of all datasets above."""
@@ -82,16 +92,28 @@ class Evidence:
 
 
 def prior_label(prior: Mapping[str, Any] | None) -> str:
-    """A prior in a few words, e.g. ``gaussian(activations)``; prompts without one are ``unknown``."""
+    """A prior in a few words, e.g. ``gaussian(squad activations)``; prompts without one are ``unknown``."""
     if not prior:
         return "unknown"
     kind = str(prior.get("kind", "unknown"))
-    fit = prior.get("fit")
-    if isinstance(fit, Mapping):
-        source = "vocabulary" if fit.get("embeddings") == "vocabulary" else next(iter(fit), "")
-        kind += f"({'token embeddings' if source == 'embeddings' else source})"
+    if isinstance(prior.get("fit"), Mapping):
+        kind += f"({_source(prior['fit'])})"
+    if kind == "interpolation":
+        kind += f"({_end(prior['from'])}, {_end(prior['to'])})"
     if kind == "isotropic" and prior.get("std") not in (None, 0.02):
         kind += f"({prior['std']:g})"
     if prior.get("kind") == "gaussian" and prior.get("scale") not in (None, 1.0):
         kind += f"×{prior['scale']:g}"
     return kind
+
+
+def _source(fit: Mapping[str, Any]) -> str:
+    name, points = next(iter(fit.items()))
+    return points if isinstance(points, str) else f"{points['dataset']} {name}"
+
+
+def _end(prior: Mapping[str, Any]) -> str:
+    # The ends of an interpolation are most often Gaussians of two datasets, which are then what tells them apart.
+    fit = prior.get("fit")
+    points = next(iter(fit.values())) if isinstance(fit, Mapping) else None
+    return str(points["dataset"]) if isinstance(points, Mapping) else prior_label(prior)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from workers.analysis.intervals import interval_of
+from workers.analysis.permutation import Tested
+from workers.analysis.strata import correlates_within, differs_within
+
+LEVEL = 0.05
+"""Of p-values, below which something is held for shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,27 +37,37 @@ def by_label(labels: Sequence[str], values: Sequence[float], *, budget: Budget) 
     return {label: summary(group, budget=budget) for label, group in groups.items()}
 
 
-def differs_by_label(labels: Sequence[str], values: Sequence[float]) -> dict[str, float] | None:
-    """Kruskal and Wallis's (1952) test that groups have one distribution: H and p; None where it cannot be made."""
-    groups: dict[str, list[float]] = {}
-    for label, value in zip(labels, values, strict=True):
-        groups.setdefault(label, []).append(value)
-    samples = [group for group in groups.values() if group]
-    if len(samples) < 2 or max(map(len, samples)) < 2 or np.ptp(np.concatenate(samples)) == 0:
-        return None
-    statistic, p_value = stats.kruskal(*samples)
-    return {"h": float(statistic), "p_value": float(p_value)}
+def differs(
+    strata: Sequence[Hashable], labels: Sequence[str], values: Sequence[float], *, budget: Budget
+) -> dict[str, float] | None:
+    """:func:`differs_within` as plain numbers: ``h`` and ``p_value``."""
+    return _plain("h", differs_within(strata, labels, values, permutations=budget.samples, seed=budget.seed))
 
 
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> dict[str, float] | None:
-    """Spearman's rank correlation and its p-value; None with fewer than four pairs, or where one side is constant."""
-    if len(first) < 4 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return None
-    found = stats.spearmanr(first, second)
-    return {"rho": float(found.statistic), "p_value": float(found.pvalue), "n": len(first)}
+def correlates(
+    strata: Sequence[Hashable], first: Sequence[float], second: Sequence[float], *, budget: Budget
+) -> dict[str, float] | None:
+    """:func:`correlates_within` as plain numbers: ``rho`` and the one-sided ``p_value``."""
+    return _plain("rho", correlates_within(strata, first, second, permutations=budget.samples, seed=budget.seed))
+
+
+def is_shown(test: Mapping[str, float] | None) -> bool | None:
+    """Whether a test's p-value is below ``LEVEL``; None where it could not be made."""
+    return None if test is None else test["p_value"] < LEVEL
+
+
+def above(interval: Mapping[str, float], threshold: float) -> bool | None:
+    """Whether a whole interval lies above a threshold (True), or below it (False); None where it straddles."""
+    if interval["low"] > threshold:
+        return True
+    return False if interval["high"] < threshold else None
 
 
 def spread_of_means(table: Mapping[str, Mapping[str, Any]]) -> float:
     """The largest mean of a ``by_label`` table less the smallest."""
     means = [row["value"] for row in table.values()]
     return float(max(means) - min(means)) if means else 0.0
+
+
+def _plain(name: str, tested: Tested | None) -> dict[str, float] | None:
+    return None if tested is None else {name: tested.value, "p_value": tested.p_value}

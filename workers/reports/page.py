@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -24,7 +25,7 @@ def render(report: Mapping[str, Any], *, figures: Mapping[str, str]) -> str:
         loader=PackageLoader("workers.reports", "templates"), autoescape=select_autoescape(default=True), trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"number": number, "indented": indented}
+    environment.filters |= {"number": number, "indented": indented, "tables": tables_of}
     return environment.get_template("report.html.j2").render(
         report=report,
         figures={name: Markup(svg) for name, svg in figures.items()},
@@ -34,17 +35,70 @@ def render(report: Mapping[str, Any], *, figures: Mapping[str, str]) -> str:
 
 
 def number(value: Any) -> str:
-    """A value of a table: numbers in four digits, nothing where there is none."""
+    """A value of a table: numbers in four digits, a dash where there is none."""
     if value is None:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(number, value)) or "none"
     return str(value)
 
 
 def indented(value: Any) -> str:
     """Numbers of a finding as JSON that can be read, floats in six digits."""
     return json.dumps(_rounded(value), indent=2, ensure_ascii=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Part of a finding's numbers. rows: a label, and a cell a column."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[str]]]
+
+
+def tables_of(numbers: Mapping[str, Any], *, path: Sequence[str] = ()) -> list[Table]:
+    """What of a finding's numbers is a table: intervals by label, side by side, and records by label."""
+    inner = {name: value for name, value in numbers.items() if isinstance(value, Mapping) and value and name != "parts"}
+    beside = {name: value for name, value in inner.items() if all(map(_is_interval, value.values()))}
+    found = []
+    if beside:
+        labels = dict.fromkeys(label for column in beside.values() for label in column)
+        rows = [(label, [_interval(column.get(label)) for column in beside.values()]) for label in labels]
+        found.append(Table(caption=_caption(path), columns=list(beside), rows=rows))
+    for name, value in inner.items():
+        if name in beside:
+            continue
+        if all(map(_is_record, value.values())):
+            columns = list(dict.fromkeys(key for record in value.values() for key in record))
+            rows = [(label, [number(record.get(key)) for key in columns]) for label, record in value.items()]
+            found.append(Table(caption=_caption([*path, name]), columns=columns, rows=rows))
+        else:
+            found += tables_of(value, path=[*path, name])
+    return found
+
+
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, Mapping) and ("low" in value or "n_never" in value)
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, Mapping) and not any(isinstance(inner, Mapping) for inner in value.values())
+
+
+def _interval(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return number(None)
+    never = f", {value['n_never']:.0f} never" if value.get("n_never") else ""
+    if value.get("value") is None:
+        return number(None) + never
+    return f"{number(value['value'])} ({number(value['low'])} to {number(value['high'])}){never}"
+
+
+def _caption(path: Sequence[str]) -> str:
+    return ", ".join(path).replace("_", " ")
 
 
 def _rounded(value: Any) -> Any:

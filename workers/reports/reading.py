@@ -14,7 +14,7 @@ from service.engine.requests import CaptureSpec, Generate, Sampling
 from service.errors import InvalidRequest
 from service.store.datasets import DatasetStore
 from service.store.maps import site_of
-from workers.reports.evidence import Floats, TaskCloud, Walks
+from workers.reports.evidence import Floats, TaskCloud, Walks, Wording
 from workers.states.reader import StateReader
 from workers.states.texts import Encoder, Text
 
@@ -41,10 +41,11 @@ class CloudReader:
         self._encoder = Encoder(model)
         self._reader = StateReader(model, check=check)
         self._seed = seed
+        self._n_tokens = min(self._encoder.n_tokens, model.catalogue.vocab_size)
 
     def vocabulary(self) -> tuple[Floats, list[str]]:
         """Embeddings of all tokens that texts can be made of, and the tokens' texts."""
-        n = min(self._encoder.n_tokens, self._model.catalogue.vocab_size)
+        n = self._n_tokens
         with torch.inference_mode():
             ids = torch.arange(n, device=self._model.device)
             table: Floats = self._model.anatomy.embed(ids[None])[0].float().cpu().numpy().copy()
@@ -67,6 +68,14 @@ class CloudReader:
             layer: TaskCloud(texts=np.concatenate(means[layer]), tokens=np.concatenate(tokens[layer])[kept])
             for layer in layers
         }
+
+    def wording(self, dataset: str, *, n: int) -> Wording:
+        """What the texts that ``cloud`` reads are made of."""
+        texts = self._texts(dataset, n=n, include_target=True)
+        ids = [token for text in texts for token, is_own in zip(text.ids, text.own, strict=True) if is_own]
+        characters = [character for text in texts for character in text.text if not character.isspace()]
+        share = sum(map(str.isalpha, characters)) / max(1, len(characters))
+        return Wording(counts=np.bincount(ids, minlength=self._n_tokens).astype(np.int64), share_letters=share)
 
     def walks(self, dataset: str, *, layers: Sequence[int], n: int, max_tokens: int) -> Walks:
         """What the bare model goes on with after a dataset's inputs, greedily, token by token.

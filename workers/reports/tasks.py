@@ -2,62 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from workers.analysis.separation import clusters, energy_distance, mean_distance_ratio, mmd, probe_accuracy, silhouette
-from workers.reports.answer import Answer, not_measured, verdict_of
-from workers.reports.evidence import Evidence, Floats
-from workers.reports.numbers import Budget
+from workers.reports.answer import Answer, judged, not_measured
+from workers.reports.evidence import Evidence, Floats, TaskCloud
+from workers.reports.measuring import Once
+from workers.reports.numbers import LEVEL, Budget
 
 MAX_TOKENS = 600
 """Tokens of each side in a comparison of token clouds: permutation tests look at all pairs."""
 
-APART, TOGETHER = 0.25, 0.1
+APART = 0.25
+DISTANT = 0.5
 
-TASKS_RULE = (
-    "On means of texts, a pair of datasets is apart at a layer when blind clusters agree with the datasets "
+TITLE = "Distant tasks have distinct clusters at all layers; near tasks share one"
+RULE = (
+    "A pair of datasets is distant when the total variation between the frequencies of their tokens is at least "
+    f"{DISTANT:g}, else near. On means of texts, it is apart at a layer when blind clusters agree with the datasets "
     f"(adjusted Rand index of HDBSCAN at least {APART:g}) or the silhouette is at least {APART:g}, and the energy "
-    "distance's permutation p-value is below 0.05; it lies together when index and silhouette are both below "
-    f"{TOGETHER:g}. Confirmed when some pair is apart at every layer and some pair is apart at none. Contradicted "
-    "when no pair is apart at every layer. Mixed when all pairs are apart everywhere."
+    f"distance's permutation p-value is below {LEVEL:g}. Parts: each distant pair is apart at every layer; each near "
+    "pair is apart at no more than half of the layers."
 )
 
 
-def measure_separation(evidence: Evidence, *, budget: Budget, check: Callable[[], None]) -> list[dict[str, Any]]:
+def measure_separation(evidence: Evidence, *, budget: Budget, once: Once) -> list[dict[str, Any]]:
     """One row a layer, pair of datasets, measure, and kind of point; ``pair`` names the datasets."""
     rows: list[dict[str, Any]] = []
     for first, second in combinations(sorted(evidence.clouds), 2):
         for layer in evidence.layers:
-            check()
             ours, theirs = evidence.clouds[first][layer], evidence.clouds[second][layer]
             fields = {"layer": layer, "pair": [first, second]}
-            rows += [{**fields, "per": "text", **row} for row in _measures(ours.texts, theirs.texts, budget=budget)]
-            tokens = [_some(cloud.tokens, seed=budget.seed) for cloud in (ours, theirs)]
-            rows += [{**fields, "per": "token", **row} for row in _measures(*tokens, budget=budget)]
+            rows += once(
+                f"separation {first} {second} {layer}",
+                lambda ours=ours, theirs=theirs, fields=fields: _both(  # type: ignore[misc]
+                    ours, theirs, fields=fields, budget=budget
+                ),
+            )
     return rows
 
 
-def finding_tasks(rows: list[dict[str, Any]]) -> Answer:
+def finding_tasks(evidence: Evidence, rows: list[dict[str, Any]]) -> Answer:
     """Finding 5: distant tasks have clusters of their own at all layers, near ones share one."""
-    title = "Distant tasks have distinct clusters at all layers; near tasks share one"
     if not rows:
-        return not_measured(5, title=title, rule=TASKS_RULE, missing="two datasets or more")
-    pairs: dict[str, dict[int, str]] = {}
+        return not_measured(5, title=TITLE, rule=RULE, missing="two datasets or more")
+    parts: dict[str, bool | None] = {}
+    pairs: dict[str, dict[str, Any]] = {}
     for pair in dict.fromkeys(tuple(row["pair"]) for row in rows):
         own = [row for row in rows if tuple(row["pair"]) == pair and row["per"] == "text"]
         layers = sorted({row["layer"] for row in own})
-        pairs[" | ".join(pair)] = {layer: _state([row for row in own if row["layer"] == layer]) for layer in layers}
-    apart = [name for name, by_layer in pairs.items() if set(by_layer.values()) == {"apart"}]
-    never = [name for name, by_layer in pairs.items() if "apart" not in by_layer.values()]
-    numbers = {"pairs": pairs, "apart_at_every_layer": apart, "apart_at_no_layer": never}
-    verdict = verdict_of(for_it=int(bool(apart)), against_it=int(not apart))
-    if verdict == "confirmed" and not never:
-        verdict = "mixed"
-    return Answer(number=5, title=title, rule=TASKS_RULE, verdict=verdict, numbers=numbers)
+        apart = [layer for layer in layers if _is_apart([row for row in own if row["layer"] == layer])]
+        variation = total_variation(*(evidence.wordings[name].counts for name in pair))
+        name = " | ".join(pair)
+        pairs[name] = {"total_variation": variation, "apart_at": apart, "n_layers": len(layers)}
+        if variation >= DISTANT:
+            parts[f"distant, apart everywhere: {name}"] = apart == layers
+        else:
+            parts[f"near, together: {name}"] = 2 * len(apart) <= len(layers)
+    return judged(5, title=TITLE, rule=RULE, parts=parts, numbers={"pairs": pairs})
+
+
+def total_variation(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> float:
+    """Half the sum of the differences of two frequencies `[n]`: the share of the one that would have to be exchanged."""
+    return float(np.abs(first / max(1, first.sum()) - second / max(1, second.sum())).sum() / 2)
+
+
+def _both(ours: TaskCloud, theirs: TaskCloud, *, fields: dict[str, Any], budget: Budget) -> list[dict[str, Any]]:
+    tokens = [_some(cloud.tokens, seed=budget.seed) for cloud in (ours, theirs)]
+    return [
+        {**fields, "per": per, **row}
+        for per, points in (("text", (ours.texts, theirs.texts)), ("token", tokens))
+        for row in _measures(*points, budget=budget)
+    ]
 
 
 def _measures(first: Floats, second: Floats, *, budget: Budget) -> list[dict[str, Any]]:
@@ -80,12 +100,10 @@ def _measures(first: Floats, second: Floats, *, budget: Budget) -> list[dict[str
     return rows
 
 
-def _state(rows: list[dict[str, Any]]) -> str:
+def _is_apart(rows: list[dict[str, Any]]) -> bool:
     values = {row["measure"]: row for row in rows}
     index, width = values["hdbscan_ari"]["value"], values["silhouette"]["value"]
-    if max(index, width) >= APART and values["energy_distance"]["p_value"] < 0.05:
-        return "apart"
-    return "together" if max(index, width) < TOGETHER else "between"
+    return bool(max(index, width) >= APART and values["energy_distance"]["p_value"] < LEVEL)
 
 
 def _some(points: Floats, *, seed: int) -> Floats:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from workers.reports.evidence import Evidence, Floats, TaskCloud, Tuned, Walks
+from workers.reports.evidence import Evidence, Floats, TaskCloud, Tuned, Walks, Wording
 
 D, N_VIRTUAL, N_LAYERS = 6, 4, 2
 PRIORS = ("near", "far")
@@ -28,7 +28,7 @@ def tuned(
         vectors = vocabulary()[:N_VIRTUAL] + np.float32(1e-3)
     fields: dict[str, Any] = {
         "ref": f"{prior}-{seed}@1", "run_id": "run-1", "method": "soft", "prior": prior, "seed": seed, "lr": 0.01, "task": "qa",
-        "metrics": {"test/exact_match": score}, "vectors": {0: vectors}, "draw": {0: draw},
+        "metrics": {"test/exact_match": score, "bare/test/exact_match": 0.0}, "vectors": {0: vectors}, "draw": {0: draw},
         "snapshots": {0: np.stack([draw, vectors])}, "curve": [(0, 5.0), (steps, 1.0), (100, 0.5)],
     }  # fmt: skip
     return Tuned(**{**fields, **changes})
@@ -49,6 +49,11 @@ def evidence(*prompts: Tuned, apart: float = 20.0, local: bool = False) -> Evide
     return Evidence(
         layers=range(N_LAYERS), prompts=prompts, clouds=clouds, vocabulary=vocabulary(),
         tokens=[f"t{i}" for i in range(80)], walks=[Walks(dataset="language", part="generated", by_layer=walks)],
+        wordings={
+            "language": Wording(counts=np.array([5, 5, 0]), share_letters=0.9),
+            "more language": Wording(counts=np.array([6, 3, 1]), share_letters=0.8),
+            "sums": Wording(counts=np.array([0, 0, 9]), share_letters=0.0),
+        },
     )  # fmt: skip
 
 

@@ -2,142 +2,261 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tests.workers.reports.evidence_made_up import evidence, tuned, vocabulary
+from workers.reports.answer import verdict_of
 from workers.reports.cloud_shape import finding_shape, measure_shapes
-from workers.reports.collapse import finding_collapse, finding_stay, measure_collapse, measure_draws
-from workers.reports.evidence import Evidence, prior_label
+from workers.reports.collapse import measure_collapse, measure_draws
+from workers.reports.collapsing import finding_collapse
+from workers.reports.evidence import Evidence, Tuned, prior_label
 from workers.reports.localization import finding_walks, measure_walks
-from workers.reports.numbers import Budget, differs_by_label, rank_correlation
-from workers.reports.quality import finding_interpolation, finding_quality, steps_to_common_loss
-from workers.reports.tasks import finding_tasks, measure_separation
+from workers.reports.measuring import Rows
+from workers.reports.numbers import Budget
+from workers.reports.quality import finding_interpolation, finding_quality, race
+from workers.reports.staying import finding_stay
+from workers.reports.tasks import finding_tasks, measure_separation, total_variation
 
 BUDGET = Budget(samples=199, seed=0)
 
 
-def no_check() -> None:
-    return None
+def once(_key: str, make: Callable[[], Rows]) -> Rows:
+    return make()
 
 
-def four_prompts(**changes: float) -> Evidence:
-    near = [tuned("near", seed, moved=0.01, score=0.9, steps=10) for seed in range(3)]
-    far = [tuned("far", seed, **{"moved": 0.01, "score": 0.9, "steps": 40, **changes}) for seed in range(3)]  # type: ignore[arg-type]
-    return evidence(*near, *far)
+def measured(found: Evidence) -> dict[str, dict[str, Any]]:
+    return measure_collapse(found, check=lambda: None)
+
+
+def prompts(prior: str, *, n: int = 4, **fields: Any) -> list[Tuned]:
+    return [tuned(prior, seed, **{"moved": 0.01, "score": 0.9, "steps": 10, **fields}) for seed in range(n)]
+
+
+def near_and_far(**far: Any) -> Evidence:
+    return evidence(*prompts("near"), *prompts("far", **{"steps": 40, **far}))
 
 
 def test_vectors_that_hardly_moved_stay_near_their_draw() -> None:
-    found = four_prompts()
-    answer = finding_stay(found, measure_collapse(found), budget=BUDGET)
+    found = near_and_far()
+    answer = finding_stay(found, measured(found), budget=BUDGET)
     assert answer.verdict == "confirmed"
+    assert set(answer.numbers["parts"].values()) == {True}
     assert answer.numbers["own_draw_is_nearest"]["value"] == 1
-    assert (
-        answer.numbers["by_prior"]["mahalanobis"]["far"]["value"]
-        > answer.numbers["by_prior"]["mahalanobis"]["near"]["value"]
-    )
+    tables = answer.numbers["by_prior"]
+    assert tables["mahalanobis"]["far"]["value"] > tables["mahalanobis"]["near"]["value"]
 
 
 def test_vectors_that_moved_far_do_not() -> None:
-    prompts = [tuned(prior, seed, moved=50.0, score=1, steps=1) for prior in ("near", "far") for seed in range(3)]
-    found = evidence(*prompts)
-    assert finding_stay(found, measure_collapse(found), budget=BUDGET).verdict in ("contradicted", "mixed")
-    assert finding_stay(found, measure_collapse(found), budget=BUDGET).numbers["own_draw_is_nearest"]["value"] < 0.5
+    found = evidence(*prompts("near", moved=50.0), *prompts("far", moved=50.0))
+    answer = finding_stay(found, measured(found), budget=BUDGET)
+    assert answer.verdict in ("contradicted", "mixed")
+    assert answer.numbers["parts"]["nearest draw is its own"] is False
+    assert answer.numbers["own_draw_is_nearest"]["value"] < 0.5
 
 
 def test_members_that_share_a_draw_are_each_at_home() -> None:
     one = tuned("near", 0, moved=0.0, score=1, steps=1)
-    other = tuned("near", 0, moved=0.0, score=1, steps=1, ref="near-0-lr2@1", lr=0.02)
-    found = evidence(one, other)
-    assert finding_stay(found, measure_collapse(found), budget=BUDGET).numbers["own_draw_is_nearest"]["value"] == 1
+    found = evidence(one, replace(one, ref="near-0-lr2@1", lr=0.02))
+    assert finding_stay(found, measured(found), budget=BUDGET).numbers["own_draw_is_nearest"]["value"] == 1
+
+
+def test_a_draw_that_is_a_token_does_not_count_as_the_cloud() -> None:
+    tokens = vocabulary()[:4]
+    stayed = tuned("near", 0, moved=0, score=1, steps=1, draw={0: tokens}, vectors={0: tokens + np.float32(0.01)})
+    # From its own token to another.
+    fell = replace(stayed, ref="fell@1", vectors={0: vocabulary()[4:8] + np.float32(0.01)})
+    found = evidence(stayed, fell)
+    answer = finding_stay(found, measured(found), budget=BUDGET)
+    assert answer.numbers["nearer_to_draw_than_to_cloud"]["value"] == 0.5
+    assert answer.numbers["parts"]["nearer to its draw than to the cloud"] is None
 
 
 def test_equal_quality_and_slow_far_starts_confirm_the_second_finding() -> None:
-    found = four_prompts()
-    answer = finding_quality(found, measure_collapse(found), budget=BUDGET)
+    found = near_and_far()
+    answer = finding_quality(found, measured(found), budget=BUDGET)
     assert answer.verdict == "confirmed"
-    table = answer.numbers["groups"]["soft for qa"]
-    assert table["steps_to_common_loss"]["far"]["value"] == 100
+    table = answer.numbers["groups"]["soft for qa at 0.01"]
+    assert table["steps_to_common_loss"]["far"] == {"value": 40, "low": 40, "high": 40, "n": 4, "n_never": 0}
     assert table["spread_of_means"] == 0
-    assert (
-        answer.numbers["distance_of_draw_and_steps"] is None or answer.numbers["distance_of_draw_and_steps"]["rho"] > 0
-    )
+    assert answer.numbers["distance_of_draw_and_steps"]["rho"] > 0.5
 
 
 def test_a_prior_that_ends_worse_speaks_against_it() -> None:
-    found = four_prompts(score=0.2)
-    answer = finding_quality(found, measure_collapse(found), budget=BUDGET)
-    assert answer.verdict in ("mixed", "contradicted")
-    assert answer.numbers["groups"]["soft for qa"]["spread_of_means"] == pytest.approx(0.7)
+    found = near_and_far(score=0.2)
+    answer = finding_quality(found, measured(found), budget=BUDGET)
+    assert answer.verdict == "mixed"
+    assert answer.numbers["parts"]["alike: soft for qa at 0.01"] is False
+    assert answer.numbers["groups"]["soft for qa at 0.01"]["spread_of_means"] == pytest.approx(0.7)
+
+
+def test_two_seeds_are_too_few_to_speak_against_it() -> None:
+    found = evidence(*prompts("near", n=2), *prompts("far", n=2, score=0.2, steps=40))
+    answer = finding_quality(found, measured(found), budget=BUDGET)
+    assert answer.numbers["parts"]["alike: soft for qa at 0.01"] is None
+
+
+def test_far_starts_that_are_as_fast_speak_against_it() -> None:
+    found = near_and_far(steps=10)
+    answer = finding_quality(found, measured(found), budget=BUDGET)
+    assert answer.verdict == "confirmed"  # nothing differs in speed, so nothing can be said of it
+    varied = evidence(*[tuned(p, s, moved=0, score=0.9, steps=5 + s) for p in ("near", "far") for s in range(4)])
+    assert finding_quality(varied, measured(varied), budget=BUDGET).verdict == "mixed"
+
+
+def test_where_nothing_was_learnt_nothing_is_compared() -> None:
+    found = evidence(*prompts("near", score=0.05), *prompts("interpolation", score=0.05))
+    assert finding_quality(found, measured(found), budget=BUDGET).verdict == "not measured"
+    assert finding_interpolation(found, budget=BUDGET).verdict == "not measured"
+    bare = {"test/exact_match": 0.9, "bare/test/exact_match": 0.85}
+    found = evidence(*prompts("near", metrics=bare), *prompts("interpolation", metrics=bare))
+    assert finding_interpolation(found, budget=BUDGET).verdict == "not measured"
+
+
+def test_rates_are_not_mixed_up_with_priors() -> None:
+    found = evidence(*prompts("near"), *prompts("far", lr=1.0, score=0.1))
+    assert finding_quality(found, measured(found), budget=BUDGET).verdict == "not measured"
 
 
 def test_steps_to_the_common_loss_by_hand() -> None:
-    one = tuned("near", 0, moved=0, score=1, steps=1, curve=[(0, 4.0), (10, 2.0), (20, 0.1)])
-    two = tuned("near", 1, moved=0, score=1, steps=1, curve=[(0, 4.0), (10, 3.0), (20, 1.5), (30, 1.6)])
-    assert steps_to_common_loss([one, two]) == (1.5, {"near-0@1": 20, "near-1@1": 20})
-    assert steps_to_common_loss([one]) is None
+    one = tuned("near", 0, moved=0, score=1, steps=1, curve=[(0, 4.0), (10, 2.0), (20, 0.25)])
+    two = tuned("near", 1, moved=0, score=1, steps=1, curve=[(0, 4.0), (10, 0.9), (20, 0.25), (30, 0.3)])
+    never = tuned("near", 2, moved=0, score=1, steps=1, curve=[(0, 4.0), (10, 3.0)])
+    found = race([one, two, never])
+    assert found is not None
+    assert found.loss == pytest.approx(1.0)
+    assert found.steps == {"near-0@1": 20, "near-1@1": 10, "near-2@1": np.inf}
+    assert race([one]) is None
+    flat = replace(one, curve=[(0, 3.0), (1, 3.0)])
+    assert race([flat, replace(flat, ref="b@1")]) is None
 
 
 def test_prompts_on_tokens_have_collapsed_and_others_have_not() -> None:
-    apart = four_prompts()
-    answer = finding_collapse(apart, measure_collapse(apart), budget=BUDGET)
+    apart = near_and_far()
+    answer = finding_collapse(apart, measured(apart), budget=BUDGET)
+    assert "far" in answer.numbers["priors_without_collapse"]
+    assert answer.numbers["parts"] == {"some prior does not collapse": True, "depends on the prior": True}
     assert answer.verdict == "confirmed"
-    onto = evidence(*[tuned("near", seed, moved=0, score=1, steps=1, onto_tokens=True) for seed in range(2)])
-    collapse = measure_collapse(onto)
+    onto = evidence(*prompts("near", n=2, onto_tokens=True))
+    collapse = measured(onto)
     assert finding_collapse(onto, collapse, budget=BUDGET).verdict == "contradicted"
     assert collapse["near-0@1"]["share_within_radius"] == 1
     assert [row[0] for row in collapse["near-0@1"]["nearest_tokens"]] == ["t0", "t1", "t2", "t3"]
 
 
+def test_collapse_that_comes_with_the_rate() -> None:
+    slow, fast = prompts("far", lr=0.001), prompts("far", lr=0.1, onto_tokens=True)
+    found = evidence(*slow, *(replace(prompt, ref=f"fast-{prompt.ref}") for prompt in fast))
+    answer = finding_collapse(found, measured(found), budget=BUDGET)
+    assert answer.numbers["parts"] == {"some prior does not collapse": False, "depends on the rate": True}
+    table = answer.numbers["by_rate"]["far, soft for qa"]["share_within_radius"]
+    assert table["0.1"]["value"] == 1
+    assert table["0.001"]["value"] < 0.5
+
+
 def test_walks_that_jump_confirm_the_fourth_and_walks_that_stay_contradict_it() -> None:
     for local, verdict in ((False, "confirmed"), (True, "contradicted")):
-        rows = measure_walks(evidence(local=local), budget=BUDGET, check=no_check)
+        rows = measure_walks(evidence(local=local), budget=BUDGET, once=once)
         assert {(row["layer"], row["null"]) for row in rows} == {(0, "vocabulary"), (0, "dataset"), (1, "dataset")}
         assert finding_walks(rows).verdict == verdict
 
 
 def test_distant_and_near_tasks_confirm_the_fifth() -> None:
-    rows = measure_separation(evidence(apart=20.0), budget=BUDGET, check=no_check)
-    answer = finding_tasks(rows)
+    found = evidence(apart=20.0)
+    rows = measure_separation(found, budget=BUDGET, once=once)
+    answer = finding_tasks(found, rows)
     assert answer.verdict == "confirmed"
-    assert answer.numbers["apart_at_every_layer"] == ["language | sums", "more language | sums"]
-    assert answer.numbers["apart_at_no_layer"] == ["language | more language"]
+    assert answer.numbers["pairs"] == {
+        "language | more language": {"total_variation": pytest.approx(0.2), "apart_at": [], "n_layers": 2},
+        "language | sums": {"total_variation": 1, "apart_at": [0, 1], "n_layers": 2},
+        "more language | sums": {"total_variation": pytest.approx(0.9), "apart_at": [0, 1], "n_layers": 2},
+    }
     energy = [row for row in rows if row["measure"] == "energy_distance" and "sums" in row["pair"]]
     assert all(row["p_value"] == pytest.approx(1 / 200) for row in energy)
 
 
-def test_tasks_that_all_lie_together_contradict_it() -> None:
-    assert (
-        finding_tasks(measure_separation(evidence(apart=0.0), budget=BUDGET, check=no_check)).verdict == "contradicted"
-    )
+def test_distant_tasks_that_lie_together_contradict_it() -> None:
+    found = evidence(apart=0.0)
+    answer = finding_tasks(found, measure_separation(found, budget=BUDGET, once=once))
+    assert answer.verdict == "mixed"
+    assert answer.numbers["parts"]["distant, apart everywhere: language | sums"] is False
+    only = {name: found.clouds[name] for name in ("language", "sums")}
+    alone = replace(found, clouds=only)
+    assert finding_tasks(alone, measure_separation(alone, budget=BUDGET, once=once)).verdict == "contradicted"
+
+
+def test_near_tasks_that_lie_apart_speak_against_it() -> None:
+    found = evidence(apart=20.0)
+    wordings = dict.fromkeys(found.wordings, found.wordings["language"])
+    found = replace(found, wordings=wordings)
+    answer = finding_tasks(found, measure_separation(found, budget=BUDGET, once=once))
+    assert answer.verdict == "mixed"
+    assert answer.numbers["parts"]["near, together: language | sums"] is False
+
+
+def test_total_variation_by_hand() -> None:
+    assert total_variation(np.array([1, 1, 0]), np.array([0, 3, 3])) == pytest.approx(0.5)
+    assert total_variation(np.array([2, 2]), np.array([1, 1])) == 0
 
 
 def test_interpolation_is_held_against_the_others() -> None:
-    others = [tuned("near", seed, moved=0, score=0.9, steps=1) for seed in range(2)]
     for score, verdict in ((0.88, "confirmed"), (0.3, "contradicted")):
-        ours = tuned("interpolation", 0, moved=0, score=score, steps=1)
-        assert finding_interpolation(evidence(*others, ours), budget=BUDGET).verdict == verdict
+        found = evidence(*prompts("near"), *prompts("far"), *prompts("interpolation(a, b)", score=score))
+        assert finding_interpolation(found, budget=BUDGET).verdict == verdict
+    one = evidence(*prompts("near", n=1), *prompts("interpolation(a, b)", n=1, score=0.3))
+    assert finding_interpolation(one, budget=BUDGET).verdict == "mixed"
+
+
+def test_others_that_failed_do_not_make_interpolation_good() -> None:
+    bad = [prompt for prior in ("x", "y") for prompt in prompts(prior, score=0.0)]
+    good = [prompt for prior in ("near", "far", "z") for prompt in prompts(prior)]
+    found = evidence(*good, *bad, *prompts("interpolation", score=0.6))
+    assert finding_interpolation(found, budget=BUDGET).numbers["groups"]["soft for qa at 0.01"][
+        "median_of_other_priors"
+    ] == pytest.approx(0.9)
+    assert finding_interpolation(found, budget=BUDGET).verdict != "confirmed"
 
 
 def test_gaussian_clouds_are_unimodal_but_neither_peaked_nor_misfitted() -> None:
-    rows = measure_shapes(evidence(), budget=BUDGET, check=no_check)
-    answer = finding_shape(rows)
-    assert answer.numbers["share_unimodal"] > 0.8
-    assert answer.numbers["share_no_gaussian"] < 0.3
+    found = evidence()
+    rows = measure_shapes(found, budget=BUDGET, once=once)
+    answer = finding_shape(found, rows)
+    assert answer.numbers["parts"] == {"unimodal": True, "peaked": False, "no Gaussian": False}
     assert answer.verdict == "mixed"
     assert len(rows) == 6
+    assert answer.numbers["n_clouds"] == 4  # those of sums are not natural language
+    assert answer.numbers["by_dataset"]["sums"]["kurtosis"] < 1
 
 
 def test_without_evidence_nothing_is_claimed() -> None:
     nothing = Evidence(layers=[0], prompts=[], clouds={}, vocabulary=vocabulary(), tokens=[], walks=[])
     answers = [
         finding_stay(nothing, {}, budget=BUDGET), finding_quality(nothing, {}, budget=BUDGET),
-        finding_collapse(nothing, {}, budget=BUDGET), finding_walks([]), finding_tasks([]),
-        finding_interpolation(nothing, budget=BUDGET), finding_shape([]),
+        finding_collapse(nothing, {}, budget=BUDGET), finding_walks([]), finding_tasks(nothing, []),
+        finding_interpolation(nothing, budget=BUDGET), finding_shape(nothing, []),
     ]  # fmt: skip
     assert {answer.verdict for answer in answers} == {"not measured"}
     assert all(answer.missing for answer in answers)
     assert sorted(answer.number for answer in answers) == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("parts", "verdict"),
+    [
+        ([True, True], "confirmed"),
+        ([True, None], "mixed"),
+        ([True, False], "mixed"),
+        ([None, False], "contradicted"),
+        ([None], "mixed"),
+        ([], "not measured"),
+    ],
+)
+def test_verdicts_follow_from_parts(parts: list[bool | None], verdict: str) -> None:
+    assert verdict_of({str(i): part for i, part in enumerate(parts)}) == verdict
 
 
 def test_draws_that_nothing_was_tuned_from_are_measured_too() -> None:
@@ -152,8 +271,17 @@ def test_draws_that_nothing_was_tuned_from_are_measured_too() -> None:
     ("prior", "label"),
     [
         ({"kind": "gaussian", "fit": {"embeddings": "vocabulary"}, "scale": 1.0}, "gaussian(vocabulary)"),
-        ({"kind": "gaussian", "fit": {"embeddings": {"dataset": "x"}}, "scale": 4.0}, "gaussian(token embeddings)×4"),
-        ({"kind": "exclusion", "fit": {"activations": {"dataset": "x"}}}, "exclusion(activations)"),
+        ({"kind": "gaussian", "fit": {"embeddings": {"dataset": "x"}}, "scale": 4.0}, "gaussian(x embeddings)×4"),
+        ({"kind": "exclusion", "fit": {"activations": {"dataset": "x"}}}, "exclusion(x activations)"),
+        ({"kind": "posterior", "fit": "mixture"}, "posterior"),
+        (
+            {
+                "kind": "interpolation",
+                "from": {"kind": "gaussian", "fit": {"activations": {"dataset": "x"}}},
+                "to": {"kind": "isotropic", "std": 3.0},
+            },
+            "interpolation(x, isotropic(3))",
+        ),
         ({"kind": "isotropic", "std": 0.02}, "isotropic"),
         ({"kind": "isotropic", "std": 1.0}, "isotropic(1)"),
         (None, "unknown"),
@@ -161,11 +289,3 @@ def test_draws_that_nothing_was_tuned_from_are_measured_too() -> None:
 )
 def test_a_prior_in_a_few_words(prior: dict[str, object] | None, label: str) -> None:
     assert prior_label(prior) == label
-
-
-def test_small_statistics_know_when_they_cannot_speak() -> None:
-    assert differs_by_label(["a", "a", "b", "b"], [1.0, 2.0, 8.0, 9.0]) is not None
-    assert differs_by_label(["a", "a"], [1.0, 2.0]) is None
-    assert differs_by_label(["a", "b"], [1.0, 2.0]) is None
-    assert rank_correlation([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 9.0]) == {"rho": 1.0, "p_value": 0.0, "n": 4}
-    assert rank_correlation([1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 9.0]) is None

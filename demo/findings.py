@@ -1,0 +1,111 @@
+"""`make findings`: the paper's findings (arXiv 2412.18582), measured anew on the demo model from nothing.
+
+Starts a service with an empty store and two workers, tunes some eighty prompts under many priors, seeds and rates,
+makes one report of all of them, and writes what came out into docs/findings.md. About twenty minutes on two cores.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from promptatlas import Client, PromptAtlasError
+from promptatlas.results.runs import Run
+from rich.console import Console
+
+from demo.study.plan import FULL, TINY, Size, Spec, report_spec, tunings
+from demo.tour.server import ServiceDidNotStart, running_service
+
+MODEL: Final = "demo"
+INTERRUPTED: Final = 130
+PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "findings.md"
+
+
+@dataclass(frozen=True)
+class Study:
+    """One go through the study on a running service; runs that an earlier go has finished are taken as they are."""
+
+    client: Client
+    size: Size
+    console: Console
+
+    def prompts(self) -> list[str]:
+        """Tunes everything; references of all prompts."""
+        begun = [self._run("tune", one.spec, name=one.name) for one in tunings(model=MODEL, size=self.size)]
+        return [ref for run in begun for ref in self._finished(run).prompts]
+
+    def report(self, prompts: list[str]) -> Run:
+        """Makes the report."""
+        spec = report_spec(model=MODEL, prompts=prompts, size=self.size)
+        return self._finished(self._run("report", spec, name="findings"))
+
+    def _run(self, kind: Any, spec: Spec, *, name: str) -> Run:
+        label = f"{name} {_digest(spec)}"
+        for run in self.client.runs.list(kind=kind, status="succeeded"):
+            if run.name == label:
+                self.console.print(f"{label}: was done before, {run.id}")
+                return run
+        return self.client.runs.create(kind, spec, name=label)
+
+    def _finished(self, run: Run) -> Run:
+        begin_s = time.monotonic()
+        run.wait(progress=False)
+        self.console.print(f"{run.name}: {run.id} {run.status} after {time.monotonic() - begin_s:.0f} s more")
+        return run.refresh()
+
+
+def study(*, model_folder: Path, output: Path, size: Size, keep: bool, console: Console) -> Mapping[str, Any]:
+    """The whole study; returns the content of ``report.json``, which is left in ``output`` beside ``report.html``."""
+    output.mkdir(parents=True, exist_ok=True)
+    if not keep:
+        shutil.rmtree(output / "store", ignore_errors=True)
+    environ = {
+        "PROMPTATLAS_MODELS": f"{MODEL}={model_folder.resolve()}",
+        "PROMPTATLAS_HOME": str((output / "store").resolve()),
+        "PROMPTATLAS_WORKERS": "2",
+    }
+    with running_service(environ, log=output / "service.log") as url, Client(url, progress=False) as client:
+        console.print(f"Service at {url}, store under {output}")
+        going = Study(client, size, console)
+        run = going.report(going.prompts())
+        run.download_all(to=output)
+        found: dict[str, Any] = json.loads((output / "report.json").read_bytes())
+    return found
+
+
+def _digest(spec: Spec) -> str:
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def main() -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path(__file__).resolve().parent / "model")
+    parser.add_argument("--output", type=Path, default=Path("findings-output"))
+    parser.add_argument("--keep", action="store_true", help="keep an earlier go's store and take its finished runs")
+    parser.add_argument("--tiny", action="store_true", help="so small that it shows nothing")
+    chosen = parser.parse_args()
+    # As Ctrl-C: blocks are left in order, and the service with them.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    size = TINY if chosen.tiny else FULL
+    try:
+        study(model_folder=chosen.model, output=chosen.output, size=size, keep=chosen.keep, console=console)
+    except KeyboardInterrupt:
+        console.print("interrupted; the service has been stopped")
+        return INTERRUPTED
+    except (ServiceDidNotStart, PromptAtlasError) as error:
+        print(f"findings: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

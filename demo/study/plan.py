@@ -1,0 +1,145 @@
+"""What the study tunes and reports: specs alone, nothing is done here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+Spec = Mapping[str, Any]
+
+DATASETS: Final = ("demo-qa", "demo-cloze", "demo-arithmetic", "demo-arithmetic-cot", "demo-text")
+"""All tasks whose clouds are compared."""
+
+TASKS: Final = {"qa": "demo-qa", "arithmetic": "demo-arithmetic"}
+"""Tasks that are tuned for: one in words, one in numbers."""
+
+DEEP_LAYERS: Final = (-3, -2, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large a study is. n: test examples asked. n_report: texts read of each dataset; samples: of bootstraps."""
+
+    steps: int
+    n_virtual: int = 20
+    batch_size: int = 16
+    seeds: tuple[int, ...] = (0, 1, 2)
+    every: int = 20
+    n: int = 200
+    n_report: int = 200
+    n_trajectories: int = 50
+    samples: int = 999
+
+
+FULL: Final = Size(steps=400)
+TINY: Final = Size(
+    steps=2, n_virtual=2, batch_size=2, seeds=(0, 1), every=1, n=4, n_report=20, n_trajectories=4, samples=99
+)
+"""Shows nothing, in a few seconds: for trying the study's own code."""
+
+RATE: Final = 1e-2
+OTHER_RATES: Final = (1e-3, 5e-2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """One run of kind ``tune``; its prompts are named after it."""
+
+    name: str
+    spec: Spec
+
+
+def embeddings_of(dataset: str) -> Spec:
+    """Token embeddings as they occur in a dataset."""
+    return {"embeddings": {"dataset": dataset, "n": 256}}
+
+
+def activations_of(dataset: str) -> Spec:
+    """States of a dataset's tokens, at the layer that the vectors go to."""
+    return {"activations": {"dataset": dataset, "n": 256}}
+
+
+def gaussian(fit: Spec, *, scale: float = 1.0) -> Spec:
+    """N(mu, scale·Sigma) of a cloud."""
+    return {"kind": "gaussian", "fit": fit, "scale": scale}
+
+
+VOCABULARY: Final[Spec] = {"embeddings": "vocabulary"}
+ISOTROPIC: Final[Spec] = {"kind": "isotropic", "std": 0.02}
+TOKENS: Final[Spec] = {"kind": "vocabulary"}
+FAR: Final[Spec] = {"kind": "isotropic", "std": 2.0}
+"""About eight times as long as this model's embeddings."""
+
+SOFT_PRIORS: Final[tuple[Spec, ...]] = (
+    ISOTROPIC,
+    {"kind": "xavier"},
+    TOKENS,
+    gaussian(VOCABULARY),
+    gaussian(embeddings_of("demo-text")),
+    {"kind": "exclusion", "fit": VOCABULARY},
+    {
+        "kind": "interpolation",
+        "from": gaussian(embeddings_of("demo-text")),
+        "to": gaussian(embeddings_of("demo-arithmetic")),
+    },
+    gaussian(VOCABULARY, scale=16.0),
+    FAR,
+)
+DEEP_PRIORS: Final[tuple[Spec, ...]] = (
+    ISOTROPIC,
+    gaussian(activations_of("demo-text")),
+    {
+        "kind": "interpolation",
+        "from": gaussian(activations_of("demo-text")),
+        "to": gaussian(activations_of("demo-arithmetic")),
+    },
+)
+
+
+def tunings(*, model: str, size: Size) -> list[Tuning]:
+    """All tuning runs, the longest first."""
+    soft = {"kind": "soft", "n_virtual": size.n_virtual}
+    deep = {"kind": "deep", "n_virtual": size.n_virtual, "layers": list(DEEP_LAYERS), "where": "local"}
+    found = [
+        _tuning(f"soft-{task}", model=model, dataset=dataset, method=soft, priors=SOFT_PRIORS, lr=RATE, size=size)
+        for task, dataset in TASKS.items()
+    ]
+    found.append(
+        _tuning(
+            "soft-qa-rates", model=model, dataset=TASKS["qa"], method=soft, priors=(ISOTROPIC, TOKENS),
+            lr=list(OTHER_RATES), size=size,
+        )
+    )  # fmt: skip
+    found += [
+        _tuning(f"deep-{task}", model=model, dataset=dataset, method=deep, priors=DEEP_PRIORS, lr=RATE, size=size)
+        for task, dataset in TASKS.items()
+    ]
+    return found
+
+
+def report_spec(*, model: str, prompts: Sequence[str], size: Size) -> Spec:
+    """Spec of the report over all prompts and datasets."""
+    return {
+        "model": model,
+        "datasets": list(DATASETS),
+        "prompts": list(prompts),
+        "n": size.n_report,
+        "n_trajectories": size.n_trajectories,
+        "samples": size.samples,
+        "title": "The paper's findings on the demo model",
+    }
+
+
+def _tuning(
+    name: str, *, model: str, dataset: str, method: Spec, priors: Sequence[Spec], lr: float | list[float], size: Size
+) -> Tuning:
+    spec = {
+        "model": model,
+        "dataset": dataset,
+        "name": name,
+        "method": method,
+        "priors": list(priors),
+        "seeds": list(size.seeds),
+        "optimizer": {"lr": lr, "steps": size.steps, "batch_size": size.batch_size},
+        "eval": {"every": size.every, "metrics": ["exact_match", "f1", "loss"], "splits": ["test"], "n": size.n},
+    }
+    return Tuning(name=name, spec=spec)

@@ -1,0 +1,95 @@
+"""All evidence of a report, read from the stores and the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from promptatlas.types.reports import ReportSpec
+
+from service.engine.model import HostedModel
+from service.errors import AtlasError
+from workers.priors.prior import Space
+from workers.priors.registry import build_prior
+from workers.priors.sources import Sources
+from workers.priors.streams import generator_for
+from workers.reports.densities import Densities
+from workers.reports.evidence import Evidence, Floats, Tuned, prior_label
+from workers.reports.gathering import PromptPast
+from workers.reports.reading import CloudReader
+from workers.running.contract import RunContext
+
+N_DRAWN = 100
+"""Vectors drawn of each prior that is only looked at."""
+
+
+def layers_of(spec: ReportSpec, *, n_layers: int) -> list[int]:
+    """The layers that are reported on, in order."""
+    return list(range(n_layers)) if spec.layers == "all" else sorted({layer % n_layers for layer in spec.layers})
+
+
+def n_readings(spec: ReportSpec) -> int:
+    """How often ``assemble`` calls ``done``."""
+    return 2 * len(spec.datasets) + len(spec.prompts) + len(spec.priors)
+
+
+def assemble(run: RunContext, spec: ReportSpec, model: HostedModel, *, done: Callable[[], None]) -> Evidence:
+    """Read everything. done: called after each of ``n_readings`` parts.
+
+    Raises:
+        InvalidRequest, NotFound, DamagedArtifact: what the spec names cannot be read.
+    """
+    layers = layers_of(spec, n_layers=model.anatomy.n_layers)
+    past = PromptPast(run.artifacts, prompts=run.prompts)
+    prompts = [past.tuned(ref, base=spec.model) for ref in spec.prompts]
+    # A prompt's vectors are measured among the states of their own layer, whichever layers were asked for.
+    read = sorted({*layers, *(layer for prompt in prompts for layer in prompt.vectors)})
+    reader = CloudReader(model, datasets=run.datasets, check=run.check, seed=spec.seed)
+    clouds, walks = {}, []
+    for dataset in spec.datasets:
+        clouds[dataset] = reader.cloud(dataset, layers=read, n=spec.n)
+        done()
+        walks.append(reader.walks(dataset, layers=layers, n=spec.n_trajectories, max_tokens=spec.max_tokens))
+        done()
+    vocabulary, tokens = reader.vocabulary()
+    sources = Sources(model, datasets=run.datasets, prompts=run.prompts, check=run.check)
+    return Evidence(
+        layers=layers,
+        prompts=_with_densities(run, prompts, sources, done=done),
+        clouds=clouds,
+        vocabulary=vocabulary,
+        tokens=tokens,
+        walks=walks,
+        draws=_draws(spec, model, sources, done=done),
+        wordings={dataset: reader.wording(dataset, n=spec.n) for dataset in spec.datasets},
+    )
+
+
+def _with_densities(
+    run: RunContext, prompts: Sequence[Tuned], sources: Sources, *, done: Callable[[], None]
+) -> list[Tuned]:
+    densities = Densities(sources)
+    found = []
+    for prompt in prompts:
+        run.check()
+        try:
+            found.append(densities.of(prompt, prior=run.prompts.resolve(prompt.ref).prior))
+        except AtlasError as error:
+            # A dataset or prompt that the prior was fitted to may be gone; all else can still be said.
+            run.log(f"{prompt.ref} has no density under its prior: {error.detail}", level="warning")
+            found.append(prompt)
+        done()
+    return found
+
+
+def _draws(spec: ReportSpec, model: HostedModel, sources: Sources, *, done: Callable[[], None]) -> dict[str, Floats]:
+    space = Space(d_model=model.d_model, n_virtual=N_DRAWN)
+    draws: dict[str, Floats] = {}
+    for index, prior in enumerate(spec.priors):
+        label = prior_label(prior.model_dump(mode="json", by_alias=True))
+        name = label if label not in draws else f"{label} #{index}"
+        fitted = build_prior(prior, space=space, sources=sources)
+        vectors = fitted.sample(N_DRAWN, generator=generator_for(spec.seed, "soft"))
+        draws[name] = np.asarray(vectors.numpy(), dtype=np.float32)
+        done()
+    return draws

@@ -1,0 +1,90 @@
+"""Do priors decide where tuned vectors end. Finding 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from workers.analysis.neighbours import nearest_tokens
+from workers.reports.answer import Answer, judged, not_measured
+from workers.reports.collapse import CollapseMeasures, measure_draws
+from workers.reports.evidence import Evidence, Floats, Tuned
+from workers.reports.numbers import Budget, above, by_label, correlates, differs, is_shown, summary
+
+TITLE = "Tuned vectors stay near their prior draw, within or outside the model's own cloud"
+RULE = (
+    "Parts: (a) in more than half of a prompt's vectors the nearest of all prompts' draws at that layer is the vector's own "
+    "(mean over prompts, whole interval above 0.5); (b) more than half of the vectors lie nearer to their own draw than to any "
+    "point of the model's own cloud (likewise); (c) prompts that are drawn far from the cloud end far from it: the "
+    "Mahalanobis distances of draw and posterior rise together within each group of prompts (Spearman's rho, permutation "
+    "p-value below 0.05)."
+)
+
+
+def finding_stay(evidence: Evidence, collapse: Mapping[str, Mapping[str, Any]], *, budget: Budget) -> Answer:
+    """Finding 1: priors decide where tuned vectors end."""
+    prompts = [prompt for prompt in evidence.prompts if prompt.vectors and prompt.draw]
+    if len(prompts) < 2:
+        missing = "at least two soft or deep prompts whose runs have kept their draws"
+        return not_measured(1, title=TITLE, rule=RULE, missing=missing)
+    measures = CollapseMeasures(evidence)
+    own = {prompt.ref: share for prompt in prompts if (share := _own_draw_nearest(prompt, prompts)) is not None}
+    stays = [float(np.mean(measures.stays(prompt))) for prompt in prompts]
+    labels = [prompt.prior for prompt in prompts]
+    placed = [prompt for prompt in prompts if "draw_mahalanobis" in collapse[prompt.ref]]
+    groups = [prompt.group for prompt in placed]
+    before, after = ([collapse[prompt.ref][name] for prompt in placed] for name in ("draw_mahalanobis", "mahalanobis"))
+    ends_as_begun = correlates(groups, before, after, budget=budget)
+    numbers: dict[str, Any] = {
+        "nearer_to_draw_than_to_cloud": summary(stays, budget=budget),
+        "draw_and_posterior_mahalanobis": ends_as_begun,
+        "mahalanobis_differs_by_prior": differs(groups, [prompt.prior for prompt in placed], after, budget=budget),
+        "by_prior": {
+            "nearer_to_draw_than_to_cloud": by_label(labels, stays, budget=budget),
+            **_tables(prompts, collapse, budget=budget),
+        },
+        "draws": measure_draws(evidence),
+    }
+    parts: dict[str, bool | None] = {}
+    if own:
+        numbers["own_draw_is_nearest"] = summary(list(own.values()), budget=budget)
+        parts["nearest draw is its own"] = above(numbers["own_draw_is_nearest"], 0.5)
+    parts["nearer to its draw than to the cloud"] = above(numbers["nearer_to_draw_than_to_cloud"], 0.5)
+    if ends_as_begun is not None:
+        parts["far draws end far"] = ends_as_begun["rho"] > 0 and is_shown(ends_as_begun)
+    return judged(1, title=TITLE, rule=RULE, parts=parts, numbers=numbers)
+
+
+def _tables(
+    prompts: Sequence[Tuned], collapse: Mapping[str, Mapping[str, Any]], *, budget: Budget
+) -> dict[str, dict[str, dict[str, float]]]:
+    names = ("displacement", "displacement_cosine", "nearest_distance", "draw_mahalanobis", "mahalanobis")
+    tables = {}
+    for name in names:
+        own = [prompt for prompt in prompts if name in collapse[prompt.ref]]
+        values = [collapse[prompt.ref][name] for prompt in own]
+        tables[name] = by_label([prompt.prior for prompt in own], values, budget=budget)
+    return tables
+
+
+def _own_draw_nearest(prompt: Tuned, prompts: Sequence[Tuned]) -> float | None:
+    """Of a prompt's vectors, the share whose nearest draw among those of all prompts at its layer is its own.
+
+    None where no other prompt has draws there that differ from its own.
+    """
+    found: list[bool] = []
+    for layer, vectors in prompt.vectors.items():
+        others = [other.draw[layer] for other in prompts if layer in other.draw and other is not prompt]
+        if layer not in prompt.draw or not others:
+            continue
+        nearest = nearest_tokens(vectors, np.concatenate([prompt.draw[layer], *others])).distances[:, 0]
+        own = _lengths(vectors, prompt.draw[layer])
+        # Prompts may share one draw (other rates, other tasks): equal distances count as one's own.
+        found += (own <= nearest + 1e-6 * (1 + own)).tolist()
+    return float(np.mean(found)) if found else None
+
+
+def _lengths(first: Floats, second: Floats) -> Any:
+    return np.linalg.norm(first.astype(np.float64) - second, axis=1)
