@@ -47,7 +47,8 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("/v1/runs/{run_id}/resume", "post"), ("/v1/runs/{run_id}/events", "get"), ("/v1/runs/{run_id}/metrics", "get"),
         ("/v1/runs/{run_id}/artifacts", "get"), ("/v1/runs/{run_id}/artifacts/{path}", "get"),
         ("/v1/priors/sample", "post"), ("/v1/datasets", "get"), ("/v1/datasets", "post"), ("/v1/datasets/{name}", "get"),
-        ("/v1/datasets/{name}", "delete"),
+        ("/v1/datasets/{name}", "delete"), ("/v1/maps", "get"), ("/v1/maps/{map_id}", "get"), ("/v1/maps/{map_id}", "delete"),
+        ("/v1/maps/{map_id}/project", "post"), ("/v1/prompts/{name}/versions/{version}/nearest", "get"),
     }  # fmt: skip
 
 
