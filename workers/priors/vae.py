@@ -20,7 +20,7 @@ from workers.priors.axes import Axes, plain_axes, principal_axes
 from workers.priors.chunks import chunks
 from workers.priors.latent import LatentLaw
 from workers.priors.moments import measure, no_check
-from workers.priors.normal import LOG_2PI
+from workers.priors.normal import LOG_2PI, fit_normal
 from workers.priors.prior import Prior, Space
 from workers.priors.sources import Sources
 from workers.priors.spread import effective_rank, variance_ratios
@@ -33,6 +33,9 @@ N_IMPORTANCE = 64
 
 MIN_ACTIVE_NATS = 0.01
 """A latent dimension that tells no more than this of a point, above what is free, has collapsed."""
+
+N_GAIN = 256
+"""Unseen points, at most, on which it is compared with a normal law."""
 
 _MEASURED_ROWS = 2000
 
@@ -71,12 +74,20 @@ class Vae(Prior):
         axes = principal_axes(measure(points, check=check))
         along = axes.to(points)
         # Used in float64, in which a sample does not depend on what is decoded beside it.
-        network = train(along.float(), recipe=recipe, check=check).double()
-        mean, log_scale = network.encode(along)
+        network, unseen = train(along.float(), recipe=recipe, check=check)
+        network.double()
+        seen = torch.ones(len(points), dtype=torch.bool).index_fill(0, unseen, False)
+        mean, log_scale = network.encode(along[seen])
         for_latents, for_law = split(generator_for(recipe.seed, "latent"), 2)
-        noise = normal_rows(len(points), recipe.d_latent, generator=for_latents)
+        noise = normal_rows(len(mean), recipe.d_latent, generator=for_latents)
         latent = LatentLaw.fit(mean + log_scale.exp() * noise, generator=for_law)
-        return cls(network, axes=axes, latent=latent, with_noise=True, recipe=recipe, points=points)
+        prior = cls(network, axes=axes, latent=latent, with_noise=True, recipe=recipe, points=points)
+        if axes.is_regular and len(unseen):
+            prior.facts = {
+                **prior.facts,
+                "held_out_gain": prior.gain(points[unseen], cloud=points[seen]),
+            }
+        return prior
 
     @classmethod
     def train_naively(
@@ -84,7 +95,7 @@ class Vae(Prior):
     ) -> Vae:
         """The plain one, to be compared with: raw coordinates, unit likelihood, N(0, I), the decoder's mean."""
         recipe = recipe.naive()
-        network = train(points, recipe=recipe, check=check).double()
+        network = train(points, recipe=recipe, check=check)[0].double()
         latent = LatentLaw.standard(recipe.d_latent)
         axes = plain_axes(points.shape[1])
         return cls(network, axes=axes, latent=latent, with_noise=False, recipe=recipe, points=points)
@@ -112,6 +123,13 @@ class Vae(Prior):
         each = self._network.log_likelihood(y.expand(N_IMPORTANCE, -1, -1), z) + log_ratio
         bound: Tensor = torch.logsumexp(each, dim=0) - math.log(N_IMPORTANCE) - self._axes.log_volume()
         return bound.to(vectors.device)
+
+    def gain(self, unseen: Float[Tensor, "n d_model"], *, cloud: Float[Tensor, "m d_model"]) -> float:
+        """Nats by which it says more of unseen points, on average, than the normal law that is fitted to the cloud."""
+        unseen = unseen[:: -(-len(unseen) // N_GAIN)]
+        normal, _ = fit_normal(measure(cloud), shrinkage="auto")
+        of_normal = normal.log_density(normal.squared_distance(unseen)).mean()
+        return float(self.log_prob(unseen).mean() - of_normal)
 
     def _facts(self, points: Tensor, *, free_nats: float, generator: torch.Generator) -> dict[str, float | str]:
         """Whether it has collapsed: what its samples fill, beside what the data fill, from equally many of both."""

@@ -113,7 +113,11 @@ class KnnPrior(RequestBody):
 
 
 class VaePrior(RequestBody):
-    """Samples of a variational autoencoder trained on the source. Times are in epochs, free_bits in nats a dimension."""
+    """Samples of a variational autoencoder trained on the source.
+
+    free_bits: nats of each latent dimension that the divergence does not count. warmup: share of the epochs before the
+    divergence has its full weight. lr: of Adam, falling as a cosine. seed: of the training, not of the draws.
+    """
 
     kind: Literal["vae"] = "vae"
     fit: Source
