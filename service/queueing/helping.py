@@ -22,6 +22,7 @@ HELP_JOB = "workers.jobs.help_run"
 """Dotted name of what a worker calls with the id of a run that it is to help with."""
 
 _PREFIX = "promptatlas"
+_ASKED = f"{_PREFIX}:asked"
 _WAIT_S = 60
 _DECLINED_S = 300
 _KEEP_FAILURE_S = 3600
@@ -34,11 +35,13 @@ class HelpLine:
         self._redis: Any = connection
         self._runs = RunQueue(connection, timing=timing)
         self._queue = Queue(HELP_QUEUE, connection=connection, serializer=SERIALIZER)
+        self._pause_ms = max(1, int(timing.reconcile_s * 1000))
 
     def ask(self, run_id: str, *, n: int) -> int:
         """Ask ``n`` workers, but no more than there are idle ones; how many were asked.
 
-        Nobody is asked while runs wait for a worker, while an earlier request still waits, or after help was declined.
+        Nobody is asked while runs wait for a worker, while an earlier request waits or was made a moment ago (who follows it
+        still seems idle), or after help was declined.
         """
         with reported():
             if n < 1 or self._redis.exists(_declined(run_id)) or self._queue.get_job_ids(0, 1):
@@ -47,6 +50,8 @@ class HelpLine:
             return 0
         n_idle = sum(not worker.busy for worker in self._runs.workers())
         with reported():
+            if n_idle == 0 or not self._redis.set(_ASKED, run_id, nx=True, px=self._pause_ms):
+                return 0
             for _ in range(min(n, n_idle)):
                 self._queue.enqueue(
                     HELP_JOB,
@@ -67,9 +72,10 @@ class HelpLine:
                     self._queue.remove(job_id)
 
     def decline(self, run_id: str) -> None:
-        """Help with this run has come to nothing: ask nobody for some minutes."""
+        """Help with this run has come to nothing: ask nobody for some minutes, and who was asked already need not come."""
         with reported():
             self._redis.set(_declined(run_id), 1, ex=_DECLINED_S)
+        self.withdraw(run_id)
 
     def runs_wait(self) -> bool:
         """Whether a run waits for a worker, so that helpers should make room."""

@@ -50,6 +50,8 @@ def test_variables_are_read_from_the_mapping_and_empty_ones_are_unset() -> None:
         ({"MODELS": "path-only"}, "PROMPTATLAS_MODELS: expected name=path-or-hub-id"),
         ({"MODELS": "a:b=/x"}, "PROMPTATLAS_MODELS"),
         ({"MODELS": "a=/x,a=/y"}, "'a' stands twice"),
+        ({"READ_MODELS": "path-only"}, "PROMPTATLAS_READ_MODELS: expected name=path-or-hub-id"),
+        ({"MODELS": "a=/x", "READ_MODELS": "a=/y"}, "PROMPTATLAS_READ_MODELS: 'a' is the name of a hosted model"),
         ({"API_KEYS": "ann:read:short"}, "PROMPTATLAS_API_KEYS: expected name:scope:sha256"),
         ({"API_KEYS": f"ann:owner:{HASH}"}, "PROMPTATLAS_API_KEYS"),
         ({"TIMEOUT_S": "nan"}, "PROMPTATLAS_TIMEOUT_S"),

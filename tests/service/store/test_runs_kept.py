@@ -12,6 +12,7 @@ import pytest
 from service.errors import DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts import ArtifactStore
 from service.store.remote_files import open_files
+from service.store.run_outputs import Outputs
 from service.store.runs import RunStore
 from tests.service.store.run_steps import begin
 
@@ -36,6 +37,23 @@ def test_outputs(runs: RunStore, tmp_path: Path) -> None:
     for path in ("none", "../manifest.json", "draws", "a//b", ""):
         with pytest.raises(NotFound, match="has no artifact"):
             runs.read_output(run_id, path)
+
+
+def test_of_several_that_keep_the_same_output_one_is_the_first(runs: RunStore, place: str) -> None:
+    run_id, _ = begin(runs)
+    outputs = Outputs(ArtifactStore(place), run_id=run_id)
+    assert outputs.find("shards/0") is None
+    first = outputs.put_once("shards/0", b"the same")
+    assert outputs.put_once("shards/0", b"another") == first == outputs.find("shards/0")
+    assert runs.read_output(run_id, "shards/0") == b"the same"
+    damage(place, "outputs/shards%2F0/manifest.json", data=b"{")
+    assert outputs.find("shards/0") is None
+    assert outputs.put_once("shards/0", b"again").n_bytes == 5
+    assert runs.read_output(run_id, "shards/0") == b"again"
+    outputs.remove("shards/0")
+    assert outputs.put_once("shards/0", b"once more").n_bytes == 9
+    with pytest.raises(InvalidRequest):
+        outputs.put_once("../a", b"")
 
 
 @pytest.mark.parametrize("path", ["", "/a", "a/", "a//b", "../a", "a/./b", "...", "a\nb", "x" * 201, "ü" * 40])

@@ -29,11 +29,12 @@ class Scene:
     sent: list[int] = field(default_factory=list)
     beats: list[tuple[str, int]] = field(default_factory=list)
     timing: Timing = field(default_factory=lambda: Timing(cancel_grace_s=2.0))
+    attempt: int | None = 2
 
     def __post_init__(self) -> None:
         self.watch = HorseWatch(
             "run-a",
-            2,
+            self.attempt,
             queue=cast(RunQueue, self),
             runs=cast(RunStore, self),
             shutdown_grace_s=20.0,
@@ -120,3 +121,17 @@ def test_signs_of_life_go_on_when_redis_is_back() -> None:
     scene.redis = True
     scene.watch.beat()
     assert scene.beats == [("run-a", 2)] * 2
+
+
+def test_a_helper_is_no_sign_of_life_and_ends_with_the_run() -> None:
+    scene = Scene(attempt=None)
+    scene.watch.beat()
+    assert scene.beats == []
+    assert scene.look() == []
+    scene.state = replace(RUNNING, attempts=5)  # whoever's attempt it is
+    assert scene.look() == []
+    scene.state = replace(RUNNING, status="queued")  # it may go on soon
+    assert scene.look() == []
+    scene.state = replace(RUNNING, status="succeeded")
+    assert scene.look() == [signal.SIGUSR1]
+    assert scene.look(after_s=2.1) == [signal.SIGUSR1, signal.SIGKILL]

@@ -1,0 +1,207 @@
+"""Idle workers that help with a run: they share its parts, and what becomes of them is not its affair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from service.errors import Unavailable
+from service.queueing.helping import HelpLine, Leases
+from service.queueing.timing import Timing
+from service.settings import Settings
+from service.store.artifacts import ArtifactStore
+from service.store.runs import RunStore
+from tests.integration.running import wait_until
+from tests.workers.running.yard import Yard
+from workers.running.contract import RunStopped
+from workers.running.helping import HelpedRun, help_along
+from workers.running.orders import Order, Orders
+from workers.running.setup import WorkSetup
+from workers.running.team import LoneTeam, RedisTeam, team_of
+
+# --- in processes ---
+
+
+def folder_of(yard: Yard, run_id: str) -> Path:
+    return Path(yard.runs.get(run_id)[0].spec["folder"])
+
+
+def parts(yard: Yard, run_id: str) -> dict[str, str]:
+    """Who did which part."""
+    return {path.name: path.read_text() for path in folder_of(yard, run_id).glob("part-*")}
+
+
+def helpers(yard: Yard, run_id: str) -> dict[str, str]:
+    """Helpers that came, each with the part that was free first."""
+    path = folder_of(yard, run_id) / "helpers.txt"
+    return dict(line.split() for line in path.read_text().splitlines()) if path.exists() else {}
+
+
+def share(yard: Yard, **spec: Any) -> str:
+    return yard.submit("share", **{"parts": 20, "step_s": 0.1, **spec})
+
+
+def test_an_idle_worker_does_some_of_the_parts(busy_yard: Yard) -> None:
+    run_id = share(busy_yard)
+    state = busy_yard.wait_for_end(run_id)
+    assert (state.status, state.attempts, state.metrics) == ("succeeded", 1, {"parts": 20.0})
+    done = parts(busy_yard, run_id)
+    assert len(done) == 20
+    assert len(set(done.values())) == 2
+    assert set(helpers(busy_yard, run_id)) & set(done.values())
+
+
+@pytest.mark.parametrize("accident", ["deadly", "broken"])
+def test_an_accident_of_a_helper_is_not_the_runs(busy_yard: Yard, accident: str) -> None:
+    run_id = share(busy_yard, helper=accident, parts=10_000, step_s=0.02)
+    wait_until(lambda: helpers(busy_yard, run_id), why=busy_yard.logs)
+    [part] = helpers(busy_yard, run_id).values()
+    # It is taken over; and the next helper would fare no better, so nobody else is asked.
+    wait_until(lambda: part in parts(busy_yard, run_id), why=busy_yard.logs)
+    wait_until(lambda: not all(worker.busy for worker in busy_yard.queue.workers()), why=busy_yard.logs)
+    n_done = len(parts(busy_yard, run_id))
+    wait_until(lambda: len(parts(busy_yard, run_id)) > n_done + 10, why=busy_yard.logs)
+    assert len(helpers(busy_yard, run_id)) == 1
+    state = busy_yard.state(run_id)
+    assert (state.status, state.attempts, state.n_deaths) == ("running", 1, 0)
+    busy_yard.runs.request_cancel(run_id)
+    assert busy_yard.wait_for_end(run_id).status == "cancelled"
+
+
+def test_a_helper_makes_room_for_a_run(busy_yard: Yard) -> None:
+    run_id = share(busy_yard, parts=10_000, step_s=0.02)
+    wait_until(lambda: set(helpers(busy_yard, run_id)) & set(parts(busy_yard, run_id).values()), why=busy_yard.logs)
+    other = busy_yard.count(steps=3)
+    assert busy_yard.wait_for_end(other).status == "succeeded"
+    assert busy_yard.state(run_id).status == "running"
+    busy_yard.runs.request_cancel(run_id)
+    assert busy_yard.wait_for_end(run_id).status == "cancelled"
+    # Its helpers have stopped too: nothing more is done.
+    wait_until(lambda: not any(worker.busy for worker in busy_yard.queue.workers()), why=busy_yard.logs)
+
+
+# --- by hand ---
+
+
+class Clock:
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class FakeLine:
+    """Takes requests, or is out of reach."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.withdrawn = 0
+        self.is_away = False
+
+    def ask(self, run_id: str, *, n: int) -> int:
+        self._reach()
+        self.asked.append(n)
+        return n
+
+    def withdraw(self, run_id: str) -> None:
+        self._reach()
+        self.withdrawn += 1
+
+    def runs_wait(self) -> bool:
+        self._reach()
+        return True
+
+    def take(self, part: str) -> bool:
+        self._reach()
+        return part != "taken"
+
+    def free(self, parts: Any) -> list[str]:
+        self._reach()
+        return []
+
+    def renew(self, part: str) -> None:
+        self._reach()
+
+    def give_back(self, part: str) -> None:
+        self._reach()
+
+    def _reach(self) -> None:
+        if self.is_away:
+            raise Unavailable("gone")
+
+
+@pytest.fixture
+def line() -> FakeLine:
+    return FakeLine()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def team(line: FakeLine, clock: Clock) -> RedisTeam:
+    return RedisTeam(
+        "run-a", line=cast(HelpLine, line), leases=cast(Leases, line), timing=Timing(look_s=1.0), clock=clock
+    )
+
+
+def test_help_is_asked_for_no_oftener_than_others_are_looked_at(team: RedisTeam, line: FakeLine, clock: Clock) -> None:
+    assert [team.ask(2), team.ask(2)] == [2, 0]
+    clock.now_s += 1.0
+    assert team.ask(3) == 3
+    assert line.asked == [2, 3]
+    team.disband()
+    assert line.withdrawn == 1
+
+
+def test_who_asked_nobody_has_nothing_to_take_back(team: RedisTeam, line: FakeLine) -> None:
+    team.ask(0)
+    team.disband()
+    assert line.withdrawn == 0
+
+
+def test_without_redis_each_goes_on_alone(team: RedisTeam, line: FakeLine, clock: Clock) -> None:
+    with team.part("taken") as is_mine:
+        assert not is_mine
+    assert team.is_needed_elsewhere()
+    line.is_away = True
+    with team.part("taken") as is_mine:
+        assert is_mine
+    assert team.free(["a", "b"]) == ["a", "b"]
+    assert team.ask(2) == 0
+    assert not team.is_needed_elsewhere()
+    team.disband()
+    assert isinstance(team_of("run-a", settings=Settings(), timing=Timing()), LoneTeam)
+
+
+def test_a_helper_stops_with_its_run(tmp_path: Path, clock: Clock) -> None:
+    artifacts = ArtifactStore(str(tmp_path))
+    runs = RunStore(artifacts)
+    record = runs.create("share", spec={})
+    orders = Orders()
+    helped = HelpedRun(
+        record, runs=runs, orders=orders, settings=Settings(), timing=Timing(look_s=1.0), artifacts=artifacts, clock=clock
+    )  # fmt: skip
+    helped.check()
+    runs.request_cancel(record.id)
+    helped.check()  # looked at a moment ago
+    clock.now_s += 1.0
+    with pytest.raises(RunStopped):
+        helped.check()
+    orders.given = Order.SHUTDOWN
+    with pytest.raises(RunStopped):
+        helped.check()
+
+
+def test_there_is_no_help_with_what_has_ended_or_cannot_be_shared(tmp_path: Path) -> None:
+    setup = WorkSetup(settings=Settings(home=str(tmp_path)), kinds={}, helpers={"share": "nowhere:nothing"})
+    artifacts = ArtifactStore(setup.settings.home)
+    runs = RunStore(artifacts)
+    ended, lonely = runs.create("share", spec={}).id, runs.create("count", spec={}).id
+    runs.request_cancel(ended)
+    for run_id in (ended, lonely):
+        help_along(run_id, setup=setup, orders=Orders(), runs=runs, artifacts=artifacts)
