@@ -65,20 +65,20 @@ class HubStates:
                 yield start + i, {layer: file.tensors[site_of(layer)][rows] for layer in layers}
 
     async def virtual_states(
-        self, vectors: Mapping[int, Array], *, n_virtual: int, layers: Sequence[int]
+        self, vectors: Mapping[str, Array], *, n_virtual: int, layers: Sequence[int]
     ) -> Mapping[int, Array]:
         """What vectors become: `[n_virtual, d_model]` at each of ``layers``, above those that they are put in.
 
         Args:
-            vectors: `[n_virtual, d_model]` by the layer that they are put in.
+            vectors: `[n_virtual, d_model]` by the site that they are put in, e.g. ``embed`` or ``resid_pre.3``.
         """
         # A prompt comes before all text and sees none of it, so tokens in the place of its vectors become the same.
         at = tuple(range(n_virtual))
-        put = tuple(Intervention(site=site_of(layer), layers=(layer,), positions=at, op="set") for layer in vectors)
-        names = tuple(f"at.{layer}" for layer in vectors)
+        put = tuple(Intervention(site=site, positions=at, op="set") for site in vectors)
+        names = tuple(vectors)
         spec = CaptureSpec(sites=tuple(map(site_of, layers)))
         request = Capture(request_id=uuid.uuid4().hex, inputs=((0,) * n_virtual,), capture=spec, interventions=put)
-        values = encode(dict(zip(names, vectors.values(), strict=True)))
+        values = encode(vectors)
         file = await self._run(Submit(model=self.model, request=request, tensors=values, values=names))
         return {layer: file.tensors[site_of(layer)] for layer in layers}
 

@@ -52,7 +52,11 @@ async def _vectors_of(
     if manifest.kind == "soft" or manifest.where == "carried":
         above = [layer for layer in to.layers if layer > min(own) and layer not in own]
         if above:
-            found |= await to.states.virtual_states(own, n_virtual=manifest.n_virtual, layers=above)
+            # A deep prompt's vectors enter their blocks as they are, also the first one.
+            put = {
+                "embed" if name == "soft" else f"resid_pre.{_layer_of(name)}": v for name, v in stage.tensors.items()
+            }
+            found |= await to.states.virtual_states(put, n_virtual=manifest.n_virtual, layers=above)
     return found
 
 
