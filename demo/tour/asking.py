@@ -8,13 +8,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
-from promptatlas import AsyncClient
+from promptatlas import AsyncClient, Client
 
 from demo.scaffold import under_header
-from demo.tasks import Example
 
 MAX_TOKENS: Final = 10
 IDLE_WITHIN_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """A held-out one, and all answers that count as right."""
+
+    input: str
+    answers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -31,56 +38,75 @@ class Way:
 
 
 @dataclass(frozen=True)
+class Quiz:
+    """Questions of one task, and the ways in which each of them is asked."""
+
+    title: str
+    questions: tuple[Question, ...]
+    ways: tuple[Way, ...]
+
+
+@dataclass(frozen=True)
 class Answer:
     """What the model wrote, and whether it ended by itself or was cut off."""
 
     text: str
     ended: bool
 
-    def is_right(self, example: Example) -> bool:
-        """Whether it is the wanted answer and nothing else."""
-        return self.ended and example.is_answered_by(self.text)
+    def is_right(self, question: Question) -> bool:
+        """Whether it is a wanted answer and nothing else."""
+        return self.ended and self.text.strip() in question.answers
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers by way, in the order of the questions; what they cost. n_steps: forwards of the model for all of it."""
+    """By quiz and way, in the order of the questions; what they cost. n_steps: forwards of the model for all of it."""
 
-    by_way: dict[str, tuple[Answer, ...]]
+    by_quiz: tuple[Mapping[str, tuple[Answer, ...]], ...]
     n_steps: int
     seconds: float
 
     @property
     def n_rows(self) -> int:
         """Completions in all."""
-        return sum(len(answers) for answers in self.by_way.values())
-
-    def n_right(self, label: str, *, examples: Sequence[Example]) -> int:
-        """How many of a way's answers are right."""
-        return sum(answer.is_right(one) for answer, one in zip(self.by_way[label], examples, strict=True))
+        return sum(len(answers) for by_way in self.by_quiz for answers in by_way.values())
 
 
-def ask_all(url: str, *, model: str, ways: Sequence[Way], examples: Sequence[Example]) -> Answers:
-    """One request a way, sent together."""
+def n_right(answers: Sequence[Answer], questions: Sequence[Question]) -> int:
+    """How many answers are right."""
+    return sum(answer.is_right(question) for answer, question in zip(answers, questions, strict=True))
+
+
+def read_questions(client: Client, dataset: str, *, n: int) -> tuple[Question, ...]:
+    """The first of a dataset's test split."""
+    items = client.datasets.peek(dataset, split="test", limit=n).data
+    return tuple(Question(item.input or "", tuple(item.answers or ())) for item in items)
+
+
+def ask_all(url: str, *, model: str, quizzes: Sequence[Quiz]) -> Answers:
+    """One request a way, all of them sent together."""
     before = _n_steps(url)
     began = time.monotonic()
-    by_way = asyncio.run(_ask_together(url, model=model, ways=ways, examples=examples))
+    by_quiz = asyncio.run(_ask_together(url, model=model, quizzes=quizzes))
     seconds = time.monotonic() - began
-    return Answers(by_way, _n_steps(url) - before, seconds)
+    return Answers(by_quiz, _n_steps(url) - before, seconds)
 
 
 async def _ask_together(
-    url: str, *, model: str, ways: Sequence[Way], examples: Sequence[Example]
-) -> dict[str, tuple[Answer, ...]]:
+    url: str, *, model: str, quizzes: Sequence[Quiz]
+) -> tuple[Mapping[str, tuple[Answer, ...]], ...]:
+    asked = [(way, quiz.questions) for quiz in quizzes for way in quiz.ways]
     async with AsyncClient(url) as client:
-        answers = await asyncio.gather(*(_ask(client, model=model, way=way, examples=examples) for way in ways))
-    return {way.label: answer for way, answer in zip(ways, answers, strict=True)}
+        found = iter(
+            await asyncio.gather(*(_ask(client, model=model, way=way, questions=questions) for way, questions in asked))
+        )
+    return tuple({way.label: next(found) for way in quiz.ways} for quiz in quizzes)
 
 
-async def _ask(client: AsyncClient, *, model: str, way: Way, examples: Sequence[Example]) -> tuple[Answer, ...]:
+async def _ask(client: AsyncClient, *, model: str, way: Way, questions: Sequence[Question]) -> tuple[Answer, ...]:
     completion = await client.completions.create(
         model=model,
-        prompt=[way.input(one.input) for one in examples],
+        prompt=[way.input(question.input) for question in questions],
         prompt_ref=way.prompt,
         max_tokens=MAX_TOKENS,
         temperature=0,

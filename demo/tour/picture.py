@@ -1,4 +1,4 @@
-"""One picture of the demo: where answers are decided under each prompt, and the way two generations take."""
+"""One picture of the demo: how prompts trained, where they went, where answers are decided, and how they are written."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,32 +9,39 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from demo.tour.outcomes import Outcome
 from demo.tour.states import LastStates, Walk
 
 Array = npt.NDArray[np.float32]
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; the label decides, not the place in a list.
-COLOURS: Final[Mapping[str, str]] = {
-    "bare": "#999999",
-    "header typed": "#000000",
-    "header-soft": "#E69F00",
-    "header-prefix": "#56B4E9",
-    "header-carried": "#009E73",
-    "header-local": "#CC79A7",
-    "noise": "#D55E00",
-    "mix": "#0072B2",
-}
-# Ways that fall onto each other stay visible as rings around a point.
-RINGED: Final[Mapping[str, float]] = {"header typed": 12, "header-soft": 55, "header-prefix": 120}
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+COLOURS: Final = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
+FIXED: Final[Mapping[str, str]] = {"bare": "#999999", "header typed": "#000000"}
 
 
-def save_picture(path: Path, *, last: LastStates, walks: Sequence[Walk], token_texts: Sequence[Sequence[str]]) -> None:
-    """Write a PNG. token_texts: of each walk's tokens."""
-    figure = Figure(figsize=(13, 6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _draw_last(left, last)
-    _draw_walks(right, walks, token_texts=token_texts, layer=last.layer)
-    figure.savefig(path, dpi=130)
+def save_picture(
+    path: Path, *, outcome: Outcome, tokens: Array, last: LastStates, walks: Sequence[Walk],
+    token_texts: Sequence[Sequence[str]],
+) -> None:  # fmt: skip
+    """Write a PNG.
+
+    Args:
+        outcome: of a run on soft prompts. tokens: `[n, d_model]`, the model's embeddings.
+        token_texts: of each walk's tokens.
+    """
+    figure = Figure(figsize=(13, 11), layout="constrained")
+    (upper_left, upper_right), (lower_left, lower_right) = figure.subplots(2, 2)
+    _draw_curves(upper_left, outcome)
+    _draw_moves(upper_right, outcome, tokens=tokens)
+    _draw_last(lower_left, last)
+    _draw_walks(lower_right, walks, token_texts=token_texts, layer=last.layer, colours=colours_of(last.by_way))
+    figure.savefig(path, dpi=110)
+
+
+def colours_of(labels: Sequence[str] | Mapping[str, object]) -> dict[str, str]:
+    """A colour for each label, the fixed ones first; in order, and again from the beginning when there are more."""
+    free = (label for label in labels if label not in FIXED)
+    return {**FIXED, **{label: COLOURS[i % len(COLOURS)] for i, label in enumerate(free)}}
 
 
 def plane_of(states: Array) -> tuple[Array, Array]:
@@ -46,34 +53,64 @@ def plane_of(states: Array) -> tuple[Array, Array]:
     return mean, leading * np.sign(largest)[:, None]
 
 
+def _draw_curves(axes: Axes, outcome: Outcome) -> None:
+    colours = colours_of(outcome.job.priors)
+    labelled: set[str] = set()
+    for member in outcome.members:
+        if member.curve is None:
+            continue
+        label = None if member.prior in labelled else member.prior
+        labelled.add(member.prior)
+        axes.plot(member.curve.steps, member.curve.losses, color=colours[member.prior], label=label, linewidth=1.4)
+    axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_ylabel("validation loss, nats an answer token")
+    axes.set_title(f"Training, by prior ({outcome.job.title})")
+    if labelled:
+        axes.legend(fontsize=8, framealpha=0.9)
+
+
+def _draw_moves(axes: Axes, outcome: Outcome, *, tokens: Array) -> None:
+    colours = colours_of(outcome.job.priors)
+    every = [tokens, *(member.draw["soft"] for member in outcome.members)]
+    mean, directions = plane_of(np.concatenate(every))
+    x, y = ((tokens - mean) @ directions.T).T
+    axes.scatter(x, y, s=6, color="#cccccc", label="tokens")
+    for member in outcome.members[:: len(outcome.job.seeds)]:
+        start, end = ((vectors["soft"] - mean) @ directions.T for vectors in (member.draw, member.posterior))
+        for here, there in zip(start, end, strict=True):
+            axes.plot(*zip(here, there, strict=True), color=colours[member.prior], linewidth=0.8)
+        axes.scatter(end[:, 0], end[:, 1], s=14, color=colours[member.prior], label=member.prior)
+    axes.set_title(f"From draw (end of a line) to tuned vector (dot), seed {outcome.job.seeds[0]}")
+    axes.legend(fontsize=8, framealpha=0.9)
+    _bare_axes(axes)
+
+
 def _draw_last(axes: Axes, last: LastStates) -> None:
+    colours = colours_of(last.by_way)
     mean, directions = plane_of(np.concatenate(list(last.by_way.values())))
     for label, states in last.by_way.items():
         x, y = ((states - mean) @ directions.T).T
-        ring = label in RINGED and label != "header typed"
-        axes.scatter(
-            x, y, s=RINGED.get(label, 22), label=label, linewidths=1.2,
-            facecolors="none" if ring else COLOURS[label], edgecolors=COLOURS[label],
-        )  # fmt: skip
+        axes.scatter(x, y, s=22, label=label, color=colours[label])
     axes.set_title(f"The last token of each question, by prompt (layer {last.layer})")
     axes.legend(fontsize=8, framealpha=0.9)
     _bare_axes(axes)
 
 
 def _draw_walks(
-    axes: Axes, walks: Sequence[Walk], *, token_texts: Sequence[Sequence[str]], layer: int
+    axes: Axes, walks: Sequence[Walk], *, token_texts: Sequence[Sequence[str]], layer: int, colours: Mapping[str, str]
 ) -> None:  # fmt: skip
     mean, directions = plane_of(np.concatenate([walk.states for walk in walks]))
     for walk, texts in zip(walks, token_texts, strict=True):
         points = (walk.states - mean) @ directions.T
         n_input = int((~walk.generated).sum())
-        axes.plot(*points[:n_input].T, color=COLOURS[walk.label], alpha=0.3, linewidth=0.8)
-        axes.plot(*points[n_input - 1 :].T, color=COLOURS[walk.label], marker="o", markersize=4, label=walk.label)
+        colour = colours[walk.label]
+        axes.plot(*points[:n_input].T, color=colour, alpha=0.3, linewidth=0.8)
+        axes.plot(*points[n_input - 1 :].T, color=colour, marker="o", markersize=4, label=walk.label)
         for point, text in zip(points[n_input:], texts[n_input:], strict=True):
             axes.annotate(
-                text, point, xytext=(4, 4), textcoords="offset points", fontsize=8, color=COLOURS[walk.label],
-                parse_math=False,
-            )  # fmt: skip
+                text, point, xytext=(4, 4), textcoords="offset points", fontsize=8, color=colour, parse_math=False
+            )
     axes.set_title(f"One question, read (faint) and answered (strong; layer {layer})")
     axes.legend(fontsize=8, framealpha=0.9)
     _bare_axes(axes)

@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from promptatlas import Client
 
-from demo.tasks import Example
-from demo.tour.asking import Way
+from demo.tour.asking import Question, Way
 
 Array = npt.NDArray[np.float32]
 
@@ -47,14 +46,14 @@ class Walk:
 
 
 def last_states(
-    client: Client, *, model: str, layer: int, ways: Sequence[Way], examples: Sequence[Example]
+    client: Client, *, model: str, layer: int, ways: Sequence[Way], questions: Sequence[Question]
 ) -> LastStates:
     """States at the place where the answer is about to be chosen."""
     by_way = {}
     for way in ways:
         with client.activations.get(
             model=model,
-            inputs=[way.input(one.input) for one in examples],
+            inputs=[way.input(question.input) for question in questions],
             sites=["resid_post"],
             layers=[layer],
             positions="last",

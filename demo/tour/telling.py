@@ -4,17 +4,18 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from promptatlas.types import ModelCard, PromptManifest
+from promptatlas.types import ModelCard
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from demo.tasks import Example
-from demo.tour.asking import Answer, Answers, Way
-from demo.tour.making import MadePrompt
+from demo.tour import tables
+from demo.tour.asking import Answer, Answers, Quiz, Way, n_right
+from demo.tour.outcomes import Outcome
 from demo.tour.states import LastStates, Walk
+from demo.tour.verdict import Verdict
 
-N_READ_SHOWN: Final = 3
+N_READ_SHOWN: Final = 2
 """Tokens of the question that stand in front of a trajectory's written ones."""
 
 
@@ -22,16 +23,16 @@ class Teller:
     """Prints the stops of the tour."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        self.console = console
 
     def heading(self, number: int, title: str, *, lead: str) -> None:
         """A stop, and in a sentence or two what is about to be seen."""
-        self._console.print(f"\n[bold cyan]{number}. {title}[/]")
-        self._console.print(lead, highlight=False)
+        self.console.print(f"\n[bold cyan]{number}. {title}[/]")
+        self.console.print(lead, highlight=False)
 
     def line(self, text: str) -> None:
         """A plain line."""
-        self._console.print(text, highlight=False)
+        self.console.print(text, highlight=False)
 
     def model(self, card: ModelCard, *, url: str) -> None:
         """The hosted model."""
@@ -41,60 +42,70 @@ class Teller:
             f"{card.dtype} on {card.device}, weights {card.revision[:12]}…"
         )
 
-    def prompts(self, made: Sequence[MadePrompt], *, stored: Sequence[PromptManifest]) -> None:
-        """What was uploaded."""
-        table = _table("prompt", "kind", "vectors", "layers", "content", "what it is")
-        for prompt, manifest in zip(made, stored, strict=True):
-            kind = f"{manifest.kind}, {manifest.where}" if manifest.where else manifest.kind
-            layers = ", ".join(map(str, manifest.layers)) if manifest.kind == "deep" and manifest.layers else "all"
-            reference = f"{manifest.name}@{manifest.version}"
-            content = f"{manifest.sha256.removeprefix('sha256:')[:8]}…"
-            table.add_row(reference, kind, str(manifest.n_virtual), layers, content, prompt.meaning)
-        self._console.print(table)
+    def outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """A table a run."""
+        for outcome in outcomes:
+            self.line(f"\n  {escape(tables.title(outcome))}")
+            self.console.print(tables.rich_table(outcome))
+        self.line("\n" + tables.LEGEND.replace("*", ""))
 
-    def answers(self, answers: Answers, *, ways: Sequence[Way], examples: Sequence[Example], n_shown: int) -> None:
-        """A few questions in full, then the score of all."""
-        for index, example in enumerate(examples[:n_shown]):
-            self.line(f"\n  [italic]{escape(example.input)}[/]  (wanted: [bold]{escape(example.answer)}[/])")
+    def answers(self, answers: Answers, *, quizzes: Sequence[Quiz]) -> None:
+        """The first question of each quiz in full, then the score of all."""
+        for quiz, by_way in zip(quizzes, answers.by_quiz, strict=True):
+            question = quiz.questions[0]
+            wanted = escape(", ".join(question.answers))
+            self.line(f"\n  [italic]{escape(question.input)}[/]  (wanted: [bold]{wanted}[/])")
             table = _table("asked", "answer", "")
-            for way in ways:
-                answer = answers.by_way[way.label][index]
-                table.add_row(way.label, _shown(answer), "[green]right[/]" if answer.is_right(example) else "")
-            self._console.print(table)
+            for way in quiz.ways:
+                answer = by_way[way.label][0]
+                table.add_row(_told(way), _shown(answer), "[green]right[/]" if answer.is_right(question) else "")
+            self.console.print(table)
         self.line("")
-        score = _table("asked", "right", "same answers as with the header typed")
-        for way in ways:
-            same = _n_same(answers.by_way[way.label], answers.by_way["header typed"])
-            right = answers.n_right(way.label, examples=examples)
-            score.add_row(way.label, f"{right} of {len(examples)}", f"{same} of {len(examples)}")
-        self._console.print(score)
+        self.console.print(_scores(answers, quizzes))
         self.line(
             f"[bold]{answers.n_rows} completions in {answers.n_steps} forwards of the model[/] ({answers.seconds:.1f} s): "
             "rows of all these prompts, and of none, went through it side by side."
         )
 
-    def states(self, last: LastStates, *, ways: Sequence[Way]) -> None:
-        """How near each way comes to the header typed as text."""
+    def states(self, last: LastStates, *, ways: Sequence[Way], reference: str) -> None:
+        """How near each way comes to the one of reference."""
         table = _table("asked", f"distance at layer {last.layer}")
         for way in ways:
-            table.add_row(way.label, f"{last.distance(way.label, reference='header typed'):.4f}")
-        self._console.print(table)
+            table.add_row(way.label, f"{last.distance(way.label, reference=reference):.3f}")
+        self.console.print(table)
 
     def walk(self, walk: Walk, *, texts: Sequence[str]) -> None:
         """The end of the question and the written part of one trajectory, token by token."""
         n_input = int((~walk.generated).sum())
-        self.line(f"\n  asked [bold]{walk.label}[/]: {n_input} tokens read, then written: {escape(repr(walk.text))}")
+        self.line(f"\n  [bold]{walk.label}[/]: {n_input} tokens read, then written: {escape(repr(walk.text))}")
         table = _table("position", "token", "", "its probability", "step of the state")
         for i in range(max(1, n_input - N_READ_SHOWN), len(texts)):
             written = bool(walk.generated[i])
             probability = f"{math.exp(walk.logprobs[i]):.3f}" if written else ""
             does = "written" if written else "read"
             table.add_row(str(i), escape(repr(texts[i])), does, probability, f"{walk.step_lengths[i]:.1f}")
-        self._console.print(table)
+        self.console.print(table)
+
+    def verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        """What has been shown, a line a run."""
+        for verdict in verdicts:
+            mark = "[green]✓[/]" if verdict.lifted else "[red]✗[/]"
+            self.line(f"{mark} {escape(str(verdict))}")
 
 
-def _n_same(some: Sequence[Answer], others: Sequence[Answer]) -> int:
-    return sum(one == other for one, other in zip(some, others, strict=True))
+def _scores(answers: Answers, quizzes: Sequence[Quiz]) -> Table:
+    table = _table("asked", *(f"right, {quiz.title}" for quiz in quizzes))
+    for way in quizzes[0].ways:
+        scores = [
+            f"{n_right(by_way[way.label], quiz.questions)} of {len(quiz.questions)}"
+            for quiz, by_way in zip(quizzes, answers.by_quiz, strict=True)
+        ]
+        table.add_row(way.label, *scores)
+    return table
+
+
+def _told(way: Way) -> str:
+    return f"{way.label} ({way.prompt})" if isinstance(way.prompt, str) else way.label
 
 
 def _shown(answer: Answer) -> str:

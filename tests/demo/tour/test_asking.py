@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from promptatlas.types import DatasetItem
 
-from demo.tasks import examples
-from demo.tour.asking import Answer, Answers, Way, _gauge
+from demo.tour.asking import Answer, Answers, Question, Way, _gauge, n_right, read_questions
 
-EXAMPLE = examples("qa", split="test", n=1, scaffold=False)[0]
+QUESTION = Question("Who?", ("Ana", "the doctor"))
 
 
 def test_only_a_finished_answer_is_right() -> None:
-    assert Answer(f" {EXAMPLE.answer}", ended=True).is_right(EXAMPLE)
-    assert not Answer(f" {EXAMPLE.answer}", ended=False).is_right(EXAMPLE)
-    assert not Answer(f" {EXAMPLE.answer} and so on", ended=True).is_right(EXAMPLE)
+    assert Answer(" the doctor", ended=True).is_right(QUESTION)
+    assert not Answer(" Ana", ended=False).is_right(QUESTION)
+    assert not Answer(" Ana and so on", ended=True).is_right(QUESTION)
 
 
 def test_a_header_goes_in_front() -> None:
@@ -22,10 +25,22 @@ def test_a_header_goes_in_front() -> None:
 
 
 def test_rows_and_right_answers_are_counted() -> None:
-    right, wrong = Answer(EXAMPLE.answer, ended=True), Answer("no", ended=True)
-    answers = Answers({"bare": (wrong, right), "typed": (right, right)}, n_steps=3, seconds=1.0)
-    assert answers.n_rows == 4
-    assert [answers.n_right(label, examples=[EXAMPLE] * 2) for label in ("bare", "typed")] == [1, 2]
+    right, wrong = Answer("Ana", ended=True), Answer("no", ended=True)
+    answers = Answers(({"bare": (wrong, right), "typed": (right, right)}, {"bare": (wrong,)}), n_steps=3, seconds=1.0)
+    assert answers.n_rows == 5
+    assert [n_right(answers.by_quiz[0][label], [QUESTION] * 2) for label in ("bare", "typed")] == [1, 2]
+
+
+def test_questions_are_those_of_the_test_split() -> None:
+    asked: dict[str, Any] = {}
+
+    def peek(name: str, **options: Any) -> SimpleNamespace:
+        asked.update(options, name=name)
+        return SimpleNamespace(data=[DatasetItem(input="Who?", target=" Ana", answers=["Ana", "the doctor"])])
+
+    client: Any = SimpleNamespace(datasets=SimpleNamespace(peek=peek))
+    assert read_questions(client, "demo-qa", n=7) == (QUESTION,)
+    assert asked == {"name": "demo-qa", "split": "test", "limit": 7}
 
 
 def test_metrics_are_read_by_name() -> None:

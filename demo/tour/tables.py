@@ -1,0 +1,124 @@
+"""One table a run, the same on a terminal, in Markdown and in JSON."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from rich.markup import escape
+from rich.table import Table
+
+from demo.tour.outcomes import Member, Outcome, Score
+
+NONE: Final = "–"
+LEGEND: Final = (
+    "*before → after*: share of held-out questions answered rightly, and the tuned prompt's 95 % interval. "
+    "*steps*: until the validation loss was as low as the run's slowest prompt came at all. "
+    "*moved*: from draw to tuned vectors; *to a token*: from the tuned vectors to the nearest token, where they stand "
+    "(draws in brackets). 1 is the mean distance between two tokens there."
+)
+
+
+def columns(outcome: Outcome) -> tuple[str, ...]:
+    """Headings of a run's table."""
+    loss = f"steps to loss {outcome.common_loss:.3g}" if outcome.common_loss is not None else "steps"
+    several = len({member.lr for member in outcome.members}) > 1
+    rates = ("lr",) if several else ()
+    metric = outcome.job.metric.replace("_", " ")
+    return ("prior", "seed", *rates, f"{metric}, before → after", "test loss", loss, "moved", "to a token")
+
+
+def rows(outcome: Outcome) -> list[tuple[str, ...]]:
+    """Cells of a run's table, one row a member."""
+    return [_row(outcome, member, with_rate="lr" in columns(outcome)) for member in outcome.members]
+
+
+def title(outcome: Outcome) -> str:
+    """What was done, above the table."""
+    job = outcome.job
+    bare = outcome.bare(job.metric)
+    alone = f"; the model alone: {_percent(bare.value)}" if bare is not None else ""
+    steps, rate = job.optimizer["steps"], job.optimizer["lr"]
+    return f"{job.title}: {len(outcome.members)} prompts in one run, {steps} steps, lr {rate}{alone}"
+
+
+def rich_table(outcome: Outcome) -> Table:
+    """For a terminal; the best prompt by validation loss is bold."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns(outcome):
+        table.add_column(column)
+    for member, cells in zip(outcome.members, rows(outcome), strict=True):
+        table.add_row(*map(escape, cells), style="bold" if member is outcome.best else "")
+    return table
+
+
+def markdown(outcomes: Iterable[Outcome]) -> str:
+    """All tables and what their columns mean."""
+    parts = [f"{title(outcome)}\n\n{markdown_table(outcome)}" for outcome in outcomes]
+    return "\n".join([*parts, LEGEND]) + "\n"
+
+
+def markdown_table(outcome: Outcome) -> str:
+    """One table; the best prompt by validation loss is bold."""
+    lines = [columns(outcome), tuple("---" for _ in columns(outcome))]
+    for member, cells in zip(outcome.members, rows(outcome), strict=True):
+        lines.append(tuple(f"**{cell}**" for cell in cells) if member is outcome.best else cells)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def as_json(outcomes: Sequence[Outcome], **facts: Any) -> str:
+    """Everything that the tables say and more, in full precision."""
+    return json.dumps({**facts, "runs": [_run(outcome) for outcome in outcomes]}, indent=2, allow_nan=False) + "\n"
+
+
+def _row(outcome: Outcome, member: Member, *, with_rate: bool) -> tuple[str, ...]:
+    metric, distances = outcome.job.metric, member.distances
+    steps = outcome.steps_to_common(member)
+    rates = (f"{member.lr:g}",) if with_rate else ()
+    return (
+        member.prior,
+        str(member.seed),
+        *rates,
+        _lift(member.before(metric), member.after(metric)),
+        _pair(member.before("loss"), member.after("loss")),
+        NONE if steps is None else str(steps),
+        NONE if distances is None else f"{distances.moved:.2f}",
+        NONE if distances is None else f"{distances.to_token:.2f} ({distances.draw_to_token:.2f})",
+    )
+
+
+def _lift(before: Score | None, after: Score | None) -> str:
+    if before is None or after is None:
+        return NONE
+    interval = "" if after.low is None or after.high is None else f" [{100 * after.low:.0f}, {100 * after.high:.0f}]"
+    return f"{_percent(before.value)} → {_percent(after.value)}{interval}"
+
+
+def _pair(before: Score | None, after: Score | None) -> str:
+    return NONE if before is None or after is None else f"{before.value:.2f} → {after.value:.2f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _run(outcome: Outcome) -> dict[str, Any]:
+    job = outcome.job
+    about = {"title": job.title, "dataset": job.dataset, "method": dict(job.method), "optimizer": dict(job.optimizer)}
+    measured = {"metric": job.metric, "common_validation_loss": outcome.common_loss, "best": outcome.best.prompt}
+    members = [_member(outcome, member, spec=job.priors[member.prior]) for member in outcome.members]
+    return {**about, "run_id": outcome.run_id, "seconds": outcome.seconds, **measured, "members": members}
+
+
+def _member(outcome: Outcome, member: Member, *, spec: Any) -> dict[str, Any]:
+    return {
+        "prompt": member.prompt,
+        "prior": {"label": member.prior, **spec},
+        "seed": member.seed,
+        "lr": member.lr,
+        "status": member.status,
+        "steps_to_common_loss": outcome.steps_to_common(member),
+        "distances": None if member.distances is None else asdict(member.distances),
+        "distances_by_tensor": {name: asdict(one) for name, one in member.distances_by_tensor.items()},
+        "metrics": dict(member.metrics),
+    }

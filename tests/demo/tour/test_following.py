@@ -1,0 +1,68 @@
+"""Waiting for several runs: all of them, and what is said when one fails."""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from promptatlas import RunFailedError
+from promptatlas.types import Progress
+from rich.console import Console
+
+from demo.tour import following
+from demo.tour.following import follow
+
+
+class FakeRun:
+    """Goes on by one status each time it is looked at."""
+
+    def __init__(self, name: str, *statuses: str) -> None:
+        self.id = self.name = name
+        self.status = "queued"
+        self.prompts = ["p@1", "q@1"]
+        self.progress = Progress(step=3, total=10)
+        began = datetime(2026, 1, 1, tzinfo=timezone.utc)
+        self.info = SimpleNamespace(started_at=began, ended_at=began + timedelta(seconds=9))
+        self._left = list(statuses)
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ("succeeded", "failed")
+
+    def refresh(self) -> FakeRun:
+        self.status = self._left.pop(0)
+        return self
+
+    def wait(self, *, progress: bool) -> None:
+        if self.status == "failed":
+            raise RunFailedError(self.id, reason="out of luck", attempts=1)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "POLL_S", 0)
+
+
+def printed(*runs: Any, terminal: bool = False) -> str:
+    file = io.StringIO()
+    follow(runs, console=Console(file=file, width=100, force_terminal=terminal))
+    return file.getvalue()
+
+
+def test_it_waits_for_the_last() -> None:
+    lines = printed(FakeRun("slow", "queued", "running", "succeeded"), FakeRun("quick", "succeeded"))
+    assert lines == "  quick: 2 prompts, 9 s\n  slow: 2 prompts, 9 s\n"
+
+
+def test_a_terminal_has_bars() -> None:
+    drawn = printed(FakeRun("one", "running", "running", "succeeded"), terminal=True)
+    assert "━" in drawn
+    assert "succeeded" in drawn
+
+
+def test_a_failed_run_is_an_error() -> None:
+    with pytest.raises(RunFailedError, match="out of luck"):
+        printed(FakeRun("good", "running", "running"), FakeRun("bad", "running", "failed"))
