@@ -49,7 +49,8 @@ export class Points {
     const columns = { isFlat: this.isFlat && other.isFlat };
     for (const name of ["places", "layer", "position"]) columns[name] = concatenated(this[name], other[name]);
     columns.since = concatenated(this.since, other.since.map((i) => i + this.n));
-    for (const name of TEXTS) columns[name] = joinedTexts(this[name], other[name]);
+    // Groups of others stay apart, though they may have the same name: a prompt's vectors, and a text read under it.
+    for (const name of TEXTS) columns[name] = name === "group" ? appendedTexts(this.group, other.group) : joinedTexts(this[name], other[name]);
     return new Points(columns);
   }
 
@@ -109,6 +110,11 @@ function concatenated(a, b) {
   joined.set(a);
   joined.set(b, a.length);
   return joined;
+}
+
+function appendedTexts(a, b) {
+  const codes = b.codes.map((code) => (code < 0 ? -1 : code + a.values.length));
+  return { values: [...a.values, ...b.values], codes: concatenated(a.codes, codes) };
 }
 
 function joinedTexts(a, b) {

@@ -1,5 +1,5 @@
 /** One trajectory, token by token: played, or stepped through. */
-import { button, h, put, select } from "../dom/elements.js";
+import { button, h, put, select, setOptions } from "../dom/elements.js";
 import { cut, visible } from "../dom/format.js";
 import { icon } from "../shell/icons.js";
 import { colour } from "../shell/theme.js";
@@ -28,9 +28,8 @@ export class WalkPanel {
     this.points = points;
     this.groups = groups;
     this.element.hidden = !groups.length;
-    const names = groups.map((one, k) => [String(k), `${cut(points.get("text", one.items[0]) ?? one.group, 46)}${points.get("prompt", one.items[0]) ? ` · ${points.get("prompt", one.items[0])}` : ""}`]);
-    put(this.picker);
-    for (const [value, label] of [["", `Choose one of ${groups.length} to follow`], ...names]) this.picker.append(h("option", { value }, label));
+    const name = ({ items: [first], group }) => [points.get("prompt", first), cut(points.get("text", first) ?? group, 60)].filter(Boolean).join(": ");
+    setOptions(this.picker, [["", `Choose one of ${groups.length} to follow`], ...groups.map((one, k) => [String(k), name(one)])], "");
     this.#choose("");
   }
 

@@ -50,7 +50,9 @@ export function between(start, end) {
 
 /** A token so that its spaces and line ends can be seen. */
 export function visible(token) {
-  return token === "" ? "∅" : token.replaceAll(" ", "·").replaceAll("\n", "⏎").replaceAll("\t", "⇥");
+  if (token === "") return "∅";
+  const shown = token.replaceAll(" ", "·").replaceAll("\n", "⏎").replaceAll("\t", "⇥");
+  return shown.replace(/[\u0000-\u001f\u007f]/g, (one) => `\\x${one.codePointAt(0).toString(16).padStart(2, "0")}`);
 }
 
 /** A long text cut in the middle of nowhere. */

@@ -5,7 +5,7 @@ import { colour } from "../shell/theme.js";
 import { categoryColour } from "./palette.js";
 import { ticks } from "./ticks.js";
 
-const PAD = { left: 52, right: 14, top: 10, bottom: 30 };
+const PAD = { left: 52, right: 14, top: 10, bottom: 40 };
 
 export class LineChart {
   /** @param {{x?: string, isLog?: boolean}} options x: what the axis counts */
@@ -83,7 +83,7 @@ export class LineChart {
     context.strokeStyle = colour("plot-grid");
     context.textBaseline = "middle";
     context.textAlign = "right";
-    for (const tick of ticks(y0, y1, 5)) {
+    for (const tick of ticks(y0, y1, 6)) {
       const y = this.isLog ? 10 ** tick : tick;
       line(context, PAD.left, Math.round(sy(y)) + 0.5, width - PAD.right, Math.round(sy(y)) + 0.5);
       context.fillText(number(y, 3), PAD.left - 8, sy(y));
@@ -92,7 +92,7 @@ export class LineChart {
     context.textBaseline = "top";
     for (const tick of ticks(x0, x1, 7)) if (Number.isInteger(tick)) context.fillText(tick.toLocaleString("en"), sx(tick), height - PAD.bottom + 7);
     context.textAlign = "right";
-    context.fillText(this.x, width - PAD.right, height - 13);
+    context.fillText(this.x, width - PAD.right, height - 14);
   }
 
   #line(context, one) {

@@ -1,2 +1,11 @@
-import { h, put } from "../dom/elements.js";
-export function view({ root }) { put(root, h("div", { class: "view" }, "…")); }
+/** Prompts: what is stored; one version in full; two beside each other. */
+import { showComparison } from "./compare.js";
+import { showPrompts } from "./list.js";
+import { showPrompt } from "./prompt.js";
+
+export function view(context) {
+  const [, name, version] = context.route.parts;
+  if (name === undefined) return showPrompts(context);
+  if (context.route.query.get("with")) return showComparison(context, `${name}@${version}`, context.route.query.get("with"));
+  return showPrompt(context, name, version);
+}

@@ -1,2 +1,7 @@
-import { h, put } from "../dom/elements.js";
-export function view({ root }) { put(root, h("div", { class: "view" }, "…")); }
+/** Reports: the list, and one as it was written. */
+import { showReport } from "./report.js";
+import { showReports } from "./list.js";
+
+export function view(context) {
+  return context.route.parts[1] ? showReport(context, context.route.parts[1]) : showReports(context);
+}

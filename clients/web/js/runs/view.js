@@ -1,2 +1,7 @@
-import { h, put } from "../dom/elements.js";
-export function view({ root }) { put(root, h("div", { class: "view" }, "…")); }
+/** Runs: what waits, works and is done; and one of them in full. */
+import { showRun } from "./run.js";
+import { showRuns } from "./list.js";
+
+export function view(context) {
+  return context.route.parts[1] ? showRun(context, context.route.parts[1]) : showRuns(context);
+}

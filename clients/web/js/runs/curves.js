@@ -1,0 +1,79 @@
+/** Everything that members report along the way, as curves: one chart, one measure at a time. */
+import { checkbox, h, select, setOptions } from "../dom/elements.js";
+import { LineChart } from "../plot/line_chart.js";
+
+const FIRST = ["loss", "validation_loss", "grad_norm", "lr"];
+const PAIRED = { loss: "validation_loss" };
+const WAIT_MS = 100;
+
+export class Curves {
+  constructor(signal) {
+    this.members = new Map();
+    this.names = new Set();
+    this.wanted = "loss";
+    this.chosen = "loss";
+    this.chart = new LineChart({});
+    this.picker = select([["loss", "loss"]], { onchange: (name) => this.#choose(name), "aria-label": "Measure", id: "curve-measure" });
+    const log = checkbox("log scale", { onchange: (on) => this.#scale(on) });
+    this.none = h("p", { class: "muted" }, "Nothing has been reported yet: curves appear here as the run reports them.");
+    const heading = h("header", {}, h("h2", {}, "Along the run"), h("div", { class: "row" }, log, this.picker));
+    this.element = h("section", { class: "card" }, heading, this.none, this.chart.element);
+    this.chart.element.hidden = true;
+    signal.addEventListener("abort", () => this.chart.destroy());
+  }
+
+  /** A `metric` event's data: `step`, perhaps `member`, and numbers. An attempt that goes on from a checkpoint may repeat steps. */
+  add({ step, member, ...values }) {
+    const key = member ?? "run";
+    if (!this.members.has(key)) this.members.set(key, new Map());
+    for (const [name, value] of Object.entries(values)) {
+      if (typeof value !== "number") continue;
+      if (!this.names.has(name)) this.#learn(name);
+      const curves = this.members.get(key);
+      if (!curves.has(name)) curves.set(name, new Map());
+      curves.get(name).set(step, value);
+    }
+    this.waiting ??= setTimeout(() => this.draw(), WAIT_MS);
+  }
+
+  draw() {
+    clearTimeout(this.waiting);
+    this.waiting = null;
+    const isAny = this.names.size > 0;
+    this.none.hidden = isAny;
+    this.chart.element.hidden = !isAny;
+    if (isAny) this.chart.set(this.#series());
+  }
+
+  #series() {
+    const second = PAIRED[this.chosen];
+    const series = [];
+    [...this.members].forEach(([member, curves], colour) => {
+      for (const name of [this.chosen, second]) {
+        if (!curves.has(name)) continue;
+        const points = [...curves.get(name)].sort((a, b) => a[0] - b[0]);
+        series.push({ name: name === second ? `${member}, validation` : member, points, colour, isDashed: name === second });
+      }
+    });
+    return series;
+  }
+
+  #learn(name) {
+    this.names.add(name);
+    const rank = (one) => (FIRST.includes(one) ? FIRST.indexOf(one) : FIRST.length);
+    const names = [...this.names].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
+    const chosen = this.names.has(this.wanted) ? this.wanted : names[0];
+    setOptions(this.picker, names.map((one) => [one, one.replaceAll("_", " ")]), chosen);
+    this.chosen = this.picker.value;
+  }
+
+  #choose(name) {
+    this.wanted = this.chosen = name;
+    this.draw();
+  }
+
+  #scale(isLog) {
+    this.chart.isLog = isLog;
+    this.draw();
+  }
+}

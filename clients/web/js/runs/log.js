@@ -1,0 +1,15 @@
+/** What a run has said. */
+import { h } from "../dom/elements.js";
+
+export class Log {
+  constructor() {
+    this.lines = h("ol", { class: "log" });
+    this.none = h("p", { class: "muted" }, "It has said nothing yet.");
+    this.element = h("section", { class: "card" }, this.none, this.lines);
+  }
+
+  add({ level, text }) {
+    this.none.hidden = true;
+    this.lines.append(h("li", { class: level }, h("span", { class: "faint" }, level), text));
+  }
+}
