@@ -8,8 +8,7 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
-from promptatlas.types import Capabilities, ComponentState, Health, Ready
-from promptatlas.types.models import ReadModel
+from promptatlas.types import Capabilities, ComponentState, Health, ReadModel, Ready
 
 from service.api.auth import require
 from service.api.documentation import problems

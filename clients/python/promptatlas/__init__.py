@@ -32,7 +32,9 @@ from promptatlas.errors import (
     UnsupportedFormatError,
 )
 from promptatlas.results.activations import ActivationCache
+from promptatlas.results.activations_store import ActivationsStore
 from promptatlas.results.curves import Curves
+from promptatlas.results.harvests import Harvest, HarvestRow
 from promptatlas.results.maps import AsyncMap, Map
 from promptatlas.results.points import Points
 from promptatlas.results.reports import Report
@@ -45,6 +47,7 @@ from promptatlas.sending.retry import RetryPolicy
 
 __all__ = [
     "ActivationCache",
+    "ActivationsStore",
     "AsyncClient",
     "AsyncMap",
     "AsyncPage",
@@ -60,6 +63,8 @@ __all__ = [
     "Curves",
     "DeadlineExceededError",
     "ForbiddenError",
+    "Harvest",
+    "HarvestRow",
     "Intervention",
     "InvalidRequestError",
     "Map",

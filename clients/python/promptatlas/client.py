@@ -23,6 +23,7 @@ from promptatlas.resources.captures import (
 )
 from promptatlas.resources.completions import AsyncChat, AsyncCompletions, Chat, Completions
 from promptatlas.resources.datasets import AsyncDatasets, Datasets
+from promptatlas.resources.harvest import AsyncHarvestResource, HarvestResource
 from promptatlas.resources.maps import AsyncMaps, Maps
 from promptatlas.resources.models import AsyncModels, Models
 from promptatlas.resources.priors import AsyncPriors, Priors
@@ -105,6 +106,7 @@ class Client:
         self.datasets = Datasets(self._sender)
         self.priors = Priors(self._sender)
         self.runs = Runs(self._sender)
+        self.harvest = HarvestResource(self._sender)
         self.maps = Maps(self._sender)
         self.reports = Reports(self._sender)
 
@@ -164,6 +166,7 @@ class AsyncClient:
         self.datasets = AsyncDatasets(self._sender)
         self.priors = AsyncPriors(self._sender)
         self.runs = AsyncRuns(self._sender)
+        self.harvest = AsyncHarvestResource(self._sender)
         self.maps = AsyncMaps(self._sender)
         self.reports = AsyncReports(self._sender)
 

@@ -26,6 +26,7 @@ from promptatlas.calls.system import page_params
 from promptatlas.errors import UnexpectedAnswerError
 from promptatlas.types import (
     EvaluateSpec,
+    HarvestSpec,
     ListPage,
     MapSpec,
     MetricCurve,
@@ -49,6 +50,7 @@ SplitName = Literal["train", "validation", "test"]
 SPECS: Mapping[str, type[RequestBody]] = {
     "tune": TuneSpec,
     "evaluate": EvaluateSpec,
+    "harvest": HarvestSpec,
     "map": MapSpec,
     "report": ReportSpec,
 }

@@ -12,6 +12,7 @@ from promptatlas.cli import (
     captures,
     completions,
     datasets,
+    harvest,
     maps,
     models,
     priors,
@@ -65,7 +66,7 @@ def create_app(connect: Connect | None = None) -> typer.Typer:
     groups |= {"map": maps, "report": reports}
     for name, group in groups.items():
         app.add_typer(group.commands(), name=name)
-    for register in (completions.register, captures.register, tuning.register, system.register):
+    for register in (completions.register, captures.register, harvest.register, tuning.register, system.register):
         register(app)
     return app
 

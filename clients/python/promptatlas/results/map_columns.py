@@ -55,13 +55,14 @@ def _columns(file: TensorFile) -> dict[str, Column]:
     columns["layer"] = np.array(file.array("layer"), np.int32)
     positions = np.array(file.array("position"), np.int64)
     columns["position"] = np.where(positions == NO_POSITION, np.nan, positions.astype(np.float64))
-    columns |= {name: _texts(file, name) for name in TEXTS}
+    columns |= {name: text_column(file, name) for name in TEXTS}
     if not {"x", "y"} <= columns.keys() or len({len(column) for column in columns.values()}) != 1:
         raise ValueError("expected x, y, … of one length")
     return columns
 
 
-def _texts(file: TensorFile, name: str) -> Column:
+def text_column(file: TensorFile, name: str) -> Column:
+    """A column of texts, None where there is none; KeyError, ValueError or IndexError when it is of another form."""
     joined = file.array(f"{name}.bytes").tobytes()
     offsets = file.array(f"{name}.offsets").tolist()
     texts = [joined[start:end].decode() for start, end in pairwise(offsets)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from promptatlas.calls import harvest as harvest_calls
 from promptatlas.calls import maps as map_calls
 from promptatlas.calls import reports as report_calls
 from promptatlas.calls import runs as calls
@@ -16,6 +17,8 @@ from promptatlas.calls.call import CallOptions
 from promptatlas.errors import TimedOutError
 from promptatlas.results import run_view
 from promptatlas.results.curves import Curves
+from promptatlas.results.harvest_files import check_shard, target_of
+from promptatlas.results.harvests import Harvest, folder_in, read_manifest
 from promptatlas.results.maps import AsyncMap, Map, read_map
 from promptatlas.results.reports import Report, read_report
 from promptatlas.results.run_view import RunView
@@ -146,6 +149,22 @@ class Run(RunView):
         numbers, page = (self.read(path, **options) for path in (report_calls.NUMBERS, report_calls.HTML))
         return read_report(self.id, numbers=numbers, page=page)
 
+    def open(self, *, cache: str | Path | None = None, **options: Unpack[CallOptions]) -> Harvest:
+        """What a run of kind ``harvest`` has read, waited for if it is not there yet. Shards are fetched as they are needed.
+
+        Args:
+            cache: folder that keeps them, under the run's id; None: a temporary one that goes with the harvest.
+        """
+        run_view.require_kind(self.info, "harvest", what="open")
+        self.wait()
+        content = self.read(harvest_calls.MANIFEST, **options)
+        manifest = read_manifest(content)
+        return Harvest(
+            manifest,
+            folder=folder_in(cache, manifest, content),
+            fetch=lambda path, to: self._sender.fetch(calls.artifact(self.id, path, options), to),
+        )
+
     def plot(self, metric: str = "loss", *, backend: Backend | None = None) -> Any:
         """Draws one number of all members over the steps; see Curves.plot."""
         return self.metrics().plot(metric, backend=backend, title=self.name)
@@ -250,6 +269,21 @@ class AsyncRun(RunView):
         numbers = await self.read(report_calls.NUMBERS, **options)
         page = await self.read(report_calls.HTML, **options)
         return read_report(self.id, numbers=numbers, page=page)
+
+    async def open(self, *, cache: str | Path | None = None, **options: Unpack[CallOptions]) -> Harvest:
+        """As Run.open, but all shards are fetched now: a harvest is read without waiting for anything."""
+        run_view.require_kind(self.info, "harvest", what="open")
+        await self.wait()
+        content = await self.read(harvest_calls.MANIFEST, **options)
+        manifest = read_manifest(content)
+        harvest = Harvest(manifest, folder=folder_in(cache, manifest, content), fetch=None)
+        for number, shard in enumerate(manifest.shards):
+            if not harvest.has_shard(number):
+                target = target_of(harvest.folder, shard.path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                await self._sender.fetch(calls.artifact(self.id, shard.path, options), target)
+                check_shard(target, shard)
+        return harvest
 
     async def plot(self, metric: str = "loss", *, backend: Backend | None = None) -> Any:
         """As Run.plot."""

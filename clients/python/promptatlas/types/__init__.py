@@ -76,6 +76,7 @@ from promptatlas.types.models import (
     ModelCard,
     ModelEntry,
     ModelList,
+    ReadModel,
 )
 from promptatlas.types.priors import (
     ActivationsSource,
@@ -319,6 +320,7 @@ __all__ = [
     "PromptUsed",
     "PromptsSource",
     "Rate",
+    "ReadModel",
     "Ready",
     "Reduction",
     "Reference",

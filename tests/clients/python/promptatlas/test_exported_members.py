@@ -9,15 +9,16 @@ import promptatlas
 import promptatlas.types
 
 EXPORTED = """
-ActivationCache AsyncClient AsyncMap AsyncPage AsyncRun AsyncStream AuthenticationError BadGatewayError BadRequestError
-BrokenStreamError Client ConflictError ConnectionFailedError Curves DeadlineExceededError ForbiddenError Intervention
-InvalidRequestError Map NotFoundError Page Points ProblemError PromptAtlasError Report RetryPolicy Rows Run RunCancelledError
+ActivationCache ActivationsStore AsyncClient AsyncMap AsyncPage AsyncRun AsyncStream AuthenticationError BadGatewayError
+BadRequestError BrokenStreamError Client ConflictError ConnectionFailedError Curves DeadlineExceededError ForbiddenError
+Harvest HarvestRow Intervention InvalidRequestError Map NotFoundError Page Points ProblemError PromptAtlasError Report
+RetryPolicy Rows Run RunCancelledError
 RunFailedError ServerError Stream TimedOutError TooLargeError TooManyRequestsError Trajectories Trajectory
 UnavailableError UnexpectedAnswerError UnsafeFileError UnsupportedFormatError
 """
 REQUESTS = """
-ActivationRequest AliasBody ChatCompletionRequest CompletionRequest EvaluateSpec InterventionSpec MapSpec Mix ProjectBody
-PromptHeader ReportSpec RunBody SampleBody Template TrajectoryRequest TuneSpec
+ActivationRequest AliasBody ChatCompletionRequest CompletionRequest EvaluateSpec HarvestSpec InterventionSpec MapSpec Mix
+ProjectBody PromptHeader ReportSpec RunBody SampleBody Template TrajectoryRequest TuneSpec
 """
 
 
@@ -50,6 +51,7 @@ def test_nouns_and_verbs() -> None:
         "datasets": ["delete", "get", "list", "peek", "upload"],
         "priors": ["sample"],
         "runs": ["create", "evaluate", "get", "list", "tune"],
+        "harvest": ["create", "open"],
         "maps": ["delete", "get", "list", "make"],
         "reports": ["get", "make"],
     }
@@ -57,7 +59,7 @@ def test_nouns_and_verbs() -> None:
 
 def test_what_a_run_can_do() -> None:
     verbs = """
-        cancel download download_all evaluation events map metrics plot read refresh report
+        cancel download download_all evaluation events map metrics open plot read refresh report
         resume to_pandas vectors wait
     """
     facts = "artifacts ended error id kind name outcome progress prompts spec status"
@@ -74,7 +76,7 @@ def test_both_clients_have_the_same_nouns_and_verbs() -> None:
 
 
 def test_importing_it_imports_nothing_optional() -> None:
-    optional = ("torch", "pandas", "matplotlib", "plotly", "yaml", "service")
+    optional = ("torch", "pandas", "matplotlib", "plotly", "yaml", "pyarrow", "datasets", "service")
     code = f"import sys, promptatlas, promptatlas.cli; print([m for m in {optional} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

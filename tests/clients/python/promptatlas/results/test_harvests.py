@@ -1,0 +1,254 @@
+"""Harvests read from a server or a folder, shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import numpy as np
+import pytest
+from promptatlas import AsyncClient, Client, Harvest, errors
+
+from tests.clients.python.promptatlas.fake_harvest import TASKS, TEXTS, FakeHarvest, columns, states
+from tests.clients.python.promptatlas.fake_runs import ID
+
+KINDS = ["safetensors", "parquet", "bfloat16"]
+
+
+@pytest.fixture(params=KINDS)
+def fake(request: pytest.FixtureRequest) -> FakeHarvest:
+    if request.param == "parquet":
+        pytest.importorskip("pyarrow")
+    return FakeHarvest(request.param)
+
+
+def client_of(fake: FakeHarvest) -> Client:
+    return Client(transport=httpx.MockTransport(fake), progress=False, environ={})
+
+
+@pytest.fixture
+def harvest(fake: FakeHarvest) -> Iterator[Harvest]:
+    with client_of(fake) as client, client.harvest.open(ID) as opened:
+        yield opened
+
+
+@pytest.fixture
+def plain() -> Iterator[Harvest]:
+    with client_of(FakeHarvest()) as client, client.harvest.open(ID) as opened:
+        yield opened
+
+
+def test_what_there_is_is_known_without_reading_it(harvest: Harvest, fake: FakeHarvest) -> None:
+    assert (harvest.n_rows, len(harvest), harvest.n_texts, harvest.n_shards) == (7, 7, 3, 2)
+    assert harvest.keys() == ["resid_post.3", "norm"]
+    assert harvest.shape(("resid_post", 3)) == (7, 3)
+    assert harvest.shape("norm") == (7,)
+    assert harvest.manifest.dataset == "demo-text"
+    assert fake.fetched == ["manifest.json"]
+    with pytest.raises(KeyError, match=r"no tensor 'resid_post.4'; there are resid_post.3, norm"):
+        harvest.tensor("resid_post.4")
+
+
+def test_tensors(harvest: Harvest, fake: FakeHarvest) -> None:
+    for key in ("resid_post.3", ("resid_post", 3), "blocks.3.hook_resid_post"):
+        np.testing.assert_array_equal(harvest.tensor(key), states())
+    np.testing.assert_array_equal(harvest["norm"], states()[:, 0])
+    assert [len(block) for block in harvest.blocks("norm")] == [4, 3]
+    # Each shard is fetched once.
+    assert fake.fetched == ["manifest.json", *sorted(path for path in fake.files if path.startswith("shards"))]
+
+
+def test_columns(harvest: Harvest) -> None:
+    for name, values in columns().items():
+        column = harvest.column(name)
+        assert column is not None
+        assert column.tolist() == values
+    with pytest.raises(KeyError, match="no column 'size'"):
+        harvest.column("size")
+
+
+def test_texts_in_their_order(harvest: Harvest) -> None:
+    assert harvest.texts == TEXTS
+
+
+def test_rows_are_gone_through_as_they_are_asked_for(harvest: Harvest, fake: FakeHarvest) -> None:
+    rows = harvest.rows("resid_post", 3)
+    first = next(rows)
+    assert len(fake.fetched) == 2
+    assert (first.text, first.task, first.token, first.position, first.added) == (TEXTS[0], "a", "<s>", 0, True)
+    np.testing.assert_array_equal(first.states, states()[0])
+    rest = list(rows)
+    assert len(rest) == 6
+    assert [row.task for row in rest] == [TASKS[i] for i in (0, 0, 1, 2, 2, 2)]
+    assert [row.record for row in harvest.rows("norm")] == columns()["record"]
+
+
+def test_only_the_next_shard_is_fetched(plain: Harvest) -> None:
+    assert not plain.has_shard(0)
+    next(plain.blocks("norm"))
+    assert (plain.has_shard(0), plain.has_shard(1)) == (True, False)
+
+
+def test_a_cache_keeps_what_was_fetched(fake: FakeHarvest, tmp_path: Path) -> None:
+    with client_of(fake) as client:
+        with client.harvest.open(ID, cache=tmp_path) as first:
+            next(first.blocks("norm"))
+        second = client.harvest.open(ID, cache=tmp_path)
+        second.tensor("norm")
+    assert sorted(fake.fetched) == ["manifest.json", *sorted(fake.files)]
+    alone = Harvest.load(tmp_path / ID)
+    np.testing.assert_array_equal(alone.tensor("resid_post.3"), states())
+
+
+def test_files_that_nobody_named_are_deleted(plain: Harvest) -> None:
+    values = plain.tensor("norm")
+    folder = plain.folder
+    assert list(folder.rglob("*.safetensors"))
+    plain.close()
+    assert not folder.exists()
+    assert values[1] == 10
+
+
+def test_a_folder_that_lacks_a_shard(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(FakeHarvest().files["manifest.json"])
+    with pytest.raises(FileNotFoundError, match=r"00000\.safetensors: the harvest was opened from this folder alone"):
+        Harvest.load(tmp_path).tensor("norm")
+
+
+@pytest.mark.parametrize("path", ["../out", "/etc/out", "a/../../out", ""])
+def test_shards_stay_inside_their_folder(tmp_path: Path, path: str) -> None:
+    fake = FakeHarvest()
+    manifest = Harvest.load(_saved(fake, tmp_path)).manifest
+    manifest.shards[0].path = path
+    with pytest.raises(errors.UnexpectedAnswerError, match="inside the harvest's folder"):
+        Harvest(manifest, folder=tmp_path, fetch=None).tensor("norm")
+
+
+def _saved(fake: FakeHarvest, folder: Path) -> Path:
+    (folder / "manifest.json").write_bytes(fake.files["manifest.json"])
+    return folder
+
+
+def test_a_shard_that_is_not_what_was_promised_is_not_kept(tmp_path: Path) -> None:
+    fake = FakeHarvest()
+    name = "shards/00000.safetensors"
+    fake.files[name] = fake.files[name][:-1] + bytes([fake.files[name][-1] ^ 1])
+    with client_of(fake) as client:
+        harvest = client.harvest.open(ID, cache=tmp_path)
+        with pytest.raises(
+            errors.UnexpectedAnswerError, match=r"expected shard shards/00000\.safetensors with the hash"
+        ):
+            harvest.tensor("norm")
+    assert not (tmp_path / ID / name).exists()
+
+
+def test_a_manifest_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(errors.UnexpectedAnswerError, match="expected the manifest of a harvest"):
+        Harvest.load(tmp_path)
+
+
+def test_pandas(harvest: Harvest) -> None:
+    pytest.importorskip("pandas")
+    frame = harvest.to_pandas("resid_post.3")
+    assert list(frame.columns)[:3] == ["text_index", "record", "split"]
+    assert frame["resid_post.3.2"].tolist() == states()[:, 2].tolist()
+    assert frame["task"].tolist()[:3] == ["a"] * 3
+    assert frame["task"].isna().tolist() == [False] * 3 + [True] + [False] * 3
+
+
+def test_a_dataset_of_hugging_face(harvest: Harvest) -> None:
+    pytest.importorskip("datasets")
+    dataset = harvest.to_dataset()
+    assert len(dataset) == 7
+    assert set(dataset.column_names) == {*columns(), "resid_post.3", "norm"}
+    row = dataset[3]
+    assert (row["text"], row["task"], row["split"], row["token"]) == (TEXTS[1], None, "test", " gamma")
+    assert row["resid_post.3"] == [30.0, 31.0, 32.0]
+    assert harvest.to_dataset("norm").column_names[-1] == "norm"
+    with_numpy = dataset.with_format("numpy", columns=["resid_post.3"])
+    np.testing.assert_array_equal(with_numpy[:]["resid_post.3"], states())
+
+
+def batches(store: Any) -> list[np.ndarray]:
+    return [np.asarray(batch) for batch in store]
+
+
+def test_batches_in_order(harvest: Harvest) -> None:
+    store = harvest.activations_store("resid_post", 3, batch_size=3)
+    found = batches(store)
+    assert [len(batch) for batch in found] == [3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate(found), states())
+    assert store.d_in == 3
+    assert len(batches(store)) == 3
+
+
+def test_batches_without_added_tokens(harvest: Harvest) -> None:
+    [batch] = batches(harvest.activations_store("resid_post.3", skip_added=True))
+    np.testing.assert_array_equal(batch, states()[[1, 2, 3, 5, 6]])
+
+
+def test_shuffled_batches_are_a_seeded_order_of_the_same_rows(harvest: Harvest) -> None:
+    store = harvest.activations_store("resid_post.3", batch_size=2, shuffle=True, seed=3)
+    first, second = (np.concatenate(batches(store)) for _ in range(2))
+    for found in (first, second):
+        np.testing.assert_array_equal(np.sort(found[:, 0]), states()[:, 0])
+    assert not np.array_equal(first, states())
+    assert not np.array_equal(first, second)
+    again = harvest.activations_store("resid_post.3", batch_size=2, shuffle=True, seed=3)
+    np.testing.assert_array_equal(np.concatenate(batches(again)), first)
+
+
+def test_one_shard_at_a_time_is_mixed_within_itself(harvest: Harvest) -> None:
+    rows = np.concatenate(batches(harvest.activations_store("norm", shuffle=True, n_mixed=1)))
+    assert {tuple(sorted(rows[:3])), tuple(sorted(rows[:4]))} & {(0, 10, 20, 30), (40, 50, 60)}
+
+
+def test_next_batch_goes_on_for_ever_with_full_batches(harvest: Harvest) -> None:
+    store = harvest.activations_store("norm", batch_size=5)
+    found = [np.asarray(store.next_batch()) for _ in range(4)]
+    assert [len(batch) for batch in found] == [5] * 4
+    np.testing.assert_array_equal(np.concatenate(found), np.resize(states()[:, 0], 20))
+    with pytest.raises(ValueError, match="rows that are vectors"):
+        _ = store.d_in
+
+
+def test_batches_are_the_readers_to_change(plain: Harvest) -> None:
+    torch = pytest.importorskip("torch")
+    store = plain.activations_store("norm", batch_size=7)
+    got = store.next_batch()
+    assert isinstance(got, torch.Tensor)
+    got += 1
+    np.testing.assert_array_equal(plain["norm"], states()[:, 0])
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"n_mixed": 0}])
+def test_sizes_that_cannot_be(plain: Harvest, wrong: Any) -> None:
+    with pytest.raises(ValueError, match="expected 1 or more"):
+        plain.activations_store("norm", **wrong)
+
+
+def test_a_run_of_another_kind_has_no_harvest() -> None:
+    class Tuned(FakeHarvest):
+        def run(self, **changes: Any) -> dict[str, Any]:
+            return {**super().run(), "kind": "tune"}
+
+    with client_of(Tuned()) as client, pytest.raises(ValueError, match="expected a run of kind 'harvest'"):
+        client.runs.get(ID).open()
+
+
+def test_without_waiting(tmp_path: Path) -> None:
+    fake = FakeHarvest()
+
+    async def main() -> Harvest:
+        async with AsyncClient(transport=httpx.MockTransport(fake), progress=False, environ={}) as client:
+            await client.harvest.open(ID, cache=tmp_path)
+            return await client.harvest.open(ID, cache=tmp_path)
+
+    harvest = anyio.run(main)
+    np.testing.assert_array_equal(harvest.tensor("resid_post.3"), states())
+    # Everything is there at once, and fetched only once.
+    assert sorted(fake.fetched) == ["manifest.json", *sorted(fake.files)]
