@@ -31,6 +31,7 @@ COPY --from=build-service /opt/venv /opt/venv
 COPY service /app/service
 COPY demo/model /app/demo/model
 COPY demo/data /app/demo/data
+COPY clients/web /app/clients/web
 # Reachable from outside the container, so it starts only with PROMPTATLAS_API_KEYS set. Workers are the other image.
 ENV PROMPTATLAS_HOST=0.0.0.0 PROMPTATLAS_PORT=8000 PROMPTATLAS_WORKERS=0
 EXPOSE 8000
