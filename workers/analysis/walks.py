@@ -36,7 +36,8 @@ class WalkShape:
 class Comparison:
     """One measure of walks against the null model.
 
-    observed, null: mean over walks. ratio: of the means, with its interval. effect: Cohen's d (observed − null).
+    observed, null: mean over walks. ratio: of the means, with its interval; None where it would say nothing.
+    effect: Cohen's d (observed − null).
     """
 
     measure: str
@@ -93,8 +94,9 @@ def _compare(
     measure: str, ours: Sequence[WalkShape], theirs: Sequence[WalkShape], *, samples: int, seed: int
 ) -> Comparison:
     observed, null = ([getattr(shape, measure) for shape in shapes] for shapes in (ours, theirs))
-    # Persistence may have any sign, so a ratio of it says nothing.
-    ratio = None if measure == "persistence" else ratio_of_means(observed, null, samples=samples, seed=seed)
+    # Persistence may have any sign, so a ratio of it says nothing; nor does one to a cloud that is a single point.
+    says = measure != "persistence" and max(null) > 0
+    ratio = ratio_of_means(observed, null, samples=samples, seed=seed) if says else None
     return Comparison(
         measure=measure,
         observed=interval_of(observed, samples=samples, seed=seed),

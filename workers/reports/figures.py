@@ -22,6 +22,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "svg.hashsalt": "promptatlas", "svg.fonttype": "none", "axes.titlesize": 10, "legend.frameon": False,
+    # Names of priors and datasets are nobody's formulas.
+    "text.parse_math": False,
 }  # fmt: skip
 
 
@@ -120,6 +122,7 @@ def _walks(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
                 "value": row[measure]["ratio"]["value"],
             }
             for row in rows
+            if row[measure]["ratio"] is not None
         ]
         _lines(axes, {row["name"]: [] for row in flat}, flat, key=lambda row: str(row["name"]), value="value")
         axes.axhline(1, c="#999999", lw=0.5)

@@ -69,7 +69,7 @@ def _compared(
 
 def _is_wide(row: dict[str, Any]) -> bool | None:
     ratios = [row[name]["ratio"] for name in JUDGED]
-    if any(ratio["low"] is None or ratio["high"] is None for ratio in ratios):
+    if None in ratios:
         # A cloud that is a single point has no width to compare with.
         return None
     if any(ratio["high"] < LOCAL for ratio in ratios):

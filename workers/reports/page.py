@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ class Table:
 def tables_of(numbers: Mapping[str, Any], *, path: Sequence[str] = ()) -> list[Table]:
     """What of a finding's numbers is a table: intervals by label, side by side, and records by label."""
     inner = {name: value for name, value in numbers.items() if isinstance(value, Mapping) and value and name != "parts"}
-    beside = {name: value for name, value in inner.items() if all(map(_is_interval, value.values()))}
+    beside = {name: value for name, value in inner.items() if _are_intervals(value.values())}
     found = []
     if beside:
         labels = dict.fromkeys(label for column in beside.values() for label in column)
@@ -80,8 +80,9 @@ def tables_of(numbers: Mapping[str, Any], *, path: Sequence[str] = ()) -> list[T
     return found
 
 
-def _is_interval(value: Any) -> bool:
-    return isinstance(value, Mapping) and ("low" in value or "n_never" in value)
+def _are_intervals(values: Collection[Any]) -> bool:
+    known = [value for value in values if value is not None]
+    return bool(known) and all(isinstance(value, Mapping) and ("low" in value or "n_never" in value) for value in known)
 
 
 def _is_record(value: Any) -> bool:

@@ -60,6 +60,13 @@ def test_a_localized_walk_is_told_from_the_null_model() -> None:
     assert gyration.to_json()["ratio"]["value"] == gyration.ratio.value  # type: ignore[union-attr]
 
 
+def test_a_cloud_that_is_one_point_has_no_width_to_compare_with() -> None:
+    walks = [np.random.default_rng(i).normal(size=(5, 2)) for i in range(3)]
+    found = {one.measure: one for one in compare_with_null(walks, np.ones((10, 2)))}
+    assert found["step_length"].ratio is None
+    assert found["radius_of_gyration"].to_json()["ratio"] is None
+
+
 def test_short_walks_are_left_out_and_too_few_refused() -> None:
     points = np.random.default_rng(0).normal(size=(10, 2))
     with pytest.raises(ValueError, match="at least two walks"):

@@ -136,9 +136,10 @@ def test_steps_to_the_common_loss_by_hand() -> None:
 
 
 def test_prompts_on_tokens_have_collapsed_and_others_have_not() -> None:
-    apart = near_and_far()
-    answer = finding_collapse(apart, measured(apart), budget=BUDGET)
-    assert "far" in answer.numbers["priors_without_collapse"]
+    some = evidence(*prompts("near", onto_tokens=True), *prompts("far"))
+    answer = finding_collapse(some, measured(some), budget=BUDGET)
+    assert answer.numbers["priors_without_collapse"] == ["far"]
+    assert answer.numbers["n_collapsed"] == 4
     assert answer.numbers["parts"] == {"some prior does not collapse": True, "depends on the prior": True}
     assert answer.verdict == "confirmed"
     onto = evidence(*prompts("near", n=2, onto_tokens=True))
