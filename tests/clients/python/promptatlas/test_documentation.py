@@ -17,6 +17,7 @@ from promptatlas.cli import create_app
 from promptatlas.cli.spec_files import parsed
 from promptatlas.types import TuneSpec
 
+from tests.clients.python.promptatlas.fake_harvest import FakeHarvest, states
 from tests.clients.python.promptatlas.fake_maps import ID as MAP_ID
 from tests.clients.python.promptatlas.fake_maps import PAGE, REPORT, map_reply, placed_reply
 from tests.clients.python.promptatlas.fake_maps import ROW as MAP_ROW
@@ -64,7 +65,8 @@ def artifact(name: str) -> httpx.Response:
 
 
 ROW = b'{"prompt": "qa@1", "output": "kitchen"}\n'
-FILES = {"report.json": json.dumps(REPORT).encode(), "report.html": PAGE.encode()}
+SHARDS = {path.rpartition("/")[2]: content for path, content in FakeHarvest().files.items()}
+FILES = {"report.json": json.dumps(REPORT).encode(), "report.html": PAGE.encode(), **SHARDS}
 ANSWERS = {
     "GET /ready": lambda: reply({"status": "ready", **PARTS}),
     "GET /v1/models": lambda: reply({"data": ENTRIES}),
@@ -115,6 +117,8 @@ def test_the_python_examples_run(
     assert names["vectors"].shape == (2, 3)
     assert [line.get_label() for line in names["axes"].get_lines()] == ["a", "b"]
     assert (tmp_path / "results" / "draws" / "qa@1").read_bytes() == ROW
+    np.testing.assert_array_equal(names["activations"], states())
+    assert "2 2  beta [60. 61.]\n" in shown
     assert names["ways"].x.tolist() == [2, 3, 4]
     assert [trace.name for trace in names["figure"].data if trace.name] == ["questions", "tuned", "vectors"] * 2
     assert "1 confirmed Vectors stay\n5 not measured Tasks <part>\n" in shown
@@ -126,7 +130,7 @@ def test_the_commands_exist() -> None:
     root = typer.main.get_command(create_app())
     block = TEXT.split("## The command line\n```\n")[1].split("```")[0]
     lines = [line.split() for line in block.strip().splitlines()]
-    assert len(lines) == 20
+    assert len(lines) == 21
     for words in lines:
         command: Any = root
         for word in words[1:]:
