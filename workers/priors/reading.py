@@ -62,9 +62,9 @@ class Reader:
 
     def embeddings(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_model"]:
         """What the model's embedding module makes of token ids: what soft vectors stand in for. float32 on the CPU."""
-        with torch.inference_mode():
+        with torch.no_grad():
             embedded: Tensor = self._model.anatomy.embed(ids.to(self._model.device)[None])[0]
-            return embedded.float().cpu().clone()
+            return embedded.float().cpu()
 
     def states(self, texts: Iterable[Tokens], *, layer: int) -> Iterator[Float[Tensor, "n d_model"]]:
         """``resid_pre`` of ``layer`` of all own tokens, a bounded number of texts at a time."""

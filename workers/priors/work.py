@@ -10,7 +10,7 @@ from promptatlas.types.priors import SampleBody
 
 from service.engine.shapes import Float, Tensor
 from service.store.codec import encode
-from workers.priors.prior import Facts, Space
+from workers.priors.prior import Facts, Prior, Space
 from workers.priors.registry import build_prior
 from workers.priors.sources import Sources
 from workers.priors.spread import effective_rank
@@ -37,6 +37,7 @@ def sample(run: RunContext) -> Mapping[str, float]:
     prior = build_prior(spec.prior, space=space, sources=sources)
     run.progress(1, 2)
     run.check()
+    _remark(run, prior)
     name = "soft" if layer is None else f"deep.{layer}"
     vectors = prior.sample(spec.n, generator=generator_for(spec.seed, name))
     facts: Facts = {**prior.facts, **_facts_of_draw(vectors)}
@@ -47,6 +48,21 @@ def sample(run: RunContext) -> Mapping[str, float]:
     run.save_output(OUTPUT, encode({"vectors": vectors.numpy()}, metadata=metadata))
     run.progress(2, 2)
     return {name: value for name, value in facts.items() if isinstance(value, float) and math.isfinite(value)}
+
+
+def _remark(run: RunContext, prior: Prior) -> None:
+    """Say what the draws' owner should know before trusting them."""
+    facts = prior.facts
+    if facts.get("shrinkage_method", "none") != "none":
+        run.log(
+            f"The covariance is shrunk by {float(facts['shrinkage']):.3f} ({facts['shrinkage_method']}): the source has "
+            f"{float(facts['n_distinct']):.0f} different points."
+        )
+    if facts.get("active_latents") == 0:
+        run.log(
+            "No latent dimension is in use: the autoencoder is no more than a normal law. Train longer.",
+            level="warning",
+        )
 
 
 def _facts_of_draw(vectors: Float[Tensor, "n d_model"]) -> dict[str, float]:

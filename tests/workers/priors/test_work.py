@@ -46,6 +46,7 @@ def test_the_vectors_are_those_that_tuning_starts_from(stores: Stores, layer: in
     assert file.metadata["revision"] == model.card.revision
     assert file.metadata["facts"]["shrinkage_method"] == "ledoit-wolf"
     assert run.steps[-1] == (2, 2)
+    assert next(text for level, text in run.logs if level == "info").startswith("The covariance is shrunk by 0.")
     numbers = {key: value for key, value in file.metadata["facts"].items() if isinstance(value, float)}
     assert metrics == numbers
     assert metrics["n_points"] == 31 * 3
@@ -63,6 +64,13 @@ def test_an_interpolation_comes_back_as_it_was_asked(stores: Stores) -> None:
     run = run_of(stores, prior=asked)
     assert sample(run)["to_std"] == 0.5
     assert decode(run.outputs[OUTPUT]).metadata["prior"] == asked
+
+
+def test_a_collapsed_autoencoder_is_a_warning(stores: Stores) -> None:
+    fit = {"embeddings": "vocabulary"}
+    run = run_of(stores, prior={"kind": "vae", "fit": fit, "epochs": 1, "d_latent": 2, "d_hidden": 4, "free_bits": 50.0})
+    sample(run)
+    assert "No latent dimension is in use" in run.warnings()[0]
 
 
 def test_it_stops_when_told(stores: Stores) -> None:
