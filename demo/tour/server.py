@@ -26,12 +26,13 @@ class ServiceDidNotStart(RuntimeError):
 
 
 @contextlib.contextmanager
-def running_service(environ: Mapping[str, str], *, log: Path) -> Iterator[str]:
+def running_service(environ: Mapping[str, str], *, log: Path, ready_within_s: float = READY_WITHIN_S) -> Iterator[str]:
     """Start `python -m service`, wait until it is ready, and stop it at the end, whatever ends the block.
 
     Args:
         environ: `PROMPTATLAS_*` settings beside those of the address; all others of this process are dropped.
         log: file that the service's own log goes to.
+        ready_within_s: how long loading its models may take.
 
     Yields:
         Its URL.
@@ -43,7 +44,7 @@ def running_service(environ: Mapping[str, str], *, log: Path) -> Iterator[str]:
     child = _start({**_without_settings(), **environ, "PROMPTATLAS_PORT": str(port)}, log=log)
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_ready(url, child=child, log=log)
+        _wait_until_ready(url, child=child, log=log, within_s=ready_within_s)
         yield url
     finally:
         _stop(child)
@@ -75,8 +76,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(url: str, *, child: subprocess.Popen[bytes], log: Path) -> None:
-    give_up_s = time.monotonic() + READY_WITHIN_S
+def _wait_until_ready(url: str, *, child: subprocess.Popen[bytes], log: Path, within_s: float) -> None:
+    give_up_s = time.monotonic() + within_s
     with Client(url) as client:
         while time.monotonic() < give_up_s:
             if child.poll() is not None:
@@ -85,7 +86,7 @@ def _wait_until_ready(url: str, *, child: subprocess.Popen[bytes], log: Path) ->
                 if client.ready().status == "ready":
                     return
             time.sleep(POLL_S)
-    raise ServiceDidNotStart(f"the service was not ready within {READY_WITHIN_S:.0f} s:\n{_last_lines(log)}")
+    raise ServiceDidNotStart(f"the service was not ready within {within_s:.0f} s:\n{_last_lines(log)}")
 
 
 def _last_lines(log: Path, n: int = 8) -> str:
