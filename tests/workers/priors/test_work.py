@@ -68,7 +68,9 @@ def test_an_interpolation_comes_back_as_it_was_asked(stores: Stores) -> None:
 
 def test_a_collapsed_autoencoder_is_a_warning(stores: Stores) -> None:
     fit = {"embeddings": "vocabulary"}
-    run = run_of(stores, prior={"kind": "vae", "fit": fit, "epochs": 1, "d_latent": 2, "d_hidden": 4, "free_bits": 50.0})
+    run = run_of(
+        stores, prior={"kind": "vae", "fit": fit, "epochs": 1, "d_latent": 2, "d_hidden": 4, "free_bits": 50.0}
+    )
     sample(run)
     assert "No latent dimension is in use" in run.warnings()[0]
 
