@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup up demo test lint bench format clean
+.PHONY: help setup up demo findings test lint bench format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | up | demo | test | lint | bench | format | clean"
+	@echo "make setup | up | demo | findings | test | lint | bench | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +29,10 @@ up: setup
 demo: setup
 	$(BIN)/python -m demo.run
 
+# About twenty minutes on two cores; rewrites the numbers in docs/findings.md.
+findings: setup
+	$(BIN)/python -m demo.findings
+
 test: setup
 	$(BIN)/python -m pytest
 
@@ -46,4 +50,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output findings-output

@@ -11,16 +11,18 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from promptatlas import Client, PromptAtlasError
 from promptatlas.results.runs import Run
+from promptatlas.types import Report, RunKind
 from rich.console import Console
 
+from demo.study.page import with_findings
 from demo.study.plan import FULL, TINY, Size, Spec, report_spec, tunings
+from demo.study.tables import write_tables
 from demo.tour.server import ServiceDidNotStart, running_service
 
 MODEL: Final = "demo"
@@ -46,7 +48,7 @@ class Study:
         spec = report_spec(model=MODEL, prompts=prompts, size=self.size)
         return self._finished(self._run("report", spec, name="findings"))
 
-    def _run(self, kind: Any, spec: Spec, *, name: str) -> Run:
+    def _run(self, kind: RunKind, spec: Spec, *, name: str) -> Run:
         label = f"{name} {_digest(spec)}"
         for run in self.client.runs.list(kind=kind, status="succeeded"):
             if run.name == label:
@@ -61,23 +63,36 @@ class Study:
         return run.refresh()
 
 
-def study(*, model_folder: Path, output: Path, size: Size, keep: bool, console: Console) -> Mapping[str, Any]:
-    """The whole study; returns the content of ``report.json``, which is left in ``output`` beside ``report.html``."""
+def study(*, model_folder: Path, output: Path, size: Size, keep: bool, console: Console) -> Report:
+    """The whole study. Leaves ``report.html``, ``report.json`` and its tables in ``output``."""
     output.mkdir(parents=True, exist_ok=True)
     if not keep:
         shutil.rmtree(output / "store", ignore_errors=True)
     environ = {
         "PROMPTATLAS_MODELS": f"{MODEL}={model_folder.resolve()}",
         "PROMPTATLAS_HOME": str((output / "store").resolve()),
+        # Two workers with a thread each: on a model this small, threads wait for each other more than they work.
         "PROMPTATLAS_WORKERS": "2",
+        "OMP_NUM_THREADS": "1",
     }
     with running_service(environ, log=output / "service.log") as url, Client(url, progress=False) as client:
-        console.print(f"Service at {url}, store under {output}")
+        console.print(f"Service at {url}, store and log under {output}")
         going = Study(client, size, console)
         run = going.report(going.prompts())
         run.download_all(to=output)
-        found: dict[str, Any] = json.loads((output / "report.json").read_bytes())
+    found = Report.model_validate_json((output / "report.json").read_bytes())
+    write_tables(found, folder=output)
     return found
+
+
+def tell(report: Report, *, page: Path | None, console: Console) -> None:
+    """Prints the verdicts, and writes what was found into a page."""
+    for finding in report.findings:
+        console.print(f"{finding.number}. {finding.title}: [bold]{finding.verdict}[/]", highlight=False)
+    if page is not None:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(with_findings(text, report=report), encoding="utf-8")
+        console.print(f"Written into {page}")
 
 
 def _digest(spec: Spec) -> str:
@@ -97,13 +112,14 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 120)
     size = TINY if chosen.tiny else FULL
     try:
-        study(model_folder=chosen.model, output=chosen.output, size=size, keep=chosen.keep, console=console)
+        found = study(model_folder=chosen.model, output=chosen.output, size=size, keep=chosen.keep, console=console)
     except KeyboardInterrupt:
         console.print("interrupted; the service has been stopped")
         return INTERRUPTED
     except (ServiceDidNotStart, PromptAtlasError) as error:
         print(f"findings: {error}", file=sys.stderr)
         return 1
+    tell(found, page=None if chosen.tiny else PAGE, console=console)
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from workers.reports.answer import Answer, judged, not_measured
 from workers.reports.evidence import Evidence, Tuned
-from workers.reports.numbers import Budget, by_label, differs, is_shown, summary
+from workers.reports.numbers import Budget, by_label, by_manner, differs, is_shown, summary
 
 TITLE = "Collapse onto existing tokens is not inevitable: it depends on prior and learning rate"
 RULE = (
@@ -42,7 +42,7 @@ def finding_collapse(evidence: Evidence, collapse: Mapping[str, Mapping[str, Any
         "share_within_radius": summary(shares, budget=budget),
         "nearest_cosine_differs_by_prior": by_prior,
         "nearest_cosine_differs_by_rate": by_rate,
-        "by_prior": {name: _table(prompts, collapse, name, budget=budget) for name in MEASURES},
+        "by_prior": by_manner(prompts, collapse, measures=MEASURES, budget=budget),
         "by_rate": _by_rate(prompts, collapse, budget=budget),
     }
     parts: dict[str, bool | None] = {"some prior does not collapse": bool(open_priors)}
@@ -64,15 +64,10 @@ def _by_rate(
     for prompt in prompts:
         rates.setdefault(f"{prompt.prior}, {prompt.method} for {prompt.task}", []).append(prompt)
     return {
-        name: {measure: _table(own, collapse, measure, budget=budget, by=_rate) for measure in MEASURES[:3]}
+        name: {
+            measure: by_label([_rate(p) for p in own], [collapse[p.ref][measure] for p in own], budget=budget)
+            for measure in MEASURES[:3]
+        }
         for name, own in rates.items()
         if len({_rate(prompt) for prompt in own}) > 1
     }
-
-
-def _table(
-    prompts: Sequence[Tuned], collapse: Mapping[str, Mapping[str, Any]], name: str, *, budget: Budget, by: Any = None
-) -> dict[str, dict[str, float]]:
-    kept = [prompt for prompt in prompts if name in collapse[prompt.ref]]
-    labels = [by(prompt) if by is not None else prompt.prior for prompt in kept]
-    return by_label(labels, [collapse[prompt.ref][name] for prompt in kept], budget=budget)

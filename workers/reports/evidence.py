@@ -36,8 +36,13 @@ class Tuned:
     log_density: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def manner(self) -> str:
+        """Prompts whose vectors may be compared: tuned by one method at one rate, for whatever task."""
+        return self.method + ("" if self.lr is None else f" at {self.lr:g}")
+
+    @property
     def group(self) -> str:
-        """Prompts that may be compared: tuned by one method for one task at one rate."""
+        """Prompts whose scores may be compared: tuned by one method for one task at one rate."""
         return f"{self.method} for {self.task}" + ("" if self.lr is None else f" at {self.lr:g}")
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from workers.analysis.intervals import interval_of
 from workers.analysis.permutation import Tested
 from workers.analysis.strata import correlates_within, differs_within
+from workers.reports.evidence import Tuned
 
 LEVEL = 0.05
 """Of p-values, below which something is held for shown."""
@@ -35,6 +36,21 @@ def by_label(labels: Sequence[str], values: Sequence[float], *, budget: Budget) 
     for label, value in zip(labels, values, strict=True):
         groups.setdefault(label, []).append(value)
     return {label: summary(group, budget=budget) for label, group in groups.items()}
+
+
+def by_manner(
+    prompts: Sequence[Tuned], collapse: Mapping[str, Mapping[str, Any]], *, measures: Sequence[str], budget: Budget
+) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """By manner, measure and prior: ``summary`` over prompts, of those measures that any has."""
+    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for manner in dict.fromkeys(prompt.manner for prompt in prompts):
+        for measure in measures:
+            own = [prompt for prompt in prompts if prompt.manner == manner and measure in collapse[prompt.ref]]
+            if own:
+                values = [collapse[prompt.ref][measure] for prompt in own]
+                table = by_label([prompt.prior for prompt in own], values, budget=budget)
+                found.setdefault(manner, {})[measure] = table
+    return found
 
 
 def differs(

@@ -11,7 +11,10 @@ from workers.analysis.neighbours import nearest_tokens
 from workers.reports.answer import Answer, judged, not_measured
 from workers.reports.collapse import CollapseMeasures, measure_draws
 from workers.reports.evidence import Evidence, Floats, Tuned
-from workers.reports.numbers import Budget, above, by_label, correlates, differs, is_shown, summary
+from workers.reports.numbers import Budget, above, by_manner, correlates, differs, is_shown, summary
+
+STAYS = "nearer_to_draw_than_to_cloud"
+MEASURES = ("displacement", "displacement_cosine", "nearest_distance", "draw_mahalanobis", "mahalanobis")
 
 TITLE = "Tuned vectors stay near their prior draw, within or outside the model's own cloud"
 RULE = (
@@ -31,42 +34,27 @@ def finding_stay(evidence: Evidence, collapse: Mapping[str, Mapping[str, Any]], 
         return not_measured(1, title=TITLE, rule=RULE, missing=missing)
     measures = CollapseMeasures(evidence)
     own = {prompt.ref: share for prompt in prompts if (share := _own_draw_nearest(prompt, prompts)) is not None}
-    stays = [float(np.mean(measures.stays(prompt))) for prompt in prompts]
-    labels = [prompt.prior for prompt in prompts]
+    stays = {prompt.ref: float(np.mean(measures.stays(prompt))) for prompt in prompts}
+    told = {prompt.ref: {**collapse[prompt.ref], STAYS: stays[prompt.ref]} for prompt in prompts}
     placed = [prompt for prompt in prompts if "draw_mahalanobis" in collapse[prompt.ref]]
     groups = [prompt.group for prompt in placed]
     before, after = ([collapse[prompt.ref][name] for prompt in placed] for name in ("draw_mahalanobis", "mahalanobis"))
     ends_as_begun = correlates(groups, before, after, budget=budget)
     numbers: dict[str, Any] = {
-        "nearer_to_draw_than_to_cloud": summary(stays, budget=budget),
+        STAYS: summary(list(stays.values()), budget=budget),
         "draw_and_posterior_mahalanobis": ends_as_begun,
         "mahalanobis_differs_by_prior": differs(groups, [prompt.prior for prompt in placed], after, budget=budget),
-        "by_prior": {
-            "nearer_to_draw_than_to_cloud": by_label(labels, stays, budget=budget),
-            **_tables(prompts, collapse, budget=budget),
-        },
+        "by_prior": by_manner(prompts, told, measures=(STAYS, *MEASURES), budget=budget),
         "draws": measure_draws(evidence),
     }
     parts: dict[str, bool | None] = {}
     if own:
         numbers["own_draw_is_nearest"] = summary(list(own.values()), budget=budget)
         parts["nearest draw is its own"] = above(numbers["own_draw_is_nearest"], 0.5)
-    parts["nearer to its draw than to the cloud"] = above(numbers["nearer_to_draw_than_to_cloud"], 0.5)
+    parts["nearer to its draw than to the cloud"] = above(numbers[STAYS], 0.5)
     if ends_as_begun is not None:
         parts["far draws end far"] = ends_as_begun["rho"] > 0 and is_shown(ends_as_begun)
     return judged(1, title=TITLE, rule=RULE, parts=parts, numbers=numbers)
-
-
-def _tables(
-    prompts: Sequence[Tuned], collapse: Mapping[str, Mapping[str, Any]], *, budget: Budget
-) -> dict[str, dict[str, dict[str, float]]]:
-    names = ("displacement", "displacement_cosine", "nearest_distance", "draw_mahalanobis", "mahalanobis")
-    tables = {}
-    for name in names:
-        own = [prompt for prompt in prompts if name in collapse[prompt.ref]]
-        values = [collapse[prompt.ref][name] for prompt in own]
-        tables[name] = by_label([prompt.prior for prompt in own], values, budget=budget)
-    return tables
 
 
 def _own_draw_nearest(prompt: Tuned, prompts: Sequence[Tuned]) -> float | None:

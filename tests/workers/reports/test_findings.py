@@ -47,7 +47,7 @@ def test_vectors_that_hardly_moved_stay_near_their_draw() -> None:
     assert answer.verdict == "confirmed"
     assert set(answer.numbers["parts"].values()) == {True}
     assert answer.numbers["own_draw_is_nearest"]["value"] == 1
-    tables = answer.numbers["by_prior"]
+    tables = answer.numbers["by_prior"]["soft at 0.01"]
     assert tables["mahalanobis"]["far"]["value"] > tables["mahalanobis"]["near"]["value"]
 
 

@@ -1,0 +1,105 @@
+"""The page of findings: blocks are written from a report that was really made, prose is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from promptatlas.types import Finding, Report
+
+from demo.study.page import BLOCKS, WrongPage, with_findings
+from tests.workers.reports.evidence_made_up import evidence, tuned
+from workers.reports.cloud_shape import finding_shape, measure_shapes
+from workers.reports.collapse import measure_collapse
+from workers.reports.collapsing import finding_collapse
+from workers.reports.gathering import plain
+from workers.reports.localization import finding_walks, measure_walks
+from workers.reports.numbers import Budget
+from workers.reports.quality import finding_interpolation, finding_quality
+from workers.reports.staying import finding_stay
+from workers.reports.tasks import finding_tasks, measure_separation
+
+ROOT = Path(__file__).parents[3]
+PAGE = "# A\nprose\n" + "\n".join(
+    f"<!-- begin {name} -->\nstale {name}\n<!-- end {name} -->\nmore prose" for name in BLOCKS
+)
+
+
+def once(_key: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return make()
+
+
+@cache
+def report() -> Report:
+    """Of evidence that was made up, through the findings' own code."""
+    priors = {"near": 10, "far": 40, "interpolation(a, b)": 20}
+    prompts = [tuned(p, seed, moved=0.1, score=0.9, steps=s) for p, s in priors.items() for seed in range(3)]
+    prompts += [tuned("near", seed, moved=0.1, score=0.9, steps=5, lr=0.5, ref=f"fast-{seed}@1") for seed in range(3)]
+    found, budget = evidence(*prompts), Budget(samples=99, seed=0)
+    collapse = measure_collapse(found, check=lambda: None)
+    answers = [
+        finding_stay(found, collapse, budget=budget), finding_quality(found, collapse, budget=budget),
+        finding_collapse(found, collapse, budget=budget), finding_walks(measure_walks(found, budget=budget, once=once)),
+        finding_tasks(found, measure_separation(found, budget=budget, once=once)),
+        finding_interpolation(found, budget=budget), finding_shape(found, measure_shapes(found, budget=budget, once=once)),
+    ]  # fmt: skip
+    spec = {"prompts": [], "datasets": ["a"], "n": 20, "n_trajectories": 2, "max_tokens": 4, "samples": 99, "seed": 0}
+    findings = [Finding.model_validate(plain(vars(answer))) for answer in answers]
+    return Report(title="t", model="m", revision="r", findings=findings, spec=spec, versions={"x": "1"})
+
+
+def block(page: str, name: str) -> str:
+    return page.split(f"<!-- begin {name} -->\n")[1].split(f"<!-- end {name} -->")[0]
+
+
+def test_blocks_are_written_and_prose_is_kept() -> None:
+    page = with_findings(PAGE, report=report())
+    assert "stale" not in page
+    assert page.startswith("# A\nprose\n")
+    assert page.count("more prose") == len(BLOCKS)
+    assert with_findings(page, report=report()) == page
+
+
+def test_every_block_has_its_verdict_and_numbers() -> None:
+    page = with_findings(PAGE, report=report())
+    for finding in report().findings:
+        text = block(page, f"finding-{finding.number}")
+        assert text.startswith(f"**{finding.verdict}.** {finding.rule}")
+        assert "| --- |" in text
+        assert "None" not in text
+    assert "| near | 0.9 |" in block(page, "finding-2")
+    assert "| language \\| sums | 1 | 0, 1 | 2 |" in block(page, "finding-5")
+    assert "soft for qa at 0.01 | 0.9 | 0.9 |" in block(page, "finding-6")
+    assert "near, soft for qa, by rate:" in block(page, "finding-3")
+    assert "at the embeddings, of the vocabulary" in block(page, "finding-4")
+
+
+def test_what_was_not_measured_says_what_it_takes() -> None:
+    findings = [
+        finding.model_copy(update={"verdict": "not measured", "numbers": {}, "missing": "two datasets"})
+        for finding in report().findings
+    ]
+    page = with_findings(PAGE, report=report().model_copy(update={"findings": findings}))
+    assert "It takes two datasets." in block(page, "finding-5")
+    assert block(page, "verdicts").count("two datasets") == 7
+
+
+@pytest.mark.parametrize(
+    "page", ["", PAGE.replace("begin made", "begin mad"), PAGE + PAGE, PAGE.replace("<!-- end made", "<!-- end m")]
+)
+def test_a_page_without_its_markers_is_refused(page: str) -> None:
+    with pytest.raises(WrongPage):
+        with_findings(page, report=report())
+
+
+def test_the_page_in_docs_has_all_blocks() -> None:
+    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    with_findings(page, report=report())
+
+
+def test_the_report_came_through_json() -> None:
+    json.dumps(report().model_dump(), allow_nan=False)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+from promptatlas.types import ReportSpec, TuneSpec
+
+from demo.study.plan import DATASETS, FULL, TINY, Size, report_spec, tunings
+from service.planning.members import check_members, members_of
+from workers.reports.evidence import prior_label
+
+
+@pytest.mark.parametrize("size", [FULL, TINY])
+def test_specs_are_what_the_service_takes(size: Size) -> None:
+    for one in tunings(model="demo", size=size):
+        spec = TuneSpec.model_validate(one.spec)
+        check_members(spec)
+        assert spec.name == one.name
+    report = ReportSpec.model_validate(report_spec(model="demo", prompts=["a@1"], size=size))
+    assert report.datasets == list(DATASETS)
+
+
+def test_every_prior_has_a_label_of_its_own() -> None:
+    for one in tunings(model="demo", size=FULL):
+        labels = [prior_label(prior) for prior in one.spec["priors"]]
+        assert len(set(labels)) == len(labels)
+
+
+def test_the_study_has_what_the_findings_take() -> None:
+    runs = {one.name: TuneSpec.model_validate(one.spec) for one in tunings(model="demo", size=FULL)}
+    assert len({spec.name for spec in runs.values()}) == len(runs)
+    for spec in runs.values():
+        members = members_of(spec)
+        assert len({member.seed for member in members}) >= 3
+        assert len({member.prior_index for member in members}) >= 2
+    kinds = {prior.kind for spec in runs.values() for prior in spec.priors}
+    assert kinds >= {"isotropic", "xavier", "vocabulary", "gaussian", "exclusion", "interpolation"}
+    rates = {member.lr for spec in runs.values() for member in members_of(spec) if spec.dataset == "demo-qa"}
+    assert len(rates) == 3
+    assert {spec.method.kind for spec in runs.values()} == {"soft", "deep"}
+    assert sum(len(members_of(spec)) for spec in runs.values()) == 84

@@ -1,0 +1,105 @@
+"""The study's own steps, against a client that finishes at once."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from promptatlas import Client
+from rich.console import Console
+
+from demo import findings
+from demo.findings import Study, tell
+from demo.study.plan import TINY, report_spec, tunings
+from tests.demo.study.test_page import PAGE, report
+
+
+@dataclass
+class FakeRun:
+    id: str
+    kind: str
+    name: str
+    spec: Mapping[str, Any]
+    prompts: list[str]
+    status: str = "queued"
+
+    def wait(self, *, progress: bool) -> FakeRun:
+        self.status = "succeeded"
+        return self
+
+    def refresh(self) -> FakeRun:
+        return self
+
+
+@dataclass
+class FakeRuns:
+    made: list[FakeRun] = field(default_factory=list)
+
+    def list(self, *, kind: str, status: str) -> list[FakeRun]:
+        return [run for run in self.made if (run.kind, run.status) == (kind, status)]
+
+    def create(self, kind: str, spec: Mapping[str, Any], *, name: str) -> FakeRun:
+        prompts = [f"{spec['name']}-a@1", f"{spec['name']}-b@1"] if kind == "tune" else []
+        self.made.append(FakeRun(f"run-{len(self.made)}", kind, name, spec, prompts))
+        return self.made[-1]
+
+
+@dataclass
+class FakeClient:
+    runs: FakeRuns = field(default_factory=FakeRuns)
+
+
+def study_of(client: FakeClient) -> Study:
+    return Study(cast(Client, client), TINY, Console(file=io.StringIO()))
+
+
+def test_all_runs_wait_in_line_before_the_first_is_awaited() -> None:
+    client = FakeClient()
+    prompts = study_of(client).prompts()
+    names = [one.name for one in tunings(model="demo", size=TINY)]
+    assert [run.spec["name"] for run in client.runs.made] == names
+    assert prompts == [f"{name}-{letter}@1" for name in names for letter in "ab"]
+    made = study_of(client).report(prompts)
+    assert made.spec == report_spec(model="demo", prompts=prompts, size=TINY)
+    assert made.status == "succeeded"
+
+
+def test_what_an_earlier_go_has_finished_is_taken() -> None:
+    client = FakeClient()
+    first = study_of(client).prompts()
+    n_runs = len(client.runs.made)
+    client.runs.made[0].status = "failed"
+    assert study_of(client).prompts() == first
+    assert len(client.runs.made) == n_runs + 1
+
+
+def test_other_specs_are_other_runs() -> None:
+    client = FakeClient()
+    study_of(client).prompts()
+    names = [run.name for run in client.runs.made]
+    assert len(set(names)) == len(names)
+    study_of(client).report(["a@1"])
+    study_of(client).report(["b@1"])
+    assert len({run.name for run in client.runs.made}) == len(names) + 2
+
+
+def test_what_came_out_is_told_and_written(tmp_path: Path) -> None:
+    page, told = tmp_path / "page.md", io.StringIO()
+    page.write_text(PAGE, encoding="utf-8")
+    tell(report(), page=page, console=Console(file=told, width=200))
+    assert told.getvalue().count("\n") == 8
+    assert "**confirmed.**" in page.read_text(encoding="utf-8")
+    tell(report(), page=None, console=Console(file=told, width=200))
+
+
+def test_a_service_that_does_not_start_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["findings", "--tiny", "--model", str(tmp_path), "--output", str(tmp_path / "out")])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert findings.main() == 1
+    assert capsys.readouterr().err.startswith("findings: the service ended with status")
