@@ -42,7 +42,7 @@ class App {
       if (!signal.aborted) await view({ root: this.shell.main, route, api: this.api, catalogue: this.catalogue, signal });
     } catch (error) {
       if (signal.aborted || error.name === "AbortError") return;
-      if (!error.status) console.error(error);
+      if (error.name !== "ApiError") console.error(error);
       put(this.shell.main, failure(error, () => this.show()));
     }
   }

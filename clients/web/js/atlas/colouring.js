@@ -77,11 +77,11 @@ function byCategory(points, by) {
     return { name: isLayer ? `layer ${code}` : points[by].values[code], n, colour };
   });
   const numbers = new Map(named.map(([code], k) => [code, k]));
-  const n = points.n - keys.reduce((sum, one) => sum + one.n, 0);
-  if (n) keys.push({ name: several ? `others (${found.length - named.length})` : "none", n, colour: OTHER_INDEX, isRest: true });
-  const rest = keys.length - 1;
+  const add = (name, n) => (n ? keys.push({ name, n, colour: OTHER_INDEX, isRest: true }) - 1 : -1);
+  const others = add(`others (${found.length - named.length})`, found.slice(named.length).reduce((sum, [, n]) => sum + n, 0));
+  const none = add("none", isLayer ? 0 : (counts.get(-1) ?? 0));
   const key = new Int32Array(points.n);
-  for (let i = 0; i < points.n; i++) key[i] = numbers.get(codes[i]) ?? rest;
+  for (let i = 0; i < points.n; i++) key[i] = numbers.get(codes[i]) ?? (codes[i] < 0 ? none : others);
   return { by, keys, key, of: (i) => keys[key[i]].colour, ramp: null };
 }
 

@@ -72,10 +72,10 @@ class MapForm {
   #spec() {
     const chosen = (boxes) => boxes.map((box) => box.querySelector("input")).filter((input) => input?.checked).map((input) => input.value);
     const sources = chosen(this.datasets).map((dataset) => ({ dataset, n: Number(this.n.value), per: this.per.value }));
-    if (this.vocabulary.firstChild.checked) sources.push({ embeddings: "vocabulary" });
+    const layers = this.layers.value.split(/[\s,]+/).filter(Boolean).map(Number);
+    if (this.vocabulary.firstChild.checked && layers.includes(0)) sources.push({ embeddings: "vocabulary" });
     const prompts = chosen([...this.promptList.children]);
     if (prompts.length) sources.push({ prompts, snapshots: true });
-    const layers = this.layers.value.split(/[\s,]+/).filter(Boolean).map(Number);
     return { model: this.model.value, method: this.method.value, layers, sources };
   }
 

@@ -33,7 +33,7 @@ export async function fill(place, work, { text, signal } = {}) {
     if (!signal?.aborted) put(place, found);
   } catch (error) {
     if (error.name === "AbortError" || signal?.aborted) return;
-    if (!error.status) console.error(error);
+    if (error.name !== "ApiError") console.error(error);
     put(place, failure(error, () => fill(place, work, { text, signal })));
   }
 }

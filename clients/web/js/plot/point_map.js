@@ -81,6 +81,11 @@ export class PointMap {
     if (this.line.length > 1) drawLine(context, this.line, this.ink);
   }
 
+  /** Resolves when what was asked for has been drawn. */
+  settled() {
+    return this.layer.settled();
+  }
+
   placeOf(i) {
     return [this.places[3 * i], this.places[3 * i + 1], this.places[3 * i + 2]];
   }

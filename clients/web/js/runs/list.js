@@ -43,7 +43,7 @@ async function renew(place, load) {
     put(place, await load());
     if (focused) place.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
   } catch (error) {
-    if (error.name !== "AbortError" && !error.status) console.error(error);
+    if (!["AbortError", "ApiError"].includes(error.name)) console.error(error);
   }
 }
 

@@ -1,0 +1,87 @@
+"""A browser, and pages of it that must not complain. Skipped only where there is no Chromium."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from service.queueing.embedded import find_server
+from tests.clients.web.world import ARTIFACTS, KEY, World, build, key_setting
+from tests.integration.running import ROOT, running_service
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+SLOW_MS = 30_000
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("PROMPTATLAS_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium here; PROMPTATLAS_TEST_CHROMIUM may say where one is")
+    expect.set_options(timeout=SLOW_MS)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
+        )  # fmt: skip
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def world(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    if find_server() is None:
+        pytest.skip("no redis-server here")
+    folder = tmp_path_factory.mktemp("page")
+    settings = {"API_KEYS": key_setting(), "WORKERS": "1", "DEVICE": "cpu"}
+    with running_service(folder, models=f"demo={ROOT / 'demo' / 'model'}", **settings) as service:
+        service.wait_until_ready()
+        built = build(service)
+        yield built
+        built.http.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, world: World, request: pytest.FixtureRequest) -> Iterator[OpenPage]:
+    """Opens the page at a place: ``open_page("runs", key=…, theme=…)``. No error may show up in the console."""
+    complaints: list[str] = []
+    pages: list[Page] = []
+
+    def make(place: str = "", *, key: str | None = KEY, theme: Literal["light", "dark"] = "light") -> Page:
+        context = browser.new_context(
+            viewport={"width": 1280, "height": 800}, color_scheme=theme, accept_downloads=True
+        )  # fmt: skip
+        if key is not None:
+            context.add_init_script(f"if (window === window.top) sessionStorage.setItem('promptatlas-key', {key!r})")
+        page = context.new_page()
+        page.set_default_timeout(SLOW_MS)
+        page.on("console", lambda message: complaints.extend(_complaint(message)))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"{world.url}/#/{place}")
+        pages.append(page)
+        return page
+
+    yield make
+    for i, page in enumerate(pages):
+        page.screenshot(path=_picture(request.node.name, i))
+        page.context.close()
+    assert complaints == []
+
+
+def _complaint(message: ConsoleMessage) -> list[str]:
+    # A browser writes every answer of 4xx there; those that are meant are looked at in the page.
+    is_refusal = "Failed to load resource" in message.text
+    return [message.text] if message.type == "error" and not is_refusal else []
+
+
+def _picture(name: str, i: int) -> Path:
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    return ARTIFACTS / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())[:80]}{f'-{i}' if i else ''}.png"

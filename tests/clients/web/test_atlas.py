@@ -1,0 +1,214 @@
+"""The atlas, held against what the API says of the same map."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.clients.web.conftest import OpenPage
+from tests.clients.web.world import TEXT, World
+
+FILLED = 0.9
+"""Of the shorter side, by the points when all are shown."""
+
+
+def ready(page: Page) -> Page:
+    """Wait until the points are drawn."""
+    expect(page.locator(".atlas-status")).to_contain_text("point")
+    return page
+
+
+def screen_places(page: Page, points: dict[str, Any]) -> list[tuple[float, float]]:
+    """Where each point must be, in pixels of the map, when all are shown."""
+    box = page.locator(".point-map").bounding_box()
+    assert box is not None
+    xs, ys = points["x"], points["y"]
+    spans = max(xs) - min(xs), max(ys) - min(ys)
+    scale = FILLED * min(box["width"] / spans[0], box["height"] / spans[1])
+    middle = (max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2
+    return [
+        ((x - middle[0]) * scale + box["width"] / 2, box["height"] / 2 - (y - middle[1]) * scale)
+        for x, y in zip(xs, ys, strict=True)
+    ]
+
+
+def lonely(places: list[tuple[float, float]], points: dict[str, Any], *, role: str) -> int:
+    """A point of a role that lies well apart from all others."""
+
+    def room(i: int) -> float:
+        return min((places[i][0] - x) ** 2 + (places[i][1] - y) ** 2 for k, (x, y) in enumerate(places) if k != i)
+
+    return max((i for i, own in enumerate(points["role"]) if own == role), key=room)
+
+
+def legend_of(page: Page) -> dict[str, int]:
+    rows = page.locator(".atlas-legend button").all()
+    return {
+        row.locator("span").nth(1).inner_text(): int(row.locator("span").nth(2).inner_text().replace(",", ""))
+        for row in rows
+    }
+
+
+def test_the_points_are_the_maps_and_each_says_what_it_is(open_page: OpenPage, world: World) -> None:
+    page = ready(open_page(f"atlas/{world.map}?layer=0"))
+    points = world.get(f"/v1/maps/{world.map}", layer=0)
+    assert legend_of(page) == Counter(points["source"])
+    expect(page.locator(".atlas-status")).to_contain_text(f"{len(points['x'])} points")
+    places = screen_places(page, points)
+    i = lonely(places, points, role="embedding")
+    page.locator(".point-map").hover(position={"x": places[i][0], "y": places[i][1]})
+    tip = page.locator(".atlas-stage .tip")
+    expect(tip).to_contain_text("embedding · layer 0")
+    expect(tip.locator(".token")).to_have_text(points["token"][i].replace(" ", "·"))
+
+
+def test_it_is_drawn(open_page: OpenPage, world: World) -> None:
+    page = ready(open_page(f"atlas/{world.map}?layer=0"))
+    shot = page.locator(".point-map").screenshot()
+    page.get_by_role("group", name="Legend").get_by_role("button", name="vocabulary").click()
+    fewer = page.locator(".point-map").screenshot()
+    for name in legend_of(page):
+        if name != "vocabulary":
+            page.get_by_role("group", name="Legend").get_by_role("button", name=name).click()
+    none = page.locator(".point-map").screenshot()
+    assert len({shot, fewer, none}) == 3
+    # Of an empty sheet there is least to compress.
+    assert len(none) < len(fewer) < len(shot)
+
+
+def test_colours_say_what_is_asked(open_page: OpenPage, world: World) -> None:
+    page = ready(open_page(f"atlas/{world.map}?layer=0"))
+    points = world.get(f"/v1/maps/{world.map}", layer=0)
+    page.get_by_label("Colour by").select_option("role")
+    assert legend_of(page) == Counter(points["role"])
+    page.get_by_label("Colour by").select_option("prompt")
+    known = Counter(points["prompt"])
+    assert legend_of(page) == {"none" if name is None else name: n for name, n in known.items()}
+    page.get_by_label("Colour by").select_option("token")
+    assert len(legend_of(page)) == 13  # the most frequent ones, the others, and those without
+    assert "colour=token" in page.url
+    page.reload()
+    ready(page)
+    expect(page.get_by_label("Colour by")).to_have_value("token")
+
+
+def test_the_slider_goes_through_the_layers(open_page: OpenPage, world: World) -> None:
+    page = ready(open_page(f"atlas/{world.map}"))
+    counts = Counter(world.get(f"/v1/maps/{world.map}")["layer"])
+    page.get_by_label("Layer", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".atlas-status")).to_contain_text(f"layer 3 · {counts[3]} points".replace(" · ", "  ·  "))
+    assert "layer=3" in page.url
+    page.get_by_label("All layers at once").check()
+    expect(page.locator(".atlas-status")).to_contain_text(f"{sum(counts.values())} points")
+    page.get_by_label("Colour by").select_option("layer")
+    assert legend_of(page) == {f"layer {layer}": n for layer, n in counts.items()}
+
+
+def test_a_line_around_points_gives_their_texts(open_page: OpenPage, world: World) -> None:
+    page = ready(open_page(f"atlas/{world.map}?layer=3"))
+    points = world.get(f"/v1/maps/{world.map}", layer=3)
+    box = page.locator(".point-map").bounding_box()
+    assert box is not None
+    page.locator(".point-map").focus()
+    page.keyboard.press("l")
+    corners = [(2, 2), (0.99, 0.005), (0.99, 0.99), (0.005, 0.99)]
+    at = [(x if x > 1 else x * box["width"], y if y > 1 else y * box["height"]) for x, y in corners]
+    page.mouse.move(box["x"] + at[0][0], box["y"] + at[0][1])
+    page.mouse.down()
+    for x, y in at[1:]:
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=5)
+    page.mouse.up()
+    expect(page.locator(".panel [role=status]")).to_have_text(f"{len(points['x'])} points")
+    listed = page.locator(".picked li")
+    assert listed.count() >= 100
+    expect(page.locator(".picked")).to_contain_text(TEXT)
+    page.keyboard.press("Escape")
+    expect(listed).to_have_count(0)
+
+
+def test_words_are_found(open_page: OpenPage, world: World) -> None:
+    page = ready(open_page(f"atlas/{world.map}?layer=0"))
+    points = world.get(f"/v1/maps/{world.map}", layer=0)
+    expected = sum(
+        "clock" in (token if token is not None else text or "").lower()
+        for token, text in zip(points["token"], points["text"], strict=True)
+    )
+    page.get_by_label("Find points").fill("Clock")
+    expect(page.locator(".panel [role=status]")).to_have_text(f"{expected} point{'' if expected == 1 else 's'}")
+
+
+def test_a_trajectory_is_stepped_through(open_page: OpenPage, world: World) -> None:
+    page = ready(open_page(f"atlas/{world.map}?layer=0"))
+    points = world.get(f"/v1/maps/{world.map}", layer=0)
+    tokens = [t for t, source in zip(points["token"], points["source"], strict=True) if source == "trajectories"]
+    page.get_by_label("Trajectory", exact=True).select_option("0")
+    shown = page.locator(".walk-tokens .token")
+    assert [t.replace("·", " ") for t in shown.all_inner_texts()] == tokens
+    before = page.locator(".point-map").screenshot()
+    page.get_by_label("One step on").click()
+    page.get_by_label("One step on").click()
+    expect(page.locator(".walk-tokens .now")).to_have_text(shown.nth(2).inner_text())
+    assert page.locator(".point-map").screenshot() != before
+    page.get_by_label("Play", exact=True).click()
+    expect(page.locator(".walk-tokens .now")).not_to_have_text(shown.nth(2).inner_text())
+    page.get_by_label("Pause").click()
+
+
+@pytest.mark.parametrize(("way", "more"), [("text", 1), ("token", None), ("trajectory", None)])
+def test_a_text_is_placed_now(open_page: OpenPage, world: World, way: str, more: int | None) -> None:
+    page = ready(open_page(f"atlas/{world.map}?layer=3"))
+    before = sum(legend_of(page).values())
+    page.get_by_label("Text to place").fill("The clock is in the mill.")
+    page.get_by_label("Shown as").select_option(way)
+    page.get_by_label("Read under").select_option("qa-isotropic-0@1")
+    page.get_by_role("button", name="Place the text").click()
+    expect(page.get_by_role("group", name="Legend")).to_contain_text("placed")
+    placed = legend_of(page)["placed"]
+    assert placed == more if more is not None else placed > 5
+    assert sum(legend_of(page).values()) == before + placed
+    if way == "trajectory":
+        expect(page.locator(".walk-tokens .token")).to_have_count(placed)
+    page.get_by_role("button", name="Remove what I placed").click()
+    assert sum(legend_of(page).values()) == before
+
+
+def test_the_vectors_of_a_prompt_are_placed_with_their_way(open_page: OpenPage, world: World) -> None:
+    page = ready(open_page(f"atlas/{world.map}?layer=0&colour=role"))
+    before = legend_of(page)
+    page.get_by_label("Or the vectors of a tuned prompt").select_option("qa-vocabulary-1@1")
+    page.get_by_role("button", name="Place its vectors").click()
+    page.get_by_role("button", name="Remove what I placed").wait_for()
+    after = legend_of(page)
+    assert {name: after[name] - before[name] for name in after} == {
+        "embedding": 0, "state": 0, "snapshot": 4 * 3, "draw": 4, "posterior": 4,
+    }  # fmt: skip
+
+
+def test_names_and_texts_are_never_markup(open_page: OpenPage, world: World) -> None:
+    page = ready(open_page(f"atlas/{world.map}?layer=0"))
+    assert "mine <i>own</i>" in legend_of(page)
+    assert page.locator(".atlas i, .atlas b, .atlas-legend i").count() == 0
+
+
+def test_a_new_map_is_asked_for_and_made(open_page: OpenPage, world: World) -> None:
+    page = ready(open_page(f"atlas/{world.map}"))
+    page.get_by_role("button", name="New map").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("from the page")
+    dialog.get_by_label("Layers").fill("17")
+    dialog.get_by_role("button", name="Make it").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("17")
+    dialog.get_by_label("Layers").fill("1")
+    dialog.get_by_label("demo-cloze").check()
+    dialog.get_by_label("Texts of each").fill("5")
+    with page.expect_response("**/v1/runs") as answer:
+        dialog.get_by_role("button", name="Make it").click()
+    run = answer.value.json()
+    assert run["spec"]["layers"] == [1]
+    assert [source["dataset"] for source in run["spec"]["sources"]] == ["demo-cloze"]
+    expect(page.get_by_role("heading", name="from the page")).to_be_visible()
+    world.http.post(f"/v1/runs/{run['id']}/cancel")

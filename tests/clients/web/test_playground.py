@@ -1,0 +1,140 @@
+"""The playground, held against the API asked directly."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.clients.web.conftest import OpenPage
+from tests.clients.web.world import World
+
+TEXT = "Mira went to the mill. Hugo is in the cave. Where is Mira?"
+REFS = ("qa-isotropic-0@1", "qa-vocabulary-0@1")
+PLACE = f"playground?text={quote(TEXT)}&prompts={','.join(REFS)}&tokens=4"
+
+
+def complete(world: World, **more: Any) -> dict[str, Any]:
+    body = {"model": "demo", "prompt": TEXT, "max_tokens": 4, "temperature": 0, "logprobs": 8, **more}
+    choice: dict[str, Any] = world.http.post("/v1/completions", json=body).json()["choices"][0]
+    return choice
+
+
+def tokens_of(page: Page, way: str) -> str:
+    """The answer of a way, as it stands in its card."""
+    return "".join(
+        page.locator(".answers .answer").filter(has_text=way).locator(".answer-token").all_inner_texts()
+    ).replace("·", " ")
+
+
+def done(page: Page) -> Page:
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_enabled()
+    expect(page.locator(".answers .answer header span").first).to_contain_text("token")
+    return page
+
+
+def test_every_way_answers_as_the_api_does(open_page: OpenPage, world: World) -> None:
+    page = done(open_page(PLACE))
+    for way, more in (("no prompt", {}), *((ref, {"prompt_ref": ref}) for ref in REFS)):
+        expected = complete(world, **more)
+        assert tokens_of(page, way) == "".join(expected["logprobs"]["tokens"])
+        bars = page.locator(".answers .answer").filter(has_text=way).locator(".bar-row")
+        top = max(expected["logprobs"]["top_logprobs"][0].items(), key=lambda item: item[1])[0]
+        expect(bars.first.locator(".token")).to_have_text(top.replace(" ", "·"))
+        expect(bars).to_have_count(8)
+
+
+def test_another_token_shows_what_else_might_have_come(open_page: OpenPage, world: World) -> None:
+    page = done(open_page(PLACE))
+    card = page.locator(".answers .answer").first
+    card.locator(".answer-token").nth(1).click()
+    expect(card).to_contain_text("Token 2")
+    expected = complete(world)["logprobs"]["top_logprobs"][1]
+    best = max(expected.items(), key=lambda item: item[1])[0]
+    expect(card.locator(".bar-row .token").first).to_have_text(best.replace(" ", "·"))
+
+
+def test_prompts_are_added_and_removed(open_page: OpenPage, world: World) -> None:
+    page = done(open_page(PLACE))
+    page.get_by_label("Add a prompt").select_option("qa-vocabulary-1@1")
+    expect(page.locator(".answers .answer")).to_have_count(4)
+    done(page)
+    assert tokens_of(page, "qa-vocabulary-1@1")
+    page.get_by_label("Remove qa-isotropic-0@1").click()
+    expect(page.locator(".answers .answer")).to_have_count(3)
+    assert "qa-isotropic-0" not in page.url
+
+
+@pytest.mark.parametrize("ref", [None, REFS[0]])
+def test_the_lens_ends_in_the_models_own_word(open_page: OpenPage, world: World, ref: str | None) -> None:
+    page = done(open_page(PLACE))
+    page.get_by_label("Under which prompt").select_option(ref or "")
+    grid = page.locator(".lens table")
+    answer = complete(world, **({"prompt_ref": ref} if ref else {}))
+    body = {
+        "model": "demo",
+        "inputs": [TEXT + answer["text"]],
+        "sites": ["resid_post"],
+        "layers": [2],
+        "reduce": {"lens": 1},
+    }
+    if ref:
+        body["prompt_ref"] = ref
+    found = world.http.post("/v1/activations", json=body, headers={"Accept": "application/json"}).json()
+    texts = found["promptatlas"]["tokens"]
+    heads = grid.locator("thead .token")
+    expect(heads).to_have_count(len(found["token_ids"]))
+    row = grid.locator("tbody tr").filter(has=page.get_by_role("rowheader", name="2", exact=True)).locator("button")
+    expected = [texts[str(ids[0])].replace(" ", "·") for ids in found["resid_post.2.lens_ids"]]
+    expect(row).to_have_text(expected)
+    # The top row is the model itself: after the text stands what the answer begins with.
+    n_text = len(
+        world.http.post(
+            "/v1/activations", json={**body, "inputs": [TEXT]}, headers={"Accept": "application/json"}
+        ).json()["token_ids"]
+    )
+    top = grid.locator("tbody tr").first.locator("button").nth(n_text - 1)
+    expect(top).to_have_text(answer["logprobs"]["tokens"][0].replace(" ", "·"))
+    top.hover()
+    expect(page.locator(".lens-detail .bar-row")).to_have_count(6)
+
+
+def test_answers_are_drawn_on_a_map(open_page: OpenPage, world: World) -> None:
+    page = done(open_page(f"{PLACE}&view=map"))
+    expect(page.locator(".on-map .point-map")).to_be_visible()
+    expect(page.locator(".legend")).to_contain_text("no prompt")
+    expect(page.get_by_label("Trajectory", exact=True).locator("option")).to_have_count(1 + 3)
+    page.get_by_label("Trajectory", exact=True).select_option("1")
+    expect(page.locator(".walk-tokens .token").first).to_have_text("Mira")
+
+
+def test_two_prompts_are_mixed_by_a_slider(open_page: OpenPage, world: World) -> None:
+    page = done(open_page(f"{PLACE}&view=mix"))
+    for share in ("0.24", "0.8"):
+        mix = {"mix": [{"ref": REFS[0], "weight": 1 - float(share)}, {"ref": REFS[1], "weight": float(share)}]}
+        expected = "".join(complete(world, prompt_ref=mix)["logprobs"]["tokens"])
+        page.get_by_label("Share of the second prompt").fill(share)
+        expect(page.locator(".mix-answer h2")).to_have_text(
+            f"{1 - float(share):.2g} {REFS[0]} + {float(share):.2g} {REFS[1]}"
+        )
+        answer = page.locator(".mix-answer .answer-token")
+        expect(answer).to_have_text(
+            [t.replace(" ", "·") for t in complete(world, prompt_ref=mix)["logprobs"]["tokens"]]
+        )
+        assert expected
+
+
+def test_an_error_stands_in_its_card(open_page: OpenPage, world: World) -> None:
+    page = open_page(f"playground?text=x&prompts={REFS[0]},nobody@3")
+    card = page.locator(".answers .answer").filter(has_text="nobody@3")
+    expect(card.get_by_role("alert")).to_contain_text("nobody")
+    expect(page.locator(".answers .answer").filter(has_text=REFS[0]).locator(".answer-token").first).to_be_visible()
+
+
+def test_what_the_model_reads_is_never_markup(open_page: OpenPage, world: World) -> None:
+    page = done(open_page(f"playground?text={quote('<img src=x onerror=window.broken=1>')}&prompts={REFS[0]}"))
+    expect(page.locator(".lens table")).to_be_visible()
+    assert page.evaluate("window.broken") is None
+    assert page.locator("main img").count() == 0
