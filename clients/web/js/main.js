@@ -39,11 +39,15 @@ class App {
     put(this.shell.main, loading());
     try {
       const { view } = await VIEWS[name]();
-      if (!signal.aborted) await view({ root: this.shell.main, route, api: this.api, catalogue: this.catalogue, signal });
+      if (!signal.aborted)
+        await view({ root: this.shell.main, route, api: this.api, catalogue: this.catalogue, signal });
     } catch (error) {
       if (signal.aborted || error.name === "AbortError") return;
       if (error.name !== "ApiError") console.error(error);
-      put(this.shell.main, failure(error, () => this.show()));
+      put(
+        this.shell.main,
+        failure(error, () => this.show()),
+      );
     }
   }
 }

@@ -94,7 +94,11 @@ export class Api {
       return await fetch(url, { method, headers, signal, body: body && JSON.stringify(body), credentials: "omit" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new ApiError({ status: 0, title: "The server does not answer", detail: `${method} ${path} got no answer.` });
+      throw new ApiError({
+        status: 0,
+        title: "The server does not answer",
+        detail: `${method} ${path} got no answer.`,
+      });
     }
   }
 }

@@ -1,8 +1,16 @@
 /** Safetensors in the browser: typed arrays over the bytes that came, copied only where they are not aligned. */
 
 const TYPES = {
-  F64: Float64Array, F32: Float32Array, I64: BigInt64Array, I32: Int32Array, I16: Int16Array, I8: Int8Array,
-  U32: Uint32Array, U16: Uint16Array, U8: Uint8Array, BOOL: Uint8Array,
+  F64: Float64Array,
+  F32: Float32Array,
+  I64: BigInt64Array,
+  I32: Int32Array,
+  I16: Int16Array,
+  I8: Int8Array,
+  U32: Uint32Array,
+  U16: Uint16Array,
+  U8: Uint8Array,
+  BOOL: Uint8Array,
 };
 
 /**
@@ -15,7 +23,14 @@ export function readTensors(buffer) {
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
   const { __metadata__: extra, ...described } = header;
   const tensors = {};
-  for (const [name, { dtype, shape, data_offsets: [start, end] }] of Object.entries(described)) {
+  for (const [
+    name,
+    {
+      dtype,
+      shape,
+      data_offsets: [start, end],
+    },
+  ] of Object.entries(described)) {
     tensors[name] = { shape, data: view(buffer, TYPES[dtype], 8 + length + start, end - start) };
   }
   return { tensors, metadata: extra?.promptatlas ? JSON.parse(extra.promptatlas) : null };

@@ -29,14 +29,38 @@ export class Atlas {
     this.canvasPlace = h("div", { class: "atlas-canvas" });
     this.status = h("p", { class: "atlas-status", role: "status" });
     this.tip = new Tip();
-    this.mapPanel = new MapPanel({ maps, id, onMap: (other) => go(["atlas", other]), onLayer: (layer) => this.#showLayer(layer), onMake: make });
-    this.colourPanel = new ColourPanel({ signal, by: this.by, isJoined: this.isJoined, onBy: (by) => this.#colourBy(by), onChange: () => this.#paint() });
+    this.mapPanel = new MapPanel({
+      maps,
+      id,
+      onMap: (other) => go(["atlas", other]),
+      onLayer: (layer) => this.#showLayer(layer),
+      onMake: make,
+    });
+    this.colourPanel = new ColourPanel({
+      signal,
+      by: this.by,
+      isJoined: this.isJoined,
+      onBy: (by) => this.#colourBy(by),
+      onChange: () => this.#paint(),
+    });
     this.colourPanel.hidden = this.hidden;
     this.selection = new SelectionPanel({ onRaise: (items) => this.#raise(items), onPoint: (i) => this.#mark(i) });
     this.walks = new WalkPanel({ onChange: () => this.map?.repaint() });
-    this.placing = new PlacePanel({ api, catalogue, onPlace: (sources) => this.#place(sources), onClear: () => this.#clearPlaced() });
-    const panels = [this.mapPanel, this.colourPanel, this.selection, this.walks, this.placing].map((panel) => panel.element);
-    this.element = h("div", { class: "atlas" }, this.canvasPlace, h("aside", { class: "atlas-side", "aria-label": "Map" }, panels));
+    this.placing = new PlacePanel({
+      api,
+      catalogue,
+      onPlace: (sources) => this.#place(sources),
+      onClear: () => this.#clearPlaced(),
+    });
+    const panels = [this.mapPanel, this.colourPanel, this.selection, this.walks, this.placing].map(
+      (panel) => panel.element,
+    );
+    this.element = h(
+      "div",
+      { class: "atlas" },
+      this.canvasPlace,
+      h("aside", { class: "atlas-side", "aria-label": "Map" }, panels),
+    );
   }
 
   /** Fetches the map and shows the wanted layer. */
@@ -59,7 +83,8 @@ export class Atlas {
   async #load() {
     const layers = this.mapPanel.row?.layers;
     const wanted = this.wanted === null ? layers?.[0] : Number(this.wanted);
-    const layer = this.wanted !== "all" && layers?.includes(wanted) ? wanted : layers && this.wanted !== "all" ? layers[0] : "all";
+    const layer =
+      this.wanted !== "all" && layers?.includes(wanted) ? wanted : layers && this.wanted !== "all" ? layers[0] : "all";
     const { points, facts } = await this.#fetch(layer);
     this.cache.set(layer, points);
     this.mapPanel.setFacts(facts, layer);
@@ -113,7 +138,10 @@ export class Atlas {
     this.colours = colouring(this.points, this.by);
     this.hidden.clear();
     this.colourPanel.show(this.colours, this.groups);
-    this.walks.setGroups(this.points, this.groups.filter((one) => !one.isWay));
+    this.walks.setGroups(
+      this.points,
+      this.groups.filter((one) => !one.isWay),
+    );
     this.selection.setPoints(this.points);
     const looks = this.#looks();
     this.map.setPoints(this.points.places, looks, this.#lines(looks), { isSolid: !this.points.isFlat, keepView });
@@ -175,7 +203,10 @@ export class Atlas {
   /** Places sources on the layers that are shown; @returns how many points that gave */
   async #place(sources) {
     const layers = this.layer === "all" ? null : [this.layer];
-    const answer = await this.api.tensors(path`/v1/maps/${this.id}/project`, { body: { sources, ...(layers && { layers }) }, signal: this.signal });
+    const answer = await this.api.tensors(path`/v1/maps/${this.id}/project`, {
+      body: { sources, ...(layers && { layers }) },
+      signal: this.signal,
+    });
     const points = Points.read(answer);
     this.placed = this.placed.joined(points);
     const isWalk = sources.some((source) => source.trajectories);

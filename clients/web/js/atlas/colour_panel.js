@@ -10,8 +10,14 @@ export class ColourPanel {
     Object.assign(this, { isJoined, onChange });
     this.select = select(COLOURINGS, { value: by, onchange: onBy, id: "colour-by", "aria-label": "Colour by" });
     this.legend = h("div", { class: "atlas-legend", role: "group", "aria-label": "Legend" });
-    this.ways = checkbox("Join each prompt vector’s way: draw → posterior", { checked: isJoined.ways, onchange: (on) => this.#join("ways", on) });
-    this.walks = checkbox("Join the tokens of each trajectory", { checked: isJoined.walks, onchange: (on) => this.#join("walks", on) });
+    this.ways = checkbox("Join each prompt vector’s way: draw → posterior", {
+      checked: isJoined.ways,
+      onchange: (on) => this.#join("ways", on),
+    });
+    this.walks = checkbox("Join the tokens of each trajectory", {
+      checked: isJoined.walks,
+      onchange: (on) => this.#join("walks", on),
+    });
     this.shapes = h("p", { class: "faint small" }, "○ draw   ● posterior   ◆ placed by you");
     const heading = h("div", { class: "row apart tight" }, h("h3", {}, "Colour by"), this.select);
     this.element = h("section", { class: "panel" }, heading, this.legend, this.ways, this.walks, this.shapes);
@@ -45,7 +51,12 @@ export class ColourPanel {
     const name = this.colours.by === "token" && !key.isRest ? visible(key.name) : key.name;
     const element = h(
       "button",
-      { type: "button", "aria-pressed": String(!this.hidden.has(k)), on: { click: toggle, dblclick: only }, title: "Show or hide; twice: only this" },
+      {
+        type: "button",
+        "aria-pressed": String(!this.hidden.has(k)),
+        on: { click: toggle, dblclick: only },
+        title: "Show or hide; twice: only this",
+      },
       h("span", { class: "swatch", vars: { colour: categoryColour(key.colour) } }),
       h("span", { class: ["cut grow", this.colours.by === "token" && !key.isRest && "mono"] }, name),
       h("span", { class: "number faint" }, number(key.n)),
@@ -61,5 +72,10 @@ export class ColourPanel {
 
 function ramp({ low, high }) {
   const colours = rampColours().join(", ");
-  return h("div", { class: "ramp" }, h("div", { class: "ramp-bar", vars: { ramp: `linear-gradient(to right, ${colours})` } }), h("div", { class: "row apart small number" }, h("span", {}, number(low)), h("span", {}, number(high))));
+  return h(
+    "div",
+    { class: "ramp" },
+    h("div", { class: "ramp-bar", vars: { ramp: `linear-gradient(to right, ${colours})` } }),
+    h("div", { class: "row apart small number" }, h("span", {}, number(low)), h("span", {}, number(high))),
+  );
 }

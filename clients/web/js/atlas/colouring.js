@@ -78,7 +78,10 @@ function byCategory(points, by) {
   });
   const numbers = new Map(named.map(([code], k) => [code, k]));
   const add = (name, n) => (n ? keys.push({ name, n, colour: OTHER_INDEX, isRest: true }) - 1 : -1);
-  const others = add(`others (${found.length - named.length})`, found.slice(named.length).reduce((sum, [, n]) => sum + n, 0));
+  const others = add(
+    `others (${found.length - named.length})`,
+    found.slice(named.length).reduce((sum, [, n]) => sum + n, 0),
+  );
   const none = add("none", isLayer ? 0 : (counts.get(-1) ?? 0));
   const key = new Int32Array(points.n);
   for (let i = 0; i < points.n; i++) key[i] = numbers.get(codes[i]) ?? (codes[i] < 0 ? none : others);

@@ -10,11 +10,31 @@ export class MapPanel {
     const options = maps.map((map) => [map.id, `${map.name ?? map.id} · ${map.method}`]);
     if (!this.row) options.unshift([id, id]);
     const picker = select(options, { value: id, onchange: onMap, id: "map-picker", "aria-label": "Map" });
-    const heading = h("div", { class: "row apart tight" }, h("h3", {}, "Map"), button("New map", onMake, { class: "quiet small" }));
-    this.slider = h("input", { type: "range", min: 0, max: 0, step: 1, "aria-label": "Layer", on: { input: () => this.#slid() } });
+    const heading = h(
+      "div",
+      { class: "row apart tight" },
+      h("h3", {}, "Map"),
+      button("New map", onMake, { class: "quiet small" }),
+    );
+    this.slider = h("input", {
+      type: "range",
+      min: 0,
+      max: 0,
+      step: 1,
+      "aria-label": "Layer",
+      on: { input: () => this.#slid() },
+    });
     this.layerName = h("output", { class: "number" });
-    this.all = checkbox("All layers at once", { onchange: (isAll) => this.#choose(isAll ? "all" : this.layers[this.slider.value]) });
-    this.layerPart = h("div", { class: "panel-part" }, h("div", { class: "row apart" }, h("span", { class: "label" }, "Layer"), this.layerName), this.slider, this.all);
+    this.all = checkbox("All layers at once", {
+      onchange: (isAll) => this.#choose(isAll ? "all" : this.layers[this.slider.value]),
+    });
+    this.layerPart = h(
+      "div",
+      { class: "panel-part" },
+      h("div", { class: "row apart" }, h("span", { class: "label" }, "Layer"), this.layerName),
+      this.slider,
+      this.all,
+    );
     this.facts = h("dl", { class: "facts" });
     this.more = h("details", {}, h("summary", {}, "About this map"), this.facts);
     this.element = h("section", { class: "panel" }, heading, picker, this.layerPart, this.more);
@@ -35,8 +55,13 @@ export class MapPanel {
   /** A line about what is shown. */
   words(n) {
     const quality = this.map.quality?.find((one) => one.layer === this.layer);
-    const parts = [this.map.method.toUpperCase(), this.layer === "all" ? "all layers, each in its own basis" : layerName(this.layer), count(n, "point")];
-    if (quality?.explained_variance) parts.push(`variance ${quality.explained_variance.map((share) => percent(share, 0)).join(" + ")}`);
+    const parts = [
+      this.map.method.toUpperCase(),
+      this.layer === "all" ? "all layers, each in its own basis" : layerName(this.layer),
+      count(n, "point"),
+    ];
+    if (quality?.explained_variance)
+      parts.push(`variance ${quality.explained_variance.map((share) => percent(share, 0)).join(" + ")}`);
     if (quality?.trustworthiness) parts.push(`trustworthiness ${number(quality.trustworthiness, 2)}`);
     return parts.join("  ·  ");
   }
@@ -65,9 +90,16 @@ export class MapPanel {
       ["variance", quality.explained_variance?.map((share) => percent(share)).join(", ")],
       ["trustworthiness", quality.trustworthiness && number(quality.trustworthiness)],
       ["neighbours kept", quality.neighbor_overlap && percent(quality.neighbor_overlap)],
-      ["placed later", quality.placed_trustworthiness && `${number(quality.placed_trustworthiness)} against ${number(quality.refitted_trustworthiness)} refitted`],
+      [
+        "placed later",
+        quality.placed_trustworthiness &&
+          `${number(quality.placed_trustworthiness)} against ${number(quality.refitted_trustworthiness)} refitted`,
+      ],
     ];
-    put(this.facts, rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+    put(
+      this.facts,
+      rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+    );
   }
 }
 

@@ -15,10 +15,17 @@ export async function askForMap({ api, catalogue }) {
   document.body.append(dialog);
   dialog.addEventListener("close", () => dialog.remove());
   try {
-    const [models, datasets, prompts] = await Promise.all([catalogue.models(), catalogue.datasets(), catalogue.prompts()]);
+    const [models, datasets, prompts] = await Promise.all([
+      catalogue.models(),
+      catalogue.datasets(),
+      catalogue.prompts(),
+    ]);
     dialog.append(new MapForm({ api, catalogue, dialog, models, datasets, prompts }).element);
   } catch (error) {
-    dialog.append(failure(error), button("Close", () => dialog.close()));
+    dialog.append(
+      failure(error),
+      button("Close", () => dialog.close()),
+    );
   }
   dialog.showModal();
 }
@@ -27,11 +34,17 @@ class MapForm {
   constructor({ api, catalogue, dialog, models, datasets, prompts }) {
     Object.assign(this, { api, catalogue, dialog, models, prompts });
     this.name = h("input", { type: "text", maxlength: "200", placeholder: "How you will find it again" });
-    this.model = select(models.map((model) => model.id), { onchange: () => this.#fitModel() });
+    this.model = select(
+      models.map((model) => model.id),
+      { onchange: () => this.#fitModel() },
+    );
     this.method = select(METHODS);
     this.layers = h("input", { type: "text", spellcheck: "false" });
     this.n = h("input", { type: "number", min: "1", max: "100000", value: "200" });
-    this.per = select([["text", "one point a text"], ["token", "one point a token"]]);
+    this.per = select([
+      ["text", "one point a text"],
+      ["token", "one point a token"],
+    ]);
     this.vocabulary = checkbox("The vocabulary’s embeddings (layer 0)", { checked: true });
     this.datasets = datasets.map((dataset) => checkbox(dataset.name, { value: dataset.name }));
     this.promptList = h("div", { class: "choices" });
@@ -56,7 +69,12 @@ class MapForm {
       h("div", { class: "field" }, h("span", {}, "Tuned prompts, with their draws and ways"), this.promptList),
       this.vocabulary,
       this.fault,
-      h("div", { class: "row" }, h("button", { type: "submit", class: "button primary" }, "Make it"), button("Cancel", () => this.dialog.close())),
+      h(
+        "div",
+        { class: "row" },
+        h("button", { type: "submit", class: "button primary" }, "Make it"),
+        button("Cancel", () => this.dialog.close()),
+      ),
     );
   }
 
@@ -66,13 +84,22 @@ class MapForm {
     this.layers.value = [0, Math.floor(model.n_layers / 2), model.n_layers - 1].join(", ");
     const own = this.prompts.filter((row) => row.base === model.id);
     const boxes = own.map((row) => checkbox(`${row.name}@${row.latest}`, { value: `${row.name}@${row.latest}` }));
-    this.promptList.replaceChildren(...(boxes.length ? boxes : [h("span", { class: "faint small" }, "None is stored for this model yet.")]));
+    this.promptList.replaceChildren(
+      ...(boxes.length ? boxes : [h("span", { class: "faint small" }, "None is stored for this model yet.")]),
+    );
   }
 
   #spec() {
-    const chosen = (boxes) => boxes.map((box) => box.querySelector("input")).filter((input) => input?.checked).map((input) => input.value);
+    const chosen = (boxes) =>
+      boxes
+        .map((box) => box.querySelector("input"))
+        .filter((input) => input?.checked)
+        .map((input) => input.value);
     const sources = chosen(this.datasets).map((dataset) => ({ dataset, n: Number(this.n.value), per: this.per.value }));
-    const layers = this.layers.value.split(/[\s,]+/).filter(Boolean).map(Number);
+    const layers = this.layers.value
+      .split(/[\s,]+/)
+      .filter(Boolean)
+      .map(Number);
     if (this.vocabulary.firstChild.checked && layers.includes(0)) sources.push({ embeddings: "vocabulary" });
     const prompts = chosen([...this.promptList.children]);
     if (prompts.length) sources.push({ prompts, snapshots: true });
@@ -81,7 +108,11 @@ class MapForm {
 
   async #start() {
     try {
-      const run = await this.api.post("/v1/runs", { kind: "map", spec: this.#spec(), ...(this.name.value && { name: this.name.value }) });
+      const run = await this.api.post("/v1/runs", {
+        kind: "map",
+        spec: this.#spec(),
+        ...(this.name.value && { name: this.name.value }),
+      });
       this.catalogue.forget();
       this.dialog.close();
       notify("The map is being made; the atlas has it when its run is done.");

@@ -12,13 +12,19 @@ const WAYS = [
 export class PlacePanel {
   constructor({ api, catalogue, onPlace, onClear }) {
     Object.assign(this, { api, catalogue, onPlace });
-    this.text = h("textarea", { placeholder: "A text of your own; one a line for several", "aria-label": "Text to place" });
+    this.text = h("textarea", {
+      placeholder: "A text of your own; one a line for several",
+      "aria-label": "Text to place",
+    });
     this.way = select(WAYS, { id: "place-way" });
     this.prompt = select([["", "no prompt"]], { id: "place-prompt" });
     this.vectors = select([["", "choose a prompt"]], { id: "place-vectors" });
     this.placeText = button("Place the text", () => this.#text(), { class: "primary" });
     this.placeVectors = button("Place its vectors", () => this.#vectors());
-    this.clear = button("Remove what I placed", () => (onClear(), (this.clear.hidden = true)), { class: "quiet", hidden: true });
+    this.clear = button("Remove what I placed", () => (onClear(), (this.clear.hidden = true)), {
+      class: "quiet",
+      hidden: true,
+    });
     this.element = h(
       "section",
       { class: "panel" },
@@ -40,7 +46,10 @@ export class PlacePanel {
   }
 
   #text() {
-    const texts = this.text.value.split("\n").map((line) => line.trim()).filter(Boolean);
+    const texts = this.text.value
+      .split("\n")
+      .map((line) => line.trim())
+      .filter(Boolean);
     if (!texts.length) return this.text.focus();
     const prompt = this.prompt.value ? { prompt_ref: this.prompt.value } : {};
     const source =

@@ -22,13 +22,26 @@ export class Points {
       places[3 * i + 1] = tensors.y.data[i];
       places[3 * i + 2] = isFlat ? 0 : tensors.z.data[i];
     }
-    const columns = { places, isFlat, layer: tensors.layer.data, position: tensors.position.data, since: new Int32Array(n).map((_, i) => i) };
-    for (const name of TEXTS) columns[name] = readTexts(tensors, name) ?? { codes: new Int32Array(n).fill(-1), values: [] };
+    const columns = {
+      places,
+      isFlat,
+      layer: tensors.layer.data,
+      position: tensors.position.data,
+      since: new Int32Array(n).map((_, i) => i),
+    };
+    for (const name of TEXTS)
+      columns[name] = readTexts(tensors, name) ?? { codes: new Int32Array(n).fill(-1), values: [] };
     return new Points(columns);
   }
 
   static none() {
-    const columns = { places: new Float32Array(0), isFlat: true, layer: new Int32Array(0), position: new Int32Array(0), since: new Int32Array(0) };
+    const columns = {
+      places: new Float32Array(0),
+      isFlat: true,
+      layer: new Int32Array(0),
+      position: new Int32Array(0),
+      since: new Int32Array(0),
+    };
     for (const name of TEXTS) columns[name] = { codes: new Int32Array(0), values: [] };
     return new Points(columns);
   }
@@ -48,9 +61,13 @@ export class Points {
   joined(other) {
     const columns = { isFlat: this.isFlat && other.isFlat };
     for (const name of ["places", "layer", "position"]) columns[name] = concatenated(this[name], other[name]);
-    columns.since = concatenated(this.since, other.since.map((i) => i + this.n));
+    columns.since = concatenated(
+      this.since,
+      other.since.map((i) => i + this.n),
+    );
     // Groups of others stay apart, though they may have the same name: a prompt's vectors, and a text read under it.
-    for (const name of TEXTS) columns[name] = name === "group" ? appendedTexts(this.group, other.group) : joinedTexts(this[name], other[name]);
+    for (const name of TEXTS)
+      columns[name] = name === "group" ? appendedTexts(this.group, other.group) : joinedTexts(this[name], other[name]);
     return new Points(columns);
   }
 
@@ -124,5 +141,11 @@ function joinedTexts(a, b) {
     if (!numbers.has(value)) numbers.set(value, values.push(value) - 1);
     return numbers.get(value);
   });
-  return { values, codes: concatenated(a.codes, b.codes.map((code) => (code < 0 ? -1 : moved[code]))) };
+  return {
+    values,
+    codes: concatenated(
+      a.codes,
+      b.codes.map((code) => (code < 0 ? -1 : moved[code])),
+    ),
+  };
 }

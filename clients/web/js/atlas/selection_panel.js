@@ -10,11 +10,24 @@ const WAIT_MS = 180;
 export class SelectionPanel {
   constructor({ onRaise, onPoint }) {
     Object.assign(this, { onRaise, onPoint, items: [] });
-    this.search = h("input", { type: "search", placeholder: "Find a token or a word", "aria-label": "Find points", on: { input: () => this.#typed() } });
+    this.search = h("input", {
+      type: "search",
+      placeholder: "Find a token or a word",
+      "aria-label": "Find points",
+      on: { input: () => this.#typed() },
+    });
     this.hint = h("p", { class: "faint small" }, "Or draw around points with the lasso (L), or click on one.");
     this.list = h("ul", { class: "picked", tabindex: "0", "aria-label": "Chosen points" });
     this.heading = h("div", { class: "row apart tight", hidden: true });
-    this.element = h("section", { class: "panel" }, h("h3", {}, "Read"), this.search, this.hint, this.heading, this.list);
+    this.element = h(
+      "section",
+      { class: "panel" },
+      h("h3", {}, "Read"),
+      this.search,
+      this.hint,
+      this.heading,
+      this.list,
+    );
   }
 
   setPoints(points) {
@@ -59,16 +72,27 @@ export class SelectionPanel {
     put(
       this.heading,
       h("span", { class: "small", role: "status" }, items.length ? count(items.length, "point") : "Nothing found"),
-      items.length > 0 && h("span", { class: "row" }, button("Copy", () => this.#copy(), { class: "quiet small" }), button("Clear", () => this.show(this.points, []), { class: "quiet small" })),
+      items.length > 0 &&
+        h(
+          "span",
+          { class: "row" },
+          button("Copy", () => this.#copy(), { class: "quiet small" }),
+          button("Clear", () => this.show(this.points, []), { class: "quiet small" }),
+        ),
     );
-    put(this.list, items.slice(0, SHOWN).map((i) => this.#row(i)), items.length > SHOWN && h("li", { class: "faint small" }, `and ${(items.length - SHOWN).toLocaleString("en")} more`));
+    put(
+      this.list,
+      items.slice(0, SHOWN).map((i) => this.#row(i)),
+      items.length > SHOWN &&
+        h("li", { class: "faint small" }, `and ${(items.length - SHOWN).toLocaleString("en")} more`),
+    );
   }
 
   #row(i) {
     const { points } = this;
     if (this.items.length === 1) return h("li", { class: "whole" }, describe(points, i));
     const token = points.get("token", i);
-    const text = points.get("text", i) ?? (token === null ? points.get("group", i) ?? points.get("prompt", i) : null);
+    const text = points.get("text", i) ?? (token === null ? (points.get("group", i) ?? points.get("prompt", i)) : null);
     const show = () => this.onPoint(i);
     return h(
       "li",
@@ -78,14 +102,22 @@ export class SelectionPanel {
         { type: "button", on: { pointerenter: show, focus: show, click: show } },
         token !== null && h("span", { class: "token" }, visible(token)),
         text !== null && h("span", {}, cut(text, 130)),
-        h("span", { class: "faint" }, ` ${points.get("source", i)}${text === null && token === null ? ` ${points.get("role", i)}` : ""}`),
+        h(
+          "span",
+          { class: "faint" },
+          ` ${points.get("source", i)}${text === null && token === null ? ` ${points.get("role", i)}` : ""}`,
+        ),
       ),
     );
   }
 
   async #copy() {
     const { points } = this;
-    const lines = this.items.map((i) => [points.get("source", i), points.get("token", i), points.get("text", i)].map((part) => (part ?? "").replace(/\s/g, " ")).join("\t"));
+    const lines = this.items.map((i) =>
+      [points.get("source", i), points.get("token", i), points.get("text", i)]
+        .map((part) => (part ?? "").replace(/\s/g, " "))
+        .join("\t"),
+    );
     try {
       await navigator.clipboard.writeText(lines.join("\n"));
       notify(`${count(lines.length, "line")} copied: source, token, text`);

@@ -10,9 +10,23 @@ const TOOLS = [
 export class Toolbar {
   constructor(map) {
     this.map = map;
-    this.buttons = new Map(TOOLS.map(([name, title]) => [name, button(icon(name), () => this.choose(name), { class: "icon", title, "aria-label": title })]));
-    const fit = button(icon("fit"), () => map.fit(), { class: "icon", title: "Show all (0)", "aria-label": "Show all" });
-    this.element = h("div", { class: "atlas-tools" }, h("div", { class: "segments", role: "group", "aria-label": "Tool" }, [...this.buttons.values()]), fit);
+    this.buttons = new Map(
+      TOOLS.map(([name, title]) => [
+        name,
+        button(icon(name), () => this.choose(name), { class: "icon", title, "aria-label": title }),
+      ]),
+    );
+    const fit = button(icon("fit"), () => map.fit(), {
+      class: "icon",
+      title: "Show all (0)",
+      "aria-label": "Show all",
+    });
+    this.element = h(
+      "div",
+      { class: "atlas-tools" },
+      h("div", { class: "segments", role: "group", "aria-label": "Tool" }, [...this.buttons.values()]),
+      fit,
+    );
     map.element.addEventListener("keydown", (event) => {
       const tool = TOOLS.find(([, , key]) => key === event.key.toLowerCase());
       if (tool && !event.ctrlKey && !event.metaKey && !event.altKey) this.choose(tool[0]);

@@ -28,7 +28,12 @@ function noMaps(make) {
     "There is no map yet",
     "A map is a fitted projection: of token embeddings, of what the model does with texts, of prompts and their priors. Make the first one here, or with a run of kind “map”. It takes some seconds on the demo model.",
     {
-      action: h("div", { class: "row" }, button("Make a map", make, { class: "primary" }), button("Look at the runs", () => go(["runs"]))),
+      action: h(
+        "div",
+        { class: "row" },
+        button("Make a map", make, { class: "primary" }),
+        button("Look at the runs", () => go(["runs"])),
+      ),
       command: `curl -s ${location.origin}/v1/runs -H 'Content-Type: application/json' -d '{"kind": "map", "spec":\n  {"model": "demo", "sources": [{"embeddings": "vocabulary"}, {"dataset": "demo-qa"}]}}'`,
     },
   );

@@ -13,14 +13,47 @@ export class WalkPanel {
     this.groups = [];
     this.chosen = null;
     this.step = 0;
-    this.picker = select([], { onchange: (value) => this.#choose(value), "aria-label": "Trajectory", id: "walk-picker" });
-    this.playButton = button(icon("play"), () => (this.timer ? this.stop() : this.play()), { class: "icon", "aria-label": "Play", title: "Play" });
-    const back = button(icon("back"), () => this.#go(this.step - 1), { class: "icon", "aria-label": "One step back", title: "One step back" });
-    const next = button(icon("next"), () => this.#go(this.step + 1), { class: "icon", "aria-label": "One step on", title: "One step on" });
-    this.slider = h("input", { type: "range", min: 0, max: 0, "aria-label": "Step", on: { input: () => this.#go(Number(this.slider.value)) } });
+    this.picker = select([], {
+      onchange: (value) => this.#choose(value),
+      "aria-label": "Trajectory",
+      id: "walk-picker",
+    });
+    this.playButton = button(icon("play"), () => (this.timer ? this.stop() : this.play()), {
+      class: "icon",
+      "aria-label": "Play",
+      title: "Play",
+    });
+    const back = button(icon("back"), () => this.#go(this.step - 1), {
+      class: "icon",
+      "aria-label": "One step back",
+      title: "One step back",
+    });
+    const next = button(icon("next"), () => this.#go(this.step + 1), {
+      class: "icon",
+      "aria-label": "One step on",
+      title: "One step on",
+    });
+    this.slider = h("input", {
+      type: "range",
+      min: 0,
+      max: 0,
+      "aria-label": "Step",
+      on: { input: () => this.#go(Number(this.slider.value)) },
+    });
     this.tokens = h("div", { class: "walk-tokens", "aria-live": "off" });
-    this.controls = h("div", { class: "stack tight", hidden: true }, h("div", { class: "row tight" }, back, this.playButton, next, this.slider), this.tokens);
-    this.element = h("section", { class: "panel", hidden: true }, h("h3", {}, "Trajectories"), this.picker, this.controls);
+    this.controls = h(
+      "div",
+      { class: "stack tight", hidden: true },
+      h("div", { class: "row tight" }, back, this.playButton, next, this.slider),
+      this.tokens,
+    );
+    this.element = h(
+      "section",
+      { class: "panel", hidden: true },
+      h("h3", {}, "Trajectories"),
+      this.picker,
+      this.controls,
+    );
   }
 
   setGroups(points, groups) {
@@ -28,8 +61,13 @@ export class WalkPanel {
     this.points = points;
     this.groups = groups;
     this.element.hidden = !groups.length;
-    const name = ({ items: [first], group }) => [points.get("prompt", first), cut(points.get("text", first) ?? group, 60)].filter(Boolean).join(": ");
-    setOptions(this.picker, [["", `Choose one of ${groups.length} to follow`], ...groups.map((one, k) => [String(k), name(one)])], "");
+    const name = ({ items: [first], group }) =>
+      [points.get("prompt", first), cut(points.get("text", first) ?? group, 60)].filter(Boolean).join(": ");
+    setOptions(
+      this.picker,
+      [["", `Choose one of ${groups.length} to follow`], ...groups.map((one, k) => [String(k), name(one)])],
+      "",
+    );
     this.#choose("");
   }
 
@@ -63,9 +101,18 @@ export class WalkPanel {
     context.lineJoin = "round";
     stroke(context, places, { style: colour("ink-3"), width: 1, dash: [2, 4] });
     stroke(context, places.slice(0, this.step + 1), { style: accent, width: 2.2 });
-    places.forEach((place, k) => ring(context, place, { radius: k === this.step ? 7 : 3.2, style: k <= this.step ? accent : paper, edge: k <= this.step ? paper : colour("ink-3") }));
+    places.forEach((place, k) =>
+      ring(context, place, {
+        radius: k === this.step ? 7 : 3.2,
+        style: k <= this.step ? accent : paper,
+        edge: k <= this.step ? paper : colour("ink-3"),
+      }),
+    );
     const [x, y] = places[this.step];
-    label(context, visible(this.points.get("token", this.chosen.items[this.step]) ?? ""), x + 12, y - 10, { ink, paper });
+    label(context, visible(this.points.get("token", this.chosen.items[this.step]) ?? ""), x + 12, y - 10, {
+      ink,
+      paper,
+    });
   }
 
   #choose(value) {
@@ -75,7 +122,16 @@ export class WalkPanel {
     if (this.chosen) {
       this.slider.max = this.chosen.items.length - 1;
       const step = (k) => () => this.#go(k);
-      put(this.tokens, this.chosen.items.map((i, k) => h("button", { type: "button", class: "token", on: { click: step(k) } }, visible(this.points.get("token", i) ?? "?"))));
+      put(
+        this.tokens,
+        this.chosen.items.map((i, k) =>
+          h(
+            "button",
+            { type: "button", class: "token", on: { click: step(k) } },
+            visible(this.points.get("token", i) ?? "?"),
+          ),
+        ),
+      );
     }
     this.#go(0);
   }

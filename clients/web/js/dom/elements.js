@@ -26,9 +26,11 @@ const PROPERTIES = new Set(["value", "checked", "disabled", "hidden", "selected"
 function furnish(element, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (name === "class") element.setAttribute("class", [value].flat().filter(Boolean).join(" "));
-    else if (name === "on") for (const [type, listener] of Object.entries(value)) element.addEventListener(type, listener);
+    else if (name === "on")
+      for (const [type, listener] of Object.entries(value)) element.addEventListener(type, listener);
     else if (name === "data") Object.assign(element.dataset, value);
-    else if (name === "vars") for (const [key, given] of Object.entries(value)) element.style.setProperty(`--${key}`, given);
+    else if (name === "vars")
+      for (const [key, given] of Object.entries(value)) element.style.setProperty(`--${key}`, given);
     else if (name === "text") element.textContent = value ?? "";
     else if (PROPERTIES.has(name)) element[name] = value;
     else if (name.startsWith("on") || name === "srcdoc") throw new Error(`${name} is no attribute for data`);
@@ -68,7 +70,10 @@ export function select(options, { value, onchange, ...props } = {}) {
 /** Gives a select new options, keeping its value where it is still there. */
 export function setOptions(element, options, value = element.value) {
   const pairs = options.map((option) => (Array.isArray(option) ? option : [option, option]));
-  put(element, pairs.map(([key, label]) => h("option", { value: key }, label)));
+  put(
+    element,
+    pairs.map(([key, label]) => h("option", { value: key }, label)),
+  );
   element.value = value;
   if (element.selectedIndex < 0 && pairs.length) element.selectedIndex = 0;
 }

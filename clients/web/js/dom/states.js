@@ -20,7 +20,8 @@ export function failure(error, retry) {
     h("p", {}, error.detail ?? String(error.message ?? error)),
     faults.length > 1 && h("ul", {}, faults),
     h("p", { class: "muted small" }, advice(error)),
-    error.requestId && h("p", { class: "faint small" }, `Request ${error.requestId}: the server's log has more under this id.`),
+    error.requestId &&
+      h("p", { class: "faint small" }, `Request ${error.requestId}: the server's log has more under this id.`),
     retry && button("Try again", retry),
   );
 }
@@ -34,7 +35,10 @@ export async function fill(place, work, { text, signal } = {}) {
   } catch (error) {
     if (error.name === "AbortError" || signal?.aborted) return;
     if (error.name !== "ApiError") console.error(error);
-    put(place, failure(error, () => fill(place, work, { text, signal })));
+    put(
+      place,
+      failure(error, () => fill(place, work, { text, signal })),
+    );
   }
 }
 

@@ -11,11 +11,36 @@ export class Mixer {
     Object.assign(this, { api, signal, asked, catalogue, ways });
     this.from = select([], { onchange: () => this.#later(), id: "mix-from" });
     this.to = select([], { onchange: () => this.#later(), id: "mix-to" });
-    this.slider = h("input", { type: "range", min: "0", max: "1", step: "0.02", value: "0.5", "aria-label": "Share of the second prompt", id: "mix-weight", on: { input: () => this.#later() } });
+    this.slider = h("input", {
+      type: "range",
+      min: "0",
+      max: "1",
+      step: "0.02",
+      value: "0.5",
+      "aria-label": "Share of the second prompt",
+      id: "mix-weight",
+      on: { input: () => this.#later() },
+    });
     this.words = h("output", { class: "number" });
     this.answer = h("div", { class: "mix-answer" });
-    this.body = h("div", { class: "stack" }, h("div", { class: "mix" }, this.from, this.slider, this.to), this.words, this.answer);
-    this.element = h("section", { class: "card stack" }, h("header", {}, h("h2", {}, "Mix two prompts")), h("p", { class: "muted small" }, "An affine mix of two prompts of one shape, made on the fly for each question; nothing is stored."), this.body);
+    this.body = h(
+      "div",
+      { class: "stack" },
+      h("div", { class: "mix" }, this.from, this.slider, this.to),
+      this.words,
+      this.answer,
+    );
+    this.element = h(
+      "section",
+      { class: "card stack" },
+      h("header", {}, h("h2", {}, "Mix two prompts")),
+      h(
+        "p",
+        { class: "muted small" },
+        "An affine mix of two prompts of one shape, made on the fly for each question; nothing is stored.",
+      ),
+      this.body,
+    );
     this.running = new AbortController();
     signal.addEventListener("abort", () => this.running.abort());
     this.#load();
@@ -34,10 +59,21 @@ export class Mixer {
     const rows = (await this.catalogue.prompts()).filter((row) => row.base === this.asked().model);
     const refs = rows.flatMap((row) => row.versions.map((version) => `${row.name}@${version}`));
     if (refs.length < 2) {
-      put(this.body, empty("There is nothing to mix", "It takes two prompts of one kind and shape for this model, for instance two members of one tuning run."));
+      put(
+        this.body,
+        empty(
+          "There is nothing to mix",
+          "It takes two prompts of one kind and shape for this model, for instance two members of one tuning run.",
+        ),
+      );
       return;
     }
-    const [first, second] = [...this.ways().map((way) => way.ref).filter(Boolean), ...refs];
+    const [first, second] = [
+      ...this.ways()
+        .map((way) => way.ref)
+        .filter(Boolean),
+      ...refs,
+    ];
     setOptions(this.from, refs, first);
     setOptions(this.to, refs, second === first ? refs.find((ref) => ref !== first) : second);
     this.#run();
@@ -58,7 +94,10 @@ export class Mixer {
     if (!this.from.value || !this.asked().text) return;
     this.#say();
     const share = Number(this.slider.value);
-    const parts = [{ ref: this.from.value, weight: 1 - share }, { ref: this.to.value, weight: share }];
+    const parts = [
+      { ref: this.from.value, weight: 1 - share },
+      { ref: this.to.value, weight: share },
+    ];
     this.running.abort();
     this.running = new AbortController();
     const card = new Answer(this.api, { key: "mix", label: this.words.textContent, ref: { mix: parts } });

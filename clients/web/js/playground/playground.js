@@ -13,13 +13,33 @@ export class Playground {
     Object.assign(this, { api, catalogue, signal, models });
     this.running = new AbortController();
     const model = query.get("model") ?? models[0].id;
-    this.model = select(models.map((one) => one.id), { value: model, onchange: () => this.#fitModel(), id: "model" });
-    this.text = h("textarea", { rows: "3", spellcheck: "false", placeholder: "A text for the model to go on with", "aria-label": "Text", on: { keydown: (event) => this.#key(event) } });
+    this.model = select(
+      models.map((one) => one.id),
+      { value: model, onchange: () => this.#fitModel(), id: "model" },
+    );
+    this.text = h("textarea", {
+      rows: "3",
+      spellcheck: "false",
+      placeholder: "A text for the model to go on with",
+      "aria-label": "Text",
+      on: { keydown: (event) => this.#key(event) },
+    });
     this.text.value = query.get("text") ?? "";
     this.nTokens = h("input", { type: "number", min: "1", max: "512", value: query.get("tokens") ?? "16" });
-    this.temperature = h("input", { type: "number", min: "0", max: "2", step: "0.1", value: query.get("temperature") ?? "0" });
+    this.temperature = h("input", {
+      type: "number",
+      min: "0",
+      max: "2",
+      step: "0.1",
+      value: query.get("temperature") ?? "0",
+    });
     this.go = button("Run", () => this.run(), { class: "primary" });
-    this.ways = new Ways({ prompts, model: this.model.value, chosen: query.get("prompts"), onChange: () => this.#changed() });
+    this.ways = new Ways({
+      prompts,
+      model: this.model.value,
+      chosen: query.get("prompts"),
+      onChange: () => this.#changed(),
+    });
     this.answers = h("div", { class: "answers" });
     this.inside = h("div", {});
     this.tab = query.get("view") ?? "lens";
@@ -34,7 +54,12 @@ export class Playground {
 
   /** What the views inside need to know of the question. */
   get asked() {
-    return { model: this.model.value, text: this.text.value, max_tokens: Number(this.nTokens.value), temperature: Number(this.temperature.value) };
+    return {
+      model: this.model.value,
+      text: this.text.value,
+      max_tokens: Number(this.nTokens.value),
+      temperature: Number(this.temperature.value),
+    };
   }
 
   async run() {
@@ -54,9 +79,25 @@ export class Playground {
   }
 
   #asking() {
-    const settings = h("div", { class: "asking-side" }, field("Model", this.model), h("div", { class: "pair" }, field("Tokens", this.nTokens), field("Temperature", this.temperature)), this.go);
-    const title = h("div", {}, h("h1", {}, "Playground"), h("p", { class: "muted" }, "One text under several prompts at once, in one batch. Ctrl+Enter runs it."));
-    return h("section", { class: "stack" }, title, h("div", { class: "asking" }, h("div", { class: "stack tight" }, this.text, this.ways.element), settings));
+    const settings = h(
+      "div",
+      { class: "asking-side" },
+      field("Model", this.model),
+      h("div", { class: "pair" }, field("Tokens", this.nTokens), field("Temperature", this.temperature)),
+      this.go,
+    );
+    const title = h(
+      "div",
+      {},
+      h("h1", {}, "Playground"),
+      h("p", { class: "muted" }, "One text under several prompts at once, in one batch. Ctrl+Enter runs it."),
+    );
+    return h(
+      "section",
+      { class: "stack" },
+      title,
+      h("div", { class: "asking" }, h("div", { class: "stack tight" }, this.text, this.ways.element), settings),
+    );
   }
 
   #fitModel() {
@@ -81,11 +122,21 @@ export class Playground {
   #showWays() {
     const before = new Map((this.cards ?? []).map((card) => [card.way.key, card]));
     this.cards = this.ways.chosen.map((way) => before.get(way.key) ?? new Answer(this.api, way));
-    put(this.answers, this.cards.map((card) => card.element));
+    put(
+      this.answers,
+      this.cards.map((card) => card.element),
+    );
   }
 
   #showInside() {
-    const context = { api: this.api, catalogue: this.catalogue, signal: this.signal, asked: () => this.asked, ways: () => this.ways.chosen, answerOf: (way) => this.cards.find((card) => card.way.key === way.key)?.text ?? "" };
+    const context = {
+      api: this.api,
+      catalogue: this.catalogue,
+      signal: this.signal,
+      asked: () => this.asked,
+      ways: () => this.ways.chosen,
+      answerOf: (way) => this.cards.find((card) => card.way.key === way.key)?.text ?? "",
+    };
     const make = (View) => () => {
       this.view?.destroy?.();
       this.view = new View(context);
@@ -97,12 +148,21 @@ export class Playground {
       ["map", "On a map", make(OnMap)],
       ["mix", "Mix two prompts", make(Mixer)],
     ];
-    put(this.inside, tabs(parts, this.tab, (name) => remember({ view: (this.tab = name) === "lens" ? null : name })));
+    put(
+      this.inside,
+      tabs(parts, this.tab, (name) => remember({ view: (this.tab = name) === "lens" ? null : name })),
+    );
     this.signal.addEventListener("abort", () => this.view?.destroy?.());
   }
 
   #remember() {
     const { asked } = this;
-    remember({ model: asked.model, text: asked.text, prompts: this.ways.written, tokens: asked.max_tokens === 16 ? null : asked.max_tokens, temperature: asked.temperature || null });
+    remember({
+      model: asked.model,
+      text: asked.text,
+      prompts: this.ways.written,
+      tokens: asked.max_tokens === 16 ? null : asked.max_tokens,
+      temperature: asked.temperature || null,
+    });
   }
 }

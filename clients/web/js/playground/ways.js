@@ -36,15 +36,32 @@ export class Ways {
   }
 
   #show() {
-    const known = this.prompts.filter((row) => row.base === this.model).flatMap((row) => row.versions.map((version) => `${row.name}@${version}`));
+    const known = this.prompts
+      .filter((row) => row.base === this.model)
+      .flatMap((row) => row.versions.map((version) => `${row.name}@${version}`));
     const others = known.filter((ref) => !this.refs.includes(ref));
     const hint = known.length ? "add a prompt" : "no prompt is stored for this model yet";
-    const add = select([["", hint], ...others], { onchange: (ref) => ref && this.#add(ref), "aria-label": "Add a prompt", id: "add-prompt", disabled: !others.length || this.refs.length >= MOST });
-    put(this.chips, h("span", { class: "chip" }, "no prompt"), this.refs.map((ref) => this.#chip(ref)), add);
+    const add = select([["", hint], ...others], {
+      onchange: (ref) => ref && this.#add(ref),
+      "aria-label": "Add a prompt",
+      id: "add-prompt",
+      disabled: !others.length || this.refs.length >= MOST,
+    });
+    put(
+      this.chips,
+      h("span", { class: "chip" }, "no prompt"),
+      this.refs.map((ref) => this.#chip(ref)),
+      add,
+    );
   }
 
   #chip(ref) {
-    return h("span", { class: "chip" }, ref, button(icon("close"), () => this.#remove(ref), { class: "quiet icon", "aria-label": `Remove ${ref}` }));
+    return h(
+      "span",
+      { class: "chip" },
+      ref,
+      button(icon("close"), () => this.#remove(ref), { class: "quiet icon", "aria-label": `Remove ${ref}` }),
+    );
   }
 
   #add(ref) {

@@ -8,8 +8,16 @@ const LOOK_BYTES = 4;
 export class CanvasLayer {
   /** @throws if there is no WebGL 2. */
   constructor(canvas) {
-    const gl = canvas.getContext("webgl2", { antialias: false, alpha: false, stencil: false, powerPreference: "high-performance" });
-    if (!gl) throw new Error("This browser has no WebGL 2, which maps are drawn with. Switch on graphics acceleration, or use another browser.");
+    const gl = canvas.getContext("webgl2", {
+      antialias: false,
+      alpha: false,
+      stencil: false,
+      powerPreference: "high-performance",
+    });
+    if (!gl)
+      throw new Error(
+        "This browser has no WebGL 2, which maps are drawn with. Switch on graphics acceleration, or use another browser.",
+      );
     this.gl = gl;
     this.canvas = canvas;
     /** Whether edges are smooth and points let others through; costs more without a graphics card. */

@@ -90,7 +90,8 @@ export class LineChart {
     }
     context.textAlign = "center";
     context.textBaseline = "top";
-    for (const tick of ticks(x0, x1, 7)) if (Number.isInteger(tick)) context.fillText(tick.toLocaleString("en"), sx(tick), height - PAD.bottom + 7);
+    for (const tick of ticks(x0, x1, 7))
+      if (Number.isInteger(tick)) context.fillText(tick.toLocaleString("en"), sx(tick), height - PAD.bottom + 7);
     context.textAlign = "right";
     context.fillText(this.x, width - PAD.right, height - 14);
   }
@@ -145,16 +146,30 @@ export class LineChart {
     this.draw();
     const rows = shown.slice(0, 12).map((one) => {
       const vars = { colour: categoryColour(one.colour ?? this.series.indexOf(one)) };
-      return h("div", { class: "row tight" }, h("span", { class: "swatch", vars }), h("span", { class: "grow cut" }, one.name), h("span", { class: "number" }, number(nearest(one.points, this.at)[1])));
+      return h(
+        "div",
+        { class: "row tight" },
+        h("span", { class: "swatch", vars }),
+        h("span", { class: "grow cut" }, one.name),
+        h("span", { class: "number" }, number(nearest(one.points, this.at)[1])),
+      );
     });
-    put(this.tip, h("div", { class: "muted" }, `${this.x} ${number(this.at)}`), rows, shown.length > 12 && h("div", { class: "faint" }, `and ${shown.length - 12} more`));
+    put(
+      this.tip,
+      h("div", { class: "muted" }, `${this.x} ${number(this.at)}`),
+      rows,
+      shown.length > 12 && h("div", { class: "faint" }, `and ${shown.length - 12} more`),
+    );
     this.tip.hidden = false;
     this.tip.style.left = `${px > width / 2 ? Math.max(0, px - this.tip.offsetWidth - 14) : px + 14}px`;
     this.tip.style.top = `${Math.max(0, Math.min(py, this.plot.clientHeight - this.tip.offsetHeight))}px`;
   }
 
   #restyle() {
-    put(this.legend, this.series.map((one, i) => this.#key(one, i)));
+    put(
+      this.legend,
+      this.series.map((one, i) => this.#key(one, i)),
+    );
     this.draw();
   }
 
@@ -165,7 +180,17 @@ export class LineChart {
       this.draw();
     };
     const vars = { colour: categoryColour(one.colour ?? i) };
-    const key = h("button", { type: "button", "aria-pressed": String(!this.hidden.has(one.name)), on: { click: toggle }, title: "Show or hide" }, h("span", { class: "swatch", vars }), h("span", { class: "cut" }, one.name));
+    const key = h(
+      "button",
+      {
+        type: "button",
+        "aria-pressed": String(!this.hidden.has(one.name)),
+        on: { click: toggle },
+        title: "Show or hide",
+      },
+      h("span", { class: "swatch", vars }),
+      h("span", { class: "cut" }, one.name),
+    );
     return key;
   }
 

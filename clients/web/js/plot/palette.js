@@ -2,8 +2,34 @@
 import { theme } from "../shell/theme.js";
 
 const CATEGORIES = {
-  light: ["#2a6f9e", "#d77d21", "#38885a", "#b5404f", "#7659ad", "#8b6b35", "#c05f9b", "#0f8f96", "#96921f", "#4f62c9", "#6b7f2a", "#a5532a"],
-  dark: ["#6db3e2", "#f0a550", "#6fc893", "#ee7f86", "#b29ce6", "#cfae72", "#ea9ccb", "#4fc7cc", "#d3cf5e", "#93a4f5", "#a9c263", "#dd9064"],
+  light: [
+    "#2a6f9e",
+    "#d77d21",
+    "#38885a",
+    "#b5404f",
+    "#7659ad",
+    "#8b6b35",
+    "#c05f9b",
+    "#0f8f96",
+    "#96921f",
+    "#4f62c9",
+    "#6b7f2a",
+    "#a5532a",
+  ],
+  dark: [
+    "#6db3e2",
+    "#f0a550",
+    "#6fc893",
+    "#ee7f86",
+    "#b29ce6",
+    "#cfae72",
+    "#ea9ccb",
+    "#4fc7cc",
+    "#d3cf5e",
+    "#93a4f5",
+    "#a9c263",
+    "#dd9064",
+  ],
 };
 const OTHER = { light: "#a8a69f", dark: "#666c75" };
 const DIM = { light: "#dddad3", dark: "#2e343b" };

@@ -25,7 +25,16 @@ export class PointMap {
     this.canvas = h("canvas", {});
     this.over = h("canvas", {});
     this.stage = h("div", { class: "stage" }, this.canvas, this.over);
-    this.element = h("div", { class: "point-map", tabindex: "0", role: "application", "aria-label": "Map of points. Arrow keys move, plus and minus zoom, 0 shows all." }, this.stage);
+    this.element = h(
+      "div",
+      {
+        class: "point-map",
+        tabindex: "0",
+        role: "application",
+        "aria-label": "Map of points. Arrow keys move, plus and minus zoom, 0 shows all.",
+      },
+      this.stage,
+    );
     this.layer = new CanvasLayer(this.canvas);
     this.camera = new Camera();
     this.drawn = new Camera();

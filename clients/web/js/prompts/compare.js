@@ -8,13 +8,39 @@ import { MEASURES, ownMetrics, shapeOf, splitRef } from "./manifests.js";
 import { readVectors } from "./vectors.js";
 
 export async function showComparison({ root, api, signal }, first, second) {
-  const manifests = await Promise.all([first, second].map((ref) => api.get(path`/v1/prompts/${splitRef(ref)[0]}/versions/${splitRef(ref)[1]}`, {}, { signal })));
-  const found = await Promise.all(manifests.map((manifest) => (manifest.kind === "prefix" ? null : readVectors(api, manifest, "euclidean", signal))));
+  const manifests = await Promise.all(
+    [first, second].map((ref) =>
+      api.get(path`/v1/prompts/${splitRef(ref)[0]}/versions/${splitRef(ref)[1]}`, {}, { signal }),
+    ),
+  );
+  const found = await Promise.all(
+    manifests.map((manifest) => (manifest.kind === "prefix" ? null : readVectors(api, manifest, "euclidean", signal))),
+  );
   if (signal.aborted) return;
   const refs = manifests.map((manifest) => `${manifest.name}@${manifest.version}`);
-  const tryBoth = h("a", { class: "button primary", href: link(["playground"], { model: manifests[0].base, prompts: refs.join(",") }) }, "Try both");
-  const title = h("div", {}, h("p", { class: "crumbs" }, h("a", { href: "#/prompts" }, "Prompts")), h("h1", {}, "Two prompts"), h("p", { class: "muted" }, refs.join(" and ")));
-  put(root, h("div", { class: "view" }, h("header", {}, title, tryBoth), facts(manifests, refs), measures(manifests, found, refs), tokens(found, refs)));
+  const tryBoth = h(
+    "a",
+    { class: "button primary", href: link(["playground"], { model: manifests[0].base, prompts: refs.join(",") }) },
+    "Try both",
+  );
+  const title = h(
+    "div",
+    {},
+    h("p", { class: "crumbs" }, h("a", { href: "#/prompts" }, "Prompts")),
+    h("h1", {}, "Two prompts"),
+    h("p", { class: "muted" }, refs.join(" and ")),
+  );
+  put(
+    root,
+    h(
+      "div",
+      { class: "view" },
+      h("header", {}, title, tryBoth),
+      facts(manifests, refs),
+      measures(manifests, found, refs),
+      tokens(found, refs),
+    ),
+  );
 }
 
 function heads(refs) {
@@ -28,7 +54,12 @@ function facts(manifests, refs) {
     ["Prior", ...manifests.map((manifest) => priorName(manifest.prior))],
     ["Seed", ...manifests.map((manifest) => number(manifest.seed))],
     ["Model", ...manifests.map((manifest) => manifest.base)],
-    ["Run", ...manifests.map((manifest) => (manifest.run_id ? h("a", { href: link(["runs", manifest.run_id]) }, manifest.run_id) : "–"))],
+    [
+      "Run",
+      ...manifests.map((manifest) =>
+        manifest.run_id ? h("a", { href: link(["runs", manifest.run_id]) }, manifest.run_id) : "–",
+      ),
+    ],
   ];
   return h("section", { class: "card flush" }, table(heads(refs), rows, { caption: "What they are" }));
 }
@@ -38,10 +69,16 @@ function measures(manifests, found, refs) {
   const rows = names.map((name) => [name, ...manifests.map((manifest) => number(manifest.metrics[name]))]);
   const means = found.map((one) => one && meanOver(one.measures));
   for (const [name, [label]] of Object.entries(MEASURES)) {
-    if (means.some((mean) => mean?.[name] !== undefined)) rows.push([label, ...means.map((mean) => number(mean?.[name]))]);
+    if (means.some((mean) => mean?.[name] !== undefined))
+      rows.push([label, ...means.map((mean) => number(mean?.[name]))]);
   }
   const columns = heads(refs).map((column, i) => (i ? { ...column, class: "number" } : column));
-  return h("section", { class: "card flush" }, h("header", {}, h("h2", {}, "Measures")), table(columns, rows, { caption: "Measures" }));
+  return h(
+    "section",
+    { class: "card flush" },
+    h("header", {}, h("h2", {}, "Measures")),
+    table(columns, rows, { caption: "Measures" }),
+  );
 }
 
 /** Means over the layers of a deep prompt. */
@@ -53,15 +90,31 @@ function meanOver(measures) {
 }
 
 function tokens(found, refs) {
-  if (found.every((one) => one === null)) return card("Nearest tokens", h("p", { class: "muted" }, "Prefixes are keys and values: no token is near to them."));
+  if (found.every((one) => one === null))
+    return card(
+      "Nearest tokens",
+      h("p", { class: "muted" }, "Prefixes are keys and values: no token is near to them."),
+    );
   const n = Math.max(...found.map((one) => one?.vectors.length ?? 0));
   const cell = (one, i) => {
     const vector = one?.vectors[i];
     if (!vector) return "";
     const where = vector.tensor === "soft" ? "" : `${vector.tensor} `;
-    return h("span", { class: "chips" }, h("span", { class: "faint small" }, `${where}${vector.index}`), vector.nearest.slice(0, 4).map((token) => h("span", { class: "token", title: `${number(token.distance)} away` }, visible(token.text))));
+    return h(
+      "span",
+      { class: "chips" },
+      h("span", { class: "faint small" }, `${where}${vector.index}`),
+      vector.nearest
+        .slice(0, 4)
+        .map((token) => h("span", { class: "token", title: `${number(token.distance)} away` }, visible(token.text))),
+    );
   };
   const rows = Array.from({ length: n }, (_, i) => [number(i), ...found.map((one) => cell(one, i))]);
   const columns = heads(refs).map((column, i) => (i ? column : { label: "#", class: "number" }));
-  return h("section", { class: "card flush" }, h("header", {}, h("h2", {}, "Nearest tokens")), table(columns, rows, { caption: "Nearest tokens" }));
+  return h(
+    "section",
+    { class: "card flush" },
+    h("header", {}, h("h2", {}, "Nearest tokens")),
+    table(columns, rows, { caption: "Nearest tokens" }),
+  );
 }

@@ -4,7 +4,10 @@ const MAIN = ["test/exact_match", "test/numeric_match", "test/f1", "test/accurac
 
 /** The number that says most about a prompt; undefined if none is known. */
 export function mainMetric(metrics) {
-  return MAIN.find((name) => name in metrics) ?? Object.keys(metrics).find((name) => !/^(draw|bare)\/|_(low|high)$/.test(name));
+  return (
+    MAIN.find((name) => name in metrics) ??
+    Object.keys(metrics).find((name) => !/^(draw|bare)\/|_(low|high)$/.test(name))
+  );
 }
 
 /** Names of the tuned prompt's own measures. */
@@ -14,7 +17,8 @@ export function ownMetrics(metrics) {
 
 /** The shape of a prompt in words. */
 export function shapeOf(manifest) {
-  const layers = manifest.kind === "deep" && manifest.layers ? ` at layers ${manifest.layers.join(", ")} (${manifest.where})` : "";
+  const layers =
+    manifest.kind === "deep" && manifest.layers ? ` at layers ${manifest.layers.join(", ")} (${manifest.where})` : "";
   return `${manifest.kind}, ${manifest.n_virtual} virtual tokens${layers}`;
 }
 

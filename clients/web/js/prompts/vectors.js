@@ -15,7 +15,11 @@ export async function vectors({ api, signal, manifest }) {
 
 /** What the server says of the vectors of a version. */
 export function readVectors(api, manifest, metric, signal) {
-  return api.get(path`/v1/prompts/${manifest.name}/versions/${String(manifest.version)}/nearest`, { k: K, metric }, { signal });
+  return api.get(
+    path`/v1/prompts/${manifest.name}/versions/${String(manifest.version)}/nearest`,
+    { k: K, metric },
+    { signal },
+  );
 }
 
 class Vectors {
@@ -23,11 +27,23 @@ class Vectors {
     Object.assign(this, context);
     const tensors = Object.keys(found.measures);
     this.tensor = select(tensors, { onchange: () => this.#show(), "aria-label": "Vectors of" });
-    this.metric = select([["euclidean", "Euclidean distance"], ["cosine", "cosine distance"]], { onchange: () => this.#load(), "aria-label": "Distance" });
+    this.metric = select(
+      [
+        ["euclidean", "Euclidean distance"],
+        ["cosine", "cosine distance"],
+      ],
+      { onchange: () => this.#load(), "aria-label": "Distance" },
+    );
     this.measures = h("div", { class: "measures" });
     this.place = h("div", {});
     const controls = h("div", { class: "row" }, tensors.length > 1 && this.tensor, this.metric);
-    this.element = h("section", { class: "card flush" }, h("header", {}, h("h2", {}, "What its vectors are near to"), controls), this.measures, this.place);
+    this.element = h(
+      "section",
+      { class: "card flush" },
+      h("header", {}, h("h2", {}, "What its vectors are near to"), controls),
+      this.measures,
+      this.place,
+    );
     this.#take(found);
   }
 
@@ -62,9 +78,13 @@ class Vectors {
     ];
     const rows = own.map((vector) => [
       number(vector.index),
-      vector.nearest.length ? chips(vector.nearest, (token) => `${number(token.distance)} away`) : h("span", { class: "muted" }, "all zeros"),
+      vector.nearest.length
+        ? chips(vector.nearest, (token) => `${number(token.distance)} away`)
+        : h("span", { class: "muted" }, "all zeros"),
       distance(vector),
-      vector.lens === null ? h("span", { class: "muted" }, "no lens for this model") : chips(vector.lens, (token) => `${number(Math.exp(token.logprob) * 100, 3)} %`),
+      vector.lens === null
+        ? h("span", { class: "muted" }, "no lens for this model")
+        : chips(vector.lens, (token) => `${number(Math.exp(token.logprob) * 100, 3)} %`),
       number(vector.norm),
       ...(hasMoved ? [number(vector.moved)] : []),
     ]);
@@ -76,15 +96,34 @@ class Vectors {
 export function measureTiles(measures) {
   return Object.entries(MEASURES)
     .filter(([name]) => measures[name] !== undefined)
-    .map(([name, [label, hint]]) => h("div", { class: "measure", title: hint }, h("span", { class: "measure-value number" }, number(measures[name], 3)), h("span", { class: "faint small" }, label)));
+    .map(([name, [label, hint]]) =>
+      h(
+        "div",
+        { class: "measure", title: hint },
+        h("span", { class: "measure-value number" }, number(measures[name], 3)),
+        h("span", { class: "faint small" }, label),
+      ),
+    );
 }
 
 function chips(tokens, title) {
-  return h("span", { class: "chips" }, tokens.map((token) => h("span", { class: "token", title: title(token) }, visible(token.text))));
+  return h(
+    "span",
+    { class: "chips" },
+    tokens.map((token) => h("span", { class: "token", title: title(token) }, visible(token.text))),
+  );
 }
 
 function distance(vector) {
   if (!vector.nearest.length) return "–";
   const isWithin = vector.own_radius !== null && vector.nearest[0].distance <= vector.own_radius;
-  return [number(vector.nearest[0].distance), isWithin && h("span", { class: "interval", title: `The token's own nearest neighbour is ${number(vector.own_radius)} away` }, "within its radius")];
+  return [
+    number(vector.nearest[0].distance),
+    isWithin &&
+      h(
+        "span",
+        { class: "interval", title: `The token's own nearest neighbour is ${number(vector.own_radius)} away` },
+        "within its radius",
+      ),
+  ];
 }

@@ -16,19 +16,39 @@ export async function showReport({ root, route, api, signal }, id) {
   if (signal.aborted) return;
   const has = (file) => run.artifacts.some((one) => one.path === file);
   const save = () => attempt(() => api.download(artifactPath(id, "report.html"), `${run.name ?? id}.html`));
-  const title = h("div", {}, h("p", { class: "crumbs" }, h("a", { href: "#/reports" }, "Reports")), h("h1", {}, run.name ?? run.spec.title ?? id));
-  const actions = h("div", { class: "row" }, h("a", { class: "button", href: link(["runs", id]) }, "Its run"), has("report.html") && button("Save the page", save));
+  const title = h(
+    "div",
+    {},
+    h("p", { class: "crumbs" }, h("a", { href: "#/reports" }, "Reports")),
+    h("h1", {}, run.name ?? run.spec.title ?? id),
+  );
+  const actions = h(
+    "div",
+    { class: "row" },
+    h("a", { class: "button", href: link(["runs", id]) }, "Its run"),
+    has("report.html") && button("Save the page", save),
+  );
   const body = h("div", {});
   put(root, h("div", { class: "view wide" }, h("header", {}, title, actions), body));
   if (!has("report.json")) {
-    put(body, empty("Not written yet", "The report appears when its run is done.", { action: h("a", { class: "button primary", href: link(["runs", id]) }, "Follow the run") }));
+    put(
+      body,
+      empty("Not written yet", "The report appears when its run is done.", {
+        action: h("a", { class: "button primary", href: link(["runs", id]) }, "Follow the run"),
+      }),
+    );
     return;
   }
   const parts = [
     ["findings", "Findings", () => findings(api, id, signal)],
     ["page", "The report", () => page(api, id, signal)],
   ];
-  put(body, tabs(has("report.html") ? parts : parts.slice(0, 1), route.query.get("tab") ?? "findings", (tab) => remember({ tab: tab === "findings" ? null : tab })));
+  put(
+    body,
+    tabs(has("report.html") ? parts : parts.slice(0, 1), route.query.get("tab") ?? "findings", (tab) =>
+      remember({ tab: tab === "findings" ? null : tab }),
+    ),
+  );
 }
 
 function findings(api, id, signal) {
@@ -42,7 +62,12 @@ function findingCards(report) {
     h(
       "article",
       { class: "card finding" },
-      h("header", {}, h("h2", {}, `${finding.number}. ${finding.title}`), h("span", { class: ["badge", VERDICTS[finding.verdict]] }, finding.verdict)),
+      h(
+        "header",
+        {},
+        h("h2", {}, `${finding.number}. ${finding.title}`),
+        h("span", { class: ["badge", VERDICTS[finding.verdict]] }, finding.verdict),
+      ),
       h("p", { class: "muted small" }, finding.rule),
       finding.missing && h("p", {}, finding.missing),
       numbers(finding.numbers),
@@ -54,7 +79,13 @@ function findingCards(report) {
 /** The plain numbers of a finding; what is nested is in the report itself. */
 function numbers(found) {
   const plain = flat(found).slice(0, SHOWN_NUMBERS);
-  return plain.length ? h("dl", { class: "facts numbers" }, plain.map(([name, value]) => [h("dt", {}, name), h("dd", { class: "number" }, value)])) : null;
+  return plain.length
+    ? h(
+        "dl",
+        { class: "facts numbers" },
+        plain.map(([name, value]) => [h("dt", {}, name), h("dd", { class: "number" }, value)]),
+      )
+    : null;
 }
 
 function flat(found, before = "") {
@@ -73,9 +104,26 @@ function interval({ value, low, high }) {
 
 function separation(rows) {
   if (!rows.length) return null;
-  const columns = [{ label: "Layer", class: "number" }, { label: "Measure" }, { label: "Per" }, { label: "Value", class: "number" }, { label: "p", class: "number" }];
-  const lines = rows.map((row) => [number(row.layer), row.measure, row.per ?? "text", interval(row), number(row.p_value)]);
-  return h("details", { class: "card flush" }, h("summary", { class: "pad" }, `Separation of the tasks at every layer (${rows.length} numbers)`), table(columns, lines, { caption: "Separation" }));
+  const columns = [
+    { label: "Layer", class: "number" },
+    { label: "Measure" },
+    { label: "Per" },
+    { label: "Value", class: "number" },
+    { label: "p", class: "number" },
+  ];
+  const lines = rows.map((row) => [
+    number(row.layer),
+    row.measure,
+    row.per ?? "text",
+    interval(row),
+    number(row.p_value),
+  ]);
+  return h(
+    "details",
+    { class: "card flush" },
+    h("summary", { class: "pad" }, `Separation of the tasks at every layer (${rows.length} numbers)`),
+    table(columns, lines, { caption: "Separation" }),
+  );
 }
 
 /** The report's own page. It comes as text, since a frame's address cannot carry the key, and is shown where scripts reach nothing. */
@@ -85,7 +133,12 @@ function page(api, id, signal) {
     place,
     async () => {
       const text = await api.text(artifactPath(id, "report.html"));
-      const frame = h("iframe", { class: "report-frame", title: "Report", sandbox: "allow-scripts allow-downloads", src: "/web/report-frame.html" });
+      const frame = h("iframe", {
+        class: "report-frame",
+        title: "Report",
+        sandbox: "allow-scripts allow-downloads",
+        src: "/web/report-frame.html",
+      });
       const send = (event) => {
         if (event.source !== frame.contentWindow || event.data !== "ready") return;
         removeEventListener("message", send);

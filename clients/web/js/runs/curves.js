@@ -13,9 +13,17 @@ export class Curves {
     this.wanted = "loss";
     this.chosen = "loss";
     this.chart = new LineChart({});
-    this.picker = select([["loss", "loss"]], { onchange: (name) => this.#choose(name), "aria-label": "Measure", id: "curve-measure" });
+    this.picker = select([["loss", "loss"]], {
+      onchange: (name) => this.#choose(name),
+      "aria-label": "Measure",
+      id: "curve-measure",
+    });
     const log = checkbox("log scale", { onchange: (on) => this.#scale(on) });
-    this.none = h("p", { class: "muted" }, "Nothing has been reported yet: curves appear here as the run reports them.");
+    this.none = h(
+      "p",
+      { class: "muted" },
+      "Nothing has been reported yet: curves appear here as the run reports them.",
+    );
     const heading = h("header", {}, h("h2", {}, "Along the run"), h("div", { class: "row" }, log, this.picker));
     this.element = h("section", { class: "card" }, heading, this.none, this.chart.element);
     this.chart.element.hidden = true;
@@ -52,7 +60,12 @@ export class Curves {
       for (const name of [this.chosen, second]) {
         if (!curves.has(name)) continue;
         const points = [...curves.get(name)].sort((a, b) => a[0] - b[0]);
-        series.push({ name: name === second ? `${member}, validation` : member, points, colour, isDashed: name === second });
+        series.push({
+          name: name === second ? `${member}, validation` : member,
+          points,
+          colour,
+          isDashed: name === second,
+        });
       }
     });
     return series;
@@ -63,7 +76,11 @@ export class Curves {
     const rank = (one) => (FIRST.includes(one) ? FIRST.indexOf(one) : FIRST.length);
     const names = [...this.names].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
     const chosen = this.names.has(this.wanted) ? this.wanted : names[0];
-    setOptions(this.picker, names.map((one) => [one, one.replaceAll("_", " ")]), chosen);
+    setOptions(
+      this.picker,
+      names.map((one) => [one, one.replaceAll("_", " ")]),
+      chosen,
+    );
     this.chosen = this.picker.value;
   }
 

@@ -11,7 +11,11 @@ const LESS_IS_BETTER = ["loss", "perplexity"];
 export function evaluation({ api, signal, run }) {
   const place = h("div", { class: "stack" });
   const has = (file) => run.artifacts.some((one) => one.path === file);
-  if (!has("evaluation.jsonl")) return empty("Not evaluated yet", "Members are measured when they are trained; the table appears when the run is done.");
+  if (!has("evaluation.jsonl"))
+    return empty(
+      "Not evaluated yet",
+      "Members are measured when they are trained; the table appears when the run is done.",
+    );
   fill(
     place,
     async () => {
@@ -19,7 +23,10 @@ export function evaluation({ api, signal, run }) {
         api.text(artifactPath(run.id, "evaluation.jsonl")),
         has("members.json") ? api.text(artifactPath(run.id, "members.json")) : null,
       ]);
-      const rows = lines.split("\n").filter(Boolean).map((line) => JSON.parse(line));
+      const rows = lines
+        .split("\n")
+        .filter(Boolean)
+        .map((line) => JSON.parse(line));
       const parts = members ? [scores(JSON.parse(members))] : [summary(run.metrics)];
       return h("div", { class: "stack" }, parts, new Answers(rows).element);
     },
@@ -31,9 +38,26 @@ export function evaluation({ api, signal, run }) {
 /** A row a member; before tuning and without a prompt beside it. */
 function scores(members) {
   const all = new Set(members.flatMap((member) => Object.keys(member.metrics)));
-  const names = [...all].filter((name) => !name.startsWith("draw/") && !name.startsWith("bare/") && !/_(low|high)$/.test(name));
-  const columns = [{ label: "Member" }, { label: "Prior" }, { label: "Seed", class: "number" }, { label: "Rate", class: "number" }, { label: "Status" }, ...names.map((label) => ({ label, class: "number" }))];
-  const best = Object.fromEntries(names.map((name) => [name, bestOf(members.map((member) => member.metrics[name]), name)]));
+  const names = [...all].filter(
+    (name) => !name.startsWith("draw/") && !name.startsWith("bare/") && !/_(low|high)$/.test(name),
+  );
+  const columns = [
+    { label: "Member" },
+    { label: "Prior" },
+    { label: "Seed", class: "number" },
+    { label: "Rate", class: "number" },
+    { label: "Status" },
+    ...names.map((label) => ({ label, class: "number" })),
+  ];
+  const best = Object.fromEntries(
+    names.map((name) => [
+      name,
+      bestOf(
+        members.map((member) => member.metrics[name]),
+        name,
+      ),
+    ]),
+  );
   const rows = members.map((member) => [
     h("a", { href: `#/prompts/${member.prompt.split("@").map(encodeURIComponent).join("/")}` }, member.prompt),
     priorName(member.prior),
@@ -43,7 +67,14 @@ function scores(members) {
     ...names.map((name) => score(member.metrics, name, best[name])),
   ]);
   const bare = members[0]?.metrics ?? {};
-  rows.push([h("span", { class: "muted" }, "no prompt"), "", "", "", "", ...names.map((name) => score(bare, `bare/${name}`))]);
+  rows.push([
+    h("span", { class: "muted" }, "no prompt"),
+    "",
+    "",
+    "",
+    "",
+    ...names.map((name) => score(bare, `bare/${name}`)),
+  ]);
   return h("div", { class: "card flush" }, table(columns, rows, { caption: "Scores of each member" }));
 }
 
@@ -51,7 +82,8 @@ function score(metrics, name, best) {
   const value = metrics[name];
   if (value === undefined) return "";
   const [low, high] = [metrics[`${name}_low`], metrics[`${name}_high`]];
-  const interval = low === undefined ? null : h("span", { class: "interval" }, `${number(low, 3)} to ${number(high, 3)}`);
+  const interval =
+    low === undefined ? null : h("span", { class: "interval" }, `${number(low, 3)} to ${number(high, 3)}`);
   const draw = metrics[`draw/${name}`];
   const before = draw === undefined ? null : h("span", { class: "interval" }, `draw ${number(draw, 3)}`);
   return [h("span", { class: value === best && "best" }, number(value, 3)), interval, before];
@@ -76,8 +108,20 @@ class Answers {
     const chosen = names.find((name) => name.endsWith("after")) ?? names[0];
     this.place = h("div", {});
     this.picker = select(names, { value: chosen, onchange: () => this.#show(), "aria-label": "Whose answers" });
-    this.onlyWrong = select([["", "all answers"], ["wrong", "wrong ones"], ["right", "right ones"]], { onchange: () => this.#show(), "aria-label": "Which answers" });
-    this.element = h("section", { class: "card flush" }, h("header", {}, h("h2", {}, "Answers"), h("div", { class: "row" }, this.onlyWrong, this.picker)), this.place);
+    this.onlyWrong = select(
+      [
+        ["", "all answers"],
+        ["wrong", "wrong ones"],
+        ["right", "right ones"],
+      ],
+      { onchange: () => this.#show(), "aria-label": "Which answers" },
+    );
+    this.element = h(
+      "section",
+      { class: "card flush" },
+      h("header", {}, h("h2", {}, "Answers"), h("div", { class: "row" }, this.onlyWrong, this.picker)),
+      this.place,
+    );
     this.#show();
   }
 
@@ -85,15 +129,34 @@ class Answers {
     const own = this.rows.filter((row) => ownerOf(row) === this.picker.value);
     const which = this.onlyWrong.value;
     const found = own.filter((row) => !which || (which === "right") === isRight(row));
-    const columns = [{ label: "Input", class: "text" }, { label: "Expected" }, { label: "Answer", class: "text" }, { label: "Loss", class: "number" }, { label: "" }];
-    const shown = found.slice(0, SHOWN).map((row) => [
-      row.input ?? "",
-      row.answers.join(" / "),
-      row.output ?? "",
-      number(row.loss, 3),
-      row.output === null ? "" : h("span", { class: ["badge", isRight(row) ? "good" : "bad"] }, isRight(row) ? "right" : "wrong"),
-    ]);
-    put(this.place, table(columns, shown, { caption: "Answers" }), found.length > SHOWN && h("p", { class: "faint small pad" }, `The first ${SHOWN} of ${number(found.length)}; all are in evaluation.jsonl.`));
+    const columns = [
+      { label: "Input", class: "text" },
+      { label: "Expected" },
+      { label: "Answer", class: "text" },
+      { label: "Loss", class: "number" },
+      { label: "" },
+    ];
+    const shown = found
+      .slice(0, SHOWN)
+      .map((row) => [
+        row.input ?? "",
+        row.answers.join(" / "),
+        row.output ?? "",
+        number(row.loss, 3),
+        row.output === null
+          ? ""
+          : h("span", { class: ["badge", isRight(row) ? "good" : "bad"] }, isRight(row) ? "right" : "wrong"),
+      ]);
+    put(
+      this.place,
+      table(columns, shown, { caption: "Answers" }),
+      found.length > SHOWN &&
+        h(
+          "p",
+          { class: "faint small pad" },
+          `The first ${SHOWN} of ${number(found.length)}; all are in evaluation.jsonl.`,
+        ),
+    );
   }
 }
 

@@ -37,7 +37,13 @@ class RunPage {
 
   show(root) {
     const { run } = this;
-    const title = h("div", {}, h("p", { class: "crumbs" }, h("a", { href: "#/runs" }, "Runs")), h("h1", {}, run.name ?? run.id), h("p", { class: "muted mono small" }, `${run.kind} · ${run.id}`));
+    const title = h(
+      "div",
+      {},
+      h("p", { class: "crumbs" }, h("a", { href: "#/runs" }, "Runs")),
+      h("h1", {}, run.name ?? run.id),
+      h("p", { class: "muted mono small" }, `${run.kind} · ${run.id}`),
+    );
     this.parts = h("div", {});
     put(root, h("div", { class: "view" }, h("header", {}, title, this.head), this.state, this.parts));
     this.#refresh();
@@ -52,10 +58,23 @@ class RunPage {
       ["curves", "Curves", () => this.curves.element],
       ...(["tune", "evaluate"].includes(run.kind) ? [["evaluation", "Evaluation", () => evaluation(context)]] : []),
       ["artifacts", "Artifacts", () => artifacts(context)],
-      ["spec", "Spec", () => card(null, h("pre", {}, JSON.stringify(run.spec, null, 2)), h("h3", {}, "What its names meant"), h("pre", {}, JSON.stringify(run.resolved ?? {}, null, 2)))],
+      [
+        "spec",
+        "Spec",
+        () =>
+          card(
+            null,
+            h("pre", {}, JSON.stringify(run.spec, null, 2)),
+            h("h3", {}, "What its names meant"),
+            h("pre", {}, JSON.stringify(run.resolved ?? {}, null, 2)),
+          ),
+      ],
       ["log", "Log", () => this.log.element],
     ];
-    put(this.parts, tabs(parts, this.tab, (name) => remember({ tab: (this.tab = name) === "curves" ? null : name })));
+    put(
+      this.parts,
+      tabs(parts, this.tab, (name) => remember({ tab: (this.tab = name) === "curves" ? null : name })),
+    );
   }
 
   #refresh() {
@@ -64,8 +83,12 @@ class RunPage {
     put(
       this.head,
       badge(run.status),
-      run.status === "succeeded" && run.kind === "map" && h("a", { class: "button primary", href: link(["atlas", run.id]) }, "Look at the map"),
-      run.status === "succeeded" && run.kind === "report" && h("a", { class: "button primary", href: link(["reports", run.id]) }, "Read the report"),
+      run.status === "succeeded" &&
+        run.kind === "map" &&
+        h("a", { class: "button primary", href: link(["atlas", run.id]) }, "Look at the map"),
+      run.status === "succeeded" &&
+        run.kind === "report" &&
+        h("a", { class: "button primary", href: link(["reports", run.id]) }, "Read the report"),
       !isOver && button("Cancel", () => this.#tell("cancel"), { class: "danger" }),
       run.resumable && button("Resume", () => this.#tell("resume"), { class: "primary" }),
     );
@@ -79,8 +102,22 @@ class RunPage {
         !isOver && meter(run.progress),
         run.error && h("p", { class: "state failure" }, run.error),
         facts([
-          ["Progress", total ? `${number(step)} of ${number(total)}${!isOver && eta !== null ? `, about ${duration(eta)} left` : ""}` : isOver ? null : "not begun"],
-          ["In line", run.queue_position === null ? null : run.queue_position === 0 ? "next" : `${run.queue_position} runs before it`],
+          [
+            "Progress",
+            total
+              ? `${number(step)} of ${number(total)}${!isOver && eta !== null ? `, about ${duration(eta)} left` : ""}`
+              : isOver
+                ? null
+                : "not begun",
+          ],
+          [
+            "In line",
+            run.queue_position === null
+              ? null
+              : run.queue_position === 0
+                ? "next"
+                : `${run.queue_position} runs before it`,
+          ],
           ["Made", moment(run.created_at)],
           ["Took", run.started_at && duration(between(run.started_at, run.ended_at))],
           ["Attempts", run.attempts > 1 ? number(run.attempts) : null],
@@ -91,7 +128,10 @@ class RunPage {
   }
 
   async #tell(verb) {
-    const found = await attempt(() => this.api.post(path`/v1/runs/${this.run.id}/${verb}`), verb === "cancel" ? "It stops at its next check." : "It is in line again.");
+    const found = await attempt(
+      () => this.api.post(path`/v1/runs/${this.run.id}/${verb}`),
+      verb === "cancel" ? "It stops at its next check." : "It is in line again.",
+    );
     if (!found) return;
     this.run = { ...this.run, ...found };
     this.#refresh();
@@ -99,7 +139,11 @@ class RunPage {
   }
 
   #changed(data) {
-    this.run = { ...this.run, status: data.status ?? this.run.status, progress: { ...this.run.progress, ...data.progress } };
+    this.run = {
+      ...this.run,
+      status: data.status ?? this.run.status,
+      progress: { ...this.run.progress, ...data.progress },
+    };
     this.#refresh();
   }
 

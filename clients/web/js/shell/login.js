@@ -17,7 +17,13 @@ export class Login {
 
   #open(wasRefused) {
     return new Promise((resolve) => {
-      const input = h("input", { type: "password", name: "key", autocomplete: "off", required: true, spellcheck: "false" });
+      const input = h("input", {
+        type: "password",
+        name: "key",
+        autocomplete: "off",
+        required: true,
+        spellcheck: "false",
+      });
       const dialog = h("dialog", { "aria-labelledby": "login-title" });
       const close = (answer) => {
         dialog.close();
@@ -39,7 +45,12 @@ export class Login {
           h("h2", { id: "login-title" }, "API key"),
           h("p", { class: "muted" }, hint),
           field("Key", input, "It stays in this tab and is forgotten with it."),
-          h("div", { class: "row" }, h("button", { class: "button primary", type: "submit" }, "Use this key"), button("Not now", () => close(false))),
+          h(
+            "div",
+            { class: "row" },
+            h("button", { class: "button primary", type: "submit" }, "Use this key"),
+            button("Not now", () => close(false)),
+          ),
         ),
       );
       dialog.addEventListener("cancel", () => close(false));

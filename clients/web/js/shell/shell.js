@@ -20,7 +20,12 @@ export class Shell {
     this.words = h("span", {}, "…");
     this.themeButton = button(null, () => this.#turn(), { class: "quiet icon" });
     this.#showTheme();
-    const brand = h("a", { class: "brand", href: "#/atlas" }, h("img", { src: "/web/icon.svg", alt: "" }), h("span", {}, "Prompt Atlas"));
+    const brand = h(
+      "a",
+      { class: "brand", href: "#/atlas" },
+      h("img", { src: "/web/icon.svg", alt: "" }),
+      h("span", {}, "Prompt Atlas"),
+    );
     const keyButton = button(icon("key"), onKey, { class: "quiet icon", title: "API key", "aria-label": "API key" });
     const server = h("span", { class: "server", role: "status" }, this.dot, this.words);
     document.querySelector(".skip").addEventListener("click", (event) => this.#skip(event));
@@ -57,7 +62,10 @@ export class Shell {
       const found = await (await fetch("/ready", { credentials: "omit" })).json();
       const ready = found.status === "ready";
       const working = found.workers?.status === "ok";
-      this.#say(ready ? "good" : "warn", ready ? (working ? "ready" : "ready, no worker for runs") : `engine ${found.engine?.status}`);
+      this.#say(
+        ready ? "good" : "warn",
+        ready ? (working ? "ready" : "ready, no worker for runs") : `engine ${found.engine?.status}`,
+      );
     } catch {
       this.#say("bad", "no answer");
     }
