@@ -1,4 +1,4 @@
-"""Fill in what README prints: `python -m demo.readme` runs its five minutes on the demo model and draws its picture.
+"""Fill in what README prints: `python -m demo.readme` runs its five minutes and the demo, and takes table and picture.
 
 A test runs the same blocks and compares, so the page cannot say what the service does not.
 """
@@ -17,11 +17,14 @@ from typing import Final, Literal, cast
 from rich.console import Console
 
 from demo.run import run as run_demo
+from demo.tour.plans import Size, plan
 from demo.tour.server import running_service
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 URL: Final = "http://127.0.0.1:8000"
+STEP_WITHIN_S: Final = 500
 TOUR: Final = re.compile(r"(?<=## Five minutes\n).*?(?=\n## )", re.DOTALL)
+TABLE: Final = re.compile(r"^\| prior \| seed \|.*\n(?:\|.*\n)+", re.MULTILINE)
 STEP: Final = re.compile(r"^```(bash|python)\n(.*?)^```\n```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -57,7 +60,9 @@ def _run(step: Step, *, url: str, folder: Path) -> str:
     text = step.text.replace(URL, url)
     command = [sys.executable, "-c", text] if step.language == "python" else ["bash", "-ec", text]
     environ = {**os.environ, "PROMPTATLAS_URL": url}
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environ, capture_output=True, text=True, timeout=STEP_WITHIN_S, check=False
+    )
     if done.returncode != 0:
         raise RuntimeError(f"a step of the tour failed with status {done.returncode}:\n{step.text}\n{done.stderr}")
     return "\n".join(line.rstrip() for line in done.stdout.rstrip().splitlines()) + "\n"
@@ -73,14 +78,25 @@ def with_outputs(page: str, *, outputs: Sequence[str]) -> str:
     return TOUR.sub(lambda tour: STEP.sub(replace, tour[0]), page)
 
 
+def with_table(page: str, *, report: str) -> str:
+    """The page with the first table of a report of the demo's."""
+    found, stands = TABLE.search(report), TABLE.search(page)
+    if found is None or stands is None:
+        raise LookupError("expected a table that begins with 'prior' and 'seed' in the report and on the page")
+    return page[: stands.start()] + found[0] + page[stands.end() :]
+
+
 def main() -> None:
     """Rewrite README.md and docs/pictures/demo.png."""
     path = ROOT / "README.md"
     page = path.read_text(encoding="utf-8")
-    path.write_text(with_outputs(page, outputs=list(run_tour(tour_of(page)))), encoding="utf-8")
+    page = with_outputs(page, outputs=list(run_tour(tour_of(page))))
     with tempfile.TemporaryDirectory() as name:
-        picture = run_demo(model_folder=ROOT / "demo" / "model", output=Path(name), seed=0, console=Console())
-        shutil.copy(picture, ROOT / "docs" / "pictures" / "demo.png")
+        output = Path(name)
+        run_demo(model_folder=ROOT / "demo" / "model", output=output, jobs=plan(Size()), console=Console())
+        page = with_table(page, report=(output / "report.md").read_text(encoding="utf-8"))
+        shutil.copy(output / "picture.png", ROOT / "docs" / "pictures" / "demo.png")
+    path.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.readme import ROOT, Step, run_tour, tour_of, with_outputs
+from demo.readme import ROOT, TABLE, Step, run_tour, tour_of, with_outputs, with_table
+from demo.tour.plans import Size, plan
 
 MODEL = ROOT / "demo" / "model" / "model.safetensors"
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
@@ -47,6 +48,26 @@ def test_outputs_are_replaced_where_they_stand() -> None:
     assert changed.replace("\n1\n", "\none\n").replace("\n2\n", "\ntwo\n") == PAGE
 
 
+OLD = "| prior | seed | x |\n| --- | --- | --- |\n| a | 0 | old |\n"
+NEW = "| prior | seed | y |\n| --- | --- | --- |\n| **b** | **0** | **new** |\n| c | 1 | new |\n"
+
+
+def test_the_first_table_of_a_report_takes_the_place_of_the_old_one() -> None:
+    page = f"Before:\n\n{OLD}\nAfter.\n| other | table |\n"
+    assert with_table(page, report=f"one\n\n{NEW}\ntwo\n\n{OLD}") == f"Before:\n\n{NEW}\nAfter.\n| other | table |\n"
+    with pytest.raises(LookupError, match="expected a table"):
+        with_table("no table", report=NEW)
+
+
+def test_the_page_has_a_row_for_each_prompt_of_a_run() -> None:
+    table = TABLE.search((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert table is not None
+    first = plan(Size())[0]
+    rows = [line.replace("*", "").split(" | ") for line in table[0].splitlines()[2:]]
+    assert [row[0].removeprefix("| ") for row in rows] == [label for label in first.priors for _ in first.seeds]
+    assert all("→" in row[2] for row in rows)
+
+
 def plain(output: str) -> str:
     """Without what differs from run to run, and without decimal numbers, whose last digits differ by processor."""
     output = re.sub(r'"id":"cmpl-\w+"', '"id":"…"', output)
@@ -54,6 +75,7 @@ def plain(output: str) -> str:
     return NUMBER.sub("#", output)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not MODEL.exists(), reason="the demo model is not trained yet")
 def test_the_tour_prints_what_the_page_says() -> None:
     steps = tour_of(Path(ROOT / "README.md").read_text(encoding="utf-8"))
