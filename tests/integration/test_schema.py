@@ -70,6 +70,8 @@ def aimed(case: Any) -> Any:
 def check_with(strategy: Any) -> Callable[[], None]:
     def check(case: Any) -> None:
         assume(len(quote(str(case.query))) < MAX_QUERY)
+        # A dataset of the hub is asked for over the network, which takes as long as the network does.
+        assume("hub:" not in str(case.body) + str(case.path_parameters))
         case.call_and_validate(headers=AUTH, checks=CHECKS)
 
     checked: Callable[[], None] = GENERATED(given(case=strategy)(check))
