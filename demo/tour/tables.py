@@ -12,7 +12,7 @@ from demo.tour.outcomes import Member, Outcome, Score
 
 NONE: Final = "–"
 LEGEND: Final = (
-    "*before → after*: share of held-out questions answered rightly, and the tuned prompt's 95 % interval. "
+    "*before → after*: the score on held-out examples, and the 95 % interval of the tuned prompt's. "
     "*steps*: until the validation loss was as low as the run's slowest prompt came at all. "
     "*moved*: from draw to tuned vectors; *to a token*: from the tuned vectors to the nearest token, where they stand "
     "(draws in brackets). 1 is the mean distance between two tokens there."
