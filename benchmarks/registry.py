@@ -12,6 +12,7 @@ from benchmarks import (
     capture,
     capture_cost,
     completions,
+    harvest,
     maps,
     permutations,
     single,
@@ -73,6 +74,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         full=partial(transfer.open_contest, transfer.FULL),
         quick=partial(transfer.open_contest, transfer.QUICK),
         needs_http=True,
+    ),
+    "harvest": Benchmark(
+        full=partial(harvest.open_contest, harvest.FULL), quick=partial(harvest.open_contest, harvest.QUICK)
     ),
     "map-pca": Benchmark(
         full=partial(maps.open_fitting, maps.FIT_FULL), quick=partial(maps.open_fitting, maps.FIT_QUICK)

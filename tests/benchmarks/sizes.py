@@ -6,6 +6,7 @@ from benchmarks import (
     arrivals,
     capture,
     completions,
+    harvest,
     maps,
     permutations,
     single,
@@ -27,6 +28,7 @@ SINGLE = single.Size(model=LLAMA, n_input=6, n_new=8)
 CAPTURE = capture.Size(name="capture-tiny", model=LLAMA, n_texts=5, n_tokens=11, batches=(1, 3))
 TRAJECTORIES = trajectories.Size(model=LLAMA, n_texts=4, shortest=2, longest=9, n_new=6)
 TRANSFER = transfer.Size(model=LLAMA, n_texts=3, n_tokens=17)
+HARVEST = harvest.Size(model=LLAMA, n_texts=9, n_tokens=11, batches=(4,))
 FIT = maps.FitSize(n=500, d=24)
 PLACE = maps.PlaceSize(n=200, n_new=40, d=8)
 PERMUTATIONS = permutations.Size(n=30, d=4, permutations=49)

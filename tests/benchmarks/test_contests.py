@@ -14,6 +14,7 @@ from benchmarks import (
     capture,
     capture_cost,
     completions,
+    harvest,
     maps,
     permutations,
     single,
@@ -28,6 +29,7 @@ from benchmarks import (
 )
 from benchmarks.measuring.contest import Contest, warm_up
 from benchmarks.registry import BENCHMARKS
+from service.queueing.embedded import find_server
 from tests.benchmarks import sizes
 
 Open = Callable[..., AbstractContextManager[Contest]]
@@ -40,6 +42,7 @@ OPEN: Mapping[str, Open] = {
     "trajectories": partial(trajectories.open_contest, sizes.TRAJECTORIES),
     "capture-cost": partial(capture_cost.open_contest, sizes.COMPLETIONS),
     "switching": partial(switching.open_contest, sizes.COMPLETIONS),
+    "harvest": partial(harvest.open_contest, sizes.HARVEST),
     "map-pca": partial(maps.open_fitting, sizes.FIT),
     "map-project": partial(maps.open_placing, sizes.PLACE),
     "permutations": partial(permutations.open_contest, sizes.PERMUTATIONS),
@@ -65,6 +68,8 @@ def assert_sides_agree(contest: Contest) -> None:
 
 @pytest.mark.parametrize("name", OPEN)
 def test_sides_agree(name: str) -> None:
+    if name == "harvest" and find_server() is None:
+        pytest.skip("no redis-server here")
     with OPEN[name](http=False) as contest:
         assert len(contest.sides) >= 2
         assert_sides_agree(contest)
