@@ -5,6 +5,7 @@ makes one report of all of them, and writes what came out into docs/findings.md.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import shutil
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from promptatlas import Client, PromptAtlasError
+from promptatlas import Client, PromptAtlasError, TimedOutError
 from promptatlas.results.runs import Run
 from promptatlas.types import Report, RunKind
 from rich.console import Console
@@ -27,12 +28,13 @@ from demo.tour.server import ServiceDidNotStart, running_service
 
 MODEL: Final = "demo"
 INTERRUPTED: Final = 130
+ASK_AGAIN_S: Final = 60.0
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "findings.md"
 
 
 @dataclass(frozen=True)
 class Study:
-    """One go through the study on a running service; runs that an earlier go has finished are taken as they are."""
+    """One go through the study on a running service; runs that an earlier go has begun are gone on with."""
 
     client: Client
     size: Size
@@ -50,14 +52,18 @@ class Study:
 
     def _run(self, kind: RunKind, spec: Spec, *, name: str) -> Run:
         label = f"{name} {_digest(spec)}"
-        for run in self.client.runs.list(kind=kind, status="succeeded"):
+        for run in self.client.runs.list(kind=kind):
             if run.name == label:
-                self.console.print(f"{label}: was done before, {run.id}")
-                return run
+                self.console.print(f"{label}: goes on from before, {run.id}, {run.status}")
+                return run.resume() if run.status in ("failed", "cancelled") else run
         return self.client.runs.create(kind, spec, name=label)
 
     def _finished(self, run: Run) -> Run:
         begin_s = time.monotonic()
+        while not run.ended:
+            # A run waits for lost connections to come back; a service that has died does not, and each new wait asks it.
+            with contextlib.suppress(TimedOutError):
+                run.wait(timeout_s=ASK_AGAIN_S, progress=False)
         run.wait(progress=False)
         self.console.print(f"{run.name}: {run.id} {run.status} after {time.monotonic() - begin_s:.0f} s more")
         return run.refresh()
@@ -104,7 +110,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path(__file__).resolve().parent / "model")
     parser.add_argument("--output", type=Path, default=Path("findings-output"))
-    parser.add_argument("--keep", action="store_true", help="keep an earlier go's store and take its finished runs")
+    parser.add_argument("--keep", action="store_true", help="keep an earlier go's store, and go on with its runs")
     parser.add_argument("--tiny", action="store_true", help="so small that it shows nothing")
     chosen = parser.parse_args()
     # As Ctrl-C: blocks are left in order, and the service with them.

@@ -142,11 +142,18 @@ def _range(values: Sequence[str | float]) -> str:
 
 
 def _tasks(numbers: Mapping[str, Any]) -> Iterable[str]:
+    measures = ("silhouette_texts", "silhouette_tokens", "probe_accuracy_tokens")
     rows = [
-        (pair, shown(row["total_variation"]), ", ".join(map(str, row["apart_at"])) or "none", str(row["n_layers"]))
+        (
+            pair,
+            shown(row["total_variation"]),
+            f"{', '.join(map(str, row['apart_at'])) or 'none'} of {row['n_layers']}",
+            *(shown(row.get(measure)) for measure in measures),
+        )
         for pair, row in numbers["pairs"].items()
     ]
-    yield markdown_table(("pair", "total variation of tokens", "layers at which it is apart", "of"), rows)
+    names = (f"{measure.replace('_', ' ')}, median layer" for measure in measures)
+    yield markdown_table(("pair", "total variation of tokens", "apart at layers", *names), rows)
 
 
 def _interpolation(numbers: Mapping[str, Any]) -> Iterable[str]:

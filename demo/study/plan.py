@@ -37,7 +37,8 @@ TINY: Final = Size(
 """Shows nothing, in a few seconds: for trying the study's own code."""
 
 RATE: Final = 1e-2
-OTHER_RATES: Final = (1e-3, 5e-2)
+SLOW: Final = 1e-3
+FAST: Final = 5e-2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,14 @@ def tunings(*, model: str, size: Size) -> list[Tuning]:
     found.append(
         _tuning(
             "soft-qa-rates", model=model, dataset=TASKS["qa"], method=soft, priors=(ISOTROPIC, TOKENS),
-            lr=list(OTHER_RATES), size=size,
+            lr=[SLOW, FAST], size=size,
+        )
+    )  # fmt: skip
+    # Do vectors that are many times longer only need a rate that is as many times higher?
+    found.append(
+        _tuning(
+            "soft-arithmetic-fast", model=model, dataset=TASKS["arithmetic"], method=soft, priors=(ISOTROPIC, TOKENS, FAR),
+            lr=FAST, size=size,
         )
     )  # fmt: skip
     found += [

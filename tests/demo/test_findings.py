@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from promptatlas import Client
+from promptatlas import Client, TimedOutError
 from rich.console import Console
 
 from demo import findings
@@ -26,8 +26,23 @@ class FakeRun:
     spec: Mapping[str, Any]
     prompts: list[str]
     status: str = "queued"
+    n_resumed: int = 0
+    n_late: int = 2
 
-    def wait(self, *, progress: bool) -> FakeRun:
+    def resume(self) -> FakeRun:
+        self.n_resumed += 1
+        self.status = "queued"
+        return self
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ("succeeded", "failed", "cancelled")
+
+    def wait(self, *, progress: bool, timeout_s: float | None = None) -> FakeRun:
+        assert self.status != "failed"
+        if timeout_s is not None and self.n_late:
+            self.n_late -= 1
+            raise TimedOutError("still running", connecting=False)
         self.status = "succeeded"
         return self
 
@@ -39,8 +54,8 @@ class FakeRun:
 class FakeRuns:
     made: list[FakeRun] = field(default_factory=list)
 
-    def list(self, *, kind: str, status: str) -> list[FakeRun]:
-        return [run for run in self.made if (run.kind, run.status) == (kind, status)]
+    def list(self, *, kind: str) -> list[FakeRun]:
+        return [run for run in self.made if run.kind == kind]
 
     def create(self, kind: str, spec: Mapping[str, Any], *, name: str) -> FakeRun:
         prompts = [f"{spec['name']}-a@1", f"{spec['name']}-b@1"] if kind == "tune" else []
@@ -68,13 +83,16 @@ def test_all_runs_wait_in_line_before_the_first_is_awaited() -> None:
     assert made.status == "succeeded"
 
 
-def test_what_an_earlier_go_has_finished_is_taken() -> None:
+@pytest.mark.parametrize("status", ["queued", "running", "failed", "cancelled"])
+def test_what_an_earlier_go_has_begun_is_gone_on_with(status: str) -> None:
     client = FakeClient()
     first = study_of(client).prompts()
-    n_runs = len(client.runs.made)
-    client.runs.made[0].status = "failed"
+    made = list(client.runs.made)
+    made[0].status = status
     assert study_of(client).prompts() == first
-    assert len(client.runs.made) == n_runs + 1
+    assert client.runs.made == made
+    assert {run.status for run in made} == {"succeeded"}
+    assert made[0].n_resumed == (status in ("failed", "cancelled"))
 
 
 def test_other_specs_are_other_runs() -> None:

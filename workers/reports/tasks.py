@@ -58,7 +58,7 @@ def finding_tasks(evidence: Evidence, rows: list[dict[str, Any]]) -> Answer:
         apart = [layer for layer in layers if _is_apart([row for row in own if row["layer"] == layer])]
         variation = total_variation(*(evidence.wordings[name].counts for name in pair))
         name = " | ".join(pair)
-        pairs[name] = {"total_variation": variation, "apart_at": apart, "n_layers": len(layers)}
+        pairs[name] = {"total_variation": variation, "apart_at": apart, "n_layers": len(layers), **_medians(rows, pair)}
         if variation >= DISTANT:
             parts[f"distant, apart everywhere: {name}"] = apart == layers
         else:
@@ -69,6 +69,16 @@ def finding_tasks(evidence: Evidence, rows: list[dict[str, Any]]) -> Answer:
 def total_variation(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> float:
     """Half the sum of the differences of two frequencies `[n]`: the share of the one that would have to be exchanged."""
     return float(np.abs(first / max(1, first.sum()) - second / max(1, second.sum())).sum() / 2)
+
+
+def _medians(rows: list[dict[str, Any]], pair: tuple[str, ...]) -> dict[str, float]:
+    """Over layers: the silhouette of texts and of tokens, and how well a probe tells tokens apart."""
+    wanted = {("silhouette", "text"), ("silhouette", "token"), ("probe_accuracy", "token")}
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if tuple(row["pair"]) == pair and (row["measure"], row["per"]) in wanted:
+            found.setdefault(f"{row['measure']}_{row['per']}s", []).append(row["value"])
+    return {name: float(np.median(values)) for name, values in found.items()}
 
 
 def _both(ours: TaskCloud, theirs: TaskCloud, *, fields: dict[str, Any], budget: Budget) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def test_every_block_has_its_verdict_and_numbers() -> None:
         assert "| --- |" in text
         assert "None" not in text
     assert "| near | 0.9 |" in block(page, "finding-2")
-    assert "| language \\| sums | 1 | 0, 1 | 2 |" in block(page, "finding-5")
+    assert "| language \\| sums | 1 | 0, 1 of 2 | 0." in block(page, "finding-5")
     assert "soft for qa at 0.01 | 0.9 | 0.9 |" in block(page, "finding-6")
     assert "near, soft for qa, by rate:" in block(page, "finding-3")
     assert "at the embeddings, of the vocabulary" in block(page, "finding-4")

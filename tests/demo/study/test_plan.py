@@ -36,4 +36,4 @@ def test_the_study_has_what_the_findings_take() -> None:
     rates = {member.lr for spec in runs.values() for member in members_of(spec) if spec.dataset == "demo-qa"}
     assert len(rates) == 3
     assert {spec.method.kind for spec in runs.values()} == {"soft", "deep"}
-    assert sum(len(members_of(spec)) for spec in runs.values()) == 84
+    assert sum(len(members_of(spec)) for spec in runs.values()) == 93
