@@ -106,7 +106,7 @@ export class LensView {
         {
           type: "button",
           vars: { sure: String(first.share) },
-          class: first.share > 0.55 && "sure",
+          class: first.share > 0.85 && "sure",
           title: percent(first.share),
           on: { click: show, focus: show, pointerenter: show },
         },
