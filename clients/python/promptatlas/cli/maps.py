@@ -148,7 +148,9 @@ def project(
         return
     axes = [axis for axis in AXES if axis in placed.axis_names(0)]
     names = ("layer", *axes, "token", "text")
-    print_table(names, [[_cell(row[name]) for name in names] for row in _rows(placed)])
+    # Blanks are a part of tokens.
+    rows = [{**row, "token": None if row["token"] is None else repr(row["token"])} for row in _rows(placed)]
+    print_table(names, [[_cell(row[name]) for name in names] for row in rows])
 
 
 def delete(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html as escaping
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,7 +16,7 @@ from promptatlas.types import Report as ReportInfo
 if TYPE_CHECKING:
     import pandas
 
-Table = Literal["findings", "collapse", "separation", "trajectories", "shape"]
+Table = Literal["findings", "numbers", "collapse", "separation", "trajectories", "shape"]
 
 
 class Report:
@@ -79,7 +79,8 @@ class Report:
         """One of the tables as a frame; a number inside another is in a column of both names, ``a.b``. Needs pandas.
 
         Args:
-            table: ``findings``, ``collapse`` (a line a prompt), ``separation``, ``trajectories`` or ``shape``.
+            table: ``findings``, ``numbers`` (of all findings, a line a number: ``finding``, ``name``, ``value``),
+                ``collapse`` (a line a prompt), ``separation``, ``trajectories`` or ``shape``.
         """
         if table not in get_args(Table):
             raise ValueError(f"table: expected one of {', '.join(get_args(Table))}, got {table!r}")
@@ -109,8 +110,22 @@ class Report:
     def _rows(self, table: Table) -> Sequence[dict[str, Any]]:
         if table == "collapse":
             return [{"prompt": prompt, **measures} for prompt, measures in self.collapse.items()]
+        if table == "findings":
+            return [each.model_dump(exclude={"numbers"}) for each in self.findings]
+        if table == "numbers":
+            named = ((each.number, name, value) for each in self.findings for name, value in _named(each.numbers))
+            return [{"finding": number, "name": name, "value": value} for number, name, value in named]
         found: list[dict[str, Any]] = self.info.model_dump(mode="json")[table]
         return found
+
+
+def _named(numbers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Numbers with their names, those inside another under both, ``a.b``."""
+    for name, value in numbers.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", found) for inner, found in _named(value))
+        else:
+            yield name, value
 
 
 def read_report(run_id: str, *, numbers: bytes, page: bytes) -> Report:

@@ -31,14 +31,16 @@ def test_tables(report: Report) -> None:
     pytest.importorskip("pandas")
     findings = report.to_pandas()
     assert findings["verdict"].tolist() == ["confirmed", "not measured"]
-    assert findings["numbers.share.low"].tolist()[0] == 0.5
+    assert findings.columns.tolist() == ["number", "title", "verdict", "rule", "missing"]
+    numbers = report.to_pandas("numbers")
+    assert numbers.to_numpy().tolist() == [[1, "share.value", 0.75], [1, "share.low", 0.5]]
     collapse = report.to_pandas("collapse")
     assert collapse["prompt"].tolist() == ["qa@1", "qa@2"]
     assert collapse["norm_ratio"].tolist() == [1.5, 2.5]
     assert report.to_pandas("separation")["measure"].tolist() == ["silhouette"]
     assert report.to_pandas("trajectories")["step.mean"].tolist() == [1.5]
     assert report.to_pandas("shape")["kurtosis"].tolist() == [3.5]
-    with pytest.raises(ValueError, match="expected one of findings, collapse"):
+    with pytest.raises(ValueError, match="expected one of findings, numbers, collapse"):
         report.to_pandas("weather")  # type: ignore[arg-type]
 
 
