@@ -20,7 +20,7 @@ def test_findings_are_those_of_the_report(open_page: OpenPage, world: World) -> 
 
 
 def test_the_page_of_a_report_is_shown_and_cannot_reach_out(open_page: OpenPage, world: World) -> None:
-    page = open_page(f"reports/{world.report}?tab=page")
+    page = open_page(f"reports/{world.report}?tab=page", expected="Content Security Policy")
     frame = page.frame_locator("iframe")
     report = world.get(f"/v1/runs/{world.report}/artifacts/report.json")
     expect(frame.get_by_role("heading").first).to_have_text(report["title"])

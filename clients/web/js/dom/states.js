@@ -26,14 +26,20 @@ export function failure(error, retry) {
   );
 }
 
+/** What each place waits for: of several fillings of one place only the last one counts. */
+const awaited = new WeakMap();
+
 /** Fills `place` with what `work` comes to; shows that it waits, and errors with a way to try again. */
 export async function fill(place, work, { text, signal } = {}) {
+  const turn = Symbol("turn");
+  awaited.set(place, turn);
+  const isOver = () => signal?.aborted || awaited.get(place) !== turn;
   put(place, loading(text));
   try {
     const found = await work();
-    if (!signal?.aborted) put(place, found);
+    if (!isOver()) put(place, found);
   } catch (error) {
-    if (error.name === "AbortError" || signal?.aborted) return;
+    if (error.name === "AbortError" || isOver()) return;
     if (error.name !== "ApiError") console.error(error);
     put(
       place,

@@ -1,6 +1,6 @@
 /** Between two prompts: a weight that is moved, and what the model says on the way from one to the other. */
 import { h, put, select, setOptions } from "../dom/elements.js";
-import { empty } from "../dom/states.js";
+import { empty, failure } from "../dom/states.js";
 import { number } from "../dom/format.js";
 import { Answer } from "./answer.js";
 
@@ -43,7 +43,7 @@ export class Mixer {
     );
     this.running = new AbortController();
     signal.addEventListener("abort", () => this.running.abort());
-    this.#load();
+    this.#load().catch((error) => put(this.body, failure(error)));
   }
 
   refresh() {

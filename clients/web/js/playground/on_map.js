@@ -1,7 +1,7 @@
 /** The ways that the answers take, drawn on a map that is there. */
 import { path } from "../api/client.js";
 import { h, put, select, setOptions } from "../dom/elements.js";
-import { empty, fill } from "../dom/states.js";
+import { empty, failure, fill } from "../dom/states.js";
 import { colouring, linesOf, looksOf } from "../atlas/colouring.js";
 import { Points } from "../atlas/points.js";
 import { Tip } from "../atlas/tip.js";
@@ -32,7 +32,7 @@ export class OnMap {
       this.legend,
       this.walks.element,
     );
-    this.ready = this.#load();
+    this.ready = this.#load().catch((error) => put(this.place, failure(error)));
   }
 
   async refresh() {

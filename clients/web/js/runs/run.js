@@ -149,7 +149,9 @@ class RunPage {
 
   async #ended() {
     const before = this.run.artifacts.length;
-    this.run = await this.api.get(path`/v1/runs/${this.run.id}`, {}, { signal: this.signal });
+    const found = await attempt(() => this.api.get(path`/v1/runs/${this.run.id}`, {}, { signal: this.signal }));
+    if (!found) return;
+    this.run = found;
     this.catalogue.forget();
     this.#refresh();
     if (this.run.artifacts.length !== before) this.#showParts();
