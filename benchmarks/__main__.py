@@ -20,6 +20,7 @@ from benchmarks.measuring.contest import hold
 from benchmarks.measuring.machine import describe, n_cores
 from benchmarks.measuring.report import goal_table, load_all, record_of, save, write_page
 from benchmarks.registry import BENCHMARKS
+from benchmarks.sides.browser import find_chromium
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md"
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = arguments.names or list(BENCHMARKS)
     if not arguments.http:
         names = [name for name in names if not BENCHMARKS[name].needs_http]
+    if find_chromium() is None and not arguments.names:
+        names = [name for name in names if not BENCHMARKS[name].needs_browser]
     records = [_run(name, arguments) for name in names]
     if not arguments.quick:
         write_page(PAGE, load_all(RESULTS, order=list(BENCHMARKS)))

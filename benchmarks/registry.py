@@ -14,6 +14,7 @@ from benchmarks import (
     completions,
     harvest,
     maps,
+    page,
     permutations,
     single,
     switching,
@@ -34,12 +35,13 @@ Open = Callable[..., AbstractContextManager[Contest]]
 class Benchmark:
     """How to open a contest; both take the keyword ``http``: whether the service is measured too.
 
-    needs_http: there is nothing to measure without it.
+    needs_http: there is nothing to measure without it. needs_browser: likewise without a Chromium.
     """
 
     full: Open
     quick: Open
     needs_http: bool = False
+    needs_browser: bool = False
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -83,6 +85,12 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     ),
     "map-project": Benchmark(
         full=partial(maps.open_placing, maps.PLACE_FULL), quick=partial(maps.open_placing, maps.PLACE_QUICK)
+    ),
+    "page": Benchmark(
+        full=partial(page.open_contest, page.FULL),
+        quick=partial(page.open_contest, page.QUICK),
+        needs_http=True,
+        needs_browser=True,
     ),
     "permutations": Benchmark(
         full=partial(permutations.open_contest, permutations.FULL),

@@ -1,0 +1,108 @@
+"""A browser without a screen, and the frames that it gets to see of a picture that moves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+_WIDTH, _HEIGHT = 1280, 800
+_TIMEOUT_MS = 120_000
+
+_COUNT = """() => {
+  window.__frames = [];
+  const note = (time) => { window.__frames.push(time); window.__counting = requestAnimationFrame(note); };
+  window.__counting = requestAnimationFrame(note);
+}"""
+_TAKE = "() => { cancelAnimationFrame(window.__counting); return window.__frames; }"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """Frames of one movement: how many a second, and the longest that one stood."""
+
+    frames_per_s: float
+    longest_ms: float
+
+
+def find_chromium() -> str | None:
+    """The one that PROMPTATLAS_TEST_CHROMIUM names, else one on the PATH; None if there is none."""
+    return os.environ.get("PROMPTATLAS_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@contextlib.contextmanager
+def browsing() -> Iterator[Browser]:
+    """Chromium in its headless mode.
+
+    Raises:
+        RuntimeError: there is none here.
+    """
+    path = find_chromium()
+    if path is None:
+        raise RuntimeError("expected a Chromium on the PATH, or in PROMPTATLAS_TEST_CHROMIUM; found none.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
+        yield browser
+        browser.close()
+
+
+def open_page(browser: Browser, url: str) -> Page:
+    """A page of its own at ``url``, without anything remembered."""
+    page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT})
+    page.set_default_timeout(_TIMEOUT_MS)
+    page.goto(url)
+    return page
+
+
+def renderer(page: Page) -> str:
+    """What draws: the name of the card, or of the software in its place."""
+    return str(
+        page.evaluate(
+            """() => {
+              const gl = document.createElement("canvas").getContext("webgl2");
+              const names = gl && gl.getExtension("WEBGL_debug_renderer_info");
+              return names ? gl.getParameter(names.UNMASKED_RENDERER_WEBGL) : "none";
+            }"""
+        )
+    )
+
+
+def drag(page: Page, *, middle: tuple[float, float], n_moves: int) -> Motion:
+    """Drag the picture to and fro around ``middle``, pixels of the page."""
+    x, y = middle
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.evaluate(_COUNT)
+    for i in range(n_moves):
+        page.mouse.move(x + 60 * _swing(i, n_moves), y + 30 * _swing(i, n_moves))
+    motion = _motion(page.evaluate(_TAKE))
+    page.mouse.up()
+    return motion
+
+
+def zoom(page: Page, *, middle: tuple[float, float], n_moves: int) -> Motion:
+    """Zoom in and out at ``middle`` by the wheel."""
+    page.mouse.move(*middle)
+    page.evaluate(_COUNT)
+    for i in range(n_moves):
+        page.mouse.wheel(0, -40 if i % 40 < 20 else 40)
+    return _motion(page.evaluate(_TAKE))
+
+
+def _swing(i: int, n: int) -> float:
+    """0 → 1 → −1 → 0 along the way, straight lines."""
+    at = 4 * i / n
+    return at if at < 1 else 2 - at if at < 3 else at - 4
+
+
+def _motion(times_ms: Sequence[float]) -> Motion:
+    gaps = [later - earlier for earlier, later in pairwise(times_ms)]
+    if not gaps:
+        return Motion(frames_per_s=0.0, longest_ms=float("inf"))
+    return Motion(frames_per_s=1000 * len(gaps) / sum(gaps), longest_ms=max(gaps))
