@@ -29,5 +29,12 @@ def tuned_alike(label: str, got: Tuned, expected: Tuned) -> list[Agreement]:
     ]  # fmt: skip
 
 
+def begun_alike(label: str, got: Tuned, expected: Tuned, *, n_steps: int) -> list[Agreement]:
+    """The losses of the first steps, where a rate is so high that rounding decides where the later ones lead."""
+    apart = float((got.losses[:n_steps] - expected.losses[:n_steps]).abs().max())
+    detail = f"those of the first {n_steps} steps are at most {apart:.1e} nats apart"
+    return [Agreement(label=f"{label}, losses", holds=apart <= LOSS_TOLERANCE, detail=detail)]
+
+
 def _flat(tuned: Tuned) -> Tensor:
     return torch.cat([tensor.flatten() for tensors in tuned.tensors for _, tensor in sorted(tensors.items())])

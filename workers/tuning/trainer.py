@@ -138,7 +138,9 @@ class Trainer:
             roots, flows = list(tensors.values()), [gradient[name] for name in tensors]
             log_prob, weight = member.member.prior_log_prob, self.settings.regularize_weight
             if log_prob is not None and weight > 0:
-                roots.append(-weight * log_prob(tensors) / sum(tensor.numel() for tensor in tensors.values()))
+                # Priors live on the CPU, wherever the model is.
+                density = log_prob({name: tensor.cpu() for name, tensor in tensors.items()})
+                roots.append(-weight * density / sum(tensor.numel() for tensor in tensors.values()))
                 flows.append(torch.ones_like(roots[-1]))
             torch.autograd.backward(roots, flows)
         return losses
