@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.clients.web.conftest import OpenPage
 from tests.clients.web.world import TEXT, World
 
-FILLED = 0.9
+FILLED = 0.86
 """Of the shorter side, by the points when all are shown."""
 
 

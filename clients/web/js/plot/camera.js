@@ -1,7 +1,7 @@
 /** From the world of points to pixels and back. A map of three dimensions is turned first, then seen straight from the front. */
 
 const IDENTITY = [1, 0, 0, 0, 1, 0, 0, 0, 1];
-const FILLED = 0.9;
+const FILLED = 0.86;
 
 export class Camera {
   constructor() {

@@ -84,6 +84,7 @@ export class CanvasLayer {
     if (!this.points.n) return;
     if (!this.isSmooth) gl.disable(gl.BLEND);
     if (isSolid) gl.enable(gl.DEPTH_TEST);
+    gl.depthFunc(gl.LEQUAL); // of points at one place the later one is on top
     this.#use(this.points, camera);
     const { at } = this.points;
     gl.uniform1f(at.ratio, ratio);
