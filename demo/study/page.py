@@ -86,10 +86,9 @@ def _test(name: str, test: Mapping[str, float] | None) -> str:
 
 
 def _stay(numbers: Mapping[str, Any]) -> Iterable[str]:
-    yield f"Share of vectors whose nearest draw is their own: {interval(numbers.get('own_draw_is_nearest'))};"
-    yield f"of those nearer to it than to the model's cloud: {interval(numbers['nearer_to_draw_than_to_cloud'])}."
     yield _test("Mahalanobis distance of draw and posterior", numbers["draw_and_posterior_mahalanobis"])
     yield ""
+    yield from _captioned("By method and rate", _by_label(numbers["by_method_and_rate"], first="method and rate"))
     for manner, columns in numbers["by_prior"].items():
         yield from _captioned(manner, _by_label(columns, first="prior"))
 

@@ -39,6 +39,8 @@ TINY: Final = Size(
 RATE: Final = 1e-2
 SLOW: Final = 1e-3
 FAST: Final = 5e-2
+DEEP_FAST: Final = 2.0
+"""States at the last layers are some hundred times as long as ``ISOTROPIC`` vectors; so is the way to go among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +119,13 @@ def tunings(*, model: str, size: Size) -> list[Tuning]:
             lr=FAST, size=size,
         )
     )  # fmt: skip
-    found += [
-        _tuning(f"deep-{task}", model=model, dataset=dataset, method=deep, priors=DEEP_PRIORS, lr=RATE, size=size)
-        for task, dataset in TASKS.items()
-    ]
+    for suffix, lr in (("", RATE), ("-fast", DEEP_FAST)):
+        found += [
+            _tuning(
+                f"deep-{task}{suffix}", model=model, dataset=dataset, method=deep, priors=DEEP_PRIORS, lr=lr, size=size
+            )
+            for task, dataset in TASKS.items()
+        ]
     return found
 
 

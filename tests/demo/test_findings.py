@@ -100,9 +100,12 @@ def test_other_specs_are_other_runs() -> None:
     study_of(client).prompts()
     names = [run.name for run in client.runs.made]
     assert len(set(names)) == len(names)
-    study_of(client).report(["a@1"])
-    study_of(client).report(["b@1"])
-    assert len({run.name for run in client.runs.made}) == len(names) + 2
+
+
+def test_a_report_is_made_anew_each_time() -> None:
+    client = FakeClient()
+    first, second = (study_of(client).report(["a@1"]) for _ in range(2))
+    assert first.id != second.id
 
 
 def test_what_came_out_is_told_and_written(tmp_path: Path) -> None:

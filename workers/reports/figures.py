@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from service.projection.pca import fit_pca
-from workers.reports.evidence import Evidence
+from service.projection.pca import PcaBasis, fit_pca
+from workers.reports.evidence import Evidence, Tuned
 from workers.reports.quality import groups_of
 
 MAX_VOCABULARY = 3000
-MAX_LINES = 12
+MAX_LINES = 24
+MARKERS, LINES = ("o", "s", "^", "D"), ("-", "--", ":", "-.")
 # Told apart by most colour-blind readers (Okabe and Ito 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#f0e442")
 STYLE: dict[Any, Any] = {
@@ -25,6 +28,15 @@ STYLE: dict[Any, Any] = {
     # Names of priors and datasets are nobody's formulas.
     "text.parse_math": False,
 }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Colour, mark and line of one thing, the same in all panels of a figure."""
+
+    colour: str
+    marker: str
+    line: str
 
 
 def draw_figures(
@@ -45,32 +57,45 @@ def draw_figures(
 
 
 def _prompts(evidence: Evidence) -> Figure | None:
-    """Draws and posteriors over the vocabulary, on its first two principal components."""
+    """Draws and posteriors over the vocabulary, on its first two principal components: all of them, and those near it."""
     prompts = [prompt for prompt in evidence.prompts if 0 in prompt.vectors]
     if not prompts:
         return None
-    stacked = [
-        evidence.vocabulary,
-        *(prompt.vectors[0] for prompt in prompts),
-        *(p.draw[0] for p in prompts if 0 in p.draw),
-    ]
-    basis = fit_pca(iter(stacked), n_components=2)
-    figure = Figure(figsize=(7.2, 4.6))
-    axes = figure.subplots()
-    places = basis.place(evidence.vocabulary[:: max(1, len(evidence.vocabulary) // MAX_VOCABULARY)])
-    axes.scatter(places[:, 0], places[:, 1], s=5, c="#c8c8c8", label="all tokens", linewidths=0)
-    for index, prior in enumerate(dict.fromkeys(prompt.prior for prompt in prompts)):
-        colour = COLOURS[index % len(COLOURS)]
-        own = [prompt for prompt in prompts if prompt.prior == prior]
-        after = basis.place(np.concatenate([prompt.vectors[0] for prompt in own]))
-        if all(0 in prompt.draw for prompt in own):
-            before = basis.place(np.concatenate([prompt.draw[0] for prompt in own]))
-            axes.plot(*np.stack([before, after]).transpose(2, 0, 1), c=colour, lw=0.4, alpha=0.5)
-            axes.scatter(before[:, 0], before[:, 1], s=7, facecolors="none", edgecolors=colour, linewidths=0.6)
-        axes.scatter(after[:, 0], after[:, 1], s=10, c=colour, label=prior, linewidths=0)
-    axes.set(title="Draws (rings) and tuned vectors (dots) among the vocabulary", xlabel="PC 1", ylabel="PC 2")
-    axes.legend(fontsize=7, loc="best")
+    draws = [prompt.draw[0] for prompt in prompts if 0 in prompt.draw]
+    basis = fit_pca(iter([evidence.vocabulary, *(prompt.vectors[0] for prompt in prompts), *draws]), n_components=2)
+    tokens = basis.place(evidence.vocabulary[:: max(1, len(evidence.vocabulary) // MAX_VOCABULARY)])
+    figure = Figure(figsize=(7.2, 4.4))
+    for axes, title in zip(figure.subplots(1, 2), ("all", "around the vocabulary"), strict=True):
+        axes.scatter(tokens[:, 0], tokens[:, 1], s=5, c="#c8c8c8", label="all tokens", linewidths=0)
+        for index, prior in enumerate(dict.fromkeys(prompt.prior for prompt in prompts)):
+            _moves(axes, [prompt for prompt in prompts if prompt.prior == prior], basis, look=_look(index))
+        axes.set(title=title, xlabel="PC 1", ylabel="PC 2")
+    low, high = tokens.min(0), tokens.max(0)
+    room = 0.5 * (high - low) + 1e-9
+    axes.set(xlim=(low[0] - room[0], high[0] + room[0]), ylim=(low[1] - room[1], high[1] + room[1]))
+    figure.suptitle("Draws (rings) and tuned vectors (dots) among the vocabulary", fontsize=10)
+    _legend_below(figure, axes)
     return figure
+
+
+def _moves(axes: Axes, prompts: Sequence[Tuned], basis: PcaBasis, *, look: Look) -> None:
+    """The vectors of one prior's prompts, each joined to its draw."""
+    after = basis.place(np.concatenate([prompt.vectors[0] for prompt in prompts]))
+    if all(0 in prompt.draw for prompt in prompts):
+        before = basis.place(np.concatenate([prompt.draw[0] for prompt in prompts]))
+        axes.plot(*np.stack([before, after]).transpose(2, 0, 1), c=look.colour, lw=0.4, alpha=0.5)
+        axes.scatter(
+            before[:, 0],
+            before[:, 1],
+            s=7,
+            facecolors="none",
+            edgecolors=look.colour,
+            linewidths=0.6,
+            marker=look.marker,
+        )
+    axes.scatter(
+        after[:, 0], after[:, 1], s=10, c=look.colour, label=prompts[0].prior, linewidths=0, marker=look.marker
+    )
 
 
 def _curves(evidence: Evidence) -> Figure | None:
@@ -78,16 +103,22 @@ def _curves(evidence: Evidence) -> Figure | None:
     groups = {name: group for name, group in groups.items() if group}
     if not groups:
         return None
-    figure = Figure(figsize=(7.2, 2.9 * len(groups)))
-    for axes, (name, group) in zip(figure.subplots(len(groups), squeeze=False)[:, 0], groups.items(), strict=True):
-        priors = list(dict.fromkeys(prompt.prior for prompt in group))
+    n_rows = (len(groups) + 1) // 2
+    figure = Figure(figsize=(7.2, 2.4 * n_rows + 0.8))
+    priors = list(dict.fromkeys(prompt.prior for group in groups.values() for prompt in group))
+    panels = figure.subplots(n_rows, min(2, len(groups)), squeeze=False).ravel()
+    for axes in panels[len(groups) :]:
+        axes.set_axis_off()
+    for axes, (name, group) in zip(panels, groups.items(), strict=False):
         for prompt in group:
             steps, losses = zip(*prompt.curve, strict=True)
-            colour = COLOURS[priors.index(prompt.prior) % len(COLOURS)]
-            first = prompt is next(other for other in group if other.prior == prompt.prior)
-            axes.plot(steps, losses, c=colour, lw=1, label=prompt.prior if first else None)
-        axes.set(title=name, xlabel="step", ylabel="validation loss (nats)", yscale="log")
-        axes.legend(fontsize=7)
+            look = _look(priors.index(prompt.prior))
+            axes.plot(steps, losses, c=look.colour, ls=look.line, lw=0.9, label=prompt.prior)
+        axes.set(xlabel="step", ylabel="validation loss (nats)", yscale="log")
+        axes.set_title(name, fontsize=8)
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    _legend_below(figure, *panels[: len(groups)])
     return figure
 
 
@@ -106,7 +137,7 @@ def _separation(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
         )
         axes.set(title=measure.replace("_", " "), xlabel="layer (input of block)")
         axes.axhline(0, c="#999999", lw=0.5)
-    figure.axes[0].legend(fontsize=6)
+    _legend_below(figure, *figure.axes)
     return figure
 
 
@@ -127,7 +158,7 @@ def _walks(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
         _lines(axes, {row["name"]: [] for row in flat}, flat, key=lambda row: str(row["name"]), value="value")
         axes.axhline(1, c="#999999", lw=0.5)
         axes.set(title=f"{measure.replace('_', ' ')} / random walk", xlabel="layer (input of block)", ylim=(0, None))
-    figure.axes[0].legend(fontsize=6)
+    _legend_below(figure, *figure.axes)
     return figure
 
 
@@ -153,7 +184,7 @@ def _shapes(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
         kept = [row for row in flat if row[measure] is not None]
         _lines(axes, {row["dataset"]: [] for row in kept}, kept, key=lambda row: str(row["dataset"]), value=measure)
         axes.set(title=title, xlabel="layer (input of block)")
-    figure.axes[0].legend(fontsize=6)
+    _legend_below(figure, *figure.axes)
     return figure
 
 
@@ -169,7 +200,7 @@ def _tasks(evidence: Evidence) -> Figure | None:
                 places[:, 0], places[:, 1], s=6, c=COLOURS[index % len(COLOURS)], label=dataset, linewidths=0, alpha=0.7
             )
         axes.set(title=f"layer {layer}", xticks=[], yticks=[])
-    figure.axes[0].legend(fontsize=6)
+    _legend_below(figure, *figure.axes)
     return figure
 
 
@@ -178,11 +209,26 @@ def _lines(axes: Axes, lines: dict[str, list[Any]], rows: Sequence[Mapping[str, 
         lines[key(row)].append((row["layer"], row[value]))
     for index, (name, points) in enumerate(list(lines.items())[:MAX_LINES]):
         layers, values = zip(*sorted(points), strict=True)
-        axes.plot(layers, values, marker="o", ms=3, lw=1, c=COLOURS[index % len(COLOURS)], label=name)
+        look = _look(index)
+        axes.plot(layers, values, marker=look.marker, ms=3, lw=1, ls=look.line, c=look.colour, label=name)
+
+
+def _look(index: int) -> Look:
+    """Of the so many-th thing in a figure; colours come again with other marks and lines."""
+    again = index // len(COLOURS)
+    return Look(
+        colour=COLOURS[index % len(COLOURS)], marker=MARKERS[again % len(MARKERS)], line=LINES[again % len(LINES)]
+    )  # fmt: skip
+
+
+def _legend_below(figure: Figure, *panels: Axes) -> None:
+    """One legend for all panels, under them, where it covers nothing."""
+    named = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=7)
 
 
 def _svg(figure: Figure) -> str:
-    figure.tight_layout()
+    figure.set_layout_engine("constrained")
     buffer = io.StringIO()
     # Without a date, so that the same report is the same file.
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

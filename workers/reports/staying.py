@@ -11,18 +11,18 @@ from workers.analysis.neighbours import nearest_tokens
 from workers.reports.answer import Answer, judged, not_measured
 from workers.reports.collapse import CollapseMeasures, measure_draws
 from workers.reports.evidence import Evidence, Floats, Tuned
-from workers.reports.numbers import Budget, above, by_manner, correlates, differs, is_shown, summary
+from workers.reports.numbers import Budget, above, by_label, by_manner, correlates, differs, is_shown
 
-STAYS = "nearer_to_draw_than_to_cloud"
+OWN, STAYS = "own_draw_is_nearest", "nearer_to_draw_than_to_cloud"
 MEASURES = ("displacement", "displacement_cosine", "nearest_distance", "draw_mahalanobis", "mahalanobis")
 
 TITLE = "Tuned vectors stay near their prior draw, within or outside the model's own cloud"
 RULE = (
-    "Parts: (a) in more than half of a prompt's vectors the nearest of all prompts' draws at that layer is the vector's own "
-    "(mean over prompts, whole interval above 0.5); (b) more than half of the vectors lie nearer to their own draw than to any "
-    "point of the model's own cloud (likewise); (c) prompts that are drawn far from the cloud end far from it: the "
-    "Mahalanobis distances of draw and posterior rise together within each group of prompts (Spearman's rho, permutation "
-    "p-value below 0.05)."
+    "Parts: for each method and rate, (a) in more than half of a prompt's vectors the nearest of all prompts' draws at that "
+    "layer is the vector's own (mean over prompts: the whole interval above 0.5; below 0.5, it does not hold), and (b) more "
+    "than half of the vectors lie nearer to their own draw than to any point of the model's own cloud (likewise). Over all "
+    "groups, (c) prompts that are drawn far from the cloud end far from it: the Mahalanobis distances of draw and posterior "
+    "rise together within groups (Spearman's rho, permutation p-value below 0.05)."
 )
 
 
@@ -33,28 +33,36 @@ def finding_stay(evidence: Evidence, collapse: Mapping[str, Mapping[str, Any]], 
         missing = "at least two soft or deep prompts whose runs have kept their draws"
         return not_measured(1, title=TITLE, rule=RULE, missing=missing)
     measures = CollapseMeasures(evidence)
-    own = {prompt.ref: share for prompt in prompts if (share := _own_draw_nearest(prompt, prompts)) is not None}
-    stays = {prompt.ref: float(np.mean(measures.stays(prompt))) for prompt in prompts}
-    told = {prompt.ref: {**collapse[prompt.ref], STAYS: stays[prompt.ref]} for prompt in prompts}
+    own = {prompt.ref: {OWN: share} for prompt in prompts if (share := _own_draw_nearest(prompt, prompts)) is not None}
+    stays = {prompt.ref: {STAYS: float(np.mean(measures.stays(prompt)))} for prompt in prompts}
+    told = {p.ref: {**collapse[p.ref], **stays[p.ref], **own.get(p.ref, {})} for p in prompts}
+    shares = {name: _of_manners(prompts, told, name, budget=budget) for name in (OWN, STAYS)}
     placed = [prompt for prompt in prompts if "draw_mahalanobis" in collapse[prompt.ref]]
     groups = [prompt.group for prompt in placed]
     before, after = ([collapse[prompt.ref][name] for prompt in placed] for name in ("draw_mahalanobis", "mahalanobis"))
     ends_as_begun = correlates(groups, before, after, budget=budget)
     numbers: dict[str, Any] = {
-        STAYS: summary(list(stays.values()), budget=budget),
+        "by_method_and_rate": {name: table for name, table in shares.items() if table},
         "draw_and_posterior_mahalanobis": ends_as_begun,
         "mahalanobis_differs_by_prior": differs(groups, [prompt.prior for prompt in placed], after, budget=budget),
-        "by_prior": by_manner(prompts, told, measures=(STAYS, *MEASURES), budget=budget),
+        "by_prior": by_manner(prompts, told, measures=(OWN, STAYS, *MEASURES), budget=budget),
         "draws": measure_draws(evidence),
     }
-    parts: dict[str, bool | None] = {}
-    if own:
-        numbers["own_draw_is_nearest"] = summary(list(own.values()), budget=budget)
-        parts["nearest draw is its own"] = above(numbers["own_draw_is_nearest"], 0.5)
-    parts["nearer to its draw than to the cloud"] = above(numbers[STAYS], 0.5)
+    parts = {
+        f"{name.replace('_', ' ')}: {manner}": above(share, 0.5)
+        for name, table in shares.items()
+        for manner, share in table.items()
+    }
     if ends_as_begun is not None:
         parts["far draws end far"] = ends_as_begun["rho"] > 0 and is_shown(ends_as_begun)
     return judged(1, title=TITLE, rule=RULE, parts=parts, numbers=numbers)
+
+
+def _of_manners(
+    prompts: Sequence[Tuned], told: Mapping[str, Mapping[str, Any]], name: str, *, budget: Budget
+) -> dict[str, dict[str, float]]:
+    kept = [prompt for prompt in prompts if name in told[prompt.ref]]
+    return by_label([prompt.manner for prompt in kept], [told[prompt.ref][name] for prompt in kept], budget=budget)
 
 
 def _own_draw_nearest(prompt: Tuned, prompts: Sequence[Tuned]) -> float | None:

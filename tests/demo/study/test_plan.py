@@ -34,6 +34,6 @@ def test_the_study_has_what_the_findings_take() -> None:
     kinds = {prior.kind for spec in runs.values() for prior in spec.priors}
     assert kinds >= {"isotropic", "xavier", "vocabulary", "gaussian", "exclusion", "interpolation"}
     rates = {member.lr for spec in runs.values() for member in members_of(spec) if spec.dataset == "demo-qa"}
-    assert len(rates) == 3
+    assert len(rates) == 4
     assert {spec.method.kind for spec in runs.values()} == {"soft", "deep"}
-    assert sum(len(members_of(spec)) for spec in runs.values()) == 93
+    assert sum(len(members_of(spec)) for spec in runs.values()) == 111

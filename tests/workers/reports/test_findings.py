@@ -46,7 +46,7 @@ def test_vectors_that_hardly_moved_stay_near_their_draw() -> None:
     answer = finding_stay(found, measured(found), budget=BUDGET)
     assert answer.verdict == "confirmed"
     assert set(answer.numbers["parts"].values()) == {True}
-    assert answer.numbers["own_draw_is_nearest"]["value"] == 1
+    assert answer.numbers["by_method_and_rate"]["own_draw_is_nearest"]["soft at 0.01"]["value"] == 1
     tables = answer.numbers["by_prior"]["soft at 0.01"]
     assert tables["mahalanobis"]["far"]["value"] > tables["mahalanobis"]["near"]["value"]
 
@@ -55,14 +55,14 @@ def test_vectors_that_moved_far_do_not() -> None:
     found = evidence(*prompts("near", moved=50.0), *prompts("far", moved=50.0))
     answer = finding_stay(found, measured(found), budget=BUDGET)
     assert answer.verdict in ("contradicted", "mixed")
-    assert answer.numbers["parts"]["nearest draw is its own"] is False
-    assert answer.numbers["own_draw_is_nearest"]["value"] < 0.5
+    assert answer.numbers["parts"]["own draw is nearest: soft at 0.01"] is False
 
 
 def test_members_that_share_a_draw_are_each_at_home() -> None:
     one = tuned("near", 0, moved=0.0, score=1, steps=1)
     found = evidence(one, replace(one, ref="near-0-lr2@1", lr=0.02))
-    assert finding_stay(found, measured(found), budget=BUDGET).numbers["own_draw_is_nearest"]["value"] == 1
+    parts = finding_stay(found, measured(found), budget=BUDGET).numbers["parts"]
+    assert parts["own draw is nearest: soft at 0.01"] is parts["own draw is nearest: soft at 0.02"] is True
 
 
 def test_a_draw_that_is_a_token_does_not_count_as_the_cloud() -> None:
@@ -72,8 +72,17 @@ def test_a_draw_that_is_a_token_does_not_count_as_the_cloud() -> None:
     fell = replace(stayed, ref="fell@1", vectors={0: vocabulary()[4:8] + np.float32(0.01)})
     found = evidence(stayed, fell)
     answer = finding_stay(found, measured(found), budget=BUDGET)
-    assert answer.numbers["nearer_to_draw_than_to_cloud"]["value"] == 0.5
-    assert answer.numbers["parts"]["nearer to its draw than to the cloud"] is None
+    stays = answer.numbers["by_method_and_rate"]["nearer_to_draw_than_to_cloud"]["soft at 0.01"]
+    assert (stays["value"], stays["low"], stays["high"]) == (0.5, 0, 1)
+    assert answer.numbers["parts"]["nearer to draw than to cloud: soft at 0.01"] is None
+
+
+def test_a_rate_that_drives_vectors_away_is_told_apart() -> None:
+    fast = [replace(prompt, lr=1.0, ref=f"fast-{prompt.ref}") for prompt in prompts("far", moved=50.0)]
+    found = evidence(*prompts("near"), *prompts("far"), *fast)
+    parts = finding_stay(found, measured(found), budget=BUDGET).numbers["parts"]
+    assert parts["own draw is nearest: soft at 0.01"] is True
+    assert parts["own draw is nearest: soft at 1"] is False
 
 
 def test_equal_quality_and_slow_far_starts_confirm_the_second_finding() -> None:

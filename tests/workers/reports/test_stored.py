@@ -103,7 +103,7 @@ def test_every_finding_is_told_with_its_rule(found: Report) -> None:
     assert [finding.number for finding in found.findings] == [1, 2, 3, 4, 5, 6, 7]
     assert all(finding.rule and finding.title for finding in found.findings)
     by_number = {finding.number: finding for finding in found.findings}
-    assert by_number[1].numbers["own_draw_is_nearest"]["value"] == 1
+    assert by_number[1].numbers["by_method_and_rate"]["own_draw_is_nearest"]["soft at 0.01"]["value"] == 1
     assert list(by_number[1].numbers["draws"]) == ["isotropic(1)"]
     assert by_number[2].verdict == "not measured"  # four steps teach nothing
     assert by_number[5].verdict == "confirmed"  # questions in words and sums have no token in common
