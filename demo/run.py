@@ -1,11 +1,13 @@
 """`make demo`: the main job on the demo model, in a few minutes.
 
 Starts a service with an empty store, tunes soft and deep prompts for two tasks under several priors and seeds, asks
-questions under them by name, looks at activations and trajectories, leaves a report, and stops the service again. Ends
-with status 0 only if a tuned prompt has learnt its task.
+questions under them by name, looks at activations and trajectories, makes a map of it all, and leaves a report. On a
+terminal the service then stays until Ctrl-C, for its page to be looked at; else it is stopped. Ends with status 0 only
+if a tuned prompt has learnt its task.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -16,19 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from promptatlas import Client, PromptAtlasError
+from promptatlas import Client, Map, PromptAtlasError
 from promptatlas.types import ModelCard
 from rich.console import Console
 from tokenizers import Tokenizer
 
 from demo.scaffold import HEADERS
 from demo.tour.asking import Quiz, Way, ask_all, read_questions
+from demo.tour.atlas import address, make_map, place
 from demo.tour.clouds import Clouds
 from demo.tour.following import follow
 from demo.tour.jobs import Job
 from demo.tour.outcomes import Outcome, read_outcome
 from demo.tour.picture import save_picture
-from demo.tour.plans import TASKS, Size, Task, plan, prompt_name
+from demo.tour.plans import DEEP_LAYERS, TASKS, Size, Task, plan, prompt_name
 from demo.tour.server import ServiceDidNotStart, running_service
 from demo.tour.states import last_states, walks
 from demo.tour.tables import as_json, markdown
@@ -41,6 +44,10 @@ N_QUESTIONS: Final = 24
 N_TEXTS: Final = 64
 """Texts of each task whose tokens' states are what deep vectors are compared with."""
 MAX_WALK_TOKENS: Final = 8
+N_MAPPED: Final = 200
+"""Texts of each task on the map."""
+DEFAULT_URL: Final = "http://127.0.0.1:8000"
+"""Where `make up` listens."""
 MAX_WORKERS: Final = 4
 REFERENCE: Final = "header typed"
 INTERRUPTED: Final = 130
@@ -63,8 +70,10 @@ class Stage:
         return 2 * self.card.n_layers // 3
 
 
-def run(*, model_folder: Path, output: Path, jobs: Sequence[Job], console: Console) -> list[Verdict]:
-    """All of it; returns what it has shown."""
+def run(
+    *, model_folder: Path, output: Path, jobs: Sequence[Job], console: Console, stay: bool = False
+) -> list[Verdict]:
+    """All of it; returns what it has shown. stay: keep the service until Ctrl-C."""
     began = time.monotonic()
     _empty(output)
     teller = Teller(console)
@@ -80,10 +89,30 @@ def run(*, model_folder: Path, output: Path, jobs: Sequence[Job], console: Conso
         outcomes = _tune(stage, jobs, clouds=clouds)
         quizzes = _ask(stage, outcomes)
         _look(stage, quizzes[0], outcome=outcomes[0], clouds=clouds)
-    verdicts = judge(outcomes)
-    _report(output, outcomes, verdicts=verdicts)
-    _conclude(teller, verdicts, output=output, seconds=time.monotonic() - began)
+        made = _map(stage, outcomes, quizzes=quizzes)
+        verdicts = judge(outcomes)
+        _report(output, outcomes, verdicts=verdicts)
+        _conclude(teller, verdicts, output=output, seconds=time.monotonic() - began)
+        if stay:
+            teller.line("\nThe service stays for you to look at. Ctrl-C stops it.")
+            _links(teller, url, made)
+            _until_interrupted()
+    teller.line(
+        f"\nThe service has stopped. To start it again on what it has made: PROMPTATLAS_HOME={output / 'store'} make up"
+    )
+    _links(teller, DEFAULT_URL, made)
     return verdicts
+
+
+def _links(teller: Teller, url: str, made: Map) -> None:
+    teller.line(f"  the page  [bold]{url}[/]")
+    teller.line(f"  the map   [bold]{address(url, made)}[/]")
+
+
+def _until_interrupted() -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)
 
 
 def _empty(output: Path) -> None:
@@ -187,6 +216,28 @@ def _look(stage: Stage, quiz: Quiz, *, outcome: Outcome, clouds: Clouds) -> None
     save_picture(path, outcome=outcome, tokens=tokens, last=last, walks=found, token_texts=texts)
 
 
+def _map(stage: Stage, outcomes: Sequence[Outcome], *, quizzes: Sequence[Quiz]) -> Map:
+    layers = sorted(layer % stage.card.n_layers for layer in DEEP_LAYERS)
+    stage.teller.heading(
+        4,
+        "A map",
+        lead=f"The inputs of layers {', '.join(map(str, layers))}, each on its first two principal components: all tokens, texts "
+        "of both tasks, the best prompts on their way from draw to posterior, and an answer token by token.",
+    )
+    made = make_map(
+        stage.client,
+        model=MODEL,
+        layers=layers,
+        prompts={outcome.job.title: outcome.best.prompt for outcome in outcomes},
+        datasets={title: f"demo-{task}" for task, title in TASKS.items()},
+        question=quizzes[0].questions[0].input,
+        n_texts=N_MAPPED,
+        max_tokens=MAX_WALK_TOKENS,
+    )
+    stage.teller.map(made, placing=place(made, quizzes, layer=layers[1]))
+    return made
+
+
 def _report(output: Path, outcomes: Sequence[Outcome], *, verdicts: Sequence[Verdict]) -> None:
     shown = [{**vars(verdict), "lifted": verdict.lifted} for verdict in verdicts]
     (output / "report.json").write_text(as_json(outcomes, verdicts=shown), encoding="utf-8")
@@ -195,7 +246,7 @@ def _report(output: Path, outcomes: Sequence[Outcome], *, verdicts: Sequence[Ver
 
 def _conclude(teller: Teller, verdicts: Sequence[Verdict], *, output: Path, seconds: float) -> None:
     teller.heading(
-        4,
+        5,
         "Has it worked?",
         lead=f"From at most {100 * AT_MOST_BEFORE:.0f} % before, drawn or bare, to at least {100 * AT_LEAST_AFTER:.0f} %, on "
         "held-out questions:",
@@ -205,9 +256,9 @@ def _conclude(teller: Teller, verdicts: Sequence[Verdict], *, output: Path, seco
         "report.md, report.json": "the tables",
         "picture.png": "training, moves, states, trajectories",
         "service.log": "the service's log",
-        "store/": f"prompts, runs; to serve them: PROMPTATLAS_HOME={output / 'store'} make up",
+        "store/": "prompts, runs, the map",
     }
-    teller.line(f"\nThe service has stopped after {seconds:.0f} s. In [bold]{output}[/]:")
+    teller.line(f"\nAll that took {seconds:.0f} s. In [bold]{output}[/]:")
     for name, what in files.items():
         teller.line(f"  {name:24}{what}")
 
@@ -222,13 +273,19 @@ def main() -> int:
         "--asked", type=int, default=Size.n_asked, help="held-out examples that each prompt is measured on"
     )
     parser.add_argument("--seeds", type=int, default=Size.n_seeds, help="how many of each prior")
+    parser.add_argument(
+        "--stay",
+        action=argparse.BooleanOptionalAction,
+        default=sys.stdin.isatty() and sys.stdout.isatty(),
+        help="keep the service until Ctrl-C; by default where there is somebody to press it",
+    )
     chosen = parser.parse_args()
     # As Ctrl-C: blocks are left in order, and the service with them.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=False)
     jobs = plan(Size(n_steps=chosen.steps, n_asked=chosen.asked, n_seeds=chosen.seeds))
     try:
-        verdicts = run(model_folder=chosen.model, output=chosen.output, jobs=jobs, console=console)
+        verdicts = run(model_folder=chosen.model, output=chosen.output, jobs=jobs, console=console, stay=chosen.stay)
     except KeyboardInterrupt:
         console.print("interrupted; the service has been stopped")
         return INTERRUPTED

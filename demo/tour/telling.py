@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from promptatlas import Map
 from promptatlas.types import ModelCard
 from rich.console import Console
 from rich.markup import escape
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from demo.tour import tables
 from demo.tour.asking import Answer, Answers, Quiz, Way, n_right
+from demo.tour.atlas import Placing
 from demo.tour.outcomes import Outcome
 from demo.tour.states import LastStates, Walk
 from demo.tour.verdict import Verdict
@@ -85,6 +87,19 @@ class Teller:
             does = "written" if written else "read"
             table.add_row(str(i), escape(repr(texts[i])), does, probability, f"{walk.step_lengths[i]:.1f}")
         self.console.print(table)
+
+    def map(self, made: Map, *, placing: Placing) -> None:
+        """How much of each layer the map shows, and what placing new texts on it finds."""
+        table = _table("layer", "points", "variance on the map", "trustworthiness")
+        for layer, quality in made.quality.items():
+            shown = 100 * sum(quality.explained_variance or ())
+            trust = "" if quality.trustworthiness is None else f"{quality.trustworthiness:.3f}"
+            table.add_row(str(layer), f"{quality.n_points:,}", f"{shown:.0f} %", trust)
+        self.console.print(table)
+        self.line(
+            f"Placed on it without fitting it again, at layer {placing.layer}: {placing.n_own} of {placing.n_questions} held-out "
+            "questions lie nearer to the centre of their own task's texts."
+        )
 
     def verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """What has been shown, a line a run."""

@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from promptatlas import Client, Map
 
 from demo.run import N_QUESTIONS
 from demo.tour.plans import PACES, Size, plan
@@ -29,8 +32,16 @@ pytestmark = [
 ]
 
 
+LINK = re.compile(r"the map +(http://\S+)/#/atlas/(\S+)\n")
+
+
 def command(output: Path) -> list[str]:
     return [sys.executable, "-m", "demo.run", "--output", str(output), *SMALL]
+
+
+def with_ctrl_c() -> None:
+    """A shell that runs the tests in the background has them ignore Ctrl-C, which children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def pids_of(output: Path) -> set[int]:
@@ -56,27 +67,50 @@ def wait_for(condition: Callable[[], bool], *, within_s: float) -> bool:
     return condition()
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
-    output = tmp_path_factory.mktemp("demo") / "output"
-    done = subprocess.run(command(output), cwd=ROOT, capture_output=True, text=True, timeout=540, check=False)
-    return done, output
+@dataclass(frozen=True)
+class Finished:
+    """A demo that stayed until Ctrl-C. looked_at: the map, read from the service while it stayed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    output: Path
+    looked_at: Map
 
 
 @pytest.fixture(scope="module")
-def report(finished: tuple[subprocess.CompletedProcess[str], Path]) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((finished[1] / "report.json").read_text())
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    folder = tmp_path_factory.mktemp("demo")
+    output, printed, complaints = folder / "output", folder / "stdout", folder / "stderr"
+    with printed.open("wb") as out, complaints.open("wb") as err:
+        demo = subprocess.Popen(
+            [*command(output), "--stay"], cwd=ROOT, stdout=out, stderr=err, preexec_fn=with_ctrl_c
+        )  # fmt: skip
+    try:
+        assert wait_for(lambda: demo.poll() is not None or LINK.search(printed.read_text()) is not None, within_s=500)
+        link = LINK.search(printed.read_text())
+        assert link is not None, printed.read_text() + complaints.read_text()
+        with Client(link[1], progress=False) as client:
+            assert httpx.get(link[1]).headers["content-type"].startswith("text/html")
+            looked_at = client.maps.get(link[2])
+        demo.send_signal(signal.SIGINT)
+        yield Finished(demo.wait(60), printed.read_text(), complaints.read_text(), output, looked_at)
+    finally:
+        demo.kill()
+        demo.wait()
+
+
+@pytest.fixture(scope="module")
+def report(finished: Finished) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((finished.output / "report.json").read_text())
     return loaded
 
 
-def test_it_ends_well_because_a_prompt_has_learnt_its_task(
-    finished: tuple[subprocess.CompletedProcess[str], Path], report: dict[str, Any]
-) -> None:
-    done, _ = finished
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
+def test_it_ends_well_because_a_prompt_has_learnt_its_task(finished: Finished, report: dict[str, Any]) -> None:
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert finished.stderr == ""
     assert any(one["lifted"] and one["before"] <= 0.5 and one["after"] >= 0.85 for one in report["verdicts"])
-    assert "✓ question answering, soft: qa-soft-" in done.stdout
+    assert "✓ question answering, soft: qa-soft-" in finished.stdout
 
 
 def test_every_prior_of_every_run_became_a_prompt(report: dict[str, Any]) -> None:
@@ -94,12 +128,11 @@ def test_every_prior_of_every_run_became_a_prompt(report: dict[str, Any]) -> Non
     assert draws["isotropic 0.02"] < draws["fitted, 5× as wide"]
 
 
-def test_the_tables_are_printed_and_left(finished: tuple[subprocess.CompletedProcess[str], Path]) -> None:
-    done, output = finished
-    rows = re.findall(r"^(.+?) +0 +(\d+) % → (\d+) % \[(\d+), (\d+)\] ", done.stdout, re.MULTILINE)
+def test_the_tables_are_printed_and_left(finished: Finished) -> None:
+    rows = re.findall(r"^(.+?) +0 +(\d+) % → (\d+) % \[(\d+), (\d+)\] ", finished.stdout, re.MULTILINE)
     assert len(rows) == N_PRIORS * len(PACES)
     assert [row[0] for row in rows[:N_PRIORS]] == list(plan(Size())[0].priors)
-    left = (output / "report.md").read_text()
+    left = (finished.output / "report.md").read_text()
     assert left.count("| prior | seed |") == len(PACES)
     assert left.count(" % → ") == len(rows)
 
@@ -110,15 +143,15 @@ def scores(printed: str) -> dict[str, tuple[int, int]]:
     return {label: (int(qa), int(arithmetic)) for label, qa, arithmetic in rows}
 
 
-def test_prompts_are_served_by_name(finished: tuple[subprocess.CompletedProcess[str], Path]) -> None:
-    found = scores(finished[0].stdout)
+def test_prompts_are_served_by_name(finished: Finished) -> None:
+    found = scores(finished.stdout)
     assert found["bare"] == (0, 0)
     assert found["soft"][0] > N_QUESTIONS // 2
     assert {"header typed", "deep", "seeds mixed", "other task's"} < set(found)
 
 
-def test_all_ways_shared_forwards(finished: tuple[subprocess.CompletedProcess[str], Path]) -> None:
-    found = re.search(r"(\d+) completions in (\d+) forwards", finished[0].stdout)
+def test_all_ways_shared_forwards(finished: Finished) -> None:
+    found = re.search(r"(\d+) completions in (\d+) forwards", finished.stdout)
     assert found is not None
     n_completions, n_forwards = map(int, found.groups())
     assert n_completions == N_QUESTIONS * 6 * 2
@@ -127,29 +160,44 @@ def test_all_ways_shared_forwards(finished: tuple[subprocess.CompletedProcess[st
 
 
 def test_states_under_a_tuned_prompt_come_near_those_of_the_header(
-    finished: tuple[subprocess.CompletedProcess[str], Path],
+    finished: Finished,
 ) -> None:
-    rows = re.findall(r"^(\S.*?) +(\d\.\d{3}) *$", finished[0].stdout, re.MULTILINE)
+    rows = re.findall(r"^(\S.*?) +(\d\.\d{3}) *$", finished.stdout, re.MULTILINE)
     distance = {label: float(value) for label, value in rows}
     assert distance["header typed"] == 0
     assert 0 < distance["soft"] < distance["bare"]
 
 
-def test_it_leaves_a_picture_and_no_process(finished: tuple[subprocess.CompletedProcess[str], Path]) -> None:
-    _, output = finished
-    picture = (output / "picture.png").read_bytes()
+def test_it_stays_with_a_map_to_look_at(finished: Finished) -> None:
+    placed = re.search(r"(\d+) of (\d+) held-out +questions lie nearer", finished.stdout.replace("\n", " "))
+    assert placed is not None
+    n_own, n_questions = map(int, placed.groups())
+    assert n_questions == 2 * N_QUESTIONS
+    assert n_own > 0.9 * n_questions
+    made = finished.looked_at
+    assert made.layers == [0, 3, 4, 5]
+    assert {"vocabulary", "question answering", "arithmetic", "arithmetic, deep"} <= set(made.source)
+    assert {"embedding", "state", "draw", "snapshot", "posterior"} == set(made.role)
+
+
+def test_it_says_how_to_look_again(finished: Finished) -> None:
+    while_staying, afterwards = LINK.findall(finished.stdout)
+    assert afterwards == ("http://127.0.0.1:8000", while_staying[1])
+    assert f"PROMPTATLAS_HOME={finished.output / 'store'} make up" in finished.stdout.replace("\n", " ")
+
+
+def test_it_leaves_a_picture_and_no_process(finished: Finished) -> None:
+    picture = (finished.output / "picture.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 20_000
-    pids = pids_of(output)
+    pids = pids_of(finished.output)
     assert len(pids) >= 4
     assert not [pid for pid in pids if is_alive(pid)]
 
 
 def test_stopped_half_way_it_takes_the_service_along(tmp_path: Path) -> None:
     demo = subprocess.Popen(
-        command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        # A shell that runs the tests in the background has them ignore Ctrl-C, which children inherit.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=with_ctrl_c
     )  # fmt: skip
     assert wait_for(lambda: (tmp_path / "service.log").exists() and len(pids_of(tmp_path)) >= 4, within_s=60)
     demo.send_signal(signal.SIGINT)
