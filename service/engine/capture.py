@@ -57,7 +57,7 @@ class RowCapture:
     def put(self, tap: Tap, part: Tensor) -> None:
         """Reduced rows of one chunk on the CPU; with "mean", their float32 sum `[1, …]`."""
         if self.spec.reduce == "mean":
-            self._sums[tap] = self._sums[tap] + part if tap in self._sums else part
+            self._sums[tap] = _added(self._sums[tap], part) if tap in self._sums else part
         else:
             self._parts[tap].append(part)
 
@@ -69,7 +69,7 @@ class RowCapture:
     def finish(self, tap: Tap, catalogue: Catalogue, *, n_keys: int) -> Tensor:
         """`[n_rows, …]` in the order asked, virtual rows first; attention patterns padded to ``n_keys``."""
         if self.spec.reduce == "mean":
-            return self._mean(tap)
+            return self._mean(tap, n_keys=n_keys)
         parts = self._parts[tap] or [self._no_rows(catalogue.row_shape(tap, n_keys=n_keys))]
         if tap.kind == "attn_probs" and self.spec.reduce is None:
             parts = [F.pad(part, (0, n_keys - part.shape[-1])) for part in parts]
@@ -90,12 +90,21 @@ class RowCapture:
             return torch.zeros(0, 2, self.spec.reduce.k)
         return reduce_rows(torch.zeros(0, *shape), self.spec)
 
-    def _mean(self, tap: Tap) -> Tensor:
+    def _mean(self, tap: Tap, *, n_keys: int) -> Tensor:
         total, n = self._sums[tap], len(self.positions)
         if self.n_virtual:
-            total, n = total + self._virtual[tap].float().sum(0, keepdim=True), n + self.n_virtual
+            virtual = self._virtual[tap].float().sum(0, keepdim=True)
+            total, n = _added(total, virtual), n + self.n_virtual
+        if tap.kind == "attn_probs":
+            total = F.pad(total, (0, n_keys - total.shape[-1]))
         mean: Tensor = (total / n).to(DTYPES[self.spec.dtype])
         return mean
+
+
+def _added(total: Tensor, part: Tensor) -> Tensor:
+    """Their sum; of attention patterns, a chunk knows the keys up to its own end only, and has none behind."""
+    n_keys = max(total.shape[-1], part.shape[-1])
+    return F.pad(total, (0, n_keys - total.shape[-1])) + F.pad(part, (0, n_keys - part.shape[-1]))
 
 
 def reduce_rows(states: Tensor, spec: CaptureSpec) -> Tensor:

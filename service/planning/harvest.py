@@ -57,11 +57,9 @@ def _hosted(spec: HarvestSpec, lookup: Lookup) -> HarvestSpec:
     base = lookup.model(spec.model)
     layers = spec.layers
     catalogue = _catalogue(base, lookup)
-    taps = catalogue.resolve(spec.sites, layers)
+    catalogue.resolve(spec.sites, layers)
     if layers != "all":
         layers = [layer % base.n_layers for layer in layers]
-    if spec.reduce == "mean" and any(tap.kind == "attn_probs" for tap in taps):
-        raise InvalidRequest("Attention patterns of texts of different length have no mean.", loc=("reduce",))
     if isinstance(spec.reduce, ProjectReduction):
         asked = None if layers == "all" else layers
         lookup.linear_basis(spec.reduce.project, layers=asked, at=("reduce", "project"))

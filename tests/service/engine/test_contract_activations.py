@@ -179,6 +179,24 @@ def test_reductions(llama: World, mode: str) -> None:
     assert found["mean"]["row_offsets"].tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("include_virtual", [False, True])
+def test_attention_patterns_of_unequal_texts_have_a_mean(llama: World, mode: str, include_virtual: bool) -> None:
+    prompt = llama.prompts["deep-carried"]
+    inputs = (TEXTS[3], TEXTS[1], TEXTS[2])
+    spec = CaptureSpec(sites=("attn_probs", "resid_post"), layers=(1,), reduce="mean", include_virtual=include_virtual)
+    request = Capture(request_id="x", inputs=inputs, capture=spec, prompt=Case("deep-carried", ()).choice)
+    found = served(llama, mode, [request])["x"].result.tensors
+    n_keys = prompt.n_virtual + max(map(len, inputs))
+    assert found["attn_probs.1"].shape == (3, llama.model.config.num_attention_heads, n_keys)
+    for row, ids in enumerate(inputs):
+        states = llama.states("deep-carried", ids)
+        for label in ("attn_probs.1", "resid_post.1"):
+            mean = states[label][0 if include_virtual else -len(ids) :].mean(0)
+            assert_near(found[label][row, ..., : mean.shape[-1]], mean, what=label)
+            assert not found[label][row, ..., mean.shape[-1] :].any()
+
+
 def test_transformer_lens_names_are_aliases(llama: World) -> None:
     case = Case("soft", TEXTS[1])
     aliases = {

@@ -114,7 +114,6 @@ def test_what_only_the_run_can_know_is_left_out_of_the_estimate(around: Surround
         ({"max_tokens": 65}, ("max_tokens",)),
         ({"prompt_ref": "soft", "max_tokens": 61}, ("max_tokens",)),
         ({"format": "parquet", "dtype": "bfloat16"}, ("dtype",)),
-        ({"sites": ["attn_probs"], "reduce": "mean"}, ("reduce",)),
         ({"reduce": {"project": "nope"}}, ("reduce", "project")),
         ({"reduce": {"project": "run-map"}}, ("reduce", "project")),
         ({"shard_bytes": 10}, ("shard_bytes",)),

@@ -139,6 +139,16 @@ def test_patterns_of_attention_are_as_wide_as_the_longest_text(field: Field, tmp
     assert json.loads(run.outputs["manifest.json"])["tensors"] == {"attn_probs.1": [4, widest]}
 
 
+def test_means_of_attention_patterns_are_over_the_keys_of_the_longest_text(field: Field, tmp_path: Path) -> None:
+    harvest(field.run(sites=["attn_probs"], layers=[1], reduce="mean"))
+    rows = field.table(tmp_path)["attn_probs.1"]
+    for i in range(N):
+        wanted = expected(field, ids_of(i))["attn_probs.1"].mean(0)
+        n_keys = wanted.shape[-1]
+        np.testing.assert_allclose(rows[i, :, :n_keys], wanted, atol=1e-5)
+        assert not rows[i, :, n_keys:].any()
+
+
 def test_bfloat16(field: Field, tmp_path: Path) -> None:
     harvest(field.run(dtype="bfloat16", n=2))
     table = field.table(tmp_path)
