@@ -20,7 +20,7 @@ from benchmarks.measuring.contest import hold
 from benchmarks.measuring.machine import describe, n_cores
 from benchmarks.measuring.report import goal_table, load_all, record_of, save, write_page
 from benchmarks.registry import BENCHMARKS
-from benchmarks.sides.browser import find_chromium
+from demo.browser import find_chromium
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md"

@@ -5,8 +5,6 @@ Chromium (that of PROMPTATLAS_TEST_CHROMIUM, else the one on the PATH).
 """
 
 import argparse
-import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,6 +17,7 @@ from urllib.parse import quote
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 from promptatlas import Client
 
+from demo.browser import FLAGS, find_chromium
 from demo.tour.server import running_service
 
 MODEL: Final = "demo"
@@ -122,12 +121,11 @@ def looking(theme: str) -> Iterator[Page]:
     Raises:
         SystemExit: there is none.
     """
-    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
-    path = os.environ.get("PROMPTATLAS_TEST_CHROMIUM") or next(filter(None, found), None)
+    path = find_chromium()
     if path is None:
         sys.exit("There is no Chromium on the PATH; PROMPTATLAS_TEST_CHROMIUM may name one.")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         page = browser.new_page(viewport=SIZE, color_scheme="dark" if theme == "dark" else "light")
         page.set_default_timeout(WAIT_MS)
         yield page

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+from demo.browser import FLAGS, find_chromium
+
 _WIDTH, _HEIGHT = 1280, 800
 _TIMEOUT_MS = 120_000
 
@@ -31,11 +30,6 @@ class Motion:
     longest_ms: float
 
 
-def find_chromium() -> str | None:
-    """The one that PROMPTATLAS_TEST_CHROMIUM names, else one on the PATH; None if there is none."""
-    return os.environ.get("PROMPTATLAS_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-
-
 @contextlib.contextmanager
 def browsing() -> Iterator[Browser]:
     """Chromium in its headless mode.
@@ -47,7 +41,7 @@ def browsing() -> Iterator[Browser]:
     if path is None:
         raise RuntimeError("expected a Chromium on the PATH, or in PROMPTATLAS_TEST_CHROMIUM; found none.")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from benchmarks import page
 from benchmarks.measuring.contest import warm_up
+from demo.browser import find_chromium
 
 SMALL = page.Size(n=800, n_moves=3)
 
 
-@pytest.mark.skipif(
-    os.environ.get("PROMPTATLAS_TEST_CHROMIUM") is None, reason="PROMPTATLAS_TEST_CHROMIUM names no Chromium"
-)
+@pytest.mark.skipif(find_chromium() is None, reason="no Chromium here")
 def test_all_points_are_seen_on_both_sides() -> None:
     with page.open_contest(SMALL, http=True) as contest:
         agreements = warm_up(contest)

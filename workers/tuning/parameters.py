@@ -26,7 +26,8 @@ class Direct:
     """The prompt's own tensors are trained."""
 
     def __init__(self, start: Mapping[str, Tensor], *, device: torch.device) -> None:
-        self.leaves: Mapping[str, Tensor] = {name: _leaf(tensor, device) for name, tensor in start.items()}
+        # In one order, wherever they came from: a norm over all gradients is a sum, and sums round by their order.
+        self.leaves: Mapping[str, Tensor] = {name: _leaf(start[name], device) for name in sorted(start)}
         self.constants: Mapping[str, Tensor] = {}
 
     def tensors(self) -> dict[str, Tensor]:
