@@ -29,19 +29,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium() -> str:
+    """Path of a Chromium."""
     path = find_chromium()
     if path is None:
         pytest.skip("no Chromium here: none on the PATH, none named by PROMPTATLAS_TEST_CHROMIUM")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One a module: as long as Playwright is there, its event loop runs in this thread, and no other test could run its own."""
     expect.set_options(timeout=SLOW_MS)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=3 * SLOW_MS)
+        started = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=3 * SLOW_MS)
         yield started
         started.close()
 
 
 @pytest.fixture(scope="session")
-def world(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A service with runs of every kind. Only where it can be looked at."""
     if find_server() is None:
         pytest.skip("no redis-server here")
     folder = tmp_path_factory.mktemp("page")

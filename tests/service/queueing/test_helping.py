@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from rq import Queue
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
@@ -112,7 +114,7 @@ def test_a_part_comes_free_when_its_holder_is_not_heard_of(queue: RunQueue, redi
 
 
 def test_without_redis_everything_is_unavailable(tmp_path: Path) -> None:
-    client = Redis(unix_socket_path=str(tmp_path / "none"))
+    client = Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), retries=0))
     line, leases = HelpLine(client, timing=LONG), Leases(client, run_id="run-a", timing=LONG)
     for call in (
         lambda: line.ask("run-a", n=1),
