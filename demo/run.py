@@ -14,60 +14,27 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from promptatlas import Client, Map, PromptAtlasError
-from promptatlas.types import ModelCard
 from rich.console import Console
-from tokenizers import Tokenizer
 
-from demo.scaffold import HEADERS
-from demo.tour.asking import Quiz, Way, ask_all, read_questions
-from demo.tour.atlas import address, make_map, place
+from demo.tour.atlas import address
 from demo.tour.clouds import Clouds
-from demo.tour.following import follow
 from demo.tour.jobs import Job
-from demo.tour.outcomes import Outcome, read_outcome
-from demo.tour.picture import save_picture
-from demo.tour.plans import DEEP_LAYERS, TASKS, Size, Task, plan, prompt_name
+from demo.tour.outcomes import Outcome
+from demo.tour.plans import Size, plan
 from demo.tour.server import ServiceDidNotStart, running_service
-from demo.tour.states import last_states, walks
+from demo.tour.stops import MODEL, Stage, ask, draw_map, look, texts_of_tasks, tune
 from demo.tour.tables import as_json, markdown
 from demo.tour.telling import Teller
 from demo.tour.verdict import AT_LEAST_AFTER, AT_MOST_BEFORE, Verdict, judge
 
-MODEL: Final = "demo"
-N_QUESTIONS: Final = 24
-"""Held-out ones that are asked by name."""
-N_TEXTS: Final = 64
-"""Texts of each task whose tokens' states are what deep vectors are compared with."""
-MAX_WALK_TOKENS: Final = 8
-N_MAPPED: Final = 200
-"""Texts of each task on the map."""
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 """Where `make up` listens."""
 MAX_WORKERS: Final = 4
-REFERENCE: Final = "header typed"
 INTERRUPTED: Final = 130
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """Where the demo takes place."""
-
-    url: str
-    client: Client
-    card: ModelCard
-    teller: Teller
-    model_folder: Path
-    output: Path
-
-    @property
-    def layer(self) -> int:
-        """The one that is looked at: in the upper half, where the answer takes shape."""
-        return 2 * self.card.n_layers // 3
 
 
 def run(
@@ -85,11 +52,11 @@ def run(
         card = client.models.get(MODEL)
         teller.model(card, url=url)
         stage = Stage(url=url, client=client, card=card, teller=teller, model_folder=model_folder, output=output)
-        clouds = Clouds(client, card=card, texts=_texts(client))
-        outcomes = _tune(stage, jobs, clouds=clouds)
-        quizzes = _ask(stage, outcomes)
-        _look(stage, quizzes[0], outcome=outcomes[0], clouds=clouds)
-        made = _map(stage, outcomes, quizzes=quizzes)
+        clouds = Clouds(client, card=card, texts=texts_of_tasks(client))
+        outcomes = tune(stage, jobs, clouds=clouds)
+        quizzes = ask(stage, outcomes)
+        look(stage, quizzes[0], outcome=outcomes[0], clouds=clouds)
+        made = draw_map(stage, outcomes, quizzes=quizzes)
         verdicts = judge(outcomes)
         _report(output, outcomes, verdicts=verdicts)
         _conclude(teller, verdicts, output=output, seconds=time.monotonic() - began)
@@ -132,110 +99,6 @@ def _environ(model_folder: Path, output: Path) -> Mapping[str, str]:
         # A model this small gains more from a run beside it than from more threads.
         "OMP_NUM_THREADS": str(max(1, n_cores // n_workers)),
     }
-
-
-def _texts(client: Client) -> list[str]:
-    peeks = [client.datasets.peek(f"demo-{task}", split="train", limit=N_TEXTS) for task in TASKS]
-    return [item.input for peek in peeks for item in peek.data if item.input]
-
-
-def _tune(stage: Stage, jobs: Sequence[Job], *, clouds: Clouds) -> list[Outcome]:
-    n_prompts = sum(job.n_members for job in jobs)
-    stage.teller.heading(
-        1,
-        f"{n_prompts} prompts, tuned in {len(jobs)} runs",
-        lead="Both tasks are asked without the header line that the model was taught them under. Each run trains the product "
-        f"of {len(jobs[0].priors)} priors × {len(jobs[0].seeds)} seeds side by side in one frozen model.",
-    )
-    runs = [job.start(stage.client, model=MODEL) for job in jobs]
-    follow(runs, console=stage.teller.console)
-    outcomes = [read_outcome(stage.client, one, job=job, clouds=clouds) for one, job in zip(runs, jobs, strict=True)]
-    stage.teller.outcomes(outcomes)
-    return outcomes
-
-
-def _ask(stage: Stage, outcomes: Sequence[Outcome]) -> list[Quiz]:
-    stage.teller.heading(
-        2,
-        "Served by name",
-        lead="Held-out questions under the best prompt of each run, by validation loss. [bold]bare[/] is the model alone, "
-        f"[bold]{REFERENCE}[/] has the header line in front as text, [bold]seeds mixed[/] is made on the fly, half of either.",
-    )
-    best = {outcome.job.name: outcome.best.prompt for outcome in outcomes}
-    seeds = {outcome.job.name: _both_seeds(outcome) for outcome in outcomes}
-    quizzes = [
-        Quiz(
-            TASKS[task],
-            read_questions(stage.client, f"demo-{task}", n=N_QUESTIONS),
-            _ways(task, best=best, mix=seeds[prompt_name(task, "soft")]),
-        )
-        for task in TASKS
-    ]
-    stage.teller.answers(ask_all(stage.url, model=MODEL, quizzes=quizzes), quizzes=quizzes)
-    return quizzes
-
-
-def _both_seeds(outcome: Outcome) -> list[str]:
-    return [member.prompt for member in outcome.members if member.prior == outcome.best.prior]
-
-
-def _ways(task: Task, *, best: Mapping[str, str], mix: Sequence[str]) -> tuple[Way, ...]:
-    (other,) = (one for one in TASKS if one != task)
-    return (
-        Way("bare"),
-        Way(REFERENCE, header=HEADERS[task][0]),
-        Way("soft", best[prompt_name(task, "soft")]),
-        Way("deep", best[prompt_name(task, "deep")]),
-        Way("seeds mixed", {"mix": [{"ref": ref, "weight": 1 / len(mix)} for ref in mix]}),
-        Way("other task's", best[prompt_name(other, "soft")]),
-    )
-
-
-def _look(stage: Stage, quiz: Quiz, *, outcome: Outcome, clouds: Clouds) -> None:
-    client, teller, layer = stage.client, stage.teller, stage.layer
-    teller.heading(
-        3,
-        "Activations and trajectories",
-        lead=f"The state at the last token of each question ({quiz.title}), where the answer is about to be chosen: its distance "
-        "from that with the header typed; 1 is the mean distance between two questions.",
-    )
-    last = last_states(client, model=MODEL, layer=layer, ways=quiz.ways, questions=quiz.questions)
-    teller.states(last, ways=quiz.ways, reference=REFERENCE)
-    teller.line(
-        f"\nOne question and its answer, token by token, at layer {layer}: a point each, its step from the one before."
-    )
-    chosen = [way for way in quiz.ways if way.label in ("bare", "soft")]
-    question = quiz.questions[0].input
-    found = walks(client, model=MODEL, layer=layer, ways=chosen, question=question, max_tokens=MAX_WALK_TOKENS)
-    tokenizer = Tokenizer.from_file(str(stage.model_folder / "tokenizer.json"))
-    texts = [[tokenizer.decode([i], skip_special_tokens=False) for i in walk.token_ids] for walk in found]
-    for walk, own in zip(found, texts, strict=True):
-        teller.walk(walk, texts=own)
-    tokens = clouds.at("soft").points
-    path = stage.output / "picture.png"
-    save_picture(path, outcome=outcome, tokens=tokens, last=last, walks=found, token_texts=texts)
-
-
-def _map(stage: Stage, outcomes: Sequence[Outcome], *, quizzes: Sequence[Quiz]) -> Map:
-    layers = sorted(layer % stage.card.n_layers for layer in DEEP_LAYERS)
-    stage.teller.heading(
-        4,
-        "A map",
-        lead=f"The inputs of layers {', '.join(map(str, layers))}, each on its first two principal components: all tokens, texts "
-        "of both tasks, the best prompts on their way from draw to posterior, and an answer token by token.",
-    )
-    made = make_map(
-        stage.client,
-        model=MODEL,
-        layers=layers,
-        prompts={outcome.job.title: outcome.best.prompt for outcome in outcomes},
-        datasets={title: f"demo-{task}" for task, title in TASKS.items()},
-        question=quizzes[0].questions[0].input,
-        n_texts=N_MAPPED,
-        max_tokens=MAX_WALK_TOKENS,
-    )
-    stage.teller.map(made, placing=place(made, quizzes, layer=layers[1]))
-    return made
 
 
 def _report(output: Path, outcomes: Sequence[Outcome], *, verdicts: Sequence[Verdict]) -> None:

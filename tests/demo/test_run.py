@@ -18,8 +18,8 @@ import httpx
 import pytest
 from promptatlas import Client, Map
 
-from demo.run import N_QUESTIONS
 from demo.tour.plans import PACES, Size, plan
+from demo.tour.stops import N_QUESTIONS
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "demo" / "model"
