@@ -21,6 +21,7 @@ from torch import Tensor
 
 from benchmarks.sides.models import build_llama, build_tokenizer
 from service.engine.model import HostedModel
+from service.hosting.processes import keep_freed_memory
 from service.queueing.timing import Timing
 from service.settings import Settings
 from service.store.artifacts import ArtifactStore
@@ -184,6 +185,7 @@ def _serve(connection: Connection, field: Field) -> None:
 
 
 def _on_model(field: Field, do: Callable[[BareRun], None]) -> Callable[[Task], None]:
+    keep_freed_memory()  # as a work horse does
     model = HostedModel(MODEL, build_llama(field.size), build_tokenizer(field.size.n_vocab), revision="random")
     return lambda task: do(BareRun(field, model, run_id=task.run_id))
 

@@ -15,7 +15,7 @@ from litserve import LitAPI
 from service.errors import AtlasError
 from service.hosting.driver import Driver, Served
 from service.hosting.loop import EngineLoop
-from service.hosting.processes import die_with_parent, ignore_interrupts
+from service.hosting.processes import die_with_parent, ignore_interrupts, keep_freed_memory
 from service.hosting.results import ResultWriter
 from service.hosting.runtime import Runtime
 from service.logs import configure_logs
@@ -52,6 +52,7 @@ class EngineAPI(LitAPI):  # type: ignore[misc]
     def setup(self, device: object) -> None:
         """Load the models; ends the process with :data:`SETUP_FAILED` and one line in the log when one cannot be."""
         die_with_parent(self._parent_pid)
+        keep_freed_memory()
         ignore_interrupts()
         configure_logs(self._settings.log)
         module, _, function = self._loader.partition(":")

@@ -1,4 +1,4 @@
-"""Ties between processes, so that none outlives the service."""
+"""What a process does to itself when it begins: ties to its parent, so that none outlives the service, and its memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES, _HEAP_BYTES = 256 << 20, 32 << 20  # the second is the most that glibc takes
+_MALLOC_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -25,3 +28,18 @@ def die_with_parent(parent_pid: int) -> None:
 def ignore_interrupts() -> None:
     """Leave Ctrl-C, which a terminal sends to the whole family, to the process that leads it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def keep_freed_memory() -> bool:
+    """Have the C library keep some freed memory for the next forward; returns whether it does so now.
+
+    A forward on a CPU makes and drops the same few megabytes in every layer. glibc gives them back to the kernel each time,
+    which then clears every page anew: a sixth of a harvest's time. Where the environment sets malloc up, that counts; other
+    C libraries are left alone.
+    """
+    if not sys.platform.startswith("linux") or any(name in os.environ for name in _MALLOC_SETTINGS):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _HEAP_BYTES)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))

@@ -14,7 +14,7 @@ from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
 
-from service.hosting.processes import die_with_parent
+from service.hosting.processes import die_with_parent, keep_freed_memory
 from service.logs import configure_logs
 from service.queueing.connections import connect
 from service.queueing.helping import HELP_JOB
@@ -48,6 +48,7 @@ class HorseOrder:
 
     def __call__(self) -> None:
         die_with_parent(self.parent_pid)
+        keep_freed_memory()
         configure_logs(self.setup.settings.log)
         logging.getLogger("rq.worker").setLevel(logging.WARNING)  # it says what we have said already
         connection = connect(self.setup.redis_url)
