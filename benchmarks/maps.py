@@ -99,7 +99,7 @@ class PlaceSize:
     d: int
 
 
-PLACE_FULL = PlaceSize(n=10_000, n_new=1_000, d=256)
+PLACE_FULL = PlaceSize(n=50_000, n_new=1_000, d=256)
 PLACE_QUICK = PlaceSize(n=600, n_new=60, d=32)
 
 
