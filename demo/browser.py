@@ -5,8 +5,8 @@ import shutil
 from typing import Final
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
-FLAGS: Final = ("--no-sandbox", "--enable-unsafe-swiftshader")
-"""For machines without a graphics card, and for root in a container."""
+FLAGS: Final = ("--no-sandbox", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage")
+"""For machines without a graphics card, for root in a container, and for a container with little shared memory."""
 
 
 def find_chromium() -> str | None:
