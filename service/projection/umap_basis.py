@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_matrix
 
 from service.projection.arrays import Floats, as_vectors
 from service.projection.neighbours import nearest
@@ -69,7 +69,8 @@ class UmapBasis:
         graph = coo_matrix((strengths, (rows, columns)), shape=shape)
         kept = graph.tocsr()
         kept.eliminate_zeros()
-        return self._laid_out(graph, start_of(kept, self.embedding))
+        start = umap.init_graph_transform(kept, self.embedding)
+        return self._laid_out(graph, start)
 
     def _laid_out(self, graph: Any, start: Floats) -> Floats:
         import umap.umap_ as umap
@@ -106,22 +107,6 @@ class UmapBasis:
             embedding=np.array(tensors["embedding"], dtype=np.float32),
             **own,
         )
-
-
-def start_of(graph: csr_matrix, embedding: Floats) -> Floats:
-    """Where ``umap.umap_.init_graph_transform`` lets new points begin, which goes from row to row in Python.
-
-    That is the mean of their neighbours' places, by strength `[n_new, n_old]`; the place of a neighbour of full strength.
-    """
-    with np.errstate(invalid="ignore"):  # without a neighbour: NaN
-        places = (graph @ embedding) / np.asarray(graph.sum(axis=1, dtype=np.float32))
-    rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
-    same = np.flatnonzero(graph.data == 1)
-    own, first = np.unique(rows[same], return_index=True)
-    places = places.astype(np.float32)
-    places[own] = embedding[graph.indices[same[first]]]
-    started: Floats = places
-    return started
 
 
 def fit_umap(

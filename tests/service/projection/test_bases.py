@@ -9,13 +9,11 @@ import numpy.typing as npt
 import pytest
 import umap
 from openTSNE import TSNE
-from scipy.sparse import csr_matrix
 from sklearn.manifold import trustworthiness
 
 from service.errors import DamagedArtifact, InvalidRequest
 from service.projection.bases import FitSettings, fit_basis, load_basis
 from service.projection.quality import quality_of
-from service.projection.umap_basis import start_of
 
 Points = npt.NDArray[np.float32]
 
@@ -132,14 +130,3 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         fit_basis(points, settings=settings("pca"))[0].place(points[:, :3])
     with pytest.raises(DamagedArtifact):
         load_basis({}, facts={"method": "pca"})
-
-
-def test_new_points_begin_on_a_umap_where_umap_learn_lets_them() -> None:
-    rng = np.random.default_rng(0)
-    embedding = rng.normal(size=(30, 2)).astype(np.float32)
-    strengths = np.where(rng.random((12, 30)) < 0.2, rng.random((12, 30)), 0).astype(np.float32)
-    strengths[3] = 0  # nobody near
-    strengths[5, [7, 20]] = 1  # the same as two old points
-    graph = csr_matrix(strengths)
-    expected = umap.umap_.init_graph_transform(graph, embedding)
-    np.testing.assert_allclose(start_of(graph, embedding), expected, atol=1e-6)
