@@ -29,7 +29,7 @@ up: setup
 demo: setup
 	$(BIN)/python -m demo.run
 
-# About twenty minutes on two cores; rewrites the numbers in docs/findings.md.
+# Long: trains 111 prompts for 400 steps each. Rewrites the numbers in docs/findings.md.
 findings: setup
 	$(BIN)/python -m demo.findings
 
