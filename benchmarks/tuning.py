@@ -11,7 +11,7 @@ from benchmarks.measuring.tuned import tuned_alike
 from benchmarks.sides.models import LlamaSize, build_llama
 from benchmarks.sides.tuning import Tuned, TuningTask, random_examples, tune_fused, tune_with_peft
 from benchmarks.sides.workload import soft_prompts
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 
 ENGINE, PEFT, PADDED_PEFT = "engine", "PEFT", "PEFT padded"
 

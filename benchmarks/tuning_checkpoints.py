@@ -16,7 +16,7 @@ from benchmarks.sides.models import build_llama
 from benchmarks.sides.tuning import Tuned, TuningTask, new_trainer
 from benchmarks.tuning import FUSED, FUSED_QUICK
 from benchmarks.tuning import Size as FusedSize
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.store.artifacts import ArtifactStore
 from service.store.runs import RunStore
 from workers.tuning.trainer import Trainer

@@ -13,7 +13,7 @@ from benchmarks.measuring.tuned import tuned_alike
 from benchmarks.sides.deep_hooks import tune_with_hooks
 from benchmarks.sides.models import LlamaSize, build_llama
 from benchmarks.sides.tuning import TuningTask, random_examples, tune_fused
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from benchmarks.measuring.tuned import begun_alike
 from benchmarks.sides.tuning import IGNORED, Tuned, TuningTask, padded, tune_fused, tune_with_peft
 from benchmarks.sides.workload import soft_prompts
 from demo.datasets import FOLDER
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.store.artifacts import ArtifactStore
 from service.store.datasets import DatasetStore
 from workers.evaluation.intervals import bootstrap_interval

@@ -15,7 +15,7 @@ from benchmarks.sides.models import LlamaSize, build_llama
 from benchmarks.sides.training_process import Measured, Training, TrainingProcess
 from benchmarks.sides.tuning import TuningTask, random_examples, tune_fused, tune_with_peft
 from benchmarks.sides.workload import soft_prompts
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 
 ENGINE, PEFT = "engine", "PEFT"
 PEAK, GROWTH = "peak MB", "MB beside the loaded model"

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from benchmarks.sides.workload import Ask
 from service.engine.engine import Engine
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, from_tensors
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import (
     Capture,
     CaptureSpec,

@@ -12,8 +12,8 @@ from peft import PromptTuningConfig, TaskType, get_peft_model
 from torch import Tensor
 
 from benchmarks.sides.workload import random_texts
-from service.engine.model import HostedModel
-from service.engine.prompts import Kind, Where
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Kind, Where
 from workers.tuning.batches import Order
 from workers.tuning.encoding import EncodedExample
 from workers.tuning.settings import Member, TuneSettings

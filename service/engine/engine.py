@@ -11,17 +11,17 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from service.engine.captures import CaptureQueue, n_layers_needed, ranking_layers, taps_of
-from service.engine.generation import Generation
-from service.engine.intake import Intake
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, PromptCache
-from service.engine.ranking import TokenRanker
-from service.engine.reporting import Reporter
+from service.engine.activations.logit_lens import TokenRanker
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, PromptCache
 from service.engine.requests import Capture, Estimate, Event, Failed, Generate, Limits
-from service.engine.row import Job, Row
-from service.engine.rows import RunningRows
-from service.engine.text import Detokenizer
+from service.engine.scheduling.capture_runner import CaptureRunner, n_layers_needed, ranking_layers, taps_of
+from service.engine.scheduling.detokenizer import Detokenizer
+from service.engine.scheduling.generation_runner import GenerationRunner
+from service.engine.scheduling.input_processor import InputProcessor
+from service.engine.scheduling.output_processor import OutputProcessor
+from service.engine.scheduling.scheduler import Scheduler
+from service.engine.scheduling.sequence import RequestState, SequenceState
 from service.errors import AtlasError, Busy, EngineFault, InvalidRequest, TooLarge, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -40,13 +40,15 @@ class Engine:
         detokenizer = Detokenizer(model.tokenizer) if model.tokenizer is not None else None
         self._prompts = PromptCache(model, load=load_prompt, max_bytes=limits.prompt_cache_bytes)
         ranker = TokenRanker(model, detokenizer=detokenizer)
-        self._intake = Intake(model, limits=limits, prompts=self._prompts, detokenizer=detokenizer, ranker=ranker)
-        self._running = RunningRows(model.kv_shape, limits=limits)
-        self._captures = CaptureQueue(model, max_step_tokens=limits.max_step_tokens, ranker=ranker)
-        self._generation = Generation(
-            model, self._running, reporter=Reporter(detokenizer), eos_ids=_eos_ids(model), ranker=ranker
+        self._intake = InputProcessor(
+            model, limits=limits, prompts=self._prompts, detokenizer=detokenizer, ranker=ranker
         )
-        self._jobs: dict[str, Job] = {}
+        self._running = Scheduler(model.kv_shape, limits=limits)
+        self._captures = CaptureRunner(model, max_step_tokens=limits.max_step_tokens, ranker=ranker)
+        self._generation = GenerationRunner(
+            model, self._running, reporter=OutputProcessor(detokenizer), eos_ids=_eos_ids(model), ranker=ranker
+        )
+        self._jobs: dict[str, RequestState] = {}
         self._n_steps = 0
         self._n_tokens = 0
 
@@ -106,7 +108,7 @@ class Engine:
         with torch.inference_mode():
             job = self._intake.capture(request, check_bytes=False)
         n_tokens = sum(row.n_input for row in job.rows)
-        depth = n_layers_needed(taps_of(job.rows[0]), n_layers=self.model.anatomy.n_layers)
+        depth = n_layers_needed(taps_of(job.rows[0]), n_layers=self.model.architecture.n_layers)
         seconds = (n_tokens * depth + ranking_layers(job, model=self.model)) * self._captures.speed()
         return Estimate(n_tokens=n_tokens, n_bytes=self._intake.n_bytes(job), seconds=seconds)
 
@@ -126,7 +128,7 @@ class Engine:
         n_inputs = len(request.inputs)
         return max(n_inputs, 1) * request.n if isinstance(request, Generate) else n_inputs
 
-    def _enqueue(self, job: Job) -> None:
+    def _enqueue(self, job: RequestState) -> None:
         """Captures that fit one step go without cache; everything else becomes rows of the batch."""
         if isinstance(job.request, Capture) and max(row.n_input for row in job.rows) <= self._limits.max_step_tokens:
             self._captures.add(job)
@@ -140,11 +142,11 @@ class Engine:
         self._running.waiting.extend(job.rows)
 
     @torch.inference_mode()
-    def _drop(self, job: Job) -> None:
+    def _drop(self, job: RequestState) -> None:
         self._captures.remove(job)
         self._running.remove(lambda row: row.job is job)
 
-    def _guarded(self, rows: Sequence[Row], run: Callable[[], list[Event]], *, n_tokens: int) -> list[Event]:
+    def _guarded(self, rows: Sequence[SequenceState], run: Callable[[], list[Event]], *, n_tokens: int) -> list[Event]:
         """Run a forward; if it fails, the requests that have rows in it fail, and all others stay."""
         self._n_steps += 1
         self._n_tokens += n_tokens
@@ -160,7 +162,7 @@ class Engine:
             logger.exception("a forward failed")
             return self._fail(rows, EngineFault("the engine failed on this request; the server's log says why."))
 
-    def _fail(self, rows: Sequence[Row], error: AtlasError) -> list[Event]:
+    def _fail(self, rows: Sequence[SequenceState], error: AtlasError) -> list[Event]:
         jobs = {row.job.request_id: row.job for row in rows}
         for job in jobs.values():
             self._drop(job)

@@ -10,8 +10,8 @@ import torch
 import transformers
 
 from service.engine.engine import Engine
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, from_tensors
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Limits
 from service.hosting.driver import Served
 from service.hosting.engine_api import card_fields

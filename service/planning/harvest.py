@@ -9,8 +9,8 @@ from typing import Any
 from promptatlas.types.harvest import HarvestSpec
 from promptatlas.types.sites import PositionSlice, ProjectReduction
 
-from service.engine.sites import Catalogue, Tap
-from service.engine.two_sided import SIDES, TwoSidedShape
+from service.engine.model.encoder_decoder import SIDES, TwoSidedShape
+from service.engine.model.sites import SiteCatalogue, Tap
 from service.errors import InvalidRequest, UnsupportedModel
 from service.planning.examples import check_split
 from service.planning.methods import check_room
@@ -103,10 +103,10 @@ def _read_model(name: str, lookup: Lookup) -> TwoSidedShape | None:
         raise InvalidRequest(error.detail, loc=("model",)) from None
 
 
-def _catalogue(base: Base, lookup: Lookup) -> Catalogue:
+def _catalogue(base: Base, lookup: Lookup) -> SiteCatalogue:
     # A card names module paths, but not how wide they are.
     paths = [name for name in lookup.card(base.name).get("sites", ()) if "." in name]
-    return Catalogue(
+    return SiteCatalogue(
         n_layers=base.n_layers, d_model=base.d_model, vocab_size=base.vocab_size, n_heads=base.n_heads,
         widths=dict.fromkeys(paths, ()),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from service.engine.two_sided import TwoSidedShape
+from service.engine.model.encoder_decoder import TwoSidedShape
 from service.errors import UnsupportedModel
 from service.settings import ModelSource
 

@@ -16,7 +16,7 @@ import torch
 from promptatlas import Client, NotFoundError, ProblemError
 from transformers import AutoTokenizer, LlamaForCausalLM, T5ForConditionalGeneration
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.queueing.embedded import find_server
 from service.settings import Settings
 from service.store.artifacts import ArtifactStore

@@ -13,8 +13,8 @@ import torch
 from peft import PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
 
 from service.engine.engine import Engine
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, from_tensors
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Delta, Generate, Limits, PromptChoice, Sampling
 from service.store.peft_files import parse_peft
 from service.store.prompt_checks import BaseShape

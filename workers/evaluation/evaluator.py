@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from promptatlas.types.tuning import Metric
 
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Limits
 from workers.evaluation import answers
 from workers.evaluation.asking import Asker, Output, Question

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.store.dataset_items import Example
 from workers.tuning.encoding import EncodedExample, encode
 

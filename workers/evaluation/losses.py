@@ -9,9 +9,9 @@ from itertools import groupby
 import torch
 from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
 
-from service.engine.model import HostedModel
-from service.engine.plans import SequenceGroup, SequencePlan
-from service.engine.prompts import Prompt, PromptCache
+from service.engine.attention.metadata import PackedMetadata, SequenceGroup
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, PromptCache
 from service.engine.requests import Limits, PromptChoice
 from service.engine.shapes import Float, Tensor
 from workers.tuning.encoding import EncodedExample
@@ -92,7 +92,7 @@ class Scorer:
         # Nothing follows a target's last token, so it is not read.
         sequences = [(*target.encoded.input_ids, *target.encoded.target_ids[:-1]) for target in targets]
         offsets = [0, *torch.tensor([len(s) for s in sequences]).cumsum(0).tolist()]
-        plan = SequencePlan(self._groups(targets, offsets))
+        plan = PackedMetadata(self._groups(targets, offsets))
         logits = self._model.forward(
             plan,
             ids=torch.tensor([token for sequence in sequences for token in sequence]),

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from promptatlas.types.datasets import Split, Template
 
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, from_tensors
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Limits
 from service.errors import InvalidRequest
 from service.settings import Settings

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from promptatlas.types.tuning import EvaluateSpec
 
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt
 from service.errors import InvalidRequest
 from workers.evaluation.evaluator import ANSWER_METRICS, Evaluation, Evaluator
 from workers.evaluation.items import Item

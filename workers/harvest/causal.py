@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
 
-from service.engine.capture import DTYPES
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt
+from service.engine.activations.capture_buffer import DTYPES
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt
 from service.engine.requests import CaptureSpec, Limits, Projection
+from service.engine.scheduling.detokenizer import Detokenizer
 from service.engine.shapes import Tensor
-from service.engine.text import Detokenizer
 from workers.harvest.reading import Identity, RowKind, Rows, Shapes, Tokens, rows_of
 from workers.harvest.texts import TextEncoder
 from workers.states.prompts import ChosenPrompt

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from service.engine.positions import chosen_positions
+from service.engine.activations.positions import chosen_positions
 from service.engine.requests import Positions
 from service.engine.shapes import Tensor
 from service.errors import InvalidRequest

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from service.engine.capture import DTYPES
+from service.engine.activations.capture_buffer import DTYPES
+from service.engine.model.encoder_decoder import Side, SideTap
 from service.engine.requests import Positions
+from service.engine.scheduling.detokenizer import Detokenizer
 from service.engine.shapes import Tensor
-from service.engine.text import Detokenizer
-from service.engine.two_sided import Side, SideTap
 from service.errors import InvalidRequest
 from service.store.map_points import task_of
 from workers.harvest.reading import Identity, RowKind, Rows, Shapes, Tokens, rows_of

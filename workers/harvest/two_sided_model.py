@@ -12,11 +12,11 @@ import transformers
 from torch import nn
 from transformers import AutoModelForSeq2SeqLM
 
-from service.engine.anatomy import first_tensor
-from service.engine.loading import find_model, load_as, weights_revision
-from service.engine.observe import StopForward
+from service.engine.model.architecture import first_tensor
+from service.engine.model.encoder_decoder import SIDES, Side, SideTap, TwoSidedShape
+from service.engine.model.hooks import StopForward
+from service.engine.model.loading import find_model, load_as, weights_revision
 from service.engine.shapes import Int, Tensor
-from service.engine.two_sided import SIDES, Side, SideTap, TwoSidedShape
 
 States = dict[SideTap, Tensor]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.store.map_points import Labels
 from service.store.runs import RunStore
 from workers.maps.spool import Spool

@@ -23,7 +23,7 @@ from promptatlas.types.maps import (
     TrajectoriesSource,
 )
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.store.codec import encode
 from service.store.maps import MAP, TOKENS, MapFacts, basis_path, encode_tokens, points_path
 from service.store.runs import RunStore
@@ -77,7 +77,7 @@ class _Making:
         self._run = run
         self._spec = spec
         self._model = model
-        self._layers = sorted({layer % model.anatomy.n_layers for layer in spec.layers})
+        self._layers = sorted({layer % model.architecture.n_layers for layer in spec.layers})
         self._names = [source.name or f"source {i}" for i, source in enumerate(spec.sources)]
         self._priors = Sources(model, datasets=run.datasets, prompts=run.prompts, check=run.check)
         self._done = _load_done(run.load_checkpoint())

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from promptatlas.types.priors import ActivationsSource, DatasetPoints, EmbeddingsSource, LayerPoints, Source, VaePrior
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.settings import default_datasets_path, default_model_path
 from service.store.artifacts import ArtifactStore
 from service.store.datasets import DatasetStore
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         datasets = DatasetStore(artifacts, builtin=default_datasets_path(cwd=Path.cwd()))
         sources = Sources(model, datasets=datasets, prompts=PromptStore(artifacts))
         points = DatasetPoints(dataset=given.dataset, n=given.n)
-        layers: list[int | None] = [None, *(given.layers or range(1, model.anatomy.n_layers))]
+        layers: list[int | None] = [None, *(given.layers or range(1, model.architecture.n_layers))]
         print("| place | autoencoder | " + " | ".join(name.replace("_", " ") for name in COLUMNS) + " |")
         print("|---" * (len(COLUMNS) + 2) + "|")
         for line in compare(sources, points=points, layers=layers):

@@ -14,8 +14,8 @@ import promptatlas.types.priors as wire
 import torch
 from promptatlas.types.tuning import DeepMethod, Method, PrefixMethod
 
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, compile_prompt
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, compile_prompt
 from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 from workers.priors.prior import NoDensity, Prior, Space
@@ -108,7 +108,7 @@ def _direct_prefix(prior: Prior, *, n_virtual: int, seed: int, model: HostedMode
     n_heads, d_head = prefix_shape(model)
     pairs = [
         torch.stack([prior.sample(n_virtual, generator=generator_for(seed, f"prefix.{layer}.{part}")) for part in "kv"])
-        for layer in range(model.anatomy.n_layers)
+        for layer in range(model.architecture.n_layers)
     ]
     drawn = torch.stack(pairs)
     return drawn.view(*drawn.shape[:3], n_heads, d_head).transpose(2, 3).contiguous()

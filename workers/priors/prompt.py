@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from promptatlas.types.priors import PromptPrior
 
-from service.engine.prompts import Prompt
+from service.engine.prompts.prompt import Prompt
 from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 from workers.priors.prior import Prior, Space

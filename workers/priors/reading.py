@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from service.engine.engine import Engine
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Capture, CaptureSpec, Done, Failed, Limits
 from service.engine.shapes import Float, Int, Tensor
 from service.errors import NotFound
@@ -63,7 +63,7 @@ class Reader:
     def embeddings(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_model"]:
         """What the model's embedding module makes of token ids: what soft vectors stand in for. float32 on the CPU."""
         with torch.no_grad():
-            embedded: Tensor = self._model.anatomy.embed(ids.to(self._model.device)[None])[0]
+            embedded: Tensor = self._model.architecture.embed(ids.to(self._model.device)[None])[0]
             return embedded.float().cpu()
 
     def states(self, texts: Iterable[Tokens], *, layer: int) -> Iterator[Float[Tensor, "n d_model"]]:

@@ -9,8 +9,8 @@ import torch
 from promptatlas.types.datasets import Split
 from promptatlas.types.priors import DatasetPoints, EmbeddingsSource, Source
 
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, from_tensors
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.shapes import Float, Tensor
 from service.errors import EngineFault, InvalidRequest
 from service.store.dataset_items import DatasetInfo, Example
@@ -124,7 +124,7 @@ class Sources:
 
     def layer(self, layer: int) -> int:
         """A layer of the model counted from 0; negative ones count from the end. InvalidRequest if there is none such."""
-        n_layers = self.model.anatomy.n_layers
+        n_layers = self.model.architecture.n_layers
         if not -n_layers <= layer < n_layers:
             raise InvalidRequest(f"layer {layer}: the model has layers 0 to {n_layers - 1}.", loc=("layer",))
         return layer % n_layers

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from promptatlas.types.reports import ReportSpec
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.errors import AtlasError
 from workers.priors.prior import Space
 from workers.priors.registry import build_prior
@@ -39,7 +39,7 @@ def assemble(run: RunContext, spec: ReportSpec, model: HostedModel, *, done: Cal
     Raises:
         InvalidRequest, NotFound, DamagedArtifact: what the spec names cannot be read.
     """
-    layers = layers_of(spec, n_layers=model.anatomy.n_layers)
+    layers = layers_of(spec, n_layers=model.architecture.n_layers)
     past = PromptPast(run.artifacts, prompts=run.prompts)
     prompts = [past.tuned(ref, base=spec.model) for ref in spec.prompts]
     # A prompt's vectors are measured among the states of their own layer, whichever layers were asked for.

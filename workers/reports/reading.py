@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from promptatlas.types.datasets import Split
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.engine.requests import CaptureSpec, Generate, Sampling
 from service.errors import InvalidRequest
 from service.store.datasets import DatasetStore
@@ -48,7 +48,7 @@ class CloudReader:
         n = self._n_tokens
         with torch.inference_mode():
             ids = torch.arange(n, device=self._model.device)
-            table: Floats = self._model.anatomy.embed(ids[None])[0].float().cpu().numpy().copy()
+            table: Floats = self._model.architecture.embed(ids[None])[0].float().cpu().numpy().copy()
         return table, [self._encoder.token_text(index) for index in range(n)]
 
     def cloud(self, dataset: str, *, layers: Sequence[int], n: int) -> dict[int, TaskCloud]:

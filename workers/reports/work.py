@@ -10,7 +10,7 @@ from typing import Any
 
 from promptatlas.types.reports import ReportSpec
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from workers.reports.answer import Answer
 from workers.reports.assembling import assemble, layers_of, n_readings
 from workers.reports.cloud_shape import finding_shape, measure_shapes
@@ -40,7 +40,7 @@ def report(run: RunContext) -> Mapping[str, float]:
     spec = ReportSpec.model_validate_json(json.dumps(dict(run.spec)))
     model = run.load_model(spec.model)
     n_read = n_readings(spec)
-    n_measured = _n_measurements(spec, n_layers=len(layers_of(spec, n_layers=model.anatomy.n_layers)))
+    n_measured = _n_measurements(spec, n_layers=len(layers_of(spec, n_layers=model.architecture.n_layers)))
     # One more for all that comes after the measuring.
     total = n_read + n_measured + 1
     evidence = assemble(run, spec, model, done=_Readings(run, total=total).done)

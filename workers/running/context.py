@@ -21,7 +21,7 @@ from workers.running.reporting import Reporter
 from workers.running.team import team_of
 
 if TYPE_CHECKING:
-    from service.engine.model import HostedModel
+    from service.engine.model.hosted_model import HostedModel
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from service.store.datasets import DatasetStore
 from service.store.prompts import PromptStore
 
 if TYPE_CHECKING:
-    from service.engine.model import HostedModel
+    from service.engine.model.hosted_model import HostedModel
 
 
 class RunStopped(Exception):

@@ -27,7 +27,7 @@ from workers.running.setup import WorkSetup
 from workers.running.team import team_of
 
 if TYPE_CHECKING:
-    from service.engine.model import HostedModel
+    from service.engine.model.hosted_model import HostedModel
 
 _log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from service.errors import NotFound
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.engine.model import HostedModel
+    from service.engine.model.hosted_model import HostedModel
 
 
 class ModelShelf:
@@ -30,7 +30,7 @@ class ModelShelf:
             raise NotFound(f"This worker has no model {name!r}; it has {', '.join(sorted(sources))}.")
         import transformers  # torch: only runs that have a model wait for it
 
-        from service.engine.model import HostedModel
+        from service.engine.model.hosted_model import HostedModel
 
         transformers.logging.disable_progress_bar()
         device = self._settings.device_map or self._settings.device

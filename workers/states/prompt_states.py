@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, has_states, run_virtual
+from service.engine.model.hosted_model import HostedModel
+from service.engine.model.sites import Tap
+from service.engine.prompts.prompt import Prompt, has_states, run_virtual
 from service.engine.shapes import Tensor
-from service.engine.sites import Tap
 from service.errors import InvalidRequest
 
 Floats = npt.NDArray[np.float32]

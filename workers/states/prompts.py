@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from promptatlas.types.references import PromptRef
 
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, mix_prompts
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, mix_prompts
 from service.store.prompts import PromptStore
 from workers.evaluation.stored import read_prompt
 

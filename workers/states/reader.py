@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.engine.capture import n_values_per_row
+from service.engine.activations.capture_buffer import n_values_per_row
 from service.engine.engine import Engine
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Capture, CaptureSpec, Done, Failed, Generate, Limits, PromptChoice, Tensors
 from service.engine.shapes import Tensor
 from service.errors import EngineFault, NotFound
@@ -111,7 +111,7 @@ class StateReader:
         """
         spec = CaptureSpec(sites=tuple(map(site_of, layers)))
         # Of all layers, whichever are asked for, so that the batches are the same ones.
-        n_bytes_per_row = 4 * self._model.d_model * self._model.anatomy.n_layers
+        n_bytes_per_row = 4 * self._model.d_model * self._model.architecture.n_layers
         readable = (text for text in texts if any(text.own))
         for batch in _batches(readable, max_tokens=self._batch_bytes // n_bytes_per_row):
             yield _states(batch, self._capture(batch, spec).tensors, layers=layers, per=per)

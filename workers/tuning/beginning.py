@@ -14,7 +14,7 @@ import torch
 from promptatlas.types.priors import PromptPrior
 from promptatlas.types.tuning import DeepMethod, PrefixMethod, TuneSpec
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.engine.shapes import Tensor
 from service.errors import Conflict
 from service.planning.members import MemberPlan, members_of, prompt_name

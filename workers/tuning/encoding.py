@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 
 
 @dataclass(frozen=True, slots=True)

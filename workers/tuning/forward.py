@@ -13,9 +13,9 @@ import torch
 from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
 from torch.utils.checkpoint import checkpoint
 
-from service.engine.blocks import BlockCall, ReplacedBlocks, Selection
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, has_states
+from service.engine.model.block_hooks import BlockCall, ReplacedBlocks, Selection
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, has_states
 from service.engine.shapes import Float, Tensor
 from workers.tuning.batches import Batch
 from workers.tuning.frozen_layers import FrozenLayers
@@ -63,9 +63,9 @@ class TuningForward:
             # Some models look at the number of tokens once more after their last norm.
             return F.pad(output, (0, 0, 0, layout.n_tokens - n_answers))
 
-        handle = self.model.anatomy.final_norm.register_forward_hook(fill_up)
+        handle = self.model.architecture.final_norm.register_forward_hook(fill_up)
         try:
-            with ReplacedBlocks(self.model.anatomy, run.block, n_tokens=layout.n_tokens):
+            with ReplacedBlocks(self.model.architecture, run.block, n_tokens=layout.n_tokens):
                 return self.model.forward(
                     MembersPlan(layout), positions=layout.positions, logits_at=torch.arange(n_answers), **run.inputs()
                 )
@@ -88,7 +88,7 @@ class _Pass:
         self._checkpoints = forward._checkpoints
         self._packs_virtual = forward._packs_virtual
         self._first = forward.first_layer
-        self._last = forward.model.anatomy.n_layers - 1
+        self._last = forward.model.architecture.n_layers - 1
         self._layout = layout
         self._stacked = stacked
         self._answers = layout.answers
@@ -103,7 +103,7 @@ class _Pass:
         if self._first > 0:
             return {"vectors": torch.zeros(1, d_model).expand(layout.n_tokens, d_model)}
         with torch.no_grad():
-            text = self._model.anatomy.embed(layout.ids.to(device))
+            text = self._model.architecture.embed(layout.ids.to(device))
         if self._form.kind == "soft":
             front = self._stacked["soft"].to(device=device, dtype=text.dtype).flatten(0, 1)
         else:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from service.engine.kv import CompiledPrompt
-from service.engine.model import HostedModel
-from service.engine.observe import Observer, StopForward
-from service.engine.plans import SequenceGroup, SequencePlan
+from service.engine.attention.kv_cache import CompiledPrompt
+from service.engine.attention.metadata import PackedMetadata, SequenceGroup
+from service.engine.model.hooks import ForwardHooks, StopForward
+from service.engine.model.hosted_model import HostedModel
+from service.engine.model.sites import Tap
 from service.engine.shapes import Float, Tensor
-from service.engine.sites import Tap
 from workers.tuning.encoding import EncodedExample
 
 
@@ -24,7 +24,7 @@ class FrozenLayers:
         self._model = model
         self._layer = layer
         self._max_bytes = max_bytes
-        none = (None,) * model.anatomy.n_layers
+        none = (None,) * model.architecture.n_layers
         # The text stands behind the virtual positions, though it sees nothing there.
         self._hidden_prompt = CompiledPrompt(n_virtual, none, none)
         self._kept: dict[int, tuple[EncodedExample, Tensor]] = {}
@@ -46,12 +46,12 @@ class FrozenLayers:
     @torch.no_grad()
     def _run(self, example: EncodedExample) -> Tensor:
         found: list[Tensor] = []
-        plan = SequencePlan([SequenceGroup(0, 1, example.length, self._hidden_prompt)])
+        plan = PackedMetadata([SequenceGroup(0, 1, example.length, self._hidden_prompt)])
         ids = torch.tensor(example.input_ids + example.target_ids[:-1])
         tap = Tap("resid_pre", self._layer)
-        observer = Observer(
+        observer = ForwardHooks(
             self._model.module,
-            self._model.anatomy,
+            self._model.architecture,
             reads=[tap],
             on_read=lambda _, states: found.append(states),
             stop=True,

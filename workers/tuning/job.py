@@ -11,8 +11,8 @@ from typing import Any
 from promptatlas.types.datasets import Split
 from promptatlas.types.tuning import DeepMethod, TuneSpec
 
-from service.engine.model import HostedModel
-from service.engine.prompts import Kind, Prompt, Where
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Kind, Prompt, Where
 from service.engine.shapes import Tensor
 from service.store.dataset_items import DatasetInfo
 from workers.evaluation.items import Item

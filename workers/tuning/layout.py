@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from service.engine.attention import attend_sequence, causal_bias
+from service.engine.attention.kernels import attend_sequence, causal_bias
 from service.engine.shapes import Float, Int, Tensor
 from workers.tuning.batches import Batch
 

@@ -13,7 +13,7 @@ import numpy
 from promptatlas.types.priors import PromptPrior
 from promptatlas.types.tuning import TuneSpec
 
-from service.engine.model import ModelCard
+from service.engine.model.hosted_model import ModelCard
 from service.store.dataset_items import DatasetInfo
 from workers.tuning.beginning import Beginning, NamedMember
 from workers.tuning.reports import Outcome

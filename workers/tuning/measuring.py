@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.engine.prompts import Prompt
+from service.engine.prompts.prompt import Prompt
 from workers.evaluation.evaluator import Evaluation, Evaluator
 from workers.evaluation.rows import Row
 from workers.evaluation.stored import engine_limits

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from workers.tuning.batches import Item, cut
 from workers.tuning.encoding import EncodedExample
 
@@ -39,7 +39,7 @@ class Costs:
 
 def costs_of(model: HostedModel, *, first_layer: int, gradient_checkpointing: bool) -> Costs:
     """From the widths of all modules' outputs in the blocks that run."""
-    n_layers = model.anatomy.n_layers
+    n_layers = model.architecture.n_layers
     in_all_blocks = sum(math.prod(shape) for path, shape in model.catalogue.widths.items() if _is_in_block(path))
     n_values = in_all_blocks * (n_layers - first_layer) / n_layers
     if gradient_checkpointing:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from service.engine.model import HostedModel
-from service.engine.norms import ease_norms
-from service.engine.packing import pack_gradients
-from service.engine.prompts import Prompt
+from service.engine.model.hosted_model import HostedModel
+from service.engine.model.packed_linear import pack_gradients
+from service.engine.model.rms_norm import freeze_rms_norms
+from service.engine.prompts.prompt import Prompt
 from service.engine.shapes import Float, Tensor
 from workers.tuning.batches import batch_of
 from workers.tuning.encoding import EncodedExample
@@ -36,7 +36,7 @@ class Objective:
         self._n_virtual = form.n_virtual
         self._max_bytes = self._costs.within(max_bytes, device=model.device)
         pack_gradients(model.module, max_bytes=max_bytes // 4)
-        ease_norms(model.module)
+        freeze_rms_norms(model.module)
         # By length, so that many of a forward are alike.
         self._validation = sorted(validation, key=lambda example: (example.length, len(example.target_ids)))
 

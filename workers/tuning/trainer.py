@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, check_fit, from_tensors
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, check_fit, from_tensors
 from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 from workers.tuning.batches import Order, cut

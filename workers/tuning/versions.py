@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.engine.model import ModelCard
+from service.engine.model.hosted_model import ModelCard
 from service.engine.shapes import Tensor
 from service.store.codec import encode
 from service.store.manifests import PromptManifest, Provenance

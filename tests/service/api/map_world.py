@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from service.engine.engine import Engine
-from service.engine.prompts import Prompt, from_tensors
+from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Done, Failed, Limits
 from service.errors import AtlasError
 from service.hosting.messages import Ask, EngineState, Finished, Happening, Submit

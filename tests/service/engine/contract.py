@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from service.engine.engine import Engine
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, from_tensors
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import (
     Capture,
     CaptureSpec,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, T5Config, T5ForConditionalGeneration
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.errors import UnsupportedModel
 from tests.oracle.models import N_VOCAB, save
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from service.engine.engine import Engine
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, from_tensors
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Capture, CaptureSpec, Delta, Done, Event, Generate, Limits, PromptChoice, Sampling
 from tests.oracle.models import build_model
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from service.engine.engine import Engine
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, from_tensors
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import (
     Capture,
     CaptureSpec,
@@ -178,7 +178,7 @@ def test_a_forward_that_fails_takes_only_its_own_requests_down(engine: Engine, m
         raise RuntimeError("boom")
 
     engine.submit(generate("a"))
-    handle = model.anatomy.mlps[1].register_forward_hook(explode)
+    handle = model.architecture.mlps[1].register_forward_hook(explode)
     failed = engine.step()
     handle.remove()
     assert [type(e) for e in failed] == [Failed]
@@ -194,7 +194,7 @@ def test_running_out_of_device_memory_is_unavailable_and_passes(engine: Engine, 
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     engine.submit(capture("a"))
-    handle = model.anatomy.mlps[0].register_forward_hook(exhaust)
+    handle = model.architecture.mlps[0].register_forward_hook(exhaust)
     failed = engine.step()
     handle.remove()
     assert isinstance(failed[0], Failed)
@@ -242,7 +242,7 @@ def test_the_forward_of_a_capture_stops_after_the_last_site(engine: Engine, mode
     ran: list[int] = []
     handles = [
         block.register_forward_pre_hook(lambda *_, layer=layer: ran.append(layer))
-        for layer, block in enumerate(model.anatomy.blocks)
+        for layer, block in enumerate(model.architecture.blocks)
     ]
     for site, layers, expected in (
         ("embed", (), []), ("resid_pre", (1,), [0, 1]), ("resid_post", (0,), [0]), ("attn_probs", (1,), [0, 1]),

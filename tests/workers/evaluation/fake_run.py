@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.errors import NotFound
 from service.settings import Settings
 from service.store.artifacts import ArtifactStore

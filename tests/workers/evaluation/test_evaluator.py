@@ -10,7 +10,7 @@ import torch
 from promptatlas.types.tuning import Metric
 from torch.nn import functional
 
-from service.engine.prompts import Prompt
+from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Limits
 from service.errors import InvalidRequest
 from service.store.dataset_items import Example

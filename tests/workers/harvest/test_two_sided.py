@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import T5ForConditionalGeneration
 
-from service.engine.two_sided import TwoSidedShape
+from service.engine.model.encoder_decoder import TwoSidedShape
 from service.errors import InvalidRequest, UnsupportedModel
 from service.settings import ModelSource, Settings
 from tests.workers.harvest.field import LENGTHS, Field, SharedFakeRun, text_of, words_of

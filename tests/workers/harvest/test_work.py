@@ -351,7 +351,7 @@ def test_a_missing_dataset_or_prompt(field: Field) -> None:
 
 def test_only_layers_that_are_needed_run(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[int] = []
-    blocks = field.world.hosted.anatomy.blocks
+    blocks = field.world.hosted.architecture.blocks
     handles = [
         block.register_forward_pre_hook(lambda module, args, i=i: ran.append(i)) for i, block in enumerate(blocks)
     ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.engine.prompts import Prompt
+from service.engine.prompts.prompt import Prompt
 from service.errors import InvalidRequest
 from service.projection.bases import load_basis
 from service.store.codec import decode

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.store.artifacts import ArtifactStore
 from service.store.datasets import DatasetStore
 from service.store.prompt_checks import BaseShape

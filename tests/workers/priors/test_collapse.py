@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from promptatlas.types.priors import DatasetPoints, EmbeddingsSource, VaePrior
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.settings import default_datasets_path, default_model_path
 from service.store.artifacts import ArtifactStore
 from service.store.datasets import DatasetStore

@@ -10,8 +10,8 @@ import torch
 from promptatlas.types.priors import ActivationsSource, EmbeddingsSource, LayerPoints
 from scipy import stats
 
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt, check_fit, compile_prompt, from_tensors
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt, check_fit, compile_prompt, from_tensors
 from service.errors import InvalidRequest
 from tests.workers.priors.clouds import seeded
 from tests.workers.priors.small_world import Stores, method, prior, small_model

@@ -6,7 +6,7 @@ import torch
 from promptatlas.types.priors import PosteriorPrior
 from sklearn.mixture import GaussianMixture
 
-from service.engine.prompts import Prompt
+from service.engine.prompts.prompt import Prompt
 from service.errors import InvalidRequest
 from tests.workers.priors.clouds import check_draws, gradient_error, moments_of, seeded, tilted_cloud
 from workers.priors.mixture import Mixture, fit_mixture

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from promptatlas.types import Report
 
-from service.engine.prompts import Prompt
+from service.engine.prompts.prompt import Prompt
 from service.store.manifests import Provenance
 from service.store.prompt_checks import BaseShape
 from service.store.prompt_files import make_prompt

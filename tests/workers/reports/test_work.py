@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.engine.prompts import Prompt
+from service.engine.prompts.prompt import Prompt
 from tests.workers.evaluation.fake_run import FakeRun, Killed
 from tests.workers.reports.small_report import made, make_run, put_prompt, tuned
 from tests.workers.tuning.small_run import put_dataset, small_model

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from service.engine.model import HostedModel
-from service.engine.prompts import Prompt
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt
 from service.engine.requests import CaptureSpec
 from service.errors import EngineFault, InvalidRequest
 from service.store.dataset_items import Example

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.settings import Settings
 from service.store.artifacts import ArtifactStore
 from service.store.datasets import DatasetStore

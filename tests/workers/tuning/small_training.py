@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from service.engine.model import HostedModel
-from service.engine.prompts import Kind, Prompt, Where
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Kind, Prompt, Where
 from tests.oracle.models import N_VOCAB, build_model, build_tokenizer
 from workers.tuning.encoding import EncodedExample
 from workers.tuning.settings import Member, TuneSettings
@@ -35,7 +35,7 @@ class Form:
         generator = torch.Generator().manual_seed(seed)
         if self.kind == "prefix":
             shape = model.kv_shape.layers[0]
-            size = (model.anatomy.n_layers, 2, shape.n_kv_heads, N_VIRTUAL, shape.d_key)
+            size = (model.architecture.n_layers, 2, shape.n_kv_heads, N_VIRTUAL, shape.d_key)
             return {"prefix": torch.randn(size, generator=generator)}
         names = ["soft"] if self.kind == "soft" else [f"deep.{layer}" for layer in self.layers]
         return {name: torch.randn(N_VIRTUAL, model.d_model, generator=generator) for name in names}

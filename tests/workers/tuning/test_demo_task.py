@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import demo
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.store.artifacts import ArtifactStore
 from service.store.datasets import DatasetStore
 from tests.workers.evaluation.fake_run import FakeRun

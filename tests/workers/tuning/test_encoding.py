@@ -6,7 +6,7 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from service.engine.engine import Engine
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from service.engine.requests import Capture, CaptureSpec, Done, Limits
 from tests.oracle.models import EOS, build_model, build_tokenizer
 from tests.workers.tuning.small_training import hosted

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from service.engine.model import HostedModel
-from service.engine.plans import SequenceGroup, SequencePlan
-from service.engine.prompts import compile_prompt
+from service.engine.attention.metadata import PackedMetadata, SequenceGroup
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import compile_prompt
 from tests.oracle.models import ARCHITECTURES
 from tests.workers.tuning.small_training import FORMS, N_VIRTUAL, Form, examples, hosted
 from workers.tuning.batches import batch_of
@@ -39,7 +39,7 @@ def loss_by_compiling(
     compiled = compile_prompt(model, form.prompt(tensors))
     losses = []
     for example in texts:
-        plan = SequencePlan([SequenceGroup(0, 1, example.length, compiled)])
+        plan = PackedMetadata([SequenceGroup(0, 1, example.length, compiled)])
         ids = torch.tensor(example.input_ids + example.target_ids[:-1])
         at = torch.arange(len(example.input_ids) - 1, example.length)
         logits = model.forward(plan, ids=ids, positions=plan.positions, logits_at=at)
@@ -102,9 +102,9 @@ def test_checkpointing_keeps_less(name: str) -> None:
 
 def test_the_model_is_as_before_afterwards() -> None:
     model = hosted()
-    forwards = [block.forward for block in model.anatomy.blocks]
+    forwards = [block.forward for block in model.architecture.blocks]
     forward_of(model, FORMS["soft"]).losses(leaves_of(FORMS["soft"], model), batch_of(examples(2, seed=1)))
-    assert [block.forward for block in model.anatomy.blocks] == forwards
-    assert not any("forward" in block.__dict__ for block in model.anatomy.blocks)
-    assert not model.anatomy.final_norm._forward_hooks
+    assert [block.forward for block in model.architecture.blocks] == forwards
+    assert not any("forward" in block.__dict__ for block in model.architecture.blocks)
+    assert not model.architecture.final_norm._forward_hooks
     assert all(parameter.grad is None for parameter in model.module.parameters())

@@ -68,7 +68,7 @@ def test_lower_blocks_rest_once_all_is_kept(name: str) -> None:
     ran = set()
     handles = [
         mlp.register_forward_hook(lambda module, args, output, layer=layer: ran.add(layer))
-        for layer, mlp in enumerate(hosted().anatomy.mlps)
+        for layer, mlp in enumerate(hosted().architecture.mlps)
     ]
     made.step()
     for handle in handles:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from service.engine.model import HostedModel
+from service.engine.model.hosted_model import HostedModel
 from tests.oracle.models import build_model, build_tokenizer
 from tests.workers.tuning.small_training import FORMS, MAX_BYTES, TRAIN, VALIDATION, assert_close, members, settings
 from workers.tuning.trainer import Trainer

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from promptatlas.types.maps import PromptsSource
 
-from service.engine.prompts import from_tensors
+from service.engine.prompts.prompt import from_tensors
 from service.errors import InvalidRequest
 from service.store.manifests import PromptManifest
 from service.store.prompt_ways import Stage, labels_of, way_of

@@ -42,7 +42,7 @@ def add_trajectories(source: TrajectoriesSource, *, name: str, to: Gathering) ->
     )
     texts = _inputs(asked, encoder=encoder, to=to)
     room = to.model.n_positions - n_virtual
-    n_fit = max(1, BATCH_BYTES // (4 * to.model.d_model * to.model.anatomy.n_layers))
+    n_fit = max(1, BATCH_BYTES // (4 * to.model.d_model * to.model.architecture.n_layers))
     for batch in _batches(texts, max_tokens=asked.max_tokens, room=room, n_fit=n_fit):
         found = reader.run(
             Generate(

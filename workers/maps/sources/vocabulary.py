@@ -24,7 +24,7 @@ def add_vocabulary(source: EmbeddingsMapSource, *, name: str, to: Gathering) -> 
         to.run.check()
         chunk = ids[start : start + _CHUNK]
         with torch.inference_mode():
-            embedded = to.model.anatomy.embed(torch.from_numpy(chunk).to(to.model.device)[None])[0]
+            embedded = to.model.architecture.embed(torch.from_numpy(chunk).to(to.model.device)[None])[0]
         tokens = list(map(encoder.token_text, chunk.tolist()))
         vectors = np.array(embedded.float().cpu().numpy())
         to.points[0].add(vectors, source=name, role="embedding", token=tokens)

@@ -1,0 +1,1 @@
+"""Reading and changing activations: capture buffers, gathering, interventions, positions, the logit lens."""

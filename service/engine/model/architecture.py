@@ -1,0 +1,85 @@
+"""Where the parts of a transformers causal model are: embeddings, blocks, attention, MLP, final norm, head.
+
+Knows module names of the Hugging Face families; knows nothing of prompts, batches or requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from service.errors import UnsupportedModel
+
+BLOCK_LISTS = ("layers", "h", "blocks", "decoder_layers")
+ATTENTION_NAMES = ("self_attn", "attn", "attention", "self_attention")
+MLP_NAMES = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "feedforward")
+NORM_NAMES = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The modules that the engine reads and writes at; ``blocks[i]`` is layer i."""
+
+    embed: nn.Module
+    blocks: tuple[nn.Module, ...]
+    attentions: tuple[nn.Module, ...]
+    mlps: tuple[nn.Module, ...]
+    final_norm: nn.Module
+    head: nn.Module
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+
+def find_architecture(model: nn.Module) -> Architecture:
+    """Find the parts of ``model``.
+
+    Raises:
+        UnsupportedModel: a part is missing or has a name that is not known here.
+    """
+    decoder = _decoder(model)
+    blocks = next(
+        (tuple(part) for name in BLOCK_LISTS if isinstance(part := getattr(decoder, name, None), nn.ModuleList)), None
+    )
+    if not blocks:
+        raise UnsupportedModel(
+            f"{type(model).__name__}: no list of decoder blocks named one of {', '.join(BLOCK_LISTS)}."
+        )
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    if not isinstance(head, nn.Module):
+        raise UnsupportedModel(f"{type(model).__name__}: no language-model head.")
+    return Architecture(
+        embed=model.get_input_embeddings(),  # type: ignore[operator]
+        blocks=blocks,
+        attentions=tuple(_child(block, ATTENTION_NAMES, "attention module") for block in blocks),
+        mlps=tuple(_child(block, MLP_NAMES, "MLP module") for block in blocks),
+        final_norm=_child(decoder, NORM_NAMES, "final norm"),
+        head=head,
+    )
+
+
+def _decoder(model: nn.Module) -> nn.Module:
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None  # type: ignore[operator]
+    if decoder is None or decoder is model:
+        decoder = getattr(model, getattr(model, "base_model_prefix", ""), None)
+    if not isinstance(decoder, nn.Module):
+        raise UnsupportedModel(f"{type(model).__name__}: no decoder inside.")
+    return decoder
+
+
+def _child(parent: nn.Module, names: tuple[str, ...], what: str) -> nn.Module:
+    for name in names:
+        child = getattr(parent, name, None)
+        if isinstance(child, nn.Module):
+            return child
+    raise UnsupportedModel(f"{type(parent).__name__}: no {what} named one of {', '.join(names)}.")
+
+
+def first_tensor(value: object) -> torch.Tensor | None:
+    """The tensor of a module's input or output: itself, or the first of a tuple."""
+    if isinstance(value, tuple) and value:
+        value = value[0]
+    return value if isinstance(value, torch.Tensor) else None

@@ -1,0 +1,186 @@
+"""A frozen causal language model under the packed attention: loading, describing, checking, running.
+
+Knows transformers; knows nothing of prompts' kinds, batches or requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+
+from service.engine.attention.kernels import ATTENTION_NAME, METADATA_ARGUMENT, AttentionMetadata, register
+from service.engine.attention.kv_cache import KVShape, LayerShape
+from service.engine.attention.metadata import RecordingMetadata
+from service.engine.model.architecture import Architecture, find_architecture
+from service.engine.model.loading import load_pretrained, weights_revision
+from service.engine.model.packed_linear import DEFAULT_PACKED_BYTES, pack_linears
+from service.engine.model.sites import SiteCatalogue
+from service.engine.model.startup_checks import check_against_plain, module_widths, reference_logits
+from service.engine.shapes import Float, Int, Tensor
+from service.errors import UnsupportedModel
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What clients may know of a hosted model. has_equal_layers: all keep keys and values of one shape, as a prefix needs."""
+
+    name: str
+    architecture: str
+    n_layers: int
+    d_model: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    vocab_size: int
+    n_positions: int
+    dtype: str
+    device: str
+    revision: str
+    attention: str
+    sites: tuple[str, ...]
+    has_chat_template: bool
+    versions: dict[str, str]
+    has_equal_layers: bool = True
+
+
+class HostedModel:
+    """One base model, frozen, ready for packed forwards.
+
+    Attributes:
+        card: its description.
+        tokenizer: the model's fast tokenizer.
+        architecture: its parts.
+        catalogue: its sites.
+        kv_shape: what it keeps of a token.
+    """
+
+    def __init__(
+        self, name: str, module: Any, tokenizer: Any, *, revision: str, packed_bytes: int = DEFAULT_PACKED_BYTES
+    ) -> None:
+        """Take over a loaded model.
+
+        Args:
+            packed_bytes: at most this much for second, faster copies of weights on a CPU; 0: none, at the least memory.
+
+        Raises:
+            UnsupportedModel: its parts are not found, or the packed forward disagrees with the plain one.
+        """
+        register()
+        module.eval().requires_grad_(False)
+        self.module = module
+        self.tokenizer = tokenizer
+        self.architecture: Architecture = find_architecture(module)
+        self.config: Any = self.module.config.get_text_config(decoder=True)
+        reference = reference_logits(self.module, vocab_size=self.config.vocab_size)
+        self._use_packed_attention()
+        pack_linears(self.module, max_bytes=packed_bytes)
+        self.kv_shape = self._measure_kv()
+        self.d_model = int(self.module.get_input_embeddings().weight.shape[1])
+        widths = module_widths(self.module, self.forward)
+        self.catalogue = SiteCatalogue(
+            n_layers=self.architecture.n_layers, d_model=self.d_model, vocab_size=int(self.config.vocab_size),
+            n_heads=int(self.config.num_attention_heads), widths=widths,
+        )  # fmt: skip
+        check_against_plain(self.forward, reference, shape=self.kv_shape)
+        self.card = self._describe(name, revision)
+
+    @classmethod
+    def load(cls, name: str, path: str, *, device: str = "auto", dtype: str = "auto") -> HostedModel:
+        """Load from a directory or a hub id.
+
+        Args:
+            device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1", or a placement over several devices
+                ("balanced", "sequential").
+            dtype: "auto" (bfloat16 on CUDA, float32 on the CPU), "float32", "bfloat16" or "float16".
+
+        Raises:
+            UnsupportedModel: nothing loadable there, or an architecture that does not fit; says why.
+        """
+        module, tokenizer, folder = load_pretrained(path, device=device, dtype=dtype)
+        return cls(name, module, tokenizer, revision=weights_revision(folder))
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go in."""
+        return self.module.get_input_embeddings().weight.device  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.module.get_input_embeddings().weight.dtype  # type: ignore[no-any-return]
+
+    @property
+    def n_positions(self) -> int:
+        for field in ("max_position_embeddings", "n_positions", "max_seq_len"):
+            if isinstance(value := getattr(self.config, field, None), int):
+                return value
+        return 1 << 20
+
+    def forward(
+        self, plan: AttentionMetadata, *, positions: Int[Tensor, " tokens"], ids: Int[Tensor, " tokens"] | None = None,
+        vectors: Float[Tensor, "tokens d_model"] | None = None, logits_at: Int[Tensor, " kept"] | None = None,
+    ) -> Float[Tensor, "kept vocab"]:  # fmt: skip
+        """Run packed tokens, or vectors in the place of their embeddings; the logits at ``logits_at`` (default: none)."""
+        device = self.device
+        keep = logits_at if logits_at is not None else torch.empty(0, dtype=torch.long)
+        inputs = (
+            {"input_ids": ids.to(device)[None]}
+            if ids is not None
+            else {"inputs_embeds": _as(vectors, self.dtype, device)[None]}
+        )
+        out = self.module(
+            **inputs, position_ids=positions.to(device)[None], use_cache=False, logits_to_keep=keep.to(device),
+            **{METADATA_ARGUMENT: plan},
+        )  # fmt: skip
+        return out.logits[0]  # type: ignore[no-any-return]
+
+    def _use_packed_attention(self) -> None:
+        if not getattr(self.module, "_supports_attention_backend", False):
+            raise UnsupportedModel(
+                f"{type(self.module).__name__} has no exchangeable attention in transformers {transformers.__version__}."
+            )
+        rope = getattr(self.config, "rope_parameters", None) or getattr(self.config, "rope_scaling", None) or {}
+        kinds = {str(part.get("rope_type", "")) for part in (rope, *rope.values()) if isinstance(part, dict)}
+        if kinds & {"dynamic", "longrope"}:
+            raise UnsupportedModel(
+                "rotary embeddings that depend on the longest row of a batch (dynamic, longrope) are not supported."
+            )
+        self.module.set_attn_implementation(ATTENTION_NAME)
+
+    def _measure_kv(self) -> KVShape:
+        plan = RecordingMetadata(2)
+        try:
+            with torch.inference_mode():
+                self.forward(plan, ids=torch.zeros(2, dtype=torch.long), positions=plan.positions)
+        except Exception as error:
+            raise UnsupportedModel(f"{type(self.module).__name__} cannot run packed rows: {error}") from error
+        if sorted(plan.keys) != list(range(self.architecture.n_layers)):
+            raise UnsupportedModel(
+                f"{type(self.module).__name__}: not every block attends through the exchangeable attention."
+            )
+        layers = tuple(
+            LayerShape(plan.keys[i].shape[0], plan.keys[i].shape[-1], plan.values[i].shape[-1], plan.keys[i].device)
+            for i in range(self.architecture.n_layers)
+        )
+        return KVShape(layers, plan.keys[0].dtype)
+
+    def _describe(self, name: str, revision: str) -> ModelCard:
+        devices = sorted({str(layer.device) for layer in self.kv_shape.layers})
+        return ModelCard(
+            name=name, architecture=type(self.module).__name__, n_layers=self.architecture.n_layers, d_model=self.d_model,
+            n_heads=int(self.config.num_attention_heads), n_kv_heads=self.kv_shape.layers[0].n_kv_heads,
+            d_head=self.kv_shape.layers[0].d_key, vocab_size=self.catalogue.vocab_size, n_positions=self.n_positions,
+            dtype=str(self.dtype).removeprefix("torch."), device=", ".join(devices), revision=revision,
+            attention="packed rows over a preallocated cache, torch scaled_dot_product_attention",
+            sites=self.catalogue.names, has_chat_template=getattr(self.tokenizer, "chat_template", None) is not None,
+            versions={"torch": torch.__version__, "transformers": transformers.__version__},
+            has_equal_layers=self.kv_shape.is_even,
+        )  # fmt: skip
+
+
+def _as(vectors: Tensor | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+    if vectors is None:
+        raise TypeError("forward() needs ids or vectors")
+    return vectors.to(device=device, dtype=dtype)

@@ -1,0 +1,105 @@
+"""What the engine finds out about a model before it serves it: which modules give a row a token, and whether packing is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from service.engine.attention.kv_cache import KVCache, KVShape
+from service.engine.attention.metadata import BatchMetadata, RecordingMetadata, Span
+from service.engine.model.architecture import first_tensor
+from service.engine.shapes import Tensor
+from service.errors import UnsupportedModel
+
+N_PROBE_TOKENS = 11
+SEED = 20241218
+# Packed and plain forwards add the same numbers in another order; relative to the largest logit.
+TOLERANCE: Mapping[torch.dtype, float] = {torch.float32: 1e-3, torch.bfloat16: 8e-2, torch.float16: 2e-2}
+
+
+class Forward(Protocol):
+    def __call__(self, plan: Any, *, positions: Tensor, ids: Tensor, logits_at: Tensor | None = None) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Logits `[tokens, vocab]` of the plain model for two rows run alone."""
+
+    rows: tuple[Tensor, Tensor]
+    logits: tuple[Tensor, Tensor]
+
+
+def reference_logits(module: Any, *, vocab_size: int) -> Reference:
+    """Run the model as transformers has it, before its attention is replaced."""
+    generator = torch.Generator().manual_seed(SEED)
+    first, second = (torch.randint(vocab_size, (n,), generator=generator) for n in (N_PROBE_TOKENS, N_PROBE_TOKENS - 4))
+    device = module.get_input_embeddings().weight.device
+    try:
+        with torch.inference_mode():
+            run = [module(input_ids=ids.to(device)[None], use_cache=False).logits[0] for ids in (first, second)]
+    except Exception as error:
+        raise UnsupportedModel(f"{type(module).__name__} cannot run plain text: {error}") from error
+    return Reference((first, second), (run[0], run[1]))
+
+
+def check_against_plain(forward: Forward, reference: Reference, *, shape: KVShape) -> None:
+    """Two rows of different lengths through the cache, in two chunks and a decode step, against the plain forward.
+
+    Raises:
+        UnsupportedModel: the logits differ by more than rounding.
+    """
+    cache = KVCache(shape)
+    cache.resize(2, N_PROBE_TOKENS, keep=())
+    a, b = (len(ids) for ids in reference.rows)
+    steps = (((0, 0, 3), (1, 0, b - 1)), ((0, 3, a - 1),), ((0, a - 1, a), (1, b - 1, b)))
+    worst = 0.0
+    for step in steps:
+        spans, offset = [], 0
+        for slot, begin, end in step:
+            spans.append(Span(slot, offset, begin, end, None))
+            offset += end - begin
+        n_decode = len(spans) if all(s.n_new == 1 for s in spans) else 0
+        plan = BatchMetadata(cache, spans, n_decode=n_decode)
+        ids = torch.cat([reference.rows[slot][begin:end] for slot, begin, end in step])
+        with torch.inference_mode():
+            logits = forward(plan, ids=ids, positions=plan.positions, logits_at=torch.arange(offset))
+        expected = torch.cat([reference.logits[slot][begin:end] for slot, begin, end in step])
+        worst = max(worst, float((logits.float() - expected.float()).abs().max() / expected.float().abs().max()))
+    if not worst <= TOLERANCE[shape.dtype]:
+        raise UnsupportedModel(
+            f"packed rows differ from the plain forward by {worst:.1e} of the largest logit "
+            f"(allowed {TOLERANCE[shape.dtype]:.0e}): "
+            "this architecture does something in attention that the engine does not know."
+        )
+
+
+def module_widths(module: nn.Module, forward: Forward) -> dict[str, tuple[int, ...]]:
+    """Module path → shape of one token's row, for every module whose output has a row for each packed token."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(path: str) -> Any:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            tensor = first_tensor(output)
+            if tensor is None or not tensor.is_floating_point():
+                return
+            if tensor.dim() > 2 and tensor.shape[:2] == (1, N_PROBE_TOKENS):
+                shapes[path] = tuple(tensor.shape[2:])
+            elif tensor.dim() == 2 and tensor.shape[0] == N_PROBE_TOKENS:
+                shapes[path] = tuple(tensor.shape[1:])
+
+        return hook
+
+    handles = [part.register_forward_hook(note(path)) for path, part in module.named_modules() if path]
+    plan = RecordingMetadata(N_PROBE_TOKENS)
+    try:
+        with torch.inference_mode():
+            ids = torch.arange(N_PROBE_TOKENS) % 2
+            forward(plan, ids=ids, positions=plan.positions, logits_at=torch.tensor([0]))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return shapes

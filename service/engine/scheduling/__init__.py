@@ -1,0 +1,1 @@
+"""The continuous batch: admission, input and output processing, sampling, and one forward a step."""

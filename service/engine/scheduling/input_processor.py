@@ -1,0 +1,190 @@
+"""From a request to the rows that serve it: everything that can be refused is refused here, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.engine.activations.capture_buffer import DTYPES, CaptureBuffer, n_values_per_row
+from service.engine.activations.interventions import Edit, RowEdits, resolve_edits
+from service.engine.activations.logit_lens import TokenRanker
+from service.engine.activations.positions import chosen_positions
+from service.engine.model.hosted_model import HostedModel
+from service.engine.model.sites import Tap
+from service.engine.prompts.prompt import LoadedPrompt, PromptCache
+from service.engine.requests import Capture, CaptureSpec, Generate, Input, Limits, Projection, Ranking
+from service.engine.scheduling.detokenizer import Detokenizer, TextStream
+from service.engine.scheduling.sampler import RowSampler
+from service.engine.scheduling.sequence import RequestState, SequenceState
+from service.errors import InvalidRequest, TooLarge
+
+
+class InputProcessor:
+    """Builds jobs for one model."""
+
+    def __init__(
+        self, model: HostedModel, *, limits: Limits, prompts: PromptCache, detokenizer: Detokenizer | None,
+        ranker: TokenRanker,
+    ) -> None:  # fmt: skip
+        self._model = model
+        self._limits = limits
+        self._prompts = prompts
+        self._detokenizer = detokenizer
+        self._ranker = ranker
+
+    def generate(self, request: Generate) -> RequestState:
+        """One row for each (input, n), in that order.
+
+        Raises:
+            InvalidRequest, TooLarge, and what loading the prompt raises.
+        """
+        prompt = self._prompt(request)
+        inputs = [self._chat_ids(request.messages)] if request.messages is not None else self.token_ids(request.inputs)
+        edits = resolve_edits(request.interventions, self._model.catalogue)
+        self._check_lengths(inputs, prompt=prompt, max_tokens=request.max_tokens)
+        job = RequestState(request, prompt)
+        for index in range(len(inputs) * request.n):
+            job.rows.append(self._generating_row(job, index, inputs[index // request.n], edits=edits))
+        if request.capture is not None:
+            self._add_trajectories(job, request.capture, include_input=request.include_input)
+        job.n_open = len(job.rows)
+        return job
+
+    def capture(self, request: Capture, *, check_bytes: bool = True) -> RequestState:
+        """One row for each input, nothing generated.
+
+        Raises:
+            InvalidRequest, TooLarge, and what loading the prompt raises.
+        """
+        prompt = self._prompt(request)
+        inputs = self.token_ids(request.inputs)
+        taps = self._taps(request.capture)
+        edits = resolve_edits(request.interventions, self._model.catalogue)
+        self._check_lengths(inputs, prompt=prompt, max_tokens=0)
+        job = RequestState(request, prompt)
+        n_keys = prompt.compiled.n_virtual if prompt is not None else 0
+        n_virtual = n_keys if request.capture.include_virtual else 0
+        for index, ids in enumerate(inputs):
+            row = SequenceState(job, index, list(ids), len(ids), max_tokens=0, prompt=prompt)
+            positions = chosen_positions(request.capture.positions, n_input=len(ids))
+            if not positions and request.capture.reduce == "mean":
+                raise InvalidRequest("there is no mean over no positions.", loc=("positions",))
+            row.capture = CaptureBuffer(
+                request.capture, taps, positions=positions, n_virtual=n_virtual, n_virtual_keys=n_keys
+            )
+            row.edits = RowEdits(edits, n_input=len(ids), n_total=len(ids)) if edits else None
+            job.rows.append(row)
+        if check_bytes:
+            self._check_bytes(job)
+        job.n_open = len(job.rows)
+        return job
+
+    def n_bytes(self, job: RequestState) -> int:
+        """Size of the tensors that the job will answer with, at most."""
+        captures = [(row, row.capture) for row in job.rows if row.capture is not None]
+        if not captures:
+            return 0
+        spec, taps = captures[0][1].spec, captures[0][1].taps
+        n_keys = max(row.n_virtual + row.n_input + row.max_tokens for row, _ in captures)
+        n_values = n_values_per_row(spec, taps, self._model.catalogue, n_keys=n_keys)
+        n_rows = sum(capture.n_rows + (row.max_tokens if spec.reduce != "mean" else 0) for row, capture in captures)
+        return n_rows * n_values * (4 if isinstance(spec.reduce, Ranking) else DTYPES[spec.dtype].itemsize)
+
+    def token_ids(self, inputs: Sequence[Input]) -> list[tuple[int, ...]]:
+        """Token ids of each input, special tokens of the tokenizer included.
+
+        Raises:
+            InvalidRequest: an input has no tokens, or ids outside the vocabulary.
+        """
+        if not inputs:
+            raise InvalidRequest("expected at least one input, got none.", loc=("inputs",))
+        texts = [item for item in inputs if isinstance(item, str)]
+        encoded = iter(self._model.tokenizer(texts)["input_ids"] if texts else ())
+        vocab_size = self._model.catalogue.vocab_size
+        found = []
+        for i, item in enumerate(inputs):
+            ids = tuple(next(encoded)) if isinstance(item, str) else item
+            if not ids:
+                raise InvalidRequest("an input has no tokens: the model needs at least one.", loc=("inputs", i))
+            if bad := next((t for t in ids if not 0 <= t < vocab_size), None):
+                raise InvalidRequest(
+                    f"token id {bad} is outside the vocabulary (0 to {vocab_size - 1}).", loc=("inputs", i)
+                )
+            found.append(ids)
+        return found
+
+    def _generating_row(
+        self, job: RequestState, index: int, ids: tuple[int, ...], *, edits: Sequence[Edit]
+    ) -> SequenceState:
+        request = job.request
+        assert isinstance(request, Generate)
+        row = SequenceState(job, index, list(ids), len(ids), max_tokens=request.max_tokens, prompt=job.prompt)
+        row.sampler = RowSampler(
+            request.sampling, vocab_size=self._model.catalogue.vocab_size, input_ids=ids, stream=index % request.n,
+            device=self._model.device,
+        )  # fmt: skip
+        if self._detokenizer is not None:
+            row.text = TextStream(self._detokenizer, stop=request.stop, input_ids=ids)
+        if edits:
+            row.edits = RowEdits(edits, n_input=len(ids), n_total=len(ids) + request.max_tokens)
+        return row
+
+    def _add_trajectories(self, job: RequestState, spec: CaptureSpec, *, include_input: bool) -> None:
+        if spec.reduce == "mean":
+            raise InvalidRequest('a trajectory is one row a token: reduce "mean" is for activations.', loc=("reduce",))
+        taps = self._taps(spec)
+        for row in job.rows:
+            positions = range(row.n_input) if include_input else ()
+            n_keys = row.n_virtual
+            row.capture = CaptureBuffer(spec, taps, positions=positions, n_virtual_keys=n_keys, keep_generated=True)
+            row.reads_last = True
+        self._check_bytes(job)
+
+    def _prompt(self, request: Generate | Capture) -> LoadedPrompt | None:
+        return self._prompts.get(request.prompt) if request.prompt is not None else None
+
+    def _taps(self, spec: CaptureSpec) -> tuple[Tap, ...]:
+        taps = self._model.catalogue.resolve(spec.sites, spec.layers)
+        if isinstance(spec.reduce, Projection):
+            self._require_width(taps, spec.reduce.mean.shape[0], "the projection takes")
+        if isinstance(spec.reduce, Ranking):
+            self._require_width(taps, self._model.d_model, "token embeddings have")
+            self._ranker.require(spec.reduce)
+        return taps
+
+    def _require_width(self, taps: Sequence[Tap], width: int, what: str) -> None:
+        for tap in taps:
+            if tap.kind == "attn_probs" or self._model.catalogue.n_values(tap, n_keys=0) != width:
+                raise InvalidRequest(f"{tap.label} does not have the {width} numbers a row that {what}.")
+
+    def _chat_ids(self, messages: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+        if getattr(self._model.tokenizer, "chat_template", None) is None:
+            raise InvalidRequest("this model's tokenizer has no chat template; use /v1/completions.", loc=("messages",))
+        try:
+            text = self._model.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        except Exception as error:
+            # A template raises what it likes: it is the model author's code, fed with the client's turns.
+            raise InvalidRequest(
+                f"the chat template refuses these messages: {str(error)[:200]}", loc=("messages",)
+            ) from error
+        ids = tuple(self._model.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if not ids:
+            raise InvalidRequest("the chat template makes no tokens of these messages.", loc=("messages",))
+        return ids
+
+    def _check_lengths(self, inputs: Sequence[Sequence[int]], *, prompt: LoadedPrompt | None, max_tokens: int) -> None:
+        n_virtual = prompt.compiled.n_virtual if prompt is not None else 0
+        for i, ids in enumerate(inputs):
+            if n_virtual + len(ids) + max_tokens > self._model.n_positions:
+                raise InvalidRequest(
+                    f"{n_virtual} virtual + {len(ids)} input + {max_tokens} new tokens are past the model's context of "
+                    f"{self._model.n_positions}.", loc=("inputs", i),
+                )  # fmt: skip
+
+    def _check_bytes(self, job: RequestState) -> None:
+        n_bytes = self.n_bytes(job)
+        if n_bytes > self._limits.max_capture_bytes:
+            raise TooLarge(
+                f"the answer would hold {n_bytes:,} bytes; this server sends at most {self._limits.max_capture_bytes:,}. "
+                "Ask for fewer inputs, layers or positions, reduce to mean or norm, or take dtype float16."
+            )

@@ -1,0 +1,95 @@
+"""What clients see of a row: new text, tokens, log-probabilities, and where a stop string ended it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from service.engine.requests import Delta, FinishReason, Generate, TokenLogprob
+from service.engine.scheduling.detokenizer import Detokenizer
+from service.engine.scheduling.sampler import token_logprobs
+from service.engine.scheduling.sequence import SequenceState
+from service.engine.shapes import Float, Tensor
+
+
+class OutputProcessor:
+    """Turns rows' tokens into deltas. Without a tokenizer, texts are empty."""
+
+    def __init__(self, detokenizer: Detokenizer | None) -> None:
+        self._detokenizer = detokenizer
+
+    def take_token(self, row: SequenceState, token: int) -> FinishReason | None:
+        """A token was chosen: grow the text if anybody looks at it now; "stop" when it completes a stop string."""
+        request = row.job.request
+        if row.text is None or not isinstance(request, Generate) or not (request.stream or request.stop):
+            return None
+        row.text.push(token)
+        return "stop" if row.text.stopped else None
+
+    def score_input(self, row: SequenceState, logits: Float[Tensor, "new vocab"], *, begin: int) -> None:
+        """Log-probabilities of the input's tokens, for echo: position p predicts token p + 1. The first has none."""
+        n_top = self._n_top(row)
+        if begin == 0:
+            self._append(row, row.ids[0], None, ())
+        following = row.ids[begin + 1 : min(begin + 1 + len(logits), row.n_input)]
+        if not following:
+            return
+        logits = logits[: len(following)]
+        logprobs, top_ids, top = token_logprobs(logits, torch.tensor(following, device=logits.device), n_top)
+        for token, logprob, ids, values in zip(
+            following, logprobs.tolist(), top_ids.tolist(), top.tolist(), strict=True
+        ):
+            self._append(row, token, logprob, list(zip(ids, values, strict=True)))
+
+    def score_token(self, row: SequenceState, token: int, logprob: float, top: Sequence[tuple[int, float]]) -> None:
+        """The log-probability of a generated token and of its alternatives."""
+        self._append(row, token, logprob, top)
+
+    def deltas(self, row: SequenceState) -> Iterator[Delta]:
+        """What is new since the last call; nothing before a row's end unless it is streamed."""
+        request = row.job.request
+        assert isinstance(request, Generate)
+        over = row.finish_reason is not None
+        if row.n_read < row.n_input or row.is_reported or not (over or request.stream):
+            return
+        text = self._new_text(row, request, over=over)
+        first = 0 if request.echo else row.n_input
+        ids = tuple(row.ids[max(first, row.n_reported_ids) :])
+        row.n_reported_ids = len(row.ids)
+        logprobs, row.reported = tuple(row.reported), []
+        row.is_reported = over
+        if text or ids or over:
+            yield Delta(request_id=request.request_id, row=row.index, text=text, token_ids=ids, logprobs=logprobs)
+
+    def _new_text(self, row: SequenceState, request: Generate, *, over: bool) -> str:
+        echoed = self._input_text(row, request) if request.echo and row.n_reported_ids == 0 else ""
+        if row.text is None:
+            return echoed
+        if over:
+            if not (request.stream or request.stop):
+                row.text.extend(row.ids[row.n_input :])
+            row.text.finish()
+        text = row.text.text
+        new, row.text_length = text[row.text_length :], len(text)
+        return echoed + new
+
+    def _input_text(self, row: SequenceState, request: Generate) -> str:
+        if request.messages is None and isinstance(given := request.inputs[row.index // request.n], str):
+            return given
+        return self._detokenizer.decode(row.ids[: row.n_input]) if self._detokenizer is not None else ""
+
+    def _n_top(self, row: SequenceState) -> int:
+        request = row.job.request
+        return (request.logprobs or 0) if isinstance(request, Generate) else 0
+
+    def _append(self, row: SequenceState, token: int, logprob: float | None, top: Sequence[tuple[int, float]]) -> None:
+        text = self._token_text(token)
+        alternatives = tuple((t, self._token_text(t), value) for t, value in top)
+        row.reported.append(
+            TokenLogprob(token_id=token, text=text, text_offset=row.logprob_offset, logprob=logprob, top=alternatives)
+        )
+        row.logprob_offset += len(text)
+
+    def _token_text(self, token: int) -> str:
+        return self._detokenizer.token_text(token) if self._detokenizer is not None else ""

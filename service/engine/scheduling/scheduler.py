@@ -1,0 +1,134 @@
+"""The running rows and their slots in the cache: admission by memory, plans for a forward, departure.
+
+Invariant: rows[i] has slot i, and rows that decode stand before rows that still read their input, so that attention over
+the decoding ones is one slice of the cache.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from service.engine.attention.kv_cache import KVCache, KVShape
+from service.engine.attention.metadata import Span
+from service.engine.requests import Limits
+from service.engine.scheduling.sequence import SequenceState
+
+WIDTH_STEP = 64
+
+
+@dataclass(frozen=True)
+class ScheduledTokens:
+    """A row's part of a forward: ``n_new`` of its pending tokens, packed from index ``offset``."""
+
+    row: SequenceState
+    offset: int
+    n_new: int
+
+    @property
+    def begin(self) -> int:
+        """Text position of the first."""
+        return self.row.n_read
+
+    @property
+    def end(self) -> int:
+        return self.row.n_read + self.n_new
+
+    @property
+    def reaches_end(self) -> bool:
+        """Whether all the row's known tokens will have been read."""
+        return self.n_new == self.row.n_pending
+
+
+class Scheduler:
+    """Rows in the batch, and those that wait for a place."""
+
+    def __init__(self, shape: KVShape, *, limits: Limits) -> None:
+        self.cache = KVCache(shape)
+        self.rows: list[SequenceState] = []
+        self.waiting: deque[SequenceState] = deque()
+        self.n_decoding = 0
+        self._limits = limits
+
+    def could_ever_hold(self, row: SequenceState) -> bool:
+        """Whether the row fits into the memory budget on its own."""
+        return self.cache.bytes_for(1, _rounded(row.n_reserved)) <= self._limits.cache_bytes
+
+    def admit(self) -> None:
+        """Give places to waiting rows, first come first served, while the cache's budget allows."""
+        while self.waiting and len(self.rows) < self._limits.max_rows and self._make_room(self.waiting[0]):
+            row = self.waiting.popleft()
+            if row.prompt is not None:
+                self.cache.load_prompt(len(self.rows), row.prompt.compiled)
+            self.rows.append(row)
+
+    def plan(self) -> list[ScheduledTokens]:
+        """One token of every decoding row, then chunks of inputs in order, up to the step's budget of tokens."""
+        shares = [ScheduledTokens(row, i, 1) for i, row in enumerate(self.rows[: self.n_decoding])]
+        offset, budget = len(shares), max(1, self._limits.max_step_tokens - len(shares))
+        for row in self.rows[self.n_decoding :]:
+            n = min(budget, row.n_pending)
+            if n == 0:
+                break
+            shares.append(ScheduledTokens(row, offset, n))
+            offset, budget = offset + n, budget - n
+        return shares
+
+    def spans(self, shares: Iterable[ScheduledTokens]) -> list[Span]:
+        """Where the shares' tokens lie in the cache; to be called before ``advance``."""
+        spans = []
+        for slot, share in enumerate(shares):
+            row = share.row
+            prompt = row.prompt.compiled if row.prompt is not None else None
+            spans.append(Span(slot, share.offset, row.n_cached, row.n_cached + share.n_new, prompt))
+        return spans
+
+    def advance(self, shares: Iterable[ScheduledTokens]) -> None:
+        """The shares have been read. Rows that finished their input are the first behind the decoding ones."""
+        for share in shares:
+            share.row.n_read += share.n_new
+        while self.n_decoding < len(self.rows) and self.rows[self.n_decoding].is_decoding:
+            self.n_decoding += 1
+
+    def remove(self, leaves: Callable[[SequenceState], bool]) -> None:
+        """Take out rows, waiting ones too; their slots are filled from behind."""
+        self.waiting = deque(row for row in self.waiting if not leaves(row))
+        for slot in range(len(self.rows) - 1, -1, -1):
+            if leaves(self.rows[slot]):
+                self._vacate(slot)
+        if not self.rows and not self.waiting and self.cache.n_bytes > self._limits.cache_bytes // 2:
+            self.cache.resize(0, 0, keep=())
+
+    def _vacate(self, slot: int) -> None:
+        if slot < self.n_decoding:
+            self.n_decoding -= 1
+            self._move(self.n_decoding, slot)
+            slot = self.n_decoding
+        self._move(len(self.rows) - 1, slot)
+        self.rows.pop()
+
+    def _move(self, source: int, target: int) -> None:
+        if source != target:
+            self.cache.move(source, target, length=self.rows[source].n_cached)
+            self.rows[target] = self.rows[source]
+
+    def _make_room(self, row: SequenceState) -> bool:
+        needed = (len(self.rows) + 1, _rounded(max([row.n_reserved, *(r.n_reserved for r in self.rows)])))
+        if needed[0] <= self.cache.n_slots and needed[1] <= self.cache.width:
+            return True
+        for n_slots, width in (self._room_for_all(), needed):
+            if self.cache.bytes_for(n_slots, width) <= self._limits.cache_bytes:
+                self.cache.resize(n_slots, width, keep=[r.n_cached for r in self.rows])
+                return True
+        return False
+
+    def _room_for_all(self) -> tuple[int, int]:
+        """A rectangle for everyone who waits as well, so that a burst of arrivals resizes once."""
+        n_slots = min(self._limits.max_rows, len(self.rows) + len(self.waiting))
+        everyone = [*self.rows, *self.waiting][:n_slots]
+        return max(n_slots, self.cache.n_slots), max(self.cache.width, *(_rounded(r.n_reserved) for r in everyone))
+
+
+def _rounded(width: int) -> int:
+    return -(-width // WIDTH_STEP) * WIDTH_STEP

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from service.engine.model.packed_linear import pack_linears
+
+HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+pytestmark = pytest.mark.skipif(not HAS_ONEDNN, reason="torch was built without oneDNN")
+
+
+def linears() -> nn.Sequential:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(13, 29), nn.Linear(29, 7, bias=False)).requires_grad_(False)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 13), (1, 37, 13), (5, 13), (2, 3, 13), (1, 0, 13)])
+def test_packed_layers_compute_the_same(shape: tuple[int, ...]) -> None:
+    plain, packed = linears(), linears()
+    assert pack_linears(packed) == (13 * 29 + 29 * 7) * 4
+    x = torch.randn(shape)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x), plain(x), atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_flow_as_through_plain_layers() -> None:
+    plain, packed = linears(), linears()
+    pack_linears(packed)
+    x = torch.randn(4, 13, requires_grad=True)
+    gradients = [torch.autograd.grad(model(x).square().sum(), x)[0] for model in (plain, packed)]
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_layers_beyond_the_budget_and_of_other_kinds_stay_as_they_are() -> None:
+    model = linears()
+    assert pack_linears(model, max_bytes=13 * 29 * 4) == 13 * 29 * 4
+    assert "forward" in model[0].__dict__
+    assert "forward" not in model[1].__dict__
+    for other in (linears().to(torch.bfloat16), linears().requires_grad_()):
+        assert pack_linears(other) == 0

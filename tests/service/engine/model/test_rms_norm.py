@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from service.engine.model.rms_norm import FrozenRMSNorm, freeze_rms_norms
+from tests.oracle.models import ARCHITECTURES, build_model
+
+WITH_RMS_NORMS = sorted(set(ARCHITECTURES) - {"gpt2", "gpt_neox", "phi", "starcoder2", "cohere"})
+
+
+def norms_of(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
+
+
+@pytest.mark.parametrize("architecture", WITH_RMS_NORMS)
+def test_every_rms_norm_has_the_short_way_back_with_the_same_numbers(architecture: str) -> None:
+    plain, eased = norms_of(build_model(architecture)), build_model(architecture)
+    assert freeze_rms_norms(eased) == len(plain) > 0
+    for before, after in zip(plain, norms_of(eased), strict=True):
+        width = before.get_parameter("weight").shape[0]
+        x = torch.randn(2, 7, width, requires_grad=True)
+        flow = torch.randn_like(x)
+        answers = [norm(x) for norm in (before, after)]
+        torch.testing.assert_close(answers[1], answers[0], atol=1e-5, rtol=1e-5)
+        gradients = [torch.autograd.grad(answer, x, flow)[0] for answer in answers]
+        torch.testing.assert_close(gradients[1], gradients[0], atol=1e-5, rtol=1e-5)
+        assert type(answers[1].grad_fn).__name__ != type(answers[0].grad_fn).__name__
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "phi", "starcoder2", "cohere"])
+def test_other_norms_stay_as_they_are(architecture: str) -> None:
+    model = build_model(architecture)
+    assert freeze_rms_norms(model) == 0
+    assert not any(isinstance(module.__dict__.get("forward"), FrozenRMSNorm) for module in model.modules())
+
+
+def test_it_is_done_once_and_not_without_gradients() -> None:
+    model = build_model("llama")
+    n = freeze_rms_norms(model)
+    norm = norms_of(model)[0]
+    forward = norm.forward
+    assert freeze_rms_norms(model) == n
+    assert norm.forward is forward
+    x = torch.randn(3, 56)
+    assert torch.equal(norm(x), type(norm).forward(norm, x))
+
+
+class CrookedRMSNorm(nn.Module):
+    """Looks like one, and is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(11), requires_grad=False)
+        self.eps = 1e-6
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.weight * hidden_states * torch.rsqrt(hidden_states.abs().mean(-1, keepdim=True) + self.eps)
+
+
+class HalfRMSNorm(nn.RMSNorm):
+    """In bfloat16, where rounding happens in an order of its own."""
+
+
+def test_what_computes_something_else_stays_as_it_is() -> None:
+    trained = nn.RMSNorm(11)
+    half = HalfRMSNorm(11).to(torch.bfloat16).requires_grad_(False)
+    for module in (CrookedRMSNorm(), trained, half):
+        assert freeze_rms_norms(module) == 0
+        assert "forward" not in module.__dict__
