@@ -20,11 +20,11 @@ from benchmarks.measuring.contest import Agreement, Contest, Goal, Metrics, Roun
 from benchmarks.sides.browser import Motion, browsing, drag, open_page, renderer, zoom
 from benchmarks.sides.models import LlamaSize, save_llama
 from benchmarks.sides.processes import free_port, running
-from service.store.artifacts import ArtifactStore
-from service.store.codec import encode
-from service.store.map_points import Labels, Points
-from service.store.maps import MAP, MapFacts, points_path
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.artifacts.tensor_codec import encode
+from service.store.maps.points import Labels, Points
+from service.store.maps.store import MAP, MapFacts, points_path
+from service.store.runs.store import RunStore
 
 _MODEL = LlamaSize(d_model=32, n_layers=1, n_heads=2, n_kv_heads=1, d_mlp=32, n_vocab=97, n_positions=64)
 _MIDDLE = (450.0, 430.0)

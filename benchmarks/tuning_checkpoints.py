@@ -17,8 +17,8 @@ from benchmarks.sides.tuning import Tuned, TuningTask, new_trainer
 from benchmarks.tuning import FUSED, FUSED_QUICK
 from benchmarks.tuning import Size as FusedSize
 from service.engine.model.hosted_model import HostedModel
-from service.store.artifacts import ArtifactStore
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.store import RunStore
 from workers.tuning.trainer import Trainer
 
 WITH, WITHOUT = "checkpoints", "none"

@@ -19,8 +19,8 @@ from benchmarks.sides.tuning import IGNORED, Tuned, TuningTask, padded, tune_fus
 from benchmarks.sides.workload import soft_prompts
 from demo.datasets import FOLDER
 from service.engine.model.hosted_model import HostedModel
-from service.store.artifacts import ArtifactStore
-from service.store.datasets import DatasetStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.store import DatasetStore
 from workers.evaluation.intervals import bootstrap_interval
 from workers.tuning.encoding import EncodedExample, encode
 

@@ -54,13 +54,13 @@ from service.queueing.queue import RunQueue
 from service.queueing.reconciling import Reconciler
 from service.queueing.watching import QueueWatch
 from service.settings import Settings, SettingsError, default_datasets_path
-from service.store.artifacts import ArtifactStore
-from service.store.datasets import DatasetStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.store import DatasetStore
 from service.store.housekeeping import Housekeeper
 from service.store.idempotency import IdempotencyStore
-from service.store.maps import MapStore
-from service.store.prompts import PromptStore
-from service.store.runs import RunStore
+from service.store.maps.store import MapStore
+from service.store.prompts.store import PromptStore
+from service.store.runs.store import RunStore
 
 ENGINE_LOADER = "service.hosting.loading:load_served"
 

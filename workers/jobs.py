@@ -10,9 +10,9 @@ import structlog
 
 from service.errors import Conflict
 from service.settings import Settings
-from service.store.artifacts import ArtifactStore
-from service.store.run_writer import RunWriter
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.store import RunStore
+from service.store.runs.writer import RunWriter
 from workers.running.helping import help_along
 from workers.running.orders import Orders
 from workers.running.performing import perform

@@ -24,10 +24,10 @@ from service.engine.model.hosted_model import HostedModel
 from service.hosting.processes import keep_freed_memory
 from service.queueing.timing import Timing
 from service.settings import Settings
-from service.store.artifacts import ArtifactStore
-from service.store.datasets import DatasetStore
-from service.store.prompts import PromptStore
-from service.store.run_outputs import Outputs
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.store import DatasetStore
+from service.store.prompts.store import PromptStore
+from service.store.runs.outputs import Outputs
 from workers.harvest.helping import help_harvest
 from workers.harvest.plan import PlanFile
 from workers.harvest.work import harvest

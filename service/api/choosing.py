@@ -13,9 +13,9 @@ from promptatlas.types.references import MixPart
 from service.engine.requests import PromptChoice
 from service.errors import InvalidRequest, NotFound
 from service.hosting.messages import EngineState
-from service.store.manifests import PromptManifest
-from service.store.prompt_checks import BaseShape
-from service.store.prompts import PromptStore
+from service.store.prompts.checks import BaseShape
+from service.store.prompts.manifests import PromptManifest
+from service.store.prompts.store import PromptStore
 
 MAX_NAMED = 80
 

@@ -24,9 +24,9 @@ from service.api.documentation import problems
 from service.api.replaying import IdempotencyKey, replayed
 from service.api.services import Services, ServicesDep
 from service.api.spooling import Spooled, spool
-from service.store.dataset_items import DatasetInfo, Example, Peek
-from service.store.dataset_templates import Sides
-from service.store.datasets import MAX_LIMIT
+from service.store.datasets.items import DatasetInfo, Example, Peek
+from service.store.datasets.store import MAX_LIMIT
+from service.store.datasets.templates import Sides
 from service.store.idempotency import StoredResponse
 
 router = APIRouter(tags=["datasets"])

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from service.engine.requests import Capture, CaptureSpec, Generate, Input, Intervention, PromptChoice, Sampling
 from service.hosting.hub import Hub
 from service.hosting.messages import Submit
-from service.store.codec import TensorFile, decode, encode
-from service.store.maps import site_of
+from service.store.artifacts.tensor_codec import TensorFile, decode, encode
+from service.store.maps.store import site_of
 
 MAX_INPUTS = 64
 """Of one request to the engine; others' requests come in between."""

@@ -1,4 +1,4 @@
-"""Maps as clients read them: points in columns, as JSON or as safetensors; see ``service.store.map_points``."""
+"""Maps as clients read them: points in columns, as JSON or as safetensors; see ``service.store.maps.points``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from starlette.responses import Response
 from service.api.bodies import JSON_TYPE
 from service.api.documentation import TENSORS_TYPE
 from service.errors import TooLarge
-from service.store.codec import encode
-from service.store.map_points import Points
-from service.store.maps import StoredMap
+from service.store.artifacts.tensor_codec import encode
+from service.store.maps.points import Points
+from service.store.maps.store import StoredMap
 
 MAX_JSON_BYTES = 64 << 20
 

@@ -21,10 +21,10 @@ from service.api.services import Services, ServicesDep
 from service.api.waiting import Deadline, while_connected
 from service.errors import InvalidRequest
 from service.projection.arrays import as_vectors
-from service.store.codec import decode
-from service.store.map_points import Points, join_points
-from service.store.maps import StoredMap
-from service.store.runs import MAX_LIMIT
+from service.store.artifacts.tensor_codec import decode
+from service.store.maps.points import Points, join_points
+from service.store.maps.store import StoredMap
+from service.store.runs.store import MAX_LIMIT
 
 router = APIRouter(tags=["maps"])
 

@@ -16,8 +16,8 @@ from service.api.documentation import problems
 from service.api.services import ServicesDep
 from service.errors import NotFound
 from service.hosting.messages import EngineState
-from service.store.manifests import PromptSummary
-from service.store.prompts import MAX_LIMIT, PromptStore
+from service.store.prompts.manifests import PromptSummary
+from service.store.prompts.store import MAX_LIMIT, PromptStore
 
 router = APIRouter(tags=["models"], dependencies=[Depends(require("read"))])
 

@@ -23,10 +23,10 @@ from service.engine.requests import Nearest
 from service.errors import InvalidRequest
 from service.measures.displacement import displacement
 from service.measures.spread import effective_rank, mean_pairwise_distance, participation_ratio
-from service.store.manifests import PromptManifest
-from service.store.prompt_ways import way_of
-from service.store.prompts import PromptStore
-from service.store.runs import RunStore
+from service.store.prompts.history import history_of
+from service.store.prompts.manifests import PromptManifest
+from service.store.prompts.store import PromptStore
+from service.store.runs.store import RunStore
 
 router = APIRouter(tags=["prompts"])
 
@@ -88,7 +88,7 @@ async def _read(
 
 
 def _vectors_of(manifest: PromptManifest, prompts: PromptStore, runs: RunStore) -> Vectors:
-    stages = way_of(manifest, prompts=prompts, runs=runs, draws=True, snapshots=False)
+    stages = history_of(manifest, prompts=prompts, runs=runs, draws=True, snapshots=False)
     tensors = stages[-1].tensors
     rows: dict[str, slice] = {}
     for tensor in sorted(tensors, key=_layer_of):

@@ -16,11 +16,11 @@ from service.api.choosing import base_shapes
 from service.api.documentation import TENSORS_TYPE, problems
 from service.api.replaying import IdempotencyKey, replayed
 from service.api.services import Services, ServicesDep
-from service.store import manifests
 from service.store.idempotency import StoredResponse
-from service.store.peft_files import export_peft, parse_peft
-from service.store.prompt_files import PromptFile, parse_native
-from service.store.prompts import MAX_LIMIT
+from service.store.prompts import manifests
+from service.store.prompts.native_format import PromptFile, parse_native
+from service.store.prompts.peft import export_peft, parse_peft
+from service.store.prompts.store import MAX_LIMIT
 
 router = APIRouter(tags=["prompts"])
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from promptatlas.types import Progress, Run, RunArtifact
 
-from service.store.run_records import Output, RunRecord, RunState
+from service.store.runs.records import Output, RunRecord, RunState
 
 RESUMABLE = frozenset({"failed", "cancelled"})
 

@@ -18,7 +18,7 @@ from service.api.documentation import TENSORS_TYPE, problems
 from service.api.run_answers import artifact_answer
 from service.api.run_paths import RunId
 from service.api.services import ServicesDep
-from service.store.run_records import Output
+from service.store.runs.records import Output
 
 router = APIRouter(tags=["runs"])
 

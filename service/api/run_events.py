@@ -23,8 +23,8 @@ from service.api.generating import EVENTS_TYPE
 from service.api.run_paths import RunId
 from service.api.services import ServicesDep
 from service.errors import Unavailable
-from service.store.run_records import StoredEvent
-from service.store.runs import RunStore
+from service.store.runs.records import StoredEvent
+from service.store.runs.store import RunStore
 
 router = APIRouter(tags=["runs"])
 

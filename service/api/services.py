@@ -14,11 +14,11 @@ from service.projection.placer import Placer
 from service.queueing.queue import RunQueue
 from service.queueing.watching import QueueWatch
 from service.settings import Settings
-from service.store.datasets import DatasetStore
+from service.store.datasets.store import DatasetStore
 from service.store.idempotency import IdempotencyStore
-from service.store.maps import MapStore
-from service.store.prompts import PromptStore
-from service.store.runs import RunStore
+from service.store.maps.store import MapStore
+from service.store.prompts.store import PromptStore
+from service.store.runs.store import RunStore
 
 
 @dataclass(frozen=True, kw_only=True)

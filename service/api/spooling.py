@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 from fastapi import Request
 
-from service.store.dataset_importing import disk_reported
+from service.store.datasets.importer import disk_reported
 
 _IN_MEMORY_BYTES = 1 << 20
 

@@ -20,7 +20,7 @@ from service.errors import TooLarge
 from service.hosting.hub import Hub
 from service.hosting.messages import Submit
 from service.hosting.results import METADATA_KEY, OpenResult
-from service.store.codec import decode
+from service.store.artifacts.tensor_codec import decode
 
 
 def wants_json(accept: str) -> bool:

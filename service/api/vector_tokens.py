@@ -17,7 +17,7 @@ from service.engine.requests import Capture, CaptureSpec, Intervention, Lens, Ne
 from service.errors import InvalidRequest
 from service.hosting.hub import Hub
 from service.hosting.messages import Submit
-from service.store.codec import TensorFile, decode, encode
+from service.store.artifacts.tensor_codec import TensorFile, decode, encode
 
 N_AT_ONCE = 256
 """Vectors of one request to the engine; others' requests come in between."""

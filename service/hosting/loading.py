@@ -16,8 +16,8 @@ from service.engine.requests import Limits
 from service.hosting.driver import Served
 from service.hosting.engine_api import card_fields
 from service.settings import ModelSource, Settings
-from service.store.artifacts import ArtifactStore
-from service.store.prompts import PromptStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.prompts.store import PromptStore
 
 
 def load_served(source: ModelSource, *, settings: Settings) -> Served:

@@ -8,7 +8,7 @@ from promptatlas.types import Metric, Split, Template
 
 from service.errors import InvalidRequest
 from service.planning.specs import Loc
-from service.store.dataset_items import DatasetInfo, patterns_of
+from service.store.datasets.items import DatasetInfo, patterns_of
 
 METRICS_OF_TEXT: tuple[Metric, ...] = ("loss", "perplexity")
 """All that can be measured on running text, which has no answers."""

@@ -16,7 +16,7 @@ from service.planning.examples import check_split
 from service.planning.methods import check_room
 from service.planning.prompt_refs import pin_prompt
 from service.planning.surroundings import Base, Lookup
-from service.store.dataset_items import DatasetInfo, patterns_of
+from service.store.datasets.items import DatasetInfo, patterns_of
 
 _ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _BYTES_PER_TOKEN = 4

@@ -26,8 +26,8 @@ from service.planning.priors import Room, complete_prior, complete_vectors
 from service.planning.prompt_refs import pin_prompt
 from service.planning.specs import Loc
 from service.planning.surroundings import Base, Lookup
-from service.store.dataset_items import DatasetInfo, patterns_of
-from service.store.manifests import PromptManifest
+from service.store.datasets.items import DatasetInfo, patterns_of
+from service.store.prompts.manifests import PromptManifest
 
 MAX_NAME = 100
 UNKNOWN_MANY = 1 << 40

@@ -13,7 +13,7 @@ from promptatlas.types import Prior, TuneSpec
 
 from service.errors import InvalidRequest
 from service.planning.specs import Loc
-from service.store.manifests import MAX_NAME
+from service.store.prompts.manifests import MAX_NAME
 
 MAX_MEMBERS = 4096
 

@@ -9,8 +9,8 @@ from promptatlas.types import DeepMethod, Method, PrefixMethod
 from service.errors import InvalidRequest
 from service.planning.specs import Loc
 from service.planning.surroundings import Base
-from service.store.manifests import PromptManifest
-from service.store.prompt_checks import Kind, Where
+from service.store.prompts.checks import Kind, Where
+from service.store.prompts.manifests import PromptManifest
 
 N_LEAST_TEXT = 2
 """Tokens of the shortest example that can be learnt from: one that is read, one that is predicted."""

@@ -24,8 +24,8 @@ from service.planning.examples import check_split
 from service.planning.methods import Form, layer_of
 from service.planning.specs import Loc
 from service.planning.surroundings import Base, Lookup
-from service.store.dataset_items import patterns_of
-from service.store.manifests import PromptManifest
+from service.store.datasets.items import patterns_of
+from service.store.prompts.manifests import PromptManifest
 
 N_LEAST_POINTS = 2
 """Texts that a source must have, and vectors; a cloud of one point has no spread."""

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from service.errors import AtlasError, InvalidRequest, NotFound
 from service.planning.read_models import ReadModels
 from service.planning.specs import Loc
-from service.store.dataset_items import DatasetInfo
-from service.store.manifests import PromptManifest
+from service.store.datasets.items import DatasetInfo
+from service.store.prompts.manifests import PromptManifest
 
 _MAX_NAMED = 80
 

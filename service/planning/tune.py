@@ -13,7 +13,7 @@ from service.planning.memory import check_memory
 from service.planning.methods import Form, check_method, check_room
 from service.planning.priors import Room, check_density, complete_prior
 from service.planning.surroundings import Base, Lookup
-from service.store.dataset_items import DatasetInfo
+from service.store.datasets.items import DatasetInfo
 
 _HELD_OUT: tuple[Split, ...] = ("test", "validation", "train")
 """Splits to measure on by default: the first that has examples."""

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import service.errors
 from service.errors import AtlasError, DamagedArtifact, DeadlineExceeded, Unavailable
 from service.projection.pca import PcaBasis
-from service.store.maps import MapStore, StoredMap
+from service.store.maps.store import MapStore, StoredMap
 
 MODULE = "service.projection.placing_process"
 

@@ -24,9 +24,9 @@ from service.errors import AtlasError
 from service.hosting.processes import die_with_parent, ignore_interrupts
 from service.projection.bases import Basis, load_basis
 from service.projection.kept import KeptBases, Key
-from service.store.artifacts import ArtifactStore
-from service.store.maps import MapStore
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.maps.store import MapStore
+from service.store.runs.store import RunStore
 
 _log = logging.getLogger(__name__)
 

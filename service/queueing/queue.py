@@ -20,7 +20,7 @@ from rq.worker_registration import get_keys
 
 from service.queueing.connections import connect, reported
 from service.queueing.timing import Timing
-from service.store.times import read_time, utc_now
+from service.store.artifacts.clock import read_time, utc_now
 
 QUEUE = "promptatlas"
 RUN_JOB = "workers.jobs.run"

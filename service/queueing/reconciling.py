@@ -9,8 +9,8 @@ import structlog
 
 from service.errors import AtlasError
 from service.queueing.queue import Census, RunQueue
-from service.store.run_records import RunState
-from service.store.runs import RunStore
+from service.store.runs.records import RunState
+from service.store.runs.store import RunStore
 
 _log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from service.errors import AtlasError
-from service.store.artifacts import ArtifactStore
+from service.store.artifacts.store import ArtifactStore
 from service.store.idempotency import IdempotencyStore
 
 EVERY_S = 3600.0

@@ -17,9 +17,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from service.errors import Conflict, DamagedArtifact, InvalidRequest
-from service.store.artifacts import ArtifactStore
-from service.store.records import canonical_json
-from service.store.times import Clock, read_time, utc_now, write_time
+from service.store.artifacts.clock import Clock, read_time, utc_now, write_time
+from service.store.artifacts.sealed_records import canonical_json
+from service.store.artifacts.store import ArtifactStore
 
 MAX_KEY = 255
 

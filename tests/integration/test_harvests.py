@@ -19,8 +19,8 @@ from transformers import AutoTokenizer, LlamaForCausalLM, T5ForConditionalGenera
 from service.engine.model.hosted_model import HostedModel
 from service.queueing.embedded import find_server
 from service.settings import Settings
-from service.store.artifacts import ArtifactStore
-from service.store.datasets import DatasetStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.store import DatasetStore
 from tests.integration.running import Service, command_of, running_service, wait_until
 from tests.integration.test_runs import descendants_of, part
 from tests.workers.harvest.field import FakeTeam, SharedFakeRun

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from service.engine.model.hosted_model import HostedModel
-from service.store.dataset_items import Example
+from service.store.datasets.items import Example
 from workers.tuning.encoding import EncodedExample, encode
 
 

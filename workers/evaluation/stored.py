@@ -13,9 +13,9 @@ from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Limits
 from service.errors import InvalidRequest
 from service.settings import Settings
-from service.store.datasets import DatasetStore
-from service.store.manifests import PromptManifest
-from service.store.prompts import PromptStore
+from service.store.datasets.store import DatasetStore
+from service.store.prompts.manifests import PromptManifest
+from service.store.prompts.store import PromptStore
 from workers.evaluation.items import Item, prepare
 
 Log = Callable[[str], None]

@@ -24,7 +24,7 @@ from workers.states.reader import Batch, StateReader
 from workers.states.texts import Text
 
 if TYPE_CHECKING:
-    from service.store.dataset_items import Example
+    from service.store.datasets.items import Example
 
 MAX_UNCUT_TOKENS = 8192
 """Longer texts are read in pieces over a cache, which keeps keys and values of layers that nobody looks at."""

@@ -12,7 +12,7 @@ from workers.harvest.reading import Reading
 from workers.states.texts import Text
 
 if TYPE_CHECKING:
-    from service.store.dataset_items import Example
+    from service.store.datasets.items import Example
 
 _TRIED_TOKENS = 1024
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")

@@ -11,16 +11,16 @@ from promptatlas.types.harvest import HarvestSpec
 from promptatlas.types.sites import PositionSlice, ProjectReduction
 
 from service.errors import Conflict, InvalidRequest
-from service.store.dataset_items import DatasetInfo
-from service.store.maps import MapStore
-from service.store.runs import RunStore
+from service.store.datasets.items import DatasetInfo
+from service.store.maps.store import MapStore
+from service.store.runs.store import RunStore
 from workers.harvest.plan import HarvestPlan, make_plan
 from workers.harvest.reading import Reading
 from workers.running.contract import Workplace
 
 if TYPE_CHECKING:
     from service.engine.requests import Positions, Projection
-    from service.store.dataset_items import Example
+    from service.store.datasets.items import Example
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from service.errors import DamagedArtifact
-from service.store.artifacts import ArtifactStore
+from service.store.artifacts.store import ArtifactStore
 from workers.harvest.reading import Reading, RowKind, Shapes
 
 if TYPE_CHECKING:
-    from service.store.dataset_items import Example
+    from service.store.datasets.items import Example
 
 MIN_SHARD_TOKENS, MAX_SHARD_TOKENS = 1 << 14, 1 << 20
 """Where rows are so small that all would fit one shard, a shard's work is bounded instead: by these, and such that there are …"""

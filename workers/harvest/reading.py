@@ -16,7 +16,7 @@ from service.errors import InvalidRequest
 from workers.states.texts import Text
 
 if TYPE_CHECKING:
-    from service.store.dataset_items import Example
+    from service.store.datasets.items import Example
 
 RowKind = Literal["token", "text"]
 Shapes = Mapping[str, tuple[int, ...]]

@@ -14,8 +14,8 @@ import torch
 from promptatlas.types.harvest import ShardFormat
 
 from service.engine.shapes import Tensor
-from service.store.codec import METADATA_KEY
-from service.store.map_points import TextColumn
+from service.store.artifacts.tensor_codec import METADATA_KEY
+from service.store.maps.points import TextColumn
 from workers.harvest.tables import ShardTable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Write = Callable[[ShardTable, Path], None]
 
 
 def write_safetensors(table: ShardTable, path: Path) -> None:
-    """Columns of numbers as tensors beside the states; a column of texts as three, see ``service.store.map_points``."""
+    """Columns of numbers as tensors beside the states; a column of texts as three, see ``service.store.maps.points``."""
     columns = dict(table.numbers)
     for name, column in table.texts.items():
         columns |= column.tensors(name)

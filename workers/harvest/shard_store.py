@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 from promptatlas.types.harvest import ShardFormat
 
-from service.store.artifacts import ArtifactStore
-from service.store.dataset_importing import disk_reported
-from service.store.run_outputs import Outputs
-from service.store.run_records import Output
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.importer import disk_reported
+from service.store.runs.outputs import Outputs
+from service.store.runs.records import Output
 from workers.harvest.shard_files import WRITERS
 from workers.harvest.tables import ShardTable
 from workers.running.persistence import persistently

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from service.errors import Conflict
-from service.store.run_records import Output
+from service.store.runs.records import Output
 from workers.harvest.job import Job
 from workers.harvest.plan import HarvestPlan, PlannedShard, batched
 from workers.harvest.shard_store import ShardStore
@@ -16,7 +16,7 @@ from workers.harvest.tables import table_of
 from workers.states.texts import Text
 
 if TYPE_CHECKING:
-    from service.store.dataset_items import Example
+    from service.store.datasets.items import Example
 
 Done = Callable[[PlannedShard, Output], None]
 """Told of each shard that this worker has written."""

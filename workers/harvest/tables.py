@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.engine.shapes import Tensor
-from service.store.map_points import TextColumn, TextColumnBuilder
+from service.store.maps.points import TextColumn, TextColumnBuilder
 from workers.harvest.plan import PlannedShard
 from workers.harvest.reading import Identity, Reading, Rows, Tokens
 

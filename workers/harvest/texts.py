@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from service.store.map_points import task_of
+from service.store.maps.points import task_of
 from workers.states.texts import Text
 
 if TYPE_CHECKING:
-    from service.store.dataset_items import Example
+    from service.store.datasets.items import Example
 
 Ids = tuple[int, ...]
 Flags = tuple[bool, ...]

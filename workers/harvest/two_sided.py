@@ -19,14 +19,14 @@ from service.engine.requests import Positions
 from service.engine.scheduling.detokenizer import Detokenizer
 from service.engine.shapes import Tensor
 from service.errors import InvalidRequest
-from service.store.map_points import task_of
+from service.store.maps.points import task_of
 from workers.harvest.reading import Identity, RowKind, Rows, Shapes, Tokens, rows_of
 from workers.harvest.texts import Flags, Ids, bare, with_added
 from workers.harvest.two_sided_model import TwoSidedModel
 from workers.states.texts import Text
 
 if TYPE_CHECKING:
-    from service.store.dataset_items import Example
+    from service.store.datasets.items import Example
 
 STEP_TOKENS = 1024
 """Tokens of one forward, both sides together; more fall out of a CPU's cache."""

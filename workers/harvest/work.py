@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from promptatlas.types.harvest import HarvestManifest, HarvestShard
 
 from service.errors import DamagedArtifact, InvalidRequest
-from service.store.run_records import Output
+from service.store.runs.records import Output
 from workers.harvest.estimating import estimate, in_words
 from workers.harvest.job import Job
 from workers.harvest.plan import HarvestPlan, PlanFile, PlannedShard

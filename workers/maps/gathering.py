@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from service.engine.model.hosted_model import HostedModel
-from service.store.map_points import Labels
-from service.store.runs import RunStore
+from service.store.maps.points import Labels
+from service.store.runs.store import RunStore
 from workers.maps.spool import Spool
 from workers.priors.sources import Sources
 from workers.running.contract import RunContext

@@ -24,9 +24,9 @@ from promptatlas.types.maps import (
 )
 
 from service.engine.model.hosted_model import HostedModel
-from service.store.codec import encode
-from service.store.maps import MAP, TOKENS, MapFacts, basis_path, encode_tokens, points_path
-from service.store.runs import RunStore
+from service.store.artifacts.tensor_codec import encode
+from service.store.maps.store import MAP, TOKENS, MapFacts, basis_path, encode_tokens, points_path
+from service.store.runs.store import RunStore
 from workers.maps.fitting import fit_layer
 from workers.maps.gathering import Gathering, LayerPoints
 from workers.maps.sources.priors import add_prior

@@ -17,7 +17,7 @@ from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Capture, CaptureSpec, Done, Failed, Limits
 from service.engine.shapes import Float, Int, Tensor
 from service.errors import NotFound
-from service.store.dataset_items import Example
+from service.store.datasets.items import Example
 
 MAX_TEXT_TOKENS = 4096
 """Of each text, so many tokens at most are read, and never more than the model's context."""

@@ -13,9 +13,9 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.shapes import Float, Tensor
 from service.errors import EngineFault, InvalidRequest
-from service.store.dataset_items import DatasetInfo, Example
-from service.store.manifests import PromptManifest
-from service.store.prompt_files import PromptFile
+from service.store.datasets.items import DatasetInfo, Example
+from service.store.prompts.manifests import PromptManifest
+from service.store.prompts.native_format import PromptFile
 from workers.priors.kept import Kept
 from workers.priors.moments import no_check
 from workers.priors.reading import Reader, Tokens

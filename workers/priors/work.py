@@ -9,7 +9,7 @@ import torch
 from promptatlas.types.priors import SampleBody
 
 from service.engine.shapes import Float, Tensor
-from service.store.codec import encode
+from service.store.artifacts.tensor_codec import encode
 from workers.priors.prior import Facts, Prior, Space
 from workers.priors.registry import build_prior
 from workers.priors.sources import Sources

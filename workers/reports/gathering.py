@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from service.errors import AtlasError, NotFound
-from service.store.artifacts import ArtifactStore
-from service.store.codec import decode
-from service.store.manifests import PromptManifest
-from service.store.prompts import PromptStore
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.artifacts.tensor_codec import decode
+from service.store.prompts.manifests import PromptManifest
+from service.store.prompts.store import PromptStore
+from service.store.runs.store import RunStore
 from workers.reports.evidence import Floats, Tuned, prior_label
 
 

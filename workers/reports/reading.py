@@ -12,8 +12,8 @@ from promptatlas.types.datasets import Split
 from service.engine.model.hosted_model import HostedModel
 from service.engine.requests import CaptureSpec, Generate, Sampling
 from service.errors import InvalidRequest
-from service.store.datasets import DatasetStore
-from service.store.maps import site_of
+from service.store.datasets.store import DatasetStore
+from service.store.maps.store import site_of
 from workers.reports.evidence import Floats, TaskCloud, Walks, Wording
 from workers.states.reader import StateReader
 from workers.states.texts import Encoder, Text

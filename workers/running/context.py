@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from service.queueing.timing import Timing
 from service.settings import Settings, default_datasets_path
-from service.store.artifacts import ArtifactStore
-from service.store.datasets import DatasetStore
-from service.store.prompts import PromptStore
-from service.store.run_writer import Fenced, RunWriter
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.store import DatasetStore
+from service.store.prompts.store import PromptStore
+from service.store.runs.writer import Fenced, RunWriter
 from workers.running.contract import RunStopped, Team
 from workers.running.models import ModelShelf
 from workers.running.orders import Orders

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from service.settings import Settings
-from service.store.artifacts import ArtifactStore
-from service.store.datasets import DatasetStore
-from service.store.prompts import PromptStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.store import DatasetStore
+from service.store.prompts.store import PromptStore
 
 if TYPE_CHECKING:
     from service.engine.model.hosted_model import HostedModel

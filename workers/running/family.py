@@ -19,8 +19,8 @@ from service.logs import configure_logs
 from service.queueing.queue import RunQueue
 from service.queueing.reconciling import Reconciler
 from service.queueing.watching import QueueWatch
-from service.store.artifacts import ArtifactStore
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.store import RunStore
 from workers.running.setup import WorkSetup
 from workers.running.worker import RunWorker
 

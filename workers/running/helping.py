@@ -15,11 +15,11 @@ from service.queueing.connections import connect
 from service.queueing.helping import HelpLine
 from service.queueing.timing import Timing
 from service.settings import Settings, default_datasets_path
-from service.store.artifacts import ArtifactStore
-from service.store.datasets import DatasetStore
-from service.store.prompts import PromptStore
-from service.store.run_records import RunRecord
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.store import DatasetStore
+from service.store.prompts.store import PromptStore
+from service.store.runs.records import RunRecord
+from service.store.runs.store import RunStore
 from workers.running.contract import Help, RunStopped, Team
 from workers.running.models import ModelShelf
 from workers.running.orders import Orders

@@ -12,10 +12,10 @@ import structlog
 
 from service.errors import AtlasError, Unavailable
 from service.queueing.queue import RunQueue
-from service.store.artifacts import ArtifactStore
-from service.store.run_records import EndStatus
-from service.store.run_writer import Fenced, RunWriter
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.records import EndStatus
+from service.store.runs.store import RunStore
+from service.store.runs.writer import Fenced, RunWriter
 from workers.running.context import StoredRun
 from workers.running.contract import RunStopped, Work
 from workers.running.orders import Order, Orders

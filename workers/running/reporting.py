@@ -10,7 +10,7 @@ import structlog
 from promptatlas.types.runs import EventType
 
 from service.errors import InvalidRequest, Unavailable
-from service.store.run_writer import Fenced, RunWriter
+from service.store.runs.writer import Fenced, RunWriter
 from workers.running.pace import Pace
 
 _log = structlog.get_logger(__name__)

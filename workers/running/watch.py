@@ -17,8 +17,8 @@ import structlog
 
 from service.errors import AtlasError, Unavailable
 from service.queueing.queue import RunQueue
-from service.store.run_records import RunState
-from service.store.runs import RunStore
+from service.store.runs.records import RunState
+from service.store.runs.store import RunStore
 from workers.running.orders import Order
 from workers.running.repeating import Repeating
 

@@ -24,8 +24,8 @@ from service.queueing.connections import connect
 from service.queueing.helping import HELP_JOB, HELP_QUEUE
 from service.queueing.queue import QUEUE, SERIALIZER, RunQueue
 from service.queueing.reconciling import bury
-from service.store.artifacts import ArtifactStore
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.store import RunStore
 from workers.running.helping import decline_help
 from workers.running.horse import HorseOrder, RunJob, start_horse
 from workers.running.setup import WorkSetup

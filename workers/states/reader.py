@@ -18,7 +18,7 @@ from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Capture, CaptureSpec, Done, Failed, Generate, Limits, PromptChoice, Tensors
 from service.engine.shapes import Tensor
 from service.errors import EngineFault, NotFound
-from service.store.maps import site_of
+from service.store.maps.store import site_of
 from workers.states.texts import Text
 
 BATCH_BYTES = 128 << 20
@@ -101,7 +101,7 @@ class StateReader:
             yield Batch(texts=batch, tensors=self._capture(batch, spec).tensors)
 
     def states(self, texts: Iterable[Text], *, layers: Sequence[int], per: Per = "token") -> Iterator[States]:
-        """States at the inputs of blocks (see :func:`service.store.maps.site_of`), of each own token, or of each text their mean.
+        """States at the inputs of blocks (see :func:`service.store.maps.store.site_of`), of each own token, or of each text their mean.
 
         Texts without own tokens are left out. A row does not depend on what else is read: not on ``layers``, and on other
         texts only as far as rounding goes.

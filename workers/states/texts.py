@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from service.engine.model.hosted_model import HostedModel
 from service.engine.scheduling.detokenizer import Detokenizer
-from service.store.map_points import task_of
+from service.store.maps.points import task_of
 
 if TYPE_CHECKING:
-    from service.store.dataset_items import Example
+    from service.store.datasets.items import Example
 
 MAX_TOKENS = 4096
 """Of each text, so many tokens at most are read, and never more than the model's context has room for."""

@@ -14,7 +14,7 @@ from promptatlas.types.tuning import DeepMethod, TuneSpec
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Kind, Prompt, Where
 from service.engine.shapes import Tensor
-from service.store.dataset_items import DatasetInfo
+from service.store.datasets.items import DatasetInfo
 from workers.evaluation.items import Item
 from workers.evaluation.stored import read_items
 from workers.priors.sources import Sources

@@ -14,7 +14,7 @@ from promptatlas.types.priors import PromptPrior
 from promptatlas.types.tuning import TuneSpec
 
 from service.engine.model.hosted_model import ModelCard
-from service.store.dataset_items import DatasetInfo
+from service.store.datasets.items import DatasetInfo
 from workers.tuning.beginning import Beginning, NamedMember
 from workers.tuning.reports import Outcome
 

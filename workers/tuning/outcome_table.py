@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from service.store.manifests import PromptManifest
+from service.store.prompts.manifests import PromptManifest
 from workers.tuning.beginning import NamedMember
 from workers.tuning.reports import Outcome
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from service.engine.model.hosted_model import ModelCard
 from service.engine.shapes import Tensor
-from service.store.codec import encode
-from service.store.manifests import PromptManifest, Provenance
-from service.store.prompt_checks import BaseShape
-from service.store.prompt_files import PromptFile, make_prompt
+from service.store.artifacts.tensor_codec import encode
+from service.store.prompts.checks import BaseShape
+from service.store.prompts.manifests import PromptManifest, Provenance
+from service.store.prompts.native_format import PromptFile, make_prompt
 from workers.tuning.beginning import Beginning, NamedMember
 from workers.tuning.job import Job
 from workers.tuning.lineage import notes_of, parent_of

@@ -17,8 +17,8 @@ from service.api.hub_states import HubStates
 from service.api.services import Services
 from service.errors import TooLarge
 from service.hosting.messages import EngineState
-from service.store.map_points import Labels
-from service.store.maps import StoredMap
+from service.store.maps.points import Labels
+from service.store.maps.store import StoredMap
 
 MAX_POINTS = 100_000
 """Of one request, over all layers."""

@@ -27,7 +27,7 @@ from service.hosting.messages import EngineState
 from service.planning.map_sources import Completed, complete_sources
 from service.planning.specs import Loc
 from service.planning.surroundings import Base, Lookup, Surroundings
-from service.store.maps import StoredMap, chosen_tokens
+from service.store.maps.store import StoredMap, chosen_tokens
 
 _CHUNK = 4096
 """Token embeddings of one input."""

@@ -11,8 +11,8 @@ from promptatlas.types.maps import PromptsSource
 
 from service.api.new_points.adding import Adding
 from service.errors import TooLarge
-from service.store.manifests import PromptManifest
-from service.store.prompt_ways import Stage, labels_of, way_of
+from service.store.prompts.history import Stage, history_of, labels_of
+from service.store.prompts.manifests import PromptManifest
 
 MAX_STAGES = 512
 """Prompts, draws and snapshots of one source."""
@@ -37,7 +37,7 @@ async def add_prompts(source: PromptsSource, *, name: str, to: Adding) -> None:
 def _read(ref: str, source: PromptsSource, to: Adding) -> tuple[PromptManifest, list[Stage]]:
     prompts = to.services.prompts
     manifest = prompts.resolve(ref, base=to.found.facts.model)
-    found = way_of(
+    found = history_of(
         manifest, prompts=prompts, runs=to.services.runs, draws=source.draws, snapshots=source.snapshots
     )  # fmt: skip
     return manifest, found

@@ -14,8 +14,8 @@ from promptatlas.types.references import PromptRef
 from service.api.choosing import Choice
 from service.api.hub_states import Ids, mean_of
 from service.api.new_points.adding import Adding, shown_ref
-from service.store.dataset_items import Example
-from service.store.map_points import shown, task_of
+from service.store.datasets.items import Example
+from service.store.maps.points import shown, task_of
 
 
 @dataclass(frozen=True, kw_only=True)

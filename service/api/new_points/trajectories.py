@@ -12,9 +12,9 @@ from promptatlas.types.maps import Trajectories, TrajectoriesSource
 from service.api.hub_states import Ids
 from service.api.new_points.adding import Adding, shown_ref
 from service.engine.requests import Sampling
-from service.store.codec import TensorFile
-from service.store.map_points import shown, task_of
-from service.store.maps import site_of
+from service.store.artifacts.tensor_codec import TensorFile
+from service.store.maps.points import shown, task_of
+from service.store.maps.store import site_of
 
 Inputs = Sequence[tuple[str, str | None]]
 """Texts to go on from, with the tasks of their records."""

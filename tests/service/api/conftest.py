@@ -31,7 +31,7 @@ from service.hosting.messages import (
     Submit,
 )
 from service.settings import Settings
-from service.store.prompt_checks import BaseShape
+from service.store.prompts.checks import BaseShape
 
 Script = Callable[[Submit | Ask], Sequence[Happening]]
 

@@ -18,8 +18,8 @@ from service.hosting.messages import Ask, EngineState, Finished, Happening, Subm
 from service.hosting.values import attach_values
 from service.planning.plans import plan
 from service.planning.surroundings import Surroundings
-from service.store.prompts import PromptStore
-from service.store.runs import RunStore
+from service.store.prompts.store import PromptStore
+from service.store.runs.store import RunStore
 from tests.service.api.conftest import OpenWorld, World, tensors
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.maps.small_map import make_run

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from service.errors import Unavailable
 from service.queueing.queue import RunQueue
-from service.store.datasets import DatasetStore
-from service.store.run_writer import RunWriter
-from service.store.runs import RunStore
+from service.store.datasets.store import DatasetStore
+from service.store.runs.store import RunStore
+from service.store.runs.writer import RunWriter
 from tests.service.api.conftest import World
 from tests.service.planning.surroundings import FakeDatasets, dataset
 

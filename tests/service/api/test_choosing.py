@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from service.engine.requests import PromptChoice
-from service.store.manifests import PromptManifest
-from service.store.prompt_checks import BaseShape, Kind
-from service.store.prompt_files import make_prompt
+from service.store.prompts.checks import BaseShape, Kind
+from service.store.prompts.manifests import PromptManifest
+from service.store.prompts.native_format import make_prompt
 from tests.service.api.conftest import DEMO, World
 
 

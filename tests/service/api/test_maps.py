@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from service.store.codec import decode
-from service.store.map_points import Points
-from service.store.run_outputs import Outputs
+from service.store.artifacts.tensor_codec import decode
+from service.store.maps.points import Points
+from service.store.runs.outputs import Outputs
 from tests.service.api.conftest import OpenWorld, World
 from tests.service.api.map_world import open_small_world, put_map
 from tests.service.api.test_auth import KEYS, bearer

@@ -11,8 +11,8 @@ from safetensors.numpy import load, save
 from service.engine.requests import Capture, Failed, Lens, Nearest
 from service.errors import InvalidRequest
 from service.hosting.messages import Ask, Finished, Happening, Submit
-from service.store.manifests import Provenance
-from service.store.prompt_files import make_prompt
+from service.store.prompts.manifests import Provenance
+from service.store.prompts.native_format import make_prompt
 from tests.service.api.conftest import DEMO, OpenWorld, World, tensors
 
 TOKENS = np.array([[0, 0, 0, 0, 1], [0, 0, 0, 0, 2], [0, 3, 0, 0, 0], [9, 0, 0, 0, 0]], np.float32)

@@ -11,9 +11,9 @@ from starlette.responses import StreamingResponse
 
 from service.api.run_events import EventFeed, Pace
 from service.errors import NotFound, Unavailable
-from service.store.artifacts import ArtifactStore
-from service.store.run_records import StoredEvent
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.records import StoredEvent
+from service.store.runs.store import RunStore
 from tests.service.api.conftest import World
 from tests.service.api.run_world import start, with_queue, work_on
 

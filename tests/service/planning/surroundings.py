@@ -8,8 +8,8 @@ from promptatlas.types import Template
 
 from service.errors import NotFound
 from service.planning.surroundings import Surroundings
-from service.store.dataset_items import DatasetInfo
-from service.store.manifests import PromptManifest
+from service.store.datasets.items import DatasetInfo
+from service.store.prompts.manifests import PromptManifest
 
 CARD: dict[str, Any] = {
     "name": "demo",

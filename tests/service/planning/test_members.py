@@ -9,7 +9,7 @@ from promptatlas.types import TuneSpec
 from service.errors import InvalidRequest
 from service.planning.members import MAX_MEMBERS, RUN_ID_CHARACTERS, check_members, members_of, prompt_name
 from service.planning.specs import parse_spec
-from service.store.run_ids import RunIds
+from service.store.runs.ids import RunIds
 from tests.service.planning.surroundings import tune_spec
 
 ISOTROPIC = {"kind": "isotropic"}

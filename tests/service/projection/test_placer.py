@@ -17,10 +17,10 @@ from service.projection.bases import Basis, FitSettings, fit_basis
 from service.projection.kept import KeptBases
 from service.projection.placer import Placer
 from service.projection.placing_process import serve
-from service.store.artifacts import ArtifactStore
-from service.store.codec import encode
-from service.store.maps import MAP, MapFacts, MapStore, StoredMap, basis_path
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.artifacts.tensor_codec import encode
+from service.store.maps.store import MAP, MapFacts, MapStore, StoredMap, basis_path
+from service.store.runs.store import RunStore
 
 
 def cloud(n: int, d: int = 6, *, seed: int = 0) -> np.ndarray:

@@ -13,7 +13,7 @@ from service.errors import Unavailable
 from service.queueing.helping import HELP_JOB, HELP_QUEUE, HelpLine, Leases
 from service.queueing.queue import QUEUE, RunQueue
 from service.queueing.timing import Timing
-from service.store.times import utc_now, write_time
+from service.store.artifacts.clock import utc_now, write_time
 from tests.service.queueing.redis_server import RedisServer
 
 LONG = Timing(alive_s=600, reconcile_s=600)

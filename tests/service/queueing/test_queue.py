@@ -8,7 +8,7 @@ from rq import Queue
 
 from service.errors import Unavailable
 from service.queueing.queue import QUEUE, Census, RunQueue
-from service.store.times import utc_now, write_time
+from service.store.artifacts.clock import utc_now, write_time
 from tests.service.queueing.redis_server import RedisServer
 
 

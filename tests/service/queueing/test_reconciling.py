@@ -8,9 +8,9 @@ import pytest
 from service.errors import Unavailable
 from service.queueing.queue import QUEUE, Census, RunQueue
 from service.queueing.reconciling import VANISHED, Reconciler
-from service.store.artifacts import ArtifactStore
-from service.store.run_records import RunState
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.records import RunState
+from service.store.runs.store import RunStore
 from tests.service.queueing.redis_server import RedisServer
 
 

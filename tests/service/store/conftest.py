@@ -11,11 +11,11 @@ import fsspec
 import numpy as np
 import pytest
 
-from service.store.artifacts import ArtifactStore
-from service.store.prompt_checks import BaseShape
-from service.store.prompt_files import PromptFile, make_prompt
-from service.store.prompts import PromptStore
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.prompts.checks import BaseShape
+from service.store.prompts.native_format import PromptFile, make_prompt
+from service.store.prompts.store import PromptStore
+from service.store.runs.store import RunStore
 
 MakeSoft = Callable[..., PromptFile]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from service.errors import Unavailable
-from service.store.files import Files
+from service.store.artifacts.files import Files
 
 STEPS = ("mkdir", "open", "write", "fsync", "close", "replace", "link", "unlink")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.store.run_writer import RunWriter
-from service.store.runs import RunStore
+from service.store.runs.store import RunStore
+from service.store.runs.writer import RunWriter
 
 
 def told(runs: RunStore, run_id: str, **options: Any) -> list[tuple[int, str, Any]]:

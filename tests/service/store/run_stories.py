@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from service.errors import Conflict, Unavailable
-from service.store.run_writer import RunWriter
-from service.store.runs import RunStore
+from service.store.runs.store import RunStore
+from service.store.runs.writer import RunWriter
 
 Result = TypeVar("Result")
 

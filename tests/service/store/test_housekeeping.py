@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import Unavailable
-from service.store.artifacts import ArtifactStore
+from service.store.artifacts.store import ArtifactStore
 from service.store.housekeeping import EVERY_S, FIRST_AFTER_S, Housekeeper
 from service.store.idempotency import IdempotencyStore
 

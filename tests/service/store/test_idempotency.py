@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.errors import Conflict, InvalidRequest
-from service.store.artifacts import ArtifactStore
+from service.store.artifacts.store import ArtifactStore
 from service.store.idempotency import Attempt, IdempotencyStore, StoredResponse
 
 ANSWER = StoredResponse(status=201, headers={"Location": "/v1/prompts/qa/versions/1"}, body=b'{"name":"qa"}\x00\xff')

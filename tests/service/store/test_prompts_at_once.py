@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from service.errors import AtlasError, Conflict, NotFound
-from service.store.artifacts import ArtifactStore
-from service.store.files import FileEntry, Files, LocalFiles
-from service.store.prompts import PromptStore
+from service.store.artifacts.files import FileEntry, Files, LocalFiles
+from service.store.artifacts.store import ArtifactStore
+from service.store.prompts.store import PromptStore
 
 CHILD = """
 import sys, numpy as np
-from service.store.artifacts import ArtifactStore
-from service.store.prompt_checks import BaseShape
-from service.store.prompt_files import make_prompt
-from service.store.prompts import PromptStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.prompts.checks import BaseShape
+from service.store.prompts.native_format import make_prompt
+from service.store.prompts.store import PromptStore
 base = BaseShape(name="tiny", revision="rev-1", n_layers=3, d_model=7, n_kv_heads=2, d_head=5, n_positions=31)
 prompts = PromptStore(ArtifactStore(sys.argv[1]))
 print("ready", flush=True)

@@ -11,11 +11,11 @@ import pytest
 from promptatlas.types.runs import RunStatus
 
 from service.errors import Conflict, DamagedArtifact, InvalidRequest
-from service.store.records import canonical_json
-from service.store.run_buffer import MAX_CHUNK_BYTES, MAX_CHUNK_EVENTS, MAX_EVENT_BYTES, EventBuffer
-from service.store.run_changes import Change, begun, cancelled, created, died, ended, released, resumed
-from service.store.run_ids import RunIds, is_run_id, made_at
-from service.store.run_records import ENDED, MAX_TEXT, Chunk, RunProgress, RunState
+from service.store.artifacts.sealed_records import canonical_json
+from service.store.runs.event_buffer import MAX_CHUNK_BYTES, MAX_CHUNK_EVENTS, MAX_EVENT_BYTES, EventBuffer
+from service.store.runs.ids import RunIds, is_run_id, made_at
+from service.store.runs.records import ENDED, MAX_TEXT, Chunk, RunProgress, RunState
+from service.store.runs.transitions import Change, begun, cancelled, created, died, ended, released, resumed
 
 NOW = "2026-11-24T12:00:00.000000Z"
 STATUSES: tuple[RunStatus, ...] = get_args(RunStatus)

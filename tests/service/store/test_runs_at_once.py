@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from service.errors import Conflict
-from service.store.artifacts import ArtifactStore
-from service.store.remote_files import open_files
-from service.store.run_writer import Fenced, RunWriter
-from service.store.runs import RunStore
+from service.store.artifacts.remote_files import open_files
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.store import RunStore
+from service.store.runs.writer import Fenced, RunWriter
 from tests.service.store.faults import Interrupted
 
 CHILD = """
 import sys
-from service.store.artifacts import ArtifactStore
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.store import RunStore
 writer = RunStore(ArtifactStore(sys.argv[1])).claim(sys.argv[2], worker="child")
 loaded = writer.load_checkpoint()
 step = int(loaded["step"]) if loaded else 0

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from service.errors import NotFound, Unavailable
-from service.store import files as files_module
-from service.store.artifacts import ArtifactStore
-from service.store.remote_files import open_files
-from service.store.run_checkpoints import Checkpoints
-from service.store.run_log import RunLog
-from service.store.run_records import Chunk
-from service.store.run_writer import RunWriter
-from service.store.runs import RunStore
+from service.store.artifacts import files as files_module
+from service.store.artifacts.remote_files import open_files
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.checkpoints import Checkpoints
+from service.store.runs.log import RunLog
+from service.store.runs.records import Chunk
+from service.store.runs.store import RunStore
+from service.store.runs.writer import RunWriter
 from tests.service.store.faults import MODES, Crash, FaultyFiles, FaultyOs, Mode
 from tests.service.store.run_stories import STORIES, Story
 

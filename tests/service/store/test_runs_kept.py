@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from service.errors import DamagedArtifact, InvalidRequest, NotFound
-from service.store.artifacts import ArtifactStore
-from service.store.remote_files import open_files
-from service.store.run_outputs import Outputs
-from service.store.runs import RunStore
+from service.store.artifacts.remote_files import open_files
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.outputs import Outputs
+from service.store.runs.store import RunStore
 from tests.service.store.run_steps import begin
 
 

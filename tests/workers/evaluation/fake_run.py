@@ -9,8 +9,8 @@ from typing import Any
 from service.engine.model.hosted_model import HostedModel
 from service.errors import NotFound
 from service.settings import Settings
-from service.store.artifacts import ArtifactStore
-from service.store.prompts import PromptStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.prompts.store import PromptStore
 from workers.running.contract import RunStopped
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Limits
 from service.errors import InvalidRequest
-from service.store.dataset_items import Example
+from service.store.datasets.items import Example
 from tests.oracle.models import EOS, build_tokenizer
 from tests.oracle.runs import oracle_generate, oracle_states
 from tests.service.engine.contract import TEXTS, World

@@ -11,11 +11,11 @@ import pytest
 
 from service.engine.requests import Limits
 from service.errors import InvalidRequest, NotFound
-from service.store.artifacts import ArtifactStore
-from service.store.dataset_items import Example
-from service.store.prompt_checks import BaseShape
-from service.store.prompt_files import PromptFile, make_prompt
-from service.store.prompts import PromptStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.items import Example
+from service.store.prompts.checks import BaseShape
+from service.store.prompts.native_format import PromptFile, make_prompt
+from service.store.prompts.store import PromptStore
 from tests.service.engine.contract import World
 from tests.workers.evaluation.fake_run import FakeDatasets, FakeRun, Killed
 from tests.workers.evaluation.test_evaluator import examples

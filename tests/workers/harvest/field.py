@@ -15,11 +15,11 @@ import safetensors
 import torch
 
 from service.settings import Settings
-from service.store.artifacts import ArtifactStore
-from service.store.datasets import DatasetStore
-from service.store.map_points import TextColumn
-from service.store.prompts import PromptStore
-from service.store.run_outputs import Outputs
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.store import DatasetStore
+from service.store.maps.points import TextColumn
+from service.store.prompts.store import PromptStore
+from service.store.runs.outputs import Outputs
 from tests.service.engine.contract import World
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.evaluation.test_work import file_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.store.dataset_items import Example
+from service.store.datasets.items import Example
 from workers.harvest.plan import (
     MAX_SHARD_TOKENS,
     MIN_SHARD_TOKENS,

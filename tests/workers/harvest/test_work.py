@@ -14,9 +14,9 @@ from promptatlas.types import HarvestManifest
 from service.engine.requests import CaptureSpec
 from service.errors import Conflict, DamagedArtifact, InvalidRequest, NotFound
 from service.settings import Settings
-from service.store.codec import encode
-from service.store.maps import MAP, MapFacts, basis_path
-from service.store.runs import RunStore
+from service.store.artifacts.tensor_codec import encode
+from service.store.maps.store import MAP, MapFacts, basis_path
+from service.store.runs.store import RunStore
 from tests.oracle.runs import oracle_states
 from tests.workers.evaluation.fake_run import Killed
 from tests.workers.harvest.field import LENGTHS, FakeTeam, Field, header_of, ids_of, text_of, words_of

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from service.settings import Settings
-from service.store.artifacts import ArtifactStore
-from service.store.codec import decode, encode
-from service.store.datasets import DatasetStore
-from service.store.manifests import PromptManifest, Provenance
-from service.store.map_points import Points
-from service.store.maps import points_path
-from service.store.prompt_checks import BaseShape
-from service.store.prompt_files import make_prompt
-from service.store.prompts import PromptStore
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.artifacts.tensor_codec import decode, encode
+from service.store.datasets.store import DatasetStore
+from service.store.maps.points import Points
+from service.store.maps.store import points_path
+from service.store.prompts.checks import BaseShape
+from service.store.prompts.manifests import PromptManifest, Provenance
+from service.store.prompts.native_format import make_prompt
+from service.store.prompts.store import PromptStore
+from service.store.runs.store import RunStore
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.tuning.small_run import put_dataset, records, small_model
 

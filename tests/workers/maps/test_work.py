@@ -10,9 +10,9 @@ import torch
 from service.engine.prompts.prompt import Prompt
 from service.errors import InvalidRequest
 from service.projection.bases import load_basis
-from service.store.codec import decode
-from service.store.map_points import TextColumn
-from service.store.maps import basis_path
+from service.store.artifacts.tensor_codec import decode
+from service.store.maps.points import TextColumn
+from service.store.maps.store import basis_path
 from tests.workers.evaluation.fake_run import FakeRun, Killed
 from tests.workers.maps.small_map import facts_of, make_run, points_of, put_prompt, rows_of
 from tests.workers.tuning.small_run import small_model

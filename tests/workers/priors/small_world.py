@@ -18,11 +18,11 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
 from service.engine.model.hosted_model import HostedModel
-from service.store.artifacts import ArtifactStore
-from service.store.datasets import DatasetStore
-from service.store.prompt_checks import BaseShape
-from service.store.prompt_files import make_prompt
-from service.store.prompts import PromptStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.store import DatasetStore
+from service.store.prompts.checks import BaseShape
+from service.store.prompts.native_format import make_prompt
+from service.store.prompts.store import PromptStore
 from tests.oracle.models import build_model, save
 from workers.priors.sources import Sources
 

@@ -9,9 +9,9 @@ from promptatlas.types.priors import DatasetPoints, EmbeddingsSource, VaePrior
 
 from service.engine.model.hosted_model import HostedModel
 from service.settings import default_datasets_path, default_model_path
-from service.store.artifacts import ArtifactStore
-from service.store.datasets import DatasetStore
-from service.store.prompts import PromptStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.store import DatasetStore
+from service.store.prompts.store import PromptStore
 from workers.priors.collapse import Line, compare, place_of
 from workers.priors.sources import Sources
 

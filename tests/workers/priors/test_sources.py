@@ -11,7 +11,7 @@ from promptatlas.types.priors import ActivationsSource, DatasetPoints, Embedding
 from torch import Tensor
 
 from service.errors import EngineFault, InvalidRequest, NotFound
-from service.store.datasets import DatasetStore
+from service.store.datasets.store import DatasetStore
 from tests.oracle.models import N_VOCAB
 from tests.workers.priors.small_world import BEGIN, Stores, plain_model, small_model
 from workers.priors import reading

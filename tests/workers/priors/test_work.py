@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from service.errors import InvalidRequest
-from service.store.codec import decode
+from service.store.artifacts.tensor_codec import decode
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.priors.small_world import Stores, method, prior, small_model
 from workers.priors.drawing import draw

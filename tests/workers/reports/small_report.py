@@ -10,9 +10,9 @@ import numpy as np
 from promptatlas.types import Report
 
 from service.engine.prompts.prompt import Prompt
-from service.store.manifests import Provenance
-from service.store.prompt_checks import BaseShape
-from service.store.prompt_files import make_prompt
+from service.store.prompts.checks import BaseShape
+from service.store.prompts.manifests import Provenance
+from service.store.prompts.native_format import make_prompt
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.tuning.small_run import make_run as make_tuning
 from tests.workers.tuning.small_run import put_dataset, records, small_model

@@ -13,8 +13,8 @@ from promptatlas.types import Report
 
 import demo
 from service.settings import ModelSource, Settings
-from service.store.artifacts import ArtifactStore
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.store import RunStore
 from workers.jobs import KINDS, run
 from workers.running.orders import Orders
 from workers.running.setup import WorkSetup

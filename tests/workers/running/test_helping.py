@@ -11,8 +11,8 @@ from service.errors import Unavailable
 from service.queueing.helping import HelpLine, Leases
 from service.queueing.timing import Timing
 from service.settings import Settings
-from service.store.artifacts import ArtifactStore
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.store import RunStore
 from tests.integration.running import wait_until
 from tests.workers.running.yard import Yard
 from workers.running.contract import RunStopped

@@ -12,10 +12,10 @@ from service.errors import Unavailable
 from service.queueing.queue import RunQueue
 from service.queueing.timing import Timing
 from service.settings import ModelSource, Settings
-from service.store.artifacts import ArtifactStore
-from service.store.files import LocalFiles
-from service.store.run_records import RunState
-from service.store.runs import RunStore
+from service.store.artifacts.files import LocalFiles
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.records import RunState
+from service.store.runs.store import RunStore
 from tests.service.queueing.redis_server import RedisServer
 from workers.running.contract import RunContext, RunStopped
 from workers.running.orders import Order, Orders

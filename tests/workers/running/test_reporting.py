@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from service.errors import InvalidRequest, Unavailable
-from service.store.run_writer import Fenced, RunWriter
+from service.store.runs.writer import Fenced, RunWriter
 from workers.running.reporting import Reporter, Told, told_by
 
 

@@ -9,8 +9,8 @@ import pytest
 from service.errors import Unavailable
 from service.queueing.queue import RunQueue
 from service.queueing.timing import Timing
-from service.store.run_records import RunState
-from service.store.runs import RunStore
+from service.store.runs.records import RunState
+from service.store.runs.store import RunStore
 from workers.running.watch import HorseWatch
 
 HORSE = 4242

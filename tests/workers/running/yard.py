@@ -16,9 +16,9 @@ from pathlib import Path
 
 from service.queueing.queue import RunQueue
 from service.queueing.timing import Timing
-from service.store.artifacts import ArtifactStore
-from service.store.run_records import RunState
-from service.store.runs import RunStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.records import RunState
+from service.store.runs.store import RunStore
 from tests.integration.running import children_of, environment, is_alive, wait_until
 from tests.service.queueing.redis_server import RedisServer
 

@@ -11,7 +11,7 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import CaptureSpec
 from service.errors import EngineFault, InvalidRequest
-from service.store.dataset_items import Example
+from service.store.datasets.items import Example
 from tests.oracle.models import build_model, save
 from workers.running.contract import RunStopped
 from workers.states.prompt_states import own_vectors, prompt_states

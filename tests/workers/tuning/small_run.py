@@ -14,8 +14,8 @@ import torch
 
 from service.engine.model.hosted_model import HostedModel
 from service.settings import Settings
-from service.store.artifacts import ArtifactStore
-from service.store.datasets import DatasetStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.store import DatasetStore
 from tests.oracle.models import build_model, save
 from tests.workers.evaluation.fake_run import FakeRun
 

@@ -9,8 +9,8 @@ import torch
 
 import demo
 from service.engine.model.hosted_model import HostedModel
-from service.store.artifacts import ArtifactStore
-from service.store.datasets import DatasetStore
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.store import DatasetStore
 from tests.workers.evaluation.fake_run import FakeRun
 from workers.tuning.work import tune
 

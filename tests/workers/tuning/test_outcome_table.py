@@ -7,7 +7,7 @@ import torch
 from promptatlas.types.priors import XavierPrior
 
 from service.planning.members import MemberPlan
-from service.store.manifests import PromptManifest
+from service.store.prompts.manifests import PromptManifest
 from workers.tuning.beginning import NamedMember
 from workers.tuning.outcome_table import Entry, best_of, run_metrics, table_of
 from workers.tuning.reports import Outcome

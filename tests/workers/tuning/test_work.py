@@ -16,8 +16,8 @@ from promptatlas.types.tuning import TuneSpec
 
 from service.engine.requests import Limits
 from service.errors import Conflict
-from service.store.codec import decode
-from service.store.datasets import DatasetStore
+from service.store.artifacts.tensor_codec import decode
+from service.store.datasets.store import DatasetStore
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.tuning.small_run import SPEC, SPLITS, make_run, put_dataset, records, small_model
 from workers.evaluation.evaluator import Evaluator

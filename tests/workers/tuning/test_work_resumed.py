@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.store.manifests import PromptManifest
+from service.store.prompts.manifests import PromptManifest
 from tests.workers.evaluation.fake_run import FakeRun, Killed
 from tests.workers.tuning.small_run import SPEC, make_run
 from workers.evaluation import evaluator

@@ -8,8 +8,8 @@ from promptatlas.types.maps import PromptsSource
 
 from service.engine.prompts.prompt import from_tensors
 from service.errors import InvalidRequest
-from service.store.manifests import PromptManifest
-from service.store.prompt_ways import Stage, labels_of, way_of
+from service.store.prompts.history import Stage, history_of, labels_of
+from service.store.prompts.manifests import PromptManifest
 from workers.maps.gathering import Gathering
 from workers.states.prompt_states import prompt_states
 
@@ -20,7 +20,9 @@ def add_prompts(source: PromptsSource, *, name: str, to: Gathering) -> None:
         to.run.check()
         manifest = to.run.prompts.resolve(ref, base=to.model.card.name)
         _require_same_weights(manifest, to)
-        stages = way_of(manifest, prompts=to.run.prompts, runs=to.runs, draws=source.draws, snapshots=source.snapshots)
+        stages = history_of(
+            manifest, prompts=to.run.prompts, runs=to.runs, draws=source.draws, snapshots=source.snapshots
+        )
         if source.snapshots and not any(stage.role == "snapshot" for stage in stages):
             to.run.log(f"{manifest.ref} has no snapshots: none were kept when it was made.", level="warning")
         for stage in stages:

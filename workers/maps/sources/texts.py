@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from promptatlas.types.maps import DatasetSource, TextsSource
 from promptatlas.types.references import PromptRef
 
-from service.store.map_points import shown
+from service.store.maps.points import shown
 from workers.evaluation.stored import engine_limits
 from workers.maps.gathering import Gathering
 from workers.states.prompts import ChosenPrompt, choose_prompt

@@ -10,8 +10,8 @@ import numpy as np
 from promptatlas.types.maps import Trajectories, TrajectoriesSource
 
 from service.engine.requests import CaptureSpec, Generate, Sampling, Tensors
-from service.store.map_points import shown
-from service.store.maps import site_of
+from service.store.maps.points import shown
+from service.store.maps.store import site_of
 from workers.evaluation.stored import engine_limits
 from workers.maps.gathering import Gathering
 from workers.states.prompts import choose_prompt

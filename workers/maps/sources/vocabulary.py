@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from promptatlas.types.maps import EmbeddingsMapSource
 
-from service.store.maps import chosen_tokens
+from service.store.maps.store import chosen_tokens
 from workers.maps.gathering import Gathering
 from workers.states.texts import Encoder
 

@@ -1,0 +1,1 @@
+"""Immutable, content-hashed artifacts over fsspec, and the tensor codec."""

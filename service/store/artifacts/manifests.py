@@ -1,0 +1,55 @@
+"""What a manifest says of an artifact, and how it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.errors import DamagedArtifact
+from service.store.artifacts.sealed_records import unseal
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """One file of an artifact. key: its name on disk, beside the manifest; sha256: 64 hexadecimal digits."""
+
+    key: str
+    sha256: str
+    n_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """What a manifest says.
+
+    folder: key of the folder. label: what errors call it, e.g. ``prompt qa@3``. files: by the name their writer gave.
+    retired: it has been withdrawn; its files are, or soon will be, gone.
+    """
+
+    folder: str
+    label: str
+    files: Mapping[str, StoredFile]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    retired: bool = False
+
+
+def manifest_of(artifact: Artifact) -> dict[str, object]:
+    """The record that commits an artifact."""
+    files = {
+        name: {"key": stored.key, "sha256": stored.sha256, "n_bytes": stored.n_bytes}
+        for name, stored in artifact.files.items()
+    }
+    return {"format": 1, "files": files, "metadata": dict(artifact.metadata), "retired": artifact.retired}
+
+
+def artifact_from(data: bytes, *, folder: str, label: str) -> Artifact:
+    """The artifact that a sealed manifest describes; DamagedArtifact when it is not what was written."""
+    record = unseal(data, label=f"{label}, {MANIFEST},")
+    try:
+        files = {name: StoredFile(**stored) for name, stored in record["files"].items()}
+        return Artifact(folder=folder, label=label, files=files, metadata=record["metadata"], retired=record["retired"])
+    except (KeyError, TypeError, AttributeError):
+        raise DamagedArtifact(f"{label} is damaged: its manifest has an unknown form.") from None

@@ -1,0 +1,49 @@
+"""What writers that died have left: temporary files, and contents of artifacts that no manifest names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from service.errors import DamagedArtifact
+from service.store.artifacts.files import TEMPORARY, FileEntry, Files
+from service.store.artifacts.manifests import MANIFEST, artifact_from
+
+_CONTENT_NAME = re.compile(r"_[0-9a-f]{16}_.+")
+
+
+def stale_keys(files: Files, *, before_s: float) -> list[str]:
+    """Keys of what may be removed.
+
+    Args:
+        files: where to look.
+        before_s: seconds since 1970; what was written later may belong to a writer that is still alive.
+    """
+    old = [entry for entry in files.walk() if entry.modified_s is not None and entry.modified_s < before_s]
+    stale = [entry.key for entry in old if _name_of(entry.key).startswith(TEMPORARY)]
+    return stale + _orphans(files, (entry for entry in old if _CONTENT_NAME.fullmatch(_name_of(entry.key))))
+
+
+def _orphans(files: Files, contents: Iterable[FileEntry]) -> list[str]:
+    keys = [entry.key for entry in contents]
+    manifests = files.read_many({f"{_folder_of(key)}/{MANIFEST}" for key in keys})
+    named: set[str] = set()
+    for manifest_key, data in manifests.items():
+        folder = _folder_of(manifest_key)
+        try:
+            artifact = artifact_from(data, folder=folder, label="")
+        except DamagedArtifact:
+            # What a broken manifest named cannot be known: keep it all for whoever repairs it.
+            named.update(key for key in keys if _folder_of(key) == folder)
+            continue
+        if not artifact.retired:
+            named.update(f"{folder}/{stored.key}" for stored in artifact.files.values())
+    return [key for key in keys if key not in named]
+
+
+def _name_of(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
+def _folder_of(key: str) -> str:
+    return key.rpartition("/")[0]

@@ -1,0 +1,1 @@
+"""Stored, built-in and hub datasets: import, templates, splits, items."""

@@ -1,0 +1,55 @@
+"""``gsm8k``: one JSON object a line with ``question`` and ``answer``, the result behind ``####`` at the answer's end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+from promptatlas.types import DatasetFormat, Template
+
+from service.store.datasets.formats.lines import numbered_lines
+from service.store.datasets.formats.places import Place, describe
+from service.store.datasets.formats.records import Record, take_split, text_field
+from service.store.datasets.formats.strict_json import parse_object
+
+TEMPLATE = Template(input="Question: {question}\nAnswer:", target=" {reasoning}\n#### {final}")
+MARK = "####"
+
+_CALCULATOR = re.compile(r"<<[^<>]*>>")
+
+
+class Gsm8k:
+    """To the fields of the file come ``reasoning`` (without the calculator's ``<<…>>``) and ``final``."""
+
+    name: DatasetFormat = "gsm8k"
+
+    def read(self, stream: BinaryIO) -> Iterator[Record]:
+        for number, line in numbered_lines(stream):
+            if not line.strip():
+                continue
+            place = Place.line(number)
+            fields = parse_object(line, place=place)
+            split = take_split(fields, place=place)
+            yield Record(place=place, fields=worked(fields, place=place), split=split)
+
+    def default_template(self, record: Record) -> Template | None:
+        return TEMPLATE
+
+
+def is_worked(fields: Mapping[str, Any]) -> bool:
+    """Whether a record looks like one of this format."""
+    answer = fields.get("answer")
+    return isinstance(fields.get("question"), str) and isinstance(answer, str) and MARK in answer
+
+
+def worked(fields: Mapping[str, Any], *, place: Place) -> dict[str, Any]:
+    """The record with its answer taken apart; ``answers`` is the result alone."""
+    text_field(fields, "question", place=place)
+    answer = text_field(fields, "answer", place=place)
+    reasoning, mark, final = answer.rpartition(MARK)
+    final = final.strip()
+    if not mark or not final or "\n" in final:
+        raise place.bad(f"an 'answer' that ends in {MARK} and the result", got=describe(answer[-60:]))
+    steps = _CALCULATOR.sub("", reasoning).strip()
+    return {**fields, "reasoning": steps, "final": final, "answers": [final]}

@@ -1,0 +1,74 @@
+"""``jsonl``: one JSON object a line, with ``input`` and ``target``, or ``text``, or whatever a given template names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO, TypeGuard
+
+from promptatlas.types import DatasetFormat, Template
+
+from service.store.datasets.formats.lines import numbered_lines
+from service.store.datasets.formats.places import Place, describe
+from service.store.datasets.formats.records import Record, take_split, text_field
+from service.store.datasets.formats.strict_json import parse_object
+
+PAIR = Template(input="{input}", target="{target}")
+
+
+class Jsonl:
+    """Lines of blanks are passed over. ``answers`` (a list of texts), ``split`` and further fields may stand beside.
+
+    Args:
+        free: a template is given, so that any fields will do as long as it finds its own.
+    """
+
+    name: DatasetFormat = "jsonl"
+
+    def __init__(self, *, free: bool = False) -> None:
+        self._free = free
+
+    def read(self, stream: BinaryIO) -> Iterator[Record]:
+        is_pair: bool | None = None
+        for number, line in numbered_lines(stream):
+            if not line.strip():
+                continue
+            place = Place.line(number)
+            fields = parse_object(line, place=place)
+            split = take_split(fields, place=place)
+            if not self._free:
+                is_pair = has_pair(fields) if is_pair is None else is_pair
+                _check(fields, is_pair=is_pair, place=place)
+            yield Record(place=place, fields=fields, split=split)
+
+    def default_template(self, record: Record) -> Template | None:
+        return PAIR if self._free or has_pair(record.fields) else None
+
+
+def has_pair(fields: Any) -> bool:
+    """Whether the record is input and target rather than running text."""
+    return "input" in fields and "target" in fields
+
+
+def _check(fields: dict[str, Any], *, is_pair: bool, place: Place) -> None:
+    if not is_pair:
+        if "text" not in fields:
+            names = ", ".join(repr(name[:40]) for name in list(fields)[:20]) or "none"
+            raise place.bad(
+                "the fields 'input' and 'target', or 'text' (others need a template with the upload: "
+                "?input=…&target=…)",
+                got=f"the fields {names}",
+            )
+        text_field(fields, "text", place=place)
+        return
+    for name in ("input", "target"):
+        if isinstance(fields.get(name), bool | int | float):
+            continue
+        text_field(fields, name, place=place)
+    answers = fields.get("answers")
+    if answers is not None and not is_answers(answers):
+        raise place.bad("'answers' to be a list of texts, one at least", got=describe(answers))
+
+
+def is_answers(value: object) -> TypeGuard[list[str]]:
+    """Whether a field is a list of texts that can be held against an answer."""
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)

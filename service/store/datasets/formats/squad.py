@@ -1,0 +1,99 @@
+"""``squad``: the nested JSON of SQuAD 1.1 and 2.0, one record a question.
+
+The file is one JSON value, so it is read whole: hence a limit of its own. SQuAD itself has 30 to 40 MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, Final
+
+from promptatlas.types import DatasetFormat, Template
+
+from service.errors import InvalidRequest, TooLarge
+from service.store.datasets.formats.lines import decode
+from service.store.datasets.formats.places import Place, describe
+from service.store.datasets.formats.records import Record, text_field
+from service.store.datasets.formats.strict_json import parse_object
+
+TEMPLATE = Template(input="{context}\nQuestion: {question}\nAnswer:", target=" {answer}")
+UNANSWERABLE: Final = "unanswerable"
+MAX_BYTES: Final = 128 << 20
+
+
+class Squad:
+    """Fields: ``context, question, answer``, ``answers`` (all different ones), ``is_impossible``; ``id``, ``title``.
+
+    A question of 2.0 that has no answer gets the answer ``unanswerable``, so that a model can learn to say so.
+    """
+
+    name: DatasetFormat = "squad"
+
+    def read(self, stream: BinaryIO) -> Iterator[Record]:
+        data = stream.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise TooLarge(
+                f"A squad file is read whole and may have {MAX_BYTES:,} bytes; send a larger one as jsonl.",
+                loc=("body",),
+            )
+        if not data.strip():
+            return
+        whole = Place("The file", ("body",))
+        root = parse_object(decode(data.removeprefix(b"\xef\xbb\xbf"), place=whole), place=whole)
+        for article, place in _items(root, "data", within=Place("", ("body",))):
+            for paragraph, spot in _items(article, "paragraphs", within=place):
+                yield from _questions(paragraph, title=article.get("title"), place=spot)
+
+    def default_template(self, record: Record) -> Template | None:
+        return TEMPLATE
+
+
+def asked(
+    fields: Mapping[str, Any], *, context: str, answers: list[str], is_impossible: bool, place: Place
+) -> dict[str, Any]:
+    """The record of one question. answers: all that are given, in order; they may repeat."""
+    distinct = list(dict.fromkeys(answer.strip() for answer in answers if answer.strip()))
+    if not distinct and not is_impossible:
+        raise place.bad("at least one answer, or 'is_impossible': true", got="none")
+    chosen = [UNANSWERABLE] if is_impossible else distinct
+    known = {name: fields[name] for name in ("id", "title") if isinstance(fields.get(name), str | int)}
+    return {
+        **known,
+        "context": context,
+        "question": text_field(fields, "question", place=place).strip(),
+        "answer": chosen[0],
+        "answers": chosen,
+        "is_impossible": is_impossible,
+    }
+
+
+def _questions(paragraph: dict[str, Any], *, title: object, place: Place) -> Iterator[Record]:
+    context = text_field(paragraph, "context", place=place)
+    for question, spot in _items(paragraph, "qas", within=place):
+        is_impossible = question.get("is_impossible", False)
+        if not isinstance(is_impossible, bool):
+            raise spot.bad("'is_impossible' to be true or false", got=describe(is_impossible))
+        given = [] if is_impossible else _items(question, "answers", within=spot)
+        answers = [text_field(answer, "text", place=inner) for answer, inner in given]
+        fields = asked(
+            {**question, "title": title}, context=context, answers=answers, is_impossible=is_impossible, place=spot
+        )
+        yield Record(place=spot, fields=fields)
+
+
+def _items(parent: dict[str, Any], name: str, *, within: Place) -> Iterator[tuple[dict[str, Any], Place]]:
+    """The objects in the list ``parent[name]``, each with its place: ``data[3].paragraphs[0]``."""
+    items = parent.get(name)
+    if not isinstance(items, list):
+        where = within.name or "The file"
+        raise InvalidRequest(
+            f"{where}: expected a list {name!r} of SQuAD's nested JSON (data, paragraphs, qas, answers), "
+            f"got {describe(items) if name in parent else 'none'}.",
+            loc=(*within.loc, name),
+        )
+    for index, item in enumerate(items):
+        path = f"{within.name}.{name}[{index}]".lstrip(".")
+        place = Place(path, (*within.loc, name, index))
+        if not isinstance(item, dict):
+            raise place.bad("an object", got=describe(item))
+        yield item, place

@@ -1,0 +1,53 @@
+"""``text``: plain text, one document a line; as it is, or cut into cloze items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from promptatlas.types import DatasetFormat, Template
+
+from service.errors import InvalidRequest
+from service.store.datasets.formats import cloze
+from service.store.datasets.formats.lines import numbered_lines
+from service.store.datasets.formats.places import Place
+from service.store.datasets.formats.records import Record
+
+
+class PlainText:
+    """Blank lines are passed over."""
+
+    name: DatasetFormat = "text"
+
+    def read(self, stream: BinaryIO) -> Iterator[Record]:
+        for number, line in numbered_lines(stream):
+            if line.strip():
+                yield Record(place=Place.line(number), fields={"text": line.strip()})
+
+    def default_template(self, record: Record) -> Template | None:
+        return None
+
+
+class ClozeText:
+    """Passages of each document with one word masked, the same ones for the same text.
+
+    All items of a document are one group, so that no document stands in two splits.
+    """
+
+    name: DatasetFormat = "text"
+
+    def read(self, stream: BinaryIO) -> Iterator[Record]:
+        number, n_items = 0, 0
+        for number, line in numbered_lines(stream):
+            document = line.strip()
+            for item in cloze.items_of(document):
+                n_items += 1
+                yield Record(place=Place.line(number), fields=item, group=document)
+        if number and not n_items:
+            raise InvalidRequest(
+                f"There is nothing to mask: no passage has {cloze.MIN_WORDS} words, one of them of letters only.",
+                loc=("body",),
+            )
+
+    def default_template(self, record: Record) -> Template | None:
+        return cloze.TEMPLATE

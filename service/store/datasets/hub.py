@@ -1,0 +1,166 @@
+"""Datasets of the Hugging Face hub, as records. Hugging Face ``datasets`` is imported only when one is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from promptatlas.types import DatasetFormat, Split, Template
+
+from service.errors import AtlasError, InvalidRequest, NotFound, Unavailable
+from service.store.datasets.formats import gsm8k, jsonl, squad
+from service.store.datasets.formats.places import Place
+from service.store.datasets.formats.records import Record, split_named
+
+PREFIX: Final = "hub:"
+
+HubRows = Mapping[str, Iterable[Mapping[str, Any]]]
+"""Rows by the hub's own names of splits."""
+
+LoadRows = Callable[[str, str | None], HubRows]
+"""Answers the rows of ``owner/name`` and a configuration."""
+
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+_NAME = re.compile(rf"hub:(?P<repository>{_PART}/{_PART})(:(?P<config>{_PART}))?")
+_MAX_DEPTH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubName:
+    """A parsed name. repository: ``owner/name``."""
+
+    repository: str
+    config: str | None
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a dataset of the hub is meant."""
+    return name.startswith(PREFIX)
+
+
+def parse_hub_name(name: str) -> HubName:
+    """``hub:owner/name`` or ``hub:owner/name:config``; InvalidRequest for any other text."""
+    match = _NAME.fullmatch(name)
+    if match is None or ".." in name:
+        raise InvalidRequest(
+            f"A dataset of the hub is called hub:owner/name or hub:owner/name:config; this is {name[:120]!r}.",
+            loc=("name",),
+        )
+    return HubName(repository=match["repository"], config=match["config"])
+
+
+def load_rows(repository: str, config: str | None) -> HubRows:
+    """The rows by Hugging Face ``datasets``, streamed; no code of the dataset is run.
+
+    Raises:
+        InvalidRequest: the library is not installed, or cannot load this dataset as it is asked for.
+        NotFound: the hub has no such dataset, or does not show it.
+        Unavailable: the hub cannot be reached.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise InvalidRequest(
+            "Datasets of the hub need the Hugging Face library 'datasets', which is not installed on this server: "
+            "pip install 'promptatlas[hub]', or upload the dataset.",
+            loc=("name",),
+        ) from None
+    # With the scheme in front it is the hub's for sure: a bare owner/name may be a folder of this machine, too.
+    with _Translated(repository, config=config):
+        found = datasets.load_dataset(f"hf://datasets/{repository}", name=config, streaming=True)
+    return {str(split): _translated(rows, repository=repository, config=config) for split, rows in found.items()}
+
+
+class HubReader:
+    """Rows of the hub as records: those of SQuAD's or GSM8K's shape as these formats, any others as ``jsonl``.
+
+    Args:
+        rows: as ``load_rows`` answers them. The hub's train, validation and test are ours; of a dataset that has but one
+            split, the records' hash decides. Other splits are left out.
+    """
+
+    def __init__(self, rows: HubRows, *, name: str) -> None:
+        known = {split: split_named(split) for split in rows}
+        self._rows = {split: rows[split] for split, ours in known.items() if ours is not None}
+        if len(rows) == 1:
+            self._rows = dict(rows)
+        if not self._rows:
+            listed = ", ".join(sorted(split[:40] for split in rows)[:20]) or "none"
+            raise InvalidRequest(f"{name} has no split called train, validation or test; it has: {listed}.")
+        self.name: DatasetFormat = "jsonl"
+
+    def records(self) -> Iterator[Record]:
+        """All rows, in order of the splits."""
+        for split, rows in self._rows.items():
+            ours: Split | None = split_named(split) if len(self._rows) > 1 else None
+            for index, row in enumerate(rows):
+                place = Place(f"Row {index} of {split}", (split, index))
+                yield Record(place=place, fields=self._fields_of(row, place=place), split=ours)
+
+    def default_template(self, record: Record) -> Template | None:
+        templates = {"squad": squad.TEMPLATE, "gsm8k": gsm8k.TEMPLATE}
+        return templates.get(self.name, jsonl.PAIR if jsonl.has_pair(record.fields) else None)
+
+    def _fields_of(self, row: Mapping[str, Any], *, place: Place) -> dict[str, Any]:
+        fields = {str(name): _plain(value, depth=1) for name, value in row.items()}
+        answers = fields.get("answers")
+        if isinstance(fields.get("context"), str) and isinstance(answers, dict) and "text" in answers:
+            self.name = "squad"
+            texts = [text for text in answers["text"] or [] if isinstance(text, str)]
+            context = str(fields["context"])
+            return squad.asked(fields, context=context, answers=texts, is_impossible=not texts, place=place)
+        if gsm8k.is_worked(fields):
+            self.name = "gsm8k"
+            return gsm8k.worked(fields, place=place)
+        return fields
+
+
+def _plain(value: Any, *, depth: int) -> Any:
+    """The value as JSON has it; pictures, sound, dates and whatever else has no JSON become null."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if abs(value) != float("inf") and value == value else None
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+    if depth < _MAX_DEPTH and isinstance(value, Mapping):
+        return {str(name): _plain(inner, depth=depth + 1) for name, inner in value.items()}
+    if depth < _MAX_DEPTH and isinstance(value, list | tuple):
+        return [_plain(inner, depth=depth + 1) for inner in value]
+    return None
+
+
+def _translated(
+    rows: Iterable[Mapping[str, Any]], *, repository: str, config: str | None
+) -> Iterator[Mapping[str, Any]]:  # fmt: skip
+    with _Translated(repository, config=config):
+        yield from rows
+
+
+class _Translated:
+    """What the library complains of, in our words: its own tell of addresses and folders."""
+
+    def __init__(self, repository: str, *, config: str | None) -> None:
+        self._repository = repository
+        self._config = config
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, AtlasError):
+            return
+        names = {base.__name__ for base in type(error).__mro__}
+        if names & {"DatasetNotFoundError", "RepositoryNotFoundError"}:
+            raise NotFound(f"The hub has no dataset {self._repository!r} that this server may read.") from error
+        if names & {"ConnectionError", "OfflineModeIsEnabled", "TimeoutError", "HTTPError", "ConnectError", "Timeout"}:
+            raise Unavailable("The Hugging Face hub could not be reached.", retry_after_s=30.0) from error
+        raise InvalidRequest(self._unfit(error), loc=("name",)) from error
+
+    def _unfit(self, error: Exception) -> str:
+        known = ", ".join(dict.fromkeys(re.findall(rf"'({_PART})'", str(error)))) if "onfig" in str(error) else ""
+        asked = f"{self._repository!r}" + (f" with configuration {self._config!r}" if self._config else "")
+        hint = f" Its error names these configurations: {known}." if known else ""
+        return f"Hugging Face 'datasets' could not load {asked} ({type(error).__name__}).{hint}"

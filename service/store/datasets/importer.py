@@ -1,0 +1,211 @@
+"""From the records of a file to what is stored: one file a split, hashed; all of it, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Protocol
+
+from promptatlas.types import DatasetFormat, Split, Template
+
+from service.errors import InvalidRequest, TooLarge, Unavailable
+from service.store.datasets.formats.records import SPLITS, Form, Record
+from service.store.datasets.items import DatasetInfo, StoredRecord
+from service.store.datasets.templates import (
+    MAX_TEXT_CHARACTERS,
+    Pattern,
+    Sides,
+    TemplatePatterns,
+    complete_template,
+    parse_template,
+    usable_fields,
+)
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What became of a file. sha256: 64 digits behind ``sha256:``, over records and their splits in order."""
+
+    sha256: str
+    n_records: int
+    n_bytes: int
+    splits: Mapping[Split, int]
+    template: Template | None
+    fields: tuple[str, ...]
+
+    def as_info(
+        self, *, name: str, file_format: DatasetFormat, created_at: str | None = None, builtin: bool = False
+    ) -> DatasetInfo:
+        """The facts of a dataset with these records."""
+        return DatasetInfo(
+            name=name,
+            format=file_format,
+            sha256=self.sha256,
+            n_records=self.n_records,
+            n_bytes=self.n_bytes,
+            splits=self.splits,
+            template=self.template,
+            fields=self.fields,
+            created_at=created_at,
+            builtin=builtin,
+        )
+
+
+class Sink(Protocol):
+    """Takes the records one after the other."""
+
+    def put(self, record: StoredRecord, *, text: bytes) -> None:
+        """text: the record's fields as JSON."""
+
+
+class SplitFiles:
+    """Writes records to one file a split, ``{split}.jsonl``, one line ``{"index":…,"record":…}`` a record."""
+
+    def __init__(self, folder: Path, *, stack: ExitStack) -> None:
+        self.paths: dict[str, Path] = {}
+        self._files: dict[Split, BinaryIO] = {}
+        self._folder = folder
+        self._stack = stack
+
+    def put(self, record: StoredRecord, *, text: bytes) -> None:
+        file = self._files.get(record.split)
+        if file is None:
+            path = self._folder / file_of(record.split)
+            self.paths[path.name] = path
+            file = self._files[record.split] = self._stack.enter_context(path.open("wb", buffering=1 << 20))
+        file.write(b'{"index":%d,"record":%s}\n' % (record.index, text))
+
+    def finish(self) -> dict[str, Path]:
+        """The files by name, whole."""
+        self._stack.close()
+        return self.paths
+
+
+def file_of(split: Split) -> str:
+    """The name of the file with a split's records."""
+    return f"{split}.jsonl"
+
+
+@contextmanager
+def split_files() -> Iterator[SplitFiles]:
+    """Files in a temporary folder, gone afterwards. What the disk complains of is Unavailable."""
+    with disk_reported(), TemporaryDirectory(prefix="promptatlas-") as folder, ExitStack() as stack:
+        yield SplitFiles(Path(folder), stack=stack)
+
+
+@contextmanager
+def disk_reported() -> Iterator[None]:
+    """Turn what the disk for temporary files complains of into Unavailable, without telling where it is."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else "input/output error"
+        raise Unavailable(f"The file could not be kept while it is read: {reason}.", retry_after_s=5.0) from error
+
+
+class Importer:
+    """Checks records and passes them on.
+
+    Args:
+        sink: where they go.
+        sides: the template that is asked for.
+        max_bytes: limit of all records together, as stored.
+    """
+
+    def __init__(self, sink: Sink, *, sides: Sides, max_bytes: int) -> None:
+        self._sink = sink
+        self._sides = sides
+        self._max_bytes = max_bytes
+        self._sha256 = hashlib.sha256()
+        self._splits: dict[Split, int] = dict.fromkeys(SPLITS, 0)
+        self._n_records = 0
+        self._n_bytes = 0
+        self._fields: list[str] = []
+        self._template: Template | None = None
+        self._patterns: TemplatePatterns | None = None
+
+    def run(self, form: Form, records: Iterable[Record]) -> Imported:
+        """Take all records of a file.
+
+        Raises:
+            InvalidRequest: at the first record that the template does not fit, or when there is none.
+            TooLarge: they are over the limit.
+        """
+        for record in records:
+            if not self._n_records:
+                self._settle(record, default=form.default_template(record))
+            self._add(record)
+        return self._result()
+
+    def _settle(self, record: Record, *, default: Template | None) -> None:
+        self._fields = usable_fields(record.fields)
+        self._template = complete_template(default, sides=self._sides, fields=self._fields)
+        if self._template is not None:
+            self._patterns = parse_template(self._template, fields=self._fields)
+
+    def _add(self, record: Record) -> None:
+        there = set(usable_fields(record.fields))
+        if self._patterns is not None:
+            _check_filled(record, patterns=self._patterns, there=there)
+        if not there.issuperset(self._fields):
+            self._fields = [name for name in self._fields if name in there]
+        text = record_text(record.fields)
+        split = record.split or split_of(text if record.group is None else record.group.encode("utf-8"))
+        self._n_bytes += len(text)
+        if self._n_bytes > self._max_bytes:
+            raise TooLarge(
+                f"{record.place.name}: up to here the records have more than the limit of {self._max_bytes:,} bytes; "
+                "send the dataset in parts.",
+                loc=record.place.loc,
+            )
+        self._sink.put(StoredRecord(index=self._n_records, split=split, fields=record.fields), text=text)
+        self._n_records += 1
+        self._splits[split] += 1
+        self._sha256.update(b'{"record":%s,"split":"%s"}\n' % (text, split.encode("ascii")))
+
+    def _result(self) -> Imported:
+        if not self._n_records:
+            raise InvalidRequest("Expected at least one record, got an empty file.", loc=("body",))
+        return Imported(
+            sha256=f"sha256:{self._sha256.hexdigest()}",
+            n_records=self._n_records,
+            n_bytes=self._n_bytes,
+            splits=self._splits,
+            template=self._template,
+            fields=tuple(self._fields),
+        )
+
+
+def record_text(fields: Mapping[str, Any]) -> bytes:
+    """One spelling per record: sorted names, no blanks, UTF-8."""
+    return _ENCODER.encode(dict(fields)).encode("utf-8")
+
+
+def split_of(key: bytes) -> Split:
+    """The split that a record without one belongs to, for good: 80 % train, 10 % validation, 10 % test."""
+    bucket = int.from_bytes(hashlib.sha256(key).digest()[:4], "big") % 10
+    return "test" if bucket == 9 else "validation" if bucket == 8 else "train"
+
+
+def _check_filled(record: Record, *, patterns: TemplatePatterns, there: set[str]) -> None:
+    missing = sorted(patterns.names - there)
+    if missing:
+        raise record.place.bad(f"text or a number in the field {missing[0]!r}, which the template names", got="none")
+    for side, pattern in (("input", patterns.input), ("target", patterns.target)):
+        _check_side(pattern, side=side, record=record)
+
+
+def _check_side(pattern: Pattern, *, side: str, record: Record) -> None:
+    if pattern.is_blank(record.fields):
+        raise record.place.bad(f"some text for the template's {side}", got="none")
+    n_characters = pattern.n_characters(record.fields)
+    if n_characters > MAX_TEXT_CHARACTERS:
+        raise record.place.bad(f"at most {MAX_TEXT_CHARACTERS:,} characters as {side}", got=f"{n_characters:,}")

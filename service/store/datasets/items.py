@@ -1,0 +1,146 @@
+"""What the store says about datasets: their facts, stored records, and examples as the model gets them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from promptatlas.types import DatasetFormat, Split, Template
+
+from service.errors import DamagedArtifact, InvalidRequest, TooLarge
+from service.store.datasets.formats.jsonl import is_answers
+from service.store.datasets.templates import TemplatePatterns, parse_template, written
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """What is known of one dataset: the fields of the wire contract.
+
+    sha256: over its records and their splits, in order, with ``sha256:`` in front. n_bytes: of the records as stored.
+    splits: how many records each has. template: None for running text, and where there is no default. fields: names
+    that a template may use, those that every record has. created_at: RFC 3339, UTC; None for what comes with the server.
+    """
+
+    name: str
+    format: DatasetFormat
+    sha256: str
+    n_records: int
+    n_bytes: int
+    splits: Mapping[Split, int]
+    template: Template | None
+    fields: tuple[str, ...]
+    created_at: str | None = None
+    builtin: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values, by their names on the wire."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        template = None if self.template is None else self.template.model_dump()
+        return {**found, "splits": dict(self.splits), "fields": list(self.fields), "template": template}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any], *, label: str) -> DatasetInfo:
+        """The inverse of ``to_json``; DamagedArtifact when fields are missing. Fields of later versions are ignored."""
+        try:
+            values = {item.name: found[item.name] for item in fields(cls)}
+            values["template"] = None if values["template"] is None else Template.model_validate(values["template"])
+        except (KeyError, ValueError):
+            raise DamagedArtifact(f"{label} is damaged: its manifest has an unknown form.") from None
+        return cls(**{**values, "fields": tuple(values["fields"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRecord:
+    """One record. index: its number in the whole dataset, from 0; fields: JSON values by name."""
+
+    index: int
+    split: Split
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One record as the model gets it: ``input`` and ``target``, or ``text``; the others are None.
+
+    index: number of the record in the whole dataset, from 0. answers: all that count as right; the target without blanks
+    around it where the record names none, empty for running text. record: its fields.
+    """
+
+    index: int
+    split: Split
+    input: str | None
+    target: str | None
+    text: str | None
+    answers: tuple[str, ...]
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peek:
+    """The first examples of a dataset. template: the one that made them; next: the cursor behind them."""
+
+    info: DatasetInfo
+    template: Template | None
+    examples: Sequence[Example]
+    next: str | None
+
+
+def make_examples(records: Iterable[StoredRecord], *, patterns: TemplatePatterns | None) -> Iterator[Example]:
+    """Records as examples; without a template, those of running text."""
+    for record in records:
+        yield _running_text(record) if patterns is None else _filled_in(record, patterns=patterns)
+
+
+def patterns_of(
+    info: DatasetInfo, *, template: Template | None, loc: tuple[str | int, ...] = ("template",)
+) -> TemplatePatterns | None:
+    """The dataset's template, or the one that is given for it; None: its text as it is.
+
+    Raises:
+        InvalidRequest: the template does not fit the dataset, or it needs one and there is none.
+    """
+    chosen = template if template is not None else info.template
+    if chosen is not None:
+        return parse_template(chosen, fields=info.fields, loc=loc)
+    if "text" not in info.fields:
+        names = ", ".join(f"{{{name}}}" for name in info.fields) or "none"
+        raise InvalidRequest(f"Dataset {info.name!r} needs a template. The fields there are: {names}.", loc=loc)
+    return None
+
+
+def bare_example(record: StoredRecord) -> Example:
+    """A record that no template fills in: its fields alone."""
+    return Example(
+        index=record.index, split=record.split, input=None, target=None, text=None, answers=(), record=record.fields
+    )
+
+
+def within(examples: Iterable[Example], *, max_bytes: int) -> Iterator[Example]:
+    """The examples, and TooLarge as soon as they have more than ``max_bytes`` together."""
+    n_bytes = 0
+    for number, example in enumerate(examples, start=1):
+        texts = (json.dumps(example.record), example.input, example.target, example.text)
+        n_bytes += sum(len(text.encode("utf-8")) for text in texts if text)
+        if n_bytes > max_bytes:
+            raise TooLarge(
+                f"{number} items have more than the {max_bytes:,} bytes that are shown at once; ask for fewer with "
+                "'limit', or shorten them with the templates 'input' and 'target'."
+            )
+        yield example
+
+
+def _running_text(record: StoredRecord) -> Example:
+    return replace(bare_example(record), text=written(record.fields["text"]))
+
+
+def _filled_in(record: StoredRecord, *, patterns: TemplatePatterns) -> Example:
+    target = patterns.target.render(record.fields)
+    answers = record.fields.get("answers")
+    return replace(
+        bare_example(record),
+        input=patterns.input.render(record.fields),
+        target=target,
+        answers=tuple(answers) if is_answers(answers) else (target.strip(),),
+    )

@@ -1,0 +1,291 @@
+"""Datasets by name: stored ones, those that come with the server, and those of the Hugging Face hub.
+
+A dataset never changes, and whatever dies on the way leaves nothing of it. One of the hub is read once, when it is first
+asked for, and is stored from then on like any other.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from promptatlas.types import DatasetFormat, Split, Template
+
+from service.errors import Busy, Conflict, DamagedArtifact, InvalidRequest, NotFound
+from service.store.artifacts.clock import Clock, utc_now, write_time
+from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.builtin import BuiltinDataset, BuiltinDatasets
+from service.store.datasets.files import DatasetFiles, StoredDataset
+from service.store.datasets.formats import open_format
+from service.store.datasets.formats.records import SPLITS, Form, Record
+from service.store.datasets.hub import HubReader, LoadRows, is_hub_name, load_rows, parse_hub_name
+from service.store.datasets.importer import Importer, split_files
+from service.store.datasets.items import (
+    DatasetInfo,
+    Example,
+    Peek,
+    StoredRecord,
+    bare_example,
+    make_examples,
+    patterns_of,
+    within,
+)
+from service.store.datasets.templates import Sides, complete_template
+from service.store.prompts.manifests import Page, check_name
+
+MAX_LIMIT = 1000
+
+_MAX_ATTEMPTS = 100
+_MAX_PEEK_BYTES = 4 << 20
+_NO_SIDES = Sides()
+
+_log = logging.getLogger(__name__)
+
+
+class DatasetStore:
+    """The datasets in an artifact store; safe to share between threads, beside any number of others on the same store.
+
+    Args:
+        artifacts: where they lie.
+        builtin: folder of the datasets that come with the server.
+        max_bytes: limit of one dataset's records as they are stored.
+        load_hub: answers the rows of a dataset of the hub.
+        clock: stamps ``created_at``.
+    """
+
+    def __init__(
+        self,
+        artifacts: ArtifactStore,
+        *,
+        builtin: Path | None = None,
+        max_bytes: int = 4 << 30,
+        load_hub: LoadRows = load_rows,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._files = DatasetFiles(artifacts)
+        self._builtin = BuiltinDatasets(builtin)
+        self._max_bytes = max_bytes
+        self._load_hub = load_hub
+        self._clock = clock
+
+    def create(
+        self,
+        name: str,
+        *,
+        format: DatasetFormat,  # noqa: A002
+        stream: BinaryIO,
+        sides: Sides = _NO_SIDES,
+        cloze: bool = False,
+    ) -> tuple[DatasetInfo, bool]:
+        """Store the dataset in an open file; the same records again are the dataset that is there.
+
+        Args:
+            format: of the file.
+            stream: is read once, from its present position on.
+            sides: of the template, where they are to be others than the format's own.
+            cloze: cut running text into cloze items.
+
+        Returns:
+            the facts, and whether it is new.
+
+        Raises:
+            InvalidRequest: at the first record that is not as it should be, with its place; nothing is kept.
+            TooLarge: a line or all records together are over their limit.
+            Conflict: there is another dataset of that name.
+        """
+        check_name(name)
+        if name in self._builtin.names():
+            raise Conflict(f"Dataset {name!r} comes with the server; take another name.")
+        reader = open_format(format, has_template=sides != _NO_SIDES, cloze=cloze)
+        return self._store(name, form=reader, records=reader.read(stream), sides=sides)
+
+    def get(self, name: str) -> DatasetInfo:
+        """The facts of a dataset; one of the hub is loaded if it has not been.
+
+        Raises:
+            InvalidRequest: no dataset is called so, or one of the hub cannot be loaded.
+            NotFound: there is no such dataset.
+            DamagedArtifact: its manifest is not what was stored.
+            Unavailable: the hub cannot be reached.
+        """
+        return self._find(name).info
+
+    def list_datasets(self, *, limit: int = 20, after: str | None = None) -> Page[DatasetInfo]:
+        """Datasets by name, those behind the cursor ``after``; damaged ones are left out. Of the hub, those loaded."""
+        if not 1 <= limit <= MAX_LIMIT:
+            raise InvalidRequest(f"limit must be 1 to {MAX_LIMIT}; it is {limit}.", loc=("limit",))
+        names = sorted({*self._files.names(), *self._builtin.names()})
+        behind = (name for name in names if after is None or name > after)
+        found = list(islice(filter(None, map(self._sound, behind)), limit + 1))
+        has_more = len(found) > limit
+        return Page(items=found[:limit], has_more=has_more, next=found[limit - 1].name if has_more else None)
+
+    def delete(self, name: str) -> None:
+        """Delete a dataset; one of the hub is forgotten, and loaded anew when it is next asked for.
+
+        Raises:
+            Conflict: it comes with the server.
+            NotFound: there is no such dataset.
+        """
+        self._check(name)
+        if name in self._builtin.names():
+            raise Conflict(f"Dataset {name!r} comes with the server and cannot be deleted.")
+        if not self._files.remove(name):
+            raise NotFound(f"There is no dataset {name!r}.")
+
+    def examples(
+        self,
+        name: str,
+        *,
+        split: Split | None = None,
+        n: int | None = None,
+        seed: int | None = None,
+        template: Template | None = None,
+    ) -> Iterator[Example]:
+        """Examples in the order of the file.
+
+        Args:
+            split: None: all of them.
+            n: how many; None, or more than there are: all. Without a seed the first ones.
+            seed: draw ``n`` at random without replacement, the same ones for the same seed.
+            template: instead of the dataset's own.
+
+        Raises:
+            InvalidRequest, NotFound, Unavailable: at once, as ``get``, and for a template that does not fit.
+            DamagedArtifact: while reading; whoever reads to the end has what was stored.
+        """
+        dataset = self._find(name)
+        patterns = patterns_of(dataset.info, template=template)
+        n_there = dataset.info.n_records if split is None else dataset.info.splits.get(split, 0)
+        records = self._records(dataset, split=split, wanted=_choose(n_there, n=n, seed=seed))
+        return make_examples(records, patterns=patterns)
+
+    def peek(
+        self,
+        name: str,
+        *,
+        split: Split | None = None,
+        limit: int = 10,
+        after: int | None = None,
+        sides: Sides = _NO_SIDES,
+        max_bytes: int = _MAX_PEEK_BYTES,
+    ) -> Peek:
+        """The first examples, those behind the record number ``after``; raises as ``get``.
+
+        Args:
+            sides: of the template, to try others than the dataset's own.
+            max_bytes: limit of all that is shown; TooLarge over it.
+        """
+        dataset = self._find(name)
+        template = complete_template(dataset.info.template, sides=sides, fields=dataset.info.fields)
+        records = self._records(dataset, split=split, wanted=None)
+        behind = records if after is None else (record for record in records if record.index > after)
+        chosen = islice(behind, limit)
+        if template is None and "text" not in dataset.info.fields:
+            # With nothing to fill in, records are still worth a look: a template is written from their fields.
+            made: Iterator[Example] = map(bare_example, chosen)
+        else:
+            made = make_examples(chosen, patterns=patterns_of(dataset.info, template=template, loc=("query",)))
+        shown = list(within(made, max_bytes=max_bytes))
+        has_more = next(behind, None) is not None
+        return Peek(
+            info=dataset.info,
+            template=template,
+            examples=shown,
+            next=str(shown[-1].index) if has_more else None,
+        )
+
+    def _store(
+        self, name: str, *, form: Form, records: Iterable[Record], sides: Sides = _NO_SIDES
+    ) -> tuple[DatasetInfo, bool]:
+        with split_files() as files:
+            imported = Importer(files, sides=sides, max_bytes=self._max_bytes).run(form, records)
+            info = imported.as_info(name=name, file_format=form.name, created_at=write_time(self._clock()))
+            return self._commit(info, paths=files.finish())
+
+    def _commit(self, info: DatasetInfo, *, paths: dict[str, Path]) -> tuple[DatasetInfo, bool]:
+        for _ in range(_MAX_ATTEMPTS):
+            try:
+                present = self._files.find(info.name)
+            except DamagedArtifact:
+                # Nobody can read what was there.
+                self._files.replace(info, paths=paths)
+                return info, True
+            if present is None:
+                try:
+                    self._files.create(info, paths=paths)
+                except Conflict:
+                    continue
+                return info, True
+            _refuse_other(present.info, info)
+            if self._files.is_whole(present):
+                return present.info, False
+            self._files.replace(info, paths=paths)
+            return info, True
+        raise Busy(f"Too many uploads to {info.name!r} at once.", retry_after_s=1.0)
+
+    def _find(self, name: str) -> StoredDataset | BuiltinDataset:
+        self._check(name)
+        found = self._builtin.get(name) or self._files.find(name)
+        if found is None and is_hub_name(name):
+            hub = parse_hub_name(name)
+            reader = HubReader(self._load_hub(hub.repository, hub.config), name=name)
+            # When another has stored it meanwhile, that one holds, whatever the hub says now.
+            with suppress(Conflict):
+                self._store(name, form=reader, records=reader.records())
+            found = self._files.find(name)
+        if found is None:
+            raise NotFound(f"There is no dataset {name!r}.")
+        return found
+
+    def _sound(self, name: str) -> DatasetInfo | None:
+        try:
+            found = self._builtin.get(name) or self._files.find(name)
+        except DamagedArtifact as error:
+            _log.warning("passed over: %s", error.detail)
+            return None
+        return None if found is None else found.info
+
+    def _records(
+        self, dataset: StoredDataset | BuiltinDataset, *, split: Split | None, wanted: Container[int] | None
+    ) -> Iterator[StoredRecord]:
+        if split is not None and split not in SPLITS:
+            raise InvalidRequest(f"A split is train, validation or test; this is {split!r}.", loc=("split",))
+        if isinstance(dataset, StoredDataset):
+            return self._files.records(dataset, split=split, wanted=wanted)
+        chosen = (record for record in dataset.records if split is None or record.split == split)
+        return (record for position, record in enumerate(chosen) if wanted is None or position in wanted)
+
+    def _check(self, name: str) -> None:
+        if is_hub_name(name):
+            parse_hub_name(name)
+        else:
+            check_name(name)
+
+
+def _choose(n_there: int, *, n: int | None, seed: int | None) -> Container[int] | None:
+    """Which of ``n_there`` records to take; None: all."""
+    if n is not None and n < 1:
+        raise InvalidRequest(f"n must be 1 or more; it is {n}.", loc=("n",))
+    if n is None or n >= n_there:
+        return None
+    return range(n) if seed is None else frozenset(random.Random(seed).sample(range(n_there), n))
+
+
+def _refuse_other(present: DatasetInfo, info: DatasetInfo) -> None:
+    if (present.sha256, present.format) != (info.sha256, info.format):
+        raise Conflict(
+            f"There is a dataset {info.name!r} with other records; delete it first, or take another name.",
+            loc=("name",),
+        )
+    if present.template != info.template:
+        raise Conflict(
+            f"There is a dataset {info.name!r} with these records and another template; delete it first, take another "
+            "name, or give the template where the dataset is used.",
+            loc=("name",),
+        )

@@ -1,0 +1,1 @@
+"""Stored maps: fitted projections and their points."""

@@ -1,0 +1,1 @@
+"""Stored prompts: versions, aliases, manifests, the native format, and PEFT import and export."""

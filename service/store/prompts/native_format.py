@@ -1,0 +1,177 @@
+"""The native prompt format: a safetensors file with kind and base in its header; and what makes two prompts equal."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy.typing as npt
+from promptatlas.types.prompts import PromptHeader
+from pydantic import ValidationError
+
+from service.errors import DamagedArtifact, InvalidRequest, NotFound
+from service.store.artifacts.sealed_records import canonical_json
+from service.store.artifacts.tensor_codec import METADATA_KEY, decode, encode
+from service.store.prompts.checks import BaseShape, Floats, Kind, Where, check_tensors
+
+MAX_NOTES_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFile:
+    """A prompt that fits its base model.
+
+    tensors: as in the native format, float32, sorted by name. where: of deep prompts only, ``local`` or ``carried``.
+    base, base_revision: the model it was made for. notes: any JSON. layers: those that have something, None for soft.
+    d_model: of the base. n_virtual: how many positions it takes.
+    """
+
+    kind: Kind
+    tensors: Mapping[str, Floats]
+    base: str
+    base_revision: str
+    n_virtual: int
+    d_model: int
+    layers: tuple[int, ...] | None = None
+    where: Where | None = None
+    notes: Any = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Content hash, ``sha256:`` and 64 digits: of kind, where, and the tensors' names, shapes and float32 values.
+
+        Neither notes nor the base count: what the prompt does to a model of given weights is all in the rest.
+        """
+        shapes = [[name, list(values.shape)] for name, values in sorted(self.tensors.items())]
+        digest = hashlib.sha256(canonical_json({"kind": self.kind, "where": self.where, "tensors": shapes}))
+        for _, values in sorted(self.tensors.items()):
+            digest.update(b"\n")
+            digest.update(values.tobytes())
+        return f"sha256:{digest.hexdigest()}"
+
+    def to_bytes(self) -> bytes:
+        """The canonical native file."""
+        header = {"kind": self.kind, "base": self.base, "base_revision": self.base_revision}
+        optional = {"where": self.where, "notes": self.notes}
+        present = {name: value for name, value in optional.items() if value is not None}
+        return encode(self.tensors, metadata={**header, **present})
+
+
+def make_prompt(
+    kind: Kind,
+    *,
+    tensors: Mapping[str, npt.NDArray[Any]],
+    base: BaseShape,
+    where: Where | None = None,
+    notes: Any = None,
+) -> PromptFile:
+    """A checked prompt from arrays: what an upload holds, or what a run has tuned.
+
+    Args:
+        tensors: as in the native format; float16, float32 or float64.
+        where: of deep prompts; None means ``local``.
+
+    Raises:
+        InvalidRequest: the tensors do not fit the base, or ``where`` is given for another kind.
+    """
+    if kind != "deep" and where is not None:
+        raise InvalidRequest(f"'where' is for deep prompts; this one is {kind}.", loc=(METADATA_KEY, "where"))
+    checked = check_tensors(kind, tensors=tensors, base=base)
+    return PromptFile(
+        kind=kind,
+        tensors=checked.tensors,
+        base=base.name,
+        base_revision=base.revision,
+        n_virtual=checked.n_virtual,
+        d_model=base.d_model,
+        layers=checked.layers,
+        where=(where or "local") if kind == "deep" else None,
+        notes=notes,
+    )
+
+
+def parse_native(data: bytes, *, bases: Sequence[BaseShape], base: str | None = None) -> PromptFile:
+    """Check an uploaded native file against the hosted models.
+
+    Args:
+        data: the whole safetensors file.
+        bases: the hosted models.
+        base: the base named beside the file; it must be the one named inside.
+
+    Raises:
+        InvalidRequest: with what was expected and what came.
+        NotFound: ``base`` is not hosted.
+    """
+    if base is not None:
+        find_base(base, bases=bases)
+    file = decode(data)
+    header = _header_from(file.metadata, base=base)
+    if base is not None and header.base != base:
+        raise InvalidRequest(f"The file says it is for {header.base!r}, the request says {base!r}.", loc=("base",))
+    shape = next((candidate for candidate in bases if candidate.name == header.base), None)
+    if shape is None:
+        raise InvalidRequest(
+            f"The prompt is for {header.base!r}, which is not hosted here; hosted: {_names(bases)}.",
+            loc=(METADATA_KEY, "base"),
+        )
+    if header.base_revision not in (None, shape.revision):
+        raise InvalidRequest(
+            f"The prompt was made for revision {header.base_revision!r} of {shape.name}; hosted is {shape.revision!r}.",
+            loc=(METADATA_KEY, "base_revision"),
+        )
+    return make_prompt(header.kind, tensors=file.tensors, base=shape, where=header.where, notes=header.notes)
+
+
+def read_stored(data: bytes, *, label: str, n_virtual: int, d_model: int, layers: tuple[int, ...] | None) -> PromptFile:
+    """The prompt in a file that ``to_bytes`` made; DamagedArtifact when it cannot be that."""
+    try:
+        file = decode(data)
+        header = PromptHeader.model_validate(file.metadata)
+    except (InvalidRequest, ValidationError):
+        raise DamagedArtifact(f"{label} is damaged: its file is no native prompt.") from None
+    return PromptFile(
+        kind=header.kind,
+        tensors={name: file.tensors[name] for name in sorted(file.tensors)},
+        base=header.base,
+        base_revision=header.base_revision or "",
+        n_virtual=n_virtual,
+        d_model=d_model,
+        layers=layers,
+        where=header.where,
+        notes=header.notes,
+    )
+
+
+def find_base(name: str, *, bases: Sequence[BaseShape]) -> BaseShape:
+    """The hosted model called ``name``; NotFound if there is none."""
+    for candidate in bases:
+        if candidate.name == name:
+            return candidate
+    raise NotFound(f"No model {name[:80]!r} is hosted here; hosted: {_names(bases)}.", loc=("base",))
+
+
+def _header_from(metadata: Any, *, base: str | None) -> PromptHeader:
+    if metadata is None:
+        raise InvalidRequest(
+            f"A native prompt needs header metadata {METADATA_KEY!r}: JSON with at least 'kind' and 'base'.",
+            loc=(METADATA_KEY,),
+        )
+    if base is not None and isinstance(metadata, dict):
+        metadata = {"base": base, **metadata}
+    try:
+        header = PromptHeader.model_validate(metadata)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part)[:80] for part in (METADATA_KEY, *first["loc"]))
+        raise InvalidRequest(f"{place}: {first['msg']}.", loc=(METADATA_KEY, *first["loc"])) from None
+    n_bytes = len(canonical_json(header.notes))
+    if n_bytes > MAX_NOTES_BYTES:
+        raise InvalidRequest(f"Notes may have {MAX_NOTES_BYTES} bytes as JSON; these have {n_bytes}.")
+    return header
+
+
+def _names(bases: Sequence[BaseShape]) -> str:
+    return ", ".join(repr(candidate.name) for candidate in bases) or "none"

@@ -1,0 +1,290 @@
+"""Prompts by name, version, alias and content hash.
+
+No lock is held anywhere: any number of processes, on any hosts, may use one store. What is written last decides, and
+whatever dies in between leaves the state before or the state after. Nothing is cached: what another process has just
+done is seen at once.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from service.errors import Busy, Conflict, DamagedArtifact, InvalidRequest, NotFound
+from service.store.artifacts.clock import Clock, utc_now, write_time
+from service.store.artifacts.store import ArtifactStore
+from service.store.prompts.aliases import Aliases
+from service.store.prompts.manifests import (
+    Page,
+    PromptManifest,
+    PromptSummary,
+    Provenance,
+    check_alias,
+    check_name,
+    parse_reference,
+)
+from service.store.prompts.native_format import PromptFile, read_stored
+from service.store.prompts.versions import Versions, hint_key, log_damage, manifest_in, raise_damage, version_folder
+
+CONTENT = "prompt.safetensors"
+MAX_LIMIT = 1000
+
+_MAX_ATTEMPTS = 1000
+_NO_PROVENANCE = Provenance()
+
+
+class PromptStore:
+    """The prompts in an artifact store; safe to share between threads, beside any number of others on the same store.
+
+    Args:
+        artifacts: where they lie.
+        clock: stamps ``created_at``.
+    """
+
+    def __init__(self, artifacts: ArtifactStore, *, clock: Clock = utc_now) -> None:
+        self._artifacts = artifacts
+        self._versions = Versions(artifacts)
+        self._aliases = Aliases(artifacts)
+        self._clock = clock
+
+    def create(
+        self, name: str, *, prompt: PromptFile, provenance: Provenance = _NO_PROVENANCE
+    ) -> tuple[PromptManifest, bool]:
+        """Store ``prompt`` as the next version of ``name``; the same content again is the version it already is.
+
+        Returns:
+            the manifest, and whether it is new.
+
+        Raises:
+            InvalidRequest: no prompt may be called ``name``.
+            Busy: too many are writing this name at once.
+        """
+        check_name(name)
+        content = prompt.to_bytes()
+        for _ in range(_MAX_ATTEMPTS):
+            # The order matters: whoever commits after this look takes the very number that is tried below, and whoever
+            # committed before it is found by the hash. So the same content never gets two versions.
+            newest = self._versions.newest_number(name)
+            known = self._find_same(name, prompt)
+            if known is not None:
+                return known, False
+            manifest = self._manifest_for(name, version=newest + 1, prompt=prompt, provenance=provenance)
+            # Before the manifest, so that whatever dies in between, every version can be found by its hash.
+            self._artifacts.put_record(hint_key(manifest), {"ref": manifest.ref})
+            try:
+                self._artifacts.create(
+                    version_folder(name, manifest.version),
+                    label=f"prompt {manifest.ref}",
+                    files={CONTENT: content},
+                    metadata=manifest.to_json(),
+                )
+            except Conflict:
+                continue
+            return manifest, True
+        raise Busy(f"Too many uploads to {name!r} at once.", retry_after_s=1.0)
+
+    def resolve(self, ref: str, *, base: str | None = None) -> PromptManifest:
+        """The version that a reference selects.
+
+        Args:
+            ref: ``name``, ``name@3``, ``name@alias`` or ``sha256:…``.
+            base: of several prompts with one content (a hash alone), prefer that of this model.
+
+        Raises:
+            InvalidRequest: no reference is written so.
+            NotFound: nothing has that name, number, alias or hash.
+            DamagedArtifact: the manifest or alias is not what was stored.
+        """
+        wanted = parse_reference(ref)
+        if wanted.sha256 is not None:
+            return self._by_hash(wanted.sha256, base=base)[0]
+        name = str(wanted.name)
+        if wanted.version is not None:
+            return self.get(name, version=wanted.version)
+        if wanted.alias is not None:
+            return self._by_alias(name, wanted.alias)
+        newest = next(self._versions.newest_first(name, on_damage=raise_damage), None)
+        if newest is None:
+            raise self._versions.no_such(name)
+        return newest
+
+    def get(self, name: str, *, version: int) -> PromptManifest:
+        """The manifest of one version; NotFound, or DamagedArtifact."""
+        check_name(name)
+        manifest = self._versions.live(name, version)
+        if manifest is None:
+            raise self._versions.no_such(name, version)
+        return manifest
+
+    def content(self, manifest: PromptManifest) -> bytes:
+        """The canonical native file of a version, checked against its hash.
+
+        Raises:
+            NotFound: it has been deleted since.
+            DamagedArtifact: it is missing or not what was stored.
+        """
+        artifact = self._versions.artifact(manifest.name, manifest.version)
+        if artifact is None or artifact.retired:
+            raise self._versions.no_such(manifest.name, manifest.version)
+        return self._artifacts.read(artifact, CONTENT)
+
+    def load(self, manifest: PromptManifest) -> PromptFile:
+        """The prompt itself; raises as ``content`` does."""
+        return read_stored(
+            self.content(manifest),
+            label=f"prompt {manifest.ref}",
+            n_virtual=manifest.n_virtual,
+            d_model=manifest.d_model,
+            layers=manifest.layers,
+        )
+
+    def load_content(self, sha256: str) -> PromptFile:
+        """The prompt with this content hash, from whichever version holds it whole; NotFound, or DamagedArtifact."""
+        holders = self._by_hash(sha256, base=None)
+        sound = next(filter(self._is_whole, holders[:-1]), holders[-1])
+        return self.load(sound)
+
+    def list_names(self, *, limit: int = 20, after: str | None = None) -> Page[PromptSummary]:
+        """Names in order, those behind the cursor ``after``. Names without a whole version are left out."""
+        _check_limit(limit)
+        names = (name for name in self._artifacts.names("prompts") if after is None or name > after)
+        found = list(islice(filter(None, map(self._summary, names)), limit + 1))
+        has_more = len(found) > limit
+        return Page(items=found[:limit], has_more=has_more, next=found[limit - 1].name if has_more else None)
+
+    def list_versions(self, name: str, *, limit: int = 20, after: str | None = None) -> Page[PromptManifest]:
+        """Versions of a name, newest first, those older than the cursor ``after``; NotFound for an unknown name."""
+        check_name(name)
+        _check_limit(limit)
+        if after is not None and not (after.isascii() and after.isdecimal() and len(after) < 10):
+            raise InvalidRequest(f"The cursor of versions is a version number; this is {after[:80]!r}.", loc=("after",))
+        below = None if after is None else int(after)
+        found = list(islice(self._versions.newest_first(name, below=below, on_damage=log_damage), limit + 1))
+        if not found and self._summary(name) is None:
+            raise self._versions.no_such(name)
+        has_more = len(found) > limit
+        return Page(items=found[:limit], has_more=has_more, next=str(found[limit - 1].version) if has_more else None)
+
+    def delete(self, name: str, *, version: int) -> None:
+        """Delete one version; its number is never given again.
+
+        Raises:
+            Conflict: an alias points at it.
+            NotFound: there is no such version.
+        """
+        check_name(name)
+        artifact = self._versions.artifact(name, version)
+        if artifact is not None and artifact.retired:
+            # A deletion that died half-way is finished by the next.
+            self._artifacts.discard_files(artifact)
+        if artifact is None or artifact.retired:
+            raise self._versions.no_such(name, version)
+        self._aliases.refuse_if_any(name, version)
+        self._artifacts.retire(artifact)
+        # Looked at again, because an alias may have been set in between; set_alias, too, looks again after writing.
+        try:
+            self._aliases.refuse_if_any(name, version)
+        except Conflict:
+            self._artifacts.restore(artifact)
+            raise
+        self._artifacts.discard_files(artifact)
+        self._artifacts.remove_record(hint_key(manifest_in(artifact)))
+
+    def set_alias(self, name: str, *, alias: str, version: int) -> PromptManifest:
+        """Let ``name@alias`` mean ``version`` from now on; NotFound when there is no such version."""
+        check_alias(alias)
+        manifest = self.get(name, version=version)
+        before = self._aliases.record(name, alias)
+        self._aliases.set(name, alias, version=version, now=self._clock())
+        if self._versions.live(name, version) is None:
+            self._aliases.put_back(name, alias, record=before)
+            raise self._versions.no_such(name, version)
+        return manifest
+
+    def delete_alias(self, name: str, *, alias: str) -> None:
+        """Forget an alias; NotFound when there is none."""
+        check_name(name)
+        check_alias(alias)
+        if not self._aliases.exists(name, alias):
+            raise NotFound(f"Prompt {name!r} has no alias {alias!r}.")
+        self._aliases.remove(name, alias)
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Aliases of a name and the versions they mean, sorted; empty for an unknown name."""
+        return self._aliases.all_of(check_name(name))
+
+    def _manifest_for(self, name: str, *, version: int, prompt: PromptFile, provenance: Provenance) -> PromptManifest:
+        return PromptManifest(
+            name=name,
+            version=version,
+            kind=prompt.kind,
+            n_virtual=prompt.n_virtual,
+            layers=prompt.layers,
+            d_model=prompt.d_model,
+            base=prompt.base,
+            base_revision=prompt.base_revision,
+            sha256=prompt.sha256,
+            created_at=write_time(self._clock()),
+            where=prompt.where,
+            notes=prompt.notes,
+            seed=provenance.seed,
+            run_id=provenance.run_id,
+            prior=provenance.prior,
+            metrics=provenance.metrics,
+            parent=provenance.parent,
+        )
+
+    def _find_same(self, name: str, prompt: PromptFile) -> PromptManifest | None:
+        """The sound version of ``name`` with this content, made for the same base and revision."""
+        for manifest in self._versions.with_hash(prompt.sha256, on_damage=log_damage):
+            is_same_base = (manifest.base, manifest.base_revision) == (prompt.base, prompt.base_revision)
+            if manifest.name == name and is_same_base and self._is_whole(manifest):
+                return manifest
+        return None
+
+    def _is_whole(self, manifest: PromptManifest) -> bool:
+        # Uploading a damaged prompt again must mend it, not answer with the damaged version.
+        try:
+            self.content(manifest)
+        except DamagedArtifact as error:
+            log_damage(error)
+            return False
+        except NotFound:
+            return False
+        return True
+
+    def _by_hash(self, sha256: str, *, base: str | None) -> list[PromptManifest]:
+        """Versions with this content, those for ``base`` first; never empty."""
+        damages: list[DamagedArtifact] = []
+        found = list(self._versions.with_hash(sha256, on_damage=damages.append))
+        if not found and damages:
+            raise damages[0]
+        if not found:
+            raise NotFound(f"There is no prompt with the content {sha256}.")
+        return sorted(found, key=lambda manifest: manifest.base != base)
+
+    def _by_alias(self, name: str, alias: str) -> PromptManifest:
+        version = self._aliases.version_of(name, alias)
+        if version is not None:
+            return self.get(name, version=version)
+        if not self._versions.numbers(name):
+            raise self._versions.no_such(name)
+        known = ", ".join(self._aliases.all_of(name)) or "none"
+        raise NotFound(f"Prompt {name!r} has no alias {alias!r}; it has: {known}.")
+
+    def _summary(self, name: str) -> PromptSummary | None:
+        manifests = list(self._versions.newest_first(name, on_damage=log_damage))
+        if not manifests:
+            return None
+        return PromptSummary(
+            name=name,
+            latest=manifests[0].version,
+            versions=tuple(manifest.version for manifest in manifests),
+            kind=manifests[0].kind,
+            base=manifests[0].base,
+            aliases=self._aliases.all_of(name),
+        )
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidRequest(f"limit must be 1 to {MAX_LIMIT}; it is {limit}.", loc=("limit",))

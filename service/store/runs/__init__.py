@@ -1,0 +1,1 @@
+"""Records of runs: their log, events, checkpoints, outputs, and transitions."""

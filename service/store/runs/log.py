@@ -1,0 +1,148 @@
+"""The log of a run: everything that ever happened to it, in one chain that only one writer at a time can lengthen.
+
+runs/{id}/events/{first id}.json    a chunk: some events, and how the run stands after them; created exclusively
+runs/{id}/state.json                a hint: about where the chain ends
+
+The next chunk's name follows from the last one's, so whoever would change a run must have seen all that happened before:
+of two that try at once one gets the name, the other looks again. The state of a run is that of its last chunk. So the
+state and the events cannot disagree, a run cannot end twice, and an attempt that was given up for dead cannot write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from service.errors import AtlasError, DamagedArtifact
+from service.store.artifacts.store import ArtifactStore
+from service.store.prompts.versions import log_damage
+from service.store.runs.records import Chunk
+
+_N_AT_ONCE = 64
+
+Found = Chunk | DamagedArtifact
+"""A chunk, or why it cannot be had."""
+
+
+class RunLog:
+    """Reads and lengthens the logs in an artifact store; keeps nothing in memory."""
+
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        self._artifacts = artifacts
+
+    def head(self, run_id: str) -> Chunk:
+        """The last chunk; DamagedArtifact when it cannot be found or is not what was written."""
+        found = self.heads([run_id])[run_id]
+        if isinstance(found, DamagedArtifact):
+            raise found
+        return found
+
+    def heads(self, run_ids: Sequence[str]) -> dict[str, Found]:
+        """The last chunks of many runs, in as few reads as one run takes."""
+        found = self._hinted(run_ids)
+        walking = _sound(found)
+        while walking:
+            following = self._at({run_id: chunk.next_id for run_id, chunk in walking.items()})
+            found.update(following)
+            walking = _sound(following)
+        lost = set(run_ids) - set(_sound(found))
+        return found | {run_id: self._last_listed(run_id) for run_id in lost}
+
+    def following(self, run_id: str, known: Chunk) -> Iterator[Chunk]:
+        """The chunks behind one that is known, in order; DamagedArtifact for one that is not what was written."""
+        chunk = self.at(run_id, known.next_id)
+        while chunk is not None:
+            yield chunk
+            chunk = self.at(run_id, chunk.next_id)
+
+    def at(self, run_id: str, first_id: int) -> Chunk | None:
+        """The chunk that begins with this id, None if none does; DamagedArtifact."""
+        found = self._at({run_id: first_id}).get(run_id)
+        if isinstance(found, DamagedArtifact):
+            raise found
+        return found
+
+    def append(self, run_id: str, chunk: Chunk) -> bool:
+        """Lengthen the chain by ``chunk``; False when another was first at that place."""
+        return self._artifacts.create_record(_chunk_key(run_id, chunk.first_id), chunk.to_json())
+
+    def hint(self, run_id: str, chunk: Chunk) -> None:
+        """Note where the chain ends, for those who look later. Worth an effort, not an error."""
+        with suppress(AtlasError):
+            self._artifacts.put_record(_hint_key(run_id), {"first_id": chunk.first_id})
+
+    def drop_first(self, run_id: str) -> None:
+        """Remove what the creation of a run has written that came to nothing."""
+        self._artifacts.remove_record(_chunk_key(run_id, 1))
+
+    def first_ids(self, run_id: str) -> list[int]:
+        """The ids that chunks begin with, in order."""
+        names = (name.removesuffix(".json") for name in self._artifacts.names(f"runs/{run_id}/events"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def read(self, run_id: str, first_ids: Sequence[int]) -> Iterator[Chunk]:
+        """The chunks that begin with these ids, in order; damaged ones are logged and left out."""
+        for start in range(0, len(first_ids), _N_AT_ONCE):
+            some = first_ids[start : start + _N_AT_ONCE]
+            labels = {_chunk_key(run_id, first_id): _label(run_id, first_id) for first_id in some}
+            records = self._artifacts.get_records(labels)
+            for key, label in labels.items():
+                if key in records:
+                    yield from _sound_or_logged(_chunk_from(records[key], label=label))
+
+    def _at(self, first_ids: Mapping[str, int]) -> dict[str, Found]:
+        """The chunks that begin with these ids, by run; those that are there."""
+        keys = {run_id: _chunk_key(run_id, first_id) for run_id, first_id in first_ids.items()}
+        labels = {keys[run_id]: _label(run_id, first_id) for run_id, first_id in first_ids.items()}
+        records = self._artifacts.get_records(labels)
+        return {
+            run_id: _chunk_from(records[key], label=labels[key]) for run_id, key in keys.items() if key in records
+        }  # fmt: skip
+
+    def _hinted(self, run_ids: Iterable[str]) -> dict[str, Found]:
+        labels = {_hint_key(run_id): f"the hint of run {run_id}" for run_id in run_ids}
+        records = self._artifacts.get_records(labels)
+        first_ids = {}
+        for run_id in run_ids:
+            record = records.get(_hint_key(run_id))
+            # Whatever is wrong with a hint, the chain itself can still be listed.
+            if isinstance(record, dict) and isinstance(record.get("first_id"), int):
+                first_ids[run_id] = record["first_id"]
+        return self._at(first_ids)
+
+    def _last_listed(self, run_id: str) -> Found:
+        first_ids = self.first_ids(run_id)
+        found = self._at({run_id: first_ids[-1]}) if first_ids else {}
+        return found.get(run_id) or DamagedArtifact(f"run {run_id} is damaged: its events are missing.")
+
+
+def _sound(found: Mapping[str, Found]) -> dict[str, Chunk]:
+    return {run_id: chunk for run_id, chunk in found.items() if isinstance(chunk, Chunk)}
+
+
+def _sound_or_logged(found: Found) -> Iterator[Chunk]:
+    if isinstance(found, Chunk):
+        yield found
+    else:
+        log_damage(found)
+
+
+def _chunk_from(record: Mapping[str, object] | DamagedArtifact, *, label: str) -> Found:
+    if isinstance(record, DamagedArtifact):
+        return record
+    try:
+        return Chunk.from_json(record, label=label)
+    except DamagedArtifact as error:
+        return error
+
+
+def _chunk_key(run_id: str, first_id: int) -> str:
+    return f"runs/{run_id}/events/{first_id:010d}.json"
+
+
+def _hint_key(run_id: str) -> str:
+    return f"runs/{run_id}/state.json"
+
+
+def _label(run_id: str, first_id: int) -> str:
+    return f"run {run_id}, events from {first_id},"

@@ -1,0 +1,89 @@
+"""Reading many runs at once: their records and how they stand, in a few reads for all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, replace
+from itertools import islice
+
+from service.errors import DamagedArtifact, NotFound
+from service.store.artifacts.store import Artifact, ArtifactStore
+from service.store.prompts.versions import log_damage
+from service.store.runs.checkpoints import Checkpoints
+from service.store.runs.ids import is_run_id
+from service.store.runs.log import RunLog
+from service.store.runs.records import RunRecord, RunState
+
+Row = tuple[RunRecord, RunState]
+
+_N_AT_ONCE = 50
+_FIELDS = [item.name for item in fields(RunRecord)]
+
+
+class RunSummaries:
+    """Reads the runs in an artifact store; keeps nothing in memory."""
+
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        self._artifacts = artifacts
+        self._log = RunLog(artifacts)
+
+    def record(self, run_id: str) -> RunRecord:
+        """What was asked for; NotFound, or DamagedArtifact."""
+        found = self._records([run_id] if is_run_id(run_id) else []).get(run_id)
+        if isinstance(found, DamagedArtifact):
+            raise found
+        if found is None:
+            raise NotFound(f"There is no run {run_id[:80]!r}.")
+        return found
+
+    def row(self, run_id: str) -> Row:
+        """A run's record and how it stands; NotFound, or DamagedArtifact."""
+        record = self.record(run_id)
+        return record, self._complete(run_id, self._log.head(run_id).state)
+
+    def rows(self, run_ids: Iterable[str]) -> Iterator[Row]:
+        """Those of the runs that exist, in the order given; damaged ones are logged and left out."""
+        remaining = (run_id for run_id in run_ids if is_run_id(run_id))
+        while some := list(islice(remaining, _N_AT_ONCE)):
+            yield from self._some(some)
+
+    def _some(self, run_ids: list[str]) -> Iterator[Row]:
+        records = self._records(run_ids)
+        sound = [run_id for run_id in run_ids if isinstance(records.get(run_id), RunRecord)]
+        heads = self._log.heads(sound)
+        for run_id in run_ids:
+            # Absent: being created, or its creation died.
+            record, head = records.get(run_id), heads.get(run_id)
+            damage = next((found for found in (record, head) if isinstance(found, DamagedArtifact)), None)
+            if damage is not None:
+                log_damage(damage)
+            elif isinstance(record, RunRecord) and head is not None and not isinstance(head, DamagedArtifact):
+                yield record, self._complete(run_id, head.state)
+
+    def _records(self, run_ids: list[str]) -> dict[str, RunRecord | DamagedArtifact]:
+        labels = {run_folder(run_id): f"run {run_id}" for run_id in run_ids}
+        found = self._artifacts.get_many(labels)
+        return {
+            run_id: _record_in(found[folder]) for run_id, folder in zip(run_ids, labels, strict=True) if folder in found
+        }
+
+    def _complete(self, run_id: str, state: RunState) -> RunState:
+        # A worker that died right after its first checkpoint could not tell of it.
+        if state.has_checkpoint or not state.attempts:
+            return state
+        return replace(state, has_checkpoint=Checkpoints(self._artifacts, run_id=run_id).exist())
+
+
+def run_folder(run_id: str) -> str:
+    """Key of the folder of a run."""
+    return f"runs/{run_id}"
+
+
+def _record_in(found: Artifact | DamagedArtifact) -> RunRecord | DamagedArtifact:
+    if isinstance(found, DamagedArtifact):
+        return found
+    try:
+        # Fields of later versions are ignored.
+        return RunRecord(**{name: found.metadata[name] for name in _FIELDS if name in found.metadata})
+    except TypeError:
+        return DamagedArtifact(f"{found.label} is damaged: its manifest has an unknown form.")
