@@ -18,26 +18,15 @@ import structlog
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
-from service.api import (
-    activations,
-    chat,
-    completions,
-    datasets,
-    maps,
-    models,
-    priors,
-    prompt_tokens,
-    prompts,
-    runs,
-    system,
-    trajectories,
-)
-from service.api.documentation import describe
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
-from service.api.page import default_page_path, page_router
-from service.api.pings import Pings
-from service.api.problems import install_handlers
+from service.api.openai import chat, completions
+from service.api.readiness import Pings
+from service.api.responses.errors import install_handlers
+from service.api.responses.openapi import describe
+from service.api.routes import activations, datasets, maps, models, priors, prompts, runs, system, trajectories
+from service.api.routes import nearest_tokens as prompt_tokens
+from service.api.routes.page import default_page_path, page_router
 from service.api.services import Services
 from service.hosting.api_server import serve
 from service.hosting.commands import Command

@@ -8,7 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from service.api.metrics import Metrics
-from service.api.pings import Pings
+from service.api.readiness import Pings
 from service.hosting.hub import Hub
 from service.projection.placer import Placer
 from service.queueing.queue import RunQueue

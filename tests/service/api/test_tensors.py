@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
-from service.api.tensor_answers import wants_json
+from service.api.responses.tensors import wants_json
 from service.engine.requests import Capture, CaptureSpec, Generate, Intervention, Slice
 from service.hosting.messages import Ask, Finished, Happening, Submit
 from tests.service.api.conftest import OpenWorld, World, tensors

@@ -1,0 +1,1 @@
+"""From an HTTP request to the objects the routes work with: bodies, auth, prompts, deadlines, idempotency."""

@@ -1,0 +1,1 @@
+"""From results to HTTP responses: errors, tensors, runs, maps, and the OpenAPI document."""

@@ -1,0 +1,109 @@
+"""Tensor results as clients get them: the engine's safetensors file sent through, or the same as JSON lists."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from service.api.requests.bodies import JSON_TYPE
+from service.api.requests.deadlines import while_connected
+from service.api.responses.openapi import TENSORS_TYPE
+from service.errors import TooLarge
+from service.hosting.hub import Hub
+from service.hosting.messages import Submit
+from service.hosting.results import METADATA_KEY, OpenResult
+from service.store.artifacts.tensor_codec import decode
+
+
+def wants_json(accept: str) -> bool:
+    """Whether an ``Accept`` header asks for JSON by name and not for safetensors."""
+    named = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    return JSON_TYPE in named and TENSORS_TYPE not in named
+
+
+async def answer(request: Request, job: Submit, *, hub: Hub, deadline_s: float, max_json_bytes: int) -> Response:
+    """Run a request that ends in tensors, and answer with them in the form that the client accepts.
+
+    Raises:
+        TooLarge: over ``max_json_bytes`` as JSON.
+    """
+    as_json = wants_json(request.headers.get("accept", ""))
+
+    async def wait() -> OpenResult:
+        async with hub.open(job, deadline_s=deadline_s) as exchange:
+            return await exchange.result()
+
+    result = await while_connected(request, wait())
+    if not as_json:
+        return TensorResponse(result)
+    try:
+        if result.n_bytes > max_json_bytes:
+            raise _too_large(result.n_bytes, limit=max_json_bytes)
+        body = await asyncio.to_thread(_as_json, result.read(0, n_bytes=result.n_bytes))
+    finally:
+        result.close()
+    if len(body) > max_json_bytes:
+        raise _too_large(len(body), limit=max_json_bytes)
+    return Response(body, media_type=JSON_TYPE)
+
+
+class TensorResponse(Response):
+    """Sends a result in big slices and gives its memory back, also when the client has gone."""
+
+    media_type = TENSORS_TYPE
+
+    def __init__(self, result: OpenResult) -> None:
+        super().__init__(headers={"Content-Length": str(result.n_bytes)})
+        self._result = result
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(_until_gone(receive))
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for chunk in self._result.chunks():
+                if gone.done():
+                    return
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._result.close()
+            gone.cancel()
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _as_json(data: bytes) -> bytes:
+    file = decode(data)
+    lists = {name: _listed(array) for name, array in file.tensors.items()}
+    return json.dumps({**lists, METADATA_KEY: file.metadata}, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _listed(array: npt.NDArray[Any]) -> Any:
+    """Nested lists; what JSON cannot write (NaN where nothing was generated, infinities) becomes null."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return _nulled(array.tolist())
+    return array.tolist()
+
+
+def _nulled(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_nulled(item) for item in value]
+    return value if math.isfinite(value) else None
+
+
+def _too_large(n_bytes: int, *, limit: int) -> TooLarge:
+    return TooLarge(
+        f"The result has {n_bytes:,} bytes; as JSON at most {limit:,} are sent. Ask for {TENSORS_TYPE} (the default), "
+        "or for fewer inputs, layers or positions, or reduce."
+    )

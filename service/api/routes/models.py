@@ -1,0 +1,70 @@
+"""``GET /v1/models``: base models, and each prompt served on them as ``base:name``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from promptatlas.types import ModelCard, ModelEntry, ModelList
+
+from service.api.requests.auth import require
+from service.api.requests.prompt_resolution import choose
+from service.api.responses.openapi import problems
+from service.api.services import ServicesDep
+from service.errors import NotFound
+from service.hosting.messages import EngineState
+from service.store.prompts.manifests import PromptSummary
+from service.store.prompts.store import MAX_LIMIT, PromptStore
+
+router = APIRouter(tags=["models"], dependencies=[Depends(require("read"))])
+
+_CARD_FIELDS = (
+    "n_layers", "d_model", "n_heads", "n_kv_heads", "d_head", "vocab_size", "n_positions", "dtype", "device", "revision",
+    "attention", "architecture", "has_chat_template",
+)  # fmt: skip
+
+
+@router.get("/v1/models", responses=problems(401, 403, 500, 503))
+async def list_models(services: ServicesDep) -> ModelList:
+    """All that can stand in a request's ``model``."""
+    state = services.hub.last_state()
+    bases = [ModelEntry(id=name, created=0, root=name) for name in sorted(state.models)]
+    served = await asyncio.to_thread(_served_prompts, services.prompts, state)
+    return ModelList(data=[*bases, *served])
+
+
+@router.get("/v1/models/{model_id}", responses=problems(401, 403, 404, 422, 500, 503))
+async def get_model(services: ServicesDep, model_id: str) -> ModelCard:
+    """One model in full: ``base``, or ``base:ref`` with any prompt reference."""
+    state = services.hub.last_state()
+    choice = await choose(services.prompts, state=state, model=model_id)
+    parent = None if choice.prompt is None else choice.model
+    return _card(choice.card, name=model_id, root=choice.model, parent=parent)
+
+
+def _card(card: Mapping[str, Any], *, name: str, root: str, parent: str | None) -> ModelCard:
+    shown = {field: card[field] for field in _CARD_FIELDS}
+    return ModelCard(id=name, created=0, root=root, parent=parent, sites=list(card["sites"]), **shown)
+
+
+def _served_prompts(store: PromptStore, state: EngineState) -> list[ModelEntry]:
+    found: list[ModelEntry] = []
+    after: str | None = None
+    while True:
+        page = store.list_names(limit=MAX_LIMIT, after=after)
+        found.extend(filter(None, (_entry(store, row) for row in page.items if row.base in state.models)))
+        if not page.has_more:
+            return found
+        after = page.next
+
+
+def _entry(store: PromptStore, row: PromptSummary) -> ModelEntry | None:
+    try:
+        created_at = store.get(row.name, version=row.latest).created_at
+    except NotFound:  # deleted since the list was made
+        return None
+    created = int(datetime.fromisoformat(created_at.replace("Z", "+00:00")).timestamp())
+    return ModelEntry(id=f"{row.base}:{row.name}", created=created, parent=row.base, root=row.base)

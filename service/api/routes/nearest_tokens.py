@@ -1,0 +1,144 @@
+"""``GET /v1/prompts/{name}/versions/{v}/nearest``: the tokens that a prompt's vectors are near to, and how they are spread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, Query, Request
+from promptatlas.types import LensToken, NearToken, PromptTokens, VectorTokens
+
+from service.api.engine_reads.nearest_tokens import Ranked, TokenReader
+from service.api.requests.auth import Reader
+from service.api.requests.deadlines import Deadline, while_connected
+from service.api.requests.prompt_resolution import choose
+from service.api.responses.openapi import ENGINE_ERRORS, problems
+from service.api.routes.prompts import NamePath, VersionPath
+from service.api.services import ServicesDep
+from service.engine.requests import Nearest
+from service.errors import InvalidRequest
+from service.measures.displacement import displacement
+from service.measures.spread import effective_rank, mean_pairwise_distance, participation_ratio
+from service.store.prompts.history import history_of
+from service.store.prompts.manifests import PromptManifest
+from service.store.prompts.store import PromptStore
+from service.store.runs.store import RunStore
+
+router = APIRouter(tags=["prompts"])
+
+Array = npt.NDArray[Any]
+Metric = Literal["euclidean", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vectors:
+    """A prompt's vectors in one array. tensors, rows: of each tensor its rows in ``values``. moved: from its draw, if known."""
+
+    values: Array
+    rows: Mapping[str, slice]
+    moved: Array | None
+
+
+@router.get("/v1/prompts/{name}/versions/{version}/nearest", responses=problems(*ENGINE_ERRORS))
+async def nearest(
+    request: Request,
+    services: ServicesDep,
+    _caller: Reader,
+    deadline_s: Deadline,
+    name: NamePath,
+    version: VersionPath,
+    k: Annotated[int, Query(ge=1, le=20, description="Tokens for each vector.")] = 5,
+    metric: Annotated[Metric, Query(description="Distance to token embeddings.")] = "euclidean",
+) -> PromptTokens:
+    """The nearest tokens to each vector of a soft or deep prompt, what a logit lens reads in it, and measures of collapse."""
+    manifest = await asyncio.to_thread(services.prompts.get, name, version=version)
+    if manifest.kind == "prefix":
+        raise InvalidRequest(
+            "A prefix has keys and values, which no token is near to; soft and deep prompts have vectors."
+        )
+    state = services.hub.require_engine()
+    choice = await choose(services.prompts, state=state, model=manifest.base, prompt_ref=manifest.ref)
+    vectors = await asyncio.to_thread(_vectors_of, manifest, services.prompts, services.runs)
+    reader = TokenReader(
+        hub=services.hub, model=choice.model, n_positions=choice.card["n_positions"], deadline_s=deadline_s
+    )
+    return await while_connected(request, _read(reader, vectors, manifest=manifest, k=k, metric=metric))
+
+
+async def _read(
+    reader: TokenReader, vectors: Vectors, *, manifest: PromptManifest, k: int, metric: Metric
+) -> PromptTokens:  # fmt: skip
+    near = await reader.nearest(vectors.values, Nearest(k=k, metric=metric))
+    radii = await reader.own_radii(near.ids[:, 0], metric=metric)
+    lens = await reader.lens(vectors.values, k=k)
+    shown = [
+        _shown(tensor, i - rows.start, at=i, vectors=vectors, near=near, radii=radii, lens=lens)
+        for tensor, rows in vectors.rows.items()
+        for i in range(rows.start, rows.stop)
+    ]
+    measures = {
+        tensor: _measures(vectors, rows, near=near, own=[item for item in shown if item.tensor == tensor])
+        for tensor, rows in vectors.rows.items()
+    }
+    return PromptTokens(name=manifest.name, version=manifest.version, metric=metric, vectors=shown, measures=measures)
+
+
+def _vectors_of(manifest: PromptManifest, prompts: PromptStore, runs: RunStore) -> Vectors:
+    stages = history_of(manifest, prompts=prompts, runs=runs, draws=True, snapshots=False)
+    tensors = stages[-1].tensors
+    rows: dict[str, slice] = {}
+    for tensor in sorted(tensors, key=_layer_of):
+        start = max((own.stop for own in rows.values()), default=0)
+        rows[tensor] = slice(start, start + len(tensors[tensor]))
+    values = np.concatenate([tensors[tensor] for tensor in rows])
+    if stages[0].role != "draw":
+        return Vectors(values=values, rows=rows, moved=None)
+    draw = np.concatenate([stages[0].tensors[tensor] for tensor in rows])
+    return Vectors(values=values, rows=rows, moved=displacement(draw, values).distance)
+
+
+def _layer_of(tensor: str) -> int:
+    _, _, layer = tensor.partition(".")
+    return int(layer) if layer else -1
+
+
+def _shown(
+    tensor: str, index: int, *, at: int, vectors: Vectors, near: Ranked, radii: Mapping[int, float], lens: Ranked | None
+) -> VectorTokens:  # fmt: skip
+    return VectorTokens(
+        tensor=tensor,
+        index=index,
+        norm=float(np.linalg.norm(vectors.values[at])),
+        nearest=[NearToken(id=i, text=text, distance=score) for i, text, score in _tokens(near, at)],
+        own_radius=radii.get(int(near.ids[at, 0])),
+        lens=None if lens is None else [LensToken(id=i, text=text, logprob=score) for i, text, score in _tokens(lens, at)],
+        moved=None if vectors.moved is None else float(vectors.moved[at]),
+    )  # fmt: skip
+
+
+def _tokens(ranked: Ranked, at: int) -> list[tuple[int, str, float]]:
+    pairs = zip(ranked.ids[at].tolist(), ranked.scores[at].tolist(), strict=True)
+    return [(i, ranked.texts.get(i, ""), score) for i, score in pairs if i >= 0]
+
+
+def _measures(vectors: Vectors, rows: slice, *, near: Ranked, own: list[VectorTokens]) -> dict[str, float]:
+    points = vectors.values[rows]
+    found = {"effective_rank": effective_rank(points)}
+    if len(points) > 1:
+        found["participation_ratio"] = participation_ratio(points)
+        found["mean_pairwise_distance"] = mean_pairwise_distance(points)
+    if near.mean_norm:
+        found["norm_ratio"] = float(np.mean([item.norm for item in own])) / near.mean_norm
+    known = [
+        (item.nearest[0].distance, item.own_radius) for item in own if item.nearest and item.own_radius is not None
+    ]
+    if known:
+        found["nearest_distance"] = float(np.mean([distance for distance, _ in known]))
+        found["share_within_radius"] = float(np.mean([distance <= radius for distance, radius in known]))
+    if vectors.moved is not None:
+        found["displacement"] = float(vectors.moved[rows].mean())
+    return found

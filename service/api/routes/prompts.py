@@ -1,0 +1,177 @@
+"""Prompts: upload, manifests, content, deletion, aliases."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from promptatlas.types import Alias, AliasBody, AliasName, ListPage, Name, PromptManifest, PromptRow
+from starlette.exceptions import HTTPException
+
+from service.api.requests.auth import Admin, Reader, Writer
+from service.api.requests.bodies import JSON_TYPE, json_of, media_type, request_body
+from service.api.requests.idempotency import IdempotencyKey, replayed
+from service.api.requests.prompt_resolution import base_shapes
+from service.api.responses.openapi import TENSORS_TYPE, problems
+from service.api.services import Services, ServicesDep
+from service.store.idempotency import StoredResponse
+from service.store.prompts import manifests
+from service.store.prompts.native_format import PromptFile, parse_native
+from service.store.prompts.peft import export_peft, parse_peft
+from service.store.prompts.store import MAX_LIMIT
+
+router = APIRouter(tags=["prompts"])
+
+ZIP_TYPE = "application/zip"
+_ANY_TYPE = "application/octet-stream"
+_ZIP_MAGIC = b"PK\x03\x04"
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_UPLOAD = {"requestBody": {"required": True, "content": dict.fromkeys((TENSORS_TYPE, _ANY_TYPE, ZIP_TYPE), _BINARY)}}
+_LOCATION = {"Location": {"description": "The version's own address.", "schema": {"type": "string"}}}
+
+NamePath = Annotated[Name, Path(description="Name of the prompt.")]
+VersionPath = Annotated[int, Path(ge=1, le=999_999_999)]
+AliasPath = Annotated[AliasName, Path(description="A movable name of one version.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
+After = Annotated[str | None, Query(max_length=64, description="The cursor `next` of the page before.")]
+
+
+@router.post(
+    "/v1/prompts",
+    status_code=201,
+    response_model=PromptManifest,
+    responses={
+        201: {"headers": _LOCATION},
+        200: {"model": PromptManifest, "description": "This content was stored before.", "headers": _LOCATION},
+        **problems(401, 403, 404, 409, 413, 415, 422, 429, 500, 503),
+    },
+    openapi_extra=_UPLOAD,
+)
+async def upload(
+    request: Request,
+    services: ServicesDep,
+    caller: Writer,
+    name: Annotated[Name, Query(description="Name to store it under.")],
+    base: Annotated[str | None, Query(max_length=64, description="The base model it is for.")] = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Store a prompt: a native safetensors file, or a zip of a PEFT adapter directory."""
+    kind = media_type(request)
+    if kind not in (TENSORS_TYPE, _ANY_TYPE, ZIP_TYPE):
+        raise HTTPException(415, f"Expected {TENSORS_TYPE}, {_ANY_TYPE} or {ZIP_TYPE}, got {kind[:80]!r}.")
+    data = await request.body()
+    is_zip = kind == ZIP_TYPE or (kind == _ANY_TYPE and data.startswith(_ZIP_MAGIC))
+
+    def store() -> StoredResponse:
+        return _store(services, name, data=data, is_zip=is_zip, base=base)
+
+    return await replayed(request, services.idempotency, key=key, caller=caller.name, body=data, work=store)
+
+
+@router.get("/v1/prompts", responses=problems(401, 403, 422, 500, 503))
+async def list_prompts(
+    services: ServicesDep, _caller: Reader, limit: Limit = 20, after: After = None
+) -> ListPage[PromptRow]:  # fmt: skip
+    """Names of stored prompts, in order."""
+    page = await asyncio.to_thread(services.prompts.list_names, limit=limit, after=after)
+    rows = [PromptRow.model_validate({**asdict(row), "versions": list(row.versions)}) for row in page.items]
+    return ListPage[PromptRow](data=rows, has_more=page.has_more, next=page.next)
+
+
+@router.get("/v1/prompts/{name}", responses=problems(401, 403, 404, 422, 500, 503))
+async def newest(services: ServicesDep, _caller: Reader, name: NamePath) -> PromptManifest:
+    """The manifest of the newest version."""
+    return _on_wire(await asyncio.to_thread(services.prompts.resolve, name))
+
+
+@router.get("/v1/prompts/{name}/versions", responses=problems(401, 403, 404, 422, 500, 503))
+async def list_versions(
+    services: ServicesDep, _caller: Reader, name: NamePath, limit: Limit = 20, after: After = None
+) -> ListPage[PromptManifest]:
+    """Manifests of all versions, newest first."""
+    page = await asyncio.to_thread(services.prompts.list_versions, name, limit=limit, after=after)
+    return ListPage[PromptManifest](data=list(map(_on_wire, page.items)), has_more=page.has_more, next=page.next)
+
+
+@router.get("/v1/prompts/{name}/versions/{version}", responses=problems(401, 403, 404, 422, 500, 503))
+async def manifest(services: ServicesDep, _caller: Reader, name: NamePath, version: VersionPath) -> PromptManifest:
+    """The manifest of one version."""
+    return _on_wire(await asyncio.to_thread(services.prompts.get, name, version=version))
+
+
+@router.get(
+    "/v1/prompts/{name}/versions/{version}/content",
+    response_class=Response,
+    responses={
+        200: {"description": "The file.", "content": {TENSORS_TYPE: _BINARY, ZIP_TYPE: _BINARY}},
+        **problems(401, 403, 404, 422, 500, 503),
+    },
+)
+async def content(
+    services: ServicesDep,
+    _caller: Reader,
+    name: NamePath,
+    version: VersionPath,
+    format_: Annotated[Literal["native", "peft"], Query(alias="format")] = "native",
+) -> Response:
+    """The prompt itself: a native file, or a zip that PEFT loads."""
+    found = await asyncio.to_thread(services.prompts.get, name, version=version)
+    if format_ == "peft":
+        loaded = await asyncio.to_thread(services.prompts.load, found)
+        data, kind, suffix = await asyncio.to_thread(export_peft, loaded), ZIP_TYPE, "zip"
+    else:
+        data = await asyncio.to_thread(services.prompts.content, found)
+        kind, suffix = TENSORS_TYPE, "safetensors"
+    filename = f"{name}-{version}.{suffix}"
+    return Response(data, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{filename}"'})
+
+
+@router.delete(
+    "/v1/prompts/{name}/versions/{version}", status_code=204, responses=problems(401, 403, 404, 409, 422, 500, 503)
+)
+async def delete(services: ServicesDep, _caller: Admin, name: NamePath, version: VersionPath) -> None:
+    """Delete a version that no alias serves. Its number is never given again."""
+    await asyncio.to_thread(services.prompts.delete, name, version=version)
+
+
+@router.put(
+    "/v1/prompts/{name}/aliases/{alias}",
+    responses=problems(401, 403, 404, 413, 415, 422, 500, 503),
+    openapi_extra=request_body(AliasBody),
+)
+async def set_alias(
+    services: ServicesDep,
+    _caller: Writer,
+    name: NamePath,
+    alias: AliasPath,
+    body: Annotated[AliasBody, Depends(json_of(AliasBody))],
+) -> Alias:
+    """Let ``name@alias`` mean a version from now on."""
+    await asyncio.to_thread(services.prompts.set_alias, name, alias=alias, version=body.version)
+    return Alias(name=name, alias=alias, version=body.version)
+
+
+@router.delete(
+    "/v1/prompts/{name}/aliases/{alias}", status_code=204, responses=problems(401, 403, 404, 422, 500, 503)
+)  # fmt: skip
+async def delete_alias(services: ServicesDep, _caller: Admin, name: NamePath, alias: AliasPath) -> None:
+    """Forget an alias; the version stays."""
+    await asyncio.to_thread(services.prompts.delete_alias, name, alias=alias)
+
+
+def _store(services: Services, name: str, *, data: bytes, is_zip: bool, base: str | None) -> StoredResponse:
+    parse = parse_peft if is_zip else parse_native
+    prompt: PromptFile = parse(data, bases=base_shapes(services.hub.last_state()), base=base)
+    found, is_new = services.prompts.create(name, prompt=prompt)
+    return StoredResponse(
+        status=201 if is_new else 200,
+        headers={"Location": f"/v1/prompts/{found.name}/versions/{found.version}", "Content-Type": JSON_TYPE},
+        body=_on_wire(found).model_dump_json().encode(),
+    )
+
+
+def _on_wire(found: manifests.PromptManifest) -> PromptManifest:
+    return PromptManifest.model_validate(found.to_json())

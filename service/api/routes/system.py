@@ -1,0 +1,135 @@
+"""Is the process there, can it work, what can it do, what has it done."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import metadata
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, Depends, Request, Response
+from promptatlas.types import Capabilities, ComponentState, Health, ReadModel, Ready
+
+from service.api.requests.auth import require
+from service.api.responses.openapi import problems
+from service.api.services import Services, ServicesDep
+from service.errors import UnsupportedModel
+from service.hosting.hub import Hub
+from service.planning.read_models import ReadModels
+
+_log = structlog.get_logger(__name__)
+
+open_router = APIRouter(tags=["system"])
+router = APIRouter(tags=["system"], dependencies=[Depends(require("read"))])
+
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"model": Ready, "description": "Not ready; says which part is to blame."}
+}
+
+
+@open_router.get("/health")
+async def health() -> Health:
+    """The API process answers."""
+    return Health()
+
+
+@open_router.get("/ready", responses=_NOT_READY)
+async def ready(services: ServicesDep, response: Response) -> Ready:
+    """Whether requests that run the model can be answered. Redis and workers are named, but only runs need them."""
+    store, redis = await asyncio.gather(services.pings.store(), services.pings.redis())
+    engine = _engine_state(services.hub)
+    is_ready = engine.status == "ok" and store.status == "ok"
+    if not is_ready:
+        response.status_code = 503
+        response.headers["Retry-After"] = "2"
+    return Ready(
+        status="ready" if is_ready else "not_ready",
+        engine=engine,
+        store=store,
+        redis=redis,
+        workers=_workers_state(services, redis),
+    )
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(401, 403)},
+)
+async def metrics(services: ServicesDep) -> Response:
+    """Requests and the engine, in Prometheus' text format."""
+    return Response(services.metrics.render(), media_type=services.metrics.content_type)
+
+
+@router.get("/v1/capabilities", responses=problems(401, 403, 503))
+async def capabilities(services: ServicesDep) -> Capabilities:
+    """Limits of this server, and the versions of what it is built of."""
+    settings, state = services.settings, services.hub.last_state()
+    cards = list(state.models.values())
+    versions = {name: version for card in cards for name, version in card["versions"].items()}
+    return Capabilities(
+        max_batch=settings.max_batch,
+        max_waiting=settings.max_waiting,
+        max_tokens=max(card["n_positions"] for card in cards),
+        max_inputs=4096,
+        max_n=128,
+        max_capture_bytes=settings.max_capture_bytes,
+        max_json_bytes=settings.max_json_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+        max_timeout_s=settings.max_timeout_s,
+        max_harvest_bytes=settings.max_harvest_bytes,
+        read_models=await asyncio.to_thread(_read_models, ReadModels(settings.read_models)),
+        prompt_kinds=["soft", "deep", "prefix"],
+        versions={**versions, "api": "1", "promptatlas": _own_version()},
+    )
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> dict[str, Any]:
+    """Every route."""
+    described: dict[str, Any] = request.app.openapi()
+    return described
+
+
+def _read_models(models: ReadModels) -> list[ReadModel]:
+    """Those whose configuration can be read; a harvest of another is refused with the reason."""
+    found = []
+    for name in models.names:
+        try:
+            shape = models.get(name)
+        except UnsupportedModel as error:
+            _log.warning("model cannot be read", name=name, reason=error.detail)
+            continue
+        if shape is not None:
+            found.append(
+                ReadModel(
+                    name=name, architecture=shape.model_type, n_encoder_layers=shape.n_layers["encoder"],
+                    n_decoder_layers=shape.n_layers["decoder"], d_model=shape.d_model, n_positions=shape.n_positions,
+                    sites=list(shape.sites),
+                )
+            )  # fmt: skip
+    return found
+
+
+def _engine_state(hub: Hub) -> ComponentState:
+    if hub.draining:
+        return ComponentState(status="lost", detail="stopping")
+    return ComponentState(status=hub.status)
+
+
+def _workers_state(services: Services, redis: ComponentState) -> ComponentState:
+    if services.queue_watch is None or redis.status != "ok":
+        return ComponentState(status=redis.status, detail="no Redis, no runs")
+    numbers = services.queue_watch.numbers
+    if numbers is None or (numbers.n_workers == 0 and services.settings.workers > 0):
+        return ComponentState(status="starting")
+    if numbers.n_workers == 0:
+        return ComponentState(status="off", detail="no worker on any host: runs wait in line")
+    return ComponentState(status="ok", detail=f"{numbers.n_workers} at work or waiting")
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version("promptatlas")
+    except metadata.PackageNotFoundError:  # run from a plain checkout
+        return "unknown"

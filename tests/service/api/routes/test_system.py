@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import re
+
+from service.api.readiness import Pings
+from service.queueing.queue import Census
+from service.queueing.watching import QueueNumbers
+from tests.service.api.conftest import OpenWorld, World
+from tests.service.queueing.conftest import redis_server
+from tests.service.queueing.redis_server import RedisServer
+
+__all__ = ["redis_server"]
+
+CAPTURE = {"model": "demo", "inputs": ["hi"], "sites": ["embed"]}
+
+
+def test_health_is_the_process_alone(open_world: OpenWorld) -> None:
+    assert open_world(ready=False).client.get("/health").json() == {"status": "ok"}
+
+
+def test_readiness_names_each_part(world: World) -> None:
+    answer = world.client.get("/ready")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["status"] == "ready"
+    assert (body["engine"]["status"], body["store"]["status"], body["redis"]["status"]) == ("ok", "ok", "off")
+
+
+def test_an_engine_that_starts_is_lost_or_stops_is_not_ready(open_world: OpenWorld) -> None:
+    starting, lost, stopping = open_world(ready=False), open_world(), open_world()
+    lost.hub.on_lost()
+    stopping.hub.drain()
+    for world, status in ((starting, "starting"), (lost, "lost"), (stopping, "lost")):
+        answer = world.client.get("/ready")
+        assert answer.status_code == 503
+        assert answer.json()["engine"]["status"] == status
+        refused = world.client.post("/v1/activations", json=CAPTURE)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+
+
+def test_a_redis_that_does_not_answer_is_named_but_models_run_without_it(open_world: OpenWorld) -> None:
+    world = open_world(redis_url="redis://127.0.0.1:1/0")
+    answer = world.client.get("/ready")
+    assert answer.status_code == 200
+    assert answer.json()["redis"]["status"] == "lost"
+
+
+def test_workers_are_named_and_models_run_without_them(open_world: OpenWorld, redis_server: RedisServer) -> None:
+    world = open_world(redis_url=redis_server.url, workers=0)
+    watch = world.services.queue_watch
+    assert watch is not None
+    assert world.client.get("/ready").json()["workers"]["status"] == "starting"
+    watch.look()
+    answer = world.client.get("/ready").json()
+    assert (answer["status"], answer["redis"]["status"], answer["workers"]["status"]) == ("ready", "ok", "off")
+    watch.numbers = QueueNumbers(census=Census(n_queued=3, n_running=1), n_workers=2)
+    assert world.client.get("/ready").json()["workers"] == {"status": "ok", "detail": "2 at work or waiting"}
+    text = world.client.get("/metrics").text
+    assert 'promptatlas_n_runs{status="queued"} 3.0' in text
+    assert 'promptatlas_n_runs{status="running"} 1.0' in text
+    assert "promptatlas_n_workers 2.0" in text
+    watch.numbers = None
+    assert "promptatlas_queue_up 0.0" in world.client.get("/metrics").text
+
+
+def test_without_redis_there_are_no_workers(world: World) -> None:
+    assert world.client.get("/ready").json()["workers"]["status"] == "off"
+    assert "promptatlas_n_workers" not in world.client.get("/metrics").text
+
+
+async def _state_of_a_broken_store() -> str:
+    def fail() -> None:
+        raise OSError("/secret")
+
+    state = await Pings(check_store=fail).store()
+    assert "secret" not in str(state)
+    return state.status
+
+
+def test_a_store_out_of_reach_is_lost() -> None:
+    import asyncio
+
+    assert asyncio.run(_state_of_a_broken_store()) == "lost"
+
+
+def test_metrics_count_requests_by_route_and_show_the_engine(world: World) -> None:
+    world.client.get("/v1/models/demo")
+    world.client.get("/v1/models/other")
+    world.client.get("/v1/whatever")
+    text = world.client.get("/metrics").text
+    assert 'promptatlas_requests_total{method="GET",route="/v1/models/{model_id}",status="200"} 2.0' in text
+    assert 'promptatlas_requests_total{method="GET",route="unmatched",status="404"} 1.0' in text
+    assert re.search(r'promptatlas_request_seconds_count\{method="GET",route="/v1/models/\{model_id\}"\} 2', text)
+    assert 'promptatlas_engine_n_tokens_total{model="other"} 13.0' in text
+    assert 'promptatlas_engine_n_running{model="demo"} 2.0' in text
+    assert "promptatlas_engine_up 1.0" in text
+
+
+def test_capabilities_are_the_settings(open_world: OpenWorld) -> None:
+    body = open_world(max_batch=7, max_capture_bytes=99).client.get("/v1/capabilities").json()
+    assert (body["max_batch"], body["max_capture_bytes"], body["max_tokens"]) == (7, 99, 64)
+    assert body["versions"]["torch"] == "2"
+
+
+def test_busy_when_too_many_wait(open_world: OpenWorld) -> None:
+    world = open_world(max_pending=1, script=lambda _message: [])
+    world.hub._waiting["somebody"] = None  # type: ignore[assignment]
+    answer = world.client.post("/v1/activations", json=CAPTURE)
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) >= 1
