@@ -28,14 +28,14 @@ from service.api.routes import activations, datasets, maps, models, priors, prom
 from service.api.routes import nearest_tokens as prompt_tokens
 from service.api.routes.page import default_page_path, page_router
 from service.api.services import Services
-from service.hosting.api_server import serve
-from service.hosting.commands import Command
-from service.hosting.engine_api import SETUP_FAILED, EngineAPI
-from service.hosting.hub import Hub, run_hub
-from service.hosting.litserver import EngineServer
-from service.hosting.runtime import Runtime, memory_folder, open_runtime
-from service.hosting.supervisor import Member, Supervisor
-from service.hosting.transport import ApiEnd
+from service.hosting.engine_process.lit_api import SETUP_FAILED, EngineLitAPI
+from service.hosting.engine_process.litserve_internals import EngineServer
+from service.hosting.ipc.engine_client import EngineClient, run_engine_client
+from service.hosting.ipc.transport import ApiEnd
+from service.hosting.processes.api_server import serve
+from service.hosting.processes.child_command import Command
+from service.hosting.processes.runtime_directory import Runtime, memory_folder, open_runtime
+from service.hosting.processes.supervisor import Member, Supervisor
 from service.logs import configure_logs
 from service.projection.placer import Placer
 from service.queueing.embedded import EmbeddedRedis, find_server, plan_embedded
@@ -51,7 +51,7 @@ from service.store.maps.store import MapStore
 from service.store.prompts.store import PromptStore
 from service.store.runs.store import RunStore
 
-ENGINE_LOADER = "service.hosting.loading:load_served"
+ENGINE_LOADER = "service.hosting.engine_process.engine_loader:load_served"
 
 _log = structlog.get_logger(__name__)
 _SLACK_S = 5.0
@@ -96,7 +96,7 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     return app
 
 
-def create_services(settings: Settings, *, hub: Hub) -> Services:
+def create_services(settings: Settings, *, hub: EngineClient) -> Services:
     """The parts of the API process, over the store and Redis that the settings name."""
     artifacts = ArtifactStore(settings.home)
     store = RunStore(artifacts)
@@ -194,7 +194,7 @@ def _workers(settings: Settings) -> list[Member]:
 
 
 def _launch_engine(settings: Settings, *, runtime: Runtime, generation: int) -> BaseProcess:
-    api = EngineAPI(settings, runtime=runtime, generation=generation, loader=ENGINE_LOADER)
+    api = EngineLitAPI(settings, runtime=runtime, generation=generation, loader=ENGINE_LOADER)
     return EngineServer(api).start_worker()
 
 
@@ -208,16 +208,18 @@ def _launch_api(settings: Settings, *, sock: socket.socket, runtime: Runtime) ->
 
 def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_pid: int) -> None:
     end = ApiEnd(runtime.socket_path)
-    hub = Hub(end, max_pending=settings.max_pending)
+    hub = EngineClient(end, max_pending=settings.max_pending)
     services = create_services(settings, hub=hub)
     app = create_app(services, background=lambda: _run_beside(services, hub, end))
     serve(app, sock=sock, drain=hub.drain, grace_s=settings.grace_s, parent_pid=parent_pid)
 
 
-async def _run_beside(services: Services, hub: Hub, end: ApiEnd) -> None:
+async def _run_beside(services: Services, hub: EngineClient, end: ApiEnd) -> None:
     watch = services.queue_watch
     housekeeper = Housekeeper(ArtifactStore(services.settings.home), idempotency=services.idempotency)
-    await asyncio.gather(run_hub(hub, end), housekeeper.run_beside(), *([] if watch is None else [watch.run_beside()]))
+    await asyncio.gather(
+        run_engine_client(hub, end), housekeeper.run_beside(), *([] if watch is None else [watch.run_beside()])
+    )
 
 
 @contextlib.asynccontextmanager

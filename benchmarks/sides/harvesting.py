@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.sides.models import build_llama, build_tokenizer
 from service.engine.model.hosted_model import HostedModel
-from service.hosting.processes import keep_freed_memory
+from service.hosting.processes.process_setup import keep_freed_memory
 from service.queueing.timing import Timing
 from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore

@@ -14,7 +14,7 @@ from typing import Final
 
 from promptatlas import Client, ConnectionFailedError
 
-from service.hosting.processes import die_with_parent
+from service.hosting.processes.process_setup import die_with_parent
 
 READY_WITHIN_S: Final = 120.0
 STOPPED_WITHIN_S: Final = 20.0

@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, H
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.hosting.hub import Hub
+from service.hosting.ipc.engine_client import EngineClient
 from service.queueing.watching import QueueWatch
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -20,7 +20,7 @@ class Metrics:
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, hub: Hub, *, queue_watch: QueueWatch | None = None) -> None:
+    def __init__(self, hub: EngineClient, *, queue_watch: QueueWatch | None = None) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_EngineCollector(hub))
         if queue_watch is not None:
@@ -50,7 +50,7 @@ class Metrics:
 
 
 class _EngineCollector(Collector):
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: EngineClient) -> None:
         self._hub = hub
 
     def collect(self) -> Iterator[Metric]:

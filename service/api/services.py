@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from service.api.metrics import Metrics
 from service.api.readiness import Pings
-from service.hosting.hub import Hub
+from service.hosting.ipc.engine_client import EngineClient
 from service.projection.placer import Placer
 from service.queueing.queue import RunQueue
 from service.queueing.watching import QueueWatch
@@ -29,7 +29,7 @@ class Services:
     """
 
     settings: Settings
-    hub: Hub
+    hub: EngineClient
     prompts: PromptStore
     datasets: DatasetStore
     runs: RunStore

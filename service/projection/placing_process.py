@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from service.errors import AtlasError
-from service.hosting.processes import die_with_parent, ignore_interrupts
+from service.hosting.processes.process_setup import die_with_parent, ignore_interrupts
 from service.projection.bases import Basis, load_basis
 from service.projection.kept import KeptBases, Key
 from service.store.artifacts.store import ArtifactStore

@@ -13,8 +13,8 @@ from multiprocessing.process import BaseProcess
 import structlog
 from redis.exceptions import RedisError
 
-from service.hosting.processes import die_with_parent, ignore_interrupts
-from service.hosting.supervisor import Member, Supervisor
+from service.hosting.processes.process_setup import die_with_parent, ignore_interrupts
+from service.hosting.processes.supervisor import Member, Supervisor
 from service.logs import configure_logs
 from service.queueing.queue import RunQueue
 from service.queueing.reconciling import Reconciler

@@ -14,7 +14,7 @@ from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
 
-from service.hosting.processes import die_with_parent, keep_freed_memory
+from service.hosting.processes.process_setup import die_with_parent, keep_freed_memory
 from service.logs import configure_logs
 from service.queueing.connections import connect
 from service.queueing.helping import HELP_JOB

@@ -19,7 +19,7 @@ from rq.worker import SpawnWorker
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY, register
 
 from service.errors import AtlasError
-from service.hosting.processes import ignore_interrupts
+from service.hosting.processes.process_setup import ignore_interrupts
 from service.queueing.connections import connect
 from service.queueing.helping import HELP_JOB, HELP_QUEUE
 from service.queueing.queue import QUEUE, SERIALIZER, RunQueue

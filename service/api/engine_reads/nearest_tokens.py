@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from service.engine.requests import Capture, CaptureSpec, Intervention, Lens, Nearest, Ranking
 from service.errors import InvalidRequest
-from service.hosting.hub import Hub
-from service.hosting.messages import Submit
+from service.hosting.ipc.engine_client import EngineClient
+from service.hosting.ipc.messages import Submit
 from service.store.artifacts.tensor_codec import TensorFile, decode, encode
 
 N_AT_ONCE = 256
@@ -45,7 +45,7 @@ class Ranked:
 class TokenReader:
     """Asks the engine about one model's tokens, until a deadline on the hub's clock."""
 
-    hub: Hub
+    hub: EngineClient
     model: str
     n_positions: int
     deadline_s: float

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from service.engine.requests import Capture, CaptureSpec, Generate, Input, Intervention, PromptChoice, Sampling
-from service.hosting.hub import Hub
-from service.hosting.messages import Submit
+from service.hosting.ipc.engine_client import EngineClient
+from service.hosting.ipc.messages import Submit
 from service.store.artifacts.tensor_codec import TensorFile, decode, encode
 from service.store.maps.store import site_of
 
@@ -35,7 +35,7 @@ class EngineStates:
     max_bytes: of what the engine answers one request with; more is TooLarge.
     """
 
-    hub: Hub
+    hub: EngineClient
     model: str
     d_model: int
     deadline_s: float

@@ -23,7 +23,7 @@ from service.api.map_sources.texts import add_dataset, add_texts
 from service.api.map_sources.trajectories import add_trajectories
 from service.api.services import Services
 from service.errors import InvalidRequest, NotFound, TooLarge
-from service.hosting.messages import EngineState
+from service.hosting.ipc.messages import EngineState
 from service.planning.map_sources import Completed, complete_sources
 from service.planning.specs import Loc
 from service.planning.surroundings import Base, Lookup, Surroundings

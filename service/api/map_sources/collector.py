@@ -16,7 +16,7 @@ from service.api.engine_reads.states import EngineStates
 from service.api.requests.prompt_resolution import Choice, choose
 from service.api.services import Services
 from service.errors import TooLarge
-from service.hosting.messages import EngineState
+from service.hosting.ipc.messages import EngineState
 from service.store.maps.points import Labels
 from service.store.maps.store import StoredMap
 

@@ -21,7 +21,7 @@ from service.api.responses.openapi import ENGINE_ERRORS, events_of, problems
 from service.api.services import ServicesDep
 from service.engine.requests import Generate
 from service.errors import InvalidRequest
-from service.hosting.messages import Submit
+from service.hosting.ipc.messages import Submit
 
 router = APIRouter(tags=["completions"], dependencies=[Depends(require("read"))])
 

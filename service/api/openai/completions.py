@@ -19,7 +19,7 @@ from service.api.requests.prompt_resolution import Choice, choose
 from service.api.responses.openapi import ENGINE_ERRORS, events_of, problems
 from service.api.services import ServicesDep
 from service.engine.requests import Generate
-from service.hosting.messages import Submit
+from service.hosting.ipc.messages import Submit
 
 router = APIRouter(tags=["completions"], dependencies=[Depends(require("read"))])
 

@@ -16,8 +16,8 @@ from service.api.requests.deadlines import while_connected
 from service.api.responses.errors import openai_error
 from service.engine.requests import Delta, RowDone
 from service.errors import AtlasError
-from service.hosting.hub import Exchange, Hub, Step
-from service.hosting.messages import Submit
+from service.hosting.ipc.engine_client import EngineClient, Exchange, Step
+from service.hosting.ipc.messages import Submit
 
 EVENTS_TYPE = "text/event-stream"
 _DONE = b"data: [DONE]\n\n"
@@ -27,7 +27,7 @@ Chunker = Callable[[Delta | RowDone], BaseModel | None]
 """Makes the event of something that happened; None for no event."""
 
 
-async def whole(request: Request, job: Submit, *, hub: Hub, deadline_s: float, tally: Tally) -> None:
+async def whole(request: Request, job: Submit, *, hub: EngineClient, deadline_s: float, tally: Tally) -> None:
     """Wait for the end of a request, adding all that happens to ``tally``."""
 
     async def wait() -> None:
@@ -42,7 +42,7 @@ async def streamed(
     request: Request,
     job: Submit,
     *,
-    hub: Hub,
+    hub: EngineClient,
     deadline_s: float,
     tally: Tally,
     chunker: Chunker,

@@ -12,7 +12,7 @@ from promptatlas.types.references import MixPart
 
 from service.engine.requests import PromptChoice
 from service.errors import InvalidRequest, NotFound
-from service.hosting.messages import EngineState
+from service.hosting.ipc.messages import EngineState
 from service.store.prompts.checks import BaseShape
 from service.store.prompts.manifests import PromptManifest
 from service.store.prompts.store import PromptStore

@@ -17,9 +17,9 @@ from service.api.requests.bodies import JSON_TYPE
 from service.api.requests.deadlines import while_connected
 from service.api.responses.openapi import TENSORS_TYPE
 from service.errors import TooLarge
-from service.hosting.hub import Hub
-from service.hosting.messages import Submit
-from service.hosting.results import METADATA_KEY, OpenResult
+from service.hosting.ipc.engine_client import EngineClient
+from service.hosting.ipc.messages import Submit
+from service.hosting.ipc.tensor_results import METADATA_KEY, OpenResult
 from service.store.artifacts.tensor_codec import decode
 
 
@@ -29,7 +29,9 @@ def wants_json(accept: str) -> bool:
     return JSON_TYPE in named and TENSORS_TYPE not in named
 
 
-async def answer(request: Request, job: Submit, *, hub: Hub, deadline_s: float, max_json_bytes: int) -> Response:
+async def answer(
+    request: Request, job: Submit, *, hub: EngineClient, deadline_s: float, max_json_bytes: int
+) -> Response:
     """Run a request that ends in tensors, and answer with them in the form that the client accepts.
 
     Raises:

@@ -18,7 +18,7 @@ from service.api.responses.openapi import ENGINE_ERRORS, problems, tensors_or
 from service.api.responses.tensors import answer
 from service.api.services import Services, ServicesDep, request_id_of
 from service.engine.requests import Capture
-from service.hosting.messages import Submit
+from service.hosting.ipc.messages import Submit
 
 router = APIRouter(tags=["activations"], dependencies=[Depends(require("read"))])
 

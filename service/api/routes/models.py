@@ -15,7 +15,7 @@ from service.api.requests.prompt_resolution import choose
 from service.api.responses.openapi import problems
 from service.api.services import ServicesDep
 from service.errors import NotFound
-from service.hosting.messages import EngineState
+from service.hosting.ipc.messages import EngineState
 from service.store.prompts.manifests import PromptSummary
 from service.store.prompts.store import MAX_LIMIT, PromptStore
 

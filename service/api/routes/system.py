@@ -14,7 +14,7 @@ from service.api.requests.auth import require
 from service.api.responses.openapi import problems
 from service.api.services import Services, ServicesDep
 from service.errors import UnsupportedModel
-from service.hosting.hub import Hub
+from service.hosting.ipc.engine_client import EngineClient
 from service.planning.read_models import ReadModels
 
 _log = structlog.get_logger(__name__)
@@ -111,7 +111,7 @@ def _read_models(models: ReadModels) -> list[ReadModel]:
     return found
 
 
-def _engine_state(hub: Hub) -> ComponentState:
+def _engine_state(hub: EngineClient) -> ComponentState:
     if hub.draining:
         return ComponentState(status="lost", detail="stopping")
     return ComponentState(status=hub.status)

@@ -18,7 +18,7 @@ from service.api.responses.openapi import ENGINE_ERRORS, problems, tensors_or
 from service.api.responses.tensors import answer
 from service.api.services import ServicesDep, request_id_of
 from service.engine.requests import Generate, Projection
-from service.hosting.messages import Submit
+from service.hosting.ipc.messages import Submit
 
 router = APIRouter(tags=["trajectories"], dependencies=[Depends(require("read"))])
 

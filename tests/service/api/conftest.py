@@ -17,8 +17,8 @@ from starlette.testclient import TestClient
 from service.api.services import Services
 from service.app import create_app, create_services
 from service.engine.requests import Capture, Delta, Estimate, Generate, RowDone, TokenLogprob
-from service.hosting.hub import Hub
-from service.hosting.messages import (
+from service.hosting.ipc.engine_client import EngineClient
+from service.hosting.ipc.messages import (
     Ask,
     Cancel,
     EngineState,
@@ -69,7 +69,7 @@ class ScriptedEnd:
     """Stands where the connection to the engine stands; answers each request in a later turn of the loop."""
 
     script: Script
-    hub: Hub | None = None
+    hub: EngineClient | None = None
     connected: bool = True
     received: list[FromApi] = field(default_factory=list)
 
@@ -118,7 +118,7 @@ class World:
     """One application under test."""
 
     client: TestClient
-    hub: Hub
+    hub: EngineClient
     end: ScriptedEnd
     services: Services
 
@@ -133,7 +133,7 @@ def open_world(tmp_path: Path) -> Iterator[OpenWorld]:
 
     def make(*, script: Script = echo, ready: bool = True, max_pending: int = 8, **settings: Any) -> World:
         end = ScriptedEnd(script)
-        hub = Hub(end, max_pending=max_pending)
+        hub = EngineClient(end, max_pending=max_pending)
         end.hub = hub
         if ready:
             hub.on_message(STATE)

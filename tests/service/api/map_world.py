@@ -14,8 +14,8 @@ from service.engine.engine import Engine
 from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Done, Failed, Limits
 from service.errors import AtlasError
-from service.hosting.messages import Ask, EngineState, Finished, Happening, Submit
-from service.hosting.values import attach_values
+from service.hosting.engine_process.request_tensors import attach_values
+from service.hosting.ipc.messages import Ask, EngineState, Finished, Happening, Submit
 from service.planning.plans import plan
 from service.planning.surroundings import Surroundings
 from service.store.prompts.store import PromptStore

@@ -11,7 +11,7 @@ from safetensors.numpy import load, save
 
 from service.api.responses.tensors import wants_json
 from service.engine.requests import Capture, CaptureSpec, Generate, Intervention, Slice
-from service.hosting.messages import Ask, Finished, Happening, Submit
+from service.hosting.ipc.messages import Ask, Finished, Happening, Submit
 from tests.service.api.conftest import OpenWorld, World, tensors
 
 CAPTURE = {"model": "demo", "inputs": ["hi", [3, 5]], "sites": ["resid_post"], "layers": [1, -1]}

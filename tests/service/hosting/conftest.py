@@ -21,8 +21,8 @@ from service.engine.requests import (
     Tensors,
 )
 from service.errors import InvalidRequest
-from service.hosting.driver import Driver, Served
-from service.hosting.results import ResultWriter
+from service.hosting.engine_process.engine_loop import EngineLoop, Served
+from service.hosting.ipc.tensor_results import ResultWriter
 
 
 @dataclass
@@ -98,8 +98,10 @@ def engine() -> EchoEngine:
 
 
 @pytest.fixture
-def driver(socket_path: str, engine: EchoEngine, tmp_path: Path) -> Iterator[Driver]:
+def driver(socket_path: str, engine: EchoEngine, tmp_path: Path) -> Iterator[EngineLoop]:
     results = ResultWriter(tmp_path / "results", inline_bytes=1000)
-    made = Driver(socket_path, served={"m": Served(engine=engine, card={"n_layers": 3})}, results=results, generation=5)
+    made = EngineLoop(
+        socket_path, served={"m": Served(engine=engine, card={"n_layers": 3})}, results=results, generation=5
+    )
     yield made
     made.close()

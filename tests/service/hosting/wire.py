@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import Any
 
-from service.hosting.transport import frame
+from service.hosting.ipc.transport import frame
 
 
 class Peer:

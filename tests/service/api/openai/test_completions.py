@@ -8,7 +8,7 @@ import pytest
 
 from service.engine.requests import Delta, Failed, Generate, Sampling
 from service.errors import Busy, InvalidRequest, NotFound
-from service.hosting.messages import Ask, Finished, Happening, Submit
+from service.hosting.ipc.messages import Ask, Finished, Happening, Submit
 from tests.service.api.conftest import OpenWorld, World
 
 URL = "/v1/completions"

@@ -9,7 +9,7 @@ import structlog
 from service import errors
 from service.api.responses.errors import status_of
 from service.engine.requests import Failed
-from service.hosting.messages import Ask, Happening, Submit
+from service.hosting.ipc.messages import Ask, Happening, Submit
 from tests.service.api.conftest import OpenWorld, World
 
 CAPTURE = {"model": "demo", "inputs": ["hi"], "sites": ["resid_post"], "layers": [1]}

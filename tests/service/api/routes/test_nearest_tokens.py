@@ -10,7 +10,7 @@ from safetensors.numpy import load, save
 
 from service.engine.requests import Capture, Failed, Lens, Nearest
 from service.errors import InvalidRequest
-from service.hosting.messages import Ask, Finished, Happening, Submit
+from service.hosting.ipc.messages import Ask, Finished, Happening, Submit
 from service.store.prompts.manifests import Provenance
 from service.store.prompts.native_format import make_prompt
 from tests.service.api.conftest import DEMO, OpenWorld, World, tensors

@@ -11,7 +11,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from service.hosting.processes import die_with_parent
+from service.hosting.processes.process_setup import die_with_parent
 
 _CUT_OFF_S = 1
 

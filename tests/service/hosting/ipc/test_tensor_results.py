@@ -10,8 +10,8 @@ from safetensors.torch import load
 
 from service.engine.requests import Tensors
 from service.errors import Unavailable
-from service.hosting.messages import StoredResult
-from service.hosting.results import CHUNK_BYTES, OpenResult, ResultWriter, discard
+from service.hosting.ipc.messages import StoredResult
+from service.hosting.ipc.tensor_results import CHUNK_BYTES, OpenResult, ResultWriter, discard
 
 
 def result(**tensors: torch.Tensor) -> Tensors:

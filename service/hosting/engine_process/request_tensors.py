@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from service.engine.requests import Capture, Generate, Intervention, Projection
 from service.errors import InvalidRequest
-from service.hosting.messages import Submit
+from service.hosting.ipc.messages import Submit
 
 if TYPE_CHECKING:
     import torch

@@ -3,7 +3,7 @@ from __future__ import annotations
 import fcntl
 from pathlib import Path
 
-from service.hosting.runtime import open_runtime
+from service.hosting.processes.runtime_directory import open_runtime
 
 
 def folders(parent: Path) -> set[Path]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from service.errors import Unavailable
-from service.hosting.messages import Cancel, EngineState, FromEngine, Reply
-from service.hosting.transport import ApiEnd, EngineEnd, Gone, Received
+from service.hosting.ipc.messages import Cancel, EngineState, FromEngine, Reply
+from service.hosting.ipc.transport import ApiEnd, EngineEnd, Gone, Received
 
 
 def state(generation: int) -> EngineState:

@@ -13,8 +13,8 @@ from service.engine.engine import Engine
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Limits
-from service.hosting.driver import Served
-from service.hosting.engine_api import card_fields
+from service.hosting.engine_process.engine_loop import Served
+from service.hosting.engine_process.lit_api import card_fields
 from service.settings import ModelSource, Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.prompts.store import PromptStore

@@ -10,11 +10,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from service.hosting.processes import die_with_parent
+from service.hosting.processes.process_setup import die_with_parent
 
 
 class Command:
-    """A started program, as a :class:`service.hosting.supervisor.Process`.
+    """A started program, as a :class:`service.hosting.processes.supervisor.Process`.
 
     It has a session of its own, so that Ctrl-C in a terminal reaches it through the main process only, and writes what it
     prints to our standard error, where logs go.

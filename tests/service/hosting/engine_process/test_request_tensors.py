@@ -6,8 +6,8 @@ from safetensors.torch import save
 
 from service.engine.requests import Generate, Intervention
 from service.errors import InvalidRequest
-from service.hosting.messages import Submit
-from service.hosting.values import attach_values
+from service.hosting.engine_process.request_tensors import attach_values
+from service.hosting.ipc.messages import Submit
 
 
 def job(tensors: bytes, *values: str | None) -> Submit:

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from multiprocessing.connection import wait
 
-from service.hosting.commands import Command
+from service.hosting.processes.child_command import Command
 from tests.integration.running import is_alive, wait_until
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -35,7 +35,7 @@ def test_a_program_is_stopped_by_signals() -> None:
 
 def test_a_program_has_the_environment_it_is_given_and_writes_where_logs_go() -> None:
     code = """
-        from service.hosting.commands import Command
+        from service.hosting.processes.child_command import Command
         Command(["/bin/sh", "-c", "echo $WORD"], environ={"WORD": "hello"}).join()
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
@@ -53,7 +53,7 @@ def test_a_program_is_out_of_reach_of_the_terminal() -> None:
 def test_a_program_dies_with_its_parent() -> None:
     code = f"""
         import os
-        from service.hosting.commands import Command
+        from service.hosting.processes.child_command import Command
         print(Command({SLEEP!r}).pid, flush=True)
         os.kill(os.getpid(), 9)
     """

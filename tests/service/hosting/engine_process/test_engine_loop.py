@@ -10,14 +10,14 @@ from safetensors.torch import load, load_file
 
 from service.engine.requests import Capture, CaptureSpec, Estimate, Generate, Intervention
 from service.errors import AtlasError, InvalidRequest, NotFound, Unavailable
-from service.hosting.driver import Driver
-from service.hosting.messages import Ask, Cancel, EngineState, Estimated, Finished, Reply, Submit
+from service.hosting.engine_process.engine_loop import EngineLoop
+from service.hosting.ipc.messages import Ask, Cancel, EngineState, Estimated, Finished, Reply, Submit
 from tests.service.hosting.conftest import EchoEngine
 from tests.service.hosting.wire import Peer
 
 
 @pytest.fixture
-def peer(driver: Driver, socket_path: str) -> Iterator[Peer]:
+def peer(driver: EngineLoop, socket_path: str) -> Iterator[Peer]:
     made = Peer(socket_path)
     assert isinstance(made.receive(), EngineState)
     yield made
@@ -34,7 +34,7 @@ def capture(id_: str, n_values: int, *, model: str = "m") -> Submit:
     return Submit(model=model, request=request, metadata={"model": model, "own": 2})
 
 
-def wait_for_message(driver: Driver) -> None:
+def wait_for_message(driver: EngineLoop) -> None:
     """Until the thread that reads the socket has put what was sent, or a hang-up, where the next turn finds it."""
     while driver._end._inbox.empty():
         time.sleep(0.001)
@@ -55,14 +55,14 @@ def error_of(answer: Reply) -> AtlasError:
     return error
 
 
-def test_whoever_connects_is_told_what_is_hosted(driver: Driver, socket_path: str) -> None:
+def test_whoever_connects_is_told_what_is_hosted(driver: EngineLoop, socket_path: str) -> None:
     state = Peer(socket_path).receive()
     assert isinstance(state, EngineState)
     assert (state.generation, state.models) == (5, {"m": {"n_layers": 3}})
     assert state.stats == {"m": {"n_running": 0, "n_steps": 0}}
 
 
-def test_what_happens_in_one_step_is_one_message(driver: Driver, peer: Peer) -> None:
+def test_what_happens_in_one_step_is_one_message(driver: EngineLoop, peer: Peer) -> None:
     peer.send(generate("a", "xy"))
     driver.turn()
     driver.turn()
@@ -72,7 +72,7 @@ def test_what_happens_in_one_step_is_one_message(driver: Driver, peer: Peer) -> 
     assert second.request_id == "a"
 
 
-def test_requests_are_admitted_between_steps_and_share_them(driver: Driver, peer: Peer, engine: EchoEngine) -> None:
+def test_requests_are_admitted_between_steps_and_share_them(driver: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     peer.send(generate("a", "xyz"))
     driver.turn()
     peer.send(generate("b", "q"))
@@ -92,7 +92,7 @@ def test_requests_are_admitted_between_steps_and_share_them(driver: Driver, peer
     ],
 )
 def test_a_request_that_fails_fails_alone(
-    driver: Driver, peer: Peer, engine: EchoEngine, job: Submit, kind: type[AtlasError], detail: str
+    driver: EngineLoop, peer: Peer, engine: EchoEngine, job: Submit, kind: type[AtlasError], detail: str
 ) -> None:
     peer.send(generate("other", "xyz"))
     driver.turn()
@@ -105,7 +105,9 @@ def test_a_request_that_fails_fails_alone(
     assert list(engine.jobs) == ["other"]
 
 
-def test_a_cancelled_request_is_dropped_before_the_next_step(driver: Driver, peer: Peer, engine: EchoEngine) -> None:
+def test_a_cancelled_request_is_dropped_before_the_next_step(
+    driver: EngineLoop, peer: Peer, engine: EchoEngine
+) -> None:
     peer.send(generate("a", "xyz"))
     driver.turn()
     peer.send(Cancel(request_id="a"))
@@ -114,14 +116,14 @@ def test_a_cancelled_request_is_dropped_before_the_next_step(driver: Driver, pee
     assert (engine.cancelled, engine.n_steps) == (["a"], 1)
 
 
-def test_cancelling_what_is_not_there_is_fine(driver: Driver, peer: Peer, engine: EchoEngine) -> None:
+def test_cancelling_what_is_not_there_is_fine(driver: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     peer.send(Cancel(request_id="unknown"))
     driver.turn()
     assert engine.cancelled == []
 
 
 def test_the_requests_of_an_api_process_that_died_are_cancelled(
-    driver: Driver, peer: Peer, engine: EchoEngine, socket_path: str
+    driver: EngineLoop, peer: Peer, engine: EchoEngine, socket_path: str
 ) -> None:
     peer.send(generate("stays", "xyz"))
     driver.turn()
@@ -136,7 +138,7 @@ def test_the_requests_of_an_api_process_that_died_are_cancelled(
     assert engine.cancelled == ["goes"]
 
 
-def test_a_small_result_travels_in_its_message(driver: Driver, peer: Peer) -> None:
+def test_a_small_result_travels_in_its_message(driver: EngineLoop, peer: Peer) -> None:
     peer.send(capture("a", 7))
     driver.turn()
     (finished,) = reply(peer).happenings
@@ -146,7 +148,7 @@ def test_a_small_result_travels_in_its_message(driver: Driver, peer: Peer) -> No
     assert load(finished.result.data or b"")["embed"].shape == (7,)
 
 
-def test_a_large_result_is_a_file(driver: Driver, peer: Peer, tmp_path: Path) -> None:
+def test_a_large_result_is_a_file(driver: EngineLoop, peer: Peer, tmp_path: Path) -> None:
     peer.send(capture("a", 1000))
     driver.turn()
     (finished,) = reply(peer).happenings
@@ -159,7 +161,7 @@ def test_a_large_result_is_a_file(driver: Driver, peer: Peer, tmp_path: Path) ->
     assert load_file(path)["embed"].shape == (1000,)
 
 
-def test_a_question_is_answered_without_a_step(driver: Driver, peer: Peer, engine: EchoEngine) -> None:
+def test_a_question_is_answered_without_a_step(driver: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     question = capture("a", 3).request
     assert isinstance(question, Capture)
     peer.send(Ask(model="m", request=question))
@@ -169,7 +171,7 @@ def test_a_question_is_answered_without_a_step(driver: Driver, peer: Peer, engin
 
 
 def test_a_step_that_breaks_fails_what_it_carried_and_goes_on(
-    driver: Driver, peer: Peer, engine: EchoEngine
+    driver: EngineLoop, peer: Peer, engine: EchoEngine
 ) -> None:  # fmt: skip
     peer.send(generate("a", "xy"))
     engine.n_broken_steps = 1
@@ -181,7 +183,7 @@ def test_a_step_that_breaks_fails_what_it_carried_and_goes_on(
     assert isinstance(reply(peer).happenings[-1], Finished)
 
 
-def test_an_engine_whose_every_step_breaks_ends_the_process(driver: Driver, peer: Peer, engine: EchoEngine) -> None:
+def test_an_engine_whose_every_step_breaks_ends_the_process(driver: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     engine.n_broken_steps = 9
     for i in range(2):
         peer.send(generate(f"r{i}", "x"))
@@ -191,14 +193,14 @@ def test_an_engine_whose_every_step_breaks_ends_the_process(driver: Driver, peer
         driver.turn()
 
 
-def test_values_that_are_missing_are_the_clients_fault(driver: Driver, peer: Peer) -> None:
+def test_values_that_are_missing_are_the_clients_fault(driver: EngineLoop, peer: Peer) -> None:
     request = Generate(request_id="a", inputs=("x",), interventions=(Intervention(site="embed"),))
     peer.send(Submit(model="m", request=request, values=("v",)))
     driver.turn()
     assert "'v'" in error_of(reply(peer)).detail
 
 
-def test_stats_are_told_when_work_ends(driver: Driver, peer: Peer) -> None:
+def test_stats_are_told_when_work_ends(driver: EngineLoop, peer: Peer) -> None:
     peer.send(generate("a", "xyz"))
     for _ in range(3):
         driver.turn()

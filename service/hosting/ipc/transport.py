@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.errors import Unavailable
-from service.hosting.messages import FromApi, FromEngine
+from service.hosting.ipc.messages import FromApi, FromEngine
 
 _LENGTH = struct.Struct("!I")
 _SEND_TIMEOUT_S = 30.0

@@ -16,10 +16,10 @@ import structlog
 
 from service.engine.requests import Capture, Done, Estimate, Event, Failed, Generate, Tensors
 from service.errors import AtlasError, NotFound, Unavailable
-from service.hosting.messages import Ask, Cancel, EngineState, Estimated, Finished, Happening, Reply, Submit
-from service.hosting.results import ResultWriter, discard
-from service.hosting.transport import EngineEnd, Gone, Received
-from service.hosting.values import attach_values
+from service.hosting.engine_process.request_tensors import attach_values
+from service.hosting.ipc.messages import Ask, Cancel, EngineState, Estimated, Finished, Happening, Reply, Submit
+from service.hosting.ipc.tensor_results import ResultWriter, discard
+from service.hosting.ipc.transport import EngineEnd, Gone, Received
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class _Ticket:
     metadata: Mapping[str, Any]
 
 
-class Driver:
+class EngineLoop:
     """Drives the engines of one process.
 
     Args:

@@ -16,7 +16,7 @@ import structlog
 
 from service.engine.requests import Capture, Delta, Estimate, Failed, RowDone
 from service.errors import Busy, DeadlineExceeded, Unavailable
-from service.hosting.messages import (
+from service.hosting.ipc.messages import (
     Ask,
     Cancel,
     EngineState,
@@ -27,8 +27,8 @@ from service.hosting.messages import (
     Reply,
     Submit,
 )
-from service.hosting.results import OpenResult, discard
-from service.hosting.transport import ApiEnd
+from service.hosting.ipc.tensor_results import OpenResult, discard
+from service.hosting.ipc.transport import ApiEnd
 
 _log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ class End(Protocol):
     def send(self, message: FromApi) -> None: ...
 
 
-class Hub:
+class EngineClient:
     """Waits on the engine for any number of requests.
 
     Args:
@@ -260,7 +260,7 @@ def _lost(request_id: str) -> Failed:
     return Failed(request_id=request_id, error=Unavailable("The engine was lost.", retry_after_s=_STARTING_RETRY_S))
 
 
-async def run_hub(hub: Hub, end: ApiEnd) -> None:
+async def run_engine_client(hub: EngineClient, end: ApiEnd) -> None:
     """Keep a hub connected until cancelled."""
 
     def deliver(message: FromEngine) -> None:

@@ -13,11 +13,11 @@ import structlog
 from litserve import LitAPI
 
 from service.errors import AtlasError
-from service.hosting.driver import Driver, Served
-from service.hosting.loop import EngineLoop
-from service.hosting.processes import die_with_parent, ignore_interrupts, keep_freed_memory
-from service.hosting.results import ResultWriter
-from service.hosting.runtime import Runtime
+from service.hosting.engine_process.engine_loop import EngineLoop, Served
+from service.hosting.engine_process.lit_loop import EngineLitLoop
+from service.hosting.ipc.tensor_results import ResultWriter
+from service.hosting.processes.process_setup import die_with_parent, ignore_interrupts, keep_freed_memory
+from service.hosting.processes.runtime_directory import Runtime
 from service.logs import configure_logs
 from service.settings import ModelSource, Settings
 
@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 LoadModel = Callable[..., Served]
 
 
-class EngineAPI(LitAPI):  # type: ignore[misc]
+class EngineLitAPI(LitAPI):  # type: ignore[misc]
     """Pickled into the engine process, where ``setup`` runs.
 
     Args:
@@ -41,7 +41,7 @@ class EngineAPI(LitAPI):  # type: ignore[misc]
     """
 
     def __init__(self, settings: Settings, *, runtime: Runtime, generation: int, loader: str) -> None:
-        super().__init__(api_path="/engine", stream=True, loop=EngineLoop())
+        super().__init__(api_path="/engine", stream=True, loop=EngineLitLoop())
         self._settings = settings
         self._runtime = runtime
         self._generation = generation
@@ -60,11 +60,11 @@ class EngineAPI(LitAPI):  # type: ignore[misc]
         for source in self._settings.model_sources:
             self._served[source.name] = self._load(load, source)
 
-    def open_driver(self) -> Driver:
+    def open_driver(self) -> EngineLoop:
         """The driver of the loaded models; from now on requests are taken."""
         results = ResultWriter(self._runtime.results_folder(self._generation))
         _log.info("engine ready", generation=self._generation, models=sorted(self._served))
-        return Driver(
+        return EngineLoop(
             self._runtime.socket_path, served=self._served, results=results, generation=self._generation
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 
 CHURN = """
 import resource, sys
-from service.hosting.processes import keep_freed_memory
+from service.hosting.processes.process_setup import keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "keep" else False
 def churn():
     return [b"x" * (3 << 20) for _ in range(8)]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.errors import Unavailable
-from service.hosting.messages import StoredResult
+from service.hosting.ipc.messages import StoredResult
 
 if TYPE_CHECKING:
     import torch

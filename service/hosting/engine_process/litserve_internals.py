@@ -10,13 +10,13 @@ from multiprocessing.process import BaseProcess
 
 from litserve import LitServer
 
-from service.hosting.engine_api import EngineAPI
+from service.hosting.engine_process.lit_api import EngineLitAPI
 
 
 class EngineServer(LitServer):  # type: ignore[misc]
     """A LitServer whose worker speaks over our socket."""
 
-    def __init__(self, api: EngineAPI) -> None:
+    def __init__(self, api: EngineLitAPI) -> None:
         # One worker whatever the accelerator: the engine places its models itself.
         super().__init__(api, accelerator="cpu", devices=1, workers_per_device=1, timeout=False, restart_workers=True)
         self._api = api

@@ -10,7 +10,7 @@ from multiprocessing.process import BaseProcess
 
 import pytest
 
-from service.hosting.supervisor import Member, Supervisor
+from service.hosting.processes.supervisor import Member, Supervisor
 
 FORK = multiprocessing.get_context("fork")
 

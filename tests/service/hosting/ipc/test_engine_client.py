@@ -11,8 +11,8 @@ import pytest
 
 from service.engine.requests import Capture, CaptureSpec, Delta, Estimate, Failed, Generate, RowDone
 from service.errors import Busy, DeadlineExceeded, InvalidRequest, Unavailable
-from service.hosting.hub import Exchange, Hub, Step
-from service.hosting.messages import (
+from service.hosting.ipc.engine_client import EngineClient, Exchange, Step
+from service.hosting.ipc.messages import (
     Ask,
     Cancel,
     EngineState,
@@ -24,7 +24,7 @@ from service.hosting.messages import (
     StoredResult,
     Submit,
 )
-from service.hosting.results import OpenResult
+from service.hosting.ipc.tensor_results import OpenResult
 
 STATE = EngineState(generation=1, pid=7, models={"m": {}}, stats={})
 
@@ -41,7 +41,7 @@ class RecordingEnd:
 @dataclass
 class World:
     end: RecordingEnd
-    hub: Hub
+    hub: EngineClient
 
     def happen(self, id_: str, *happenings: Happening) -> None:
         self.hub.on_message(Reply(request_id=id_, happenings=happenings))
@@ -53,7 +53,7 @@ class World:
 @pytest.fixture
 def world() -> World:
     end = RecordingEnd()
-    hub = Hub(end, max_pending=2, clock=lambda: 100.0)
+    hub = EngineClient(end, max_pending=2, clock=lambda: 100.0)
     hub.on_message(STATE)
     return World(end, hub)
 
@@ -157,7 +157,7 @@ def test_a_lost_engine_fails_all_who_wait_at_once_and_newcomers_too(world: World
 
 
 def test_nothing_is_sent_before_the_engine_is_ready() -> None:
-    hub = Hub(end := RecordingEnd(), max_pending=2)
+    hub = EngineClient(end := RecordingEnd(), max_pending=2)
 
     async def test() -> None:
         with pytest.raises(Unavailable, match="starting") as caught:

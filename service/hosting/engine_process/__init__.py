@@ -1,0 +1,1 @@
+"""The engine process: its LitAPI, its loop, and the loading of models."""
