@@ -17,7 +17,7 @@ from promptatlas.types.tuning import DeepMethod, PrefixMethod, TuneSpec
 from service.engine.model.hosted_model import HostedModel
 from service.engine.shapes import Tensor
 from service.errors import Conflict
-from service.planning.members import MemberPlan, members_of, prompt_name
+from service.planning.checks.members import PlannedMember, members_of, prompt_name
 from workers.priors.drawing import draw, log_prob_of, priors_of
 from workers.priors.sources import Sources
 from workers.tuning.settings import LogProb, TuneSettings
@@ -36,7 +36,7 @@ class NamedMember:
     """A member of the product, and the name of the prompt that it becomes."""
 
     name: str
-    plan: MemberPlan
+    plan: PlannedMember
 
     @property
     def draw(self) -> str:
@@ -133,7 +133,7 @@ def settings_of(spec: TuneSpec, *, can_validate: bool) -> TuneSettings:
     )
 
 
-def log_prob_under(spec: TuneSpec, plan: MemberPlan, *, model: HostedModel, sources: Sources) -> LogProb | None:
+def log_prob_under(spec: TuneSpec, plan: PlannedMember, *, model: HostedModel, sources: Sources) -> LogProb | None:
     """The density that acts during tuning; None without a weight."""
     if spec.regularize.weight == 0:
         return None
@@ -148,7 +148,7 @@ def training_bytes(device: torch.device) -> int:
     return int(CPU_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def _draw(spec: TuneSpec, plan: MemberPlan, *, model: HostedModel, sources: Sources) -> Tensors:
+def _draw(spec: TuneSpec, plan: PlannedMember, *, model: HostedModel, sources: Sources) -> Tensors:
     drawn = draw(spec.method, plan.prior, seed=plan.seed, model=model, sources=sources)
     # Copies of their own: a safetensors file takes no views of shared memory.
     return {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in sorted(drawn.items())}

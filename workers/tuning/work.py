@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
-from service.planning.members import prior_labels
+from service.planning.checks.members import prior_labels
 from workers.evaluation.evaluator import Evaluation
 from workers.evaluation.pace import Pace
 from workers.evaluation.rows import Row, write_lines

@@ -24,9 +24,9 @@ from service.api.map_sources.trajectories import add_trajectories
 from service.api.services import Services
 from service.errors import InvalidRequest, NotFound, TooLarge
 from service.hosting.ipc.messages import EngineState
-from service.planning.map_sources import Completed, complete_sources
+from service.planning.checks.map_sources import Completed, complete_sources
+from service.planning.context import Base, Lookup, PlanningContext
 from service.planning.specs import Loc
-from service.planning.surroundings import Base, Lookup, Surroundings
 from service.store.maps.store import StoredMap, chosen_tokens
 
 _CHUNK = 4096
@@ -108,7 +108,7 @@ def _card(state: EngineState, found: StoredMap) -> Mapping[str, Any]:
 def _completed(
     sources: Sequence[MapSource], found: StoredMap, layers: Sequence[int], state: EngineState, services: Services
 ) -> list[Completed]:
-    around = Surroundings(models=state.models, prompts=services.prompts, datasets=services.datasets)
+    around = PlanningContext(models=state.models, prompts=services.prompts, datasets=services.datasets)
     lookup = Lookup(around=around)
     base: Base = lookup.model(found.facts.model)
     return complete_sources(sources, base=base, layers=layers, lookup=lookup)

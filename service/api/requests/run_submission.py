@@ -17,10 +17,10 @@ from service.api.requests.idempotency import replayed
 from service.api.responses.runs import run_answer
 from service.api.services import Services
 from service.errors import Unavailable
-from service.planning.plans import plan
-from service.planning.read_models import ReadModels
+from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
+from service.planning.context import PlanningContext
+from service.planning.run_kinds import plan
 from service.planning.specs import BrokenSpec, Loc
-from service.planning.surroundings import Surroundings
 from service.queueing.queue import RunQueue
 from service.store.idempotency import StoredResponse
 
@@ -101,15 +101,15 @@ def _start(services: Services, wanted: Wanted) -> StoredResponse:
     )
 
 
-def _surroundings(services: Services) -> Surroundings:
+def _surroundings(services: Services) -> PlanningContext:
     models = services.hub.last_state().models
-    return Surroundings(
+    return PlanningContext(
         models=models,
         prompts=services.prompts,
         datasets=services.datasets,
         memory_bytes=_worker_memory_bytes(services, models),
         maps=services.maps,
-        read_models=ReadModels(services.settings.read_models),
+        read_models=EncoderDecoderConfigs(services.settings.read_models),
         max_harvest_bytes=services.settings.max_harvest_bytes,
     )
 

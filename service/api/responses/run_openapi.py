@@ -8,7 +8,7 @@ from promptatlas.types import Run
 
 from service.api.requests.bodies import JSON_TYPE
 from service.api.responses.openapi import reference
-from service.planning.plans import KINDS
+from service.planning.run_kinds import KINDS
 
 _LOCATION = {"Location": {"description": "The run's own address.", "schema": {"type": "string"}}}
 

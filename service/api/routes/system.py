@@ -15,7 +15,7 @@ from service.api.responses.openapi import problems
 from service.api.services import Services, ServicesDep
 from service.errors import UnsupportedModel
 from service.hosting.ipc.engine_client import EngineClient
-from service.planning.read_models import ReadModels
+from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
 
 _log = structlog.get_logger(__name__)
 
@@ -78,7 +78,7 @@ async def capabilities(services: ServicesDep) -> Capabilities:
         max_upload_bytes=settings.max_upload_bytes,
         max_timeout_s=settings.max_timeout_s,
         max_harvest_bytes=settings.max_harvest_bytes,
-        read_models=await asyncio.to_thread(_read_models, ReadModels(settings.read_models)),
+        read_models=await asyncio.to_thread(_read_models, EncoderDecoderConfigs(settings.read_models)),
         prompt_kinds=["soft", "deep", "prefix"],
         versions={**versions, "api": "1", "promptatlas": _own_version()},
     )
@@ -91,7 +91,7 @@ async def openapi(request: Request) -> dict[str, Any]:
     return described
 
 
-def _read_models(models: ReadModels) -> list[ReadModel]:
+def _read_models(models: EncoderDecoderConfigs) -> list[ReadModel]:
     """Those whose configuration can be read; a harvest of another is refused with the reason."""
     found = []
     for name in models.names:

@@ -4,7 +4,7 @@ import pytest
 from promptatlas.types import ReportSpec, TuneSpec
 
 from demo.study.plan import DATASETS, FULL, TINY, Size, report_spec, tunings
-from service.planning.members import check_members, members_of
+from service.planning.checks.members import check_members, members_of
 from workers.reports.evidence import prior_label
 
 

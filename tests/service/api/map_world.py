@@ -16,8 +16,8 @@ from service.engine.requests import Done, Failed, Limits
 from service.errors import AtlasError
 from service.hosting.engine_process.request_tensors import attach_values
 from service.hosting.ipc.messages import Ask, EngineState, Finished, Happening, Submit
-from service.planning.plans import plan
-from service.planning.surroundings import Surroundings
+from service.planning.context import PlanningContext
+from service.planning.run_kinds import plan
 from service.store.prompts.store import PromptStore
 from service.store.runs.store import RunStore
 from tests.service.api.conftest import OpenWorld, World, tensors
@@ -38,7 +38,7 @@ def open_small_world(open_world: OpenWorld, home: Path) -> tuple[World, FakeRun]
 
 def put_map(world: World, run: FakeRun, **spec: Any) -> str:
     """Plan a map, make it, and store what was left; the id of the map."""
-    around = Surroundings(
+    around = PlanningContext(
         models=world.hub.last_state().models, prompts=run.prompts, datasets=run.datasets
     )  # fmt: skip
     planned = plan("map", {"model": "small", **spec}, around=around)

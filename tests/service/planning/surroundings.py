@@ -7,7 +7,7 @@ from typing import Any
 from promptatlas.types import Template
 
 from service.errors import NotFound
-from service.planning.surroundings import Surroundings
+from service.planning.context import PlanningContext
 from service.store.datasets.items import DatasetInfo
 from service.store.prompts.manifests import PromptManifest
 
@@ -91,9 +91,9 @@ class FakePrompts:
         return self._manifests[name]
 
 
-def surroundings(*, memory_bytes: int | None = None, **card: Any) -> Surroundings:
+def surroundings(*, memory_bytes: int | None = None, **card: Any) -> PlanningContext:
     """The world; ``card``: what is different about its model."""
-    return Surroundings(
+    return PlanningContext(
         models={"demo": {**CARD, **card}, "other": {**CARD, "revision": "rev-other"}},
         prompts=FakePrompts(
             prompt("soft"),

@@ -6,7 +6,7 @@ import pytest
 from promptatlas.types import RunKind
 
 from service.errors import AtlasError
-from service.planning.plans import Plan, plan
+from service.planning.run_kinds import Plan, plan
 from tests.service.planning.surroundings import surroundings
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from promptatlas.types.priors import XavierPrior
 
-from service.planning.members import MemberPlan
+from service.planning.checks.members import PlannedMember
 from service.store.prompts.manifests import PromptManifest
 from workers.tuning.beginning import NamedMember
 from workers.tuning.outcome_table import Entry, best_of, run_metrics, table_of
@@ -14,7 +14,7 @@ from workers.tuning.reports import Outcome
 
 
 def entry(name: str, metrics: Mapping[str, float]) -> Entry:
-    plan = MemberPlan(prior_index=0, prior=XavierPrior(), seed=3, lr=0.5, suffix="")
+    plan = PlannedMember(prior_index=0, prior=XavierPrior(), seed=3, lr=0.5, suffix="")
     manifest = PromptManifest(
         name=name, version=2, kind="soft", n_virtual=1, layers=None, d_model=2, base="b", base_revision="r", sha256="s",
         created_at="t", where=None, seed=3, run_id="run-1", prior={}, metrics=metrics, parent=None, notes=None,

@@ -20,10 +20,10 @@ from promptatlas.types import (
 from promptatlas.types.priors import LayerPoints
 
 from service.errors import InvalidRequest
-from service.planning.examples import check_split
-from service.planning.methods import Form, layer_of
+from service.planning.checks.examples import check_split
+from service.planning.checks.methods import Form, layer_of
+from service.planning.context import Base, Lookup
 from service.planning.specs import Loc
-from service.planning.surroundings import Base, Lookup
 from service.store.datasets.items import patterns_of
 from service.store.prompts.manifests import PromptManifest
 

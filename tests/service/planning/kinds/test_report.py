@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.errors import AtlasError
-from service.planning.plans import Plan, plan
+from service.planning.run_kinds import Plan, plan
 from tests.service.planning.surroundings import FakeDatasets, dataset, surroundings
 
 

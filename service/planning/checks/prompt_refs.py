@@ -5,9 +5,9 @@ from __future__ import annotations
 from promptatlas.types.references import Mix, PromptRef
 
 from service.errors import InvalidRequest
-from service.planning.methods import Form
+from service.planning.checks.methods import Form
+from service.planning.context import Base, Lookup
 from service.planning.specs import Loc
-from service.planning.surroundings import Base, Lookup
 
 
 def pin_prompt(ref: PromptRef | None, *, base: Base, lookup: Lookup, at: Loc) -> tuple[PromptRef | None, int]:

@@ -6,10 +6,10 @@ from promptatlas.types import PromptPrior
 from promptatlas.types.reports import ReportSpec
 
 from service.errors import InvalidRequest
-from service.planning.map import map_layers
-from service.planning.methods import Form, check_room
-from service.planning.priors import Room, complete_prior
-from service.planning.surroundings import Base, Lookup
+from service.planning.checks.methods import Form, check_room
+from service.planning.checks.priors import Room, complete_prior
+from service.planning.context import Base, Lookup
+from service.planning.kinds.map import map_layers
 
 # As many vectors as the report draws of a prior that it only looks at.
 N_DRAWN = 100

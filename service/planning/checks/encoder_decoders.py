@@ -14,7 +14,7 @@ from service.settings import ModelSource
 _CONFIG = "config.json"
 
 
-class ReadModels:
+class EncoderDecoderConfigs:
     """The models of ``PROMPTATLAS_READ_MODELS``.
 
     Args:

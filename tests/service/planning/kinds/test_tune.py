@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.errors import AtlasError, InvalidRequest, NotFound
-from service.planning.plans import Plan, plan
+from service.planning.run_kinds import Plan, plan
 from tests.service.planning.surroundings import FakeDatasets, FakePrompts, prompt, surroundings, tune_spec
 
 DEEP: dict[str, Any] = {"kind": "deep", "n_virtual": 4, "layers": [1, -1]}

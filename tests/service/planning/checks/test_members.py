@@ -7,7 +7,7 @@ import pytest
 from promptatlas.types import TuneSpec
 
 from service.errors import InvalidRequest
-from service.planning.members import MAX_MEMBERS, RUN_ID_CHARACTERS, check_members, members_of, prompt_name
+from service.planning.checks.members import MAX_MEMBERS, RUN_ID_CHARACTERS, check_members, members_of, prompt_name
 from service.planning.specs import parse_spec
 from service.store.runs.ids import RunIds
 from tests.service.planning.surroundings import tune_spec

@@ -8,11 +8,11 @@ import pytest
 from promptatlas.types import TuneSpec
 
 from service.errors import InvalidRequest
-from service.planning.memory import Need, least_need, n_parameters
-from service.planning.methods import check_method
-from service.planning.plans import plan
+from service.planning.checks.memory import Need, least_need, n_parameters
+from service.planning.checks.methods import check_method
+from service.planning.context import Base
+from service.planning.run_kinds import plan
 from service.planning.specs import parse_spec
-from service.planning.surroundings import Base
 from tests.service.planning.surroundings import CARD, surroundings, tune_spec
 
 BASE = Base.from_card("demo", CARD)

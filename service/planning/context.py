@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from service.errors import AtlasError, InvalidRequest, NotFound
-from service.planning.read_models import ReadModels
+from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
 from service.planning.specs import Loc
 from service.store.datasets.items import DatasetInfo
 from service.store.prompts.manifests import PromptManifest
@@ -34,7 +34,7 @@ class Maps(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class PlanningContext:
     """What is there when a run is asked for.
 
     models: hosted models by name, each with the fields of its card. memory_bytes: of a worker; None while unknown.
@@ -47,7 +47,7 @@ class Surroundings:
     datasets: Datasets
     memory_bytes: int | None = None
     maps: Maps | None = None
-    read_models: ReadModels | None = None
+    read_models: EncoderDecoderConfigs | None = None
     max_harvest_bytes: int | None = None
 
 
@@ -78,7 +78,7 @@ class Base:
 class Lookup:
     """Looks names up for one spec, and notes what they meant. resolved: see the package. estimate: what it will cost."""
 
-    around: Surroundings
+    around: PlanningContext
     base_revision: str | None = None
     datasets: dict[str, str] = field(default_factory=dict)
     prompts: dict[str, str] = field(default_factory=dict)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from promptatlas.types import TuneSpec
 
 from service.errors import InvalidRequest
-from service.planning.methods import N_LEAST_TEXT, Form
-from service.planning.surroundings import Base
+from service.planning.checks.methods import N_LEAST_TEXT, Form
+from service.planning.context import Base
 
 _VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _PROMPT_BYTES = 4

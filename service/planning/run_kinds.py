@@ -9,14 +9,14 @@ from typing import Any, Generic, TypeVar
 from promptatlas.types import EvaluateSpec, HarvestSpec, MapSpec, ReportSpec, RequestBody, RunKind, SampleBody, TuneSpec
 
 from service.errors import AtlasError, InvalidRequest
-from service.planning.evaluate import complete_evaluate
-from service.planning.harvest import complete_harvest
-from service.planning.map import complete_map
-from service.planning.report import complete_report
-from service.planning.sample import complete_sample
+from service.planning.context import Lookup, PlanningContext
+from service.planning.kinds.evaluate import complete_evaluate
+from service.planning.kinds.harvest import complete_harvest
+from service.planning.kinds.map import complete_map
+from service.planning.kinds.report import complete_report
+from service.planning.kinds.sample import complete_sample
+from service.planning.kinds.tune import complete_tune
 from service.planning.specs import Loc, dump_spec, parse_spec
-from service.planning.surroundings import Lookup, Surroundings
-from service.planning.tune import complete_tune
 
 Spec = TypeVar("Spec", bound=RequestBody)
 
@@ -47,7 +47,7 @@ class Plan:
     resolved: Mapping[str, Any]
 
 
-def plan(kind: RunKind, spec: Mapping[str, Any], *, around: Surroundings, at: Loc = ("spec",)) -> Plan:
+def plan(kind: RunKind, spec: Mapping[str, Any], *, around: PlanningContext, at: Loc = ("spec",)) -> Plan:
     """Check a spec and complete it.
 
     Args:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from service.errors import AtlasError, InvalidRequest, NotFound
-from service.planning.plans import Plan, plan
-from service.planning.read_models import ReadModels
-from service.planning.surroundings import Surroundings
+from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
+from service.planning.context import PlanningContext
+from service.planning.run_kinds import Plan, plan
 from service.settings import ModelSource
 from tests.service.planning.surroundings import surroundings
 
@@ -30,7 +30,7 @@ class FakeMaps:
 
 
 @pytest.fixture
-def around(tmp_path: Path) -> Surroundings:
+def around(tmp_path: Path) -> PlanningContext:
     config = {
         "model_type": "t5",
         "num_layers": 3,
@@ -44,7 +44,10 @@ def around(tmp_path: Path) -> Surroundings:
     write_config(tmp_path / "bart", {"model_type": "bart"})
     sources = [ModelSource(name=name, path=str(tmp_path / name)) for name in ("t5", "even", "bart", "gone")]
     return replace(
-        surroundings(sites=SITES), maps=FakeMaps(), read_models=ReadModels(sources), max_harvest_bytes=100_000
+        surroundings(sites=SITES),
+        maps=FakeMaps(),
+        read_models=EncoderDecoderConfigs(sources),
+        max_harvest_bytes=100_000,
     )
 
 
@@ -53,11 +56,11 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def planned(around: Surroundings, **changes: Any) -> Plan:
+def planned(around: PlanningContext, **changes: Any) -> Plan:
     return plan("harvest", {"model": "demo", "dataset": "qa", **changes}, around=around)
 
 
-def test_layers_are_counted_from_0_and_prompts_pinned(around: Surroundings) -> None:
+def test_layers_are_counted_from_0_and_prompts_pinned(around: PlanningContext) -> None:
     mix = {"mix": [{"ref": "soft", "weight": 0.5}, {"ref": "soft2", "weight": 0.5}]}
     found = planned(around, layers=[0, -1], prompt_ref=mix)
     assert found.spec["layers"] == [0, 4]
@@ -78,12 +81,12 @@ def test_layers_are_counted_from_0_and_prompts_pinned(around: Surroundings) -> N
         ({"model": "t5", "sites": ["encoder.resid_post"], "reduce": "mean"}, {"n_rows": 70, "bytes": 70 * 3 * 8 * 4}),
     ],
 )
-def test_an_estimate_is_noted(around: Surroundings, changes: Any, estimate: dict[str, int]) -> None:
+def test_an_estimate_is_noted(around: PlanningContext, changes: Any, estimate: dict[str, int]) -> None:
     found = planned(around, **changes).resolved["estimate"]
     assert {name: found[name] for name in estimate} == estimate
 
 
-def test_tokens_are_estimated_from_bytes(around: Surroundings) -> None:
+def test_tokens_are_estimated_from_bytes(around: PlanningContext) -> None:
     around.datasets._infos["qa"] = replace(around.datasets.get("qa"), n_bytes=70 * 400)  # type: ignore[attr-defined]
     assert planned(around, layers=[0], n=10).resolved["estimate"] == {
         "n_texts": 10, "n_tokens": 1000, "n_rows": 1000, "bytes": 1000 * 7 * 4,
@@ -92,7 +95,7 @@ def test_tokens_are_estimated_from_bytes(around: Surroundings) -> None:
     assert planned(around, layers=[0], n=10, positions={"start": 90}).resolved["estimate"]["n_rows"] == 100
 
 
-def test_what_only_the_run_can_know_is_left_out_of_the_estimate(around: Surroundings) -> None:
+def test_what_only_the_run_can_know_is_left_out_of_the_estimate(around: PlanningContext) -> None:
     for changes in ({"sites": ["attn_probs"]}, {"sites": ["model.layers.0.mlp.up_proj"]}):
         assert "bytes" not in planned(around, **changes).resolved["estimate"]
 
@@ -129,20 +132,20 @@ def test_what_only_the_run_can_know_is_left_out_of_the_estimate(around: Surround
         ({"model": "gone", "sites": ["encoder.embed"]}, ("model",)),
     ],
 )
-def test_what_cannot_work_is_refused(around: Surroundings, changes: Any, loc: tuple[str | int, ...]) -> None:
+def test_what_cannot_work_is_refused(around: PlanningContext, changes: Any, loc: tuple[str | int, ...]) -> None:
     with pytest.raises(AtlasError) as caught:
         planned(around, **changes)
     assert caught.value.loc == ("spec", *loc)
 
 
-def test_what_just_fits(around: Surroundings) -> None:
+def test_what_just_fits(around: PlanningContext) -> None:
     assert planned(around, prompt_ref="soft", max_tokens=60).spec["max_tokens"] == 60
     assert planned(around, reduce={"project": "run-map"}, layers=[-3]).spec["layers"] == [2]
     # 70 texts × 16 positions × 97 numbers of 2 bytes would be too much; 7 positions are not.
     planned(around, sites=["logits"], positions=list(range(7)), dtype="float16")
 
 
-def test_layers_of_an_encoder_decoder(around: Surroundings) -> None:
+def test_layers_of_an_encoder_decoder(around: PlanningContext) -> None:
     assert planned(around, model="t5", sites=["decoder.resid_post"], layers=[-1]).spec["layers"] == [1]
     both = ["encoder.resid_post", "decoder.resid_post"]
     assert planned(around, model="even", sites=both, layers=[-1], reduce="mean").spec["layers"] == [2]

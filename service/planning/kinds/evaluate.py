@@ -7,9 +7,9 @@ from typing import Any
 from promptatlas.types import EvaluateSpec
 
 from service.errors import InvalidRequest
-from service.planning.examples import METRICS_OF_TEXT, check_metrics, check_split, has_answers
-from service.planning.methods import check_room
-from service.planning.surroundings import Base, Lookup
+from service.planning.checks.examples import METRICS_OF_TEXT, check_metrics, check_split, has_answers
+from service.planning.checks.methods import check_room
+from service.planning.context import Base, Lookup
 
 
 def complete_evaluate(spec: EvaluateSpec, lookup: Lookup) -> EvaluateSpec:

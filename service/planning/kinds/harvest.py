@@ -12,10 +12,10 @@ from promptatlas.types.sites import PositionSlice, ProjectReduction
 from service.engine.model.encoder_decoder import SIDES, TwoSidedShape
 from service.engine.model.sites import SiteCatalogue, Tap
 from service.errors import InvalidRequest, UnsupportedModel
-from service.planning.examples import check_split
-from service.planning.methods import check_room
-from service.planning.prompt_refs import pin_prompt
-from service.planning.surroundings import Base, Lookup
+from service.planning.checks.examples import check_split
+from service.planning.checks.methods import check_room
+from service.planning.checks.prompt_refs import pin_prompt
+from service.planning.context import Base, Lookup
 from service.store.datasets.items import DatasetInfo, patterns_of
 
 _ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}

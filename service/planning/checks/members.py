@@ -22,7 +22,7 @@ RUN_ID_CHARACTERS = 21
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemberPlan:
+class PlannedMember:
     """One member. suffix: of its prompt's name, empty where it is the only member. lr: its learning rate."""
 
     prior_index: int
@@ -38,13 +38,13 @@ def rates_of(spec: TuneSpec) -> list[float]:
     return list(lr) if isinstance(lr, list) else [lr]
 
 
-def members_of(spec: TuneSpec) -> list[MemberPlan]:
+def members_of(spec: TuneSpec) -> list[PlannedMember]:
     """All members, in order: priors outermost, then seeds, then rates."""
     rates = rates_of(spec)
     labels = prior_labels(spec.priors)
     is_alone = len(spec.priors) * len(spec.seeds) * len(rates) == 1
     return [
-        MemberPlan(
+        PlannedMember(
             prior_index=index,
             prior=prior,
             seed=seed,
@@ -68,7 +68,7 @@ def prior_labels(priors: Sequence[Prior]) -> list[str]:
     return labels
 
 
-def prompt_name(spec: TuneSpec, member: MemberPlan, *, run_id: str) -> str:
+def prompt_name(spec: TuneSpec, member: PlannedMember, *, run_id: str) -> str:
     """Name of the prompt that a member becomes."""
     return f"{spec.name or f'tuned-{run_id}'}{member.suffix}"
 

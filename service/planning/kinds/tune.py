@@ -7,12 +7,12 @@ from typing import Any
 from promptatlas.types import Eval, Split, TuneSpec
 
 from service.errors import InvalidRequest
-from service.planning.examples import METRICS_OF_TEXT, check_metrics, check_split, has_answers
-from service.planning.members import check_members
-from service.planning.memory import check_memory
-from service.planning.methods import Form, check_method, check_room
-from service.planning.priors import Room, check_density, complete_prior
-from service.planning.surroundings import Base, Lookup
+from service.planning.checks.examples import METRICS_OF_TEXT, check_metrics, check_split, has_answers
+from service.planning.checks.members import check_members
+from service.planning.checks.memory import check_memory
+from service.planning.checks.methods import Form, check_method, check_room
+from service.planning.checks.priors import Room, check_density, complete_prior
+from service.planning.context import Base, Lookup
 from service.store.datasets.items import DatasetInfo
 
 _HELD_OUT: tuple[Split, ...] = ("test", "validation", "train")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.errors import AtlasError
-from service.planning.plans import plan
+from service.planning.run_kinds import plan
 from tests.service.planning.surroundings import surroundings
 
 SOURCES: list[dict[str, Any]] = [{"dataset": "qa"}]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from promptatlas.types.maps import MapSpec
 
 from service.errors import InvalidRequest
-from service.planning.map_sources import Completed, complete_sources
-from service.planning.methods import layer_of
+from service.planning.checks.map_sources import Completed, complete_sources
+from service.planning.checks.methods import layer_of
+from service.planning.context import Base, Lookup
 from service.planning.specs import Loc
-from service.planning.surroundings import Base, Lookup
 from service.projection.arrays import MIN_POINTS
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from promptatlas.types import DeepMethod, Method, PrefixMethod
 
 from service.errors import InvalidRequest
+from service.planning.context import Base
 from service.planning.specs import Loc
-from service.planning.surroundings import Base
 from service.store.prompts.checks import Kind, Where
 from service.store.prompts.manifests import PromptManifest
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from promptatlas.types import PromptPrior, SampleBody
 
-from service.planning.methods import Form, layer_of
-from service.planning.priors import Room, complete_prior, complete_vectors
-from service.planning.surroundings import Lookup
+from service.planning.checks.methods import Form, layer_of
+from service.planning.checks.priors import Room, complete_prior, complete_vectors
+from service.planning.context import Lookup
 
 
 def complete_sample(spec: SampleBody, lookup: Lookup) -> SampleBody:

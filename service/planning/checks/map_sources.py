@@ -20,12 +20,12 @@ from promptatlas.types.priors import Prior, PromptPrior
 from promptatlas.types.references import PromptRef
 
 from service.errors import InvalidRequest
-from service.planning.examples import check_split
-from service.planning.methods import Form, check_room
-from service.planning.priors import Room, complete_prior, complete_vectors
-from service.planning.prompt_refs import pin_prompt
+from service.planning.checks.examples import check_split
+from service.planning.checks.methods import Form, check_room
+from service.planning.checks.priors import Room, complete_prior, complete_vectors
+from service.planning.checks.prompt_refs import pin_prompt
+from service.planning.context import Base, Lookup
 from service.planning.specs import Loc
-from service.planning.surroundings import Base, Lookup
 from service.store.datasets.items import DatasetInfo, patterns_of
 from service.store.prompts.manifests import PromptManifest
 

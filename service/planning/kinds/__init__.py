@@ -1,0 +1,1 @@
+"""One file for each kind of run: validate a spec and fill in its defaults."""
