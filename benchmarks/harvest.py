@@ -18,7 +18,7 @@ from benchmarks.sides.harvesting import Field, Task, WorkerProcess, harvested, l
 from benchmarks.sides.models import LlamaSize
 from benchmarks.sides.workload import random_texts
 from service.queueing.connections import connect
-from service.queueing.embedded import find_server
+from service.queueing.embedded_redis import find_server
 
 ONE, TWO, LOOP = "one worker", "two workers", "transformers"
 

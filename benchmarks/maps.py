@@ -19,7 +19,7 @@ import numpy.typing as npt
 from benchmarks.measuring.contest import Agreement, Contest, Metrics, Side, quotient, speedup
 from benchmarks.sides.processes import ROOT
 from service.projection.bases import FitSettings, fit_basis
-from service.projection.refitting import Truth, truth_of
+from service.projection.refit_loss import Truth, truth_of
 
 MEBIBYTE = 1 << 20
 

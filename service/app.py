@@ -37,11 +37,11 @@ from service.hosting.processes.child_command import Command
 from service.hosting.processes.runtime_directory import Runtime, memory_folder, open_runtime
 from service.hosting.processes.supervisor import Member, Supervisor
 from service.logs import configure_logs
-from service.projection.placer import Placer
-from service.queueing.embedded import EmbeddedRedis, find_server, plan_embedded
+from service.projection.placement import PlacementProcess
+from service.queueing.embedded_redis import EmbeddedRedis, find_server, plan_embedded
+from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
-from service.queueing.reconciling import Reconciler
-from service.queueing.watching import QueueWatch
+from service.queueing.reconciler import Reconciler
 from service.settings import Settings, SettingsError, default_datasets_path
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
@@ -105,7 +105,7 @@ def create_services(settings: Settings, *, hub: EngineClient) -> Services:
     if settings.redis_url is not None:
         redis = Redis.from_url(settings.redis_url, socket_connect_timeout=1, socket_timeout=1)
         queue = RunQueue.at(settings.redis_url)
-        watch = QueueWatch(queue, Reconciler(queue, store, max_attempts=settings.run_attempts))
+        watch = QueueMonitor(queue, Reconciler(queue, store, max_attempts=settings.run_attempts))
     return Services(
         settings=settings,
         hub=hub,
@@ -115,7 +115,7 @@ def create_services(settings: Settings, *, hub: EngineClient) -> Services:
         ),
         runs=store,
         maps=map_store,
-        placer=Placer(map_store, home=settings.home),
+        placer=PlacementProcess(map_store, home=settings.home),
         queue=queue,
         queue_watch=watch,
         idempotency=IdempotencyStore(artifacts),

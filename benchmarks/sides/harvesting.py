@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmarks.sides.models import build_llama, build_tokenizer
 from service.engine.model.hosted_model import HostedModel
 from service.hosting.processes.process_setup import keep_freed_memory
-from service.queueing.timing import Timing
+from service.queueing.intervals import Intervals
 from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
@@ -118,7 +118,7 @@ class BareRun:
 
     @cached_property
     def team(self) -> Team:
-        return team_of(self.run_id, settings=self.settings, timing=Timing())
+        return team_of(self.run_id, settings=self.settings, timing=Intervals())
 
     def load_model(self, name: str) -> HostedModel:
         return self._model

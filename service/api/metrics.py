@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from service.hosting.ipc.engine_client import EngineClient
-from service.queueing.watching import QueueWatch
+from service.queueing.monitor import QueueMonitor
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _COUNTERS = frozenset({"n_steps", "n_tokens", "prompt_cache_hits", "prompt_cache_misses"})
@@ -20,7 +20,7 @@ class Metrics:
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, hub: EngineClient, *, queue_watch: QueueWatch | None = None) -> None:
+    def __init__(self, hub: EngineClient, *, queue_watch: QueueMonitor | None = None) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_EngineCollector(hub))
         if queue_watch is not None:
@@ -71,7 +71,7 @@ class _EngineCollector(Collector):
 
 
 class _QueueCollector(Collector):
-    def __init__(self, watch: QueueWatch) -> None:
+    def __init__(self, watch: QueueMonitor) -> None:
         self._watch = watch
 
     def collect(self) -> Iterator[Metric]:

@@ -10,9 +10,9 @@ from fastapi import Depends, Request
 from service.api.metrics import Metrics
 from service.api.readiness import Pings
 from service.hosting.ipc.engine_client import EngineClient
-from service.projection.placer import Placer
+from service.projection.placement import PlacementProcess
+from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
-from service.queueing.watching import QueueWatch
 from service.settings import Settings
 from service.store.datasets.store import DatasetStore
 from service.store.idempotency import IdempotencyStore
@@ -34,9 +34,9 @@ class Services:
     datasets: DatasetStore
     runs: RunStore
     maps: MapStore
-    placer: Placer
+    placer: PlacementProcess
     queue: RunQueue | None
-    queue_watch: QueueWatch | None
+    queue_watch: QueueMonitor | None
     idempotency: IdempotencyStore
     metrics: Metrics
     pings: Pings

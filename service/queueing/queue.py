@@ -19,7 +19,7 @@ from rq.job import Job, JobStatus
 from rq.worker_registration import get_keys
 
 from service.queueing.connections import connect, reported
-from service.queueing.timing import Timing
+from service.queueing.intervals import Intervals
 from service.store.artifacts.clock import read_time, utc_now
 
 QUEUE = "promptatlas"
@@ -56,18 +56,18 @@ class WorkerPresence:
 class RunQueue:
     """Runs by id and attempt. All methods raise Unavailable when Redis cannot be reached; blocking, safe between threads."""
 
-    def __init__(self, connection: Redis, *, timing: Timing) -> None:
+    def __init__(self, connection: Redis, *, timing: Intervals) -> None:
         self._redis: Any = connection  # its answers are typed for both the blocking and the asynchronous client
         self._timing = timing
         self._queue = Queue(QUEUE, connection=connection, serializer=SERIALIZER)
 
     @classmethod
-    def at(cls, url: str, *, timing: Timing | None = None) -> RunQueue:
+    def at(cls, url: str, *, timing: Intervals | None = None) -> RunQueue:
         """The queue in the Redis at ``url``."""
-        return cls(connect(url), timing=timing or Timing())
+        return cls(connect(url), timing=timing or Intervals())
 
     @property
-    def timing(self) -> Timing:
+    def timing(self) -> Intervals:
         """The pace that all who share this queue should keep."""
         return self._timing
 

@@ -29,7 +29,7 @@ from benchmarks import (
 )
 from benchmarks.measuring.contest import Contest, warm_up
 from benchmarks.registry import BENCHMARKS
-from service.queueing.embedded import find_server
+from service.queueing.embedded_redis import find_server
 from tests.benchmarks import sizes
 
 Open = Callable[..., AbstractContextManager[Contest]]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.queueing.embedded import find_server
+from service.queueing.embedded_redis import find_server
 from tests.integration.running import ROOT, Service, running_service
 
 nbformat = pytest.importorskip("nbformat")

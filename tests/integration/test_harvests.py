@@ -17,7 +17,7 @@ from promptatlas import Client, NotFoundError, ProblemError
 from transformers import AutoTokenizer, LlamaForCausalLM, T5ForConditionalGeneration
 
 from service.engine.model.hosted_model import HostedModel
-from service.queueing.embedded import find_server
+from service.queueing.embedded_redis import find_server
 from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from service.queueing.embedded import find_server
+from service.queueing.embedded_redis import find_server
 from service.settings import default_model_path
 from tests.integration.running import Service, command_of, is_alive, running_service, wait_until
 from tests.integration.test_runs import descendants_of

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.queueing.embedded import find_server
+from service.queueing.embedded_redis import find_server
 from tests.integration.running import Service, children_of, command_of, is_alive, running_service, wait_until
 
 pytestmark = pytest.mark.skipif(find_server() is None, reason="no redis-server here")

@@ -15,7 +15,7 @@ from service.projection.arrays import MIN_POINTS
 from service.projection.bases import Basis, FitSettings, fit_basis
 from service.projection.pca import PcaBasis
 from service.projection.quality import quality_of
-from service.projection.refitting import compare_refitting
+from service.projection.refit_loss import compare_refitting
 
 MAX_FITTED = 100_000
 """Points that UMAP and t-SNE are fitted to; of more, a seeded sample is, and the rest is placed."""

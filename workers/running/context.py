@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from service.queueing.timing import Timing
+from service.queueing.intervals import Intervals
 from service.settings import Settings, default_datasets_path
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
@@ -46,7 +46,7 @@ class StoredRun:
         orders: Orders,
         settings: Settings,
         artifacts: ArtifactStore,
-        timing: Timing,
+        timing: Intervals,
     ) -> None:
         self.run_id: str = writer.record.id
         self.attempt: int = writer.attempt

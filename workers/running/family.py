@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 from service.hosting.processes.process_setup import die_with_parent, ignore_interrupts
 from service.hosting.processes.supervisor import Member, Supervisor
 from service.logs import configure_logs
+from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
-from service.queueing.reconciling import Reconciler
-from service.queueing.watching import QueueWatch
+from service.queueing.reconciler import Reconciler
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from workers.running.setup import WorkSetup
@@ -70,7 +70,7 @@ def _reconcile(setup: WorkSetup) -> None:
     queue = RunQueue.at(setup.redis_url, timing=setup.timing)
     runs = RunStore(ArtifactStore(setup.settings.home))
     reconciler = Reconciler(queue, runs, max_attempts=setup.settings.run_attempts)
-    QueueWatch(queue, reconciler).run(threading.Event())
+    QueueMonitor(queue, reconciler).run(threading.Event())
 
 
 def _patiently(make: Callable[[], RunWorker]) -> RunWorker:

@@ -12,8 +12,8 @@ import structlog
 
 from service.errors import AtlasError, Unavailable
 from service.queueing.connections import connect
-from service.queueing.helping import HelpLine
-from service.queueing.timing import Timing
+from service.queueing.intervals import Intervals
+from service.queueing.work_sharing import HelpLine
 from service.settings import Settings, default_datasets_path
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
@@ -51,7 +51,7 @@ class HelpedRun:
         runs: RunStore,
         orders: Orders,
         settings: Settings,
-        timing: Timing,
+        timing: Intervals,
         artifacts: ArtifactStore,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -17,8 +17,8 @@ from rq.job import Job
 from service.hosting.processes.process_setup import die_with_parent, keep_freed_memory
 from service.logs import configure_logs
 from service.queueing.connections import connect
-from service.queueing.helping import HELP_JOB
 from service.queueing.queue import RUN_JOB, SERIALIZER
+from service.queueing.work_sharing import HELP_JOB
 from workers.running.setup import WorkSetup
 
 _BOOT = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); pickle.load(sys.stdin.buffer)()"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from service.queueing.timing import Timing
+from service.queueing.intervals import Intervals
 from service.settings import Settings
 
 
@@ -19,7 +19,7 @@ class WorkSetup:
     settings: Settings
     kinds: Mapping[str, str]
     helpers: Mapping[str, str] = field(default_factory=dict)
-    timing: Timing = field(default_factory=Timing)
+    timing: Intervals = field(default_factory=Intervals)
 
     @property
     def redis_url(self) -> str:

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 
 from service.errors import Unavailable
 from service.queueing.connections import connect
-from service.queueing.helping import HelpLine, Leases
-from service.queueing.timing import Timing
+from service.queueing.intervals import Intervals
+from service.queueing.work_sharing import HelpLine, Leases
 from service.settings import Settings
 from workers.running.repeating import Repeating
 
@@ -55,7 +55,7 @@ class RedisTeam:
         *,
         line: HelpLine,
         leases: Leases,
-        timing: Timing,
+        timing: Intervals,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run_id = run_id
@@ -120,7 +120,7 @@ class RedisTeam:
             self._leases.renew(name)
 
 
-def team_of(run_id: str, *, settings: Settings, timing: Timing) -> LoneTeam | RedisTeam:
+def team_of(run_id: str, *, settings: Settings, timing: Intervals) -> LoneTeam | RedisTeam:
     """The workers that share the settings' Redis."""
     if settings.redis_url is None:
         return LoneTeam()

@@ -1,7 +1,7 @@
 """An RQ worker that recovers within seconds and is sure about what becomes of its run.
 
 RQ keeps the line and the work horses' processes. That a run goes on after a death is decided by the store, through
-``service.queueing.reconciling``, so RQ's own retries are not used.
+``service.queueing.reconciler``, so RQ's own retries are not used.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY, register
 from service.errors import AtlasError
 from service.hosting.processes.process_setup import ignore_interrupts
 from service.queueing.connections import connect
-from service.queueing.helping import HELP_JOB, HELP_QUEUE
 from service.queueing.queue import QUEUE, SERIALIZER, RunQueue
-from service.queueing.reconciling import bury
+from service.queueing.reconciler import bury
+from service.queueing.work_sharing import HELP_JOB, HELP_QUEUE
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from workers.running.helping import decline_help

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from demo.browser import FLAGS, find_chromium
-from service.queueing.embedded import find_server
+from service.queueing.embedded_redis import find_server
 from tests.clients.web.world import ARTIFACTS, KEY, World, build, key_setting
 from tests.integration.running import ROOT, running_service
 

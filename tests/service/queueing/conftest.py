@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.queueing.embedded import find_server
+from service.queueing.embedded_redis import find_server
+from service.queueing.intervals import Intervals
 from service.queueing.queue import RunQueue
-from service.queueing.timing import Timing
 from tests.service.queueing.redis_server import RedisServer
 
 
@@ -24,4 +24,4 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 def queue(redis_server: RedisServer) -> RunQueue:
     """An empty queue. Nothing in it expires within a test."""
     redis_server.client.flushall()
-    return RunQueue.at(redis_server.url, timing=Timing(alive_s=600, reconcile_s=600))
+    return RunQueue.at(redis_server.url, timing=Intervals(alive_s=600, reconcile_s=600))

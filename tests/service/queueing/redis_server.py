@@ -11,7 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from service.queueing.connections import connect
-from service.queueing.embedded import find_server
+from service.queueing.embedded_redis import find_server
 from tests.integration.running import wait_until
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.queueing.embedded import find_server
+from service.queueing.embedded_redis import find_server
 from tests.service.queueing.conftest import redis_server
 from tests.workers.running.yard import Yard, open_yard
 

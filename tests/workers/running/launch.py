@@ -6,13 +6,13 @@ import json
 import os
 import sys
 
-from service.queueing.timing import Timing
+from service.queueing.intervals import Intervals
 from service.settings import Settings
 from tests.workers.running.fake_kinds import HELPERS, KINDS
 from workers.running.family import run_family
 from workers.running.setup import WorkSetup
 
 if __name__ == "__main__":
-    timing = Timing(**json.loads(sys.argv[1]))
+    timing = Intervals(**json.loads(sys.argv[1]))
     settings = Settings.from_environ(os.environ)
     sys.exit(run_family(WorkSetup(settings=settings, kinds=KINDS, helpers=HELPERS, timing=timing)))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.queueing.timing import Timing
+from service.queueing.intervals import Intervals
 from tests.integration.running import free_port, is_alive, wait_until
 from tests.workers.running.yard import Yard
 
@@ -66,10 +66,10 @@ def test_a_killed_family_leaves_nobody_behind(yard: Yard) -> None:
 
 
 def test_with_the_usual_timing_a_run_goes_on_within_half_a_minute(yard: Yard) -> None:
-    first = yard.start_workers(1, timing=Timing())
+    first = yard.start_workers(1, timing=Intervals())
     run_id = yard.count(steps=100_000, step_s=0.05)
     yard.wait_for_steps(run_id, 6)
-    second = yard.start_workers(1, timing=Timing())
+    second = yard.start_workers(1, timing=Intervals())
     wait_until(lambda: len(yard.queue.workers()) == 2)
     first.stop(signal.SIGKILL)
     killed_s = time.monotonic()

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from service.errors import Unavailable
-from service.queueing.helping import HelpLine, Leases
-from service.queueing.timing import Timing
+from service.queueing.intervals import Intervals
+from service.queueing.work_sharing import HelpLine, Leases
 from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
@@ -145,7 +145,7 @@ def clock() -> Clock:
 @pytest.fixture
 def team(line: FakeLine, clock: Clock) -> RedisTeam:
     return RedisTeam(
-        "run-a", line=cast(HelpLine, line), leases=cast(Leases, line), timing=Timing(look_s=1.0), clock=clock
+        "run-a", line=cast(HelpLine, line), leases=cast(Leases, line), timing=Intervals(look_s=1.0), clock=clock
     )
 
 
@@ -175,7 +175,7 @@ def test_without_redis_each_goes_on_alone(team: RedisTeam, line: FakeLine, clock
     assert team.ask(2) == 0
     assert not team.is_needed_elsewhere()
     team.disband()
-    assert isinstance(team_of("run-a", settings=Settings(), timing=Timing()), LoneTeam)
+    assert isinstance(team_of("run-a", settings=Settings(), timing=Intervals()), LoneTeam)
 
 
 def test_a_helper_stops_with_its_run(tmp_path: Path, clock: Clock) -> None:
@@ -184,7 +184,7 @@ def test_a_helper_stops_with_its_run(tmp_path: Path, clock: Clock) -> None:
     record = runs.create("share", spec={})
     orders = Orders()
     helped = HelpedRun(
-        record, runs=runs, orders=orders, settings=Settings(), timing=Timing(look_s=1.0), artifacts=artifacts, clock=clock
+        record, runs=runs, orders=orders, settings=Settings(), timing=Intervals(look_s=1.0), artifacts=artifacts, clock=clock
     )  # fmt: skip
     helped.check()
     runs.request_cancel(record.id)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from service.errors import Unavailable
+from service.queueing.intervals import Intervals
 from service.queueing.queue import RunQueue
-from service.queueing.timing import Timing
 from service.settings import ModelSource, Settings
 from service.store.artifacts.files import LocalFiles
 from service.store.artifacts.store import ArtifactStore
@@ -81,7 +81,7 @@ class Stage:
                 home=str(folder), redis_url=redis_url, models=(ModelSource(name="demo", path="/nowhere"),)
             ),
             kinds=KINDS,
-            timing=Timing(flush_s=0.01, retries_s=(0.01,)),
+            timing=Intervals(flush_s=0.01, retries_s=(0.01,)),
         )
 
     def play(self, kind: str, *, order: Order | None = None) -> RunState:

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from service.errors import Unavailable
+from service.queueing.intervals import Intervals
 from service.queueing.queue import RunQueue
-from service.queueing.timing import Timing
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore
 from workers.running.watch import HorseWatch
@@ -28,7 +28,7 @@ class Scene:
     redis: bool = True
     sent: list[int] = field(default_factory=list)
     beats: list[tuple[str, int]] = field(default_factory=list)
-    timing: Timing = field(default_factory=lambda: Timing(cancel_grace_s=2.0))
+    timing: Intervals = field(default_factory=lambda: Intervals(cancel_grace_s=2.0))
     attempt: int | None = 2
 
     def __post_init__(self) -> None:

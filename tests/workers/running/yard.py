@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from service.queueing.intervals import Intervals
 from service.queueing.queue import RunQueue
-from service.queueing.timing import Timing
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore
@@ -23,7 +23,7 @@ from tests.integration.running import children_of, environment, is_alive, wait_u
 from tests.service.queueing.redis_server import RedisServer
 
 # A sign of life counts for long compared with the rest, since machines that run tests are sometimes busy.
-HURRIED = Timing(
+HURRIED = Intervals(
     beat_s=0.2, alive_s=2.5, reconcile_s=0.5, look_s=0.1, cancel_grace_s=0.6, flush_s=0.1, retries_s=(0.1, 0.2)
 )
 
@@ -56,7 +56,7 @@ class Yard:
 
     folder: Path
     redis: RedisServer
-    timing: Timing = HURRIED
+    timing: Intervals = HURRIED
     families: list[Workers] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -67,7 +67,9 @@ class Yard:
         self.store = url
         self.runs = RunStore(ArtifactStore(url))
 
-    def start_workers(self, n_workers: int = 1, *, timing: Timing | None = None, host: Path | None = None) -> Workers:
+    def start_workers(
+        self, n_workers: int = 1, *, timing: Intervals | None = None, host: Path | None = None
+    ) -> Workers:
         """``host``: a folder for all that these workers may keep for themselves, as if on a machine of their own."""
         folder = host or self.folder
         folder.mkdir(exist_ok=True)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import re
 
 from service.api.readiness import Pings
+from service.queueing.monitor import QueueNumbers
 from service.queueing.queue import Census
-from service.queueing.watching import QueueNumbers
 from tests.service.api.conftest import OpenWorld, World
 from tests.service.queueing.conftest import redis_server
 from tests.service.queueing.redis_server import RedisServer

@@ -10,7 +10,7 @@ import structlog
 
 from service.errors import AtlasError
 from service.queueing.queue import Census, RunQueue
-from service.queueing.reconciling import Reconciler
+from service.queueing.reconciler import Reconciler
 
 _log = structlog.get_logger(__name__)
 
@@ -23,7 +23,7 @@ class QueueNumbers:
     n_workers: int
 
 
-class QueueWatch:
+class QueueMonitor:
     """Reconciles again and again; says once that it cannot, and once that it can again.
 
     ``numbers``: as of the last look; None before the first, and while Redis or the store is away.

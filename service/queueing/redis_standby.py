@@ -1,4 +1,4 @@
-"""``python -m service.queueing.standby LOCK keep|fresh PROGRAM ARGUMENT…``: wait for a lock, then become the program.
+"""``python -m service.queueing.redis_standby LOCK keep|fresh PROGRAM ARGUMENT…``: wait for a lock, then become the program.
 
 The program keeps the lock for as long as it lives. ``fresh``: everything else in the lock's folder is removed first, but
 for logs.

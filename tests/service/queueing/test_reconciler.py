@@ -7,7 +7,7 @@ import pytest
 
 from service.errors import Unavailable
 from service.queueing.queue import QUEUE, Census, RunQueue
-from service.queueing.reconciling import VANISHED, Reconciler
+from service.queueing.reconciler import VANISHED, Reconciler
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore

@@ -9,10 +9,10 @@ from typing import cast
 import pytest
 
 from service.errors import Unavailable
+from service.queueing.intervals import Intervals
+from service.queueing.monitor import QueueMonitor, QueueNumbers
 from service.queueing.queue import Census, RunQueue
-from service.queueing.reconciling import Reconciler
-from service.queueing.timing import Timing
-from service.queueing.watching import QueueNumbers, QueueWatch
+from service.queueing.reconciler import Reconciler
 
 COUNT = Census(n_queued=3, n_running=1)
 
@@ -36,7 +36,7 @@ class ScriptedReconciler:
 
 
 class CountedQueue:
-    timing = Timing(reconcile_s=0.001)
+    timing = Intervals(reconcile_s=0.001)
 
     def census(self) -> Census:
         return Census(n_queued=7, n_running=7)
@@ -45,8 +45,8 @@ class CountedQueue:
         return ["one", "two"]
 
 
-def watch_of(reconciler: ScriptedReconciler) -> QueueWatch:
-    return QueueWatch(cast(RunQueue, CountedQueue()), cast(Reconciler, reconciler))
+def watch_of(reconciler: ScriptedReconciler) -> QueueMonitor:
+    return QueueMonitor(cast(RunQueue, CountedQueue()), cast(Reconciler, reconciler))
 
 
 def test_numbers_are_those_of_the_last_look_wherever_it_was_made() -> None:

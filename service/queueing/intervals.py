@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
+class Intervals:
     """Seconds. With the defaults a run whose worker was killed is queued again within ``alive_s + 2 × reconcile_s``.
 
     beat_s: between two signs of life of an attempt. alive_s: how long one counts; several beats. reconcile_s: between

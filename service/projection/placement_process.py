@@ -1,4 +1,4 @@
-"""``python -m service.projection.placing_process HOME PARENT``: places points on maps, in a process of its own.
+"""``python -m service.projection.placement_process HOME PARENT``: places points on maps, in a process of its own.
 
 umap-learn, openTSNE and numba take seconds to load and hundreds of megabytes, and a point may take long to place: none of
 that belongs into the process that answers requests. Over stdin and stdout, one request after another, each and each answer
@@ -23,7 +23,7 @@ import numpy as np
 from service.errors import AtlasError
 from service.hosting.processes.process_setup import die_with_parent, ignore_interrupts
 from service.projection.bases import Basis, load_basis
-from service.projection.kept import KeptBases, Key
+from service.projection.basis_cache import BasisCache, Key
 from service.store.artifacts.store import ArtifactStore
 from service.store.maps.store import MapStore
 from service.store.runs.store import RunStore
@@ -40,10 +40,10 @@ def main(home: str, parent_pid: int) -> None:
     os.dup2(2, 1)
     artifacts = ArtifactStore(home)
     maps = MapStore(artifacts, runs=RunStore(artifacts))
-    serve(sys.stdin.buffer, answers, bases=KeptBases(lambda key: _load(maps, key)))
+    serve(sys.stdin.buffer, answers, bases=BasisCache(lambda key: _load(maps, key)))
 
 
-def serve(requests: BinaryIO, answers: BinaryIO, *, bases: KeptBases) -> None:
+def serve(requests: BinaryIO, answers: BinaryIO, *, bases: BasisCache) -> None:
     """Answer requests until they end."""
     while line := requests.readline():
         asked = json.loads(line)
@@ -54,7 +54,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, *, bases: KeptBases) -> None:
         answers.flush()
 
 
-def _answer(asked: Mapping[str, Any], vectors: Any, *, bases: KeptBases) -> tuple[dict[str, Any], bytes]:
+def _answer(asked: Mapping[str, Any], vectors: Any, *, bases: BasisCache) -> tuple[dict[str, Any], bytes]:
     try:
         placed = bases.get((asked["map"], asked["layer"])).place(vectors)
         return {"shape": list(placed.shape)}, np.ascontiguousarray(placed, dtype=np.float32).tobytes()

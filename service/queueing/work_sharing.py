@@ -14,8 +14,8 @@ from redis import Redis
 from rq import Queue
 
 from service.queueing.connections import connect, reported
+from service.queueing.intervals import Intervals
 from service.queueing.queue import SERIALIZER, RunQueue
-from service.queueing.timing import Timing
 
 HELP_QUEUE = "promptatlas-help"
 HELP_JOB = "workers.jobs.help_run"
@@ -31,7 +31,7 @@ _KEEP_FAILURE_S = 3600
 class HelpLine:
     """Requests for help with runs. All methods raise Unavailable when Redis cannot be reached; safe between threads."""
 
-    def __init__(self, connection: Redis, *, timing: Timing) -> None:
+    def __init__(self, connection: Redis, *, timing: Intervals) -> None:
         self._redis: Any = connection
         self._runs = RunQueue(connection, timing=timing)
         self._queue = Queue(HELP_QUEUE, connection=connection, serializer=SERIALIZER)
@@ -90,14 +90,14 @@ class Leases:
         timing: a lease counts for ``alive_s`` after it was last renewed.
     """
 
-    def __init__(self, connection: Redis, *, run_id: str, timing: Timing) -> None:
+    def __init__(self, connection: Redis, *, run_id: str, timing: Intervals) -> None:
         self._redis: Any = connection
         self._run_id = run_id
         self._token = secrets.token_hex(8).encode()
         self._expires_ms = max(1, int(timing.alive_s * 1000))
 
     @classmethod
-    def at(cls, url: str, *, run_id: str, timing: Timing) -> Leases:
+    def at(cls, url: str, *, run_id: str, timing: Intervals) -> Leases:
         """Leases in the Redis at ``url``."""
         return cls(connect(url), run_id=run_id, timing=timing)
 

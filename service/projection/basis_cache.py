@@ -14,7 +14,7 @@ Key = tuple[str, int]
 """A map's id and a layer of it; what lies under it never changes."""
 
 
-class KeptBases:
+class BasisCache:
     """Least recently used bases go first; safe to share between threads.
 
     Args:

@@ -22,14 +22,14 @@ from service.errors import AtlasError, DamagedArtifact, DeadlineExceeded, Unavai
 from service.projection.pca import PcaBasis
 from service.store.maps.store import MapStore, StoredMap
 
-MODULE = "service.projection.placing_process"
+MODULE = "service.projection.placement_process"
 
 _N_LINEAR_KEPT = 64
 
 Floats = npt.NDArray[np.float32]
 
 
-class Placer:
+class PlacementProcess:
     """Places points; for use in one event loop.
 
     Args:

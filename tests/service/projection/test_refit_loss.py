@@ -5,7 +5,7 @@ import pytest
 from sklearn.manifold import trustworthiness
 
 from service.projection.bases import FitSettings
-from service.projection.refitting import MIN_SAMPLE, compare_refitting, truth_of
+from service.projection.refit_loss import MIN_SAMPLE, compare_refitting, truth_of
 
 
 def cloud(n: int, d: int, *, seed: int) -> np.ndarray:

@@ -10,13 +10,13 @@ from rq import Queue
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from service.errors import Unavailable
-from service.queueing.helping import HELP_JOB, HELP_QUEUE, HelpLine, Leases
+from service.queueing.intervals import Intervals
 from service.queueing.queue import QUEUE, RunQueue
-from service.queueing.timing import Timing
+from service.queueing.work_sharing import HELP_JOB, HELP_QUEUE, HelpLine, Leases
 from service.store.artifacts.clock import utc_now, write_time
 from tests.service.queueing.redis_server import RedisServer
 
-LONG = Timing(alive_s=600, reconcile_s=600)
+LONG = Intervals(alive_s=600, reconcile_s=600)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ class EmbeddedRedis:
         self.data.mkdir(parents=True, exist_ok=True)
         keep = "fresh" if generation > _BROKEN_AFTER else "keep"
         lock = str(self.data / "lock")
-        return [sys.executable, "-m", "service.queueing.standby", lock, keep, self.server, *self._options()]
+        return [sys.executable, "-m", "service.queueing.redis_standby", lock, keep, self.server, *self._options()]
 
     def leave(self) -> None:
         """Remove the socket's folder, unless another service goes on with it."""

@@ -14,9 +14,9 @@ import pytest
 
 from service.errors import DamagedArtifact, DeadlineExceeded, InvalidRequest, Unavailable
 from service.projection.bases import Basis, FitSettings, fit_basis
-from service.projection.kept import KeptBases
-from service.projection.placer import Placer
-from service.projection.placing_process import serve
+from service.projection.basis_cache import BasisCache
+from service.projection.placement import PlacementProcess
+from service.projection.placement_process import serve
 from service.store.artifacts.store import ArtifactStore
 from service.store.artifacts.tensor_codec import encode
 from service.store.maps.store import MAP, MapFacts, MapStore, StoredMap, basis_path
@@ -44,8 +44,8 @@ def put(home: Path, method: Any) -> tuple[MapStore, StoredMap, Basis]:
 
 
 @asynccontextmanager
-async def placer_of(maps: MapStore, home: Path, **options: Any) -> AsyncIterator[Placer]:
-    placer = Placer(maps, home=str(home), **options)
+async def placer_of(maps: MapStore, home: Path, **options: Any) -> AsyncIterator[PlacementProcess]:
+    placer = PlacementProcess(maps, home=str(home), **options)
     try:
         yield placer
     finally:
@@ -149,7 +149,7 @@ def test_a_fault_of_the_basis_is_an_answer_too() -> None:
 
     asked = json.dumps({"map": "run-1", "layer": 0, "shape": [1, 2]}).encode() + b"\n" + bytes(8)
     answers = io.BytesIO()
-    serve(io.BytesIO(asked * 2), answers, bases=KeptBases(lambda key: Broken()))  # type: ignore[arg-type,return-value]
+    serve(io.BytesIO(asked * 2), answers, bases=BasisCache(lambda key: Broken()))  # type: ignore[arg-type,return-value]
     first, second = map(json.loads, answers.getvalue().splitlines())
     assert first["error"] == second["error"] == "EngineFault"
     assert "ZeroDivision" not in first["detail"]
@@ -163,7 +163,7 @@ def test_bases_used_lately_are_kept_within_bounds() -> None:
         return fit_basis(cloud(9), settings=FitSettings())[0]
 
     one = sum(values.nbytes for values in load(("a", 0)).tensors().values())
-    kept = KeptBases(load, max_bytes=2 * one)
+    kept = BasisCache(load, max_bytes=2 * one)
     for name in ("a", "b", "a", "c", "a", "b"):
         kept.get((name, 0))
     assert [name for name, _ in loads[1:]] == ["a", "b", "c", "b"]

@@ -11,7 +11,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from service.queueing.connections import connect
-from service.queueing.embedded import EmbeddedRedis, find_server, plan_embedded
+from service.queueing.embedded_redis import EmbeddedRedis, find_server, plan_embedded
 from service.settings import SettingsError
 from tests.integration.running import wait_until
 
