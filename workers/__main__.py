@@ -14,8 +14,8 @@ from service.errors import Unavailable
 from service.queueing.queue import RunQueue
 from service.settings import Settings, SettingsError
 from workers.jobs import HELPERS, KINDS
-from workers.running.family import run_family
-from workers.running.setup import WorkSetup
+from workers.running.pool.setup import WorkSetup
+from workers.running.pool.supervisor import run_family
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str], *, kinds: Mapping[str, str] = KINDS) -> int:

@@ -13,10 +13,10 @@ from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from service.store.runs.writer import RunWriter
-from workers.running.helping import help_along
-from workers.running.orders import Orders
-from workers.running.performing import perform
-from workers.running.setup import WorkSetup
+from workers.running.attempt.helper import help_along
+from workers.running.attempt.perform import perform
+from workers.running.pool.setup import WorkSetup
+from workers.running.pool.stop_signals import StopSignals
 
 _log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ def run(run_id: str, attempt: int, *, setup: WorkSetup | None = None) -> None:
         setup: by default, what the environment says.
     """
     setup = setup or _setup()
-    orders = Orders()
+    orders = StopSignals()
     orders.listen()
     artifacts = ArtifactStore(setup.settings.home)
     runs = RunStore(artifacts)
@@ -60,7 +60,7 @@ def help_run(run_id: str, *, setup: WorkSetup | None = None) -> None:
         setup: by default, what the environment says.
     """
     setup = setup or _setup()
-    orders = Orders()
+    orders = StopSignals()
     orders.listen()
     artifacts = ArtifactStore(setup.settings.home)
     help_along(run_id, setup=setup, orders=orders, runs=RunStore(artifacts), artifacts=artifacts)

@@ -31,8 +31,8 @@ from service.store.runs.outputs import Outputs
 from workers.harvest.helping import help_harvest
 from workers.harvest.plan import PlanFile
 from workers.harvest.work import harvest
-from workers.running.contract import Team
-from workers.running.team import team_of
+from workers.running.attempt.team import team_of
+from workers.running.interface import Team
 
 MODEL, DATASET = "benchmark", "words"
 
@@ -101,7 +101,7 @@ class WorkerProcess:
 
 
 class BareRun:
-    """A run that tells nobody anything, in a process that has the model; a :class:`workers.running.contract.SharedRun`."""
+    """A run that tells nobody anything, in a process that has the model; a :class:`workers.running.interface.SharedRun`."""
 
     name: str | None = None
     attempt = 1

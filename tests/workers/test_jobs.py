@@ -8,13 +8,13 @@ from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from workers.jobs import KINDS, run
-from workers.running.orders import Orders
-from workers.running.setup import WorkSetup
+from workers.running.pool.setup import WorkSetup
+from workers.running.pool.stop_signals import StopSignals
 
 
 @pytest.fixture
 def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkSetup:
-    monkeypatch.setattr(Orders, "listen", lambda self: None)  # the signals of this process are pytest's
+    monkeypatch.setattr(StopSignals, "listen", lambda self: None)  # the signals of this process are pytest's
     return WorkSetup(settings=Settings(home=str(tmp_path), redis_url="redis://127.0.0.1:1/0"), kinds={})
 
 

@@ -16,7 +16,7 @@ from workers.evaluation.pace import Pace
 from workers.evaluation.rows import write_lines
 from workers.evaluation.stored import engine_limits, read_items, read_prompt
 from workers.evaluation.summary import Summary
-from workers.running.contract import RunContext, RunStopped
+from workers.running.interface import RunContext, RunStopped
 
 BARE = "bare"
 """Label of the model without a prompt; a stored one's carries its version."""

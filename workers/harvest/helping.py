@@ -6,7 +6,7 @@ from workers.harvest.job import Job, read_spec
 from workers.harvest.plan import PlanFile
 from workers.harvest.shard_store import ShardStore
 from workers.harvest.sharing import ShardWork
-from workers.running.contract import Workplace
+from workers.running.interface import Workplace
 
 
 def help_harvest(place: Workplace) -> None:

@@ -16,7 +16,7 @@ from service.store.maps.store import MapStore
 from service.store.runs.store import RunStore
 from workers.harvest.plan import HarvestPlan, make_plan
 from workers.harvest.reading import Reading
-from workers.running.contract import Workplace
+from workers.running.interface import Workplace
 
 if TYPE_CHECKING:
     from service.engine.requests import Positions, Projection

@@ -15,7 +15,7 @@ from service.store.runs.outputs import Outputs
 from service.store.runs.records import Output
 from workers.harvest.shard_files import WRITERS
 from workers.harvest.tables import ShardTable
-from workers.running.persistence import persistently
+from workers.running.store_retries import persistently
 
 RETRIES_S = (0.5, 1.0, 2.0, 4.0)
 """Waits before each new try at storing a shard."""

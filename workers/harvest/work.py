@@ -15,7 +15,7 @@ from workers.harvest.job import Job
 from workers.harvest.plan import HarvestPlan, PlanFile, PlannedShard
 from workers.harvest.shard_store import ShardStore
 from workers.harvest.sharing import ShardWork
-from workers.running.contract import SharedRun
+from workers.running.interface import SharedRun
 
 MANIFEST = "manifest.json"
 

@@ -14,7 +14,7 @@ from service.store.maps.points import Labels
 from service.store.runs.store import RunStore
 from workers.maps.spool import Spool
 from workers.priors.sources import Sources
-from workers.running.contract import RunContext
+from workers.running.interface import RunContext
 
 Floats = npt.NDArray[np.float32]
 

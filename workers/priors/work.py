@@ -15,7 +15,7 @@ from workers.priors.registry import build_prior
 from workers.priors.sources import Sources
 from workers.priors.spread import effective_rank
 from workers.priors.streams import generator_for
-from workers.running.contract import RunContext
+from workers.running.interface import RunContext
 
 OUTPUT = "draw.safetensors"
 

@@ -17,7 +17,7 @@ from workers.reports.densities import Densities
 from workers.reports.evidence import Evidence, Floats, Tuned, prior_label
 from workers.reports.gathering import PromptPast
 from workers.reports.reading import CloudReader
-from workers.running.contract import RunContext
+from workers.running.interface import RunContext
 
 N_DRAWN = 100
 """Vectors drawn of each prior that is only looked at."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from workers.reports.gathering import plain
-from workers.running.contract import RunContext, RunStopped
+from workers.running.interface import RunContext, RunStopped
 
 MEASURED = "measured.json"
 """The one file of a report's checkpoint."""

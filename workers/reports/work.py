@@ -26,7 +26,7 @@ from workers.reports.page import render
 from workers.reports.quality import finding_interpolation, finding_quality
 from workers.reports.staying import finding_stay
 from workers.reports.tasks import finding_tasks, measure_separation
-from workers.running.contract import RunContext
+from workers.running.interface import RunContext
 
 TITLE = "Where prompts and activations lie"
 

@@ -14,7 +14,7 @@ from service.planning.checks.members import prior_labels
 from workers.evaluation.evaluator import Evaluation
 from workers.evaluation.pace import Pace
 from workers.evaluation.rows import Row, write_lines
-from workers.running.contract import RunContext, RunStopped
+from workers.running.interface import RunContext, RunStopped
 from workers.tuning.beginning import Beginning, begin
 from workers.tuning.curves import Point
 from workers.tuning.job import Job

@@ -11,7 +11,7 @@ from service.errors import NotFound
 from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.prompts.store import PromptStore
-from workers.running.contract import RunStopped
+from workers.running.interface import RunStopped
 
 
 class Killed(BaseException):

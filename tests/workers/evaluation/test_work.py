@@ -23,7 +23,7 @@ from workers.evaluation import evaluator
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.items import prepare
 from workers.evaluation.work import evaluate
-from workers.running.contract import RunStopped
+from workers.running.interface import RunStopped
 
 SPEC: Mapping[str, Any] = {
     "model": "small",

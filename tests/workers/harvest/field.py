@@ -23,7 +23,7 @@ from service.store.runs.outputs import Outputs
 from tests.service.engine.contract import World
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.evaluation.test_work import file_of
-from workers.running.contract import Team
+from workers.running.interface import Team
 
 LENGTHS = (5, 3, 8, 2, 13, 8, 1, 5, 6, 3, 11)
 

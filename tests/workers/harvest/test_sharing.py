@@ -19,7 +19,7 @@ from workers.harvest.plan import PlanFile
 from workers.harvest.shard_store import ShardStore
 from workers.harvest.tables import table_of
 from workers.harvest.work import harvest
-from workers.running.contract import RunStopped
+from workers.running.interface import RunStopped
 
 N_SHARDS = 7
 

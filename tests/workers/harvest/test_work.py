@@ -22,7 +22,7 @@ from tests.workers.evaluation.fake_run import Killed
 from tests.workers.harvest.field import LENGTHS, FakeTeam, Field, header_of, ids_of, text_of, words_of
 from workers.harvest.plan import PlanFile
 from workers.harvest.work import harvest
-from workers.running.contract import RunStopped
+from workers.running.interface import RunStopped
 
 N = len(LENGTHS)
 

@@ -15,7 +15,7 @@ from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.priors.small_world import Stores, method, prior, small_model
 from workers.priors.drawing import draw
 from workers.priors.work import OUTPUT, sample
-from workers.running.contract import RunStopped
+from workers.running.interface import RunStopped
 
 GAUSSIAN = {"kind": "gaussian", "fit": {"activations": {"dataset": "words"}}}
 

@@ -16,8 +16,8 @@ from service.settings import ModelSource, Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from workers.jobs import KINDS, run
-from workers.running.orders import Orders
-from workers.running.setup import WorkSetup
+from workers.running.pool.setup import WorkSetup
+from workers.running.pool.stop_signals import StopSignals
 
 DEMO = Path(demo.__file__).parent
 TITLE = "<script>alert('& so on')</script>"
@@ -58,7 +58,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunStore, str]:
 def performed(kind: str, spec: Mapping[str, Any], *, runs: RunStore, settings: Settings) -> str:
     run_id = runs.create(kind, spec=spec).id
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Orders, "listen", lambda self: None)  # the signals of this process are pytest's
+        patch.setattr(StopSignals, "listen", lambda self: None)  # the signals of this process are pytest's
         run(run_id, 1, setup=WorkSetup(settings=settings, kinds=KINDS))
     return run_id
 

@@ -13,7 +13,7 @@ from tests.workers.reports.small_report import made, make_run, put_prompt, tuned
 from tests.workers.tuning.small_run import put_dataset, small_model
 from workers.reports import measuring
 from workers.reports.work import report
-from workers.running.contract import RunStopped
+from workers.running.interface import RunStopped
 
 
 @pytest.fixture

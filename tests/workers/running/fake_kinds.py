@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from workers.running.contract import RunContext, RunStopped, SharedRun, Workplace
+from workers.running.interface import RunContext, RunStopped, SharedRun, Workplace
 
 KINDS = {
     name: f"tests.workers.running.fake_kinds:{name}"

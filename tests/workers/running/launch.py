@@ -9,8 +9,8 @@ import sys
 from service.queueing.intervals import Intervals
 from service.settings import Settings
 from tests.workers.running.fake_kinds import HELPERS, KINDS
-from workers.running.family import run_family
-from workers.running.setup import WorkSetup
+from workers.running.pool.setup import WorkSetup
+from workers.running.pool.supervisor import run_family
 
 if __name__ == "__main__":
     timing = Intervals(**json.loads(sys.argv[1]))

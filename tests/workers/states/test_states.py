@@ -13,7 +13,7 @@ from service.engine.requests import CaptureSpec
 from service.errors import EngineFault, InvalidRequest
 from service.store.datasets.items import Example
 from tests.oracle.models import build_model, save
-from workers.running.contract import RunStopped
+from workers.running.interface import RunStopped
 from workers.states.prompt_states import own_vectors, prompt_states
 from workers.states.reader import StateReader, States
 from workers.states.texts import Encoder, Text

@@ -12,7 +12,7 @@ from service.store.prompts.manifests import PromptManifest
 from tests.workers.evaluation.fake_run import FakeRun, Killed
 from tests.workers.tuning.small_run import SPEC, make_run
 from workers.evaluation import evaluator
-from workers.running.contract import RunStopped
+from workers.running.interface import RunStopped
 from workers.tuning.work import tune
 
 FORMS: Mapping[str, Mapping[str, Any]] = {

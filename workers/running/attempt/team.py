@@ -11,7 +11,7 @@ from service.queueing.connections import connect
 from service.queueing.intervals import Intervals
 from service.queueing.work_sharing import HelpLine, Leases
 from service.settings import Settings
-from workers.running.repeating import Repeating
+from workers.running.periodic import PeriodicThread
 
 
 class LoneTeam:
@@ -39,7 +39,7 @@ class LoneTeam:
 
 
 class RedisTeam:
-    """A :class:`workers.running.contract.Team`. While Redis is away each goes on as if alone.
+    """A :class:`workers.running.interface.Team`. While Redis is away each goes on as if alone.
 
     Args:
         run_id: of the run.
@@ -77,7 +77,7 @@ class RedisTeam:
             yield False
             return
         try:
-            with Repeating(lambda: self._renew(name), interval_s=self._timing.beat_s, name="keep a part of a run"):
+            with PeriodicThread(lambda: self._renew(name), interval_s=self._timing.beat_s, name="keep a part of a run"):
                 yield True
         finally:
             with suppress(Unavailable):

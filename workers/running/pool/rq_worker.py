@@ -26,10 +26,10 @@ from service.queueing.reconciler import bury
 from service.queueing.work_sharing import HELP_JOB, HELP_QUEUE
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
-from workers.running.helping import decline_help
-from workers.running.horse import HorseOrder, RunJob, start_horse
-from workers.running.setup import WorkSetup
-from workers.running.watch import HorseWatch
+from workers.running.attempt.helper import decline_help
+from workers.running.pool.horse_monitor import HorseMonitor
+from workers.running.pool.setup import WorkSetup
+from workers.running.pool.work_horse import HorseOrder, RunJob, start_horse
 
 _log = structlog.get_logger(__name__)
 
@@ -96,8 +96,8 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
             _log.warning("helper died", run_id=run_id, reason=_fate(self._wait_status))
             decline_help(run_id, setup=setup)
 
-    def _watch(self, run_id: str, attempt: int | None, *, queue: RunQueue, runs: RunStore) -> HorseWatch:
-        return HorseWatch(
+    def _watch(self, run_id: str, attempt: int | None, *, queue: RunQueue, runs: RunStore) -> HorseMonitor:
+        return HorseMonitor(
             run_id,
             attempt,
             queue=queue,

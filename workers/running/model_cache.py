@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from service.engine.model.hosted_model import HostedModel
 
 
-class ModelShelf:
+class ModelCache:
     """Loads models as the settings name and place them."""
 
     def __init__(self, settings: Settings) -> None:

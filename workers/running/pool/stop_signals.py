@@ -7,24 +7,24 @@ from enum import Enum
 from types import FrameType
 
 
-class Order(Enum):
+class StopSignal(Enum):
     """Why a run must stop here. The value is the signal that says so."""
 
     CANCEL = signal.SIGUSR1
     SHUTDOWN = signal.SIGTERM
 
 
-class Orders:
+class StopSignals:
     """What this process was told so far."""
 
     def __init__(self) -> None:
-        self.given: Order | None = None
+        self.given: StopSignal | None = None
 
     def listen(self) -> None:
         """Take signals as orders from now on; main thread only. To cancel outweighs to shut down."""
-        for order in Order:
+        for order in StopSignal:
             signal.signal(order.value, self._note)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.given is not Order.CANCEL:
-            self.given = Order(signal.Signals(number))
+        if self.given is not StopSignal.CANCEL:
+            self.given = StopSignal(signal.Signals(number))

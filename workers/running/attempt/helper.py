@@ -20,11 +20,11 @@ from service.store.datasets.store import DatasetStore
 from service.store.prompts.store import PromptStore
 from service.store.runs.records import RunRecord
 from service.store.runs.store import RunStore
-from workers.running.contract import Help, RunStopped, Team
-from workers.running.models import ModelShelf
-from workers.running.orders import Orders
-from workers.running.setup import WorkSetup
-from workers.running.team import team_of
+from workers.running.attempt.team import team_of
+from workers.running.interface import Help, RunStopped, Team
+from workers.running.model_cache import ModelCache
+from workers.running.pool.setup import WorkSetup
+from workers.running.pool.stop_signals import StopSignals
 
 if TYPE_CHECKING:
     from service.engine.model.hosted_model import HostedModel
@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 
 
 class HelpedRun:
-    """A run as one who helps with it sees it; a :class:`workers.running.contract.Workplace`.
+    """A run as one who helps with it sees it; a :class:`workers.running.interface.Workplace`.
 
     Args:
         record: of the run.
@@ -49,7 +49,7 @@ class HelpedRun:
         record: RunRecord,
         *,
         runs: RunStore,
-        orders: Orders,
+        orders: StopSignals,
         settings: Settings,
         timing: Intervals,
         artifacts: ArtifactStore,
@@ -64,7 +64,7 @@ class HelpedRun:
             artifacts, builtin=default_datasets_path(cwd=Path.cwd()), max_bytes=settings.max_dataset_bytes
         )
         self._team = team_of(record.id, settings=settings, timing=timing)
-        self._models = ModelShelf(settings)
+        self._models = ModelCache(settings)
         self._runs = runs
         self._orders = orders
         self._look_s = timing.look_s
@@ -92,7 +92,7 @@ class HelpedRun:
                 raise RunStopped
 
 
-def help_along(run_id: str, *, setup: WorkSetup, orders: Orders, runs: RunStore, artifacts: ArtifactStore) -> None:
+def help_along(run_id: str, *, setup: WorkSetup, orders: StopSignals, runs: RunStore, artifacts: ArtifactStore) -> None:
     """Help with a run until there is nothing to do. What goes wrong is this helper's affair: the run goes on without it."""
     record, state = runs.get(run_id)
     name = setup.helpers.get(record.kind)

@@ -8,7 +8,7 @@ _WINDOW_S = 60.0
 _MIN_APART_S = 0.2
 
 
-class Pace:
+class EtaEstimator:
     """Steps done over the last minute, as they were reported. Times are seconds of any steady clock."""
 
     def __init__(self) -> None:

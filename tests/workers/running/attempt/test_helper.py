@@ -15,11 +15,11 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from tests.integration.running import wait_until
 from tests.workers.running.yard import Yard
-from workers.running.contract import RunStopped
-from workers.running.helping import HelpedRun, help_along
-from workers.running.orders import Order, Orders
-from workers.running.setup import WorkSetup
-from workers.running.team import LoneTeam, RedisTeam, team_of
+from workers.running.attempt.helper import HelpedRun, help_along
+from workers.running.attempt.team import LoneTeam, RedisTeam, team_of
+from workers.running.interface import RunStopped
+from workers.running.pool.setup import WorkSetup
+from workers.running.pool.stop_signals import StopSignal, StopSignals
 
 # --- in processes ---
 
@@ -182,7 +182,7 @@ def test_a_helper_stops_with_its_run(tmp_path: Path, clock: Clock) -> None:
     artifacts = ArtifactStore(str(tmp_path))
     runs = RunStore(artifacts)
     record = runs.create("share", spec={})
-    orders = Orders()
+    orders = StopSignals()
     helped = HelpedRun(
         record, runs=runs, orders=orders, settings=Settings(), timing=Intervals(look_s=1.0), artifacts=artifacts, clock=clock
     )  # fmt: skip
@@ -192,7 +192,7 @@ def test_a_helper_stops_with_its_run(tmp_path: Path, clock: Clock) -> None:
     clock.now_s += 1.0
     with pytest.raises(RunStopped):
         helped.check()
-    orders.given = Order.SHUTDOWN
+    orders.given = StopSignal.SHUTDOWN
     with pytest.raises(RunStopped):
         helped.check()
 
@@ -204,4 +204,4 @@ def test_there_is_no_help_with_what_has_ended_or_cannot_be_shared(tmp_path: Path
     ended, lonely = runs.create("share", spec={}).id, runs.create("count", spec={}).id
     runs.request_cancel(ended)
     for run_id in (ended, lonely):
-        help_along(run_id, setup=setup, orders=Orders(), runs=runs, artifacts=artifacts)
+        help_along(run_id, setup=setup, orders=StopSignals(), runs=runs, artifacts=artifacts)

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from service.errors import Unavailable
-from workers.running.persistence import is_full, persistently
+from workers.running.store_retries import is_full, persistently
 
 
 class Flaky:

@@ -19,7 +19,7 @@ from service.logs import configure_logs
 from service.queueing.connections import connect
 from service.queueing.queue import RUN_JOB, SERIALIZER
 from service.queueing.work_sharing import HELP_JOB
-from workers.running.setup import WorkSetup
+from workers.running.pool.setup import WorkSetup
 
 _BOOT = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); pickle.load(sys.stdin.buffer)()"
 

@@ -13,12 +13,12 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
 from service.store.prompts.store import PromptStore
 from service.store.runs.writer import Fenced, RunWriter
-from workers.running.contract import RunStopped, Team
-from workers.running.models import ModelShelf
-from workers.running.orders import Orders
-from workers.running.persistence import persistently
-from workers.running.reporting import Reporter
-from workers.running.team import team_of
+from workers.running.attempt.reporter import Reporter
+from workers.running.attempt.team import team_of
+from workers.running.interface import RunStopped, Team
+from workers.running.model_cache import ModelCache
+from workers.running.pool.stop_signals import StopSignals
+from workers.running.store_retries import persistently
 
 if TYPE_CHECKING:
     from service.engine.model.hosted_model import HostedModel
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class StoredRun:
-    """One attempt at one run; a :class:`workers.running.contract.SharedRun`.
+    """One attempt at one run; a :class:`workers.running.interface.SharedRun`.
 
     Args:
         writer: of the attempt.
@@ -43,7 +43,7 @@ class StoredRun:
         writer: RunWriter,
         *,
         reporter: Reporter,
-        orders: Orders,
+        orders: StopSignals,
         settings: Settings,
         artifacts: ArtifactStore,
         timing: Intervals,
@@ -63,7 +63,7 @@ class StoredRun:
         self._orders = orders
         self._timing = timing
         self._waits_s = timing.retries_s
-        self._models = ModelShelf(settings)
+        self._models = ModelCache(settings)
 
     @cached_property
     def team(self) -> Team:

@@ -21,8 +21,8 @@ from service.queueing.queue import RunQueue
 from service.queueing.reconciler import Reconciler
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
-from workers.running.setup import WorkSetup
-from workers.running.worker import RunWorker
+from workers.running.pool.rq_worker import RunWorker
+from workers.running.pool.setup import WorkSetup
 
 _log = structlog.get_logger(__name__)
 

@@ -19,13 +19,13 @@ from service.errors import AtlasError, Unavailable
 from service.queueing.queue import RunQueue
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore
-from workers.running.orders import Order
-from workers.running.repeating import Repeating
+from workers.running.periodic import PeriodicThread
+from workers.running.pool.stop_signals import StopSignal
 
 _log = structlog.get_logger(__name__)
 
 
-class HorseWatch:
+class HorseMonitor:
     """Watches one attempt, from ``with`` to its end.
 
     Args:
@@ -57,20 +57,22 @@ class HorseWatch:
         self._attempt = attempt
         self._queue = queue
         self._runs = runs
-        self._graces_s = {Order.CANCEL: queue.timing.cancel_grace_s, Order.SHUTDOWN: shutdown_grace_s}
+        self._graces_s = {StopSignal.CANCEL: queue.timing.cancel_grace_s, StopSignal.SHUTDOWN: shutdown_grace_s}
         self._horse_pid = horse_pid
         self._is_stopping = is_stopping
         self._clock = clock
         self._kill = kill
-        self._told: dict[Order, float] = {}
+        self._told: dict[StopSignal, float] = {}
         self._over_since_s: float | None = None
         self._threads = contextlib.ExitStack()
         self.killed_for: str | None = None
 
-    def __enter__(self) -> HorseWatch:
+    def __enter__(self) -> HorseMonitor:
         timing = self._queue.timing
-        self._threads.enter_context(Repeating(self.beat, interval_s=timing.beat_s, name="show that a run lives"))
-        self._threads.enter_context(Repeating(self.look, interval_s=timing.look_s, name="look whether a run must stop"))
+        self._threads.enter_context(PeriodicThread(self.beat, interval_s=timing.beat_s, name="show that a run lives"))
+        self._threads.enter_context(
+            PeriodicThread(self.look, interval_s=timing.look_s, name="look whether a run must stop")
+        )
         return self
 
     def __exit__(
@@ -93,9 +95,9 @@ class HorseWatch:
         if state is not None and self._is_over(state):
             self._end_what_is_over()
         if self._is_stopping():
-            self._tell(Order.SHUTDOWN)
+            self._tell(StopSignal.SHUTDOWN)
         if state is not None and (state.cancel_requested or (self._attempt is None and state.has_ended)):
-            self._tell(Order.CANCEL)
+            self._tell(StopSignal.CANCEL)
         for order, told_s in self._told.items():
             if self._clock() - told_s > self._graces_s[order]:
                 self._end(f"it did not stop in time when told to {order.name.lower()}")
@@ -117,10 +119,10 @@ class HorseWatch:
     def _end_what_is_over(self) -> None:
         # A horse that has written its run's end is given time to leave by itself.
         self._over_since_s = self._over_since_s or self._clock()
-        if self._clock() - self._over_since_s > self._graces_s[Order.CANCEL]:
+        if self._clock() - self._over_since_s > self._graces_s[StopSignal.CANCEL]:
             self._end("its run has ended, or goes on elsewhere")
 
-    def _tell(self, order: Order) -> None:
+    def _tell(self, order: StopSignal) -> None:
         if order not in self._told and self._send(order.value):
             self._told[order] = self._clock()
 

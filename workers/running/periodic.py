@@ -11,7 +11,7 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 
-class Repeating:
+class PeriodicThread:
     """Calls ``action`` at once and then every ``interval_s``, from ``with`` to its end; what it raises is logged."""
 
     def __init__(self, action: Callable[[], None], *, interval_s: float, name: str) -> None:
@@ -20,7 +20,7 @@ class Repeating:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def __enter__(self) -> Repeating:
+    def __enter__(self) -> PeriodicThread:
         self._thread.start()
         return self
 

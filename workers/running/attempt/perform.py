@@ -16,13 +16,13 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import EndStatus
 from service.store.runs.store import RunStore
 from service.store.runs.writer import Fenced, RunWriter
-from workers.running.context import StoredRun
-from workers.running.contract import RunStopped, Work
-from workers.running.orders import Order, Orders
-from workers.running.persistence import persistently
-from workers.running.repeating import Repeating
-from workers.running.reporting import Reporter, Told, told_by
-from workers.running.setup import WorkSetup
+from workers.running.attempt.reporter import Reporter, Told, told_by
+from workers.running.attempt.stored_run import StoredRun
+from workers.running.interface import RunStopped, Work
+from workers.running.periodic import PeriodicThread
+from workers.running.pool.setup import WorkSetup
+from workers.running.pool.stop_signals import StopSignal, StopSignals
+from workers.running.store_retries import persistently
 
 _log = structlog.get_logger(__name__)
 
@@ -36,7 +36,9 @@ class _End:
     error: str | None = None
 
 
-def perform(writer: RunWriter, *, setup: WorkSetup, orders: Orders, runs: RunStore, artifacts: ArtifactStore) -> None:
+def perform(
+    writer: RunWriter, *, setup: WorkSetup, orders: StopSignals, runs: RunStore, artifacts: ArtifactStore
+) -> None:
     """Work on a claimed run until it has ended or must stop here.
 
     Raises:
@@ -47,7 +49,7 @@ def perform(writer: RunWriter, *, setup: WorkSetup, orders: Orders, runs: RunSto
         writer, reporter=reporter, orders=orders, settings=setup.settings, artifacts=artifacts, timing=setup.timing
     )  # fmt: skip
     _log.info("run begun", run_id=run.run_id, kind=writer.record.kind, attempt=run.attempt)
-    with Repeating(reporter.flush, interval_s=setup.timing.flush_s, name="flush events"):
+    with PeriodicThread(reporter.flush, interval_s=setup.timing.flush_s, name="flush events"):
         end = _work(run, kind=writer.record.kind, kinds=setup.kinds, orders=orders, reporter=reporter)
     reporter.hand_on()
     try:
@@ -74,15 +76,15 @@ def _conclude(writer: RunWriter, end: _End | None) -> None:
 
 
 def _work(
-    run: StoredRun, *, kind: str, kinds: Mapping[str, str], orders: Orders, reporter: Reporter
+    run: StoredRun, *, kind: str, kinds: Mapping[str, str], orders: StopSignals, reporter: Reporter
 ) -> _End | None:  # fmt: skip
     """How it ended; None when it is to go on elsewhere."""
     try:
         metrics = _find(kinds, kind)(run)
     except (RunStopped, Fenced):
-        if orders.given is Order.CANCEL:
+        if orders.given is StopSignal.CANCEL:
             return _End(status="cancelled")
-        if orders.given is Order.SHUTDOWN or reporter.fenced:
+        if orders.given is StopSignal.SHUTDOWN or reporter.fenced:
             return None
         return _failed(run, "The work stopped by itself without being told to.")
     except AtlasError as error:

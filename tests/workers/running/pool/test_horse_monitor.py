@@ -11,7 +11,7 @@ from service.queueing.intervals import Intervals
 from service.queueing.queue import RunQueue
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore
-from workers.running.watch import HorseWatch
+from workers.running.pool.horse_monitor import HorseMonitor
 
 HORSE = 4242
 RUNNING = RunState(status="running", attempts=2)
@@ -32,7 +32,7 @@ class Scene:
     attempt: int | None = 2
 
     def __post_init__(self) -> None:
-        self.watch = HorseWatch(
+        self.watch = HorseMonitor(
             "run-a",
             self.attempt,
             queue=cast(RunQueue, self),

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from service.errors import InvalidRequest, Unavailable
 from service.store.runs.writer import Fenced, RunWriter
-from workers.running.reporting import Reporter, Told, told_by
+from workers.running.attempt.reporter import Reporter, Told, told_by
 
 
 class HeardWriter:

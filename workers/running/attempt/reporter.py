@@ -11,7 +11,7 @@ from promptatlas.types.runs import EventType
 
 from service.errors import InvalidRequest, Unavailable
 from service.store.runs.writer import Fenced, RunWriter
-from workers.running.pace import Pace
+from workers.running.attempt.eta import EtaEstimator
 
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ class Reporter:
         self._load_told = told
         self._told: Told | None = None
         self._clock = clock
-        self._pace = Pace()
+        self._pace = EtaEstimator()
         self._lock = threading.Lock()
         self._events: list[tuple[EventType, dict[str, Any]]] = []
         self._progress: tuple[int, int] | None = None

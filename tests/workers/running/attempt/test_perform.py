@@ -17,10 +17,10 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore
 from tests.service.queueing.redis_server import RedisServer
-from workers.running.contract import RunContext, RunStopped
-from workers.running.orders import Order, Orders
-from workers.running.performing import perform
-from workers.running.setup import WorkSetup
+from workers.running.attempt.perform import perform
+from workers.running.interface import RunContext, RunStopped
+from workers.running.pool.setup import WorkSetup
+from workers.running.pool.stop_signals import StopSignal, StopSignals
 
 KINDS = {name: f"{__name__}:{name}" for name in ("done", "stopping", "quitting", "fails", "looks_around")}
 
@@ -84,8 +84,8 @@ class Stage:
             timing=Intervals(flush_s=0.01, retries_s=(0.01,)),
         )
 
-    def play(self, kind: str, *, order: Order | None = None) -> RunState:
-        orders = Orders()
+    def play(self, kind: str, *, order: StopSignal | None = None) -> RunState:
+        orders = StopSignals()
         orders.given = order
         self.run_id = self.runs.create(kind, spec={"of": "kind"}, name="mine").id
         writer = self.runs.claim(self.run_id, worker="test")
@@ -108,8 +108,8 @@ def test_a_work_finds_what_it_needs(stage: Stage) -> None:
     assert (state.status, state.error) == ("succeeded", None)
 
 
-@pytest.mark.parametrize(("order", "status"), [(Order.CANCEL, "cancelled"), (Order.SHUTDOWN, "queued")])
-def test_orders_decide_what_becomes_of_a_run(stage: Stage, order: Order, status: str) -> None:
+@pytest.mark.parametrize(("order", "status"), [(StopSignal.CANCEL, "cancelled"), (StopSignal.SHUTDOWN, "queued")])
+def test_orders_decide_what_becomes_of_a_run(stage: Stage, order: StopSignal, status: str) -> None:
     state = stage.play("stopping", order=order)
     assert (state.status, state.n_deaths) == (status, 0)
 

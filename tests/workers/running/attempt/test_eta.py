@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from workers.running.pace import Pace
+from workers.running.attempt.eta import EtaEstimator
 
 
-def paced(*marks: tuple[float, int]) -> Pace:
-    pace = Pace()
+def paced(*marks: tuple[float, int]) -> EtaEstimator:
+    pace = EtaEstimator()
     for now_s, step in marks:
         pace.note(step, now_s=now_s)
     return pace
