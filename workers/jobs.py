@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 KINDS: Mapping[str, str] = {
     "tune": "workers.tuning.work:tune",
     "evaluate": "workers.evaluation.work:evaluate",
-    "sample": "workers.priors.work:sample",
+    "sample": "workers.priors.run:sample",
     "harvest": "workers.harvest.work:harvest",
     "map": "workers.maps.work:make_map",
     "report": "workers.reports.work:report",

@@ -13,7 +13,7 @@ from service.engine.model.hosted_model import HostedModel
 from service.store.maps.points import Labels
 from service.store.runs.store import RunStore
 from workers.maps.spool import Spool
-from workers.priors.sources import Sources
+from workers.priors.sources.sources import Sources
 from workers.running.interface import RunContext
 
 Floats = npt.NDArray[np.float32]

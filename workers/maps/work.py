@@ -34,7 +34,7 @@ from workers.maps.sources.prompts import add_prompts
 from workers.maps.sources.texts import add_dataset, add_texts
 from workers.maps.sources.trajectories import add_trajectories
 from workers.maps.sources.vocabulary import add_vocabulary
-from workers.priors.sources import Sources
+from workers.priors.sources.sources import Sources
 from workers.running.interface import RunContext
 from workers.states.texts import Encoder
 

@@ -9,10 +9,10 @@ from promptatlas.types.reports import ReportSpec
 
 from service.engine.model.hosted_model import HostedModel
 from service.errors import AtlasError
+from workers.priors.distributions.random_streams import generator_for
+from workers.priors.kinds.registry import build_prior
 from workers.priors.prior import Space
-from workers.priors.registry import build_prior
-from workers.priors.sources import Sources
-from workers.priors.streams import generator_for
+from workers.priors.sources.sources import Sources
 from workers.reports.densities import Densities
 from workers.reports.evidence import Evidence, Floats, Tuned, prior_label
 from workers.reports.gathering import PromptPast

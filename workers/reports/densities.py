@@ -13,9 +13,9 @@ from promptatlas.types.priors import Prior
 from pydantic import TypeAdapter
 
 from workers.priors import prior as priors
+from workers.priors.kinds.registry import build_prior
 from workers.priors.prior import NoDensity, Space
-from workers.priors.registry import build_prior
-from workers.priors.sources import Sources
+from workers.priors.sources.sources import Sources
 from workers.reports.evidence import Floats, Tuned
 
 _PRIOR: TypeAdapter[Prior] = TypeAdapter(Prior)

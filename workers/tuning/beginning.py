@@ -18,8 +18,8 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.shapes import Tensor
 from service.errors import Conflict
 from service.planning.checks.members import PlannedMember, members_of, prompt_name
-from workers.priors.drawing import draw, log_prob_of, priors_of
-from workers.priors.sources import Sources
+from workers.priors.draws import draw, log_prob_of, priors_of
+from workers.priors.sources.sources import Sources
 from workers.tuning.settings import LogProb, TuneSettings
 
 SETTLED, DRAWS = "beginning.json", "draws.safetensors"
@@ -88,7 +88,7 @@ def begin(
     """Fit the priors and draw; each pair of prior and seed once.
 
     Raises:
-        as ``workers.priors.drawing.draw``.
+        as ``workers.priors.draws.draw``.
     """
     plans = {member.draw: member.plan for member in members}
     draws = {key: _draw(spec, plan, model=model, sources=sources) for key, plan in plans.items()}

@@ -17,7 +17,7 @@ from service.engine.shapes import Tensor
 from service.store.datasets.items import DatasetInfo
 from workers.evaluation.items import Item
 from workers.evaluation.stored import read_items
-from workers.priors.sources import Sources
+from workers.priors.sources.sources import Sources
 from workers.running.interface import RunContext
 from workers.tuning.beginning import NamedMember, named_members
 from workers.tuning.encoding import EncodedExample, encode

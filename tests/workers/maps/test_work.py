@@ -109,7 +109,7 @@ def test_draws_of_a_prior_are_those_of_a_sample(tmp_path: Path) -> None:
     make_map(run)
     assert {row["role"] for row in rows_of(run, 1)} == {"draw"}
     assert not np.allclose(points_of(run, 0).places, points_of(run, 1).places)
-    from workers.priors.work import sample
+    from workers.priors.run import sample
 
     drawn = make_run(tmp_path / "sample", prior=prior["prior"], n=7, seed=3, layer=1)
     sample(drawn)

@@ -24,7 +24,7 @@ from service.store.prompts.checks import BaseShape
 from service.store.prompts.native_format import make_prompt
 from service.store.prompts.store import PromptStore
 from tests.oracle.models import build_model, save
-from workers.priors.sources import Sources
+from workers.priors.sources.sources import Sources
 
 BEGIN = 0
 """Id of the token that stands in front of every text."""

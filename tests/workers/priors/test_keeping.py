@@ -6,8 +6,8 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from workers.priors.kept import Kept, n_bytes_of
-from workers.priors.reservoir import Reservoir
+from workers.priors.sources.cache import Cache, n_bytes_of
+from workers.priors.sources.reservoir import Reservoir
 
 
 def kept_rows(sizes: list[int], *, max_rows: int, seed: int = 0) -> Tensor:
@@ -44,7 +44,7 @@ def test_an_empty_reservoir_has_no_rows() -> None:
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    kept = Kept(max_bytes=100)
+    kept = Cache(max_bytes=100)
     made: list[str] = []
 
     def get(key: str, n_bytes: int) -> Tensor:
@@ -68,7 +68,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_a_failure_keeps_nothing() -> None:
-    kept = Kept(max_bytes=100)
+    kept = Cache(max_bytes=100)
 
     def fail() -> Tensor:
         raise ValueError("no")

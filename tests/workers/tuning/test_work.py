@@ -23,8 +23,8 @@ from tests.workers.tuning.small_run import SPEC, SPLITS, make_run, put_dataset, 
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.items import prepare
 from workers.evaluation.stored import read_prompt
-from workers.priors.drawing import draw
-from workers.priors.sources import Sources
+from workers.priors.draws import draw
+from workers.priors.sources.sources import Sources
 from workers.tuning.encoding import encode
 from workers.tuning.settings import Member, TuneSettings
 from workers.tuning.trainer import Trainer

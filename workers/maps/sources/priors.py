@@ -5,9 +5,9 @@ from __future__ import annotations
 from promptatlas.types.maps import PriorSource
 
 from workers.maps.gathering import Gathering
+from workers.priors.distributions.random_streams import generator_for
+from workers.priors.kinds.registry import build_prior
 from workers.priors.prior import Space
-from workers.priors.registry import build_prior
-from workers.priors.streams import generator_for
 
 
 def add_prior(source: PriorSource, *, name: str, to: Gathering) -> None:

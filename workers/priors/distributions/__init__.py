@@ -1,0 +1,1 @@
+"""Distributions and statistics that the priors share, in float64."""

@@ -1,0 +1,1 @@
+"""The priors, one class a file, and the registry that builds them."""

@@ -1,0 +1,71 @@
+"""A law fitted to the vectors of tuned prompts, so that where one task ended is where the next begins."""
+
+from __future__ import annotations
+
+import torch
+from promptatlas.types.priors import PosteriorPrior
+
+from service.engine.shapes import Float, Tensor
+from service.errors import InvalidRequest
+from workers.priors.distributions.mixture import Mixture, fit_mixture
+from workers.priors.distributions.moments import Moments, measure, regularise
+from workers.priors.distributions.normal import Normal, fit_normal
+from workers.priors.kinds.prompt import vectors_at
+from workers.priors.prior import Facts, Prior, Space
+from workers.priors.sources.sources import Sources
+
+MAX_COMPONENTS = 16
+"""Of a mixture that does not say how many: one for each prompt, up to this."""
+
+
+class Posterior(Prior):
+    """One normal law, or a mixture of them."""
+
+    name = "posterior"
+
+    def __init__(self, law: Normal | Mixture, *, facts: Facts) -> None:
+        self._law = law
+        self.facts = facts
+
+    @classmethod
+    def fit(cls, spec: PosteriorPrior, *, space: Space, sources: Sources) -> Posterior:
+        found = [vectors_at(sources.prompt(ref), ref=ref, space=space) for ref in spec.prompts]
+        points = torch.cat(found)
+        moments = measure(points)
+        if spec.fit == "gaussian":
+            normal, facts = fit_normal(moments, shrinkage=spec.shrinkage)
+            return cls(normal, facts=facts)
+        n_components = spec.components or min(len(found), MAX_COMPONENTS)
+        mixture, facts = _mixture(points, moments, n_components=n_components, spec=spec)
+        return cls(mixture, facts=facts)
+
+    def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d_model"]:
+        return self._law.sample(n, generator=generator)
+
+    def log_prob(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
+        if isinstance(self._law, Mixture):
+            return self._law.log_density(vectors)
+        if not self._law.is_regular:
+            self._refuse_density(f"its covariance has rank {self._law.rank} of {self._law.d}; choose another shrinkage")
+        return self._law.log_density(self._law.squared_distance(vectors))
+
+
+def _mixture(
+    points: Tensor, moments: Moments, *, n_components: int, spec: PosteriorPrior
+) -> tuple[Mixture, dict[str, float | str]]:
+    if moments.n_distinct < n_components:
+        raise InvalidRequest(
+            f"{n_components} components need at least as many different vectors; the prompts have {moments.n_distinct}.",
+            loc=("prior", "components"),
+        )
+    if float(moments.covariance.trace()) <= 0:
+        raise InvalidRequest("all vectors of the prompts are the same: no law fits.", loc=("prior", "prompts"))
+    regular = regularise(moments, shrinkage=spec.shrinkage)
+    mixture = fit_mixture(
+        points, covariance=moments.covariance, n_components=n_components, shrinkage=regular.weight
+    )  # fmt: skip
+    return mixture, {
+        "n_points": float(moments.n), "n_distinct": float(moments.n_distinct), "shrinkage": regular.weight,
+        "shrinkage_method": regular.method, "n_components": float(n_components),
+        "largest_component": float(mixture.log_weights.exp().max()),
+    }  # fmt: skip

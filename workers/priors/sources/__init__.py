@@ -1,0 +1,1 @@
+"""What priors are fitted to: vocabulary, dataset embeddings, activations, tuned prompts."""
