@@ -19,7 +19,7 @@ from benchmarks.tuning import Size as FusedSize
 from service.engine.model.hosted_model import HostedModel
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
-from workers.tuning.trainer import Trainer
+from workers.tuning.training.trainer import Trainer
 
 WITH, WITHOUT = "checkpoints", "none"
 

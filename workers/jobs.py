@@ -21,7 +21,7 @@ from workers.running.pool.stop_signals import StopSignals
 _log = structlog.get_logger(__name__)
 
 KINDS: Mapping[str, str] = {
-    "tune": "workers.tuning.work:tune",
+    "tune": "workers.tuning.run:tune",
     "evaluate": "workers.evaluation.work:evaluate",
     "sample": "workers.priors.run:sample",
     "harvest": "workers.harvest.work:harvest",

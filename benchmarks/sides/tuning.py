@@ -14,10 +14,10 @@ from torch import Tensor
 from benchmarks.sides.workload import random_texts
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Kind, Where
-from workers.tuning.batches import Order
 from workers.tuning.encoding import EncodedExample
-from workers.tuning.settings import Member, TuneSettings
-from workers.tuning.trainer import Trainer
+from workers.tuning.training.batches import Order
+from workers.tuning.training.settings import Member, TuneSettings
+from workers.tuning.training.trainer import Trainer
 
 IGNORED = -100
 """Label of a token that no loss is taken of, in transformers."""

@@ -17,7 +17,7 @@ from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.tuning.small_run import make_run as make_tuning
 from tests.workers.tuning.small_run import put_dataset, records, small_model
 from workers.reports.work import report
-from workers.tuning.work import tune
+from workers.tuning.run import tune
 
 SPEC: dict[str, Any] = {
     "model": "small", "datasets": ["words", "other"], "n": 20, "n_trajectories": 3, "max_tokens": 6, "samples": 99,

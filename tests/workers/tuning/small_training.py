@@ -15,8 +15,8 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Kind, Prompt, Where
 from tests.oracle.models import N_VOCAB, build_model, build_tokenizer
 from workers.tuning.encoding import EncodedExample
-from workers.tuning.settings import Member, TuneSettings
-from workers.tuning.trainer import Trainer
+from workers.tuning.training.settings import Member, TuneSettings
+from workers.tuning.training.trainer import Trainer
 
 N_VIRTUAL = 5
 MAX_BYTES = 1 << 30

@@ -12,7 +12,7 @@ from service.engine.model.hosted_model import HostedModel
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
 from tests.workers.evaluation.fake_run import FakeRun
-from workers.tuning.work import tune
+from workers.tuning.run import tune
 
 DEMO = Path(demo.__file__).parent
 

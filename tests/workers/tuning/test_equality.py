@@ -27,10 +27,10 @@ from tests.workers.tuning.small_training import (
     settings,
     trainer,
 )  # fmt: skip
-from workers.tuning.batches import Order
 from workers.tuning.encoding import EncodedExample
-from workers.tuning.parameters import Reparametrised
-from workers.tuning.settings import Member, TuneSettings
+from workers.tuning.training.batches import Order
+from workers.tuning.training.parameters import Reparametrised
+from workers.tuning.training.settings import Member, TuneSettings
 
 N_STEPS = 50
 

@@ -8,7 +8,7 @@ import torch
 from service.engine.model.hosted_model import HostedModel
 from tests.oracle.models import build_model, build_tokenizer
 from tests.workers.tuning.small_training import FORMS, MAX_BYTES, TRAIN, VALIDATION, assert_close, members, settings
-from workers.tuning.trainer import Trainer
+from workers.tuning.training.trainer import Trainer
 
 DEVICES = ["cpu", pytest.param("cuda", marks=[
     pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),

@@ -13,7 +13,7 @@ from tests.workers.evaluation.fake_run import FakeRun, Killed
 from tests.workers.tuning.small_run import SPEC, make_run
 from workers.evaluation import evaluator
 from workers.running.interface import RunStopped
-from workers.tuning.work import tune
+from workers.tuning.run import tune
 
 FORMS: Mapping[str, Mapping[str, Any]] = {
     "soft": {"priors": [{"kind": "vocabulary"}], "optimizer": {**SPEC["optimizer"], "lr": [0.02, 0.005]}},

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import torch
+
+from tests.workers.tuning.small_training import FORMS, are_equal, hosted, members, settings, trainer
+from workers.tuning.training.parameters import Reparametrised
+
+FORM = FORMS["prefix-reparametrised"]
+
+
+def made(seed: int) -> Reparametrised:
+    start = FORM.draw(hosted(), seed=3)["prefix"]
+    return Reparametrised(start, d_hidden=11, seed=seed, device=torch.device("cpu"))
+
+
+def test_a_reparametrised_prefix_begins_at_its_draw() -> None:
+    start = FORM.draw(hosted(), seed=3)["prefix"]
+    torch.testing.assert_close(made(1).tensors()["prefix"], start, atol=1e-6, rtol=0)
+
+
+def test_its_network_follows_from_the_members_seed() -> None:
+    assert are_equal(made(1).leaves, made(1).leaves)
+    assert not torch.equal(made(1).leaves["embedding"], made(2).leaves["embedding"])
+
+
+def test_only_keys_and_values_are_given_away() -> None:
+    team = members(FORM)
+    ours = trainer(team, settings(FORM, steps=2))
+    ours.step()
+    ours.step()
+    assert list(ours.result(0)) == ["prefix"]
+    assert ours.result(0)["prefix"].shape == team[0].start["prefix"].shape
+    assert not ours.result(0)["prefix"].requires_grad

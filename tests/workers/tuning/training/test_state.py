@@ -1,0 +1,106 @@
+"""A trainer restored at any step goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from torch import Tensor
+
+from service.errors import InvalidRequest
+from tests.workers.tuning.small_training import FORMS, TRAIN, VALIDATION, are_equal, members, run, settings, trainer
+from workers.tuning.training.settings import Member, TuneSettings
+from workers.tuning.training.trainer import Trainer
+
+N_STEPS = 24
+
+
+def made(name: str, **changes: object) -> Trainer:
+    form = FORMS[name]
+    chosen = settings(form, steps=N_STEPS, batch_size=2, eval_every=7, keep="best", snapshots=5, **changes)
+    return trainer(members(form, rates=(1e-2, 3e-2)), chosen, validation=VALIDATION)
+
+
+def assert_same(a: Trainer, b: Trainer) -> None:
+    assert a.step_number == b.step_number
+    for i in range(2):
+        assert are_equal(a.tensors(i), b.tensors(i))
+        assert are_equal(a.result(i), b.result(i))
+        assert {**a.outcome(i).__dict__, "tensors": 0} == {**b.outcome(i).__dict__, "tensors": 0}
+        assert list(a.snapshots(i)) == list(b.snapshots(i))
+        assert all(are_equal(copy, b.snapshots(i)[step]) for step, copy in a.snapshots(i).items())
+    assert a.state() == b.state()
+
+
+@pytest.mark.parametrize("name", ["soft", "deep-local", "deep-carried", "prefix", "prefix-reparametrised"])
+def test_restored_anywhere_it_ends_bitwise_the_same(name: str) -> None:
+    whole = made(name)
+    states = {}
+    while not whole.finished:
+        if whole.step_number in (1, 7, 22):
+            states[whole.step_number] = whole.state()
+        whole.step()
+    for step, state in states.items():
+        restored = made(name)
+        restored.load(state)
+        assert restored.step_number == step
+        assert restored.state() == state
+        assert_same(run(restored), whole)
+
+
+def test_every_step_of_a_stormy_training_can_be_gone_on_from() -> None:
+    """Fall-backs, a member given up, one stopped early: all of it comes back."""
+    form = FORMS["soft"]
+    chosen = settings(form, steps=26, eval_every=4, patience=3, regularize_weight=1.0, keep="best", batch_size=2)
+
+    def team() -> list[Member]:
+        plain = members(form, rates=(1e-2, 0.5, 1e-9))
+
+        def log_prob(tensors: Mapping[str, Tensor]) -> Tensor:
+            # It fails for the vectors themselves, not for the count of calls: so that a restored trainer meets it too.
+            total = tensors["soft"].sum()
+            return total * (
+                math.nan if float((tensors["soft"].detach() - plain[1].start["soft"]).abs().max()) > 0.06 else 0.0
+            )
+
+        return [plain[0], replace(plain[1], prior_log_prob=log_prob), plain[2]]
+
+    whole = trainer(team(), chosen, validation=TRAIN[:5])
+    states = []
+    while not whole.finished:
+        states.append(whole.state())
+        whole.step()
+    assert [whole.outcome(i).status for i in range(3)] == ["finished", "diverged", "stopped"]
+    for state in states[7::8]:
+        restored = trainer(team(), chosen, validation=TRAIN[:5])
+        restored.load(state)
+        assert run(restored).state() == whole.state()
+
+
+def test_a_state_is_safetensors_and_json() -> None:
+    state = run(made("soft"), until=3).state()
+    assert sorted(state) == ["trainer.json", "trainer.safetensors"]
+    assert json.loads(state["trainer.json"])["step_number"] == 3
+    assert b"pickle" not in state["trainer.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"data_seed": 1}, {"weight_decay": 0.5}, {"schedule": "cosine"}, {"accumulate": 2}]
+)
+def test_a_state_of_other_settings_is_refused(changes: dict[str, object]) -> None:
+    state = run(made("soft"), until=2).state()
+    with pytest.raises(InvalidRequest, match="another training"):
+        made("soft", **changes).load(state)
+
+
+def test_a_state_of_other_members_or_examples_is_refused() -> None:
+    chosen: TuneSettings = settings(FORMS["soft"], steps=4)
+    team = members(FORMS["soft"])
+    state = trainer(team, chosen).state()
+    with pytest.raises(InvalidRequest, match="members"):
+        trainer(team[:2], chosen).load(state)
+    with pytest.raises(InvalidRequest, match="members"):
+        trainer([team[0], team[1], replace(team[2], lr=0.5)], chosen).load(state)

@@ -1,0 +1,101 @@
+"""One attempt at a tuning run: what it was asked, and what it works with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from promptatlas.types.datasets import Split
+from promptatlas.types.tuning import DeepMethod, TuneSpec
+
+from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Kind, Prompt, Where
+from service.engine.shapes import Tensor
+from service.store.datasets.items import DatasetInfo
+from workers.evaluation.items import Item
+from workers.evaluation.stored import read_items
+from workers.priors.sources.sources import Sources
+from workers.running.interface import RunContext
+from workers.tuning.encoding import EncodedExample, encode
+from workers.tuning.initialization import NamedMember, named_members
+
+EVAL_SEED = 0
+"""Draws the examples to measure on: the same for every run on a dataset, whatever its own seeds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningContext:
+    """Everything that the parts of a run share."""
+
+    run: RunContext
+    spec: TuneSpec
+    model: HostedModel
+    dataset: DatasetInfo
+    _items: dict[Split, list[Item]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: RunContext) -> TuningContext:
+        """Look up what the run's spec names."""
+        spec = read_spec(run.spec)
+        return cls(run=run, spec=spec, model=run.load_model(spec.model), dataset=run.datasets.get(spec.dataset))
+
+    @cached_property
+    def members(self) -> list[NamedMember]:
+        return named_members(self.spec, run_id=self.run.run_id)
+
+    @cached_property
+    def sources(self) -> Sources:
+        return Sources(self.model, datasets=self.run.datasets, prompts=self.run.prompts, check=self.run.check)
+
+    @property
+    def kind(self) -> Kind:
+        return self.spec.method.kind
+
+    @property
+    def where(self) -> Where | None:
+        return self.spec.method.where if isinstance(self.spec.method, DeepMethod) else None
+
+    def prompt(self, tensors: Mapping[str, Tensor]) -> Prompt:
+        """Tensors in the native format as a prompt of the run's form."""
+        return Prompt(self.kind, dict(tensors), self.where)
+
+    def training_examples(self) -> list[EncodedExample]:
+        """All that fit the context, in the order of the file; the log says how many do not."""
+        examples = self.run.datasets.examples(self.spec.dataset, split="train", template=self.spec.template)
+        max_tokens = self.model.n_positions - self.spec.method.n_virtual
+        encoded, n_dropped = encode(self.model, examples, max_tokens=max_tokens)
+        if n_dropped:
+            self.warn(f"{n_dropped} of {n_dropped + len(encoded)} train examples are left out: too long, or empty.")
+        return encoded
+
+    def items(self, split: Split) -> list[Item]:
+        """The examples of a split that are measured on."""
+        if split not in self._items:
+            self._items[split] = self._read(split) if self.dataset.splits.get(split, 0) else []
+        return self._items[split]
+
+    def warn(self, text: str) -> None:
+        """Tell the run's owner something that should be looked at."""
+        self.run.log(text, level="warning")
+
+    def _read(self, split: Split) -> list[Item]:
+        return read_items(
+            self.run.datasets,
+            self.spec.dataset,
+            model=self.model,
+            split=split,
+            n=self.spec.eval.n,
+            seed=EVAL_SEED,
+            template=self.spec.template,
+            n_virtual=self.spec.method.n_virtual,
+            log=self.warn,
+        )
+
+
+def read_spec(stored: Mapping[str, Any]) -> TuneSpec:
+    """A run's spec as its type has it."""
+    # Through JSON, because the type is strict about JSON's types and not Python's.
+    return TuneSpec.model_validate_json(json.dumps(dict(stored)))

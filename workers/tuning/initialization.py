@@ -1,0 +1,165 @@
+"""What is settled when a run begins and kept in its checkpoints: the draws, and what must not have changed later."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import safetensors.torch
+import torch
+from promptatlas.types.priors import PromptPrior
+from promptatlas.types.tuning import DeepMethod, PrefixMethod, TuneSpec
+
+from service.engine.model.hosted_model import HostedModel
+from service.engine.shapes import Tensor
+from service.errors import Conflict
+from service.planning.checks.members import PlannedMember, members_of, prompt_name
+from workers.priors.draws import draw, log_prob_of, priors_of
+from workers.priors.sources.sources import Sources
+from workers.tuning.training.settings import LogProb, TuneSettings
+
+SETTLED, DRAWS = "beginning.json", "draws.safetensors"
+"""Files of a checkpoint."""
+
+CPU_SHARE, CUDA_SHARE = 0.125, 0.5
+"""Of the machine's memory, and of what is free on a device when the run begins: so much may one forward of training hold."""
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedMember:
+    """A member of the product, and the name of the prompt that it becomes."""
+
+    name: str
+    plan: PlannedMember
+
+    @property
+    def draw(self) -> str:
+        """Key of its draw, which members of several rates share."""
+        return f"{self.plan.prior_index}.{self.plan.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initialization:
+    """Settled by the first attempt.
+
+    draws: by ``NamedMember.draw``, in the native format. facts: of each prior, by its place in the spec, and tensor.
+    max_bytes: for one forward of training; how examples are cut by it decides the last bits of the sums.
+    """
+
+    dataset_sha256: str
+    base_revision: str
+    max_bytes: int
+    facts: Mapping[str, Mapping[str, Any]]
+    draws: Mapping[str, Tensors]
+
+    def files(self) -> dict[str, bytes]:
+        """As a checkpoint keeps it."""
+        settled = {name: value for name, value in vars(self).items() if name != "draws"}
+        tensors = {f"{key}/{name}": tensor for key, own in self.draws.items() for name, tensor in own.items()}
+        return {SETTLED: json.dumps(settled, allow_nan=False).encode(), DRAWS: safetensors.torch.save(tensors)}
+
+    @classmethod
+    def load(cls, files: Mapping[str, bytes]) -> Initialization:
+        """The inverse of ``files``."""
+        draws: dict[str, dict[str, Tensor]] = {}
+        # A file gives its tensors in any order, but norms add up in theirs: it must be the one of the first attempt.
+        for path, tensor in sorted(safetensors.torch.load(files[DRAWS]).items()):
+            key, _, name = path.partition("/")
+            draws.setdefault(key, {})[name] = tensor
+        return cls(**json.loads(files[SETTLED]), draws=draws)
+
+    def require_same(self, *, dataset_sha256: str, base_revision: str) -> None:
+        """Refuse to go on with other examples or other weights than it began with; Conflict."""
+        if dataset_sha256 != self.dataset_sha256:
+            raise Conflict("The dataset has other content than when this run began; start a new run.")
+        if base_revision != self.base_revision:
+            raise Conflict("The base model has other weights than when this run began; start a new run.")
+
+
+def begin(
+    spec: TuneSpec, *, members: Sequence[NamedMember], model: HostedModel, sources: Sources, dataset_sha256: str
+) -> Initialization:
+    """Fit the priors and draw; each pair of prior and seed once.
+
+    Raises:
+        as ``workers.priors.draws.draw``.
+    """
+    plans = {member.draw: member.plan for member in members}
+    draws = {key: _draw(spec, plan, model=model, sources=sources) for key, plan in plans.items()}
+    return Initialization(
+        dataset_sha256=dataset_sha256,
+        base_revision=model.card.revision,
+        max_bytes=training_bytes(model.device),
+        facts=_facts(spec, model=model, sources=sources),
+        draws=draws,
+    )
+
+
+def named_members(spec: TuneSpec, *, run_id: str) -> list[NamedMember]:
+    """All members of a run, in order: priors outermost, then seeds, then rates."""
+    return [NamedMember(name=prompt_name(spec, plan, run_id=run_id), plan=plan) for plan in members_of(spec)]
+
+
+def settings_of(spec: TuneSpec, *, can_validate: bool) -> TuneSettings:
+    """The trainer's settings. Without validation examples the last vectors are kept, for there is no best."""
+    method, optimizer, stopping = spec.method, spec.optimizer, spec.early_stopping
+    return TuneSettings(
+        kind=method.kind,
+        where=method.where if isinstance(method, DeepMethod) else None,
+        d_reparametrised=method.d_reparametrised if isinstance(method, PrefixMethod) else None,
+        steps=optimizer.steps,
+        batch_size=optimizer.batch_size,
+        accumulate=optimizer.accumulate,
+        schedule=optimizer.schedule,
+        warmup=optimizer.warmup,
+        weight_decay=optimizer.weight_decay,
+        betas=optimizer.betas,
+        eps=optimizer.eps,
+        clip=optimizer.clip,
+        regularize_weight=spec.regularize.weight,
+        gradient_checkpointing=spec.gradient_checkpointing,
+        eval_every=spec.eval.every,
+        patience=stopping.patience if stopping is not None and can_validate else None,
+        min_delta=stopping.min_delta if stopping is not None else 0.0,
+        keep=spec.keep if can_validate else "last",
+        data_seed=spec.data_seed,
+        snapshots=spec.snapshots,
+    )
+
+
+def log_prob_under(spec: TuneSpec, plan: PlannedMember, *, model: HostedModel, sources: Sources) -> LogProb | None:
+    """The density that acts during tuning; None without a weight."""
+    if spec.regularize.weight == 0:
+        return None
+    return partial(log_prob_of, priors_of(spec.method, plan.prior, model=model, sources=sources))
+
+
+def training_bytes(device: torch.device) -> int:
+    """What one forward of training may hold."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(CUDA_SHARE * free)
+    return int(CPU_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _draw(spec: TuneSpec, plan: PlannedMember, *, model: HostedModel, sources: Sources) -> Tensors:
+    drawn = draw(spec.method, plan.prior, seed=plan.seed, model=model, sources=sources)
+    # Copies of their own: a safetensors file takes no views of shared memory.
+    return {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in sorted(drawn.items())}
+
+
+def _facts(spec: TuneSpec, *, model: HostedModel, sources: Sources) -> dict[str, dict[str, Any]]:
+    return {
+        str(i): {
+            name: dict(fitted.facts)
+            for name, fitted in priors_of(spec.method, prior, model=model, sources=sources).items()
+        }
+        for i, prior in enumerate(spec.priors)
+        if not isinstance(prior, PromptPrior)
+    }

@@ -1,0 +1,1 @@
+"""What a tuning run leaves: evaluation, prompt versions with lineage, curves, and external recorders."""

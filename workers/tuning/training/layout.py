@@ -1,0 +1,159 @@
+"""How members and examples stand side by side in one forward, and what they attend to.
+
+Packed order: the virtual tokens of every member, if they are in the pack; then group by group (rows of equal length) the
+text of every member's rows. A member's rows look at its own virtual positions and at themselves, nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from service.engine.attention.kernels import attend_sequence, causal_bias
+from service.engine.shapes import Float, Int, Tensor
+from workers.tuning.training.batches import Batch
+
+KeysValues = tuple[
+    Float[Tensor, "n_members n_kv_heads n_virtual d"], Float[Tensor, "n_members n_kv_heads n_virtual dv"]
+]
+"""Of the virtual positions in one layer."""
+
+
+class Layout:
+    """Sizes and indices of one forward.
+
+    Args:
+        n_packed_virtual: virtual tokens of a member that run with the text: all of them, or 0 for a prefix.
+        n_virtual: positions that stand before the text.
+    """
+
+    def __init__(self, batch: Batch, *, n_members: int, n_virtual: int, n_packed_virtual: int) -> None:
+        self.batch = batch
+        self.n_members = n_members
+        self.n_virtual = n_virtual
+        self.n_front = n_members * n_packed_virtual
+        self.n_text = n_members * batch.n_tokens
+        self.n_tokens = self.n_front + self.n_text
+        self.front = slice(0, self.n_front)
+        self.text = slice(self.n_front, self.n_tokens)
+        self._biases: dict[tuple[int, int, int | None], Tensor] = {}
+
+    @property
+    def positions(self) -> Int[Tensor, " tokens"]:
+        front = torch.arange(self.n_virtual).repeat(self.n_front // self.n_virtual if self.n_virtual else 0)
+        groups = (
+            torch.arange(self.n_virtual, self.n_virtual + g.length).repeat(self.n_members * g.n_rows)
+            for g in self.batch.groups
+        )
+        return torch.cat([front, *groups])
+
+    @property
+    def ids(self) -> Int[Tensor, " text"]:
+        return torch.cat([g.ids.flatten().repeat(self.n_members) for g in self.batch.groups])
+
+    @property
+    def targets(self) -> Int[Tensor, " answers"]:
+        return torch.cat([g.targets.flatten().repeat(self.n_members) for g in self.batch.groups])
+
+    @property
+    def answers(self) -> Int[Tensor, " answers"]:
+        """Places of the predicting tokens within the text."""
+        found, offset = [], 0
+        for g in self.batch.groups:
+            rows = self.n_members * g.n_rows
+            at = torch.arange(offset, offset + rows * g.length).reshape(rows, g.length)
+            found.append(at[:, g.length - g.n_answers :].flatten())
+            offset += rows * g.length
+        return torch.cat(found)
+
+    def sums_by_member(self, values: Float[Tensor, " answers"]) -> Float[Tensor, " n_members"]:
+        """The values of each member's answer tokens, added up."""
+        sizes = [self.n_members * g.targets.numel() for g in self.batch.groups]
+        return torch.stack([part.reshape(self.n_members, -1).sum(1) for part in torch.split(values, sizes)]).sum(0)
+
+    def rows_of(self, packed: Tensor, *, lengths: list[int]) -> list[Tensor]:
+        """`[tokens, heads, d]` → `[members·rows, heads, length, d]` of each group."""
+        rows = [self.n_members * g.n_rows for g in self.batch.groups]
+        parts = torch.split(packed, [n * length for n, length in zip(rows, lengths, strict=True)])
+        return [
+            part.reshape(n, length, *part.shape[1:]).transpose(1, 2)
+            for part, n, length in zip(parts, rows, lengths, strict=True)
+        ]
+
+    def bias(self, new: int, length: int, *, window: int | None, like: Tensor) -> Tensor:
+        key = (new, length, window)
+        if key not in self._biases or self._biases[key].device != like.device:
+            self._biases[key] = causal_bias(new, length, window=window, like=like)
+        return self._biases[key]
+
+
+@dataclass(frozen=True)
+class MembersPlan:
+    """What the tokens of one block attend to.
+
+    Attributes:
+        virtual: keys and values of the virtual positions where they are known; None: none, or they are in the pack.
+        in_front: the pack begins with the members' virtual tokens.
+        text: keys and values `[tokens, n_kv_heads, d]` of the text, where only the answers' tokens are run.
+    """
+
+    layout: Layout
+    virtual: KeysValues | None = None
+    in_front: bool = False
+    text: tuple[Tensor, Tensor] | None = None
+
+    def attend(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> Tensor:
+        layout, virtual, parts = self.layout, self.virtual, []
+        if self.in_front:
+            n = layout.n_front
+            q, k, v = (by_member(t[:n], n_members=layout.n_members) for t in (query, key, value))
+            out = attend_sequence(q, k, v, window=window, scale=scale, softcap=softcap)
+            parts.append(out.transpose(1, 2).flatten(0, 1))
+            query, key, value, virtual = query[n:], key[n:], value[n:], (k, v)
+        if self.text is not None:
+            key, value = self.text
+        parts += self._attend_text(query, key, value, virtual, scale=scale, window=window, softcap=softcap)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _attend_text(
+        self, query: Tensor, key: Tensor, value: Tensor, virtual: KeysValues | None, *, scale: float,
+        window: int | None, softcap: float | None,
+    ) -> list[Tensor]:  # fmt: skip
+        layout, groups = self.layout, self.layout.batch.groups
+        lengths = [g.length for g in groups]
+        news = lengths if self.text is None else [g.n_answers for g in groups]
+        queries = layout.rows_of(query, lengths=news)
+        parts = []
+        for q, k, v in zip(
+            queries, layout.rows_of(key, lengths=lengths), layout.rows_of(value, lengths=lengths), strict=True
+        ):
+            if virtual is not None:
+                k, v = _with_virtual(virtual[0], k), _with_virtual(virtual[1], v)
+            bias = layout.bias(q.shape[2], k.shape[2], window=window, like=q)
+            out = attend_sequence(q, k, v, window=window, scale=scale, softcap=softcap, bias=bias)
+            parts.append(out.transpose(1, 2).flatten(0, 1))
+        return parts
+
+
+def by_member(packed: Float[Tensor, "virtual heads d"], *, n_members: int) -> Float[Tensor, "members heads n d"]:
+    """Virtual tokens of all members → one row a member."""
+    return packed.reshape(n_members, -1, *packed.shape[1:]).transpose(1, 2)
+
+
+def _with_virtual(virtual: Tensor, text: Tensor) -> Tensor:
+    """virtual `[members, heads, n_virtual, d]` in front of each member's rows of text `[members·rows, heads, length, d]`."""
+    n_members = virtual.shape[0]
+    rows = text.reshape(n_members, -1, *text.shape[1:])
+    front = virtual[:, None].to(text.dtype).expand(-1, rows.shape[1], -1, -1, -1)
+    return torch.cat([front, rows], dim=3).flatten(0, 1)

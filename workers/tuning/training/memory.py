@@ -1,0 +1,82 @@
+"""How much of the work fits one forward: members and examples are cut into groups, never refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from service.engine.model.hosted_model import HostedModel
+from workers.tuning.encoding import EncodedExample
+from workers.tuning.training.batches import Item, cut
+
+# What is kept for the way back and made on it, measured on Llamas, is 0.9 times what all modules in the blocks put out.
+KEPT_PER_OUTPUT = 1
+# Tokens of one forward on a CPU: measured from 600 to 5,000, more than this many bring nothing but memory held.
+CPU_TOKENS = 2400
+# Logits, their log-softmax and their gradient, in float32.
+BYTES_PER_LOGIT = 3 * 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Bytes that a forward with gradients holds."""
+
+    bytes_per_token: int
+    bytes_per_answer: int
+
+    def within(self, max_bytes: int, *, device: torch.device) -> int:
+        """Bytes that one forward should hold: on a CPU no more than what it gets faster by."""
+        return min(max_bytes, CPU_TOKENS * self.bytes_per_token) if device.type == "cpu" else max_bytes
+
+    def of(self, examples: Sequence[EncodedExample], *, n_virtual: int) -> int:
+        """Of one member on these examples."""
+        n_tokens = n_virtual + sum(example.length for example in examples)
+        return n_tokens * self.bytes_per_token + self.bytes_per_answer * sum(len(e.target_ids) for e in examples)
+
+
+def costs_of(model: HostedModel, *, first_layer: int, gradient_checkpointing: bool) -> Costs:
+    """From the widths of all modules' outputs in the blocks that run."""
+    n_layers = model.architecture.n_layers
+    in_all_blocks = sum(math.prod(shape) for path, shape in model.catalogue.widths.items() if _is_in_block(path))
+    n_values = in_all_blocks * (n_layers - first_layer) / n_layers
+    if gradient_checkpointing:
+        n_values = in_all_blocks / n_layers + (n_layers - first_layer) * model.d_model
+    return Costs(
+        bytes_per_token=int(n_values * KEPT_PER_OUTPUT * model.dtype.itemsize),
+        bytes_per_answer=model.catalogue.vocab_size * BYTES_PER_LOGIT,
+    )
+
+
+def _is_in_block(path: str) -> bool:
+    return any(part.isdecimal() for part in path.split("."))
+
+
+def group_members(members: Sequence[Item], *, bytes_each: int, max_bytes: int) -> list[list[Item]]:
+    """Members in groups of nearly equal size, as few as fit ``max_bytes`` each; a member that does not fit stands alone."""
+    largest = max(1, max_bytes // max(1, bytes_each))
+    return cut(members, parts=math.ceil(len(members) / largest))
+
+
+def group_examples(
+    examples: Sequence[EncodedExample], *, costs: Costs, n_virtual: int, max_bytes: int
+) -> list[list[EncodedExample]]:
+    """Consecutive examples in groups, such that one member on a group fits ``max_bytes``; a longer example stands alone.
+
+    The groups hold about equally much, where they can.
+    """
+    each = [costs.of([example], n_virtual=0) for example in examples]
+    room = max(1, max_bytes - costs.of([], n_virtual=n_virtual))
+    even = sum(each) / max(1, math.ceil(sum(each) / room))
+    groups: list[list[EncodedExample]] = []
+    held = 0
+    for example, n_bytes in zip(examples, each, strict=True):
+        if groups and held + n_bytes <= room and held + n_bytes / 2 <= even:
+            groups[-1].append(example)
+            held += n_bytes
+        else:
+            groups.append([example])
+            held = n_bytes
+    return groups

@@ -1,0 +1,88 @@
+"""The loss of members on examples: its gradient for a step, its value for validation; cut to what fits in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from service.engine.model.hosted_model import HostedModel
+from service.engine.model.packed_linear import pack_gradients
+from service.engine.model.rms_norm import freeze_rms_norms
+from service.engine.prompts.prompt import Prompt
+from service.engine.shapes import Float, Tensor
+from workers.tuning.encoding import EncodedExample
+from workers.tuning.training.batches import batch_of
+from workers.tuning.training.forward import TuningForward, lowest_layer
+from workers.tuning.training.frozen_layers import FrozenLayers
+from workers.tuning.training.memory import costs_of, group_examples, group_members
+
+Tensors = Mapping[str, Tensor]
+
+
+class Objective:
+    """Mean nats an answer token, of prompts of one form."""
+
+    def __init__(
+        self, model: HostedModel, form: Prompt, *, validation: Sequence[EncodedExample], gradient_checkpointing: bool,
+        max_bytes: int,
+    ) -> None:  # fmt: skip
+        first = lowest_layer(form)
+        frozen = None
+        if first > 0:
+            frozen = FrozenLayers(model, layer=first, n_virtual=form.n_virtual, max_bytes=max_bytes // 2)
+        self._forward = TuningForward(model, form, frozen=frozen, gradient_checkpointing=gradient_checkpointing)
+        self._costs = costs_of(model, first_layer=first, gradient_checkpointing=gradient_checkpointing)
+        self._n_virtual = form.n_virtual
+        self._max_bytes = self._costs.within(max_bytes, device=model.device)
+        pack_gradients(model.module, max_bytes=max_bytes // 4)
+        freeze_rms_norms(model.module)
+        # By length, so that many of a forward are alike.
+        self._validation = sorted(validation, key=lambda example: (example.length, len(example.target_ids)))
+
+    @property
+    def can_validate(self) -> bool:
+        return bool(self._validation)
+
+    def gradients(
+        self, prompts: Sequence[Tensors], parts: Sequence[Sequence[EncodedExample]]
+    ) -> tuple[Float[Tensor, " n_members"], list[dict[str, Tensor]]]:
+        """Each member's loss on all the examples, and its gradient in the prompt's tensors.
+
+        Args:
+            parts: the examples, cut into those that may run together.
+        """
+        # Leaves of their own: what lies before a prompt's tensors is gone through once, whatever the number of forwards.
+        leaves = [{name: tensor.detach().requires_grad_() for name, tensor in prompt.items()} for prompt in prompts]
+        n_answers = sum(len(example.target_ids) for part in parts for example in part)
+        totals = torch.zeros(len(prompts), device=self._forward.model.device)
+        for part in parts:
+            for examples in self._fitting(part):
+                batch = batch_of(examples)
+                for members in self._groups(len(prompts), examples):
+                    losses = self._forward.losses([leaves[i] for i in members], batch) / n_answers
+                    torch.autograd.backward(losses.sum())
+                    totals[members] += losses.detach().to(totals.device)
+        return totals, [{name: _gradient(leaf) for name, leaf in tensors.items()} for tensors in leaves]
+
+    @torch.no_grad()
+    def validation_losses(self, prompts: Sequence[Tensors]) -> list[float]:
+        """Each member's loss on the validation examples."""
+        totals = torch.zeros(len(prompts), dtype=torch.float64)
+        for examples in self._fitting(self._validation):
+            batch = batch_of(examples)
+            for members in self._groups(len(prompts), examples):
+                totals[members] += self._forward.losses([prompts[i] for i in members], batch).double().cpu()
+        n_answers = sum(len(example.target_ids) for example in self._validation)
+        return (totals / n_answers).tolist()
+
+    def _fitting(self, examples: Sequence[EncodedExample]) -> list[list[EncodedExample]]:
+        return group_examples(examples, costs=self._costs, n_virtual=self._n_virtual, max_bytes=self._max_bytes)
+
+    def _groups(self, n_members: int, examples: Sequence[EncodedExample]) -> list[list[int]]:
+        bytes_each = self._costs.of(examples, n_virtual=self._n_virtual)
+        return group_members(range(n_members), bytes_each=bytes_each, max_bytes=self._max_bytes)
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    return leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)

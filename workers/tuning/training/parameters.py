@@ -1,0 +1,90 @@
+"""What is trained for one member, and the prompt that it stands for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+
+from service.engine.shapes import Float, Tensor
+from workers.tuning.training.settings import Member, TuneSettings
+
+
+class Parameters(Protocol):
+    """Trained tensors by name, float32 leaves, and constants that must be kept with them."""
+
+    leaves: Mapping[str, Tensor]
+    constants: Mapping[str, Tensor]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The prompt in the native format, differentiable in the leaves."""
+
+
+class Direct:
+    """The prompt's own tensors are trained."""
+
+    def __init__(self, start: Mapping[str, Tensor], *, device: torch.device) -> None:
+        # In one order, wherever they came from: a norm over all gradients is a sum, and sums round by their order.
+        self.leaves: Mapping[str, Tensor] = {name: _leaf(start[name], device) for name in sorted(start)}
+        self.constants: Mapping[str, Tensor] = {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.leaves)
+
+
+class Reparametrised:
+    """A prefix that is the output of a small network: an embedding for each virtual position, then tanh between two layers.
+
+    The network is PEFT's prefix encoder: embeddings of the keys' width, N(0, 1); layers as torch draws them. A constant is
+    added so that the prefix begins exactly at the member's draw: prefix = network(now) + (draw − network(start)).
+    """
+
+    def __init__(
+        self, start: Float[Tensor, "n_layers 2 heads n_virtual d"], *, d_hidden: int, seed: int, device: torch.device
+    ) -> None:
+        self._shape = tuple(start.shape)
+        n_layers, _, n_heads, n_virtual, d_head = start.shape
+        generator = torch.Generator().manual_seed(seed)
+        width = n_heads * d_head
+        drawn = {
+            "embedding": torch.randn(n_virtual, width, generator=generator),
+            "in.weight": _uniform((d_hidden, width), width, generator),
+            "in.bias": _uniform((d_hidden,), width, generator),
+            "out.weight": _uniform((n_layers * 2 * width, d_hidden), d_hidden, generator),
+            "out.bias": _uniform((n_layers * 2 * width,), d_hidden, generator),
+        }
+        self.leaves: Mapping[str, Tensor] = {name: _leaf(tensor, device) for name, tensor in drawn.items()}
+        with torch.no_grad():
+            offset = start.to(device=device, dtype=torch.float32) - self._network()
+        self.constants: Mapping[str, Tensor] = {"offset": offset}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"prefix": self._network() + self.constants["offset"]}
+
+    def _network(self) -> Tensor:
+        """`[n_layers, 2, heads, n_virtual, d]`; the last layer's outputs are read in that order of layers and heads."""
+        leaf = self.leaves
+        hidden = torch.tanh(torch.addmm(leaf["in.bias"], leaf["embedding"], leaf["in.weight"].T))
+        flat = torch.addmm(leaf["out.bias"], hidden, leaf["out.weight"].T)
+        n_layers, _, n_heads, n_virtual, d_head = self._shape
+        return flat.view(n_virtual, n_layers, 2, n_heads, d_head).permute(1, 2, 3, 0, 4)
+
+
+def parameters_of(member: Member, *, settings: TuneSettings, device: torch.device) -> Parameters:
+    """Parameters that begin at the member's draw."""
+    if settings.kind == "prefix" and settings.d_reparametrised is not None:
+        return Reparametrised(
+            member.start["prefix"], d_hidden=settings.d_reparametrised, seed=member.seed, device=device
+        )
+    return Direct(member.start, device=device)
+
+
+def _leaf(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor.detach().to(device=device, dtype=torch.float32).clone().requires_grad_()
+
+
+def _uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Tensor:
+    """As torch draws a linear layer: U(−1/√fan_in, 1/√fan_in)."""
+    return (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
