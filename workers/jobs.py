@@ -26,7 +26,7 @@ KINDS: Mapping[str, str] = {
     "sample": "workers.priors.run:sample",
     "harvest": "workers.harvest.work:harvest",
     "map": "workers.maps.work:make_map",
-    "report": "workers.reports.work:report",
+    "report": "workers.reports.run:report",
 }
 """By kind of run, the dotted name of its work, which is imported only when such a run comes."""
 

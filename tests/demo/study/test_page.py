@@ -13,15 +13,15 @@ from promptatlas.types import Finding, Report
 
 from demo.study.page import BLOCKS, WrongPage, with_findings
 from tests.workers.reports.evidence_made_up import evidence, tuned
-from workers.reports.cloud_shape import finding_shape, measure_shapes
-from workers.reports.collapse import measure_collapse
-from workers.reports.collapsing import finding_collapse
-from workers.reports.gathering import plain
-from workers.reports.localization import finding_walks, measure_walks
-from workers.reports.numbers import Budget
-from workers.reports.quality import finding_interpolation, finding_quality
-from workers.reports.staying import finding_stay
-from workers.reports.tasks import finding_tasks, measure_separation
+from workers.reports.evidence.collapse_measures import measure_collapse
+from workers.reports.evidence.prompt_history import plain
+from workers.reports.findings.cloud_shape import finding_shape, measure_shapes
+from workers.reports.findings.collapse import finding_collapse
+from workers.reports.findings.displacement import finding_stay
+from workers.reports.findings.localization import finding_walks, measure_walks
+from workers.reports.findings.quality import finding_interpolation, finding_quality
+from workers.reports.findings.statistics import Budget
+from workers.reports.findings.task_clusters import finding_tasks, measure_separation
 
 ROOT = Path(__file__).parents[3]
 PAGE = "# A\nprose\n" + "\n".join(

@@ -5,7 +5,7 @@ from promptatlas.types import ReportSpec, TuneSpec
 
 from demo.study.plan import DATASETS, FULL, TINY, Size, report_spec, tunings
 from service.planning.checks.members import check_members, members_of
-from workers.reports.evidence import prior_label
+from workers.reports.evidence.evidence import prior_label
 
 
 @pytest.mark.parametrize("size", [FULL, TINY])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from workers.reports.evidence import Evidence, Floats, TaskCloud, Tuned, Walks, Wording
+from workers.reports.evidence.evidence import Evidence, Floats, TaskCloud, Tuned, Walks, Wording
 
 D, N_VIRTUAL, N_LAYERS = 6, 4, 2
 PRIORS = ("near", "far")

@@ -16,7 +16,7 @@ from service.store.prompts.native_format import make_prompt
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.tuning.small_run import make_run as make_tuning
 from tests.workers.tuning.small_run import put_dataset, records, small_model
-from workers.reports.work import report
+from workers.reports.run import report
 from workers.tuning.run import tune
 
 SPEC: dict[str, Any] = {

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from tests.workers.reports.evidence_made_up import evidence, tuned, vocabulary
-from workers.reports.answer import verdict_of
-from workers.reports.cloud_shape import finding_shape, measure_shapes
-from workers.reports.collapse import measure_collapse, measure_draws
-from workers.reports.collapsing import finding_collapse
-from workers.reports.evidence import Evidence, Tuned, prior_label
-from workers.reports.localization import finding_walks, measure_walks
-from workers.reports.measuring import Rows
-from workers.reports.numbers import Budget
-from workers.reports.quality import finding_interpolation, finding_quality, race
-from workers.reports.staying import finding_stay
-from workers.reports.tasks import finding_tasks, measure_separation, total_variation
+from workers.reports.evidence.collapse_measures import measure_collapse, measure_draws
+from workers.reports.evidence.evidence import Evidence, Tuned, prior_label
+from workers.reports.evidence.measurement_cache import Rows
+from workers.reports.findings.answer import verdict_of
+from workers.reports.findings.cloud_shape import finding_shape, measure_shapes
+from workers.reports.findings.collapse import finding_collapse
+from workers.reports.findings.displacement import finding_stay
+from workers.reports.findings.localization import finding_walks, measure_walks
+from workers.reports.findings.quality import finding_interpolation, finding_quality, race
+from workers.reports.findings.statistics import Budget
+from workers.reports.findings.task_clusters import finding_tasks, measure_separation, total_variation
 
 BUDGET = Budget(samples=199, seed=0)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from workers.analysis.intervals import interval_of
 from workers.analysis.permutation import Tested
 from workers.analysis.strata import correlates_within, differs_within
-from workers.reports.evidence import Tuned
+from workers.reports.evidence.evidence import Tuned
 
 LEVEL = 0.05
 """Of p-values, below which something is held for shown."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workers.reports.answer import Answer, judged, not_measured
-from workers.reports.evidence import Evidence, Tuned
-from workers.reports.numbers import Budget, by_label, by_manner, differs, is_shown, summary
+from workers.reports.evidence.evidence import Evidence, Tuned
+from workers.reports.findings.answer import Answer, judged, not_measured
+from workers.reports.findings.statistics import Budget, by_label, by_manner, differs, is_shown, summary
 
 TITLE = "Collapse onto existing tokens is not inevitable: it depends on prior and learning rate"
 RULE = (

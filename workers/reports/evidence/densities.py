@@ -16,7 +16,7 @@ from workers.priors import prior as priors
 from workers.priors.kinds.registry import build_prior
 from workers.priors.prior import NoDensity, Space
 from workers.priors.sources.sources import Sources
-from workers.reports.evidence import Floats, Tuned
+from workers.reports.evidence.evidence import Floats, Tuned
 
 _PRIOR: TypeAdapter[Prior] = TypeAdapter(Prior)
 

@@ -11,15 +11,15 @@ from service.engine.prompts.prompt import Prompt
 from tests.workers.evaluation.fake_run import FakeRun, Killed
 from tests.workers.reports.small_report import made, make_run, put_prompt, tuned
 from tests.workers.tuning.small_run import put_dataset, small_model
-from workers.reports import measuring
-from workers.reports.work import report
+from workers.reports.evidence import measurement_cache as measuring
+from workers.reports.run import report
 from workers.running.interface import RunStopped
 
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of a small report's time is drawing."""
-    monkeypatch.setattr("workers.reports.work.draw_figures", lambda *_, **__: {})
+    monkeypatch.setattr("workers.reports.run.draw_figures", lambda *_, **__: {})
 
 
 def twin_of(run: FakeRun) -> FakeRun:
@@ -58,7 +58,9 @@ def test_it_goes_on_from_what_it_has_measured(tmp_path: Path, monkeypatch: pytes
     assert run.outputs == {}
     assert run.checkpoint is not None
     again = run.again()
-    monkeypatch.setattr("workers.reports.tasks.silhouette", None)  # what has been measured is not measured anew
+    monkeypatch.setattr(
+        "workers.reports.findings.task_clusters.silhouette", None
+    )  # what has been measured is not measured anew
     assert report(again) == expected
     assert again.outputs == whole.outputs
 

@@ -11,21 +11,21 @@ from typing import Any
 from promptatlas.types.reports import ReportSpec
 
 from service.engine.model.hosted_model import HostedModel
-from workers.reports.answer import Answer
-from workers.reports.assembling import assemble, layers_of, n_readings
-from workers.reports.cloud_shape import finding_shape, measure_shapes
-from workers.reports.collapse import measure_collapse
-from workers.reports.collapsing import finding_collapse
-from workers.reports.evidence import Evidence
-from workers.reports.figures import draw_figures
-from workers.reports.gathering import plain
-from workers.reports.localization import finding_walks, measure_walks
-from workers.reports.measuring import Measuring, Rows
-from workers.reports.numbers import Budget
-from workers.reports.page import render
-from workers.reports.quality import finding_interpolation, finding_quality
-from workers.reports.staying import finding_stay
-from workers.reports.tasks import finding_tasks, measure_separation
+from workers.reports.evidence.assembly import assemble, layers_of, n_readings
+from workers.reports.evidence.collapse_measures import measure_collapse
+from workers.reports.evidence.evidence import Evidence
+from workers.reports.evidence.measurement_cache import MeasurementCache, Rows
+from workers.reports.evidence.prompt_history import plain
+from workers.reports.findings.answer import Answer
+from workers.reports.findings.cloud_shape import finding_shape, measure_shapes
+from workers.reports.findings.collapse import finding_collapse
+from workers.reports.findings.displacement import finding_stay
+from workers.reports.findings.localization import finding_walks, measure_walks
+from workers.reports.findings.quality import finding_interpolation, finding_quality
+from workers.reports.findings.statistics import Budget
+from workers.reports.findings.task_clusters import finding_tasks, measure_separation
+from workers.reports.rendering.figures import draw_figures
+from workers.reports.rendering.page import render
 from workers.running.interface import RunContext
 
 TITLE = "Where prompts and activations lie"
@@ -44,7 +44,7 @@ def report(run: RunContext) -> Mapping[str, float]:
     # One more for all that comes after the measuring.
     total = n_read + n_measured + 1
     evidence = assemble(run, spec, model, done=_Readings(run, total=total).done)
-    once = Measuring(run, evidence_of=_evidence_of(run, spec, model), begin=n_read, total=total).once
+    once = MeasurementCache(run, evidence_of=_evidence_of(run, spec, model), begin=n_read, total=total).once
     budget = Budget(samples=spec.samples, seed=spec.seed)
     measured = _Measured(
         separation=measure_separation(evidence, budget=budget, once=once),

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from service.projection.pca import PcaBasis, fit_pca
-from workers.reports.evidence import Evidence, Tuned
-from workers.reports.quality import groups_of
+from workers.reports.evidence.evidence import Evidence, Tuned
+from workers.reports.findings.quality import groups_of
 
 MAX_VOCABULARY = 3000
 MAX_LINES = 24

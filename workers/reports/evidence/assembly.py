@@ -13,10 +13,10 @@ from workers.priors.distributions.random_streams import generator_for
 from workers.priors.kinds.registry import build_prior
 from workers.priors.prior import Space
 from workers.priors.sources.sources import Sources
-from workers.reports.densities import Densities
-from workers.reports.evidence import Evidence, Floats, Tuned, prior_label
-from workers.reports.gathering import PromptPast
-from workers.reports.reading import CloudReader
+from workers.reports.evidence.cloud_reader import CloudReader
+from workers.reports.evidence.densities import Densities
+from workers.reports.evidence.evidence import Evidence, Floats, Tuned, prior_label
+from workers.reports.evidence.prompt_history import PromptHistory
 from workers.running.interface import RunContext
 
 N_DRAWN = 100
@@ -40,7 +40,7 @@ def assemble(run: RunContext, spec: ReportSpec, model: HostedModel, *, done: Cal
         InvalidRequest, NotFound, DamagedArtifact: what the spec names cannot be read.
     """
     layers = layers_of(spec, n_layers=model.architecture.n_layers)
-    past = PromptPast(run.artifacts, prompts=run.prompts)
+    past = PromptHistory(run.artifacts, prompts=run.prompts)
     prompts = [past.tuned(ref, base=spec.model) for ref in spec.prompts]
     # A prompt's vectors are measured among the states of their own layer, whichever layers were asked for.
     read = sorted({*layers, *(layer for prompt in prompts for layer in prompt.vectors)})

@@ -14,7 +14,7 @@ from service.engine.requests import CaptureSpec, Generate, Sampling
 from service.errors import InvalidRequest
 from service.store.datasets.store import DatasetStore
 from service.store.maps.store import site_of
-from workers.reports.evidence import Floats, TaskCloud, Walks, Wording
+from workers.reports.evidence.evidence import Floats, TaskCloud, Walks, Wording
 from workers.states.reader import StateReader
 from workers.states.texts import Encoder, Text
 

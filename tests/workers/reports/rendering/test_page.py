@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.workers.reports.evidence_made_up import evidence, tuned
-from workers.reports.figures import draw_figures
-from workers.reports.page import number, render, tables_of
+from workers.reports.rendering.figures import draw_figures
+from workers.reports.rendering.page import number, render, tables_of
 
 HOSTILE = '"><img src=http://x onerror=alert(1)>&'
 REPORT: dict[str, Any] = {

@@ -12,7 +12,7 @@ from service.measures.displacement import displacement, way
 from service.measures.spread import effective_rank, mean_pairwise_distance, norm_ratio, participation_ratio
 from workers.analysis.mahalanobis import Cloud, cloud_of
 from workers.analysis.neighbours import nearest_tokens, share_within_radius
-from workers.reports.evidence import Evidence, Tuned
+from workers.reports.evidence.evidence import Evidence, Tuned
 
 N_READABLE = 3
 SAME = 1e-4

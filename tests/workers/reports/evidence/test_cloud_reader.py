@@ -8,8 +8,8 @@ import pytest
 from service.errors import InvalidRequest
 from tests.workers.reports.small_report import make_run
 from tests.workers.tuning.small_run import put_dataset, small_model
-from workers.reports import reading
-from workers.reports.reading import CloudReader
+from workers.reports.evidence import cloud_reader as reading
+from workers.reports.evidence.cloud_reader import CloudReader
 from workers.states.reader import StateReader
 from workers.states.texts import Encoder
 

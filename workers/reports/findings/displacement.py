@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from workers.analysis.neighbours import nearest_tokens
-from workers.reports.answer import Answer, judged, not_measured
-from workers.reports.collapse import CollapseMeasures, measure_draws
-from workers.reports.evidence import Evidence, Floats, Tuned
-from workers.reports.numbers import Budget, above, by_label, by_manner, correlates, differs, is_shown
+from workers.reports.evidence.collapse_measures import CollapseMeasures, measure_draws
+from workers.reports.evidence.evidence import Evidence, Floats, Tuned
+from workers.reports.findings.answer import Answer, judged, not_measured
+from workers.reports.findings.statistics import Budget, above, by_label, by_manner, correlates, differs, is_shown
 
 OWN, STAYS = "own_draw_is_nearest", "nearer_to_draw_than_to_cloud"
 MEASURES = ("displacement", "displacement_cosine", "nearest_distance", "draw_mahalanobis", "mahalanobis")

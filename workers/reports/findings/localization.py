@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from workers.analysis.walks import compare_with_null
-from workers.reports.answer import Answer, judged, not_measured
-from workers.reports.evidence import Evidence, Floats
-from workers.reports.measuring import Once
-from workers.reports.numbers import Budget
+from workers.reports.evidence.evidence import Evidence, Floats
+from workers.reports.evidence.measurement_cache import Once
+from workers.reports.findings.answer import Answer, judged, not_measured
+from workers.reports.findings.statistics import Budget
 
 LOCAL = 0.5
 JUDGED = ("radius_of_gyration", "step_length")

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.analysis.separation import clusters, energy_distance, mean_distance_ratio, mmd, probe_accuracy, silhouette
-from workers.reports.answer import Answer, judged, not_measured
-from workers.reports.evidence import Evidence, Floats, TaskCloud
-from workers.reports.measuring import Once
-from workers.reports.numbers import LEVEL, Budget
+from workers.reports.evidence.evidence import Evidence, Floats, TaskCloud
+from workers.reports.evidence.measurement_cache import Once
+from workers.reports.findings.answer import Answer, judged, not_measured
+from workers.reports.findings.statistics import LEVEL, Budget
 
 MAX_TOKENS = 600
 """Tokens of each side in a comparison of token clouds: permutation tests look at all pairs."""

@@ -8,9 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from workers.reports.answer import Answer, judged, not_measured
-from workers.reports.evidence import Evidence, Tuned
-from workers.reports.numbers import Budget, by_label, correlates, differs, is_shown, spread_of_means, summary
+from workers.reports.evidence.evidence import Evidence, Tuned
+from workers.reports.findings.answer import Answer, judged, not_measured
+from workers.reports.findings.statistics import (
+    Budget,
+    by_label,
+    correlates,
+    differs,
+    is_shown,
+    spread_of_means,
+    summary,
+)
 
 SCORES = ("exact_match", "accuracy", "f1", "numeric_match")
 SPLITS = ("test", "validation", "train")

@@ -14,10 +14,10 @@ from service.store.artifacts.tensor_codec import decode
 from service.store.prompts.manifests import PromptManifest
 from service.store.prompts.store import PromptStore
 from service.store.runs.store import RunStore
-from workers.reports.evidence import Floats, Tuned, prior_label
+from workers.reports.evidence.evidence import Floats, Tuned, prior_label
 
 
-class PromptPast:
+class PromptHistory:
     """Reads prompts and their runs from the stores."""
 
     def __init__(self, artifacts: ArtifactStore, *, prompts: PromptStore) -> None:

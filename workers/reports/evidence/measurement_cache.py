@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from workers.reports.gathering import plain
+from workers.reports.evidence.prompt_history import plain
 from workers.running.interface import RunContext, RunStopped
 
 MEASURED = "measured.json"
@@ -20,7 +20,7 @@ Once = Callable[[str, Callable[[], Rows]], Rows]
 """The rows of the measurement with a key: made by the function, unless they were before."""
 
 
-class Measuring:
+class MeasurementCache:
     """An :data:`Once` on a run, with progress and checkpoints.
 
     Args:

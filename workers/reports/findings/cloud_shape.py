@@ -14,10 +14,10 @@ from workers.analysis.shape import (
     projection_kurtosis,
     share_multimodal,
 )
-from workers.reports.answer import Answer, judged, not_measured
-from workers.reports.evidence import Evidence, Floats
-from workers.reports.measuring import Once
-from workers.reports.numbers import LEVEL, Budget
+from workers.reports.evidence.evidence import Evidence, Floats
+from workers.reports.evidence.measurement_cache import Once
+from workers.reports.findings.answer import Answer, judged, not_measured
+from workers.reports.findings.statistics import LEVEL, Budget
 
 MAX_SHARE = 0.2
 MAX_DIP = 0.0165
