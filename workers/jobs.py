@@ -22,15 +22,15 @@ _log = structlog.get_logger(__name__)
 
 KINDS: Mapping[str, str] = {
     "tune": "workers.tuning.run:tune",
-    "evaluate": "workers.evaluation.work:evaluate",
+    "evaluate": "workers.evaluation.run:evaluate",
     "sample": "workers.priors.run:sample",
-    "harvest": "workers.harvest.work:harvest",
-    "map": "workers.maps.work:make_map",
+    "harvest": "workers.harvest.run:harvest",
+    "map": "workers.maps.run:make_map",
     "report": "workers.reports.run:report",
 }
 """By kind of run, the dotted name of its work, which is imported only when such a run comes."""
 
-HELPERS: Mapping[str, str] = {"harvest": "workers.harvest.helping:help_harvest"}
+HELPERS: Mapping[str, str] = {"harvest": "workers.harvest.helper:help_harvest"}
 """The same of how other workers help with it, for those kinds that can be shared."""
 
 

@@ -28,9 +28,9 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
 from service.store.prompts.store import PromptStore
 from service.store.runs.outputs import Outputs
-from workers.harvest.helping import help_harvest
+from workers.harvest.helper import help_harvest
 from workers.harvest.plan import PlanFile
-from workers.harvest.work import harvest
+from workers.harvest.run import harvest
 from workers.running.attempt.team import team_of
 from workers.running.interface import Team
 

@@ -26,7 +26,7 @@ from tests.integration.test_runs import descendants_of, part
 from tests.workers.harvest.field import FakeTeam, SharedFakeRun
 from tests.workers.harvest.small_t5 import plain_states, save_t5
 from workers.harvest.plan import PlanFile
-from workers.harvest.work import harvest
+from workers.harvest.run import harvest
 
 pytestmark = pytest.mark.skipif(find_server() is None, reason="no redis-server here")
 

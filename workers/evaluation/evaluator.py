@@ -9,12 +9,12 @@ from promptatlas.types.tuning import Metric
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Limits
-from workers.evaluation import answers
-from workers.evaluation.asking import Asker, Output, Question
+from workers.evaluation import answer_metrics as answers
+from workers.evaluation.example_rows import ExampleRow, finite, load_rows, save_rows
+from workers.evaluation.generation import AnswerGenerator, Output, Question
 from workers.evaluation.items import Item, longest_target
 from workers.evaluation.losses import Loss, Scorer, Target
-from workers.evaluation.numeric import numeric_match
-from workers.evaluation.rows import Row, finite, load_rows, save_rows
+from workers.evaluation.numeric_match import numeric_match
 
 ROWS_PER_CHUNK = 512
 
@@ -56,7 +56,7 @@ class Evaluator:
         self._wants_loss = any(metric in LOSS_METRICS for metric in metrics)
         self._max_tokens = max_tokens
         self._n_positions = model.n_positions
-        self._asker = Asker(model, prompts=self._prompts, limits=limits, check=check)
+        self._asker = AnswerGenerator(model, prompts=self._prompts, limits=limits, check=check)
         self._scorer = Scorer(model, prompts=self._prompts, limits=limits, check=check)
 
     @property
@@ -68,7 +68,7 @@ class Evaluator:
         """Positions that the longest prompt takes."""
         return max((p.n_virtual for p in self._prompts.values() if p is not None), default=0)
 
-    def rows(self, items: Sequence[Item], *, max_tokens: int | None = None) -> list[Row]:
+    def rows(self, items: Sequence[Item], *, max_tokens: int | None = None) -> list[ExampleRow]:
         """Rows of every item under every prompt, item by item.
 
         Args:
@@ -99,11 +99,11 @@ class Evaluator:
             return [None] * len(pairs)
         return self._scorer.losses([Target(label=label, encoded=item.encoded) for label, item in pairs])
 
-    def _row(self, label: str, item: Item, *, output: Output | None, loss: Loss | None) -> Row:
+    def _row(self, label: str, item: Item, *, output: Output | None, loss: Loss | None) -> ExampleRow:
         scores: dict[str, float] = {}
         if output is not None:
             scores = {name: ANSWER_METRICS[name](output.text, item.answers) for name in self._scored}
-        return Row(
+        return ExampleRow(
             label=label,
             split=item.split,
             index=item.index,
@@ -125,7 +125,7 @@ class Evaluation:
         self._items = list(items)
         self._items_per_chunk = max(1, (rows_per_chunk or ROWS_PER_CHUNK) // len(evaluator.labels))
         self._max_tokens = longest_target(self._items)
-        self.rows: list[Row] = []
+        self.rows: list[ExampleRow] = []
 
     @property
     def n_total(self) -> int:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from promptatlas.types.tuning import Metric
 
+from workers.evaluation.example_rows import ExampleRow
 from workers.evaluation.intervals import bootstrap_interval
-from workers.evaluation.rows import Row
 
 MAX_EXPONENT = 700.0
 """Of a perplexity: e to more is no float."""
@@ -34,10 +34,10 @@ class Summary:
     A metric that the rows of a label do not have is left out, and so is a loss with any example that has no finite one.
     """
 
-    def __init__(self, rows: Sequence[Row], *, metrics: Sequence[Metric], samples: int, seed: int) -> None:
+    def __init__(self, rows: Sequence[ExampleRow], *, metrics: Sequence[Metric], samples: int, seed: int) -> None:
         self._samples = samples
         self._seed = seed
-        grouped: dict[tuple[str, str], list[Row]] = {}
+        grouped: dict[tuple[str, str], list[ExampleRow]] = {}
         for row in rows:
             grouped.setdefault((row.label, row.split), []).append(row)
         self._scores: dict[str, dict[str, Score]] = {}
@@ -57,14 +57,14 @@ class Summary:
             numbers[f"{prefix}{name}_low"], numbers[f"{prefix}{name}_high"] = score.low, score.high
         return numbers
 
-    def _score(self, rows: Sequence[Row], metric: Metric) -> Score | None:
+    def _score(self, rows: Sequence[ExampleRow], metric: Metric) -> Score | None:
         if metric in ("loss", "perplexity"):
             loss = self._loss(rows)
             return _perplexity(loss) if loss is not None and metric == "perplexity" else loss
         values = [row.scores[metric] for row in rows if metric in row.scores]
         return self._mean(values) if values else None
 
-    def _loss(self, rows: Sequence[Row]) -> Score | None:
+    def _loss(self, rows: Sequence[ExampleRow]) -> Score | None:
         """Nats a token over all tokens of all targets: long targets count for more."""
         if any(row.loss is None for row in rows):
             return None

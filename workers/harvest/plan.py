@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.errors import DamagedArtifact
 from service.store.artifacts.store import ArtifactStore
-from workers.harvest.reading import Reading, RowKind, Shapes
+from workers.harvest.readers.reader import HarvestReader, RowKind, Shapes
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example
@@ -100,7 +100,12 @@ class _Size:
 
 
 def make_plan(
-    reading: Reading, examples: Iterable[Example], *, dataset_sha256: str, shard_bytes: int, check: Callable[[], None]
+    reading: HarvestReader,
+    examples: Iterable[Example],
+    *,
+    dataset_sha256: str,
+    shard_bytes: int,
+    check: Callable[[], None],
 ) -> HarvestPlan:
     """Count the tokens of all examples, and cut them into shards. The same examples always give the same plan.
 

@@ -15,8 +15,8 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Kind, Prompt, Where
 from service.engine.shapes import Tensor
 from service.store.datasets.items import DatasetInfo
+from workers.evaluation.inputs import read_items
 from workers.evaluation.items import Item
-from workers.evaluation.stored import read_items
 from workers.priors.sources.sources import Sources
 from workers.running.interface import RunContext
 from workers.tuning.encoding import EncodedExample, encode

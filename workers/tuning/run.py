@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from service.planning.checks.members import prior_labels
+from workers.evaluation.checkpoint_interval import CheckpointInterval
 from workers.evaluation.evaluator import Evaluation
-from workers.evaluation.pace import Pace
-from workers.evaluation.rows import Row, write_lines
+from workers.evaluation.example_rows import ExampleRow, write_lines
 from workers.running.interface import RunContext, RunStopped
 from workers.tuning.context import TuningContext
 from workers.tuning.initialization import Initialization, begin
@@ -138,12 +138,12 @@ class _Tuning:
 
     # --- evaluation ---
 
-    def _evaluate(self) -> Sequence[Row]:
+    def _evaluate(self) -> Sequence[ExampleRow]:
         evaluation = evaluation_of(self._job, self._beginning, self._training.outcomes)
         if evaluation is None:
             return ()
         evaluation.load(self._rows)
-        pace = Pace(n_saved=len(evaluation.rows))
+        pace = CheckpointInterval(n_saved=len(evaluation.rows))
         try:
             while not evaluation.finished:
                 self._run.check()
@@ -157,7 +157,7 @@ class _Tuning:
             raise
         return evaluation.rows
 
-    def _save_rows(self, evaluation: Evaluation, pace: Pace) -> None:
+    def _save_rows(self, evaluation: Evaluation, pace: CheckpointInterval) -> None:
         self._rows = evaluation.state()
         self._save()
         pace.saved(len(evaluation.rows))

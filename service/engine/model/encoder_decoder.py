@@ -39,7 +39,7 @@ class SideTap:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoSidedShape:
+class EncoderDecoderShape:
     """What a configuration says. n_layers: blocks of each side. n_positions: tokens of a side at most; None: any number."""
 
     model_type: str
@@ -49,7 +49,7 @@ class TwoSidedShape:
     n_positions: int | None
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], *, label: str) -> TwoSidedShape:
+    def of(cls, config: Mapping[str, Any], *, label: str) -> EncoderDecoderShape:
         """From the fields of a ``config.json``.
 
         Raises:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from service.engine.model.encoder_decoder import TwoSidedShape
+from service.engine.model.encoder_decoder import EncoderDecoderShape
 from service.errors import UnsupportedModel
 from service.settings import ModelSource
 
@@ -29,7 +29,7 @@ class EncoderDecoderConfigs:
         """In the order of the setting."""
         return list(self._sources)
 
-    def get(self, name: str) -> TwoSidedShape | None:
+    def get(self, name: str) -> EncoderDecoderShape | None:
         """A model's sites and sizes; None when there is none of that name.
 
         Raises:
@@ -37,7 +37,7 @@ class EncoderDecoderConfigs:
         """
         if name not in self._sources:
             return None
-        return TwoSidedShape.of(_config_of(self._sources[name], name=name), label=name)
+        return EncoderDecoderShape.of(_config_of(self._sources[name], name=name), label=name)
 
 
 def _config_of(path: str, *, name: str) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from promptatlas.types.harvest import HarvestSpec
 from promptatlas.types.sites import PositionSlice, ProjectReduction
 
-from service.engine.model.encoder_decoder import SIDES, TwoSidedShape
+from service.engine.model.encoder_decoder import SIDES, EncoderDecoderShape
 from service.engine.model.sites import SiteCatalogue, Tap
 from service.errors import InvalidRequest, UnsupportedModel
 from service.planning.checks.examples import check_split
@@ -71,7 +71,7 @@ def _hosted(spec: HarvestSpec, lookup: Lookup) -> HarvestSpec:
     return spec.model_copy(update={"layers": layers, "prompt_ref": ref})
 
 
-def _two_sided(spec: HarvestSpec, shape: TwoSidedShape) -> HarvestSpec:
+def _two_sided(spec: HarvestSpec, shape: EncoderDecoderShape) -> HarvestSpec:
     taps = shape.resolve(spec.sites, spec.layers)
     sides = [side for side in SIDES if any(tap.side == side for tap in taps)]
     if spec.prompt_ref is not None:
@@ -95,7 +95,7 @@ def _two_sided(spec: HarvestSpec, shape: TwoSidedShape) -> HarvestSpec:
     return spec.model_copy(update={"layers": layers})
 
 
-def _read_model(name: str, lookup: Lookup) -> TwoSidedShape | None:
+def _read_model(name: str, lookup: Lookup) -> EncoderDecoderShape | None:
     models = lookup.around.read_models
     try:
         return None if models is None else models.get(name)
@@ -128,7 +128,7 @@ def _is_wide(tap: Tap) -> bool:
     return tap.path is not None or tap.kind == "attn_probs"
 
 
-def _two_sided_values(spec: HarvestSpec, shape: TwoSidedShape) -> int:
+def _two_sided_values(spec: HarvestSpec, shape: EncoderDecoderShape) -> int:
     taps = shape.resolve(spec.sites, spec.layers)
     return len(taps) if spec.reduce == "norm" else len(taps) * shape.d_model
 

@@ -24,7 +24,7 @@ from tests.service.api.conftest import OpenWorld, World, tensors
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.maps.small_map import make_run
 from tests.workers.tuning.small_run import small_model
-from workers.maps.work import make_map
+from workers.maps.run import make_map
 
 
 def open_small_world(open_world: OpenWorld, home: Path) -> tuple[World, FakeRun]:

@@ -18,8 +18,8 @@ from tests.oracle.models import EOS, build_tokenizer
 from tests.oracle.runs import oracle_generate, oracle_states
 from tests.service.engine.contract import TEXTS, World
 from workers.evaluation.evaluator import Evaluation, Evaluator
+from workers.evaluation.example_rows import ExampleRow, load_rows, save_rows
 from workers.evaluation.items import Item, prepare
-from workers.evaluation.rows import Row, load_rows, save_rows
 
 KINDS = ("soft", "soft-short", "deep-local", "deep-carried", "prefix")
 METRICS: tuple[Metric, ...] = ("exact_match", "f1", "precision", "recall", "accuracy", "numeric_match", "loss")
@@ -66,13 +66,13 @@ def prompts(world: World) -> dict[str, Prompt | None]:
 
 def evaluated(
     world: World, items: Sequence[Item], *, limits: Limits | None = None, metrics: Sequence[Metric] = METRICS
-) -> list[Row]:
+) -> list[ExampleRow]:
     return Evaluator(
         world.hosted, prompts=prompts(world), metrics=metrics, limits=limits or Limits(), max_tokens=N_NEW
     ).rows(items)
 
 
-def by_case(rows: Sequence[Row]) -> Mapping[tuple[str, int], Row]:
+def by_case(rows: Sequence[ExampleRow]) -> Mapping[tuple[str, int], ExampleRow]:
     return {(row.label, row.index): row for row in rows}
 
 
@@ -230,5 +230,5 @@ def test_rows_survive_a_checkpoint_and_read_well(llama: World, items: list[Item]
 
 
 def test_a_line_break_of_unicode_does_not_break_a_row() -> None:
-    row = Row(label="a", split="test", index=0, input="one\u2028two\x85", answers=("ü",), output="\n", loss=None)
+    row = ExampleRow(label="a", split="test", index=0, input="one\u2028two\x85", answers=("ü",), output="\n", loss=None)
     assert load_rows(save_rows([row])) == [row]

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 
 import pytest
 
+from workers.evaluation.example_rows import ExampleRow
 from workers.evaluation.intervals import bootstrap_interval
-from workers.evaluation.rows import Row
 from workers.evaluation.summary import Summary
 
 
-def row(label: str, *, index: int, scores: Mapping[str, float], loss: float | None, n_tokens: int = 1) -> Row:
-    return Row(
+def row(label: str, *, index: int, scores: Mapping[str, float], loss: float | None, n_tokens: int = 1) -> ExampleRow:
+    return ExampleRow(
         label=label, split="test", index=index, input="", answers=("",), scores=scores, loss=loss, n_tokens=n_tokens
     )
 

@@ -17,7 +17,7 @@ from workers.harvest.plan import (
     HarvestPlan,
     make_plan,
 )
-from workers.harvest.reading import Identity
+from workers.harvest.readers.reader import Identity
 from workers.states.texts import Text
 
 

@@ -21,8 +21,8 @@ from service.store.datasets.store import DatasetStore
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.tuning.small_run import SPEC, SPLITS, make_run, put_dataset, records, small_model
 from workers.evaluation.evaluator import Evaluator
+from workers.evaluation.inputs import read_prompt
 from workers.evaluation.items import prepare
-from workers.evaluation.stored import read_prompt
 from workers.priors.draws import draw
 from workers.priors.sources.sources import Sources
 from workers.tuning.encoding import encode

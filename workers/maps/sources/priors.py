@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from promptatlas.types.maps import PriorSource
 
-from workers.maps.gathering import Gathering
+from workers.maps.layer_points import PointCollector
 from workers.priors.distributions.random_streams import generator_for
 from workers.priors.kinds.registry import build_prior
 from workers.priors.prior import Space
 
 
-def add_prior(source: PriorSource, *, name: str, to: Gathering) -> None:
+def add_prior(source: PriorSource, *, name: str, to: PointCollector) -> None:
     """At layer 0 those of a soft prompt, above those of a deep one; the same for a seed as a ``sample`` run draws."""
     for i, layer in enumerate(to.layers):
         to.run.check()

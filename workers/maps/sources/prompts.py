@@ -10,11 +10,11 @@ from service.engine.prompts.prompt import from_tensors
 from service.errors import InvalidRequest
 from service.store.prompts.history import Stage, history_of, labels_of
 from service.store.prompts.manifests import PromptManifest
-from workers.maps.gathering import Gathering
+from workers.maps.layer_points import PointCollector
 from workers.states.prompt_states import prompt_states
 
 
-def add_prompts(source: PromptsSource, *, name: str, to: Gathering) -> None:
+def add_prompts(source: PromptsSource, *, name: str, to: PointCollector) -> None:
     """Points of one group are one vector's: its draw, its snapshots in order of step, and its posterior."""
     for i, ref in enumerate(source.prompts):
         to.run.check()
@@ -30,14 +30,14 @@ def add_prompts(source: PromptsSource, *, name: str, to: Gathering) -> None:
         to.tell((i + 1) / len(source.prompts))
 
 
-def _add_stage(stage: Stage, *, name: str, manifest: PromptManifest, to: Gathering) -> None:
+def _add_stage(stage: Stage, *, name: str, manifest: PromptManifest, to: PointCollector) -> None:
     tensors = {key: torch.from_numpy(np.array(values)) for key, values in stage.tensors.items()}
     prompt = from_tensors(tensors, where=manifest.where)
     for layer, vectors in prompt_states(to.model, prompt, layers=to.layers).items():
         to.points[layer].add(vectors, source=name, **labels_of(stage, manifest))
 
 
-def _require_same_weights(manifest: PromptManifest, to: Gathering) -> None:
+def _require_same_weights(manifest: PromptManifest, to: PointCollector) -> None:
     made_for, hosted = (manifest.base, manifest.base_revision), (to.model.card.name, to.model.card.revision)
     if made_for != hosted:
         raise InvalidRequest(

@@ -8,14 +8,14 @@ from promptatlas.types.maps import DatasetSource, TextsSource
 from promptatlas.types.references import PromptRef
 
 from service.store.maps.points import shown
-from workers.evaluation.stored import engine_limits
-from workers.maps.gathering import Gathering
-from workers.states.prompts import ChosenPrompt, choose_prompt
+from workers.evaluation.inputs import engine_limits
+from workers.maps.layer_points import PointCollector
+from workers.states.prompt_choice import ChosenPrompt, choose_prompt
 from workers.states.reader import Per, StateReader, States
 from workers.states.texts import Encoder, Text
 
 
-def add_dataset(source: DatasetSource, *, name: str, to: Gathering) -> None:
+def add_dataset(source: DatasetSource, *, name: str, to: PointCollector) -> None:
     """A seeded sample of a dataset's records, each as tuning reads it."""
     prompt, encoder = _under(source.prompt_ref, to)
     examples = to.run.datasets.examples(
@@ -25,14 +25,14 @@ def add_dataset(source: DatasetSource, *, name: str, to: Gathering) -> None:
     _add(texts, name=name, per=source.per, n=source.n, prompt=prompt, encoder=encoder, to=to)
 
 
-def add_texts(source: TextsSource, *, name: str, to: Gathering) -> None:
+def add_texts(source: TextsSource, *, name: str, to: PointCollector) -> None:
     """The given texts."""
     prompt, encoder = _under(source.prompt_ref, to)
     texts = encoder.texts(source.texts)
     _add(texts, name=name, per=source.per, n=len(source.texts), prompt=prompt, encoder=encoder, to=to)
 
 
-def _under(ref: PromptRef | None, to: Gathering) -> tuple[ChosenPrompt | None, Encoder]:
+def _under(ref: PromptRef | None, to: PointCollector) -> tuple[ChosenPrompt | None, Encoder]:
     prompt = choose_prompt(to.run.prompts, ref, model=to.model)
     return prompt, Encoder(to.model, n_virtual=0 if prompt is None else prompt.prompt.n_virtual)
 
@@ -45,7 +45,7 @@ def _add(
     n: int,
     prompt: ChosenPrompt | None,
     encoder: Encoder,
-    to: Gathering,
+    to: PointCollector,
 ) -> None:
     reader = StateReader(
         to.model,
@@ -61,7 +61,7 @@ def _add(
         to.tell(n_read / n)
 
 
-def _add_states(states: States, *, name: str, ref: str | None, encoder: Encoder, to: Gathering) -> None:
+def _add_states(states: States, *, name: str, ref: str | None, encoder: Encoder, to: PointCollector) -> None:
     texts = [shown(text.text) for text in states.texts]
     tasks = [text.task for text in states.texts]
     rows = states.rows.tolist()

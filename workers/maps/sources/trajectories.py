@@ -12,9 +12,9 @@ from promptatlas.types.maps import Trajectories, TrajectoriesSource
 from service.engine.requests import CaptureSpec, Generate, Sampling, Tensors
 from service.store.maps.points import shown
 from service.store.maps.store import site_of
-from workers.evaluation.stored import engine_limits
-from workers.maps.gathering import Gathering
-from workers.states.prompts import choose_prompt
+from workers.evaluation.inputs import engine_limits
+from workers.maps.layer_points import PointCollector
+from workers.states.prompt_choice import choose_prompt
 from workers.states.reader import BATCH_BYTES, StateReader
 from workers.states.texts import Encoder, Text
 
@@ -28,7 +28,7 @@ class _Batch:
     max_tokens: int
 
 
-def add_trajectories(source: TrajectoriesSource, *, name: str, to: Gathering) -> None:
+def add_trajectories(source: TrajectoriesSource, *, name: str, to: PointCollector) -> None:
     """Points of one group are one generation's, input and answer, in order; tokens that were added to it are no points."""
     asked = source.trajectories
     prompt = choose_prompt(to.run.prompts, asked.prompt_ref, model=to.model)
@@ -58,7 +58,7 @@ def add_trajectories(source: TrajectoriesSource, *, name: str, to: Gathering) ->
         to.tell((batch.first + len(batch.texts)) / len(texts))
 
 
-def _inputs(asked: Trajectories, *, encoder: Encoder, to: Gathering) -> list[Text]:
+def _inputs(asked: Trajectories, *, encoder: Encoder, to: PointCollector) -> list[Text]:
     """The texts to go on from, each with room for a token behind it."""
     if asked.inputs is not None:
         texts = list(encoder.texts(asked.inputs))
@@ -91,7 +91,7 @@ def _batches(texts: Sequence[Text], *, max_tokens: int, room: int, n_fit: int) -
 
 
 def _add(
-    found: Tensors, batch: _Batch, *, name: str, ref: str | None, encoder: Encoder, to: Gathering
+    found: Tensors, batch: _Batch, *, name: str, ref: str | None, encoder: Encoder, to: PointCollector
 ) -> None:  # fmt: skip
     infos: Sequence[Mapping[str, Any]] = found.metadata["inputs"]  # type: ignore[assignment]
     offsets = found.tensors["row_offsets"].tolist()

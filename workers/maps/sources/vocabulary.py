@@ -7,13 +7,13 @@ import torch
 from promptatlas.types.maps import EmbeddingsMapSource
 
 from service.store.maps.store import chosen_tokens
-from workers.maps.gathering import Gathering
+from workers.maps.layer_points import PointCollector
 from workers.states.texts import Encoder
 
 _CHUNK = 16384
 
 
-def add_vocabulary(source: EmbeddingsMapSource, *, name: str, to: Gathering) -> None:
+def add_vocabulary(source: EmbeddingsMapSource, *, name: str, to: PointCollector) -> None:
     """What the model's embedding module makes of each token that a text can have; nothing above layer 0."""
     if 0 not in to.points:
         return

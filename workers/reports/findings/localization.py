@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from workers.analysis.walks import compare_with_null
+from workers.analysis.trajectories import compare_with_null
 from workers.reports.evidence.evidence import Evidence, Floats
 from workers.reports.evidence.measurement_cache import Once
 from workers.reports.findings.answer import Answer, judged, not_measured

@@ -7,8 +7,8 @@ from typing import Any
 
 from service.engine.prompts.prompt import Prompt
 from workers.evaluation.evaluator import Evaluation, Evaluator
-from workers.evaluation.rows import Row
-from workers.evaluation.stored import engine_limits
+from workers.evaluation.example_rows import ExampleRow
+from workers.evaluation.inputs import engine_limits
 from workers.evaluation.summary import Summary
 from workers.tuning.context import EVAL_SEED, TuningContext
 from workers.tuning.initialization import Initialization, NamedMember
@@ -38,9 +38,9 @@ def evaluation_of(job: TuningContext, beginning: Initialization, outcomes: Seque
 class Measured:
     """What an evaluation has told of each member."""
 
-    def __init__(self, job: TuningContext, rows: Sequence[Row]) -> None:
+    def __init__(self, job: TuningContext, rows: Sequence[ExampleRow]) -> None:
         evaluation = job.spec.eval
-        self._rows: dict[str, list[Row]] = {}
+        self._rows: dict[str, list[ExampleRow]] = {}
         for row in rows:
             self._rows.setdefault(row.label, []).append(row)
         self._summary = Summary(rows, metrics=evaluation.metrics, samples=evaluation.samples, seed=EVAL_SEED)

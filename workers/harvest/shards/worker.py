@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from service.errors import Conflict
 from service.store.runs.records import Output
-from workers.harvest.job import Job
+from workers.harvest.context import HarvestContext
 from workers.harvest.plan import HarvestPlan, PlannedShard, batched
-from workers.harvest.shard_store import ShardStore
-from workers.harvest.tables import table_of
+from workers.harvest.shards.store import ShardStore
+from workers.harvest.shards.table import table_of
 from workers.states.texts import Text
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class ShardWork:
         store: where shards go.
     """
 
-    def __init__(self, job: Job, *, plan: HarvestPlan, store: ShardStore) -> None:
+    def __init__(self, job: HarvestContext, *, plan: HarvestPlan, store: ShardStore) -> None:
         self._job = job
         self._plan = plan
         self._store = store

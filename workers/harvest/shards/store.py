@@ -13,8 +13,8 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.importer import disk_reported
 from service.store.runs.outputs import Outputs
 from service.store.runs.records import Output
-from workers.harvest.shard_files import WRITERS
-from workers.harvest.tables import ShardTable
+from workers.harvest.shards.files import WRITERS
+from workers.harvest.shards.table import ShardTable
 from workers.running.store_retries import persistently
 
 RETRIES_S = (0.5, 1.0, 2.0, 4.0)

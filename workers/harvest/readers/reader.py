@@ -56,7 +56,7 @@ class Rows:
     tokens: Tokens | None
 
 
-class Reading(Protocol):
+class HarvestReader(Protocol):
     """One model's states, read in one way."""
 
     @property

@@ -41,7 +41,7 @@ class LayerPoints:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gathering:
+class PointCollector:
     """One pass over the sources.
 
     layers: those of this pass, ascending. points: by layer. priors: what priors are fitted with. tell: how much of the present

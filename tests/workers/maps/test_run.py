@@ -16,7 +16,7 @@ from service.store.maps.store import basis_path
 from tests.workers.evaluation.fake_run import FakeRun, Killed
 from tests.workers.maps.small_map import facts_of, make_run, points_of, put_prompt, rows_of
 from tests.workers.tuning.small_run import small_model
-from workers.maps.work import make_map
+from workers.maps.run import make_map
 from workers.states.prompt_states import prompt_states
 from workers.states.reader import StateReader
 from workers.states.texts import Encoder

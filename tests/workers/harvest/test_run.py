@@ -21,7 +21,7 @@ from tests.oracle.runs import oracle_states
 from tests.workers.evaluation.fake_run import Killed
 from tests.workers.harvest.field import LENGTHS, FakeTeam, Field, header_of, ids_of, text_of, words_of
 from workers.harvest.plan import PlanFile
-from workers.harvest.work import harvest
+from workers.harvest.run import harvest
 from workers.running.interface import RunStopped
 
 N = len(LENGTHS)

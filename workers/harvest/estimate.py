@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workers.harvest.plan import HarvestPlan, batched
-from workers.harvest.reading import Reading
+from workers.harvest.readers.reader import HarvestReader
 from workers.states.texts import Text
 
 if TYPE_CHECKING:
@@ -41,7 +41,11 @@ class Estimate:
 
 
 def estimate(
-    plan: HarvestPlan, *, reading: Reading, examples: Iterable[Example], clock: Callable[[], float] = time.perf_counter
+    plan: HarvestPlan,
+    *,
+    reading: HarvestReader,
+    examples: Iterable[Example],
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Estimate:
     """Read the first texts twice, and take the second time for all."""
     texts = _first(reading, examples)
@@ -71,7 +75,7 @@ def _time_in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
-def _first(reading: Reading, examples: Iterable[Example]) -> list[Text]:
+def _first(reading: HarvestReader, examples: Iterable[Example]) -> list[Text]:
     """The first readable texts, at least one, up to some tokens."""
     texts: list[Text] = []
     n_tokens = 0

@@ -22,7 +22,7 @@ from tests.workers.evaluation.test_evaluator import examples
 from workers.evaluation import evaluator
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.items import prepare
-from workers.evaluation.work import evaluate
+from workers.evaluation.run import evaluate
 from workers.running.interface import RunStopped
 
 SPEC: Mapping[str, Any] = {

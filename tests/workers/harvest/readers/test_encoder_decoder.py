@@ -11,13 +11,13 @@ import pytest
 import torch
 from transformers import T5ForConditionalGeneration
 
-from service.engine.model.encoder_decoder import TwoSidedShape
+from service.engine.model.encoder_decoder import EncoderDecoderShape
 from service.errors import InvalidRequest, UnsupportedModel
 from service.settings import ModelSource, Settings
 from tests.workers.harvest.field import LENGTHS, Field, SharedFakeRun, text_of, words_of
 from tests.workers.harvest.small_t5 import D_MODEL, EOS, N_DECODER, N_ENCODER, PAD, plain_states, save_t5
-from workers.harvest.two_sided_model import TwoSidedModel
-from workers.harvest.work import harvest
+from workers.harvest.readers.encoder_decoder_model import EncoderDecoderModel
+from workers.harvest.run import harvest
 
 N = len(LENGTHS)
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_read(field: Field, t5_path: Path, spec: dict[str, Any], 
 
 
 def test_only_blocks_that_are_needed_run(t5_path: Path) -> None:
-    model = TwoSidedModel.load("t5", str(t5_path), device="cpu", dtype="float32")
+    model = EncoderDecoderModel.load("t5", str(t5_path), device="cpu", dtype="float32")
     ran: list[str] = []
     for side in ("encoder", "decoder"):
         for i, block in enumerate(getattr(model._module, side).block):
@@ -157,7 +157,7 @@ def test_only_blocks_that_are_needed_run(t5_path: Path) -> None:
 
 
 def test_the_configuration_alone_tells_the_sites(t5_path: Path) -> None:
-    shape = TwoSidedShape.of(json.loads((t5_path / "config.json").read_text()), label="t5")
+    shape = EncoderDecoderShape.of(json.loads((t5_path / "config.json").read_text()), label="t5")
     assert (shape.n_layers, shape.d_model) == ({"encoder": N_ENCODER, "decoder": N_DECODER}, D_MODEL)
     assert [tap.label for tap in shape.resolve(["decoder.resid_pre"], "all")] == [
         "decoder.resid_pre.0",

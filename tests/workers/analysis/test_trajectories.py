@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workers.analysis.intervals import cohens_d, interval_of, ratio_of_means
-from workers.analysis.walks import compare_with_null, random_walks, shape_of
+from workers.analysis.trajectories import compare_with_null, random_walks, shape_of
 
 
 def test_a_straight_line_by_hand() -> None:

@@ -31,7 +31,7 @@ class Output:
     n_generated: int
 
 
-class Asker:
+class AnswerGenerator:
     """Asks one model under a fixed set of prompts.
 
     Args:

@@ -16,7 +16,7 @@ from promptatlas.types.harvest import ShardFormat
 from service.engine.shapes import Tensor
 from service.store.artifacts.tensor_codec import METADATA_KEY
 from service.store.maps.points import TextColumn
-from workers.harvest.tables import ShardTable
+from workers.harvest.shards.table import ShardTable
 
 if TYPE_CHECKING:
     import pyarrow

@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ExampleRow:
     """One example under one prompt.
 
     label: of the prompt. index: in its split. output, finish_reason: None if nothing was generated. scores: by metric.
@@ -51,12 +51,12 @@ def write_lines(lines: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines).encode()
 
 
-def save_rows(rows: Iterable[Row]) -> bytes:
+def save_rows(rows: Iterable[ExampleRow]) -> bytes:
     """Rows as a checkpoint keeps them."""
     return write_lines(vars(row) for row in rows)
 
 
-def load_rows(data: bytes) -> list[Row]:
+def load_rows(data: bytes) -> list[ExampleRow]:
     """The inverse of ``save_rows``."""
     found = [json.loads(line) for line in data.decode().split("\n") if line]
-    return [Row(**{**fields, "answers": tuple(fields["answers"])}) for fields in found]
+    return [ExampleRow(**{**fields, "answers": tuple(fields["answers"])}) for fields in found]

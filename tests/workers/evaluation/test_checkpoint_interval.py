@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from workers.evaluation.pace import Pace
+from workers.evaluation.checkpoint_interval import CheckpointInterval
 
 
 def test_all_that_is_written_stays_a_few_times_the_final_size() -> None:
-    pace, written, n_checkpoints = Pace(), 0, 0
+    pace, written, n_checkpoints = CheckpointInterval(), 0, 0
     for n in range(1, 10_001):
         if pace.is_due(n):
             pace.saved(n)
@@ -15,7 +15,7 @@ def test_all_that_is_written_stays_a_few_times_the_final_size() -> None:
 
 
 def test_nothing_new_is_never_due() -> None:
-    assert not Pace(n_saved=7).is_due(7)
-    assert Pace(n_saved=7).is_due(8)
-    assert not Pace(n_saved=100).is_due(109)
-    assert Pace(n_saved=100).is_due(110)
+    assert not CheckpointInterval(n_saved=7).is_due(7)
+    assert CheckpointInterval(n_saved=7).is_due(8)
+    assert not CheckpointInterval(n_saved=100).is_due(109)
+    assert CheckpointInterval(n_saved=100).is_due(110)

@@ -12,13 +12,13 @@ import pytest
 from service.errors import Conflict
 from tests.service.engine.contract import World
 from tests.workers.harvest.field import FakeTeam, Field, SharedFakeRun
-from workers.harvest import work
-from workers.harvest.helping import help_harvest
-from workers.harvest.job import Job
+from workers.harvest import run as work
+from workers.harvest.context import HarvestContext
+from workers.harvest.helper import help_harvest
 from workers.harvest.plan import PlanFile
-from workers.harvest.shard_store import ShardStore
-from workers.harvest.tables import table_of
-from workers.harvest.work import harvest
+from workers.harvest.run import harvest
+from workers.harvest.shards.store import ShardStore
+from workers.harvest.shards.table import table_of
 from workers.running.interface import RunStopped
 
 N_SHARDS = 7
@@ -27,7 +27,7 @@ N_SHARDS = 7
 def planned(field: Field, *, team: FakeTeam | None = None, **spec: Any) -> SharedFakeRun:
     """A run whose plan is made, but none of its shards."""
     run = field.run(shard_bytes=4096, team=team, **spec)
-    PlanFile(field.artifacts, run_id=run.run_id).save(Job.of(run).plan())
+    PlanFile(field.artifacts, run_id=run.run_id).save(HarvestContext.of(run).plan())
     return run
 
 
@@ -151,7 +151,7 @@ def test_a_shard_that_two_have_written_is_the_first_ones(field: Field) -> None:
     help_harvest(first)
     before = {name: field.artifacts.get(f"runs/run-1/outputs/{name}", label="x") for name in outputs_of(field)}
     store = ShardStore(field.artifacts, run_id="run-1", shard_format="safetensors")
-    job = Job.of(first)
+    job = HarvestContext.of(first)
     plan = PlanFile(field.artifacts, run_id="run-1").load()
     assert plan is not None
     shard = plan.shards[0]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from workers.harvest.job import Job, read_spec
+from workers.harvest.context import HarvestContext, read_spec
 from workers.harvest.plan import PlanFile
-from workers.harvest.shard_store import ShardStore
-from workers.harvest.sharing import ShardWork
+from workers.harvest.shards.store import ShardStore
+from workers.harvest.shards.worker import ShardWork
 from workers.running.interface import Workplace
 
 
@@ -24,7 +24,7 @@ def help_harvest(place: Workplace) -> None:
     missing = numbers - set(store.find_all(numbers))
     if not place.team.free([str(number) for number in sorted(missing)]):
         return
-    job = Job.of(place)
+    job = HarvestContext.of(place)
     job.require_same(plan)
 
     def may_go_on() -> bool:

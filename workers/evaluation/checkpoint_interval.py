@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Pace:
+class CheckpointInterval:
     """Due whenever a tenth has been added to what the last checkpoint held."""
 
     def __init__(self, *, n_saved: int = 0) -> None:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from service.engine.shapes import Tensor
 from service.store.maps.points import TextColumn, TextColumnBuilder
 from workers.harvest.plan import PlannedShard
-from workers.harvest.reading import Identity, Reading, Rows, Tokens
+from workers.harvest.readers.reader import HarvestReader, Identity, Rows, Tokens
 
 Array = npt.NDArray[Any]
 
@@ -39,7 +39,7 @@ class ShardTable:
     tensors: Mapping[str, Tensor]
 
 
-def table_of(rows: Rows, *, shard: PlannedShard, reading: Reading, run_id: str) -> ShardTable:
+def table_of(rows: Rows, *, shard: PlannedShard, reading: HarvestReader, run_id: str) -> ShardTable:
     """The table of a shard's rows."""
     records = np.array([text.index for text in rows.texts], dtype=np.int64)
     numbers: dict[str, Array] = {"text_index": rows.owners + shard.first_text, "record": records[rows.owners]}
@@ -75,7 +75,7 @@ def _column(values: list[str | None], owners: npt.NDArray[np.int64]) -> TextColu
     return TextColumn(codes=column.codes[owners], values=column.values)
 
 
-def _token_column(tokens: Tokens, reading: Reading) -> TextColumn:
+def _token_column(tokens: Tokens, reading: HarvestReader) -> TextColumn:
     distinct, codes = np.unique(tokens.ids, return_inverse=True)
     values = [reading.token_text(int(token_id)) for token_id in distinct]
     return TextColumn(codes=codes.astype(np.int32).reshape(-1), values=values)

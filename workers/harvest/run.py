@@ -10,11 +10,11 @@ from promptatlas.types.harvest import HarvestManifest, HarvestShard
 
 from service.errors import DamagedArtifact, InvalidRequest
 from service.store.runs.records import Output
-from workers.harvest.estimating import estimate, in_words
-from workers.harvest.job import Job
+from workers.harvest.context import HarvestContext
+from workers.harvest.estimate import estimate, in_words
 from workers.harvest.plan import HarvestPlan, PlanFile, PlannedShard
-from workers.harvest.shard_store import ShardStore
-from workers.harvest.sharing import ShardWork
+from workers.harvest.shards.store import ShardStore
+from workers.harvest.shards.worker import ShardWork
 from workers.running.interface import SharedRun
 
 MANIFEST = "manifest.json"
@@ -34,13 +34,13 @@ def harvest(run: SharedRun) -> Mapping[str, float]:
         InvalidRequest, NotFound, DamagedArtifact, Conflict, UnsupportedModel: the spec cannot be done, or no longer.
     """
     run.save_output("spec.json", json.dumps(dict(run.spec), indent=2).encode())
-    return _Harvest(run, job=Job.of(run)).carry_out()
+    return _Harvest(run, job=HarvestContext.of(run)).carry_out()
 
 
 class _Harvest:
     """One attempt."""
 
-    def __init__(self, run: SharedRun, *, job: Job, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, run: SharedRun, *, job: HarvestContext, sleep: Callable[[float], None] = time.sleep) -> None:
         self._run = run
         self._job = job
         self._sleep = sleep

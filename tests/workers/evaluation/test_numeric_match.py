@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from workers.evaluation.numeric import MAX_DIGITS, number_in, numeric_match
+from workers.evaluation.numeric_match import MAX_DIGITS, number_in, numeric_match
 
 
 @pytest.mark.parametrize(

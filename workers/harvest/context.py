@@ -15,7 +15,7 @@ from service.store.datasets.items import DatasetInfo
 from service.store.maps.store import MapStore
 from service.store.runs.store import RunStore
 from workers.harvest.plan import HarvestPlan, make_plan
-from workers.harvest.reading import Reading
+from workers.harvest.readers.reader import HarvestReader
 from workers.running.interface import Workplace
 
 if TYPE_CHECKING:
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class HarvestContext:
     """One harvest as one worker has it."""
 
     place: Workplace
     spec: HarvestSpec
     dataset: DatasetInfo
-    reading: Reading
+    reading: HarvestReader
 
     @classmethod
-    def of(cls, place: Workplace) -> Job:
+    def of(cls, place: Workplace) -> HarvestContext:
         """Look up what the run's spec names, and load the model."""
         spec = read_spec(place.spec)
         return cls(place=place, spec=spec, dataset=place.datasets.get(spec.dataset), reading=open_reading(place, spec))
@@ -71,7 +71,7 @@ def read_spec(stored: Mapping[str, Any]) -> HarvestSpec:
     return HarvestSpec.model_validate_json(json.dumps(dict(stored)))
 
 
-def open_reading(place: Workplace, spec: HarvestSpec) -> Reading:
+def open_reading(place: Workplace, spec: HarvestSpec) -> HarvestReader:
     """The reading that a spec asks for.
 
     Raises:
@@ -83,17 +83,17 @@ def open_reading(place: Workplace, spec: HarvestSpec) -> Reading:
     return _causal(place, spec)
 
 
-def _causal(place: Workplace, spec: HarvestSpec) -> Reading:
+def _causal(place: Workplace, spec: HarvestSpec) -> HarvestReader:
     # Here, so that a helper that finds nothing to do need not load torch.
     from service.engine.requests import CaptureSpec
-    from workers.evaluation.stored import engine_limits
-    from workers.harvest.causal import CausalReading
-    from workers.harvest.texts import TextEncoder
-    from workers.states.prompts import choose_prompt
+    from workers.evaluation.inputs import engine_limits
+    from workers.harvest.readers.causal import CausalReader
+    from workers.harvest.readers.texts import TextEncoder
+    from workers.states.prompt_choice import choose_prompt
 
     model = place.load_model(spec.model)
     reduce = _projection(place, spec) if isinstance(spec.reduce, ProjectReduction) else spec.reduce
-    return CausalReading(
+    return CausalReader(
         model,
         capture=CaptureSpec(
             sites=tuple(spec.sites),
@@ -109,21 +109,21 @@ def _causal(place: Workplace, spec: HarvestSpec) -> Reading:
     )
 
 
-def _two_sided(place: Workplace, spec: HarvestSpec, *, path: str) -> Reading:
-    from workers.harvest.two_sided import TwoSidedCapture, TwoSidedReading
-    from workers.harvest.two_sided_model import TwoSidedModel
+def _two_sided(place: Workplace, spec: HarvestSpec, *, path: str) -> HarvestReader:
+    from workers.harvest.readers.encoder_decoder import EncoderDecoderCapture, EncoderDecoderReader
+    from workers.harvest.readers.encoder_decoder_model import EncoderDecoderModel
 
     if spec.prompt_ref is not None or isinstance(spec.reduce, ProjectReduction):
         raise InvalidRequest("An encoder–decoder is read without a prompt, and there are no maps of it.")
     settings = place.settings
-    model = TwoSidedModel.load(spec.model, path, device=settings.device, dtype=settings.dtype)
-    capture = TwoSidedCapture(
+    model = EncoderDecoderModel.load(spec.model, path, device=settings.device, dtype=settings.dtype)
+    capture = EncoderDecoderCapture(
         taps=model.shape.resolve(spec.sites, spec.layers),
         positions=_positions(spec),
         reduce=spec.reduce,
         dtype=spec.dtype,
     )
-    return TwoSidedReading(
+    return EncoderDecoderReader(
         model,
         capture=capture,
         include_target=spec.include_target,

@@ -10,11 +10,11 @@ from promptatlas.types.tuning import EvaluateSpec
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.errors import InvalidRequest
+from workers.evaluation.checkpoint_interval import CheckpointInterval
 from workers.evaluation.evaluator import ANSWER_METRICS, Evaluation, Evaluator
+from workers.evaluation.example_rows import write_lines
+from workers.evaluation.inputs import engine_limits, read_items, read_prompt
 from workers.evaluation.items import Item
-from workers.evaluation.pace import Pace
-from workers.evaluation.rows import write_lines
-from workers.evaluation.stored import engine_limits, read_items, read_prompt
 from workers.evaluation.summary import Summary
 from workers.running.interface import RunContext, RunStopped
 
@@ -89,7 +89,7 @@ def _items(run: RunContext, spec: EvaluateSpec, model: HostedModel, prompts: Map
 
 
 def _carry_out(run: RunContext, evaluation: Evaluation, *, labels: Sequence[str]) -> None:
-    pace = Pace(n_saved=len(evaluation.rows))
+    pace = CheckpointInterval(n_saved=len(evaluation.rows))
     # A name may mean a newer version by the time a run goes on; the versions it began with are kept.
     refs = json.dumps([None if label == BARE else label for label in labels]).encode()
 

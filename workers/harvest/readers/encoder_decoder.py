@@ -20,9 +20,9 @@ from service.engine.scheduling.detokenizer import Detokenizer
 from service.engine.shapes import Tensor
 from service.errors import InvalidRequest
 from service.store.maps.points import task_of
-from workers.harvest.reading import Identity, RowKind, Rows, Shapes, Tokens, rows_of
-from workers.harvest.texts import Flags, Ids, bare, with_added
-from workers.harvest.two_sided_model import TwoSidedModel
+from workers.harvest.readers.encoder_decoder_model import EncoderDecoderModel
+from workers.harvest.readers.reader import Identity, RowKind, Rows, Shapes, Tokens, rows_of
+from workers.harvest.readers.texts import Flags, Ids, bare, with_added
 from workers.states.texts import Text
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ STEP_TOKENS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoSidedText(Text):
+class EncoderDecoderText(Text):
     """A text whose ``ids`` are the encoder's; the decoder's stand beside them."""
 
     decoder_ids: Ids
@@ -49,7 +49,7 @@ class TwoSidedText(Text):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoSidedCapture:
+class EncoderDecoderCapture:
     """What to keep; fields as the engine's CaptureSpec has them."""
 
     taps: tuple[SideTap, ...]
@@ -70,8 +70,8 @@ class TwoSidedCapture:
         return tuple(dict.fromkeys(tap.side for tap in self.taps))
 
 
-class TwoSidedReading:
-    """States of an encoder–decoder; a :class:`workers.harvest.reading.Reading`.
+class EncoderDecoderReader:
+    """States of an encoder–decoder; a :class:`workers.harvest.readers.reader.Reading`.
 
     Args:
         include_target: else the decoder reads its start token alone.
@@ -81,9 +81,9 @@ class TwoSidedReading:
 
     def __init__(
         self,
-        model: TwoSidedModel,
+        model: EncoderDecoderModel,
         *,
-        capture: TwoSidedCapture,
+        capture: EncoderDecoderCapture,
         include_target: bool,
         max_tokens: int | None,
         check: Callable[[], None],
@@ -121,7 +121,7 @@ class TwoSidedReading:
         behind = bare(self._model.tokenizer, targets)
         found: list[Text | None] = []
         for example, text, target, (ids, own), more in zip(examples, inputs, targets, encoded, behind, strict=True):
-            whole = TwoSidedText(
+            whole = EncoderDecoderText(
                 ids=ids, own=own, text=text + target, index=example.index, split=example.split, task=task_of(example.record),
                 input=example.input, decoder_ids=(self._model.start_id, *more), decoder_own=(False,) + (True,) * len(more),
             )  # fmt: skip
@@ -131,7 +131,7 @@ class TwoSidedReading:
 
     def n_tokens(self, text: Text) -> int:
         """Of the sides that run."""
-        assert isinstance(text, TwoSidedText)
+        assert isinstance(text, EncoderDecoderText)
         return len(text.ids) + (len(text.decoder_ids) if self._reads_decoder else 0)
 
     def n_rows(self, text: Text) -> int:
@@ -168,7 +168,7 @@ class TwoSidedReading:
     def _target(self, example: Example) -> str:
         return (example.target or "") if self._include_target and example.text is None else ""
 
-    def _cut(self, text: TwoSidedText) -> TwoSidedText:
+    def _cut(self, text: EncoderDecoderText) -> EncoderDecoderText:
         n = self._max_tokens
         if n is None:
             return text
@@ -176,7 +176,7 @@ class TwoSidedReading:
             text, ids=text.ids[:n], own=text.own[:n], decoder_ids=text.decoder_ids[:n], decoder_own=text.decoder_own[:n]
         )
 
-    def _is_readable(self, text: TwoSidedText) -> bool:
+    def _is_readable(self, text: EncoderDecoderText) -> bool:
         room = self._model.shape.n_positions
         fits = room is None or max(len(text.ids), len(text.decoder_ids)) <= room
         return fits and bool(text.ids) and all(self._chosen(text, side) for side in self._capture.sides)
@@ -215,6 +215,6 @@ class TwoSidedReading:
         )
 
 
-def _two(text: Text) -> TwoSidedText:
-    assert isinstance(text, TwoSidedText)
+def _two(text: Text) -> EncoderDecoderText:
+    assert isinstance(text, EncoderDecoderText)
     return text

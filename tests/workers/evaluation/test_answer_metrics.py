@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from workers.evaluation import answers
+from workers.evaluation import answer_metrics as answers
 
 WORDS = ("the", "a", "An", "Rome", "rome,", "in", "-5", "5", "U.S.", "1,234", "it's", "theatre", "—", "été", "!")
 

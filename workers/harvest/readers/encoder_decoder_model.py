@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoModelForSeq2SeqLM
 
 from service.engine.model.architecture import first_tensor
-from service.engine.model.encoder_decoder import SIDES, Side, SideTap, TwoSidedShape
+from service.engine.model.encoder_decoder import SIDES, EncoderDecoderShape, Side, SideTap
 from service.engine.model.hooks import StopForward
 from service.engine.model.loading import find_model, load_as, weights_revision
 from service.engine.shapes import Int, Tensor
@@ -31,7 +31,7 @@ class _Parts:
     final_norm: nn.Module
 
 
-class TwoSidedModel:
+class EncoderDecoderModel:
     """One frozen model, both sides of which can be read.
 
     Attributes:
@@ -46,7 +46,7 @@ class TwoSidedModel:
         self.name = name
         self.revision = revision
         self.tokenizer = tokenizer
-        self.shape = TwoSidedShape.of(module.config.to_dict(), label=name)
+        self.shape = EncoderDecoderShape.of(module.config.to_dict(), label=name)
         config = module.config
         start_id = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.pad_token_id
         self.start_id = int(start_id or 0)
@@ -54,10 +54,10 @@ class TwoSidedModel:
         self._parts: Mapping[Side, _Parts] = {side: _parts_of(getattr(module, side)) for side in SIDES}
 
     @classmethod
-    def load(cls, name: str, path: str, *, device: str, dtype: str) -> TwoSidedModel:
+    def load(cls, name: str, path: str, *, device: str, dtype: str) -> EncoderDecoderModel:
         """Load from a directory or a hub id; UnsupportedModel when it is of another build, or cannot be loaded."""
         folder, config = find_model(path)
-        TwoSidedShape.of(config.to_dict(), label=path)
+        EncoderDecoderShape.of(config.to_dict(), label=path)
         module, tokenizer = load_as(AutoModelForSeq2SeqLM, folder, label=path, device=device, dtype=dtype)
         return cls(name, module, tokenizer, revision=weights_revision(folder))
 

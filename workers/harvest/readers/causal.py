@@ -17,9 +17,9 @@ from service.engine.prompts.prompt import Prompt
 from service.engine.requests import CaptureSpec, Limits, Projection
 from service.engine.scheduling.detokenizer import Detokenizer
 from service.engine.shapes import Tensor
-from workers.harvest.reading import Identity, RowKind, Rows, Shapes, Tokens, rows_of
-from workers.harvest.texts import TextEncoder
-from workers.states.prompts import ChosenPrompt
+from workers.harvest.readers.reader import Identity, RowKind, Rows, Shapes, Tokens, rows_of
+from workers.harvest.readers.texts import TextEncoder
+from workers.states.prompt_choice import ChosenPrompt
 from workers.states.reader import Batch, StateReader
 from workers.states.texts import Text
 
@@ -30,8 +30,8 @@ MAX_UNCUT_TOKENS = 8192
 """Longer texts are read in pieces over a cache, which keeps keys and values of layers that nobody looks at."""
 
 
-class CausalReading:
-    """States of a decoder-only model under one prompt or none; a :class:`workers.harvest.reading.Reading`.
+class CausalReader:
+    """States of a decoder-only model under one prompt or none; a :class:`workers.harvest.readers.reader.Reading`.
 
     Args:
         capture: what to keep.

@@ -28,7 +28,7 @@ from service.store.artifacts.tensor_codec import encode
 from service.store.maps.store import MAP, TOKENS, MapFacts, basis_path, encode_tokens, points_path
 from service.store.runs.store import RunStore
 from workers.maps.fitting import fit_layer
-from workers.maps.gathering import Gathering, LayerPoints
+from workers.maps.layer_points import LayerPoints, PointCollector
 from workers.maps.sources.priors import add_prior
 from workers.maps.sources.prompts import add_prompts
 from workers.maps.sources.texts import add_dataset, add_texts
@@ -106,7 +106,7 @@ class _Making:
             for each in points.values():
                 stack.enter_context(each.spool)
             self._progress.begin_pass(len(layers))
-            gathering = Gathering(
+            gathering = PointCollector(
                 run=self._run,
                 model=self._model,
                 runs=RunStore(self._run.artifacts),

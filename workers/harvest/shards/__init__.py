@@ -1,0 +1,1 @@
+"""Shards of a harvest: tables, files, storage, and the work on them."""
