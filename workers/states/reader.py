@@ -101,7 +101,7 @@ class StateReader:
             yield Batch(texts=batch, tensors=self._capture(batch, spec).tensors)
 
     def states(self, texts: Iterable[Text], *, layers: Sequence[int], per: Per = "token") -> Iterator[States]:
-        """States at the inputs of blocks (see :func:`service.store.maps.store.site_of`), of each own token, or of each text their mean.
+        """States at the inputs of blocks (:func:`service.store.maps.store.site_of`), of each own token or as a mean per text.
 
         Texts without own tokens are left out. A row does not depend on what else is read: not on ``layers``, and on other
         texts only as far as rounding goes.

@@ -54,7 +54,7 @@ class PageFiles(StaticFiles):
 
 def default_page_path() -> Path:
     """Where the page's files lie: beside the package."""
-    return Path(__file__).resolve().parents[2] / "clients" / "web"
+    return Path(__file__).resolve().parents[3] / "clients" / "web"
 
 
 def page_router(folder: Path) -> APIRouter:

@@ -22,7 +22,7 @@ COLLAPSE_COLUMNS = (
 def render(report: Mapping[str, Any], *, figures: Mapping[str, str]) -> str:
     """The page of ``report.json``. figures: SVG by name, made by us; all other text is escaped."""
     environment = Environment(
-        loader=PackageLoader("workers.reports", "templates"), autoescape=select_autoescape(default=True), trim_blocks=True,
+        loader=PackageLoader("workers.reports.rendering", "templates"), autoescape=select_autoescape(default=True), trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"number": number, "indented": indented, "tables": tables_of}

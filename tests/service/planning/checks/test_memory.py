@@ -44,7 +44,7 @@ def test_states_by_hand() -> None:
 
 
 def test_a_model_never_needs_less_than_is_reckoned() -> None:
-    folder = Path(__file__).parents[3] / "demo" / "model"
+    folder = Path(__file__).parents[4] / "demo" / "model"
     config = json.loads((folder / "config.json").read_text())
     card = {
         **CARD,

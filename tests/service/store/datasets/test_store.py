@@ -24,7 +24,7 @@ from service.store.datasets.store import DatasetStore
 from service.store.datasets.templates import Sides
 from tests.service.store.conftest import SetClock
 
-DEMO_DATA = Path(__file__).parents[3] / "demo" / "data"
+DEMO_DATA = Path(__file__).parents[4] / "demo" / "data"
 
 
 def pairs(n: int, *, tag: str = "q", **more: Any) -> bytes:
