@@ -160,21 +160,24 @@ def open_contest(size: Size, *, http: bool, clock: Clock | None = None) -> Itera
         sides=[
             Side(name="engine", run=lambda: serve_continuously(engine, arrivals, clock=clock), metrics=Served.metrics),
             Side(
-                name="fixed batches", metrics=Served.metrics,
+                name="fixed batches",
+                metrics=Served.metrics,
                 run=lambda: serve_in_batches(static, arrivals, n_batch=size.n_batch, clock=clock),
             ),
         ],
         goals=[
-            quotient("tokens_per_s", "engine", "fixed batches", at_least=1.8, label="throughput, engine : fixed batches"),
+            quotient(
+                "tokens_per_s", "engine", "fixed batches", at_least=1.8, label="throughput, engine : fixed batches"
+            ),
             quotient("p50_s", "engine", "fixed batches", at_most=0.6, label="p50 latency, engine : fixed batches"),
         ],
         compare=lambda answers: [
-            tokens_agree(
-                "engine against fixed batches", answers["engine"].tokens, answers["fixed batches"].tokens
-            )
+            tokens_agree("engine against fixed batches", answers["engine"].tokens, answers["fixed batches"].tokens)
         ],
-        notes=[f"Arrivals: {size.load * capacity:.2f} requests a second, {size.load:.0%} of what the engine completes."],
-    )  # fmt: skip
+        notes=[
+            f"Arrivals: {size.load * capacity:.2f} requests a second, {size.load:.0%} of what the engine completes."
+        ],
+    )
 
 
 def _describe(size: Size) -> str:

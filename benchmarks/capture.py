@@ -93,15 +93,21 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             sides.append(Side(name="HTTP", run=lambda: service.capture(texts, spec=spec)[label]))
             goals.append(speedup("HTTP", FORWARD, at_least=size.http_forward))
         yield Contest(
-            name=size.name, work=_describe(size), sides=sides, goals=goals,
+            name=size.name,
+            work=_describe(size),
+            sides=sides,
+            goals=goals,
             compare=lambda answers: [
                 states_agree(f"{name} against {FORWARD}", answers[name], answers[FORWARD])
                 for name in answers
                 if name != FORWARD
             ],
-            notes=[f"Texts a batch, the fastest of {size.batches}: "
-                   + ", ".join(f"{name} {n}" for name, (_, n) in readers.items()) + "."],
-        )  # fmt: skip
+            notes=[
+                f"Texts a batch, the fastest of {size.batches}: "
+                + ", ".join(f"{name} {n}" for name, (_, n) in readers.items())
+                + "."
+            ],
+        )
 
 
 def best_batch(reader: Reader, texts: Sequence[Sequence[int]], *, size: Size) -> int:

@@ -76,9 +76,13 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             sides.append(Side(name="HTTP", run=lambda: service.complete(asks)))
             goals.append(speedup("HTTP", "PEFT by adapter", at_least=3.8))
         yield Contest(
-            name="completions", work=_describe(size), sides=sides, goals=goals, notes=[_wrong_share(adapters, asks, right)],
+            name="completions",
+            work=_describe(size),
+            sides=sides,
+            goals=goals,
+            notes=[_wrong_share(adapters, asks, right)],
             compare=lambda answers: _compare(answers, right),
-        )  # fmt: skip
+        )
 
 
 def _describe(size: Size) -> str:

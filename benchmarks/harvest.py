@@ -34,9 +34,7 @@ class Size:
 
 
 FULL = Size(model=LlamaSize(d_model=256, n_layers=6, n_heads=4, n_kv_heads=2, d_mlp=704, n_vocab=1_024))
-QUICK = Size(
-    model=LlamaSize(d_model=128, n_layers=6, n_heads=4, n_kv_heads=2, d_mlp=352, n_vocab=512), n_texts=600
-)  # fmt: skip
+QUICK = Size(model=LlamaSize(d_model=128, n_layers=6, n_heads=4, n_kv_heads=2, d_mlp=352, n_vocab=512), n_texts=600)
 
 
 @contextlib.contextmanager
@@ -76,7 +74,8 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
 
         n_batch = _best_batch(size, loop=loop)
         yield Contest(
-            name="harvest", work=_describe(size, layer),
+            name="harvest",
+            work=_describe(size, layer),
             sides=[
                 Side(name=ONE, run=lambda: harvest()),
                 Side(name=TWO, run=lambda: harvest(second)),
@@ -85,11 +84,15 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             goals=[speedup(ONE, LOOP, at_least=1.5), speedup(TWO, ONE, at_least=1.7), speedup(TWO, LOOP)],
             compare=lambda ran: [
                 states_agree(f"{ONE} against {LOOP}", harvested(field, ran[ONE]), looped(field, ran[LOOP])),
-                states_agree(f"{TWO} against {ONE}", harvested(field, ran[TWO]), harvested(field, ran[ONE]), tolerance=0.0),
+                states_agree(
+                    f"{TWO} against {ONE}", harvested(field, ran[TWO]), harvested(field, ran[ONE]), tolerance=0.0
+                ),
             ],
-            notes=[f"Texts a batch of the loop, the fastest of {size.batches}: {n_batch}.",
-                   "Processes are warm: models are loaded, and the second worker waits for the first one's plan."],
-        )  # fmt: skip
+            notes=[
+                f"Texts a batch of the loop, the fastest of {size.batches}: {n_batch}.",
+                "Processes are warm: models are loaded, and the second worker waits for the first one's plan.",
+            ],
+        )
 
 
 def _best_batch(size: Size, *, loop: Callable[[int], object]) -> int:

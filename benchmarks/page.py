@@ -101,9 +101,11 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
                 _frames("zoom_fps", "plotly", label="zoom, plotly"),
             ],
             compare=partial(_compare, size),
-            notes=["Frames are counted in the page while the mouse drags or the wheel turns; the browser hands out no frame "
-                   "before the last one is on its way."],
-        )  # fmt: skip
+            notes=[
+                "Frames are counted in the page while the mouse drags or the wheel turns; the browser hands out no frame "
+                "before the last one is on its way."
+            ],
+        )
 
 
 def _frames(metric: str, side: str, *, label: str, at_least: float | None = None) -> Goal:
@@ -132,9 +134,12 @@ def _look_at_atlas(browser: Browser, url: str, map_id: str, size: Size) -> Seen:
     page.wait_for_timeout(1000)  # it has found out by now how long a drawing takes
     n = sum(int(text.replace(",", "")) for text in page.locator(".atlas-legend .number").all_inner_texts())
     seen = Seen(
-        n=n, painted_s=painted_ms / 1000, renderer=renderer(page),
-        panned=drag(page, middle=_MIDDLE, n_moves=size.n_moves), zoomed=zoom(page, middle=_MIDDLE, n_moves=size.n_moves),
-    )  # fmt: skip
+        n=n,
+        painted_s=painted_ms / 1000,
+        renderer=renderer(page),
+        panned=drag(page, middle=_MIDDLE, n_moves=size.n_moves),
+        zoomed=zoom(page, middle=_MIDDLE, n_moves=size.n_moves),
+    )
     page.close()
     return seen
 
@@ -146,9 +151,12 @@ def _look_at_plotly(browser: Browser, url: str, size: Size) -> Seen:
     # A tenth of the movements: it takes long enough.
     n_moves = max(10, size.n_moves // 10)
     seen = Seen(
-        n=n, painted_s=painted_ms / 1000, renderer=renderer(page),
-        panned=drag(page, middle=_MIDDLE, n_moves=n_moves), zoomed=zoom(page, middle=_MIDDLE, n_moves=n_moves),
-    )  # fmt: skip
+        n=n,
+        painted_s=painted_ms / 1000,
+        renderer=renderer(page),
+        panned=drag(page, middle=_MIDDLE, n_moves=n_moves),
+        zoomed=zoom(page, middle=_MIDDLE, n_moves=n_moves),
+    )
     page.close()
     return seen
 
@@ -159,10 +167,14 @@ def _served_map(folder: Path, size: Size) -> Iterator[tuple[str, str]]:
     save_llama(_MODEL, folder / "model")
     port = free_port()
     environ = {
-        "PROMPTATLAS_HOST": "127.0.0.1", "PROMPTATLAS_PORT": str(port), "PROMPTATLAS_HOME": str(folder / "home"),
-        "PROMPTATLAS_MODELS": f"benchmark={folder / 'model'}", "PROMPTATLAS_WORKERS": "0", "PROMPTATLAS_DEVICE": "cpu",
+        "PROMPTATLAS_HOST": "127.0.0.1",
+        "PROMPTATLAS_PORT": str(port),
+        "PROMPTATLAS_HOME": str(folder / "home"),
+        "PROMPTATLAS_MODELS": f"benchmark={folder / 'model'}",
+        "PROMPTATLAS_WORKERS": "0",
+        "PROMPTATLAS_DEVICE": "cpu",
         "PROMPTATLAS_API_KEYS": "",
-    }  # fmt: skip
+    }
     url = f"http://127.0.0.1:{port}"
     with running("service", [], environ=environ, ready_url=f"{url}/ready", log=folder / "service.log"):
         yield url, _store_map(folder / "home", _points(size))
@@ -174,9 +186,17 @@ def _store_map(home: Path, points: Points) -> str:
     run = runs.create("map", spec={"model": "benchmark"}, name="clouds")
     writer = runs.claim(run.id, worker="benchmark")
     facts = MapFacts(
-        model="benchmark", revision="none", method="pca", n_components=2, layers=[0],
-        sources=points.texts["source"].values, n_points=len(points), quality=[], added=[], max_tokens=64,
-    )  # fmt: skip
+        model="benchmark",
+        revision="none",
+        method="pca",
+        n_components=2,
+        layers=[0],
+        sources=points.texts["source"].values,
+        n_points=len(points),
+        quality=[],
+        added=[],
+        max_tokens=64,
+    )
     writer.put_output(points_path(0), encode(points.tensors()))
     writer.put_output(MAP, facts.to_bytes())
     writer.finish("succeeded")

@@ -75,9 +75,12 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
         theirs = Download(stack.enter_context(_file_server(ours.post("/v1/activations", body, keep=True))))
         stack.callback(theirs.close)
         yield Contest(
-            name="transfer", work=_describe(size),
+            name="transfer",
+            work=_describe(size),
             sides=[
-                Side(name="HTTP", run=lambda: _measured(pid, ours, body, idle_bytes=idle_bytes), metrics=Received.metrics),
+                Side(
+                    name="HTTP", run=lambda: _measured(pid, ours, body, idle_bytes=idle_bytes), metrics=Received.metrics
+                ),
                 Side(name="FileResponse", run=lambda: theirs.get("/file")),
             ],
             goals=[
@@ -86,7 +89,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             ],
             compare=lambda _: _compare(ours.post("/v1/activations", body, keep=True), theirs.get("/file", keep=True)),
             notes=["The whole request is timed: reading the JSON, the forward, writing, sending."],
-        )  # fmt: skip
+        )
 
 
 def _measured(pid: int, ours: Download, body: object, *, idle_bytes: int) -> Received:

@@ -36,9 +36,12 @@ class Size:
     def task(self) -> TuningTask:
         draws = soft_prompts(self.n_prompts, n_virtual=self.n_virtual, d_model=self.model.d_model, seed=5)
         examples = random_examples(
-            self.n_examples, shortest=self.shortest, longest=self.longest, n_answers=self.n_answers,
+            self.n_examples,
+            shortest=self.shortest,
+            longest=self.longest,
+            n_answers=self.n_answers,
             n_vocab=self.model.n_vocab,
-        )  # fmt: skip
+        )
         return TuningTask(examples=examples, starts=[{"soft": draw} for draw in draws], n_steps=self.n_steps)
 
 

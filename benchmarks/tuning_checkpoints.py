@@ -55,12 +55,13 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             ],
             goals=[
                 Goal(
-                    label=f"time {WITH} : {WITHOUT}", at_most=1.03,
+                    label=f"time {WITH} : {WITHOUT}",
+                    at_most=1.03,
                     value=lambda turn: turn[WITH][SECONDS] / turn[WITHOUT][SECONDS],
                 )
             ],
             compare=lambda answers: tuned_alike(f"{WITH} against {WITHOUT}", answers[WITH], answers[WITHOUT]),
-        )  # fmt: skip
+        )
 
 
 def tune(hosted: HostedModel, task: TuningTask, *, save: Callable[[Trainer], None], every: int) -> Tuned:

@@ -41,9 +41,10 @@ class Size:
 
 FULL = Size(model=LlamaSize(d_model=768, n_layers=12, n_heads=12, n_kv_heads=6, d_mlp=2112, n_vocab=32_000))
 QUICK = Size(
-    model=LlamaSize(d_model=128, n_layers=4, n_heads=4, n_kv_heads=2, d_mlp=352, n_vocab=8_000), n_steps=3,
+    model=LlamaSize(d_model=128, n_layers=4, n_heads=4, n_kv_heads=2, d_mlp=352, n_vocab=8_000),
+    n_steps=3,
     max_bytes=64 << 20,
-)  # fmt: skip
+)
 
 
 @contextlib.contextmanager
@@ -70,7 +71,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
                 "Memory is that of each side's process, with torch and the model in it. The engine keeps no second copies of "
                 f"weights here, and is told to hold at most {size.max_bytes >> 20} MiB in a forward."
             ],
-        )  # fmt: skip
+        )
 
 
 def prepare_engine(size: Size) -> Training:

@@ -172,9 +172,12 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--model", required=True, help="folder or hub id; with PROMPTATLAS_URL, a name there")
     made.add_argument(
-        "--data", required=True, action="append", type=data_of,
+        "--data",
+        required=True,
+        action="append",
+        type=data_of,
         help=f"FORMAT=PATH ({', '.join(METRICS)}), FORMAT:NAME=PATH, or a dataset of the service; may be repeated",
-    )  # fmt: skip
+    )
     made.add_argument(
         "--prior", required=True, action="append", help=f"{', '.join(PRIORS)}, or a spec as JSON; may be repeated"
     )

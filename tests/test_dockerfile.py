@@ -10,11 +10,13 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-COPIED = sorted({
-    source
-    for words in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
-    for source in words.split()[:-1]
-})  # fmt: skip
+COPIED = sorted(
+    {
+        source
+        for words in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
+        for source in words.split()[:-1]
+    }
+)
 
 
 def test_torch_is_the_one_of_the_package() -> None:

@@ -109,9 +109,11 @@ def speedup(
 ) -> Goal:
     """How many times faster than ``against`` the side is."""
     return Goal(
-        label=label or f"{side} : {against}", at_least=at_least, at_most=at_most,
+        label=label or f"{side} : {against}",
+        at_least=at_least,
+        at_most=at_most,
         value=lambda turn: turn[against][SECONDS] / turn[side][SECONDS],
-    )  # fmt: skip
+    )
 
 
 def quotient(
@@ -119,9 +121,11 @@ def quotient(
 ) -> Goal:
     """The side's metric divided by the other's."""
     return Goal(
-        label=label, at_least=at_least, at_most=at_most,
+        label=label,
+        at_least=at_least,
+        at_most=at_most,
         value=lambda turn: turn[side][metric] / turn[against][metric],
-    )  # fmt: skip
+    )
 
 
 def amount(metric: str, side: str, *, label: str, unit: str, at_most: float | None = None) -> Goal:
@@ -167,9 +171,15 @@ def judge(goal: Goal, rounds: Sequence[Round]) -> GoalResult:
     kept = [median >= goal.at_least] if goal.at_least is not None else []
     kept += [median <= goal.at_most] if goal.at_most is not None else []
     return GoalResult(
-        label=goal.label, unit=goal.unit, median=median, low=min(values), high=max(values), at_least=goal.at_least,
-        at_most=goal.at_most, reached=all(kept) if kept else None,
-    )  # fmt: skip
+        label=goal.label,
+        unit=goal.unit,
+        median=median,
+        low=min(values),
+        high=max(values),
+        at_least=goal.at_least,
+        at_most=goal.at_most,
+        reached=all(kept) if kept else None,
+    )
 
 
 def _timed(side: Side, *, clock: Callable[[], float]) -> Metrics:

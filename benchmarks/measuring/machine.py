@@ -34,11 +34,14 @@ def n_cores() -> int:
 def describe(*, n_threads: int, packages: Sequence[str] = PACKAGES) -> Machine:
     """This machine, now."""
     return Machine(
-        cpu=_cpu_model(), n_cores=n_cores(), n_threads=n_threads,
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), python=platform.python_version(),
+        cpu=_cpu_model(),
+        n_cores=n_cores(),
+        n_threads=n_threads,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        python=platform.python_version(),
         versions={name: found for name in packages if (found := _version(name)) is not None},
         date=datetime.now(timezone.utc).date().isoformat(),
-    )  # fmt: skip
+    )
 
 
 def _cpu_model() -> str:

@@ -19,14 +19,16 @@ def tuned_alike(label: str, got: Tuned, expected: Tuned) -> list[Agreement]:
     n = got.losses.numel()
     return [
         Agreement(
-            label=f"{label}, losses", holds=loss_apart <= LOSS_TOLERANCE,
+            label=f"{label}, losses",
+            holds=loss_apart <= LOSS_TOLERANCE,
             detail=f"{n:,} losses near {float(expected.losses.mean()):.3g} nats, at most {loss_apart:.1e} apart",
         ),
         Agreement(
-            label=f"{label}, vectors", holds=apart <= VECTOR_TOLERANCE,
+            label=f"{label}, vectors",
+            holds=apart <= VECTOR_TOLERANCE,
             detail=f"{right.numel():,} numbers after {len(got.losses)} steps, at most {apart:.1e} apart",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def begun_alike(label: str, got: Tuned, expected: Tuned, *, n_steps: int) -> list[Agreement]:

@@ -61,9 +61,13 @@ def generate_with_states(
     """Tokens of each text, and the states `[n_read, d_model]` of block ``layer`` at every token read."""
     ids, mask = left_padded(texts)
     out = module.generate(
-        input_ids=ids, attention_mask=mask, max_new_tokens=n_new, do_sample=False, output_hidden_states=True,
+        input_ids=ids,
+        attention_mask=mask,
+        max_new_tokens=n_new,
+        do_sample=False,
+        output_hidden_states=True,
         return_dict_in_generate=True,
-    )  # fmt: skip
+    )
     states = torch.cat([step[layer + 1] for step in out.hidden_states], dim=1)
     tokens = [tuple(row) for row in out.sequences[:, ids.shape[1] :].tolist()]
     return tokens, [states[i, ids.shape[1] - len(text) :] for i, text in enumerate(texts)]

@@ -65,10 +65,14 @@ class EngineSide:
         prompt = None if ask.prompt is None else PromptChoice(parts=((str(ask.prompt), 1.0),))
         self.engine.submit(
             Generate(
-                request_id=request_id, inputs=(ask.ids,), max_tokens=ask.n_new, sampling=GREEDY, prompt=prompt,
+                request_id=request_id,
+                inputs=(ask.ids,),
+                max_tokens=ask.n_new,
+                sampling=GREEDY,
+                prompt=prompt,
                 capture=capture,
             )
-        )  # fmt: skip
+        )
         return request_id
 
     def step(self) -> list[Event]:

@@ -43,11 +43,19 @@ COMPLETING_QUICK = LlamaSize(d_model=128, n_layers=4, n_heads=8, n_kv_heads=4, d
 def build_llama(size: LlamaSize, *, seed: int = 0) -> Any:
     """A frozen random float32 Llama that never ends a text, under transformers' default attention."""
     config = LlamaConfig(
-        hidden_size=size.d_model, num_hidden_layers=size.n_layers, num_attention_heads=size.n_heads,
-        num_key_value_heads=size.n_kv_heads, intermediate_size=size.d_mlp, vocab_size=size.n_vocab,
-        max_position_embeddings=size.n_positions, tie_word_embeddings=False, bos_token_id=None, eos_token_id=None,
-        pad_token_id=0, head_dim=size.d_head or size.d_model // size.n_heads,
-    )  # fmt: skip
+        hidden_size=size.d_model,
+        num_hidden_layers=size.n_layers,
+        num_attention_heads=size.n_heads,
+        num_key_value_heads=size.n_kv_heads,
+        intermediate_size=size.d_mlp,
+        vocab_size=size.n_vocab,
+        max_position_embeddings=size.n_positions,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=0,
+        head_dim=size.d_head or size.d_model // size.n_heads,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = LlamaForCausalLM(config)

@@ -36,9 +36,12 @@ def running(
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], cwd=ROOT, env={**os.environ, **environ}, stdout=output,
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environ},
+            stdout=output,
             stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        )
     try:
         _await(ready_url, process=process, log=log)
         yield process.pid

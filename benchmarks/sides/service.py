@@ -30,10 +30,15 @@ def serving(size: LlamaSize) -> Iterator[str]:
         folder, port = Path(name), free_port()
         save_llama(size, folder / "model")
         environ = {
-            "PROMPTATLAS_HOST": "127.0.0.1", "PROMPTATLAS_PORT": str(port), "PROMPTATLAS_HOME": str(folder / "home"),
-            "PROMPTATLAS_MODELS": f"{MODEL}={folder / 'model'}", "PROMPTATLAS_WORKERS": "0", "PROMPTATLAS_DEVICE": "cpu",
-            "PROMPTATLAS_API_KEYS": "", "OMP_NUM_THREADS": str(torch.get_num_threads()),
-        }  # fmt: skip
+            "PROMPTATLAS_HOST": "127.0.0.1",
+            "PROMPTATLAS_PORT": str(port),
+            "PROMPTATLAS_HOME": str(folder / "home"),
+            "PROMPTATLAS_MODELS": f"{MODEL}={folder / 'model'}",
+            "PROMPTATLAS_WORKERS": "0",
+            "PROMPTATLAS_DEVICE": "cpu",
+            "PROMPTATLAS_API_KEYS": "",
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        }
         url = f"http://127.0.0.1:{port}"
         with running("service", [], environ=environ, ready_url=f"{url}/ready", log=folder / "service.log"):
             yield url
@@ -42,10 +47,13 @@ def serving(size: LlamaSize) -> Iterator[str]:
 def activations_body(texts: Sequence[Sequence[int]], *, spec: CaptureSpec) -> dict[str, Any]:
     """The JSON body that asks ``POST /v1/activations`` for what ``spec`` says."""
     return {
-        "model": MODEL, "inputs": [list(ids) for ids in texts], "sites": list(spec.sites),
-        "layers": spec.layers if isinstance(spec.layers, str) else list(spec.layers), "positions": spec.positions,
+        "model": MODEL,
+        "inputs": [list(ids) for ids in texts],
+        "sites": list(spec.sites),
+        "layers": spec.layers if isinstance(spec.layers, str) else list(spec.layers),
+        "positions": spec.positions,
         "dtype": spec.dtype,
-    }  # fmt: skip
+    }
 
 
 class CompletionService:
@@ -77,8 +85,11 @@ class CompletionService:
 
     def _complete_one(self, ask: Ask) -> tuple[int, ...]:
         body: dict[str, Any] = {
-            "model": MODEL, "prompt": list(ask.ids), "max_tokens": ask.n_new, "temperature": 0,
-        }  # fmt: skip
+            "model": MODEL,
+            "prompt": list(ask.ids),
+            "max_tokens": ask.n_new,
+            "temperature": 0,
+        }
         if ask.prompt is not None:
             body["prompt_ref"] = f"prompt-{ask.prompt}"
         answer = self._client.post("/v1/completions", json=body)

@@ -62,9 +62,14 @@ def random_examples(n: int, *, shortest: int, longest: int, n_answers: int, n_vo
 def new_trainer(hosted: HostedModel, task: TuningTask, *, max_bytes: int = 4 << 30) -> Trainer:
     """A trainer of all the task's prompts together."""
     settings = TuneSettings(
-        kind=task.kind, where=task.where, steps=task.n_steps, batch_size=task.batch_size, schedule="constant",
-        keep="last", eval_every=task.n_steps,
-    )  # fmt: skip
+        kind=task.kind,
+        where=task.where,
+        steps=task.n_steps,
+        batch_size=task.batch_size,
+        schedule="constant",
+        keep="last",
+        eval_every=task.n_steps,
+    )
     members = [Member(name=str(i), lr=task.lr, start=start) for i, start in enumerate(task.starts)]
     return Trainer(hosted, members=members, train=task.examples, validation=(), settings=settings, max_bytes=max_bytes)
 

@@ -131,8 +131,9 @@ def _walks(numbers: Mapping[str, Any]) -> Iterable[str]:
     yield "Ratio to the random walk; above the embeddings from the smallest to the largest layer's:"
     yield ""
     yield markdown_table(
-        ("dataset", *columns), [(dataset, *(_range(row.get(name, [])) for name in columns)) for dataset, row in rows.items()]
-    )  # fmt: skip
+        ("dataset", *columns),
+        [(dataset, *(_range(row.get(name, [])) for name in columns)) for dataset, row in rows.items()],
+    )
 
 
 def _range(values: Sequence[str | float]) -> str:

@@ -108,17 +108,27 @@ def tunings(*, model: str, size: Size) -> list[Tuning]:
     ]
     found.append(
         _tuning(
-            "soft-qa-rates", model=model, dataset=TASKS["qa"], method=soft, priors=(ISOTROPIC, TOKENS),
-            lr=[SLOW, FAST], size=size,
+            "soft-qa-rates",
+            model=model,
+            dataset=TASKS["qa"],
+            method=soft,
+            priors=(ISOTROPIC, TOKENS),
+            lr=[SLOW, FAST],
+            size=size,
         )
-    )  # fmt: skip
+    )
     # Do vectors that are many times longer only need a rate that is as many times higher?
     found.append(
         _tuning(
-            "soft-arithmetic-fast", model=model, dataset=TASKS["arithmetic"], method=soft, priors=(ISOTROPIC, TOKENS, FAR),
-            lr=FAST, size=size,
+            "soft-arithmetic-fast",
+            model=model,
+            dataset=TASKS["arithmetic"],
+            method=soft,
+            priors=(ISOTROPIC, TOKENS, FAR),
+            lr=FAST,
+            size=size,
         )
-    )  # fmt: skip
+    )
     for suffix, lr in (("", RATE), ("-fast", DEEP_FAST)):
         found += [
             _tuning(

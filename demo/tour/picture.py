@@ -20,9 +20,14 @@ FIXED: Final[Mapping[str, str]] = {"bare": "#999999", "header typed": "#000000"}
 
 
 def save_picture(
-    path: Path, *, outcome: Outcome, tokens: Array, last: LastStates, walks: Sequence[Walk],
+    path: Path,
+    *,
+    outcome: Outcome,
+    tokens: Array,
+    last: LastStates,
+    walks: Sequence[Walk],
     token_texts: Sequence[Sequence[str]],
-) -> None:  # fmt: skip
+) -> None:
     """Write a PNG.
 
     Args:
@@ -99,7 +104,7 @@ def _draw_last(axes: Axes, last: LastStates) -> None:
 
 def _draw_walks(
     axes: Axes, walks: Sequence[Walk], *, token_texts: Sequence[Sequence[str]], layer: int, colours: Mapping[str, str]
-) -> None:  # fmt: skip
+) -> None:
     mean, directions = plane_of(np.concatenate([walk.states for walk in walks]))
     for walk, texts in zip(walks, token_texts, strict=True):
         points = (walk.states - mean) @ directions.T

@@ -115,10 +115,15 @@ class Engine:
     def stats(self) -> dict[str, float]:
         """Gauges and counters for monitoring."""
         return {
-            "n_running": len(self._running.rows), "n_waiting": self._n_waiting, "n_steps": self._n_steps,
-            "n_tokens": self._n_tokens, "cache_bytes": self._running.cache.n_bytes, "prompt_cache_hits": self._prompts.n_hits,
-            "prompt_cache_misses": self._prompts.n_misses, "prompt_cache_bytes": self._prompts.n_bytes,
-        }  # fmt: skip
+            "n_running": len(self._running.rows),
+            "n_waiting": self._n_waiting,
+            "n_steps": self._n_steps,
+            "n_tokens": self._n_tokens,
+            "cache_bytes": self._running.cache.n_bytes,
+            "prompt_cache_hits": self._prompts.n_hits,
+            "prompt_cache_misses": self._prompts.n_misses,
+            "prompt_cache_bytes": self._prompts.n_bytes,
+        }
 
     @property
     def _n_waiting(self) -> int:

@@ -72,9 +72,14 @@ def fit_basis(vectors: npt.NDArray[Any], *, settings: FitSettings) -> tuple[Basi
         return basis, basis.place(given), reduction
     if settings.method == "umap":
         umap = fit_umap(
-            given, reduction=reduction, n_components=settings.n_components, n_neighbors=settings.n_neighbors,
-            min_dist=settings.min_dist, metric=settings.metric, seed=settings.seed,
-        )  # fmt: skip
+            given,
+            reduction=reduction,
+            n_components=settings.n_components,
+            n_neighbors=settings.n_neighbors,
+            min_dist=settings.min_dist,
+            metric=settings.metric,
+            seed=settings.seed,
+        )
         return umap, umap.embedding, reduction
     if settings.n_components != 2:
         raise InvalidRequest(f"t-SNE maps have 2 dimensions, got {settings.n_components}.", loc=("n_components",))

@@ -58,9 +58,12 @@ class PcaBasis:
     def first(self, n: int) -> PcaBasis:
         """The basis of the first ``n`` components alone."""
         return PcaBasis(
-            mean=self.mean, components=self.components[:n], variances=self.variances[:n], total=self.total,
+            mean=self.mean,
+            components=self.components[:n],
+            variances=self.variances[:n],
+            total=self.total,
             n_points=self.n_points,
-        )  # fmt: skip
+        )
 
     def tensors(self) -> Mapping[str, npt.NDArray[Any]]:
         """What ``from_tensors`` makes it from again."""
@@ -77,8 +80,9 @@ class PcaBasis:
             mean=np.asarray(tensors["mean"], dtype=np.float32),
             components=np.asarray(tensors["components"], dtype=np.float32),
             variances=np.asarray(tensors["variances"], dtype=np.float64),
-            total=float(facts["total"]), n_points=int(facts["n_points"]),
-        )  # fmt: skip
+            total=float(facts["total"]),
+            n_points=int(facts["n_points"]),
+        )
 
 
 class PcaFit:
@@ -127,8 +131,9 @@ class PcaFit:
             mean=(self._shift + offset).astype(np.float32),
             components=np.ascontiguousarray(components, dtype=np.float32),
             variances=np.maximum(variances[::-1], 0.0),
-            total=total, n_points=self._n,
-        )  # fmt: skip
+            total=total,
+            n_points=self._n,
+        )
 
 
 def fit_pca(vectors: npt.NDArray[Any] | Iterable[npt.NDArray[Any]], *, n_components: int) -> PcaBasis:

@@ -30,8 +30,13 @@ class Quality:
 
 
 def quality_of(
-    vectors: npt.NDArray[np.float32], placed: npt.NDArray[np.float32], *, sample: int, seed: int, metric: str = "euclidean"
-) -> Quality:  # fmt: skip
+    vectors: npt.NDArray[np.float32],
+    placed: npt.NDArray[np.float32],
+    *,
+    sample: int,
+    seed: int,
+    metric: str = "euclidean",
+) -> Quality:
     """Compare points `[n, d]` with their places `[n, k]` on a seeded sample of them.
 
     Raises:
@@ -47,8 +52,9 @@ def quality_of(
     return Quality(
         trustworthiness=float(trustworthiness(high, low, n_neighbors=k, metric=metric)),
         neighbor_overlap=_overlap(_others(high, k=k, metric=metric), _others(low, k=k, metric="euclidean")),
-        n_points=len(chosen), n_neighbors=k,
-    )  # fmt: skip
+        n_points=len(chosen),
+        n_neighbors=k,
+    )
 
 
 def _others(points: npt.NDArray[np.float32], *, k: int, metric: str) -> npt.NDArray[np.int64]:

@@ -68,8 +68,9 @@ class TsneBasis:
             reduction=PcaBasis.from_tensors(tensors, facts=facts["reduction"]),
             points=np.asarray(tensors["points"], dtype=np.float32),
             embedding=np.array(tensors["embedding"], dtype=np.float64),
-            metric=facts["metric"], seed=facts["seed"],
-        )  # fmt: skip
+            metric=facts["metric"],
+            seed=facts["seed"],
+        )
 
 
 class _Neighbours:
@@ -86,30 +87,41 @@ class _Neighbours:
         return max(1.0, (len(self._points) - 1) / 3)
 
     def to_new(
-        self, data: Floats, perplexity: float = PLACING_PERPLEXITY, return_distances: bool = False, k_neighbors: object = "auto"
-    ) -> Any:  # fmt: skip
+        self,
+        data: Floats,
+        perplexity: float = PLACING_PERPLEXITY,
+        return_distances: bool = False,
+        k_neighbors: object = "auto",
+    ) -> Any:
         from openTSNE.affinity import joint_probabilities_nn
 
         k = min(len(self._points), int(3 * perplexity))
         neighbours, distances = nearest(data, self._points, k=k, metric=self._metric)
         chances = joint_probabilities_nn(
-            neighbours, distances, [perplexity], symmetrize=False, normalization="point-wise",
-            n_reference_samples=len(self._points), n_jobs=1,
-        )  # fmt: skip
+            neighbours,
+            distances,
+            [perplexity],
+            symmetrize=False,
+            normalization="point-wise",
+            n_reference_samples=len(self._points),
+            n_jobs=1,
+        )
         return (chances, neighbours, distances) if return_distances else chances
 
 
-def fit_tsne(
-    vectors: npt.NDArray[Any], *, reduction: PcaBasis, perplexity: float, metric: str, seed: int
-) -> TsneBasis:  # fmt: skip
+def fit_tsne(vectors: npt.NDArray[Any], *, reduction: PcaBasis, perplexity: float, metric: str, seed: int) -> TsneBasis:
     """Reduce by ``reduction`` and fit; the same seed gives the same map."""
     from openTSNE import TSNE
 
     points = reduction.place(vectors)
     fitted = TSNE(
-        n_components=2, perplexity=min(perplexity, max(1.0, (len(points) - 1) / 3)), metric=metric, initialization="pca",
-        random_state=seed, n_jobs=1,
-    ).fit(points)  # fmt: skip
+        n_components=2,
+        perplexity=min(perplexity, max(1.0, (len(points) - 1) / 3)),
+        metric=metric,
+        initialization="pca",
+        random_state=seed,
+        n_jobs=1,
+    ).fit(points)
     embedding = np.array(fitted, dtype=np.float64)
     # Placing centres the map first; centred here, it stays where it is.
     embedding -= (embedding.max(0) + embedding.min(0)) / 2

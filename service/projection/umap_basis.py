@@ -82,10 +82,21 @@ class UmapBasis:
         limits = np.iinfo(np.int32)
         state = np.random.RandomState(self.seed).randint(limits.min + 1, limits.max - 1, 3).astype(np.int64)
         placed: Floats = optimize_layout_euclidean(
-            start, self.embedding.copy(), graph.row, graph.col, n_epochs, graph.shape[1],
-            umap.make_epochs_per_sample(graph.data, n_epochs), self.a, self.b, state, REPULSION, INITIAL_ALPHA / 4.0,
-            NEGATIVE_SAMPLES, move_other=False,
-        )  # fmt: skip
+            start,
+            self.embedding.copy(),
+            graph.row,
+            graph.col,
+            n_epochs,
+            graph.shape[1],
+            umap.make_epochs_per_sample(graph.data, n_epochs),
+            self.a,
+            self.b,
+            state,
+            REPULSION,
+            INITIAL_ALPHA / 4.0,
+            NEGATIVE_SAMPLES,
+            move_other=False,
+        )
         return placed
 
     def tensors(self) -> Mapping[str, npt.NDArray[Any]]:
@@ -110,19 +121,35 @@ class UmapBasis:
 
 
 def fit_umap(
-    vectors: npt.NDArray[Any], *, reduction: PcaBasis, n_components: int, n_neighbors: int, min_dist: float, metric: str,
+    vectors: npt.NDArray[Any],
+    *,
+    reduction: PcaBasis,
+    n_components: int,
+    n_neighbors: int,
+    min_dist: float,
+    metric: str,
     seed: int,
-) -> UmapBasis:  # fmt: skip
+) -> UmapBasis:
     """Reduce by ``reduction`` and fit; the same seed gives the same map."""
     import umap
 
     points = reduction.place(vectors)
     # One thread: umap-learn's result depends on their timing otherwise.
     fitted = umap.UMAP(
-        n_components=n_components, n_neighbors=min(n_neighbors, len(points) - 1), min_dist=min_dist, metric=metric,
-        random_state=seed, n_jobs=1,
-    ).fit(points)  # fmt: skip
+        n_components=n_components,
+        n_neighbors=min(n_neighbors, len(points) - 1),
+        min_dist=min_dist,
+        metric=metric,
+        random_state=seed,
+        n_jobs=1,
+    ).fit(points)
     return UmapBasis(
-        reduction=reduction, points=points, embedding=np.asarray(fitted.embedding_, dtype=np.float32), a=float(fitted._a),
-        b=float(fitted._b), n_neighbors=int(fitted._n_neighbors), metric=metric, seed=seed,
-    )  # fmt: skip
+        reduction=reduction,
+        points=points,
+        embedding=np.asarray(fitted.embedding_, dtype=np.float32),
+        a=float(fitted._a),
+        b=float(fitted._b),
+        n_neighbors=int(fitted._n_neighbors),
+        metric=metric,
+        seed=seed,
+    )

@@ -85,9 +85,7 @@ class Reconciler:
             )
 
 
-def bury(
-    queue: RunQueue, runs: RunStore, run_id: str, *, attempt: int, reason: str, max_attempts: int
-) -> RunState:  # fmt: skip
+def bury(queue: RunQueue, runs: RunStore, run_id: str, *, attempt: int, reason: str, max_attempts: int) -> RunState:
     """Record that an attempt has died, and put the run in line for the next one if there is to be one.
 
     An attempt that could only leave word in Redis why it failed has failed for that reason, and is not repeated.
@@ -95,7 +93,7 @@ def bury(
     words = queue.last_words(run_id, attempt)
     state = runs.note_death(
         run_id, attempt=attempt, reason=words or reason, max_attempts=max_attempts if words is None else 1
-    )  # fmt: skip
+    )
     _log.warning("attempt died", run_id=run_id, attempt=attempt, reason=words or reason, status=state.status)
     if state.status == "queued":
         queue.enqueue(run_id, state.attempts + 1)

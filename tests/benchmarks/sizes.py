@@ -33,9 +33,17 @@ FIT = maps.FitSize(n=500, d=24)
 PLACE = maps.PlaceSize(n=200, n_new=40, d=8)
 PERMUTATIONS = permutations.Size(n=30, d=4, permutations=49)
 TUNING = tuning.Size(
-    name="tuning-tiny", model=LLAMA, n_prompts=2, n_virtual=3, n_examples=7, shortest=2, longest=9, n_answers=3, n_steps=3,
+    name="tuning-tiny",
+    model=LLAMA,
+    n_prompts=2,
+    n_virtual=3,
+    n_examples=7,
+    shortest=2,
+    longest=9,
+    n_answers=3,
+    n_steps=3,
     pad_to=13,
-)  # fmt: skip
+)
 TUNING_DEEP = tuning_deep.Size(model=LLAMA, n_tuned=2, n_virtual=3, n_examples=8, n_epochs=2, shortest=2, longest=9)
 TUNING_VOCABULARY = tuning_vocabulary.Size(model=LLAMA, n_examples=7, n_input=5, n_steps=2, max_bytes=1 << 20)
 TUNING_CHECKPOINTS = tuning_checkpoints.Size(tuning=TUNING, every=2)

@@ -15,8 +15,14 @@ from benchmarks.measuring.machine import Machine
 from benchmarks.measuring.report import BEGIN, END, load_all, record_of, render, save, write_page
 
 MACHINE = Machine(
-    cpu="Some CPU", n_cores=2, n_threads=2, memory_bytes=8 << 30, python="3.11", versions={"torch": "2"}, date="2026-01-02"
-)  # fmt: skip
+    cpu="Some CPU",
+    n_cores=2,
+    n_threads=2,
+    memory_bytes=8 << 30,
+    python="3.11",
+    versions={"torch": "2"},
+    date="2026-01-02",
+)
 
 
 class Stage:
@@ -29,11 +35,16 @@ class Stage:
 
     def contest(self, *goals: Goal, holds: bool = True) -> Contest:
         return Contest(
-            name="made-up", work="Nothing.", goals=goals, notes=["A note."],
-            sides=[Side(name="ours", run=lambda: self.run("ours"), metrics=lambda n: {"MB": n}),
-                   Side(name="theirs", run=lambda: self.run("theirs"))],
+            name="made-up",
+            work="Nothing.",
+            goals=goals,
+            notes=["A note."],
+            sides=[
+                Side(name="ours", run=lambda: self.run("ours"), metrics=lambda n: {"MB": n}),
+                Side(name="theirs", run=lambda: self.run("theirs")),
+            ],
             compare=lambda answers: [Agreement(label="both", holds=holds, detail=str(sorted(answers)))],
-        )  # fmt: skip
+        )
 
     def run(self, name: str) -> float:
         self.order.append(name)
@@ -41,9 +52,7 @@ class Stage:
         return 5.0
 
     def hold(self, *goals: Goal, holds: bool = True) -> Result:
-        return hold(
-            self.contest(*goals, holds=holds), n_rounds=3, say=lambda line: None, clock=lambda: self.now_s
-        )  # fmt: skip
+        return hold(self.contest(*goals, holds=holds), n_rounds=3, say=lambda line: None, clock=lambda: self.now_s)
 
 
 def test_sides_run_in_turn_after_a_warm_up_that_does_not_count() -> None:

@@ -83,9 +83,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     folder = tmp_path_factory.mktemp("demo")
     output, printed, complaints = folder / "output", folder / "stdout", folder / "stderr"
     with printed.open("wb") as out, complaints.open("wb") as err:
-        demo = subprocess.Popen(
-            [*command(output), "--stay"], cwd=ROOT, stdout=out, stderr=err, preexec_fn=with_ctrl_c
-        )  # fmt: skip
+        demo = subprocess.Popen([*command(output), "--stay"], cwd=ROOT, stdout=out, stderr=err, preexec_fn=with_ctrl_c)
     try:
         assert wait_for(lambda: demo.poll() is not None or LINK.search(printed.read_text()) is not None, within_s=500)
         link = LINK.search(printed.read_text())
@@ -198,7 +196,7 @@ def test_it_leaves_a_picture_and_no_process(finished: Finished) -> None:
 def test_stopped_half_way_it_takes_the_service_along(tmp_path: Path) -> None:
     demo = subprocess.Popen(
         command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=with_ctrl_c
-    )  # fmt: skip
+    )
     assert wait_for(lambda: (tmp_path / "service.log").exists() and len(pids_of(tmp_path)) >= 4, within_s=60)
     demo.send_signal(signal.SIGINT)
     printed, _ = demo.communicate(timeout=60)

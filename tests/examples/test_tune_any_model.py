@@ -123,10 +123,37 @@ def test_it_tunes_and_reports(
         (sums / f"{part}.txt").write_text(lines.rstrip() if part else lines)
     output = tmp_path / "out"
     status = script.main(
-        ["--model", str(tmp_path / "tiny"), "--data", f"squad={tmp_path / 'boxes.json'}", "--data", f"deepmind-math={sums}",
-         "--prior", "isotropic", "--prior", "fitted", "--seeds", "5", "--steps", "2", "--batch-size", "2", "--n-virtual", "3",
-         "--asked", "2", "--max-tokens", "2", "--fit-texts", "8", "--method", "deep", "--output", str(output)]
-    )  # fmt: skip
+        [
+            "--model",
+            str(tmp_path / "tiny"),
+            "--data",
+            f"squad={tmp_path / 'boxes.json'}",
+            "--data",
+            f"deepmind-math={sums}",
+            "--prior",
+            "isotropic",
+            "--prior",
+            "fitted",
+            "--seeds",
+            "5",
+            "--steps",
+            "2",
+            "--batch-size",
+            "2",
+            "--n-virtual",
+            "3",
+            "--asked",
+            "2",
+            "--max-tokens",
+            "2",
+            "--fit-texts",
+            "8",
+            "--method",
+            "deep",
+            "--output",
+            str(output),
+        ]
+    )
     captured = capsys.readouterr()
     assert status == 0, captured.err
     assert len(re.findall(r"^(?:isotropic|fitted) +5 +\d+ % → \d+ %", captured.out, re.MULTILINE)) == 4

@@ -46,9 +46,13 @@ def t5_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def service(model_path: Path, t5_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with running_service(
-        tmp_path_factory.mktemp("harvests"), models=f"tiny={model_path}", READ_MODELS=f"t5={t5_path}", WORKERS="2",
-        DEVICE="cpu", DTYPE="float32",
-    ) as started:  # fmt: skip
+        tmp_path_factory.mktemp("harvests"),
+        models=f"tiny={model_path}",
+        READ_MODELS=f"t5={t5_path}",
+        WORKERS="2",
+        DEVICE="cpu",
+        DTYPE="float32",
+    ) as started:
         started.wait_until_ready()
         wait_until(lambda: "2 at work" in str(part(started, "workers")["detail"]), why=started.log.read_text)
         yield started

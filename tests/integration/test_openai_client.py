@@ -37,10 +37,14 @@ def test_a_stream_says_the_same_as_the_whole(ai: openai.OpenAI) -> None:
     whole = ai.completions.create(model="tiny", prompt="hello", max_tokens=12, temperature=0)
     parts = list(
         ai.completions.create(
-            model="tiny", prompt="hello", max_tokens=12, temperature=0, stream=True,
+            model="tiny",
+            prompt="hello",
+            max_tokens=12,
+            temperature=0,
+            stream=True,
             stream_options={"include_usage": True},
         )
-    )  # fmt: skip
+    )
     assert "".join(part.choices[0].text for part in parts if part.choices) == whole.choices[0].text
     assert parts[-1].usage is not None
     assert parts[-1].usage.completion_tokens == 12
@@ -65,7 +69,7 @@ def test_chat(ai: openai.OpenAI) -> None:
     turns: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "hi"}]
     answer = ai.chat.completions.create(
         model="tiny", messages=turns, max_tokens=4, temperature=0, logprobs=True, top_logprobs=2
-    )  # fmt: skip
+    )
     (choice,) = answer.choices
     assert choice.message.role == "assistant"
     assert choice.logprobs is not None
@@ -91,7 +95,7 @@ def test_models_and_prompts_by_name(ai: openai.OpenAI, http: httpx.Client) -> No
     tuned = ai.completions.create(model="tiny:named", prompt="hello", max_tokens=8, temperature=0)
     asked = ai.completions.create(
         model="tiny", prompt="hello", max_tokens=8, temperature=0, extra_body={"prompt_ref": "named@1"}
-    )  # fmt: skip
+    )
     assert tuned.choices[0].text == asked.choices[0].text != bare.choices[0].text
     assert tuned.model == "tiny:named"
 

@@ -97,9 +97,7 @@ def _assert_drains(service: Service) -> None:
     assert service.process.wait(60) == 0
 
 
-def test_a_killed_main_process_takes_its_family_along_and_the_next_sweeps_up(
-    model_path: Path, tmp_path: Path
-) -> None:  # fmt: skip
+def test_a_killed_main_process_takes_its_family_along_and_the_next_sweeps_up(model_path: Path, tmp_path: Path) -> None:
     with running_service(tmp_path, models=f"tiny={model_path}") as first:
         first.wait_until_ready()
         folder = runtime_folder(first)

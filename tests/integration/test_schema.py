@@ -39,9 +39,13 @@ MAX_QUERY = 30_000
 """Characters; a longer request line is refused by the HTTP server itself, before any route."""
 
 GENERATED = settings(
-    max_examples=10, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
+    max_examples=10,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+)
 
 
 def raw_bytes(_context: Any, value: Any) -> bytes:

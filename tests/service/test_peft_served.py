@@ -48,9 +48,14 @@ def imported(adapter: Any, hosted: HostedModel, folder: Path) -> Prompt:
             archive.write(path, path.name)
     card = hosted.card
     base = BaseShape(
-        name="m", revision=card.revision, n_layers=card.n_layers, d_model=card.d_model, n_kv_heads=card.n_kv_heads,
-        d_head=card.d_head, n_positions=card.n_positions,
-    )  # fmt: skip
+        name="m",
+        revision=card.revision,
+        n_layers=card.n_layers,
+        d_model=card.d_model,
+        n_kv_heads=card.n_kv_heads,
+        d_head=card.d_head,
+        n_positions=card.n_positions,
+    )
     stored = parse_peft(buffer.getvalue(), bases=[base])
     return from_tensors({name: torch.from_numpy(values.copy()) for name, values in stored.tensors.items()})
 
@@ -65,10 +70,15 @@ def test_an_imported_adapter_gives_pefts_own_numbers(architecture: str, method: 
     engine = Engine(hosted, limits=Limits(), load_prompt=lambda _: prompt)
     engine.submit(
         Generate(
-            request_id="g", inputs=(TEXT,), max_tokens=N_NEW, sampling=Sampling(temperature=0), logprobs=0, echo=True,
+            request_id="g",
+            inputs=(TEXT,),
+            max_tokens=N_NEW,
+            sampling=Sampling(temperature=0),
+            logprobs=0,
+            echo=True,
             prompt=PromptChoice(parts=(("adapter", 1.0),)),
         )
-    )  # fmt: skip
+    )
     events = []
     while engine.has_work:
         events += engine.step()

@@ -47,15 +47,18 @@ def interval_of(
     if len(given) == 1 or np.ptp(given) == 0:
         return Interval(value=value, low=value, high=value, n=len(given))
     found = stats.bootstrap(
-        (given,), statistic, n_resamples=samples, confidence_level=CONFIDENCE, method=method, vectorized=True,
+        (given,),
+        statistic,
+        n_resamples=samples,
+        confidence_level=CONFIDENCE,
+        method=method,
+        vectorized=True,
         random_state=np.random.default_rng(seed),
-    ).confidence_interval  # fmt: skip
+    ).confidence_interval
     return Interval(value=value, low=float(found.low), high=float(found.high), n=len(given))
 
 
-def ratio_of_means(
-    above: npt.ArrayLike, below: npt.ArrayLike, *, samples: int = 999, seed: int = 0
-) -> Interval:  # fmt: skip
+def ratio_of_means(above: npt.ArrayLike, below: npt.ArrayLike, *, samples: int = 999, seed: int = 0) -> Interval:
     """mean(above) / mean(below) of two independent samples, with its percentile interval; both are resampled."""
     top, bottom = (np.asarray(values, dtype=np.float64).ravel() for values in (above, below))
     if len(top) == 0 or len(bottom) == 0:

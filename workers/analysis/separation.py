@@ -53,8 +53,13 @@ def energy_distance(first: npt.ArrayLike, second: npt.ArrayLike, *, permutations
 
 
 def mmd(
-    first: npt.ArrayLike, second: npt.ArrayLike, *, bandwidth: float | None = None, permutations: int = 999, seed: int = 0
-) -> Tested:  # fmt: skip
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    *,
+    bandwidth: float | None = None,
+    permutations: int = 999,
+    seed: int = 0,
+) -> Tested:
     """Unbiased squared maximum mean discrepancy under exp(−‖x−y‖²/2σ²) (Gretton et al. 2012), with a permutation p-value.
 
     Args:
@@ -102,8 +107,13 @@ def probe_accuracy(points: npt.ArrayLike, labels: Sequence[object], *, samples: 
 
 
 def clusters(
-    points: npt.ArrayLike, labels: Sequence[object], *, min_cluster_size: int | None = None, n_dims: int = 20, seed: int = 0
-) -> Clusters:  # fmt: skip
+    points: npt.ArrayLike,
+    labels: Sequence[object],
+    *,
+    min_cluster_size: int | None = None,
+    n_dims: int = 20,
+    seed: int = 0,
+) -> Clusters:
     """Clusters that HDBSCAN (Campello et al. 2013) finds without the labels, held against them.
 
     Args:

@@ -85,9 +85,12 @@ def gaussian_fit(points: npt.ArrayLike, *, n_dims: int = 16, samples: int = 999,
     best = max(candidates, key=lambda candidate: candidate.score(choosing))
     gains = best.score_samples(measuring) - one.score_samples(measuring)
     return GaussianFit(
-        gaussian=float(one.score(measuring)), mixture=float(best.score(measuring)),
-        gain=interval_of(gains, samples=samples, seed=seed), n_components=int(best.n_components), n_dims=n_kept,
-    )  # fmt: skip
+        gaussian=float(one.score(measuring)),
+        mixture=float(best.score(measuring)),
+        gain=interval_of(gains, samples=samples, seed=seed),
+        n_components=int(best.n_components),
+        n_dims=n_kept,
+    )
 
 
 def intrinsic_dimension(points: npt.ArrayLike) -> float:

@@ -50,9 +50,12 @@ class Comparison:
         """As plain numbers."""
         ratio = None if self.ratio is None else self.ratio.to_json()
         return {
-            "measure": self.measure, "observed": self.observed.to_json(), "null": self.null.to_json(),
-            "ratio": ratio, "effect": self.effect,
-        }  # fmt: skip
+            "measure": self.measure,
+            "observed": self.observed.to_json(),
+            "null": self.null.to_json(),
+            "ratio": ratio,
+            "effect": self.effect,
+        }
 
 
 def shape_of(walk: npt.ArrayLike) -> WalkShape:
@@ -62,8 +65,10 @@ def shape_of(walk: npt.ArrayLike) -> WalkShape:
     lengths = np.linalg.norm(steps, axis=1)
     spread = np.square(points - points.mean(0)).sum(1).mean()
     return WalkShape(
-        step_length=float(lengths.mean()), radius_of_gyration=float(np.sqrt(spread)), persistence=_persistence(steps, lengths)
-    )  # fmt: skip
+        step_length=float(lengths.mean()),
+        radius_of_gyration=float(np.sqrt(spread)),
+        persistence=_persistence(steps, lengths),
+    )
 
 
 def random_walks(points: npt.ArrayLike, *, lengths: Sequence[int], n: int, seed: int) -> list[Floats]:

@@ -55,9 +55,13 @@ def estimate(
     reading.read(texts, longest=plan.longest)
     seconds = (clock() - began) * plan.n_tokens / n_tried
     return Estimate(
-        n_texts=plan.n_texts, n_tokens=plan.n_tokens, n_rows=plan.n_rows, n_shards=len(plan.shards), n_bytes=plan.n_bytes,
+        n_texts=plan.n_texts,
+        n_tokens=plan.n_tokens,
+        n_rows=plan.n_rows,
+        n_shards=len(plan.shards),
+        n_bytes=plan.n_bytes,
         seconds=seconds,
-    )  # fmt: skip
+    )
 
 
 def in_words(n_bytes: float) -> str:

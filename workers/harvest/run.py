@@ -147,10 +147,14 @@ class _Harvest:
         plan = self._plan
         n_bytes = sum(output.n_bytes for output in self._found.values())
         counts = {
-            "n_texts": plan.n_texts, "n_tokens": plan.n_tokens, "n_rows": plan.n_rows, "n_dropped": plan.n_dropped,
-            "n_shards": len(plan.shards), "n_bytes": n_bytes,
+            "n_texts": plan.n_texts,
+            "n_tokens": plan.n_tokens,
+            "n_rows": plan.n_rows,
+            "n_dropped": plan.n_dropped,
+            "n_shards": len(plan.shards),
+            "n_bytes": n_bytes,
             "n_shards_by_helpers": len(plan.shards) - self._n_before - self._n_own,
-        }  # fmt: skip
+        }
         return {name: float(count) for name, count in counts.items()}
 
     def _manifest(self) -> HarvestManifest:

@@ -132,8 +132,9 @@ def _own_tensors(method: Method, prior: wire.PromptPrior, *, sources: Sources) -
     if given != wanted:
         raise InvalidRequest(
             f"the prompt {prior.ref!r} must have the form that is tuned: expected {_in_words(wanted)}, "
-            f"got {_in_words(given)}.", loc=("prior", "ref"),
-        )  # fmt: skip
+            f"got {_in_words(given)}.",
+            loc=("prior", "ref"),
+        )
     return {name: tensor.clone() for name, tensor in prompt.tensors.items()}
 
 

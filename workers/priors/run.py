@@ -42,9 +42,14 @@ def sample(run: RunContext) -> Mapping[str, float]:
     vectors = prior.sample(spec.n, generator=generator_for(spec.seed, name))
     facts: Facts = {**prior.facts, **_facts_of_draw(vectors)}
     metadata = {
-        "model": model.card.name, "revision": model.card.revision, "layer": layer, "n": spec.n, "seed": spec.seed,
-        "prior": spec.prior.model_dump(mode="json", by_alias=True), "facts": dict(facts),
-    }  # fmt: skip
+        "model": model.card.name,
+        "revision": model.card.revision,
+        "layer": layer,
+        "n": spec.n,
+        "seed": spec.seed,
+        "prior": spec.prior.model_dump(mode="json", by_alias=True),
+        "facts": dict(facts),
+    }
     run.save_output(OUTPUT, encode({"vectors": vectors.numpy()}, metadata=metadata))
     run.progress(2, 2)
     return {name: value for name, value in facts.items() if isinstance(value, float) and math.isfinite(value)}
@@ -68,6 +73,7 @@ def _remark(run: RunContext, prior: Prior) -> None:
 def _facts_of_draw(vectors: Float[Tensor, "n d_model"]) -> dict[str, float]:
     lengths = torch.linalg.vector_norm(vectors, dim=1)
     return {
-        "draw_mean_norm": float(lengths.mean()), "draw_std": float(vectors.std(correction=0)),
+        "draw_mean_norm": float(lengths.mean()),
+        "draw_std": float(vectors.std(correction=0)),
         "draw_effective_rank": effective_rank(vectors[:_MEASURED_ROWS]),
-    }  # fmt: skip
+    }

@@ -26,7 +26,7 @@ class PeriodicThread:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._ended.set()
         self._thread.join()
 

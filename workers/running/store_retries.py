@@ -26,7 +26,7 @@ def is_full(error: BaseException) -> bool:
 
 def persistently(
     action: Callable[[], T], *, waits_s: Sequence[float], sleep: Callable[[float], None] = time.sleep
-) -> T:  # fmt: skip
+) -> T:
     """The result of ``action``, repeated after each of ``waits_s`` while it raises Unavailable for want of anything but room."""
     waits = iter(waits_s)
     while True:

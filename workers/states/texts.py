@@ -84,9 +84,14 @@ class Encoder:
             more = tuple(self._tokenizer(target, add_special_tokens=False)["input_ids"])
             ids, own = ids + more, own + (True,) * len(more)
         return Text(
-            ids=ids, own=own, text=begin + target, index=example.index, split=example.split, task=task_of(example.record),
+            ids=ids,
+            own=own,
+            text=begin + target,
+            index=example.index,
+            split=example.split,
+            task=task_of(example.record),
             input=example.input,
-        ).cut(self.longest)  # fmt: skip
+        ).cut(self.longest)
 
     def token_text(self, token_id: int) -> str:
         """The text of one token as it stands inside a text, with its leading space."""

@@ -37,15 +37,11 @@ async def add_prompts(source: PromptsSource, *, name: str, to: Collector) -> Non
 def _read(ref: str, source: PromptsSource, to: Collector) -> tuple[PromptManifest, list[Stage]]:
     prompts = to.services.prompts
     manifest = prompts.resolve(ref, base=to.found.facts.model)
-    found = history_of(
-        manifest, prompts=prompts, runs=to.services.runs, draws=source.draws, snapshots=source.snapshots
-    )  # fmt: skip
+    found = history_of(manifest, prompts=prompts, runs=to.services.runs, draws=source.draws, snapshots=source.snapshots)
     return manifest, found
 
 
-async def _vectors_of(
-    stage: Stage, manifest: PromptManifest, to: Collector
-) -> Mapping[int, npt.NDArray[np.float32]]:  # fmt: skip
+async def _vectors_of(stage: Stage, manifest: PromptManifest, to: Collector) -> Mapping[int, npt.NDArray[np.float32]]:
     """Own vectors, and what they become above, at those of the request's layers where there are any."""
     own = {_layer_of(name): values for name, values in stage.tensors.items()}
     found = {layer: own[layer] for layer in to.layers if layer in own}

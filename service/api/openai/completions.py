@@ -86,6 +86,4 @@ def _job(body: Body[CompletionRequest], choice: Choice) -> Submit:
         prompt=choice.prompt,
         interventions=interventions_of(asked.interventions),
     )
-    return Submit(
-        model=choice.model, request=generate, tensors=body.tensors, values=values_of(asked.interventions)
-    )  # fmt: skip
+    return Submit(model=choice.model, request=generate, tensors=body.tensors, values=values_of(asked.interventions))

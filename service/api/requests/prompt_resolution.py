@@ -45,9 +45,7 @@ class Choice:
         }
 
 
-async def choose(
-    store: PromptStore, *, state: EngineState, model: str, prompt_ref: PromptRef | None = None
-) -> Choice:  # fmt: skip
+async def choose(store: PromptStore, *, state: EngineState, model: str, prompt_ref: PromptRef | None = None) -> Choice:
     """Resolve ``base`` or ``base:ref`` with, or instead, a prompt reference.
 
     Raises:

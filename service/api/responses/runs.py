@@ -14,7 +14,7 @@ RESUMABLE = frozenset({"failed", "cancelled"})
 
 def run_answer(
     record: RunRecord, state: RunState, *, position: int | None = None, outputs: Sequence[Output] = ()
-) -> Run:  # fmt: skip
+) -> Run:
     """One run. position: in the queue, shown only while it waits there."""
     return Run.model_validate(
         {

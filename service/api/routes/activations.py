@@ -31,9 +31,7 @@ ActivationBody = Annotated[Body[ActivationRequest], Depends(body_of(ActivationRe
     responses={**tensors_or(ActivationsJson), **problems(*ENGINE_ERRORS)},
     openapi_extra=request_body(ActivationRequest, form=True),
 )
-async def activations(
-    request: Request, services: ServicesDep, body: ActivationBody, deadline_s: Deadline
-) -> Response:  # fmt: skip
+async def activations(request: Request, services: ServicesDep, body: ActivationBody, deadline_s: Deadline) -> Response:
     """Read a model's activations over texts, under a prompt or none."""
     choice = await _choose(services, body.request)
     job = Submit(
@@ -54,7 +52,7 @@ async def activations(
 )
 async def estimate(
     request: Request, services: ServicesDep, body: ActivationBody, deadline_s: Deadline
-) -> EstimateResponse:  # fmt: skip
+) -> EstimateResponse:
     """What the same request would cost; nothing is run."""
     choice = await _choose(services, body.request)
     capture = await _capture(services, body.request, choice)

@@ -41,9 +41,7 @@ _COLUMNS = {
 
 
 @router.get("/v1/maps", responses=problems(401, 403, 422, 500, 503))
-async def list_maps(
-    services: ServicesDep, _caller: Reader, limit: Limit = 20, after: After = None
-) -> ListPage[MapRow]:  # fmt: skip
+async def list_maps(services: ServicesDep, _caller: Reader, limit: Limit = 20, after: After = None) -> ListPage[MapRow]:
     """Maps, newest first."""
     page = await asyncio.to_thread(services.maps.list_maps, limit=limit, after=after)
     return ListPage[MapRow](data=list(map(row_of, page.items)), has_more=page.has_more, next=page.next)
@@ -122,9 +120,7 @@ async def _project(services: Services, map_id: str, body: Body[ProjectBody], *, 
     return join_points(parts)
 
 
-async def _placed(
-    services: Services, found: StoredMap, new: NewPoints, layer: int, deadline_s: float
-) -> Points | None:  # fmt: skip
+async def _placed(services: Services, found: StoredMap, new: NewPoints, layer: int, deadline_s: float) -> Points | None:
     vectors = new.vectors(layer)
     if vectors is None:
         return None

@@ -22,9 +22,20 @@ from service.store.prompts.store import MAX_LIMIT, PromptStore
 router = APIRouter(tags=["models"], dependencies=[Depends(require("read"))])
 
 _CARD_FIELDS = (
-    "n_layers", "d_model", "n_heads", "n_kv_heads", "d_head", "vocab_size", "n_positions", "dtype", "device", "revision",
-    "attention", "architecture", "has_chat_template",
-)  # fmt: skip
+    "n_layers",
+    "d_model",
+    "n_heads",
+    "n_kv_heads",
+    "d_head",
+    "vocab_size",
+    "n_positions",
+    "dtype",
+    "device",
+    "revision",
+    "attention",
+    "architecture",
+    "has_chat_template",
+)
 
 
 @router.get("/v1/models", responses=problems(401, 403, 500, 503))

@@ -71,7 +71,7 @@ async def nearest(
 
 async def _read(
     reader: TokenReader, vectors: Vectors, *, manifest: PromptManifest, k: int, metric: Metric
-) -> PromptTokens:  # fmt: skip
+) -> PromptTokens:
     near = await reader.nearest(vectors.values, Nearest(k=k, metric=metric))
     radii = await reader.own_radii(near.ids[:, 0], metric=metric)
     lens = await reader.lens(vectors.values, k=k)
@@ -108,16 +108,18 @@ def _layer_of(tensor: str) -> int:
 
 def _shown(
     tensor: str, index: int, *, at: int, vectors: Vectors, near: Ranked, radii: Mapping[int, float], lens: Ranked | None
-) -> VectorTokens:  # fmt: skip
+) -> VectorTokens:
     return VectorTokens(
         tensor=tensor,
         index=index,
         norm=float(np.linalg.norm(vectors.values[at])),
         nearest=[NearToken(id=i, text=text, distance=score) for i, text, score in _tokens(near, at)],
         own_radius=radii.get(int(near.ids[at, 0])),
-        lens=None if lens is None else [LensToken(id=i, text=text, logprob=score) for i, text, score in _tokens(lens, at)],
+        lens=None
+        if lens is None
+        else [LensToken(id=i, text=text, logprob=score) for i, text, score in _tokens(lens, at)],
         moved=None if vectors.moved is None else float(vectors.moved[at]),
-    )  # fmt: skip
+    )
 
 
 def _tokens(ranked: Ranked, at: int) -> list[tuple[int, str, float]]:

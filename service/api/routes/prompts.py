@@ -74,7 +74,7 @@ async def upload(
 @router.get("/v1/prompts", responses=problems(401, 403, 422, 500, 503))
 async def list_prompts(
     services: ServicesDep, _caller: Reader, limit: Limit = 20, after: After = None
-) -> ListPage[PromptRow]:  # fmt: skip
+) -> ListPage[PromptRow]:
     """Names of stored prompts, in order."""
     page = await asyncio.to_thread(services.prompts.list_names, limit=limit, after=after)
     rows = [PromptRow.model_validate({**asdict(row), "versions": list(row.versions)}) for row in page.items]
@@ -154,9 +154,7 @@ async def set_alias(
     return Alias(name=name, alias=alias, version=body.version)
 
 
-@router.delete(
-    "/v1/prompts/{name}/aliases/{alias}", status_code=204, responses=problems(401, 403, 404, 422, 500, 503)
-)  # fmt: skip
+@router.delete("/v1/prompts/{name}/aliases/{alias}", status_code=204, responses=problems(401, 403, 404, 422, 500, 503))
 async def delete_alias(services: ServicesDep, _caller: Admin, name: NamePath, alias: AliasPath) -> None:
     """Forget an alias; the version stays."""
     await asyncio.to_thread(services.prompts.delete_alias, name, alias=alias)

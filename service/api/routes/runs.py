@@ -115,9 +115,7 @@ async def resume(
     return await replayed(request, services.idempotency, key=key, caller=caller.name, body=b"", work=go_on)
 
 
-@router.get(
-    "/v1/runs/{run_id}/metrics", response_model=MetricCurve, responses=problems(401, 403, 404, 422, 500, 503)
-)  # fmt: skip
+@router.get("/v1/runs/{run_id}/metrics", response_model=MetricCurve, responses=problems(401, 403, 404, 422, 500, 503))
 async def metrics(services: ServicesDep, _caller: Reader, run_id: RunId) -> Response:
     """The whole curve, in order of steps as they came."""
 

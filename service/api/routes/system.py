@@ -103,11 +103,15 @@ def _read_models(models: EncoderDecoderConfigs) -> list[ReadModel]:
         if shape is not None:
             found.append(
                 ReadModel(
-                    name=name, architecture=shape.model_type, n_encoder_layers=shape.n_layers["encoder"],
-                    n_decoder_layers=shape.n_layers["decoder"], d_model=shape.d_model, n_positions=shape.n_positions,
+                    name=name,
+                    architecture=shape.model_type,
+                    n_encoder_layers=shape.n_layers["encoder"],
+                    n_decoder_layers=shape.n_layers["decoder"],
+                    d_model=shape.d_model,
+                    n_positions=shape.n_positions,
                     sites=list(shape.sites),
                 )
-            )  # fmt: skip
+            )
     return found
 
 

@@ -25,9 +25,15 @@ class CaptureBuffer:
     """
 
     def __init__(
-        self, spec: CaptureSpec, taps: Sequence[Tap], *, positions: Sequence[int], n_virtual: int = 0, n_virtual_keys: int = 0,
+        self,
+        spec: CaptureSpec,
+        taps: Sequence[Tap],
+        *,
+        positions: Sequence[int],
+        n_virtual: int = 0,
+        n_virtual_keys: int = 0,
         keep_generated: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.spec = spec
         self.taps = tuple(taps)
         self.positions = list(positions)

@@ -31,8 +31,9 @@ def chosen_positions(positions: Positions, *, n_input: int, n_total: int | None 
         if not -n_input <= position < n_total:
             raise InvalidRequest(
                 f"position {position} is out of range for an input of {n_input} tokens "
-                f"(expected {-n_input} to {n_total - 1}).", loc=("positions", i),
-            )  # fmt: skip
+                f"(expected {-n_input} to {n_total - 1}).",
+                loc=("positions", i),
+            )
     return tuple(p if p >= 0 else p + n_input for p in positions)
 
 

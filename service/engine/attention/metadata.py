@@ -46,9 +46,14 @@ class BatchMetadata:
     """Rows over the cache. ``spans`` are in packed order; the first ``n_decode`` have one token and slots 0…n_decode−1."""
 
     def __init__(
-        self, cache: KVCache, spans: Sequence[Span], *, n_decode: int, on_probabilities: ProbabilitySink | None = None,
+        self,
+        cache: KVCache,
+        spans: Sequence[Span],
+        *,
+        n_decode: int,
+        on_probabilities: ProbabilitySink | None = None,
         probability_layers: frozenset[int] = frozenset(),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._cache = cache
         self._decode = spans[:n_decode]
         self._chunks = spans[n_decode:]
@@ -96,14 +101,20 @@ class BatchMetadata:
     ) -> Tensor:
         keys, values = self._cache.keys[layer], self._cache.values[layer]
         if query.device.type == "cpu" and self._row_by_row_is_cheaper(keys):
-            return torch.cat([
-                attend_rows(
-                    query[i : i + 1], keys[i : i + 1, :, lo : span.end], values[i : i + 1, :, lo : span.end],
-                    bias=None, scale=scale, softcap=softcap,
-                )
-                for i, span in enumerate(self._decode)
-                for lo in (max(span.first_visible(layer), span.end - window if window is not None else 0),)
-            ])  # fmt: skip
+            return torch.cat(
+                [
+                    attend_rows(
+                        query[i : i + 1],
+                        keys[i : i + 1, :, lo : span.end],
+                        values[i : i + 1, :, lo : span.end],
+                        bias=None,
+                        scale=scale,
+                        softcap=softcap,
+                    )
+                    for i, span in enumerate(self._decode)
+                    for lo in (max(span.first_visible(layer), span.end - window if window is not None else 0),)
+                ]
+            )
         n, length = len(self._decode), self._longest
         bias = self._bias(layer, window=window, like=query)
         return attend_rows(query, keys[:n, :, :length], values[:n, :, :length], bias=bias, scale=scale, softcap=softcap)
@@ -142,8 +153,10 @@ class BatchMetadata:
             query[span.offset : span.offset + span.n_new].transpose(0, 1)[None],
             self._cache.keys[layer][span.slot, :, low : span.end][None],
             self._cache.values[layer][span.slot, :, low : span.end][None],
-            window=window, scale=scale, softcap=softcap,
-        )  # fmt: skip
+            window=window,
+            scale=scale,
+            softcap=softcap,
+        )
         return out[0].transpose(0, 1)
 
     def _report_probabilities(
@@ -153,10 +166,17 @@ class BatchMetadata:
         for span in (*self._decode, *self._chunks):
             visible = causal_mask(span.n_new, span.end, window=window, device=query.device)
             visible[:, : span.first_visible(layer)] = False
-            self._sink(layer, span.offset, attention_probabilities(
-                query[span.offset : span.offset + span.n_new], self._cache.keys[layer][span.slot, :, : span.end],
-                visible=visible, scale=scale, softcap=softcap,
-            ))  # fmt: skip
+            self._sink(
+                layer,
+                span.offset,
+                attention_probabilities(
+                    query[span.offset : span.offset + span.n_new],
+                    self._cache.keys[layer][span.slot, :, : span.end],
+                    visible=visible,
+                    scale=scale,
+                    softcap=softcap,
+                ),
+            )
 
 
 @dataclass(frozen=True)
@@ -181,9 +201,13 @@ class PackedMetadata:
     """Whole sequences side by side; gradients flow into the prompts' keys and values."""
 
     def __init__(
-        self, groups: Sequence[SequenceGroup], *, on_probabilities: ProbabilitySink | None = None,
-        probability_layers: frozenset[int] = frozenset(), on_probabilities_done: Callable[[int], None] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        groups: Sequence[SequenceGroup],
+        *,
+        on_probabilities: ProbabilitySink | None = None,
+        probability_layers: frozenset[int] = frozenset(),
+        on_probabilities_done: Callable[[int], None] | None = None,
+    ) -> None:
         self._groups = groups
         self._sink = on_probabilities
         self._done = on_probabilities_done
@@ -250,9 +274,13 @@ class RecordingMetadata:
     """One sequence, causally, keeping each layer's key and value as `[heads, tokens, d]`."""
 
     def __init__(
-        self, n_tokens: int, *, on_layer: Callable[[int], None] | None = None, on_probabilities: ProbabilitySink | None = None,
+        self,
+        n_tokens: int,
+        *,
+        on_layer: Callable[[int], None] | None = None,
+        on_probabilities: ProbabilitySink | None = None,
         probability_layers: frozenset[int] = frozenset(),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
         self.positions = torch.arange(n_tokens)

@@ -33,9 +33,15 @@ class ForwardHooks:
     """
 
     def __init__(
-        self, model: nn.Module, architecture: Architecture, *, reads: Sequence[Tap], on_read: Read,
-        changes: Mapping[Tap, Sequence[Change]] | None = None, stop: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        model: nn.Module,
+        architecture: Architecture,
+        *,
+        reads: Sequence[Tap],
+        on_read: Read,
+        changes: Mapping[Tap, Sequence[Change]] | None = None,
+        stop: bool = False,
+    ) -> None:
         self._model = model
         self._anatomy = architecture
         self._on_read = on_read
@@ -71,8 +77,11 @@ class ForwardHooks:
         if tap.layer is None:
             return {"embed": parts.embed, "final_norm": parts.final_norm, "logits": self._model}[tap.kind]
         return {
-            "resid_pre": parts.blocks, "resid_post": parts.blocks, "attn_out": parts.attentions, "mlp_out": parts.mlps,
-        }[tap.kind][tap.layer]  # fmt: skip
+            "resid_pre": parts.blocks,
+            "resid_post": parts.blocks,
+            "attn_out": parts.attentions,
+            "mlp_out": parts.mlps,
+        }[tap.kind][tap.layer]
 
     def _apply(self, tap: Tap, packed: Tensor) -> Tensor:
         """packed `[1, tokens, …]`, or `[tokens, …]` where a module flattens its batch (some mixtures of experts)."""

@@ -81,9 +81,12 @@ class HostedModel:
         self.d_model = int(self.module.get_input_embeddings().weight.shape[1])
         widths = module_widths(self.module, self.forward)
         self.catalogue = SiteCatalogue(
-            n_layers=self.architecture.n_layers, d_model=self.d_model, vocab_size=int(self.config.vocab_size),
-            n_heads=int(self.config.num_attention_heads), widths=widths,
-        )  # fmt: skip
+            n_layers=self.architecture.n_layers,
+            d_model=self.d_model,
+            vocab_size=int(self.config.vocab_size),
+            n_heads=int(self.config.num_attention_heads),
+            widths=widths,
+        )
         check_against_plain(self.forward, reference, shape=self.kv_shape)
         self.card = self._describe(name, revision)
 
@@ -119,9 +122,14 @@ class HostedModel:
         return 1 << 20
 
     def forward(
-        self, plan: AttentionMetadata, *, positions: Int[Tensor, " tokens"], ids: Int[Tensor, " tokens"] | None = None,
-        vectors: Float[Tensor, "tokens d_model"] | None = None, logits_at: Int[Tensor, " kept"] | None = None,
-    ) -> Float[Tensor, "kept vocab"]:  # fmt: skip
+        self,
+        plan: AttentionMetadata,
+        *,
+        positions: Int[Tensor, " tokens"],
+        ids: Int[Tensor, " tokens"] | None = None,
+        vectors: Float[Tensor, "tokens d_model"] | None = None,
+        logits_at: Int[Tensor, " kept"] | None = None,
+    ) -> Float[Tensor, "kept vocab"]:
         """Run packed tokens, or vectors in the place of their embeddings; the logits at ``logits_at`` (default: none)."""
         device = self.device
         keep = logits_at if logits_at is not None else torch.empty(0, dtype=torch.long)
@@ -131,9 +139,12 @@ class HostedModel:
             else {"inputs_embeds": _as(vectors, self.dtype, device)[None]}
         )
         out = self.module(
-            **inputs, position_ids=positions.to(device)[None], use_cache=False, logits_to_keep=keep.to(device),
+            **inputs,
+            position_ids=positions.to(device)[None],
+            use_cache=False,
+            logits_to_keep=keep.to(device),
             **{METADATA_ARGUMENT: plan},
-        )  # fmt: skip
+        )
         return out.logits[0]  # type: ignore[no-any-return]
 
     def _use_packed_attention(self) -> None:
@@ -169,15 +180,24 @@ class HostedModel:
     def _describe(self, name: str, revision: str) -> ModelCard:
         devices = sorted({str(layer.device) for layer in self.kv_shape.layers})
         return ModelCard(
-            name=name, architecture=type(self.module).__name__, n_layers=self.architecture.n_layers, d_model=self.d_model,
-            n_heads=int(self.config.num_attention_heads), n_kv_heads=self.kv_shape.layers[0].n_kv_heads,
-            d_head=self.kv_shape.layers[0].d_key, vocab_size=self.catalogue.vocab_size, n_positions=self.n_positions,
-            dtype=str(self.dtype).removeprefix("torch."), device=", ".join(devices), revision=revision,
+            name=name,
+            architecture=type(self.module).__name__,
+            n_layers=self.architecture.n_layers,
+            d_model=self.d_model,
+            n_heads=int(self.config.num_attention_heads),
+            n_kv_heads=self.kv_shape.layers[0].n_kv_heads,
+            d_head=self.kv_shape.layers[0].d_key,
+            vocab_size=self.catalogue.vocab_size,
+            n_positions=self.n_positions,
+            dtype=str(self.dtype).removeprefix("torch."),
+            device=", ".join(devices),
+            revision=revision,
             attention="packed rows over a preallocated cache, torch scaled_dot_product_attention",
-            sites=self.catalogue.names, has_chat_template=getattr(self.tokenizer, "chat_template", None) is not None,
+            sites=self.catalogue.names,
+            has_chat_template=getattr(self.tokenizer, "chat_template", None) is not None,
             versions={"torch": torch.__version__, "transformers": transformers.__version__},
             has_equal_layers=self.kv_shape.is_even,
-        )  # fmt: skip
+        )
 
 
 def _as(vectors: Tensor | None, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -120,8 +120,13 @@ def has_states(prompt: Prompt, layer: int) -> bool:
 
 
 def run_virtual(
-    model: HostedModel, prompt: Prompt, *, reads: Sequence[Tap], on_read: Read, on_probabilities: ProbabilitySink | None = None
-) -> RecordingMetadata:  # fmt: skip
+    model: HostedModel,
+    prompt: Prompt,
+    *,
+    reads: Sequence[Tap],
+    on_read: Read,
+    on_probabilities: ProbabilitySink | None = None,
+) -> RecordingMetadata:
     """Run a soft or deep prompt's vectors through the model, keeping keys and values and reporting ``reads``.
 
     Without reads it stops at the last layer's attention: nothing above writes keys or values.

@@ -112,13 +112,19 @@ class CaptureRunner:
             for hit in row.edits.strike(0, row.n_input)
         ]
         observer = ForwardHooks(
-            self._model.module, self._model.architecture, reads=reads.taps, on_read=reads.on_read,
-            changes=step_changes(struck, logit_rows=logit_rows), stop=True,
-        )  # fmt: skip
+            self._model.module,
+            self._model.architecture,
+            reads=reads.taps,
+            on_read=reads.on_read,
+            changes=step_changes(struck, logit_rows=logit_rows),
+            stop=True,
+        )
         plan = PackedMetadata(
-            _groups(rows, offsets), on_probabilities=reads.on_probabilities, probability_layers=reads.probability_layers,
+            _groups(rows, offsets),
+            on_probabilities=reads.on_probabilities,
+            probability_layers=reads.probability_layers,
             on_probabilities_done=observer.probabilities_done,
-        )  # fmt: skip
+        )
         ids = torch.tensor([t for row in rows for t in row.ids], dtype=torch.long)
         with self._top_mlp(wants, len(ids), edited=bool(struck)), observer, contextlib.suppress(StopForward):
             self._model.forward(plan, ids=ids, positions=plan.positions, logits_at=torch.tensor(kept, dtype=torch.long))

@@ -31,8 +31,14 @@ class GenerationRunner:
     """Drives the running rows of one model."""
 
     def __init__(
-        self, model: HostedModel, running: Scheduler, *, reporter: OutputProcessor, eos_ids: frozenset[int], ranker: TokenRanker
-    ) -> None:  # fmt: skip
+        self,
+        model: HostedModel,
+        running: Scheduler,
+        *,
+        reporter: OutputProcessor,
+        eos_ids: frozenset[int],
+        ranker: TokenRanker,
+    ) -> None:
         self._model = model
         self._ranker = ranker
         self._running = running
@@ -66,13 +72,19 @@ class GenerationRunner:
             for hit in share.row.edits.strike(share.begin, share.end)
         ]
         plan = BatchMetadata(
-            self._running.cache, spans, n_decode=self._running.n_decoding, on_probabilities=reads.on_probabilities,
+            self._running.cache,
+            spans,
+            n_decode=self._running.n_decoding,
+            on_probabilities=reads.on_probabilities,
             probability_layers=reads.probability_layers,
-        )  # fmt: skip
+        )
         observer = ForwardHooks(
-            self._model.module, self._model.architecture, reads=reads.taps, on_read=reads.on_read,
+            self._model.module,
+            self._model.architecture,
+            reads=reads.taps,
+            on_read=reads.on_read,
             changes=step_changes(struck, logit_rows=kept.by_packed),
-        )  # fmt: skip
+        )
         ids = torch.tensor([t for s in shares for t in s.row.ids[s.begin : s.end]], dtype=torch.long)
         top_mlp = self._top_mlp(kept, len(ids), reads=reads, edited=bool(struck))
         with top_mlp, observer:
@@ -139,10 +151,15 @@ class GenerationRunner:
         if isinstance(row.job.request, Generate):
             events: list[Event] = list(self._reporter.deltas(row))
             if row.is_over:
-                events.append(RowDone(
-                    request_id=row.job.request_id, row=row.index, finish_reason=row.finish_reason or "length",
-                    n_input=row.n_input, n_generated=row.n_generated,
-                ))  # fmt: skip
+                events.append(
+                    RowDone(
+                        request_id=row.job.request_id,
+                        row=row.index,
+                        finish_reason=row.finish_reason or "length",
+                        n_input=row.n_input,
+                        n_generated=row.n_generated,
+                    )
+                )
         else:
             events = []
         if row.is_over:
@@ -215,9 +232,11 @@ def trajectory_result(job: RequestState, catalogue: SiteCatalogue) -> Tensors:
     )
     inputs = [
         {
-            "text": row.text.text if row.text is not None else "", "finish_reason": row.finish_reason,
-            "n_input": row.n_input, "n_generated": row.n_generated,
+            "text": row.text.text if row.text is not None else "",
+            "finish_reason": row.finish_reason,
+            "n_input": row.n_input,
+            "n_generated": row.n_generated,
         }
         for row in rows
-    ]  # fmt: skip
+    ]
     return Tensors(tensors=tensors, metadata={"inputs": cast(object, inputs)})

@@ -23,9 +23,14 @@ class InputProcessor:
     """Builds jobs for one model."""
 
     def __init__(
-        self, model: HostedModel, *, limits: Limits, prompts: PromptCache, detokenizer: Detokenizer | None,
+        self,
+        model: HostedModel,
+        *,
+        limits: Limits,
+        prompts: PromptCache,
+        detokenizer: Detokenizer | None,
         ranker: TokenRanker,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._model = model
         self._limits = limits
         self._prompts = prompts
@@ -120,9 +125,12 @@ class InputProcessor:
         assert isinstance(request, Generate)
         row = SequenceState(job, index, list(ids), len(ids), max_tokens=request.max_tokens, prompt=job.prompt)
         row.sampler = RowSampler(
-            request.sampling, vocab_size=self._model.catalogue.vocab_size, input_ids=ids, stream=index % request.n,
+            request.sampling,
+            vocab_size=self._model.catalogue.vocab_size,
+            input_ids=ids,
+            stream=index % request.n,
             device=self._model.device,
-        )  # fmt: skip
+        )
         if self._detokenizer is not None:
             row.text = TextStream(self._detokenizer, stop=request.stop, input_ids=ids)
         if edits:
@@ -178,8 +186,9 @@ class InputProcessor:
             if n_virtual + len(ids) + max_tokens > self._model.n_positions:
                 raise InvalidRequest(
                     f"{n_virtual} virtual + {len(ids)} input + {max_tokens} new tokens are past the model's context of "
-                    f"{self._model.n_positions}.", loc=("inputs", i),
-                )  # fmt: skip
+                    f"{self._model.n_positions}.",
+                    loc=("inputs", i),
+                )
 
     def _check_bytes(self, job: RequestState) -> None:
         n_bytes = self.n_bytes(job)

@@ -64,9 +64,7 @@ class EngineLitAPI(LitAPI):  # type: ignore[misc]
         """The driver of the loaded models; from now on requests are taken."""
         results = ResultWriter(self._runtime.results_folder(self._generation))
         _log.info("engine ready", generation=self._generation, models=sorted(self._served))
-        return EngineLoop(
-            self._runtime.socket_path, served=self._served, results=results, generation=self._generation
-        )  # fmt: skip
+        return EngineLoop(self._runtime.socket_path, served=self._served, results=results, generation=self._generation)
 
     def _load(self, load: LoadModel, source: ModelSource) -> Served:
         _log.info("loading model", model=source.name, path=source.path)

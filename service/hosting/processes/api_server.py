@@ -42,9 +42,7 @@ class ApiServer(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def serve(
-    app: FastAPI, *, sock: socket.socket, drain: Callable[[], None], grace_s: float, parent_pid: int
-) -> None:  # fmt: skip
+def serve(app: FastAPI, *, sock: socket.socket, drain: Callable[[], None], grace_s: float, parent_pid: int) -> None:
     """Serve until told to stop; the body of the API process, which was forked off the main one."""
     die_with_parent(parent_pid)
     signal.set_wakeup_fd(-1)  # the main process's alarm is not ours

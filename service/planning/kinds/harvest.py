@@ -107,9 +107,12 @@ def _catalogue(base: Base, lookup: Lookup) -> SiteCatalogue:
     # A card names module paths, but not how wide they are.
     paths = [name for name in lookup.card(base.name).get("sites", ()) if "." in name]
     return SiteCatalogue(
-        n_layers=base.n_layers, d_model=base.d_model, vocab_size=base.vocab_size, n_heads=base.n_heads,
+        n_layers=base.n_layers,
+        d_model=base.d_model,
+        vocab_size=base.vocab_size,
+        n_heads=base.n_heads,
         widths=dict.fromkeys(paths, ()),
-    )  # fmt: skip
+    )
 
 
 def _hosted_values(spec: HarvestSpec, lookup: Lookup) -> int | None:

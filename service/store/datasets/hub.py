@@ -134,7 +134,7 @@ def _plain(value: Any, *, depth: int) -> Any:
 
 def _translated(
     rows: Iterable[Mapping[str, Any]], *, repository: str, config: str | None
-) -> Iterator[Mapping[str, Any]]:  # fmt: skip
+) -> Iterator[Mapping[str, Any]]:
     with _Translated(repository, config=config):
         yield from rows
 

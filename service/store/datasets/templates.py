@@ -73,9 +73,7 @@ class TemplatePatterns:
 
 def usable_fields(fields: Mapping[str, Any]) -> list[str]:
     """Names that a template may use, in order: those of texts, numbers and truth values, if they can be written in it."""
-    return [
-        name for name, value in fields.items() if isinstance(value, str | int | float) and _NAME.fullmatch(name)
-    ]  # fmt: skip
+    return [name for name, value in fields.items() if isinstance(value, str | int | float) and _NAME.fullmatch(name)]
 
 
 def written(value: str | int | float) -> str:

@@ -22,9 +22,16 @@ WEIGHTS_NAME = "adapter_model.safetensors"
 
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _BROKEN = (
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError,
-    NotImplementedError, RuntimeError, ValueError, OverflowError,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
 # Only these two are inflated no further than asked.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -95,9 +95,7 @@ class RunLog:
         keys = {run_id: _chunk_key(run_id, first_id) for run_id, first_id in first_ids.items()}
         labels = {keys[run_id]: _label(run_id, first_id) for run_id, first_id in first_ids.items()}
         records = self._artifacts.get_records(labels)
-        return {
-            run_id: _chunk_from(records[key], label=labels[key]) for run_id, key in keys.items() if key in records
-        }  # fmt: skip
+        return {run_id: _chunk_from(records[key], label=labels[key]) for run_id, key in keys.items() if key in records}
 
     def _hinted(self, run_ids: Iterable[str]) -> dict[str, Found]:
         labels = {_hint_key(run_id): f"the hint of run {run_id}" for run_id in run_ids}

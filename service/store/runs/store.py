@@ -158,10 +158,8 @@ class RunStore:
         """
         return self._changed(
             run_id,
-            lambda head: died(
-                head.state, attempt=attempt, reason=reason, max_attempts=max_attempts, now=self._now()
-            ),
-        )  # fmt: skip
+            lambda head: died(head.state, attempt=attempt, reason=reason, max_attempts=max_attempts, now=self._now()),
+        )
 
     def claim(self, run_id: str, *, worker: str) -> RunWriter:
         """Begin the next attempt at a queued run.

@@ -204,9 +204,7 @@ class RunWriter:
             if not change.events:
                 # All of it turned out to be there already.
                 return
-            chunk = Chunk(
-                first_id=self._head.next_id, events=change.events, state=change.state, writer=self._token
-            )  # fmt: skip
+            chunk = Chunk(first_id=self._head.next_id, events=change.events, state=change.state, writer=self._token)
             if self._log.append(self.record.id, chunk):
                 self._take(chunk)
                 return

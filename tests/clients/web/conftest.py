@@ -74,7 +74,7 @@ def open_page(browser: Browser, world: World, request: pytest.FixtureRequest) ->
         known.extend([expected] if expected else [])
         context = browser.new_context(
             viewport={"width": 1280, "height": 800}, color_scheme=theme, accept_downloads=True
-        )  # fmt: skip
+        )
         if key is not None:
             context.add_init_script(f"if (window === window.top) sessionStorage.setItem('promptatlas-key', {key!r})")
         page = context.new_page()

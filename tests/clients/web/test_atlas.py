@@ -184,8 +184,12 @@ def test_the_vectors_of_a_prompt_are_placed_with_their_way(open_page: OpenPage, 
     page.get_by_role("button", name="Remove what I placed").wait_for()
     after = legend_of(page)
     assert {name: after[name] - before[name] for name in after} == {
-        "embedding": 0, "state": 0, "snapshot": 4 * 3, "draw": 4, "posterior": 4,
-    }  # fmt: skip
+        "embedding": 0,
+        "state": 0,
+        "snapshot": 4 * 3,
+        "draw": 4,
+        "posterior": 4,
+    }
 
 
 def test_names_and_texts_are_never_markup(open_page: OpenPage, world: World) -> None:

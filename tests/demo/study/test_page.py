@@ -42,11 +42,14 @@ def report() -> Report:
     found, budget = evidence(*prompts), Budget(samples=99, seed=0)
     collapse = measure_collapse(found, check=lambda: None)
     answers = [
-        finding_stay(found, collapse, budget=budget), finding_quality(found, collapse, budget=budget),
-        finding_collapse(found, collapse, budget=budget), finding_walks(measure_walks(found, budget=budget, once=once)),
+        finding_stay(found, collapse, budget=budget),
+        finding_quality(found, collapse, budget=budget),
+        finding_collapse(found, collapse, budget=budget),
+        finding_walks(measure_walks(found, budget=budget, once=once)),
         finding_tasks(found, measure_separation(found, budget=budget, once=once)),
-        finding_interpolation(found, budget=budget), finding_shape(found, measure_shapes(found, budget=budget, once=once)),
-    ]  # fmt: skip
+        finding_interpolation(found, budget=budget),
+        finding_shape(found, measure_shapes(found, budget=budget, once=once)),
+    ]
     spec = {"prompts": [], "datasets": ["a"], "n": 20, "n_trajectories": 2, "max_tokens": 4, "samples": 99, "seed": 0}
     findings = [Finding.model_validate(plain(vars(answer))) for answer in answers]
     return Report(title="t", model="m", revision="r", findings=findings, spec=spec, versions={"x": "1"})

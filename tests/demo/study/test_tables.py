@@ -32,11 +32,17 @@ def test_a_table_keeps_its_columns() -> None:
 
 def test_files_have_a_column_for_each_number(tmp_path: Path) -> None:
     report = Report(
-        title="t", model="m", revision="r", findings=[],
-        collapse={"a@1": {"prior": "x", "nearest_distance": 0.5, "layers": [0]}, "b@1": {"prior": "y", "mahalanobis": 2.0}},
+        title="t",
+        model="m",
+        revision="r",
+        findings=[],
+        collapse={
+            "a@1": {"prior": "x", "nearest_distance": 0.5, "layers": [0]},
+            "b@1": {"prior": "y", "mahalanobis": 2.0},
+        },
         separation=[Separation(layer=0, measure="silhouette", value=0.5)],
         trajectories=[{"dataset": "d", "step_length": {"ratio": {"value": 0.75}}}],
-    )  # fmt: skip
+    )
     paths = write_tables(report, folder=tmp_path)
     assert [path.name for path in paths] == ["prompts.csv", "separation.csv", "trajectories.csv", "shape.csv"]
     prompts, separation, walks, shape = (list(csv.DictReader(path.open(encoding="utf-8"))) for path in paths)

@@ -53,9 +53,7 @@ CARD: dict[str, Any] = {
     "has_chat_template": True,
     "versions": {"torch": "2"},
 }
-DEMO = BaseShape(
-    name="demo", revision="rev-demo", n_layers=3, d_model=5, n_kv_heads=1, d_head=7, n_positions=64
-)  # fmt: skip
+DEMO = BaseShape(name="demo", revision="rev-demo", n_layers=3, d_model=5, n_kv_heads=1, d_head=7, n_positions=64)
 STATE = EngineState(
     generation=1,
     pid=7,

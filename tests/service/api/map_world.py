@@ -38,9 +38,7 @@ def open_small_world(open_world: OpenWorld, home: Path) -> tuple[World, FakeRun]
 
 def put_map(world: World, run: FakeRun, **spec: Any) -> str:
     """Plan a map, make it, and store what was left; the id of the map."""
-    around = PlanningContext(
-        models=world.hub.last_state().models, prompts=run.prompts, datasets=run.datasets
-    )  # fmt: skip
+    around = PlanningContext(models=world.hub.last_state().models, prompts=run.prompts, datasets=run.datasets)
     planned = plan("map", {"model": "small", **spec}, around=around)
     runs = RunStore(run.artifacts)
     record = runs.create("map", spec=planned.spec, name="a map")

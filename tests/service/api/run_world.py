@@ -15,8 +15,11 @@ from tests.service.api.conftest import World
 from tests.service.planning.surroundings import FakeDatasets, dataset
 
 TUNE: dict[str, Any] = {
-    "model": "demo", "dataset": "qa", "method": {"kind": "soft", "n_virtual": 4}, "priors": [{"kind": "xavier"}],
-}  # fmt: skip
+    "model": "demo",
+    "dataset": "qa",
+    "method": {"kind": "soft", "n_virtual": 4},
+    "priors": [{"kind": "xavier"}],
+}
 BODY: dict[str, Any] = {"kind": "tune", "spec": TUNE}
 
 

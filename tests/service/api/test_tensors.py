@@ -28,9 +28,14 @@ def test_activations_come_as_safetensors_with_the_requests_metadata(world: World
     with safe_open(path, "numpy") as file:
         metadata = json.loads(file.metadata()["promptatlas"])
     assert metadata == {
-        "model": "demo", "revision": "rev-demo", "prompt": None, "dtype": "float32", "attention": "test",
-        "versions": {"torch": "2"}, "request_id": "mine",
-    }  # fmt: skip
+        "model": "demo",
+        "revision": "rev-demo",
+        "prompt": None,
+        "dtype": "float32",
+        "attention": "test",
+        "versions": {"torch": "2"},
+        "request_id": "mine",
+    }
 
 
 def test_the_engine_is_asked_for_just_what_was_wanted(world: World) -> None:
@@ -42,9 +47,13 @@ def test_the_engine_is_asked_for_just_what_was_wanted(world: World) -> None:
     assert isinstance(request, Capture)
     assert request.inputs == ("hi", (3, 5))
     assert request.capture == CaptureSpec(
-        sites=("resid_post",), layers=(1, -1), positions=Slice(start=-2), include_virtual=True, reduce="norm",
+        sites=("resid_post",),
+        layers=(1, -1),
+        positions=Slice(start=-2),
+        include_virtual=True,
+        reduce="norm",
         dtype="bfloat16",
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,9 +84,12 @@ def test_json_has_the_same_as_lists_and_null_for_what_is_no_number(open_world: O
 
     body = open_world(script=answer).client.post(URL, json=CAPTURE, headers={"Accept": "application/json"}).json()
     assert body == {
-        "resid_post.0": [[1.5, -2.0]], "logprobs": [None], "row_offsets": [0, 1], "generated": [True],
+        "resid_post.0": [[1.5, -2.0]],
+        "logprobs": [None],
+        "row_offsets": [0, 1],
+        "generated": [True],
         "promptatlas": {"model": "demo"},
-    }  # fmt: skip
+    }
 
 
 def test_json_over_the_limit_is_refused_and_says_how_to_shrink(open_world: OpenWorld) -> None:

@@ -27,7 +27,7 @@ from service.engine.requests import (
     Sampling,
     Slice,
     Tensors,
-)  # fmt: skip
+)
 from service.errors import Busy, EngineFault, InvalidRequest, NotFound, TooLarge, Unavailable
 from tests.oracle.models import build_model, build_tokenizer
 
@@ -67,10 +67,14 @@ def generate(request_id: str = "g", **more: Any) -> Generate:
 
 def capture(request_id: str = "c", **more: Any) -> Capture:
     spec = {key: more.pop(key) for key in list(more) if key in CaptureSpec.__dataclass_fields__}
-    return Capture(**{
-        "request_id": request_id, "inputs": (TEXT,), "capture": CaptureSpec(**{"sites": ("resid_post",), "layers": (1,), **spec}),
-        **more,
-    })  # fmt: skip
+    return Capture(
+        **{
+            "request_id": request_id,
+            "inputs": (TEXT,),
+            "capture": CaptureSpec(**{"sites": ("resid_post",), "layers": (1,), **spec}),
+            **more,
+        }
+    )
 
 
 def finish(engine: Engine) -> list[Event]:
@@ -144,14 +148,23 @@ def test_a_full_queue_refuses_and_an_emptied_one_takes_again(model: HostedModel)
         (capture(interventions=(Intervention(site="attn_probs", op="scale"),)), InvalidRequest, "not changed"),
         (capture(interventions=(Intervention(site="embed"),)), InvalidRequest, "needs a value"),
         (capture(interventions=(Intervention(site="embed", value=torch.ones(55)),)), InvalidRequest, r"\[56\].*\[55\]"),
-        (capture(interventions=(Intervention(site="embed", value=torch.full((56,), torch.nan)),)), InvalidRequest, "finite"),
-        (capture(interventions=(Intervention(site="embed", op="scale", value=torch.ones(56)),)), InvalidRequest, "strength"),
         (
-            capture(reduce=Projection(mean=torch.zeros(9), components=torch.zeros(2, 9))), InvalidRequest,
+            capture(interventions=(Intervention(site="embed", value=torch.full((56,), torch.nan)),)),
+            InvalidRequest,
+            "finite",
+        ),
+        (
+            capture(interventions=(Intervention(site="embed", op="scale", value=torch.ones(56)),)),
+            InvalidRequest,
+            "strength",
+        ),
+        (
+            capture(reduce=Projection(mean=torch.zeros(9), components=torch.zeros(2, 9))),
+            InvalidRequest,
             "9 numbers a row",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_done_is_refused_at_once(
     engine: Engine, request_: Generate | Capture, error: type[Exception], says: str
 ) -> None:
@@ -245,9 +258,13 @@ def test_the_forward_of_a_capture_stops_after_the_last_site(engine: Engine, mode
         for layer, block in enumerate(model.architecture.blocks)
     ]
     for site, layers, expected in (
-        ("embed", (), []), ("resid_pre", (1,), [0, 1]), ("resid_post", (0,), [0]), ("attn_probs", (1,), [0, 1]),
-        ("final_norm", (), [0, 1, 2]), ("model.layers.0.mlp", (), [0]),
-    ):  # fmt: skip
+        ("embed", (), []),
+        ("resid_pre", (1,), [0, 1]),
+        ("resid_post", (0,), [0]),
+        ("attn_probs", (1,), [0, 1]),
+        ("final_norm", (), [0, 1, 2]),
+        ("model.layers.0.mlp", (), [0]),
+    ):
         ran.clear()
         engine.submit(capture(sites=(site,), layers=layers))
         finish(engine)
@@ -286,8 +303,12 @@ def test_positions_and_reductions_are_those_of_the_whole(engine: Engine) -> None
         ("mean", {"reduce": "mean"}, [p.mean(0, keepdim=True) for p in parts]),
         ("norm", {"reduce": "norm"}, [p.norm(dim=-1) for p in parts]),
         ("half", {"dtype": "bfloat16"}, [p.bfloat16() for p in parts]),
-        ("project", {"reduce": Projection(mean=mean, components=components)}, [(p - mean) @ components.T for p in parts]),
-    ):  # fmt: skip
+        (
+            "project",
+            {"reduce": Projection(mean=mean, components=components)},
+            [(p - mean) @ components.T for p in parts],
+        ),
+    ):
         engine.submit(capture(name, inputs=texts, **more))
         got = result_of(finish(engine), name).tensors
         torch.testing.assert_close(got["resid_post.1"], torch.cat(expected), atol=1e-4, rtol=1e-5)

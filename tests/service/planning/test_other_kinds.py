@@ -83,11 +83,14 @@ def test_a_sample_is_drawn_where_asked(prior: Any, changes: Any) -> None:
         ({"kind": "posterior", "prompts": ["deep"]}, {"layer": 2}, ("prior", "prompts", 0)),
         ({"kind": "posterior", "prompts": ["prefix"]}, {}, ("prior", "prompts", 0)),
         ({"kind": "prompt", "ref": "soft"}, {"n": 5}, ("prior", "ref")),
-        ({"kind": "gaussian", "fit": {"activations": {"dataset": "qa", "layer": 9}}}, {},
-         ("prior", "fit", "activations", "layer")),
+        (
+            {"kind": "gaussian", "fit": {"activations": {"dataset": "qa", "layer": 9}}},
+            {},
+            ("prior", "fit", "activations", "layer"),
+        ),
         ({"kind": "isotropic", "std": 0}, {}, ("prior", "std")),
     ],
-)  # fmt: skip
+)
 def test_a_sample_that_cannot_be_drawn_is_refused(prior: Any, changes: Any, loc: tuple[str | int, ...]) -> None:
     with pytest.raises(AtlasError) as caught:
         sampling(prior, **changes)

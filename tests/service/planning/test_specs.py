@@ -26,14 +26,24 @@ KNN = {"kind": "knn", "fit": {"embeddings": "vocabulary"}}
         ({"optimizer": {"betas": [0.9, 1.5]}}, ("optimizer", "betas", 1)),
         ({"colour": "red"}, ("colour",)),
         ({"dataset": None}, ("dataset",)),
-        ({"priors": [{**KNN, "fit": {"embeddings": {"dataset": "qa", "n": 1}}}]}, ("priors", 0, "fit", "embeddings", "n")),
-        ({"priors": [{**KNN, "fit": {"activations": {"dataset": "qa", "layer": "top"}}}]},
-         ("priors", 0, "fit", "activations", "layer")),
-        ({"priors": [{**KNN, "fit": {"activations": {"split": "train"}}}]}, ("priors", 0, "fit", "activations", "dataset")),
-        ({"priors": [{"kind": "interpolation", "from": {"kind": "isotropic", "std": 0}, "to": {"kind": "xavier"}}]},
-         ("priors", 0, "from", "std")),
+        (
+            {"priors": [{**KNN, "fit": {"embeddings": {"dataset": "qa", "n": 1}}}]},
+            ("priors", 0, "fit", "embeddings", "n"),
+        ),
+        (
+            {"priors": [{**KNN, "fit": {"activations": {"dataset": "qa", "layer": "top"}}}]},
+            ("priors", 0, "fit", "activations", "layer"),
+        ),
+        (
+            {"priors": [{**KNN, "fit": {"activations": {"split": "train"}}}]},
+            ("priors", 0, "fit", "activations", "dataset"),
+        ),
+        (
+            {"priors": [{"kind": "interpolation", "from": {"kind": "isotropic", "std": 0}, "to": {"kind": "xavier"}}]},
+            ("priors", 0, "from", "std"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named_by_where_it_stands(changes: dict[str, Any], loc: tuple[str | int, ...]) -> None:
     with pytest.raises(BrokenSpec) as caught:
         parse_spec(TuneSpec, tune_spec(**changes), at=("spec",))

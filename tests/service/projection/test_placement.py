@@ -36,9 +36,17 @@ def put(home: Path, method: Any) -> tuple[MapStore, StoredMap, Basis]:
     writer = runs.claim(runs.create("map", spec={}).id, worker="w")
     writer.put_output(basis_path(3), encode(basis.tensors(), metadata=dict(basis.facts())))
     facts = MapFacts(
-        model="m", revision="r", method=method, n_components=2, layers=[3], sources=[], n_points=40, quality=[],
-        added=[0, 0], max_tokens=9,
-    )  # fmt: skip
+        model="m",
+        revision="r",
+        method=method,
+        n_components=2,
+        layers=[3],
+        sources=[],
+        n_points=40,
+        quality=[],
+        added=[0, 0],
+        max_tokens=9,
+    )
     writer.put_output(MAP, facts.to_bytes())
     return maps, maps.get(writer.record.id), basis
 

@@ -18,9 +18,7 @@ def store(tmp_path: Path, clock: Any) -> IdempotencyStore:
 
 
 def begin(store: IdempotencyStore, key: str = "k-1", **other: Any) -> Attempt | StoredResponse:
-    return store.begin(
-        key, **{"api_key_name": "ann", "route": "POST /v1/prompts?name=qa", "body": b"body", **other}
-    )  # fmt: skip
+    return store.begin(key, **{"api_key_name": "ann", "route": "POST /v1/prompts?name=qa", "body": b"body", **other})
 
 
 def claim(store: IdempotencyStore, key: str = "k-1", **other: Any) -> Attempt:

@@ -74,10 +74,12 @@ def test_processes_uploading_one_name_get_different_versions(tmp_path: Path) -> 
     children = [
         subprocess.Popen(
             [sys.executable, "-c", CHILD, str(tmp_path), str(i * 1000)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for i in range(2)
-    ]  # fmt: skip
+    ]
     for child in children:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
@@ -123,9 +125,7 @@ def interrupted(tmp_path: Path) -> Callable[..., PromptStore]:
 
 
 def test_who_loses_a_number_takes_the_next(prompts: PromptStore, soft: Any, interrupted: Any) -> None:
-    late = interrupted(
-        at=lambda how, key: how == "create", meanwhile=lambda: prompts.create("qa", prompt=soft(1))
-    )  # fmt: skip
+    late = interrupted(at=lambda how, key: how == "create", meanwhile=lambda: prompts.create("qa", prompt=soft(1)))
     manifest, is_new = late.create("qa", prompt=soft(2))
     assert (manifest.version, is_new) == (2, True)
     assert prompts.load(prompts.resolve("qa@1")).sha256 == soft(1).sha256

@@ -131,14 +131,27 @@ def test_whoever_was_asked_to_stop_is_cancelled_and_not_queued_again() -> None:
 
 def test_a_resumed_run_begins_a_new_life() -> None:
     state = RunState(
-        status="failed", attempts=3, n_deaths=3, error="why", metrics={"a": 1.0}, started_at=NOW, ended_at=NOW,
-        prompts=("qa@1",), has_checkpoint=True, progress=RunProgress(step=7, total=9),
-    )  # fmt: skip
+        status="failed",
+        attempts=3,
+        n_deaths=3,
+        error="why",
+        metrics={"a": 1.0},
+        started_at=NOW,
+        ended_at=NOW,
+        prompts=("qa@1",),
+        has_checkpoint=True,
+        progress=RunProgress(step=7, total=9),
+    )
     again = resumed(state, run_id="r", next_id=21, now=NOW).state
     assert again == RunState(
-        status="queued", attempts=3, started_at=NOW, prompts=("qa@1",), has_checkpoint=True,
-        progress=RunProgress(step=7, total=9), queued_id=21,
-    )  # fmt: skip
+        status="queued",
+        attempts=3,
+        started_at=NOW,
+        prompts=("qa@1",),
+        has_checkpoint=True,
+        progress=RunProgress(step=7, total=9),
+        queued_id=21,
+    )
     assert begun(again, run_id="r", worker="w", now="later").state.started_at == NOW
 
 
@@ -147,9 +160,11 @@ def test_the_last_event_says_what_the_state_says(status: Any) -> None:
     change = ended(RunState(status="running"), status, metrics={"test/f1": 0.5}, error="why", now=NOW)
     assert change.events[-1].type == "done"
     assert change.events[-1].data == {
-        "status": status, "metrics": {"test/f1": 0.5}, "error": "why",
+        "status": status,
+        "metrics": {"test/f1": 0.5},
+        "error": "why",
         "progress": {"step": 0, "total": None, "eta_s": None},
-    }  # fmt: skip
+    }
     assert change.state.has_ended
 
 

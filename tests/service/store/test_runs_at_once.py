@@ -230,7 +230,7 @@ def test_killed_workers_lose_nothing_that_was_kept(tmp_path: Path) -> None:
     for attempt in (1, 2):
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(tmp_path), run_id], stdout=subprocess.PIPE, text=True
-        )  # fmt: skip
+        )
         assert child.stdout is not None
         # The last checkpoint that was said to be kept, or the one after it.
         begun_at = int(child.stdout.readline().split()[1])

@@ -78,9 +78,7 @@ def test_of_checkpoints_two_are_kept(runs: RunStore, place: str) -> None:
 def damage(place: str, ending: str, *, data: bytes) -> None:
     """Break every file whose name ends so and that holds ``data``."""
     files = open_files(place)
-    hit = [
-        entry.key for entry in files.walk() if entry.key.endswith(ending) and data in files.read(entry.key)
-    ]  # fmt: skip
+    hit = [entry.key for entry in files.walk() if entry.key.endswith(ending) and data in files.read(entry.key)]
     assert hit
     for key in hit:
         files.put(key, b"broken")
@@ -185,5 +183,9 @@ def test_the_store_lies_open(tmp_path: Path, clock: Any) -> None:
     folders = {str(path.parent.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     at = f"runs/{run_id}"
     assert folders == {
-        "runs-unfinished", at, f"{at}/events", f"{at}/checkpoints/0", f"{at}/outputs/draws%2Fqa%401.safetensors",
-    }  # fmt: skip
+        "runs-unfinished",
+        at,
+        f"{at}/events",
+        f"{at}/checkpoints/0",
+        f"{at}/outputs/draws%2Fqa%401.safetensors",
+    }

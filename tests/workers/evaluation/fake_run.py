@@ -52,9 +52,20 @@ class FakeRun:
 
     def again(self) -> FakeRun:
         return FakeRun(
-            self.spec, self.models, self.artifacts, self.datasets, self.name, self.run_id, self.attempt + 1, self.settings,
-            checkpoint=self.checkpoint, outputs=self.outputs, points=self.points, logs=self.logs, made=self.made,
-        )  # fmt: skip
+            self.spec,
+            self.models,
+            self.artifacts,
+            self.datasets,
+            self.name,
+            self.run_id,
+            self.attempt + 1,
+            self.settings,
+            checkpoint=self.checkpoint,
+            outputs=self.outputs,
+            points=self.points,
+            logs=self.logs,
+            made=self.made,
+        )
 
     def load_model(self, name: str) -> HostedModel:
         if name not in self.models:

@@ -37,9 +37,14 @@ SPEC: Mapping[str, Any] = {
 def file_of(world: World, kind: str, *, base: str = "small") -> PromptFile:
     card, prompt = world.hosted.card, world.prompts[kind]
     shape = BaseShape(
-        name=base, revision=card.revision, n_layers=card.n_layers, d_model=card.d_model, n_kv_heads=card.n_kv_heads,
-        d_head=card.d_head, n_positions=card.n_positions,
-    )  # fmt: skip
+        name=base,
+        revision=card.revision,
+        n_layers=card.n_layers,
+        d_model=card.d_model,
+        n_kv_heads=card.n_kv_heads,
+        d_head=card.d_head,
+        n_positions=card.n_positions,
+    )
     tensors = {name: tensor.numpy() for name, tensor in prompt.tensors.items()}
     return make_prompt(prompt.kind, tensors=tensors, base=shape, where=prompt.where)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import torch
+from tests.workers.evaluation.test_work import file_of
 
 from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
@@ -22,7 +23,6 @@ from service.store.prompts.store import PromptStore
 from service.store.runs.outputs import Outputs
 from tests.service.engine.contract import World
 from tests.workers.evaluation.fake_run import FakeRun
-from tests.workers.evaluation.test_work import file_of
 from workers.running.interface import Team
 
 LENGTHS = (5, 3, 8, 2, 13, 8, 1, 5, 6, 3, 11)
@@ -87,9 +87,18 @@ class SharedFakeRun(FakeRun):
 
     def again(self) -> SharedFakeRun:
         after = SharedFakeRun(
-            self.spec, self.models, self.artifacts, self.datasets, self.name, self.run_id, self.attempt + 1, self.settings,
-            outputs=self.outputs, points=self.points, logs=self.logs,
-        )  # fmt: skip
+            self.spec,
+            self.models,
+            self.artifacts,
+            self.datasets,
+            self.name,
+            self.run_id,
+            self.attempt + 1,
+            self.settings,
+            outputs=self.outputs,
+            points=self.points,
+            logs=self.logs,
+        )
         after.team = FakeTeam()
         return after
 
@@ -115,9 +124,13 @@ class Field:
         """A run; by default of tokens' states behind the first block."""
         known = {"model": "small", "dataset": "words", "layers": [0]}
         run = SharedFakeRun(
-            {**known, **spec}, {"small": self.world.hosted}, self.artifacts, self.datasets, run_id=run_id,
+            {**known, **spec},
+            {"small": self.world.hosted},
+            self.artifacts,
+            self.datasets,
+            run_id=run_id,
             settings=Settings(),
-        )  # fmt: skip
+        )
         run.team = team or FakeTeam()
         return run
 

@@ -17,9 +17,18 @@ PAD, EOS = 0, 1
 def save_t5(folder: Path, **changes: Any) -> None:
     """Write the model and its tokenizer: words t2, t3, … of one token each."""
     config = T5Config(
-        vocab_size=N_VOCAB, d_model=D_MODEL, d_kv=6, d_ff=28, num_layers=N_ENCODER, num_decoder_layers=N_DECODER,
-        num_heads=2, decoder_start_token_id=PAD, pad_token_id=PAD, eos_token_id=EOS, **changes,
-    )  # fmt: skip
+        vocab_size=N_VOCAB,
+        d_model=D_MODEL,
+        d_kv=6,
+        d_ff=28,
+        num_layers=N_ENCODER,
+        num_decoder_layers=N_DECODER,
+        num_heads=2,
+        decoder_start_token_id=PAD,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        **changes,
+    )
     model = T5ForConditionalGeneration(config)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -33,9 +42,7 @@ def save_t5(folder: Path, **changes: Any) -> None:
     PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", pad_token="<pad>").save_pretrained(folder)
 
 
-def plain_states(
-    model: Any, encoder_ids: tuple[int, ...], decoder_ids: tuple[int, ...]
-) -> dict[str, torch.Tensor]:  # fmt: skip
+def plain_states(model: Any, encoder_ids: tuple[int, ...], decoder_ids: tuple[int, ...]) -> dict[str, torch.Tensor]:
     """States `[tokens, d_model]` by site, one text alone, from ``output_hidden_states``."""
     with torch.inference_mode():
         out = model(

@@ -55,9 +55,7 @@ def plan_of(lengths: Sequence[int], *, shard_bytes: int = 1 << 30, **reading: An
         Example(index=i, split="test", input=None, target=None, text="", answers=(), record={"n": n})
         for i, n in enumerate(lengths)
     ]
-    return make_plan(
-        Counting(**reading), examples, dataset_sha256="d", shard_bytes=shard_bytes, check=lambda: None
-    )  # fmt: skip
+    return make_plan(Counting(**reading), examples, dataset_sha256="d", shard_bytes=shard_bytes, check=lambda: None)
 
 
 def spans(plan: HarvestPlan) -> list[tuple[int, int, int, int]]:

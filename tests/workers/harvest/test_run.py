@@ -62,8 +62,12 @@ def test_states_of_tokens_are_those_of_transformers(field: Field, tmp_path: Path
     assert table["split"] == ["test" if i % 3 == 2 else "train" for i in table["text_index"]]
     n_rows = sum(lengths)
     assert {name: metrics[name] for name in ("n_texts", "n_rows", "n_tokens", "n_dropped", "n_shards")} == {
-        "n_texts": N, "n_rows": n_rows, "n_tokens": n_rows, "n_dropped": 0, "n_shards": 1,
-    }  # fmt: skip
+        "n_texts": N,
+        "n_rows": n_rows,
+        "n_tokens": n_rows,
+        "n_dropped": 0,
+        "n_shards": 1,
+    }
     assert run.steps[-1] == (n_rows, n_rows)
 
 
@@ -172,9 +176,17 @@ def put_map(field: Field, *, mean: np.ndarray, components: np.ndarray) -> str:
     writer = runs.claim(runs.create("map", spec={}).id, worker="w")
     writer.put_output(basis_path(1), encode({"mean": mean, "components": components}))
     facts = MapFacts(
-        model="small", revision="r", method="pca", n_components=2, layers=[1], sources=[], n_points=40, quality=[],
-        added=[0, 0], max_tokens=9,
-    )  # fmt: skip
+        model="small",
+        revision="r",
+        method="pca",
+        n_components=2,
+        layers=[1],
+        sources=[],
+        n_points=40,
+        quality=[],
+        added=[0, 0],
+        max_tokens=9,
+    )
     writer.put_output(MAP, facts.to_bytes())
     return writer.record.id
 

@@ -28,9 +28,14 @@ D_MODEL = 56
 def shape() -> BaseShape:
     card = small_model().card
     return BaseShape(
-        name=card.name, revision=card.revision, n_layers=card.n_layers, d_model=card.d_model,
-        n_kv_heads=card.n_kv_heads, d_head=card.d_head, n_positions=card.n_positions,
-    )  # fmt: skip
+        name=card.name,
+        revision=card.revision,
+        n_layers=card.n_layers,
+        d_model=card.d_model,
+        n_kv_heads=card.n_kv_heads,
+        d_head=card.d_head,
+        n_positions=card.n_positions,
+    )
 
 
 def make_run(home: Path, **spec: Any) -> FakeRun:

@@ -80,8 +80,11 @@ def test_a_prompt_lies_with_its_draw_and_its_way(tmp_path: Path) -> None:
     assert [row["role"] for row in rows] == ["draw"] * 3 + ["snapshot"] * 6 + ["posterior"] * 3
     first = [row for row in rows if row["group"] == f"{soft.ref} 0"]
     assert [(row["role"], row["position"]) for row in first] == [
-        ("draw", -3), ("snapshot", 4), ("snapshot", 8), ("posterior", -3),
-    ]  # fmt: skip
+        ("draw", -3),
+        ("snapshot", 4),
+        ("snapshot", 8),
+        ("posterior", -3),
+    ]
     assert {row["prompt"] for row in rows} == {"soft@1"}
     own = run.prompts.load(soft).tensors["soft"]
     steps = np.concatenate([own + 1, own + 0.5, own + 0.25, own])

@@ -91,13 +91,24 @@ class Stores:
         return Sources(model, datasets=self.datasets, prompts=self.prompts, **fields)
 
     def put_prompt(
-        self, name: str, kind: Any, tensors: dict[str, Tensor], *, model: HostedModel, revision: str | None = None,
+        self,
+        name: str,
+        kind: Any,
+        tensors: dict[str, Tensor],
+        *,
+        model: HostedModel,
+        revision: str | None = None,
         where: Any = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         card = model.card
         base = BaseShape(
-            name=card.name, revision=revision or card.revision, n_layers=card.n_layers, d_model=card.d_model,
-            n_kv_heads=card.n_kv_heads, d_head=card.d_head, n_positions=card.n_positions,
-        )  # fmt: skip
+            name=card.name,
+            revision=revision or card.revision,
+            n_layers=card.n_layers,
+            d_model=card.d_model,
+            n_kv_heads=card.n_kv_heads,
+            d_head=card.d_head,
+            n_positions=card.n_positions,
+        )
         arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
         self.prompts.create(name, prompt=make_prompt(kind, tensors=arrays, base=base, where=where))

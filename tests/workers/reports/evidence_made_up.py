@@ -27,10 +27,19 @@ def tuned(
     if onto_tokens:
         vectors = vocabulary()[:N_VIRTUAL] + np.float32(1e-3)
     fields: dict[str, Any] = {
-        "ref": f"{prior}-{seed}@1", "run_id": "run-1", "method": "soft", "prior": prior, "seed": seed, "lr": 0.01, "task": "qa",
-        "metrics": {"test/exact_match": score, "bare/test/exact_match": 0.0}, "vectors": {0: vectors}, "draw": {0: draw},
-        "snapshots": {0: np.stack([draw, vectors])}, "curve": [(0, 5.0), (steps, 1.0), (100, 0.5)],
-    }  # fmt: skip
+        "ref": f"{prior}-{seed}@1",
+        "run_id": "run-1",
+        "method": "soft",
+        "prior": prior,
+        "seed": seed,
+        "lr": 0.01,
+        "task": "qa",
+        "metrics": {"test/exact_match": score, "bare/test/exact_match": 0.0},
+        "vectors": {0: vectors},
+        "draw": {0: draw},
+        "snapshots": {0: np.stack([draw, vectors])},
+        "curve": [(0, 5.0), (steps, 1.0), (100, 0.5)],
+    }
     return Tuned(**{**fields, **changes})
 
 
@@ -47,14 +56,18 @@ def evidence(*prompts: Tuned, apart: float = 20.0, local: bool = False) -> Evide
     }
     walks = {layer: [_walk(rng, local=local) for _ in range(20)] for layer in range(N_LAYERS)}
     return Evidence(
-        layers=range(N_LAYERS), prompts=prompts, clouds=clouds, vocabulary=vocabulary(),
-        tokens=[f"t{i}" for i in range(80)], walks=[Walks(dataset="language", part="generated", by_layer=walks)],
+        layers=range(N_LAYERS),
+        prompts=prompts,
+        clouds=clouds,
+        vocabulary=vocabulary(),
+        tokens=[f"t{i}" for i in range(80)],
+        walks=[Walks(dataset="language", part="generated", by_layer=walks)],
         wordings={
             "language": Wording(counts=np.array([5, 5, 0]), share_letters=0.9),
             "more language": Wording(counts=np.array([6, 3, 1]), share_letters=0.8),
             "sums": Wording(counts=np.array([0, 0, 9]), share_letters=0.0),
         },
-    )  # fmt: skip
+    )
 
 
 def _cloud(rng: np.random.Generator, n: int, *, shift: float) -> Floats:

@@ -20,9 +20,14 @@ from workers.reports.run import report
 from workers.tuning.run import tune
 
 SPEC: dict[str, Any] = {
-    "model": "small", "datasets": ["words", "other"], "n": 20, "n_trajectories": 3, "max_tokens": 6, "samples": 99,
+    "model": "small",
+    "datasets": ["words", "other"],
+    "n": 20,
+    "n_trajectories": 3,
+    "max_tokens": 6,
+    "samples": 99,
     "layers": [0, 2],
-}  # fmt: skip
+}
 
 
 def make_run(home: Path, **changes: Any) -> FakeRun:
@@ -38,13 +43,20 @@ def tuned(run: FakeRun, **changes: Any) -> list[str]:
     """Prompts of a real tuning run in the report's store. Their run's record is not there, nor what it left."""
     tuning = FakeRun(
         {
-            "model": "small", "dataset": "words", "name": "wording", "method": {"kind": "soft", "n_virtual": 3},
+            "model": "small",
+            "dataset": "words",
+            "name": "wording",
+            "method": {"kind": "soft", "n_virtual": 3},
             "priors": [{"kind": "vocabulary"}, {"kind": "isotropic", "std": 0.5}],
-            "optimizer": {"lr": 0.02, "steps": 2, "batch_size": 5}, "eval": {"every": 1, "n": 3, "samples": 100},
+            "optimizer": {"lr": 0.02, "steps": 2, "batch_size": 5},
+            "eval": {"every": 1, "n": 3, "samples": 100},
             **changes,
         },
-        run.models, run.artifacts, run.datasets, settings=run.settings,
-    )  # fmt: skip
+        run.models,
+        run.artifacts,
+        run.datasets,
+        settings=run.settings,
+    )
     tune(tuning)
     return tuning.made
 
@@ -53,9 +65,14 @@ def put_prompt(run: FakeRun, name: str, prompt: Prompt, **provenance: Any) -> st
     """A prompt that somebody uploaded."""
     card = small_model().card
     shape = BaseShape(
-        name="small", revision=card.revision, n_layers=card.n_layers, d_model=card.d_model, n_kv_heads=card.n_kv_heads,
-        d_head=card.d_head, n_positions=card.n_positions,
-    )  # fmt: skip
+        name="small",
+        revision=card.revision,
+        n_layers=card.n_layers,
+        d_model=card.d_model,
+        n_kv_heads=card.n_kv_heads,
+        d_head=card.d_head,
+        n_positions=card.n_positions,
+    )
     tensors = {key: np.asarray(tensor) for key, tensor in prompt.tensors.items()}
     file = make_prompt(prompt.kind, tensors=tensors, base=shape, where=prompt.where)
     return run.prompts.create(name, prompt=file, provenance=Provenance(**provenance))[0].ref

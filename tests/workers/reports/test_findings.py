@@ -253,10 +253,14 @@ def test_gaussian_clouds_are_unimodal_but_neither_peaked_nor_misfitted() -> None
 def test_without_evidence_nothing_is_claimed() -> None:
     nothing = Evidence(layers=[0], prompts=[], clouds={}, vocabulary=vocabulary(), tokens=[], walks=[])
     answers = [
-        finding_stay(nothing, {}, budget=BUDGET), finding_quality(nothing, {}, budget=BUDGET),
-        finding_collapse(nothing, {}, budget=BUDGET), finding_walks([]), finding_tasks(nothing, []),
-        finding_interpolation(nothing, budget=BUDGET), finding_shape(nothing, []),
-    ]  # fmt: skip
+        finding_stay(nothing, {}, budget=BUDGET),
+        finding_quality(nothing, {}, budget=BUDGET),
+        finding_collapse(nothing, {}, budget=BUDGET),
+        finding_walks([]),
+        finding_tasks(nothing, []),
+        finding_interpolation(nothing, budget=BUDGET),
+        finding_shape(nothing, []),
+    ]
     assert {answer.verdict for answer in answers} == {"not measured"}
     assert all(answer.missing for answer in answers)
     assert sorted(answer.number for answer in answers) == [1, 2, 3, 4, 5, 6, 7]
@@ -279,9 +283,14 @@ def test_verdicts_follow_from_parts(parts: list[bool | None], verdict: str) -> N
 
 def test_draws_that_nothing_was_tuned_from_are_measured_too() -> None:
     found = Evidence(
-        layers=[0], prompts=[], clouds={}, vocabulary=vocabulary(), tokens=[f"t{i}" for i in range(80)], walks=[],
+        layers=[0],
+        prompts=[],
+        clouds={},
+        vocabulary=vocabulary(),
+        tokens=[f"t{i}" for i in range(80)],
+        walks=[],
         draws={"isotropic": np.zeros((3, 6), np.float32) + 0.1},
-    )  # fmt: skip
+    )
     assert measure_draws(found)["isotropic"]["effective_rank"] == pytest.approx(1)
 
 

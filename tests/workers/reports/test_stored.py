@@ -41,17 +41,26 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunStore, str]:
     torch.set_num_threads(1)
     home = tmp_path_factory.mktemp("store")
     settings = Settings(
-        home=str(home), models=(ModelSource(name="demo", path=str(DEMO / "model")),), device="cpu",
+        home=str(home),
+        models=(ModelSource(name="demo", path=str(DEMO / "model")),),
+        device="cpu",
         redis_url="redis://127.0.0.1:1/0",
-    )  # fmt: skip
+    )
     runs = RunStore(ArtifactStore(str(home)))
     tuned = performed("tune", TUNE, runs=runs, settings=settings)
     assert runs.get(tuned)[1].status == "succeeded", runs.get(tuned)[1].error
     spec = {
-        "model": "demo", "datasets": ["demo-qa", "demo-arithmetic"], "prompts": list(runs.get(tuned)[1].prompts),
-        "priors": [{"kind": "isotropic", "std": 1.0}], "layers": [0, 4], "n": 20, "n_trajectories": 4, "max_tokens": 6,
-        "samples": 99, "title": TITLE,
-    }  # fmt: skip
+        "model": "demo",
+        "datasets": ["demo-qa", "demo-arithmetic"],
+        "prompts": list(runs.get(tuned)[1].prompts),
+        "priors": [{"kind": "isotropic", "std": 1.0}],
+        "layers": [0, 4],
+        "n": 20,
+        "n_trajectories": 4,
+        "max_tokens": 6,
+        "samples": 99,
+        "title": TITLE,
+    }
     return runs, performed("report", spec, runs=runs, settings=settings)
 
 
@@ -136,5 +145,11 @@ def test_all_figures_are_in_it(page: str) -> None:
     assert "gaussian(vocabulary)" in page
     sections = re.findall(r'<section id="finding-(\d)">(.*?)</section>', page, re.DOTALL)
     assert {number: text.count("<svg") for number, text in sections} == {
-        "1": 1, "2": 1, "3": 0, "4": 1, "5": 2, "6": 0, "7": 1,
-    }  # fmt: skip
+        "1": 1,
+        "2": 1,
+        "3": 0,
+        "4": 1,
+        "5": 2,
+        "6": 0,
+        "7": 1,
+    }

@@ -26,7 +26,7 @@ from tests.workers.tuning.small_training import (
     run,
     settings,
     trainer,
-)  # fmt: skip
+)
 from workers.tuning.encoding import EncodedExample
 from workers.tuning.training.batches import Order
 from workers.tuning.training.parameters import Reparametrised
@@ -134,9 +134,11 @@ def test_as_peft_prefix_tuning(d_hidden: int | None) -> None:
     """With an encoder: both begin with the same network, and train all of it."""
     form = Form("prefix", d_reparametrised=d_hidden)
     config = PrefixTuningConfig(
-        task_type=TaskType.CAUSAL_LM, num_virtual_tokens=N_VIRTUAL, prefix_projection=d_hidden is not None,
+        task_type=TaskType.CAUSAL_LM,
+        num_virtual_tokens=N_VIRTUAL,
+        prefix_projection=d_hidden is not None,
         encoder_hidden_size=d_hidden,
-    )  # fmt: skip
+    )
     model = peft_model(config)
     encoder = model.prompt_encoder["default"]
     shape = form.draw(hosted(), seed=0)["prefix"].shape

@@ -10,9 +10,16 @@ from tests.oracle.models import build_model, build_tokenizer
 from tests.workers.tuning.small_training import FORMS, MAX_BYTES, TRAIN, VALIDATION, assert_close, members, settings
 from workers.tuning.training.trainer import Trainer
 
-DEVICES = ["cpu", pytest.param("cuda", marks=[
-    pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-])]  # fmt: skip
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.cuda,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+        ],
+    ),
+]
 
 
 def tuned(model: HostedModel, name: str, *, n_steps: int) -> tuple[Trainer, list[dict[str, float]]]:

@@ -58,8 +58,10 @@ def test_each_member_becomes_a_version_with_where_it_comes_from(done: FakeRun) -
     notes = manifest.notes
     dataset = done.datasets.get("words")
     assert notes["dataset"] == {
-        "name": "words", "sha256": dataset.sha256, "template": dataset.template.model_dump(),
-    }  # fmt: skip
+        "name": "words",
+        "sha256": dataset.sha256,
+        "template": dataset.template.model_dump(),
+    }
     assert notes["base"]["revision"] == small_model().card.revision
     assert notes["versions"]["torch"] == torch.__version__
     assert (notes["lr"], notes["status"]) == (0.02, "finished")

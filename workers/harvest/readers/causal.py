@@ -118,7 +118,7 @@ class CausalReader:
         tensors = {
             name: torch.cat([_widened(batch.tensors[name], shape) for batch in batches])
             for name, shape in shapes.items()
-        }  # fmt: skip
+        }
         counts = [self.n_rows(text) for text in texts]
         owners = np.repeat(np.arange(len(texts)), counts)
         return Rows(texts=texts, tensors=tensors, owners=owners, tokens=self._tokens(texts, batches))

@@ -122,9 +122,16 @@ class EncoderDecoderReader:
         found: list[Text | None] = []
         for example, text, target, (ids, own), more in zip(examples, inputs, targets, encoded, behind, strict=True):
             whole = EncoderDecoderText(
-                ids=ids, own=own, text=text + target, index=example.index, split=example.split, task=task_of(example.record),
-                input=example.input, decoder_ids=(self._model.start_id, *more), decoder_own=(False,) + (True,) * len(more),
-            )  # fmt: skip
+                ids=ids,
+                own=own,
+                text=text + target,
+                index=example.index,
+                split=example.split,
+                task=task_of(example.record),
+                input=example.input,
+                decoder_ids=(self._model.start_id, *more),
+                decoder_own=(False,) + (True,) * len(more),
+            )
             cut = self._cut(whole)
             found.append(cut if self._is_readable(cut) else None)
         return found
@@ -155,9 +162,7 @@ class EncoderDecoderReader:
             for tap in self._capture.taps:
                 for i, text, rows in zip(batch, chosen, states[tap], strict=True):
                     parts[tap, i] = self._reduced(rows, at=self._chosen(text, tap.side))
-        tensors = {
-            tap.label: torch.cat([parts[tap, i] for i in range(len(texts))]) for tap in self._capture.taps
-        }  # fmt: skip
+        tensors = {tap.label: torch.cat([parts[tap, i] for i in range(len(texts))]) for tap in self._capture.taps}
         owners = np.repeat(np.arange(len(texts)), [self.n_rows(text) for text in texts])
         return Rows(texts=texts, tensors=tensors, owners=owners, tokens=self._tokens(texts))
 

@@ -82,8 +82,12 @@ class EncoderDecoderModel:
         return {"torch": torch.__version__, "transformers": transformers.__version__}
 
     def read(
-        self, encoder_ids: Int[Tensor, "texts n"], decoder_ids: Int[Tensor, "texts m"] | None, *, taps: Sequence[SideTap]
-    ) -> States:  # fmt: skip
+        self,
+        encoder_ids: Int[Tensor, "texts n"],
+        decoder_ids: Int[Tensor, "texts m"] | None,
+        *,
+        taps: Sequence[SideTap],
+    ) -> States:
         """States `[texts, n, d_model]` (of the decoder: `[texts, m, d_model]`), on the model's device.
 
         Nothing above the last tap runs, and the decoder not at all where nothing of it is asked for.
@@ -103,9 +107,14 @@ class EncoderDecoderModel:
                 assert decoder_ids is not None
                 assert encoded is not None
                 self._run(
-                    "decoder", wanted["decoder"], states, whole=False, input_ids=decoder_ids.to(device),
-                    encoder_hidden_states=encoded, use_cache=False,
-                )  # fmt: skip
+                    "decoder",
+                    wanted["decoder"],
+                    states,
+                    whole=False,
+                    input_ids=decoder_ids.to(device),
+                    encoder_hidden_states=encoded,
+                    use_cache=False,
+                )
         return states
 
     def _run(self, side: Side, taps: Sequence[SideTap], states: States, *, whole: bool, **inputs: Any) -> Tensor | None:

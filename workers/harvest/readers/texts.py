@@ -38,9 +38,14 @@ class TextEncoder:
             examples, begins, targets, with_added(self._tokenizer, begins), bare(self._tokenizer, targets), strict=True
         ):
             whole = Text(
-                ids=ids + more, own=own + (True,) * len(more), text=begin + target, index=example.index,
-                split=example.split, task=task_of(example.record), input=example.input,
-            )  # fmt: skip
+                ids=ids + more,
+                own=own + (True,) * len(more),
+                text=begin + target,
+                index=example.index,
+                split=example.split,
+                task=task_of(example.record),
+                input=example.input,
+            )
             texts.append(whole if self._max_tokens is None else whole.cut(self._max_tokens))
         return texts
 

@@ -45,13 +45,13 @@ def table_of(rows: Rows, *, shard: PlannedShard, reading: HarvestReader, run_id:
     numbers: dict[str, Array] = {"text_index": rows.owners + shard.first_text, "record": records[rows.owners]}
     texts = {
         name: _column([getattr(text, name) for text in rows.texts], rows.owners) for name in ("split", "task", "text")
-    }  # fmt: skip
+    }
     if rows.tokens is not None:
         numbers |= {"position": rows.tokens.positions, "token_id": rows.tokens.ids, "added": rows.tokens.added}
         texts["token"] = _token_column(rows.tokens, reading)
     return ShardTable(
         header=_header(reading.identity, shard=shard, run_id=run_id), numbers=numbers, texts=texts, tensors=rows.tensors
-    )  # fmt: skip
+    )
 
 
 def _header(identity: Identity, *, shard: PlannedShard, run_id: str) -> dict[str, Any]:

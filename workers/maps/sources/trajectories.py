@@ -90,9 +90,7 @@ def _batches(texts: Sequence[Text], *, max_tokens: int, room: int, n_fit: int) -
         start = end
 
 
-def _add(
-    found: Tensors, batch: _Batch, *, name: str, ref: str | None, encoder: Encoder, to: PointCollector
-) -> None:  # fmt: skip
+def _add(found: Tensors, batch: _Batch, *, name: str, ref: str | None, encoder: Encoder, to: PointCollector) -> None:
     infos: Sequence[Mapping[str, Any]] = found.metadata["inputs"]  # type: ignore[assignment]
     offsets = found.tensors["row_offsets"].tolist()
     positions, ids = found.tensors["positions"].numpy(), found.tensors["token_ids"].tolist()

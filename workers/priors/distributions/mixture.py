@@ -32,10 +32,13 @@ class Mixture:
     def log_density(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Nats at each vector, float64, differentiable."""
         along = vectors.to(self.axes) @ self.axes.T
-        each = torch.stack([
-            log_weight - 0.5 * ((along - mean).square() / variance + variance.log() + LOG_2PI).sum(1)
-            for log_weight, mean, variance in zip(self.log_weights, self.means, self.variances, strict=True)
-        ], dim=1)  # fmt: skip
+        each = torch.stack(
+            [
+                log_weight - 0.5 * ((along - mean).square() / variance + variance.log() + LOG_2PI).sum(1)
+                for log_weight, mean, variance in zip(self.log_weights, self.means, self.variances, strict=True)
+            ],
+            dim=1,
+        )
         return torch.logsumexp(each, dim=1)
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d"]:
@@ -60,10 +63,16 @@ def fit_mixture(
     axes = directions.T.contiguous()
     mean_variance = float(covariance.diagonal().mean())
     model = GaussianMixture(
-        n_components, covariance_type="diag", reg_covar=max(shrinkage, MIN_RIDGE) * mean_variance, n_init=_N_STARTS,
-        random_state=0, max_iter=500,
-    ).fit((points.double() @ axes.T).numpy())  # fmt: skip
+        n_components,
+        covariance_type="diag",
+        reg_covar=max(shrinkage, MIN_RIDGE) * mean_variance,
+        n_init=_N_STARTS,
+        random_state=0,
+        max_iter=500,
+    ).fit((points.double() @ axes.T).numpy())
     return Mixture(
-        axes=axes, log_weights=torch.from_numpy(model.weights_).log(), means=torch.from_numpy(model.means_),
+        axes=axes,
+        log_weights=torch.from_numpy(model.weights_).log(),
+        means=torch.from_numpy(model.means_),
         variances=torch.from_numpy(model.covariances_),
-    )  # fmt: skip
+    )

@@ -79,9 +79,7 @@ def measure(points: Float[Tensor, "n d"], *, check: Callable[[], None] = no_chec
         centred = points[chunk].double() - mean
         total.addmm_(centred.T, centred)
         fourth += float(centred.square().sum(1).square().sum())
-    return Moments(
-        mean=mean, covariance=total / n, n=n, n_distinct=len(distinct_rows(points)), fourth=fourth / n
-    )  # fmt: skip
+    return Moments(mean=mean, covariance=total / n, n=n, n_distinct=len(distinct_rows(points)), fourth=fourth / n)
 
 
 def regularise(moments: Moments, *, shrinkage: Shrinkage) -> Regular:

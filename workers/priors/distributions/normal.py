@@ -103,6 +103,9 @@ def fit_normal(moments: Moments, *, shrinkage: Shrinkage) -> tuple[Normal, Facts
         regular = regularise(moments, shrinkage="ledoit-wolf")
         normal = make_normal(moments.mean, regular.covariance)
     return normal, {
-        "n_points": float(moments.n), "n_distinct": float(moments.n_distinct), "shrinkage": regular.weight,
-        "shrinkage_method": regular.method, "rank": float(normal.rank),
-    }  # fmt: skip
+        "n_points": float(moments.n),
+        "n_distinct": float(moments.n_distinct),
+        "shrinkage": regular.weight,
+        "shrinkage_method": regular.method,
+        "rank": float(normal.rank),
+    }

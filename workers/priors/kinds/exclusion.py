@@ -63,11 +63,15 @@ class Exclusion(Prior):
         if self.acceptance < MIN_ACCEPTANCE:
             raise InvalidRequest(
                 f"with c = {c:g} in {normal.rank} dimensions only {self.acceptance:.1e} of the candidates lie outside the "
-                f"core; expected at least {MIN_ACCEPTANCE:g}: choose a larger c.", loc=("prior", "c"),
-            )  # fmt: skip
+                f"core; expected at least {MIN_ACCEPTANCE:g}: choose a larger c.",
+                loc=("prior", "c"),
+            )
         self.facts = {
-            **facts, "acceptance": self.acceptance, "c_dim": math.exp(self._log_c_dim), "hole_radius": math.sqrt(self.hole),
-        }  # fmt: skip
+            **facts,
+            "acceptance": self.acceptance,
+            "c_dim": math.exp(self._log_c_dim),
+            "hole_radius": math.sqrt(self.hole),
+        }
 
     @classmethod
     def fit(cls, spec: ExclusionPrior, *, space: Space, sources: Sources) -> Exclusion:

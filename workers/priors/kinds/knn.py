@@ -33,9 +33,16 @@ class Knn(Prior):
     name = "knn"
 
     def __init__(
-        self, points: Float[Tensor, "n d"], *, step: Normal, k: int, candidates: int, spread: float, facts: Facts,
+        self,
+        points: Float[Tensor, "n d"],
+        *,
+        step: Normal,
+        k: int,
+        candidates: int,
+        spread: float,
+        facts: Facts,
         check: Callable[[], None] = no_check,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._points = points
         self._step = step.scaled(spread**2)
         self._candidates = candidates
@@ -54,9 +61,14 @@ class Knn(Prior):
                 loc=("prior", "k"),
             )
         return cls(
-            distinct, step=normal, k=spec.k, candidates=spec.candidates, spread=spec.spread, facts=facts,
+            distinct,
+            step=normal,
+            k=spec.k,
+            candidates=spec.candidates,
+            spread=spec.spread,
+            facts=facts,
             check=sources.check,
-        )  # fmt: skip
+        )
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d_model"]:
         for_places, for_steps = split(generator, 2)

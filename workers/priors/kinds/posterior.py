@@ -61,11 +61,12 @@ def _mixture(
     if float(moments.covariance.trace()) <= 0:
         raise InvalidRequest("all vectors of the prompts are the same: no law fits.", loc=("prior", "prompts"))
     regular = regularise(moments, shrinkage=spec.shrinkage)
-    mixture = fit_mixture(
-        points, covariance=moments.covariance, n_components=n_components, shrinkage=regular.weight
-    )  # fmt: skip
+    mixture = fit_mixture(points, covariance=moments.covariance, n_components=n_components, shrinkage=regular.weight)
     return mixture, {
-        "n_points": float(moments.n), "n_distinct": float(moments.n_distinct), "shrinkage": regular.weight,
-        "shrinkage_method": regular.method, "n_components": float(n_components),
+        "n_points": float(moments.n),
+        "n_distinct": float(moments.n_distinct),
+        "shrinkage": regular.weight,
+        "shrinkage_method": regular.method,
+        "n_components": float(n_components),
         "largest_component": float(mixture.log_weights.exp().max()),
-    }  # fmt: skip
+    }

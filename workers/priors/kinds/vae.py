@@ -52,9 +52,15 @@ class Vae(Prior):
     name = "vae"
 
     def __init__(
-        self, network: VaeNetwork, *, axes: Axes, latent: LatentDistribution, with_noise: bool, recipe: Recipe,
+        self,
+        network: VaeNetwork,
+        *,
+        axes: Axes,
+        latent: LatentDistribution,
+        with_noise: bool,
+        recipe: Recipe,
         points: Float[Tensor, "n d_model"],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._network = network
         self._axes = axes
         self._latent = latent
@@ -140,17 +146,27 @@ class Vae(Prior):
         ratios = variance_ratios(samples, data=some)
         nats = self._network.divergence(*self._network.encode(self._axes.to(some))).mean(0)
         return {
-            "n_points": float(len(points)), "data_effective_rank": effective_rank(some),
-            "effective_rank": effective_rank(samples), "variance_ratio_median": float(ratios.median()),
-            "variance_ratio_min": float(ratios.min()), "variance_ratio_max": float(ratios.max()),
-            "active_latents": float((nats > 1.1 * free_nats + MIN_ACTIVE_NATS).sum()), "latent_nats": float(nats.sum()),
+            "n_points": float(len(points)),
+            "data_effective_rank": effective_rank(some),
+            "effective_rank": effective_rank(samples),
+            "variance_ratio_median": float(ratios.median()),
+            "variance_ratio_min": float(ratios.min()),
+            "variance_ratio_max": float(ratios.max()),
+            "active_latents": float((nats > 1.1 * free_nats + MIN_ACTIVE_NATS).sum()),
+            "latent_nats": float(nats.sum()),
             "latent_components": float(self._latent.n_components),
-        }  # fmt: skip
+        }
 
 
 def recipe_of(spec: VaePrior) -> Recipe:
     """How the wire's prior is trained."""
     return Recipe(
-        d_latent=spec.d_latent, d_hidden=spec.d_hidden, epochs=spec.epochs, lr=spec.lr, batch_size=spec.batch_size,
-        seed=spec.seed, free_bits=spec.free_bits, warmup=spec.warmup,
-    )  # fmt: skip
+        d_latent=spec.d_latent,
+        d_hidden=spec.d_hidden,
+        epochs=spec.epochs,
+        lr=spec.lr,
+        batch_size=spec.batch_size,
+        seed=spec.seed,
+        free_bits=spec.free_bits,
+        warmup=spec.warmup,
+    )

@@ -62,9 +62,15 @@ class Sources:
     """
 
     def __init__(
-        self, model: HostedModel, *, datasets: Datasets, prompts: Prompts, cache: Cache | None = None,
-        check: Callable[[], None] = no_check, max_points_bytes: int = MAX_POINTS_BYTES,
-    ) -> None:  # fmt: skip
+        self,
+        model: HostedModel,
+        *,
+        datasets: Datasets,
+        prompts: Prompts,
+        cache: Cache | None = None,
+        check: Callable[[], None] = no_check,
+        max_points_bytes: int = MAX_POINTS_BYTES,
+    ) -> None:
         self.model = model
         self.check = check
         self._datasets = datasets
@@ -112,8 +118,9 @@ class Sources:
         if (manifest.base, manifest.base_revision) != (card.name, card.revision):
             raise InvalidRequest(
                 f"prompt {ref!r} is for revision {manifest.base_revision} of {manifest.base!r}; "
-                f"this run has revision {card.revision} of {card.name!r}.", loc=("prior",),
-            )  # fmt: skip
+                f"this run has revision {card.revision} of {card.name!r}.",
+                loc=("prior",),
+            )
         file = self._prompts.load(manifest)
         tensors = {name: torch.from_numpy(values.copy()) for name, values in file.tensors.items()}
         return from_tensors(tensors, where=file.where)

@@ -26,9 +26,15 @@ from workers.priors.prior import Facts
 from workers.priors.sources.sources import Sources
 
 COLUMNS = (
-    "gain", "data_effective_rank", "effective_rank", "variance_ratio_min", "variance_ratio_median", "variance_ratio_max",
-    "active_latents", "latent_nats",
-)  # fmt: skip
+    "gain",
+    "data_effective_rank",
+    "effective_rank",
+    "variance_ratio_min",
+    "variance_ratio_median",
+    "variance_ratio_max",
+    "active_latents",
+    "latent_nats",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ class VaeNetwork(nn.Module):
 
     def __init__(
         self, *, noise: Float[Tensor, " d"], d_latent: int, d_hidden: int, learn_noise: bool, generator: torch.Generator
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.d_latent = d_latent
         d = len(noise)

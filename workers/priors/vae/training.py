@@ -59,9 +59,12 @@ def train(
     for_weights, for_order, for_noise, for_held_out = split(torch.Generator().manual_seed(recipe.seed), 4)
     first_noise = points.std(0) if recipe.learn_noise else torch.ones(points.shape[1])
     network = VaeNetwork(
-        noise=first_noise, d_latent=recipe.d_latent, d_hidden=recipe.d_hidden, learn_noise=recipe.learn_noise,
+        noise=first_noise,
+        d_latent=recipe.d_latent,
+        d_hidden=recipe.d_hidden,
+        learn_noise=recipe.learn_noise,
         generator=for_weights,
-    )  # fmt: skip
+    )
     unseen, seen = _divide(len(points), generator=for_order, keep_best=recipe.keep_best)
     held_out, kept = points[unseen], points[seen]
     trainer = _Training(network, recipe=recipe, n_steps=recipe.epochs * _n_batches(len(kept), recipe))

@@ -108,9 +108,13 @@ class CloudReader:
 
     def _generate(self, texts: Sequence[Text], *, layers: Sequence[int], max_tokens: int) -> Mapping[str, torch.Tensor]:
         request = Generate(
-            request_id=self._reader.request_id(), inputs=tuple(text.ids for text in texts), max_tokens=max_tokens,
-            sampling=Sampling(temperature=0.0), capture=CaptureSpec(sites=tuple(map(site_of, layers))), include_input=True,
-        )  # fmt: skip
+            request_id=self._reader.request_id(),
+            inputs=tuple(text.ids for text in texts),
+            max_tokens=max_tokens,
+            sampling=Sampling(temperature=0.0),
+            capture=CaptureSpec(sites=tuple(map(site_of, layers))),
+            include_input=True,
+        )
         return self._reader.run(request).tensors
 
 

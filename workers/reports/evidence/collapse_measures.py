@@ -116,9 +116,16 @@ def measure_draws(evidence: Evidence) -> dict[str, dict[str, Any]]:
     return {
         label: measures.of(
             Tuned(
-                ref=label, run_id=None, method="draw", prior=label, seed=None, lr=None, task="", metrics={},
+                ref=label,
+                run_id=None,
+                method="draw",
+                prior=label,
+                seed=None,
+                lr=None,
+                task="",
+                metrics={},
                 vectors={0: vectors},
             )
         )
         for label, vectors in evidence.draws.items()
-    }  # fmt: skip
+    }

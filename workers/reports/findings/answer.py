@@ -32,8 +32,12 @@ def not_measured(number: int, *, title: str, rule: str, missing: str) -> Answer:
 def judged(number: int, *, title: str, rule: str, parts: Parts, numbers: Mapping[str, Any]) -> Answer:
     """The answer that follows from a rule's parts."""
     return Answer(
-        number=number, title=title, rule=f"{rule} {COMBINED}", verdict=verdict_of(parts), numbers={"parts": parts, **numbers}
-    )  # fmt: skip
+        number=number,
+        title=title,
+        rule=f"{rule} {COMBINED}",
+        verdict=verdict_of(parts),
+        numbers={"parts": parts, **numbers},
+    )
 
 
 COMBINED = "Confirmed when every part holds; contradicted when none does and one is shown not to; mixed otherwise."

@@ -123,9 +123,7 @@ def finding_interpolation(evidence: Evidence, *, budget: Budget) -> Answer:
         )
         return not_measured(6, title=INTERPOLATION_TITLE, rule=INTERPOLATION_RULE, missing=missing)
     parts = {f"as good: {name}": _as_good(table) for name, table in tables.items()}
-    return judged(
-        6, title=INTERPOLATION_TITLE, rule=INTERPOLATION_RULE, parts=parts, numbers={"groups": tables}
-    )  # fmt: skip
+    return judged(6, title=INTERPOLATION_TITLE, rule=INTERPOLATION_RULE, parts=parts, numbers={"groups": tables})
 
 
 def _learnt_groups(prompts: Sequence[Tuned]) -> dict[str, list[Tuned]]:

@@ -23,11 +23,17 @@ MARKERS, LINES = ("o", "s", "^", "D"), ("-", "--", ":", "-.")
 # Told apart by most colour-blind readers (Okabe and Ito 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#f0e442")
 STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-    "svg.hashsalt": "promptatlas", "svg.fonttype": "none", "axes.titlesize": 10, "legend.frameon": False,
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "promptatlas",
+    "svg.fonttype": "none",
+    "axes.titlesize": 10,
+    "legend.frameon": False,
     # Names of priors and datasets are nobody's formulas.
     "text.parse_math": False,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +46,12 @@ class Look:
 
 
 def draw_figures(
-    evidence: Evidence, *, separation: Sequence[Mapping[str, Any]], walks: Sequence[Mapping[str, Any]],
+    evidence: Evidence,
+    *,
+    separation: Sequence[Mapping[str, Any]],
+    walks: Sequence[Mapping[str, Any]],
     shapes: Sequence[Mapping[str, Any]],
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """SVG by name; a figure whose evidence is missing is left out."""
     with matplotlib.rc_context(STYLE):
         found = {
@@ -218,7 +227,7 @@ def _look(index: int) -> Look:
     again = index // len(COLOURS)
     return Look(
         colour=COLOURS[index % len(COLOURS)], marker=MARKERS[again % len(MARKERS)], line=LINES[again % len(LINES)]
-    )  # fmt: skip
+    )
 
 
 def _legend_below(figure: Figure, *panels: Axes) -> None:

@@ -14,17 +14,27 @@ FIGURES_OF = {1: ("prompts",), 2: ("curves",), 3: (), 4: ("walks",), 5: ("tasks"
 """Which figures belong to which finding."""
 
 COLLAPSE_COLUMNS = (
-    "prior", "seed", "nearest_distance", "nearest_cosine", "share_within_radius", "mahalanobis", "norm_ratio", "effective_rank",
-    "mean_pairwise_distance", "displacement",
-)  # fmt: skip
+    "prior",
+    "seed",
+    "nearest_distance",
+    "nearest_cosine",
+    "share_within_radius",
+    "mahalanobis",
+    "norm_ratio",
+    "effective_rank",
+    "mean_pairwise_distance",
+    "displacement",
+)
 
 
 def render(report: Mapping[str, Any], *, figures: Mapping[str, str]) -> str:
     """The page of ``report.json``. figures: SVG by name, made by us; all other text is escaped."""
     environment = Environment(
-        loader=PackageLoader("workers.reports.rendering", "templates"), autoescape=select_autoescape(default=True), trim_blocks=True,
+        loader=PackageLoader("workers.reports.rendering", "templates"),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     environment.filters |= {"number": number, "indented": indented, "tables": tables_of}
     return environment.get_template("report.html.j2").render(
         report=report,

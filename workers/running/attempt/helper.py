@@ -98,9 +98,7 @@ def help_along(run_id: str, *, setup: WorkSetup, orders: StopSignals, runs: RunS
     name = setup.helpers.get(record.kind)
     if state.has_ended or name is None:
         return
-    run = HelpedRun(
-        record, runs=runs, orders=orders, settings=setup.settings, timing=setup.timing, artifacts=artifacts
-    )  # fmt: skip
+    run = HelpedRun(record, runs=runs, orders=orders, settings=setup.settings, timing=setup.timing, artifacts=artifacts)
     module, _, function = name.partition(":")
     _log.info("helping with a run", run_id=run_id, kind=record.kind)
     try:

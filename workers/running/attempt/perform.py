@@ -47,7 +47,7 @@ def perform(
     reporter = Reporter(writer, told=lambda: _told(runs, writer), clock=time.monotonic)
     run = StoredRun(
         writer, reporter=reporter, orders=orders, settings=setup.settings, artifacts=artifacts, timing=setup.timing
-    )  # fmt: skip
+    )
     _log.info("run begun", run_id=run.run_id, kind=writer.record.kind, attempt=run.attempt)
     with PeriodicThread(reporter.flush, interval_s=setup.timing.flush_s, name="flush events"):
         end = _work(run, kind=writer.record.kind, kinds=setup.kinds, orders=orders, reporter=reporter)
@@ -77,7 +77,7 @@ def _conclude(writer: RunWriter, end: _End | None) -> None:
 
 def _work(
     run: StoredRun, *, kind: str, kinds: Mapping[str, str], orders: StopSignals, reporter: Reporter
-) -> _End | None:  # fmt: skip
+) -> _End | None:
     """How it ended; None when it is to go on elsewhere."""
     try:
         metrics = _find(kinds, kind)(run)

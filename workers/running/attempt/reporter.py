@@ -102,7 +102,4 @@ class Reporter:
 
 def told_by(points: list[dict[str, Any]]) -> Told:
     """From the points of a curve, as the store gives them."""
-    return {
-        (point["step"], point.get("member")): frozenset(point) - {"step", "member"}
-        for point in points
-    }  # fmt: skip
+    return {(point["step"], point.get("member")): frozenset(point) - {"step", "member"} for point in points}

@@ -126,6 +126,4 @@ def team_of(run_id: str, *, settings: Settings, timing: Intervals) -> LoneTeam |
         return LoneTeam()
     connection = connect(settings.redis_url)
     line = HelpLine(connection, timing=timing)
-    return RedisTeam(
-        run_id, line=line, leases=Leases(connection, run_id=run_id, timing=timing), timing=timing
-    )  # fmt: skip
+    return RedisTeam(run_id, line=line, leases=Leases(connection, run_id=run_id, timing=timing), timing=timing)

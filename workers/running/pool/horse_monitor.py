@@ -77,7 +77,7 @@ class HorseMonitor:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._threads.close()
         if self._attempt is not None:
             with contextlib.suppress(Unavailable):

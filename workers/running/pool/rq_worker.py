@@ -112,8 +112,13 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
         # A work horse that left in peace may have found that another had begun this attempt.
         if died is not None and state.status == "running" and state.attempts == attempt:
             bury(
-                queue, runs, run_id, attempt=attempt, reason=died, max_attempts=self._required_setup().settings.run_attempts
-            )  # fmt: skip
+                queue,
+                runs,
+                run_id,
+                attempt=attempt,
+                reason=died,
+                max_attempts=self._required_setup().settings.run_attempts,
+            )
         elif state.status == "queued" and state.attempts >= attempt:
             queue.enqueue(run_id, state.attempts + 1)
 

@@ -54,7 +54,7 @@ class HorseOrder:
         connection = connect(self.setup.redis_url)
         worker = self.worker.find_by_key(
             self.worker_key, connection=connection, job_class=RunJob, serializer=SERIALIZER
-        )  # fmt: skip
+        )
         if worker is None:
             sys.exit("the worker is not known to Redis any more")
         job = RunJob.fetch(self.job_id, connection=connection, serializer=SERIALIZER)

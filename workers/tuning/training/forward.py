@@ -48,9 +48,11 @@ class TuningForward:
     def losses(self, prompts: Sequence[Mapping[str, Tensor]], batch: Batch) -> Float[Tensor, " n_members"]:
         """Negative log-likelihood in nats of all answers of the batch under each prompt, added up; float32."""
         layout = Layout(
-            batch, n_members=len(prompts), n_virtual=self._form.n_virtual,
+            batch,
+            n_members=len(prompts),
+            n_virtual=self._form.n_virtual,
             n_packed_virtual=0 if self._form.kind == "prefix" else self._form.n_virtual,
-        )  # fmt: skip
+        )
         stacked = {name: torch.stack([prompt[name] for prompt in prompts]) for name in prompts[0]}
         logits = self._logits(layout, _Pass(self, layout, stacked))
         values = F.cross_entropy(logits.float(), layout.targets.to(logits.device), reduction="none")

@@ -127,9 +127,16 @@ class MembersPlan:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _attend_text(
-        self, query: Tensor, key: Tensor, value: Tensor, virtual: KeysValues | None, *, scale: float,
-        window: int | None, softcap: float | None,
-    ) -> list[Tensor]:  # fmt: skip
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        virtual: KeysValues | None,
+        *,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> list[Tensor]:
         layout, groups = self.layout, self.layout.batch.groups
         lengths = [g.length for g in groups]
         news = lengths if self.text is None else [g.n_answers for g in groups]

@@ -24,9 +24,14 @@ class Objective:
     """Mean nats an answer token, of prompts of one form."""
 
     def __init__(
-        self, model: HostedModel, form: Prompt, *, validation: Sequence[EncodedExample], gradient_checkpointing: bool,
+        self,
+        model: HostedModel,
+        form: Prompt,
+        *,
+        validation: Sequence[EncodedExample],
+        gradient_checkpointing: bool,
         max_bytes: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         first = lowest_layer(form)
         frozen = None
         if first > 0:

@@ -32,9 +32,15 @@ class Trainer:
     """
 
     def __init__(
-        self, model: HostedModel, *, members: Sequence[Member], train: Sequence[EncodedExample],
-        validation: Sequence[EncodedExample], settings: TuneSettings, max_bytes: int,
-    ) -> None:  # fmt: skip
+        self,
+        model: HostedModel,
+        *,
+        members: Sequence[Member],
+        train: Sequence[EncodedExample],
+        validation: Sequence[EncodedExample],
+        settings: TuneSettings,
+        max_bytes: int,
+    ) -> None:
         """Nothing runs yet.
 
         Args:
@@ -56,9 +62,12 @@ class Trainer:
         self._order = Order(len(train), batch_size=settings.batch_size, seed=settings.data_seed)
         self._members = [MemberTraining(member, settings=settings, device=model.device) for member in members]
         self._objective = Objective(
-            model, form, validation=validation, gradient_checkpointing=settings.gradient_checkpointing,
+            model,
+            form,
+            validation=validation,
+            gradient_checkpointing=settings.gradient_checkpointing,
             max_bytes=max_bytes,
-        )  # fmt: skip
+        )
 
     @property
     def finished(self) -> bool:

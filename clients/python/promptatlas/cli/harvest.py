@@ -87,7 +87,7 @@ def harvest(
     with client_for(context, url, api_key) as client:
         run = client.harvest.create(
             model=model, dataset=dataset, sites=sites or ("resid_post",), run_name=name, **options
-        )  # fmt: skip
+        )
         if not watched and to is None:
             print_started(run, as_json=as_json)
             return

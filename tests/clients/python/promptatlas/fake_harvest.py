@@ -97,17 +97,36 @@ class FakeHarvest:
         firsts, n_texts, n_rows = (0, 2), (2, 1), (4, 3)
         shards = [
             {
-                "path": path, "first_text": firsts[i], "n_texts": n_texts[i], "n_rows": n_rows[i], "n_bytes": len(content),
+                "path": path,
+                "first_text": firsts[i],
+                "n_texts": n_texts[i],
+                "n_rows": n_rows[i],
+                "n_bytes": len(content),
                 "sha256": hashlib.sha256(content).hexdigest(),
             }
             for i, (path, content) in enumerate(self.files.items())
-        ]  # fmt: skip
+        ]
         return {
-            "run_id": ID, "model": "demo", "revision": "ab", "prompt": None, "dataset": "demo-text",
-            "dataset_sha256": "sha256:cd", "split": None, "sites": ["resid_post"], "layers": [3], "positions": "all",
-            "reduce": None, "dtype": "float32", "format": self.format, "rows": "token",
-            "tensors": {"resid_post.3": [3], "norm": []}, "n_texts": 3, "n_tokens": 7, "n_rows": 7, "shards": shards,
-        }  # fmt: skip
+            "run_id": ID,
+            "model": "demo",
+            "revision": "ab",
+            "prompt": None,
+            "dataset": "demo-text",
+            "dataset_sha256": "sha256:cd",
+            "split": None,
+            "sites": ["resid_post"],
+            "layers": [3],
+            "positions": "all",
+            "reduce": None,
+            "dtype": "float32",
+            "format": self.format,
+            "rows": "token",
+            "tensors": {"resid_post.3": [3], "norm": []},
+            "n_texts": 3,
+            "n_tokens": 7,
+            "n_rows": 7,
+            "shards": shards,
+        }
 
     def run(self, **changes: Any) -> dict[str, Any]:
         """The run as the server tells it."""

@@ -39,19 +39,39 @@ def test_fields_reach_the_engine(world: World) -> None:
     world.client.post(
         URL,
         json={
-            "model": "demo", "prompt": [[1, 2], [3]], "max_tokens": 5, "temperature": 0.5, "top_p": 0.9, "seed": 11,
-            "top_k": 13, "min_p": 0.1, "repetition_penalty": 1.2, "presence_penalty": 0.3, "frequency_penalty": 0.4,
-            "logit_bias": {"7": -3}, "stop": ["x", "y"], "logprobs": 2, "echo": True, "user": "u",
+            "model": "demo",
+            "prompt": [[1, 2], [3]],
+            "max_tokens": 5,
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "seed": 11,
+            "top_k": 13,
+            "min_p": 0.1,
+            "repetition_penalty": 1.2,
+            "presence_penalty": 0.3,
+            "frequency_penalty": 0.4,
+            "logit_bias": {"7": -3},
+            "stop": ["x", "y"],
+            "logprobs": 2,
+            "echo": True,
+            "user": "u",
         },
-    )  # fmt: skip
+    )
     request = world.end.submitted[0].request
     assert isinstance(request, Generate)
     assert request.inputs == ((1, 2), (3,))
     assert (request.max_tokens, request.stop, request.logprobs, request.echo) == (5, ("x", "y"), 2, True)
     assert request.sampling == Sampling(
-        temperature=0.5, top_p=0.9, seed=11, top_k=13, min_p=0.1, repetition_penalty=1.2, presence_penalty=0.3,
-        frequency_penalty=0.4, logit_bias={7: -3.0},
-    )  # fmt: skip
+        temperature=0.5,
+        top_p=0.9,
+        seed=11,
+        top_k=13,
+        min_p=0.1,
+        repetition_penalty=1.2,
+        presence_penalty=0.3,
+        frequency_penalty=0.4,
+        logit_bias={7: -3.0},
+    )
 
 
 def test_logprobs_stand_in_columns(world: World) -> None:

@@ -93,5 +93,8 @@ def test_a_result_says_under_which_prompt_it_was_made(world: World) -> None:
     single, mixed = (job.metadata["prompt"] for job in world.end.submitted)
     assert single == {"ref": "qa", "sha256": manifest.sha256, "kind": "soft", "n_virtual": 3}
     assert mixed == {
-        "ref": mix, "kind": "soft", "n_virtual": 3, "parts": [{"ref": manifest.sha256, "weight": 0.5}],
-    }  # fmt: skip
+        "ref": mix,
+        "kind": "soft",
+        "n_virtual": 3,
+        "parts": [{"ref": manifest.sha256, "weight": 0.5}],
+    }

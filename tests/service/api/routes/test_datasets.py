@@ -59,9 +59,13 @@ def test_a_peek_shows_items_as_the_model_gets_them(world: World) -> None:
     upload(world)
     page = world.client.get("/v1/datasets/sums?limit=2").json()
     assert page["data"][0] == {
-        "input": "q0", "target": " 0", "answers": ["0"], "split": page["data"][0]["split"], "index": 0,
+        "input": "q0",
+        "target": " 0",
+        "answers": ["0"],
+        "split": page["data"][0]["split"],
+        "index": 0,
         "record": {"input": "q0", "target": " 0"},
-    }  # fmt: skip
+    }
     assert (page["object"], page["has_more"], page["next"], page["n_records"]) == ("list", True, "1", 20)
     assert page["template"] == {"input": "{input}", "target": "{target}"}
     rest = world.client.get(f"/v1/datasets/sums?limit=100&after={page['next']}").json()
@@ -270,9 +274,7 @@ def mutated(data: bytes, *, seed: int) -> bytes:
     return bytes(changed)
 
 
-@settings(
-    max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)  # fmt: skip
+@settings(max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     format_=st.sampled_from(FORMATS),
     lines=st.lists(JSON_VALUES, max_size=3),

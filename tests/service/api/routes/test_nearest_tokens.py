@@ -104,9 +104,13 @@ def test_measures_of_collapse_by_hand(asked: World) -> None:
     assert measures["norm_ratio"] == pytest.approx((1.25 + 9) / 2 / 3.75)
     assert measures["mean_pairwise_distance"] == pytest.approx((1.25**2 + 81) ** 0.5)
     assert set(measures) == {
-        "effective_rank", "participation_ratio", "mean_pairwise_distance", "norm_ratio", "nearest_distance",
+        "effective_rank",
+        "participation_ratio",
+        "mean_pairwise_distance",
+        "norm_ratio",
+        "nearest_distance",
         "share_within_radius",
-    }  # fmt: skip
+    }
 
 
 def test_layers_of_a_deep_prompt_come_in_order_and_apart(asked: World) -> None:

@@ -113,8 +113,13 @@ def test_the_list_has_a_row_a_name_and_pages(world: World) -> None:
     assert [row["name"] for row in rest["data"]] == ["c"]
     assert (rest["has_more"], rest["next"]) == (False, None)
     assert rest["data"][0] == {
-        "name": "c", "latest": 1, "versions": [1], "kind": "soft", "base": "demo", "aliases": {},
-    }  # fmt: skip
+        "name": "c",
+        "latest": 1,
+        "versions": [1],
+        "kind": "soft",
+        "base": "demo",
+        "aliases": {},
+    }
     assert world.client.get("/v1/prompts?limit=0").status_code == 422
 
 
@@ -156,8 +161,10 @@ def test_an_upload_sent_again_under_its_key_is_answered_as_before(world: World) 
     world.client.delete("/v1/prompts/qa/versions/1")
     again = upload(world, native(vectors(seed=1)), headers=headers)
     assert (again.status_code, again.json(), again.headers["location"]) == (
-        201, first.json(), first.headers["location"],
-    )  # fmt: skip
+        201,
+        first.json(),
+        first.headers["location"],
+    )
     assert again.headers["idempotent-replayed"] == "true"
     assert "idempotent-replayed" not in first.headers
     assert world.client.get("/v1/prompts/qa/versions/2").status_code == 404

@@ -65,8 +65,9 @@ def test_a_browser_is_told_what_to_do_with_a_file(
 
 def test_only_a_report_may_run_scripts_and_none_has_this_origin(world: World, run_id: str) -> None:
     url = leave(world, run_id, **{"report.html": b"x", "page.html": b"x"})
-    report, page = (world.client.get(f"{url}/{path}").headers["content-security-policy"] for path in
-                    ("report.html", "page.html"))  # fmt: skip
+    report, page = (
+        world.client.get(f"{url}/{path}").headers["content-security-policy"] for path in ("report.html", "page.html")
+    )
     assert "allow-scripts" in report
     assert "allow-scripts" not in page
     for policy in (report, page):

@@ -41,15 +41,28 @@ def test_a_run_is_stored_complete_and_waits_in_line(world: World, queue: MemoryQ
         ({**BODY, "extra": 1}, 422, ["extra"]),
         ({"kind": "tune", "spec": {**TUNE, "model": "nope"}}, 404, ["spec", "model"]),
         ({"kind": "tune", "spec": {**TUNE, "dataset": "nope"}}, 404, ["spec", "dataset"]),
-        ({"kind": "tune", "spec": {**TUNE, "method": {"kind": "deep", "layers": [9]}}}, 422,
-         ["spec", "method", "layers", 0]),
-        ({"kind": "tune", "spec": {**TUNE, "method": {"kind": "deep", "layers": ["x"]}}}, 422,
-         ["spec", "method", "layers", 0]),
-        ({"kind": "evaluate", "spec": {"model": "demo", "dataset": "text", "prompts": [None], "metrics": ["f1"]}}, 422,
-         ["spec", "metrics", 0]),
-        ({"kind": "sample", "spec": {"model": "demo", "prior": {"kind": "isotropic"}, "layer": 3}}, 422, ["spec", "layer"]),
+        (
+            {"kind": "tune", "spec": {**TUNE, "method": {"kind": "deep", "layers": [9]}}},
+            422,
+            ["spec", "method", "layers", 0],
+        ),
+        (
+            {"kind": "tune", "spec": {**TUNE, "method": {"kind": "deep", "layers": ["x"]}}},
+            422,
+            ["spec", "method", "layers", 0],
+        ),
+        (
+            {"kind": "evaluate", "spec": {"model": "demo", "dataset": "text", "prompts": [None], "metrics": ["f1"]}},
+            422,
+            ["spec", "metrics", 0],
+        ),
+        (
+            {"kind": "sample", "spec": {"model": "demo", "prior": {"kind": "isotropic"}, "layer": 3}},
+            422,
+            ["spec", "layer"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_work_is_refused_and_not_stored(
     world: World, queue: MemoryQueue, body: Any, status: int, loc: list[Any]
 ) -> None:
@@ -166,9 +179,11 @@ def test_curves_come_whole(world: World, queue: MemoryQueue) -> None:
     writer.flush()
     curve = world.client.get(f"/v1/runs/{run_id}/metrics").json()
     assert curve == {
-        "object": "list", "has_more": False, "next": None,
+        "object": "list",
+        "has_more": False,
+        "next": None,
         "data": [{"step": 1, "member": "a", "loss": 0.5}, {"step": 2, "member": "a", "loss": 0.25}],
-    }  # fmt: skip
+    }
 
 
 def test_a_run_says_what_has_become_of_it(world: World, queue: MemoryQueue) -> None:
@@ -223,9 +238,12 @@ def test_a_sample_is_a_run_of_its_kind(world: World, queue: MemoryQueue) -> None
     run = answer.json()
     assert (answer.status_code, run["kind"]) == (202, "sample")
     assert run["spec"] == {
-        "model": "demo", "n": 20, "seed": 0, "layer": None,
+        "model": "demo",
+        "n": 20,
+        "seed": 0,
+        "layer": None,
         "prior": {"kind": "interpolation", "from": {"kind": "isotropic", "std": 0.02}, "to": {"kind": "xavier"}},
-    }  # fmt: skip
+    }
     assert world.client.post("/v1/priors/sample", json=body, headers={"Idempotency-Key": "k"}).json() == run
 
 
@@ -233,14 +251,20 @@ def test_a_sample_is_a_run_of_its_kind(world: World, queue: MemoryQueue) -> None
     ("changes", "status", "loc"),
     [
         ({"prior": {"kind": "isotropic", "std": 0}}, 422, ["prior", "isotropic", "std"]),
-        ({"prior": {"kind": "gaussian", "fit": {"activations": {"dataset": "qa", "layer": 3}}}}, 422,
-         ["prior", "fit", "activations", "layer"]),
-        ({"prior": {"kind": "gaussian", "fit": {"embeddings": {"dataset": "nope"}}}}, 404,
-         ["prior", "fit", "embeddings", "dataset"]),
+        (
+            {"prior": {"kind": "gaussian", "fit": {"activations": {"dataset": "qa", "layer": 3}}}},
+            422,
+            ["prior", "fit", "activations", "layer"],
+        ),
+        (
+            {"prior": {"kind": "gaussian", "fit": {"embeddings": {"dataset": "nope"}}}},
+            404,
+            ["prior", "fit", "embeddings", "dataset"],
+        ),
         ({"model": "nope"}, 404, ["model"]),
         ({"n": 0}, 422, ["n"]),
     ],
-)  # fmt: skip
+)
 def test_a_sample_that_cannot_be_drawn_is_refused(
     world: World, queue: MemoryQueue, changes: Any, status: int, loc: list[Any]
 ) -> None:

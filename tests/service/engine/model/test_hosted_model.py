@@ -21,9 +21,13 @@ def small(kind: str, **more: Any) -> Any:
 
 
 LLAMA = {
-    "hidden_size": 24, "intermediate_size": 36, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 64,
-}  # fmt: skip
+    "hidden_size": 24,
+    "intermediate_size": 36,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
 
 
 def test_a_directory_is_loaded_and_described(tmp_path: Path) -> None:

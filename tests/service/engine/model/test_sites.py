@@ -47,7 +47,14 @@ def test_what_the_model_does_not_have_is_refused(
 
 
 def test_widths_of_rows() -> None:
-    sizes = {tap.label: CATALOGUE.n_values(tap, n_keys=5) for tap in (
-        Tap("embed"), Tap("logits"), Tap("attn_probs", 0), Tap("module", path="q"), Tap("mlp_out", 2),
-    )}  # fmt: skip
+    sizes = {
+        tap.label: CATALOGUE.n_values(tap, n_keys=5)
+        for tap in (
+            Tap("embed"),
+            Tap("logits"),
+            Tap("attn_probs", 0),
+            Tap("module", path="q"),
+            Tap("mlp_out", 2),
+        )
+    }
     assert sizes == {"embed": 11, "logits": 97, "attn_probs.0": 15, "q": 21, "mlp_out.2": 11}

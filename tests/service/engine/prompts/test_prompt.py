@@ -112,10 +112,12 @@ def test_a_mix_is_the_weighted_sum_of_vectors() -> None:
         with pytest.raises(InvalidRequest, match="one shape"):
             mix_prompts([(a, 0.5), (other, 0.5)])
     with pytest.raises(InvalidRequest, match="one shape"):
-        mix_prompts([
-            (from_tensors({"deep.1": vectors()}, where="local"), 0.5),
-            (from_tensors({"deep.1": vectors()}, where="carried"), 0.5),
-        ])  # fmt: skip
+        mix_prompts(
+            [
+                (from_tensors({"deep.1": vectors()}, where="local"), 0.5),
+                (from_tensors({"deep.1": vectors()}, where="carried"), 0.5),
+            ]
+        )
 
 
 class Shelf:

@@ -172,7 +172,7 @@ def test_a_question_is_answered_without_a_step(driver: EngineLoop, peer: Peer, e
 
 def test_a_step_that_breaks_fails_what_it_carried_and_goes_on(
     driver: EngineLoop, peer: Peer, engine: EchoEngine
-) -> None:  # fmt: skip
+) -> None:
     peer.send(generate("a", "xy"))
     engine.n_broken_steps = 1
     driver.turn()

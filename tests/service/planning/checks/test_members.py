@@ -32,8 +32,11 @@ def test_one_member_bears_the_name_itself() -> None:
 
 def test_several_are_told_apart_by_prior_seed_and_rate() -> None:
     assert names_of(name="qa", priors=[ISOTROPIC, {"kind": "xavier"}], seeds=[5, 0]) == [
-        "qa-isotropic-5", "qa-isotropic-0", "qa-xavier-5", "qa-xavier-0",
-    ]  # fmt: skip
+        "qa-isotropic-5",
+        "qa-isotropic-0",
+        "qa-xavier-5",
+        "qa-xavier-0",
+    ]
     assert names_of(name="qa", optimizer={"lr": [0.001, 0.00001]}) == ["qa-xavier-0-lr0.001", "qa-xavier-0-lr1e-05"]
     twice = [ISOTROPIC, {**ISOTROPIC, "std": 0.5}]
     assert names_of(name="qa", priors=twice) == ["qa-isotropic1-0", "qa-isotropic2-0"]

@@ -89,8 +89,11 @@ def test_an_estimate_is_noted(around: PlanningContext, changes: Any, estimate: d
 def test_tokens_are_estimated_from_bytes(around: PlanningContext) -> None:
     around.datasets._infos["qa"] = replace(around.datasets.get("qa"), n_bytes=70 * 400)  # type: ignore[attr-defined]
     assert planned(around, layers=[0], n=10).resolved["estimate"] == {
-        "n_texts": 10, "n_tokens": 1000, "n_rows": 1000, "bytes": 1000 * 7 * 4,
-    }  # fmt: skip
+        "n_texts": 10,
+        "n_tokens": 1000,
+        "n_rows": 1000,
+        "bytes": 1000 * 7 * 4,
+    }
     assert planned(around, layers=[0], n=10, max_tokens=5).resolved["estimate"]["n_rows"] == 50
     assert planned(around, layers=[0], n=10, positions={"start": 90}).resolved["estimate"]["n_rows"] == 100
 

@@ -40,8 +40,13 @@ def test_sources_are_completed_and_named() -> None:
     assert prompts["prompts"] == ["soft@3", "soft2@3"]
     assert trajectories["trajectories"]["n"] == 10
     assert [source["name"] for source in spec["sources"]] == [
-        "qa/test under soft@3", "prompts", "mine", "vocabulary", "xavier prior", "trajectories of qa",
-    ]  # fmt: skip
+        "qa/test under soft@3",
+        "prompts",
+        "mine",
+        "vocabulary",
+        "xavier prior",
+        "trajectories of qa",
+    ]
 
 
 def test_what_was_planned_can_be_planned_again() -> None:
@@ -53,8 +58,10 @@ def test_what_was_planned_can_be_planned_again() -> None:
 
 def test_equal_names_are_told_apart() -> None:
     assert names({"dataset": "qa"}, {"dataset": "qa", "seed": 1}, {"dataset": "qa", "seed": 2}) == [
-        "qa", "qa (2)", "qa (3)",
-    ]  # fmt: skip
+        "qa",
+        "qa (2)",
+        "qa (3)",
+    ]
     assert names({"dataset": "qa"}, {"texts": ["a"], "name": "qa"}) == ["qa (2)", "qa"]
 
 
@@ -79,16 +86,22 @@ def test_equal_names_are_told_apart() -> None:
         ({"sources": [{"prompts": ["prefix"]}]}, ("sources", 0, "prompts", 0), "keys and values"),
         ({"sources": [{"prompts": ["deep"]}], "layers": [0, 2]}, ("sources", 0, "prompts", 0), "none of the map's"),
         ({"sources": [{"prompts": ["carried"]}], "layers": [0]}, ("sources", 0, "prompts", 0), "none of the map's"),
-        ({"sources": [{"prior": {"kind": "posterior", "prompts": ["soft"], "fit": "gaussian"}}], "layers": [2]},
-         ("sources", 0, "prior", "prompts", 0), "deep prompt"),
+        (
+            {"sources": [{"prior": {"kind": "posterior", "prompts": ["soft"], "fit": "gaussian"}}], "layers": [2]},
+            ("sources", 0, "prior", "prompts", 0),
+            "deep prompt",
+        ),
         ({"sources": [{"trajectories": {}}]}, ("sources", 0, "trajectories"), "one of the two"),
-        ({"sources": [{"trajectories": {"inputs": ["a"], "max_tokens": 64}}]},
-         ("sources", 0, "trajectories", "max_tokens"), "64 positions"),
+        (
+            {"sources": [{"trajectories": {"inputs": ["a"], "max_tokens": 64}}]},
+            ("sources", 0, "trajectories", "max_tokens"),
+            "64 positions",
+        ),
         ({"sources": [{"embeddings": "vocabulary"}], "layers": [1]}, ("sources", 0, "embeddings"), "layer 0"),
         ({"sources": [{"texts": ["a", "b"]}]}, ("sources",), "at least 5"),
         ({"sources": [{"texts": ["a"], "name": "x"}, {"texts": ["a"], "name": "x"}]}, ("sources", 1, "name"), "'x'"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_work_is_refused_where_it_stands(changes: dict[str, Any], loc: tuple[Any, ...], says: str) -> None:
     with pytest.raises(AtlasError) as caught:
         planned(**changes)

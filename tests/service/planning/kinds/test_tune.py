@@ -30,14 +30,20 @@ def prior_of(prior: dict[str, Any], **changes: Any) -> Any:
 def test_a_plan_has_every_default_and_what_its_names_meant() -> None:
     found = planned(priors=[{"kind": "prompt", "ref": "soft"}], seeds=[0, 1])
     assert found.spec["eval"] == {
-        "every": 50, "metrics": ["exact_match", "f1", "loss"], "splits": ["test"], "n": 200, "max_tokens": None,
+        "every": 50,
+        "metrics": ["exact_match", "f1", "loss"],
+        "splits": ["test"],
+        "n": 200,
+        "max_tokens": None,
         "samples": 1000,
-    }  # fmt: skip
+    }
     assert found.spec["keep"] == "best"
     assert found.spec["priors"] == [{"kind": "prompt", "ref": "soft@3"}]
     assert found.resolved == {
-        "base_revision": "rev-demo", "datasets": {"qa": "sha256:qa"}, "prompts": {"soft@3": "sha256:soft"},
-    }  # fmt: skip
+        "base_revision": "rev-demo",
+        "datasets": {"qa": "sha256:qa"},
+        "prompts": {"soft@3": "sha256:soft"},
+    }
 
 
 def test_what_was_planned_plans_to_itself() -> None:
@@ -60,12 +66,20 @@ def test_a_hash_stays_the_reference_that_it_is() -> None:
         ({"dataset": "nope"}, ("dataset",)),
         ({"priors": [{"kind": "xavier"}, {"kind": "prompt", "ref": "nope"}]}, ("priors", 1, "ref")),
         ({"priors": [{"kind": "posterior", "prompts": ["soft", "nope@2"]}]}, ("priors", 0, "prompts", 1)),
-        ({"priors": [{"kind": "gaussian", "fit": {"activations": {"dataset": "nope"}}}]},
-         ("priors", 0, "fit", "activations", "dataset")),
-        ({"priors": [{"kind": "interpolation", "from": {"kind": "prompt", "ref": "nope"}, "to": {"kind": "xavier"}}]},
-         ("priors", 0, "from", "ref")),
+        (
+            {"priors": [{"kind": "gaussian", "fit": {"activations": {"dataset": "nope"}}}]},
+            ("priors", 0, "fit", "activations", "dataset"),
+        ),
+        (
+            {
+                "priors": [
+                    {"kind": "interpolation", "from": {"kind": "prompt", "ref": "nope"}, "to": {"kind": "xavier"}}
+                ]
+            },
+            ("priors", 0, "from", "ref"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_names_that_mean_nothing_are_not_found_at_their_field(changes: Any, loc: tuple[str | int, ...]) -> None:
     error = refused(**changes)
     assert isinstance(error, NotFound)
@@ -91,33 +105,61 @@ def test_names_that_mean_nothing_are_not_found_at_their_field(changes: Any, loc:
         ({"template": {"input": "{question}", "target": "{solution}"}}, ("template", "target")),
         ({"template": {"input": "{question", "target": "{answer}"}}, ("template", "input")),
         ({"template": {"input": "{question.__class__}", "target": "{answer}"}}, ("template", "input")),
-        ({"priors": [{"kind": "gaussian", "fit": {"activations": {"dataset": "qa", "layer": 5}}}]},
-         ("priors", 0, "fit", "activations", "layer")),
-        ({"priors": [{"kind": "vae", "fit": {"embeddings": {"dataset": "train-only", "split": "test"}}}]},
-         ("priors", 0, "fit", "embeddings", "split")),
-        ({"priors": [{"kind": "vae", "fit": {"embeddings": {"dataset": "one"}}}]}, ("priors", 0, "fit", "embeddings", "split")),
-        ({"priors": [{"kind": "vae", "fit": {"embeddings": {"dataset": "qa", "n": 51}}}]},
-         ("priors", 0, "fit", "embeddings", "n")),
+        (
+            {"priors": [{"kind": "gaussian", "fit": {"activations": {"dataset": "qa", "layer": 5}}}]},
+            ("priors", 0, "fit", "activations", "layer"),
+        ),
+        (
+            {"priors": [{"kind": "vae", "fit": {"embeddings": {"dataset": "train-only", "split": "test"}}}]},
+            ("priors", 0, "fit", "embeddings", "split"),
+        ),
+        (
+            {"priors": [{"kind": "vae", "fit": {"embeddings": {"dataset": "one"}}}]},
+            ("priors", 0, "fit", "embeddings", "split"),
+        ),
+        (
+            {"priors": [{"kind": "vae", "fit": {"embeddings": {"dataset": "qa", "n": 51}}}]},
+            ("priors", 0, "fit", "embeddings", "n"),
+        ),
         ({"priors": [{"kind": "knn", "fit": {"embeddings": "vocabulary"}, "k": 97}]}, ("priors", 0, "k")),
         ({"priors": [{"kind": "posterior", "prompts": ["soft", "deep"]}]}, ("priors", 0, "prompts", 1)),
         ({"priors": [{"kind": "posterior", "prompts": ["single"]}]}, ("priors", 0, "prompts")),
         ({"priors": [{"kind": "posterior", "prompts": ["soft"], "components": 2}]}, ("priors", 0, "components")),
-        ({"priors": [{"kind": "posterior", "prompts": ["soft", "single"], "fit": "mixture", "components": 6}]},
-         ("priors", 0, "components")),
+        (
+            {"priors": [{"kind": "posterior", "prompts": ["soft", "single"], "fit": "mixture", "components": 6}]},
+            ("priors", 0, "components"),
+        ),
         ({"priors": [{"kind": "prompt", "ref": "foreign"}]}, ("priors", 0, "ref")),
         ({"priors": [{"kind": "prompt", "ref": "old"}]}, ("priors", 0, "ref")),
         ({"priors": [{"kind": "prompt", "ref": "prefix"}]}, ("priors", 0, "ref")),
-        ({"method": {"kind": "soft", "n_virtual": 5}, "priors": [{"kind": "prompt", "ref": "soft"}]}, ("priors", 0, "ref")),
+        (
+            {"method": {"kind": "soft", "n_virtual": 5}, "priors": [{"kind": "prompt", "ref": "soft"}]},
+            ("priors", 0, "ref"),
+        ),
         ({"method": DEEP, "priors": [{"kind": "prompt", "ref": "carried"}]}, ("priors", 0, "ref")),
-        ({"method": {**DEEP, "layers": [1, 2]}, "priors": [{"kind": "posterior", "prompts": ["deep"]}]},
-         ("priors", 0, "prompts", 0)),
-        ({"priors": [{"kind": "interpolation", "from": {"kind": "xavier"}, "to": {"kind": "prompt", "ref": "deep"}}]},
-         ("priors", 0, "to", "ref")),
+        (
+            {"method": {**DEEP, "layers": [1, 2]}, "priors": [{"kind": "posterior", "prompts": ["deep"]}]},
+            ("priors", 0, "prompts", 0),
+        ),
+        (
+            {
+                "priors": [
+                    {"kind": "interpolation", "from": {"kind": "xavier"}, "to": {"kind": "prompt", "ref": "deep"}}
+                ]
+            },
+            ("priors", 0, "to", "ref"),
+        ),
         ({"regularize": {"weight": 0.1}}, ("regularize", "weight")),
-        ({"method": {"kind": "prefix", "n_virtual": 4}, "regularize": {"weight": 0.1},
-          "priors": [{"kind": "gaussian", "fit": FIT_QA}]}, ("regularize", "weight")),
+        (
+            {
+                "method": {"kind": "prefix", "n_virtual": 4},
+                "regularize": {"weight": 0.1},
+                "priors": [{"kind": "gaussian", "fit": FIT_QA}],
+            },
+            ("regularize", "weight"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_work_is_refused_at_its_field(changes: Any, loc: tuple[str | int, ...]) -> None:
     error = refused(**changes)
     assert isinstance(error, InvalidRequest)
@@ -130,8 +172,10 @@ WORKING: list[dict[str, Any]] = [
     {"method": {**DEEP, "layers": [-5]}},
     {"priors": [{"kind": "posterior", "prompts": ["soft", "single"], "fit": "mixture", "components": 5}]},
     {"method": {"kind": "soft", "n_virtual": 62}},
-    {"method": {"kind": "prefix", "n_virtual": 4},
-     "priors": [{"kind": "prompt", "ref": "prefix"}, {"kind": "posterior", "prompts": ["soft"]}]},
+    {
+        "method": {"kind": "prefix", "n_virtual": 4},
+        "priors": [{"kind": "prompt", "ref": "prefix"}, {"kind": "posterior", "prompts": ["soft"]}],
+    },
     {"eval": {"max_tokens": 59}},
     {"dataset": "text", "eval": {"metrics": ["perplexity"]}},
     {"dataset": "text", "template": {"input": "", "target": "{text}"}, "eval": {"metrics": ["f1"]}},
@@ -139,10 +183,16 @@ WORKING: list[dict[str, Any]] = [
     {"optimizer": {"batch_size": 4, "accumulate": 4}},
     {"priors": [{"kind": "knn", "fit": {"embeddings": "vocabulary"}, "k": 96}]},
     {"priors": [{"kind": "interpolation", "from": {"kind": "xavier"}, "to": {"kind": "prompt", "ref": "soft"}}]},
-    {"regularize": {"weight": 0.1}, "priors": [{"kind": "isotropic"}, {"kind": "exclusion", "fit": FIT_QA},
-                                               {"kind": "posterior", "prompts": ["soft"]}]},
+    {
+        "regularize": {"weight": 0.1},
+        "priors": [
+            {"kind": "isotropic"},
+            {"kind": "exclusion", "fit": FIT_QA},
+            {"kind": "posterior", "prompts": ["soft"]},
+        ],
+    },
     {"method": {"kind": "prefix"}, "regularize": {"weight": 0.1}, "priors": [{"kind": "isotropic"}]},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("changes", WORKING)

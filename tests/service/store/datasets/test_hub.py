@@ -95,8 +95,9 @@ def test_other_rows_need_a_template(tmp_path: Path) -> None:
     assert [(one.input, one.target) for one in asked] == [("A.", " 1")]
     (shown,) = store.peek("hub:o/n").examples
     assert (shown.input, shown.record) == (
-        None, {"premise": "A.", "label": 1, "when": None, "score": None, "deep": {"a": [None, "y"]}},
-    )  # fmt: skip
+        None,
+        {"premise": "A.", "label": 1, "when": None, "score": None, "deep": {"a": [None, "y"]}},
+    )
 
 
 def test_what_goes_on_for_ever_is_stopped(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ class DatasetNotFoundError(Exception):
             "could not load 'o/n' with configuration 'c' (ValueError). Its error names these configurations: main, socratic.",
         ),
     ],
-)  # fmt: skip
+)
 def test_the_librarys_complaints_come_in_our_words(
     monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception], said: str
 ) -> None:

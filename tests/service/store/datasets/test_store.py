@@ -87,9 +87,14 @@ def test_an_example_has_its_answers(datasets: DatasetStore) -> None:
     assert first.answers == ("b",)
     assert first.record == {"input": "a", "target": " b ", "task": "t"}
     assert second == Example(
-        index=1, split="test", input="c", target=" d", text=None, answers=("d", "e"),
+        index=1,
+        split="test",
+        input="c",
+        target=" d",
+        text=None,
+        answers=("d", "e"),
         record={"input": "c", "target": " d", "answers": ["d", "e"]},
-    )  # fmt: skip
+    )
 
 
 def test_the_hash_of_a_record_decides_its_split_whatever_stands_around_it(datasets: DatasetStore) -> None:
@@ -144,16 +149,25 @@ def test_other_content_under_a_name_is_a_conflict(
         (b"\n", {"format": "deepmind-math"}, "at least one record"),
         (pairs(3), {"format": "csv"}, "A format is one of jsonl, squad, gsm8k, deepmind-math, text"),
         (pairs(3) + b'{"target":"x"}', {"sides": Sides(input="{input}")}, "Line 4: expected text or a number in"),
-        (b'{"a":"x","b":" "}', {"sides": Sides(input="{a}", target=" {b}")}, "Line 1: expected some text for the template"),
+        (
+            b'{"a":"x","b":" "}',
+            {"sides": Sides(input="{a}", target=" {b}")},
+            "Line 1: expected some text for the template",
+        ),
         (b'{"a":"x"}', {"sides": Sides(input="", target="{a}")}, "Line 1: expected some text for the template's input"),
         (pairs(3), {"sides": Sides(target="{nope}")}, "The fields there are: {input}, {target}."),
         (b"one\ntwo", {"format": "text", "sides": Sides(input="{text}")}, "'target'. The fields there are: {text}."),
     ],
-)  # fmt: skip
+)
 def test_nothing_stays_of_a_bad_file(
-    datasets: DatasetStore, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    data: bytes, options: dict[str, Any], said: str,
-) -> None:  # fmt: skip
+    datasets: DatasetStore,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    options: dict[str, Any],
+    said: str,
+) -> None:
     (tmp_path / "spool").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spool"))
     with pytest.raises(InvalidRequest) as caught:

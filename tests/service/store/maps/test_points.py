@@ -104,9 +104,17 @@ def test_layer_0_is_the_token_embeddings() -> None:
 
 def test_facts_of_later_versions_are_passed_over_and_missing_ones_are_damage() -> None:
     facts = MapFacts(
-        model="m", revision="r", method="pca", n_components=2, layers=[0], sources=["a"], n_points=1, quality=[],
-        added=[0, 0], max_tokens=9,
-    )  # fmt: skip
+        model="m",
+        revision="r",
+        method="pca",
+        n_components=2,
+        layers=[0],
+        sources=["a"],
+        n_points=1,
+        quality=[],
+        added=[0, 0],
+        max_tokens=9,
+    )
     found = json.loads(facts.to_bytes())
     assert MapFacts.from_bytes(json.dumps({**found, "later": 1}).encode(), label="map") == facts
     del found["layers"]

@@ -35,11 +35,35 @@ def test_references(text: str, reference: Reference) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "@", "qa@", "@3", "qa@0", "qa@03", "qa@-1", "qa@Live", "QA", "-qa", "qa@@3", "qa@3@4", "../etc",
-        "qa/../x", "qa@../x", "qa\n", "qa@3\n", "qa@live\n", "sha256:abc", DIGEST.upper(), DIGEST[:-1], DIGEST + "0",
-        "a" * 65, "qa@" + "a" * 65, "qa@" + "9" * 30, "qa@٣", "ä",
+        "",
+        "@",
+        "qa@",
+        "@3",
+        "qa@0",
+        "qa@03",
+        "qa@-1",
+        "qa@Live",
+        "QA",
+        "-qa",
+        "qa@@3",
+        "qa@3@4",
+        "../etc",
+        "qa/../x",
+        "qa@../x",
+        "qa\n",
+        "qa@3\n",
+        "qa@live\n",
+        "sha256:abc",
+        DIGEST.upper(),
+        DIGEST[:-1],
+        DIGEST + "0",
+        "a" * 65,
+        "qa@" + "a" * 65,
+        "qa@" + "9" * 30,
+        "qa@٣",
+        "ä",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_reference(text: str) -> None:
     with pytest.raises(InvalidRequest, match="A prompt reference is"):
         parse_reference(text)

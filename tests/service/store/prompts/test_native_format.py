@@ -150,8 +150,12 @@ def test_what_is_stored_can_be_uploaded_again(base: BaseShape) -> None:
     assert again.sha256 == prompt.sha256
     assert again.to_bytes() == prompt.to_bytes()
     assert decode(prompt.to_bytes()).metadata == {
-        "kind": "deep", "base": "tiny", "base_revision": "rev-1", "where": "carried", "notes": [1, "two"],
-    }  # fmt: skip
+        "kind": "deep",
+        "base": "tiny",
+        "base_revision": "rev-1",
+        "where": "carried",
+        "notes": [1, "two"],
+    }
 
 
 def test_a_stored_file_that_is_no_prompt_is_damaged() -> None:

@@ -35,9 +35,15 @@ BASES = [LLAMA, WIDE_HEADS, GPT2]
 
 def llama(*, head_dim: int) -> Any:
     config = LlamaConfig(
-        vocab_size=31, hidden_size=24, intermediate_size=37, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=head_dim, max_position_embeddings=64,
-    )  # fmt: skip
+        vocab_size=31,
+        hidden_size=24,
+        intermediate_size=37,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=head_dim,
+        max_position_embeddings=64,
+    )
     return LlamaForCausalLM(config).eval()
 
 
@@ -54,9 +60,11 @@ def soft_config(**options: Any) -> Any:
 
 def encoder_config(kind: str) -> Any:
     return PromptEncoderConfig(
-        task_type="CAUSAL_LM", num_virtual_tokens=N_VIRTUAL, encoder_reparameterization_type=kind,
+        task_type="CAUSAL_LM",
+        num_virtual_tokens=N_VIRTUAL,
+        encoder_reparameterization_type=kind,
         encoder_hidden_size=17,
-    )  # fmt: skip
+    )
 
 
 def prefix_config(*, projection: bool) -> Any:

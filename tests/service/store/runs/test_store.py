@@ -42,8 +42,10 @@ def test_the_life_of_a_run(runs: RunStore, place: str, clock: Any) -> None:
     writer.finish("succeeded", metrics={"test/f1": 0.75})
     state = other.get(record.id)[1]
     assert (state.status, state.metrics, state.ended_at) == (
-        "succeeded", {"test/f1": 0.75}, "2026-11-24T12:00:14.000250Z",
-    )  # fmt: skip
+        "succeeded",
+        {"test/f1": 0.75},
+        "2026-11-24T12:00:14.000250Z",
+    )
     assert other.unfinished() == []
     assert told(other, record.id) == [
         (1, "status", "queued"),
@@ -176,8 +178,10 @@ def test_a_worker_that_shuts_down_gives_its_run_back(local: RunStore) -> None:
     state = local.get(run_id)[1]
     assert (state.status, state.n_deaths, state.attempts) == ("queued", 0, 1)
     assert told(local, run_id)[2:] == [
-        (3, "metric", 1), (4, "log", "The worker shuts down."), (5, "status", "queued"),
-    ]  # fmt: skip
+        (3, "metric", 1),
+        (4, "log", "The worker shuts down."),
+        (5, "status", "queued"),
+    ]
     with pytest.raises(Fenced):
         writer.finish("succeeded")
     second = local.claim(run_id, worker="w2")
@@ -229,5 +233,6 @@ def test_metrics_that_are_no_numbers_do_not_keep_a_run_from_its_end(local: RunSt
     writer.finish("succeeded", metrics={"test/perplexity": float("inf"), "test/f1": 0.5})
     assert local.get(run_id)[1].metrics == {"test/f1": 0.5}
     assert local.events(run_id)[-2].data == {
-        "level": "warning", "text": "Metric test/perplexity is inf: left out.",
-    }  # fmt: skip
+        "level": "warning",
+        "text": "Metric test/perplexity is inf: left out.",
+    }

@@ -94,9 +94,11 @@ def test_mixture_density_is_scikit_learns() -> None:
 def test_a_mixture_far_away_neither_overflows_nor_loses_its_slope() -> None:
     double = torch.float64
     mixture = Mixture(
-        axes=torch.eye(2, dtype=double), log_weights=torch.tensor([0.5, 0.5], dtype=double).log(),
-        means=torch.tensor([[0.0, 0], [3, 0]], dtype=double), variances=torch.full((2, 2), 1e-4, dtype=double),
-    )  # fmt: skip
+        axes=torch.eye(2, dtype=double),
+        log_weights=torch.tensor([0.5, 0.5], dtype=double).log(),
+        means=torch.tensor([[0.0, 0], [3, 0]], dtype=double),
+        variances=torch.full((2, 2), 1e-4, dtype=double),
+    )
     at = torch.tensor([[1e3, 1e3]], dtype=double, requires_grad=True)
     density = mixture.log_density(at)
     (slope,) = torch.autograd.grad(density.sum(), at)

@@ -15,16 +15,23 @@ REPORT: dict[str, Any] = {
     "model": HOSTILE,
     "revision": "0123456789abcdef",
     "findings": [
-        {"number": 1, "title": HOSTILE, "rule": HOSTILE, "verdict": "mixed", "missing": None, "numbers": {
-            "parts": {HOSTILE: True, "b": None, "c": False},
-            "by_prior": {"moved": {HOSTILE: {"value": 1.0, "low": 0.5, "high": 2.0, "n": 3}}},
-        }},
+        {
+            "number": 1,
+            "title": HOSTILE,
+            "rule": HOSTILE,
+            "verdict": "mixed",
+            "missing": None,
+            "numbers": {
+                "parts": {HOSTILE: True, "b": None, "c": False},
+                "by_prior": {"moved": {HOSTILE: {"value": 1.0, "low": 0.5, "high": 2.0, "n": 3}}},
+            },
+        },
         {"number": 2, "title": "b", "rule": "r", "verdict": "not measured", "missing": HOSTILE, "numbers": {}},
     ],
     "collapse": {HOSTILE: {"prior": HOSTILE, "seed": None, "nearest_distance": 0.25}},
     "spec": {"datasets": [HOSTILE], "prompts": [], "seed": 0, "samples": 99},
     "versions": {},
-}  # fmt: skip
+}
 
 
 def test_all_text_is_escaped() -> None:

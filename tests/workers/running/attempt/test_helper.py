@@ -184,8 +184,14 @@ def test_a_helper_stops_with_its_run(tmp_path: Path, clock: Clock) -> None:
     record = runs.create("share", spec={})
     orders = StopSignals()
     helped = HelpedRun(
-        record, runs=runs, orders=orders, settings=Settings(), timing=Intervals(look_s=1.0), artifacts=artifacts, clock=clock
-    )  # fmt: skip
+        record,
+        runs=runs,
+        orders=orders,
+        settings=Settings(),
+        timing=Intervals(look_s=1.0),
+        artifacts=artifacts,
+        clock=clock,
+    )
     helped.check()
     runs.request_cancel(record.id)
     helped.check()  # looked at a moment ago

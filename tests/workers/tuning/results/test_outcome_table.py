@@ -16,9 +16,24 @@ from workers.tuning.training.step_report import Outcome
 def entry(name: str, metrics: Mapping[str, float]) -> Entry:
     plan = PlannedMember(prior_index=0, prior=XavierPrior(), seed=3, lr=0.5, suffix="")
     manifest = PromptManifest(
-        name=name, version=2, kind="soft", n_virtual=1, layers=None, d_model=2, base="b", base_revision="r", sha256="s",
-        created_at="t", where=None, seed=3, run_id="run-1", prior={}, metrics=metrics, parent=None, notes=None,
-    )  # fmt: skip
+        name=name,
+        version=2,
+        kind="soft",
+        n_virtual=1,
+        layers=None,
+        d_model=2,
+        base="b",
+        base_revision="r",
+        sha256="s",
+        created_at="t",
+        where=None,
+        seed=3,
+        run_id="run-1",
+        prior={},
+        metrics=metrics,
+        parent=None,
+        notes=None,
+    )
     outcome = Outcome(name=name, status="stopped", step=9, validation_loss=None, tensors={"soft": torch.zeros(1, 2)})
     return Entry(member=NamedMember(name=name, plan=plan), outcome=outcome, manifest=manifest, metrics=metrics)
 
@@ -58,7 +73,13 @@ def test_metrics_of_a_run_are_the_best_members_and_the_plain_ones_of_each() -> N
 def test_the_table_is_json_in_order() -> None:
     rows = json.loads(table_of([entry("a", {"test/loss": 3.0}), entry("b", {})]))
     assert rows[0] == {
-        "name": "a", "prompt": "a@2", "prior": {"kind": "xavier"}, "seed": 3, "lr": 0.5, "status": "stopped", "step": 9,
+        "name": "a",
+        "prompt": "a@2",
+        "prior": {"kind": "xavier"},
+        "seed": 3,
+        "lr": 0.5,
+        "status": "stopped",
+        "step": 9,
         "metrics": {"test/loss": 3.0},
-    }  # fmt: skip
+    }
     assert rows[1]["prompt"] == "b@2"

@@ -23,7 +23,7 @@ from tests.workers.tuning.small_training import (
     run,
     settings,
     trainer,
-)  # fmt: skip
+)
 from workers.tuning.training.member import COPY_EVERY, MAX_FAILURES
 from workers.tuning.training.settings import LogProb, Member, TuneSettings
 from workers.tuning.training.step_report import MemberReport, StepReport

@@ -12,17 +12,28 @@ from tests.clients.python.promptatlas.fake_runs import ID, info
 from tests.clients.python.promptatlas.fake_server import FakeServer, reply
 
 ASKED = {
-    "model": "demo", "dataset": "demo-text", "sites": ["resid_post"], "layers": [3], "reduce": "mean",
-    "prompt_ref": "qa@2", "positions": {"start": 1},
-}  # fmt: skip
+    "model": "demo",
+    "dataset": "demo-text",
+    "sites": ["resid_post"],
+    "layers": [3],
+    "reduce": "mean",
+    "prompt_ref": "qa@2",
+    "positions": {"start": 1},
+}
 
 
 def test_a_harvest_is_a_run(client: Client, server: FakeServer) -> None:
     server.will(reply(info(kind="harvest"), status=202))
     run = client.harvest.create(
-        model="demo", dataset="demo-text", layers=[3], reduce="mean", prompt_ref="qa@2", positions={"start": 1},
-        run_name="states", request_id="mine",
-    )  # fmt: skip
+        model="demo",
+        dataset="demo-text",
+        layers=[3],
+        reduce="mean",
+        prompt_ref="qa@2",
+        positions={"start": 1},
+        run_name="states",
+        request_id="mine",
+    )
     assert (run.id, run.kind) == (ID, "harvest")
     assert server.sent == {"kind": "harvest", "spec": ASKED, "name": "states"}
     assert server.request.headers["x-request-id"] == "mine"
@@ -54,5 +65,8 @@ def test_without_waiting(async_client: AsyncClient, server: FakeServer) -> None:
 
     assert anyio.run(main) == "harvest"
     assert json.loads(server.request.content)["spec"] == {
-        "model": "demo", "dataset": "demo-text", "sites": ["embed"], "n": 5,
-    }  # fmt: skip
+        "model": "demo",
+        "dataset": "demo-text",
+        "sites": ["embed"],
+        "n": 5,
+    }

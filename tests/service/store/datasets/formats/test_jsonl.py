@@ -50,7 +50,7 @@ def test_with_a_template_any_fields_will_do() -> None:
         ({"input": "a", "target": "b", "split": "holdout"}, 'of train, validation or test, got the text "holdout"'),
         ({"input": "a", "target": "b", "split": 1}, "got a number"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_record_names_its_line(line: object, said: str) -> None:
     error = refusal(Jsonl(), json.dumps(line), InvalidRequest)
     assert error.detail.startswith("Line 1: ")

@@ -24,14 +24,24 @@ def test_a_question_is_a_record_with_all_its_different_answers() -> None:
     many = {**QUESTION, "answers": [{"text": "Bob"}, {"text": " Bob"}, {"text": "Bobby"}]}
     assert fields_of(Squad(), file_of(QUESTION, many)) == [
         {
-            "id": "q1", "title": "People", "context": "Ann and Bob.", "question": "Who?", "answer": "Ann",
-            "answers": ["Ann"], "is_impossible": False,
+            "id": "q1",
+            "title": "People",
+            "context": "Ann and Bob.",
+            "question": "Who?",
+            "answer": "Ann",
+            "answers": ["Ann"],
+            "is_impossible": False,
         },
         {
-            "id": "q1", "title": "People", "context": "Ann and Bob.", "question": "Who?", "answer": "Bob",
-            "answers": ["Bob", "Bobby"], "is_impossible": False,
+            "id": "q1",
+            "title": "People",
+            "context": "Ann and Bob.",
+            "question": "Who?",
+            "answer": "Bob",
+            "answers": ["Bob", "Bobby"],
+            "is_impossible": False,
         },
-    ]  # fmt: skip
+    ]
 
 
 def test_a_question_without_answer_is_answered_so() -> None:
