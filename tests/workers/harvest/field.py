@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import safetensors
 import torch
-from tests.workers.evaluation.test_work import file_of
 
 from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
@@ -23,6 +22,7 @@ from service.store.prompts.store import PromptStore
 from service.store.runs.outputs import Outputs
 from tests.service.engine.contract import World
 from tests.workers.evaluation.fake_run import FakeRun
+from tests.workers.evaluation.test_run import file_of
 from workers.running.interface import Team
 
 LENGTHS = (5, 3, 8, 2, 13, 8, 1, 5, 6, 3, 11)

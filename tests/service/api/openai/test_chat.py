@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from tests.service.api.test_completions import events
-
 from service.engine.requests import Generate
 from tests.service.api.conftest import World
+from tests.service.api.openai.test_completions import events
 
 URL = "/v1/chat/completions"
 TALK = [{"role": "system", "content": "be"}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save
-from tests.service.api.test_auth import KEYS, bearer
 
 from service.store.artifacts.tensor_codec import decode
 from service.store.maps.points import Points
 from service.store.runs.outputs import Outputs
 from tests.service.api.conftest import OpenWorld, World
 from tests.service.api.map_world import open_small_world, put_map
+from tests.service.api.requests.test_auth import KEYS, bearer
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.maps.small_map import put_prompt
 

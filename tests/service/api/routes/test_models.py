@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from tests.service.api.test_prompts import native, upload, vectors
-
 from tests.service.api.conftest import OpenWorld, World
+from tests.service.api.routes.test_prompts import native, upload, vectors
 
 
 def test_the_list_has_bases_and_the_prompts_on_them(world: World) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from promptatlas.types import Template
-from tests.service.store.dataset_formats.reading import real_file
 
 from service.errors import Conflict, DamagedArtifact, InvalidRequest, NotFound, TooLarge, Unavailable
 from service.store.artifacts.store import ArtifactStore
@@ -23,6 +22,7 @@ from service.store.datasets.items import DatasetInfo, Example
 from service.store.datasets.store import DatasetStore
 from service.store.datasets.templates import Sides
 from tests.service.store.conftest import SetClock
+from tests.service.store.datasets.formats.reading import real_file
 
 DEMO_DATA = Path(__file__).parents[4] / "demo" / "data"
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.workers.tuning.test_forward import loss_by_compiling
 from torch import Tensor
 
 from service.errors import InvalidRequest
@@ -24,6 +23,7 @@ from tests.workers.tuning.small_training import (
     settings,
     trainer,
 )
+from tests.workers.tuning.training.test_forward import loss_by_compiling
 from workers.tuning.training.member import COPY_EVERY, MAX_FAILURES
 from workers.tuning.training.settings import LogProb, Member, TuneSettings
 from workers.tuning.training.step_report import MemberReport, StepReport

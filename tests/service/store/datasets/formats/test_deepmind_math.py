@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.service.store.dataset_formats.reading import fields_of, real_file, records_of, refusal
 
 from service.errors import InvalidRequest
 from service.store.datasets.formats.deepmind_math import DeepmindMath
+from tests.service.store.datasets.formats.reading import fields_of, real_file, records_of, refusal
 
 
 def test_lines_alternate() -> None:

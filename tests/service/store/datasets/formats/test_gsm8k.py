@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.service.store.dataset_formats.reading import fields_of, real_file, records_of, refusal
 
 from service.errors import InvalidRequest
 from service.store.datasets.formats.gsm8k import Gsm8k
+from tests.service.store.datasets.formats.reading import fields_of, real_file, records_of, refusal
 
 
 def test_the_result_stands_behind_the_mark() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.service.store.dataset_formats.reading import fields_of, records_of, refusal
 
 from service.errors import InvalidRequest
 from service.store.datasets.formats.jsonl import PAIR, Jsonl
+from tests.service.store.datasets.formats.reading import fields_of, records_of, refusal
 
 
 def test_pairs_keep_their_further_fields_and_their_split() -> None:

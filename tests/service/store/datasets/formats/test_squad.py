@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from tests.service.store.dataset_formats.reading import fields_of, real_file, records_of, refusal
 
 from service.errors import InvalidRequest, TooLarge
 from service.store.datasets.formats import squad
 from service.store.datasets.formats.squad import UNANSWERABLE, Squad
+from tests.service.store.datasets.formats.reading import fields_of, real_file, records_of, refusal
 
 QUESTION = {"id": "q1", "question": "Who?", "answers": [{"text": "Ann", "answer_start": 0}]}
 
