@@ -42,6 +42,15 @@ from promptatlas.types.datasets import (
     Split,
     Template,
 )
+from promptatlas.types.forms import (
+    DeepMethod,
+    Method,
+    PrefixMethod,
+    PromptKind,
+    SoftMethod,
+    Virtual,
+    Where,
+)
 from promptatlas.types.harvest import (
     HarvestManifest,
     HarvestShard,
@@ -106,12 +115,10 @@ from promptatlas.types.prompts import (
     LensToken,
     NearToken,
     PromptHeader,
-    PromptKind,
     PromptManifest,
     PromptRow,
     PromptTokens,
     VectorTokens,
-    Where,
 )
 from promptatlas.types.references import (
     ALIAS_PATTERN,
@@ -181,20 +188,15 @@ from promptatlas.types.trajectories import (
     TrajectoryRequest,
 )
 from promptatlas.types.tuning import (
-    DeepMethod,
     EarlyStopping,
     Eval,
     EvaluateSpec,
-    Method,
     Metric,
     Optimizer,
-    PrefixMethod,
     Rate,
     Regularize,
     Schedule,
-    SoftMethod,
     TuneSpec,
-    Virtual,
 )
 from promptatlas.types.wire import (
     ListPage,
