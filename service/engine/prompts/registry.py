@@ -15,12 +15,14 @@ from service.engine.prompts.deep import DeepCompiler
 from service.engine.prompts.prefix import PrefixCompiler
 from service.engine.prompts.prompt import Prompt
 from service.engine.prompts.soft import SoftCompiler
+from service.engine.prompts.steering import SteeringCompiler
 from service.engine.shapes import Tensor
 
 COMPILERS: Mapping[PromptKind, PromptCompiler] = {
     "soft": SoftCompiler(),
     "deep": DeepCompiler(),
     "prefix": PrefixCompiler(),
+    "steering": SteeringCompiler(),
 }
 
 

@@ -23,8 +23,8 @@ from tests.workers.tuning.small_run import SPEC, SPLITS, make_run, put_dataset, 
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.inputs import read_prompt
 from workers.evaluation.items import prepare
-from workers.priors.draws import draw
 from workers.priors.sources.sources import Sources
+from workers.tuning.draws import draw
 from workers.tuning.encoding import encode
 from workers.tuning.run import tune
 from workers.tuning.training.settings import Member, TuneSettings

@@ -48,6 +48,7 @@ from promptatlas.types.forms import (
     PrefixMethod,
     PromptKind,
     SoftMethod,
+    SteeringMethod,
     Virtual,
     Where,
 )
@@ -349,6 +350,7 @@ __all__ = [
     "Source",
     "SourceName",
     "Split",
+    "SteeringMethod",
     "Stop",
     "StreamOptions",
     "Template",

@@ -10,9 +10,11 @@ from workers.tuning.training.forms.deep import DeepTraining
 from workers.tuning.training.forms.form import TrainingForm
 from workers.tuning.training.forms.prefix import PrefixTraining
 from workers.tuning.training.forms.soft import SoftTraining
+from workers.tuning.training.forms.steering import SteeringTraining
 
 TRAINING_FORMS: Mapping[PromptKind, TrainingForm] = {
     "soft": SoftTraining(),
     "deep": DeepTraining(),
     "prefix": PrefixTraining(),
+    "steering": SteeringTraining(),
 }

@@ -11,14 +11,16 @@ from promptatlas.types.forms.deep import DeepForm, DeepMethod
 from promptatlas.types.forms.form import ModelShape, PromptForm, TuningMethod, Where
 from promptatlas.types.forms.prefix import PrefixForm, PrefixMethod
 from promptatlas.types.forms.soft import SoftForm, SoftMethod, Virtual
+from promptatlas.types.forms.steering import SteeringForm, SteeringMethod
 
-PromptKind = Literal["soft", "deep", "prefix"]
-Method = Annotated[SoftMethod | DeepMethod | PrefixMethod, Field(discriminator="kind")]
+PromptKind = Literal["soft", "deep", "prefix", "steering"]
+Method = Annotated[SoftMethod | DeepMethod | PrefixMethod | SteeringMethod, Field(discriminator="kind")]
 
 FORMS: Mapping[PromptKind, PromptForm] = {
     "soft": SoftForm(),
     "deep": DeepForm(),
     "prefix": PrefixForm(),
+    "steering": SteeringForm(),
 }
 
 
@@ -42,6 +44,7 @@ __all__ = [
     "PromptForm",
     "PromptKind",
     "SoftMethod",
+    "SteeringMethod",
     "TuningMethod",
     "Virtual",
     "Where",
