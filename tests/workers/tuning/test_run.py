@@ -207,6 +207,7 @@ def test_rates_share_a_draw_and_stand_in_the_name(tmp_path: Path) -> None:
         ({"kind": "deep", "n_virtual": 2, "layers": [-1, 0], "where": "carried"}, {"deep.0", "deep.2"}),
         ({"kind": "deep", "n_virtual": 2, "layers": [2], "where": "local"}, {"deep.2"}),
         ({"kind": "prefix", "n_virtual": 2, "d_reparametrised": 5}, {"prefix"}),
+        ({"kind": "steering", "layers": [-1, 0]}, {"steering.0", "steering.2"}),
     ],
 )
 def test_other_methods(method: dict[str, Any], tensors: set[str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from promptatlas.types import forms
 from promptatlas.types.activations import (
     ActivationRequest,
     ActivationsJson,
@@ -42,16 +43,7 @@ from promptatlas.types.datasets import (
     Split,
     Template,
 )
-from promptatlas.types.forms import (
-    DeepMethod,
-    Method,
-    PrefixMethod,
-    PromptKind,
-    SoftMethod,
-    SteeringMethod,
-    Virtual,
-    Where,
-)
+from promptatlas.types.forms import *  # noqa: F403 (a new kind of prompt is exported by its registry)
 from promptatlas.types.harvest import (
     HarvestManifest,
     HarvestShard,
@@ -246,7 +238,6 @@ __all__ = [
     "DatasetPoints",
     "DatasetRef",
     "DatasetSource",
-    "DeepMethod",
     "EarlyStopping",
     "EmbeddingsMapSource",
     "EmbeddingsSource",
@@ -283,7 +274,6 @@ __all__ = [
     "MapSource",
     "MapSpec",
     "MaxTokens",
-    "Method",
     "Metric",
     "MetricCurve",
     "MetricPoint",
@@ -304,7 +294,6 @@ __all__ = [
     "PositionSlice",
     "Positions",
     "PosteriorPrior",
-    "PrefixMethod",
     "Prior",
     "PriorSource",
     "Problem",
@@ -314,7 +303,6 @@ __all__ = [
     "ProjectReduction",
     "PromptHeader",
     "PromptInput",
-    "PromptKind",
     "PromptManifest",
     "PromptPrior",
     "PromptRef",
@@ -346,11 +334,9 @@ __all__ = [
     "Shrinkage",
     "Site",
     "Sites",
-    "SoftMethod",
     "Source",
     "SourceName",
     "Split",
-    "SteeringMethod",
     "Stop",
     "StreamOptions",
     "Template",
@@ -374,8 +360,7 @@ __all__ = [
     "Usage",
     "VaePrior",
     "VectorTokens",
-    "Virtual",
     "VocabularyPrior",
-    "Where",
     "XavierPrior",
 ]
+__all__ += forms.__all__
