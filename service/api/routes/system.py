@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
-from promptatlas.types import Capabilities, ComponentState, Health, ReadModel, Ready
+from promptatlas.types import RUN_KINDS, Capabilities, ComponentState, Health, ReadModel, Ready
 
 from service.api.requests.auth import require
 from service.api.responses.openapi import problems
@@ -80,6 +80,7 @@ async def capabilities(services: ServicesDep) -> Capabilities:
         max_harvest_bytes=settings.max_harvest_bytes,
         read_models=await asyncio.to_thread(_read_models, EncoderDecoderConfigs(settings.read_models)),
         prompt_kinds=["soft", "deep", "prefix"],
+        run_kinds=list(RUN_KINDS),
         versions={**versions, "api": "1", "promptatlas": _own_version()},
     )
 

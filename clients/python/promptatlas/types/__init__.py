@@ -132,6 +132,11 @@ from promptatlas.types.reports import (
     ReportSpec,
     Separation,
 )
+from promptatlas.types.run_kinds import (
+    RUN_KINDS,
+    RunKind,
+    RunKindInfo,
+)
 from promptatlas.types.runs import (
     EventType,
     MetricCurve,
@@ -141,7 +146,6 @@ from promptatlas.types.runs import (
     RunArtifact,
     RunBody,
     RunEvent,
-    RunKind,
     RunStatus,
 )
 from promptatlas.types.sampling import (
@@ -210,6 +214,7 @@ __all__ = [
     "ALIAS_PATTERN",
     "NAME_PATTERN",
     "REFERENCE_PATTERN",
+    "RUN_KINDS",
     "SHA256_PATTERN",
     "ActivationRequest",
     "ActivationsJson",
@@ -334,6 +339,7 @@ __all__ = [
     "RunBody",
     "RunEvent",
     "RunKind",
+    "RunKindInfo",
     "RunStatus",
     "SampleBody",
     "SamplingFields",
