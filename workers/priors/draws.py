@@ -24,8 +24,6 @@ from workers.priors.kinds.registry import build_prior
 from workers.priors.prior import NoDensity, Prior, Space
 from workers.priors.sources.sources import Sources
 
-DIRECT_IN_PREFIX = ("isotropic", "xavier")
-
 
 def draw(
     method: Method, prior: wire.Prior, *, seed: int, model: HostedModel, sources: Sources
@@ -60,7 +58,7 @@ def priors_of(method: Method, prior: wire.Prior, *, model: HostedModel, sources:
     if isinstance(method, DeepMethod):
         layers = sorted({sources.layer(layer) for layer in method.layers})
         spaces = {f"deep.{layer}": Space(d_model=model.d_model, n_virtual=n, layer=layer) for layer in layers}
-    elif isinstance(method, PrefixMethod) and prior.kind in DIRECT_IN_PREFIX:
+    elif isinstance(method, PrefixMethod) and prior.draws_prefix_directly:
         n_heads, d_head = prefix_shape(model)
         spaces = {"prefix": Space(d_model=n_heads * d_head, n_virtual=n)}
     else:
