@@ -1,4 +1,4 @@
-"""Embeddings of tokens drawn evenly from the vocabulary, with replacement."""
+"""The ``vocabulary`` prior: embeddings of tokens that are drawn uniformly, with replacement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.priors.sources.sources import Sources
 
 
 class Vocabulary(Prior):
-    """Tokens that the tokenizer has; rows that only pad the embedding matrix are left out."""
+    """Embeddings of the tokenizer's tokens; rows that pad the embedding matrix are left out."""
 
     name = "vocabulary"
 
