@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from promptatlas.types import ActivationsSource, DatasetPoints, EmbeddingsSource, Prior, PromptPrior, Source
-from promptatlas.types.priors import PRIOR_TYPES, BasePrior, LayerPoints, PriorFault, PromptsFittedPrior
+from promptatlas.types.prior_sources import LayerPoints
+from promptatlas.types.priors import PRIOR_TYPES, BasePrior, PriorFault, PromptsFittedPrior
 
 from service.errors import InvalidRequest
 from service.planning.checks.examples import check_split

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from promptatlas.types.priors import PRIOR_TYPES, ActivationsSource, EmbeddingsSource, LayerPoints
+from promptatlas.types.prior_sources import ActivationsSource, EmbeddingsSource, LayerPoints
+from promptatlas.types.priors import PRIOR_TYPES
 from scipy import stats
 
 from service.engine.model.hosted_model import HostedModel

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from promptatlas.types.priors import EmbeddingsSource, VocabularyPrior
+from promptatlas.types.prior_sources import EmbeddingsSource
+from promptatlas.types.priors import VocabularyPrior
 
 from service.engine.shapes import Float, Tensor
 from workers.priors.distributions.random_streams import choices

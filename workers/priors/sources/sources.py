@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 import torch
 from promptatlas.types.datasets import Split
-from promptatlas.types.priors import DatasetPoints, EmbeddingsSource, Source
+from promptatlas.types.prior_sources import DatasetPoints, EmbeddingsSource, Source
 
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from promptatlas.types.priors import ActivationsSource, DatasetPoints, EmbeddingsSource, LayerPoints, Source, VaePrior
+from promptatlas.types.prior_sources import ActivationsSource, DatasetPoints, EmbeddingsSource, LayerPoints, Source
+from promptatlas.types.priors import VaePrior
 
 from service.engine.model.hosted_model import HostedModel
 from service.settings import default_datasets_path, default_model_path

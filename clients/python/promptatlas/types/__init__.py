@@ -78,22 +78,24 @@ from promptatlas.types.models import (
     ModelList,
     ReadModel,
 )
-from promptatlas.types.priors import (
+from promptatlas.types.prior_sources import (
     ActivationsSource,
     DatasetPoints,
     EmbeddingsSource,
+    LayerPoints,
+    Source,
+)
+from promptatlas.types.priors import (
     ExclusionPrior,
     GaussianPrior,
     InterpolationPrior,
     IsotropicPrior,
     KnnPrior,
-    LayerPoints,
     PosteriorPrior,
     Prior,
     PromptPrior,
     SampleBody,
     Shrinkage,
-    Source,
     TextPrior,
     VaePrior,
     VocabularyPrior,

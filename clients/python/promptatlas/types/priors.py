@@ -10,53 +10,12 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict, Field
 
-from promptatlas.types.datasets import DatasetRef, Split
+from promptatlas.types.prior_sources import Source
 from promptatlas.types.references import Reference
 from promptatlas.types.wire import RequestBody
 
 Shrinkage = Literal["auto", "none", "ledoit-wolf", "oas"]
 """Shrinkage of the sample covariance; ``auto``: Ledoit-Wolf if there are fewer than ten samples per dimension."""
-
-
-class DatasetPoints(RequestBody):
-    """Tokens of a dataset. n: number of texts that are read; seed: of the choice of texts."""
-
-    dataset: DatasetRef
-    split: Split = "train"
-    n: int = Field(default=512, ge=2, le=1_000_000)
-    seed: int = Field(default=0, ge=0)
-
-
-class LayerPoints(DatasetPoints):
-    """States of a dataset's tokens: ``resid_pre`` of ``layer``; None: the layer that the drawn vectors go to."""
-
-    layer: int | None = None
-
-
-class EmbeddingsSource(RequestBody):
-    """Rows of the embedding matrix: each token once, or token embeddings as they occur in a dataset."""
-
-    embeddings: Literal["vocabulary"] | DatasetPoints
-
-    @property
-    def label(self) -> str:
-        """In a few words, e.g. ``squad embeddings``."""
-        return self.embeddings if isinstance(self.embeddings, str) else f"{self.embeddings.dataset} embeddings"
-
-
-class ActivationsSource(RequestBody):
-    """Activations at ``resid_pre`` of a layer, where the drawn vectors go."""
-
-    activations: LayerPoints
-
-    @property
-    def label(self) -> str:
-        """In a few words, e.g. ``squad activations``."""
-        return f"{self.activations.dataset} activations"
-
-
-Source = EmbeddingsSource | ActivationsSource
-"""A cloud of vectors `[n_points, d_model]` that a prior is fitted to."""
 
 
 class PriorFault(ValueError):
@@ -275,10 +234,9 @@ PRIOR_TYPES: tuple[type[BasePrior], ...] = get_args(get_args(Prior)[0])
 
 
 def _short_label(prior: BasePrior) -> str:
-    """The dataset of a prior that is fitted to one, which is what differs between most ends; otherwise its label."""
-    source = prior.fit if isinstance(prior, SourceFittedPrior) else None
-    points = source.embeddings if isinstance(source, EmbeddingsSource) else source.activations if source else None
-    return points.dataset if isinstance(points, DatasetPoints) else prior.label
+    """The dataset of a prior that is fitted to one, since ends usually differ in it; otherwise the label."""
+    dataset = prior.fit.dataset if isinstance(prior, SourceFittedPrior) else None
+    return prior.label if dataset is None else dataset
 
 
 class SampleBody(RequestBody):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from promptatlas.types.priors import DatasetPoints, EmbeddingsSource, VaePrior
+from promptatlas.types.prior_sources import DatasetPoints, EmbeddingsSource
+from promptatlas.types.priors import VaePrior
 
 from service.engine.model.hosted_model import HostedModel
 from service.settings import default_datasets_path, default_model_path
