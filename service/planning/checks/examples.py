@@ -14,6 +14,8 @@ from service.store.datasets.items import DatasetInfo, patterns_of
 METRICS_OF_TEXT: tuple[Metric, ...] = ("loss", "perplexity")
 """The metrics of running text, which has no answers."""
 
+_HELD_OUT: tuple[Split, ...] = ("test", "validation", "train")
+
 
 def has_answers(dataset: DatasetInfo, *, template: Template | None) -> bool:
     """Whether the examples have input and target, by a template of the spec or the dataset's default.
@@ -39,6 +41,11 @@ def check_split(dataset: DatasetInfo, *, split: Split, name: str, at: Loc, n_lea
 def n_available(dataset: DatasetInfo, *, split: Split | None, name: str, at: Loc) -> int:
     """The number of examples of a split, None: of all splits; InvalidRequest at ``at`` if the split is empty."""
     return dataset.n_records if split is None else check_split(dataset, split=split, name=name, at=at)
+
+
+def held_out_split(dataset: DatasetInfo) -> Split | None:
+    """The split that is measured by default: the first of test, validation and train that has examples; None: none has."""
+    return next((split for split in _HELD_OUT if dataset.splits.get(split, 0) > 0), None)
 
 
 def check_metrics(metrics: Sequence[Metric], *, answers: bool, at: Loc) -> None:

@@ -198,6 +198,7 @@ def _pin(ref: PromptRef | None, context: SourceContext, *, at: Loc | None = None
 
 
 def _under(ref: PromptRef | None) -> str:
+    """The part of a derived name that names the prompt."""
     if ref is None:
         return ""
     return f" under {ref}" if isinstance(ref, str) else " under a mix"

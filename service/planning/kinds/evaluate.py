@@ -25,13 +25,13 @@ def complete_evaluate(spec: EvaluateSpec, resolver: Resolver) -> EvaluateSpec:
     changes: dict[str, Any] = {}
     if "metrics" not in spec.model_fields_set and not answers:
         changes["metrics"] = list(METRICS_OF_TEXT)
-    changes["prompts"] = _pinned(spec, base, resolver)
+    changes["prompts"] = _pin_prompts(spec, base, resolver)
     complete = spec.model_copy(update=changes)
     check_metrics(complete.metrics, answers=answers, at=("metrics",))
     return complete
 
 
-def _pinned(spec: EvaluateSpec, base: Base, resolver: Resolver) -> list[str | None]:
+def _pin_prompts(spec: EvaluateSpec, base: Base, resolver: Resolver) -> list[str | None]:
     """The pinned prompts; None is the model without a prompt."""
     pinned: list[str | None] = []
     n_text = 1 + (spec.max_tokens or 1)

@@ -7,6 +7,7 @@ from promptatlas.types.reports import ReportSpec
 
 from service.errors import InvalidRequest
 from service.planning.checks.distinct import require_distinct
+from service.planning.checks.examples import held_out_split
 from service.planning.checks.methods import check_room
 from service.planning.checks.priors import DrawTarget, complete_priors
 from service.planning.checks.prompt_refs import pin_prompts
@@ -40,9 +41,8 @@ def _check_datasets(spec: ReportSpec, resolver: Resolver) -> None:
     for i, name in enumerate(spec.datasets):
         at = ("datasets", i)
         info = resolver.dataset(name, at=at)
-        # A report reads the first of these splits that has records.
-        counts = [info.splits.get(split, 0) for split in ("test", "validation", "train")]
-        n_read = next((count for count in counts if count), 0)
+        split = held_out_split(info)
+        n_read = 0 if split is None else info.splits[split]
         if n_read < MIN_TEXTS:
             raise InvalidRequest(
                 f"Expected at least {MIN_TEXTS} texts in the split that a report reads; {name!r} has {n_read}.", loc=at

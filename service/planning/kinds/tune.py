@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from promptatlas.types import Eval, Split, TuneSpec
+from promptatlas.types import Eval, TuneSpec
 
 from service.errors import InvalidRequest
 from service.planning.checks.distinct import require_distinct
-from service.planning.checks.examples import METRICS_OF_TEXT, check_metrics, check_split, has_answers
+from service.planning.checks.examples import METRICS_OF_TEXT, check_metrics, check_split, has_answers, held_out_split
 from service.planning.checks.members import check_members
 from service.planning.checks.memory import check_memory
 from service.planning.checks.methods import Form, check_method, check_room
 from service.planning.checks.priors import DrawTarget, check_density, complete_priors
 from service.planning.context import Base, Resolver
 from service.store.datasets.items import DatasetInfo
-
-_HELD_OUT: tuple[Split, ...] = ("test", "validation", "train")
-"""Default split of the final evaluation: the first of these that has examples."""
 
 
 def complete_tune(spec: TuneSpec, resolver: Resolver) -> TuneSpec:
@@ -73,8 +70,8 @@ def _complete_eval(spec: TuneSpec, dataset: DatasetInfo) -> Eval:
     if "metrics" not in given and not answers:
         evaluation = evaluation.model_copy(update={"metrics": list(METRICS_OF_TEXT)})
     if "splits" not in given:
-        first = next(split for split in _HELD_OUT if dataset.splits.get(split, 0) > 0)
-        evaluation = evaluation.model_copy(update={"splits": [first]})
+        # There is one: the train split has examples.
+        evaluation = evaluation.model_copy(update={"splits": [held_out_split(dataset)]})
     check_metrics(evaluation.metrics, answers=answers, at=("eval", "metrics"))
     for i, split in enumerate(evaluation.splits):
         check_split(dataset, split=split, name=spec.dataset, at=("eval", "splits", i))
