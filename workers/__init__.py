@@ -1,1 +1,1 @@
-"""The long work, on RQ workers: tuning, priors, analysis, distillation."""
+"""Long runs on RQ workers: tuning, evaluation, harvests, maps, reports and draws of priors."""

@@ -38,8 +38,8 @@ def open_small_world(open_world: OpenWorld, home: Path) -> tuple[World, FakeRun]
 
 def put_map(world: World, run: FakeRun, **spec: Any) -> str:
     """Plan a map, make it, and store what was left; the id of the map."""
-    around = PlanningContext(models=world.hub.last_state().models, prompts=run.prompts, datasets=run.datasets)
-    planned = plan("map", {"model": "small", **spec}, around=around)
+    context = PlanningContext(models=world.hub.last_state().models, prompts=run.prompts, datasets=run.datasets)
+    planned = plan("map", {"model": "small", **spec}, context=context)
     runs = RunStore(run.artifacts)
     record = runs.create("map", spec=planned.spec, name="a map")
     writer = runs.claim(record.id, worker="w")
