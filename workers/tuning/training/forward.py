@@ -19,7 +19,7 @@ from service.engine.prompts.prompt import Prompt, has_states
 from service.engine.shapes import Float, Tensor
 from workers.tuning.training.batches import Batch
 from workers.tuning.training.frozen_layers import FrozenLayers
-from workers.tuning.training.layout import KeysValues, Layout, MembersPlan, by_member
+from workers.tuning.training.layout import KeysValues, Layout, MemberMetadata, by_member
 
 # In the last block the answers' tokens alone are needed, beside everybody's keys and values. Worth it while they are few:
 # keys and values are computed twice for them.
@@ -69,7 +69,10 @@ class TuningForward:
         try:
             with ReplacedBlocks(self.model.architecture, run.block, n_tokens=layout.n_tokens):
                 return self.model.forward(
-                    MembersPlan(layout), positions=layout.positions, logits_at=torch.arange(n_answers), **run.inputs()
+                    MemberMetadata(layout),
+                    positions=layout.positions,
+                    logits_at=torch.arange(n_answers),
+                    **run.inputs(),
                 )
         finally:
             handle.remove()
@@ -124,8 +127,8 @@ class _Pass:
     def _block(self, call: BlockCall, hidden: Tensor) -> Tensor:
         hidden, virtual, at = self._enter(call, hidden)
         if call.layer < self._last:
-            plan = MembersPlan(self._layout, virtual=virtual, in_front=self._packs_virtual)
-            return call.run(hidden, plan=plan, at=at)
+            metadata = MemberMetadata(self._layout, virtual=virtual, in_front=self._packs_virtual)
+            return call.run(hidden, metadata=metadata, at=at)
         return self._last_block(call, hidden, virtual, at)
 
     def _enter(self, call: BlockCall, hidden: Tensor) -> tuple[Tensor, KeysValues | None, Selection]:
@@ -155,13 +158,13 @@ class _Pass:
         begin = layout.n_front if self._packs_virtual else 0
         answers = self._answers.to(hidden.device)
         if len(answers) > MOST_ANSWERS * hidden.shape[1]:
-            plan = MembersPlan(layout, virtual=virtual, in_front=self._packs_virtual)
-            return call.run(hidden, plan=plan, at=at).index_select(1, answers + begin)
+            metadata = MemberMetadata(layout, virtual=virtual, in_front=self._packs_virtual)
+            return call.run(hidden, metadata=metadata, at=at).index_select(1, answers + begin)
         key, value = call.keys_values(hidden, at=at)
         if self._packs_virtual:
             virtual = (by_member(key[:begin], n_members=n), by_member(value[:begin], n_members=n))
-        plan = MembersPlan(layout, virtual=virtual, text=(key[begin:], value[begin:]))
-        return call.run(hidden.index_select(1, answers + begin), plan=plan, at=answers + layout.n_front)
+        metadata = MemberMetadata(layout, virtual=virtual, text=(key[begin:], value[begin:]))
+        return call.run(hidden.index_select(1, answers + begin), metadata=metadata, at=answers + layout.n_front)
 
     def _frozen_states(self, frozen: FrozenLayers) -> Float[Tensor, "1 text d_model"]:
         parts = []
