@@ -130,6 +130,6 @@ class EncoderDecoderShape:
 
     def _unknown(self, name: str, *, loc: tuple[str | int, ...]) -> InvalidRequest:
         return InvalidRequest(
-            f"Site {name[:120]!r} is not known for a {self.model_type}: expected one of {', '.join(self.sites)}.",
+            f"Site {name[:120]!r} is not known of a {self.model_type}: expected one of {', '.join(self.sites)}.",
             loc=loc,
         )

@@ -69,15 +69,10 @@ def unread_mlp(taps: Sequence[Tap], architecture: Architecture, *, model: nn.Mod
     """
     last = architecture.n_layers - 1
     if not stops:
-        return None if any(tap.layer == last or _is_above_blocks(tap) for tap in taps) else last
+        return None if any(tap.layer == last or tap.is_after_blocks for tap in taps) else last
     top = max((tap.layer for tap in taps if tap.layer is not None), default=None)
-    if top is None or Tap("resid_post", top) not in taps or any(_is_above_blocks(tap) for tap in taps):
+    if top is None or Tap("resid_post", top) not in taps or any(tap.is_after_blocks for tap in taps):
         return None
     mlp = set(architecture.mlps[top].modules())
     reads_mlp = any(tap.layer == top and not tap.is_reported and tap.module(model, architecture) in mlp for tap in taps)
     return None if reads_mlp else top
-
-
-def _is_above_blocks(tap: Tap) -> bool:
-    """Whether the tap may be above the blocks, or inside one by its path."""
-    return tap.layer is None and tap.kind != "embed"

@@ -83,6 +83,11 @@ class Tap:
         return self.path is None and MODEL_SITES[self.kind].find is None
 
     @property
+    def is_after_blocks(self) -> bool:
+        """Whether it may be above the blocks: a site without layers other than the embeddings, or a module path."""
+        return self.layer is None and self.kind != "embed"
+
+    @property
     def is_of_input(self) -> bool:
         """Whether it is its module's input instead of its output."""
         return self.path is None and MODEL_SITES[self.kind].of_input

@@ -143,7 +143,7 @@ def n_layers_needed(taps: Sequence[Tap], *, n_layers: int) -> int:
     for tap in taps:
         if tap.layer is not None:
             needed = max(needed, tap.layer + 1)
-        elif tap.kind != "embed":
+        elif tap.is_after_blocks:
             numbers = [int(part) for part in (tap.path or "").split(".") if part.isdecimal()]
             needed = max(needed, numbers[0] + 1 if numbers else n_layers)
     return needed

@@ -157,16 +157,20 @@ class InputProcessor:
     def _taps(self, spec: CaptureSpec) -> tuple[Tap, ...]:
         taps = self._model.catalogue.resolve(spec.sites, spec.layers)
         if isinstance(spec.reduce, Projection):
-            self._require_width(taps, spec.reduce.mean.shape[0], "the projection expects")
+            self._require_width(taps, spec.reduce.mean.shape[0], what="the projection")
         if isinstance(spec.reduce, Ranking):
-            self._require_width(taps, self._model.d_model, "token embeddings have")
+            self._require_width(taps, self._model.d_model, what="the token embeddings")
             self._ranker.require(spec.reduce)
         return taps
 
-    def _require_width(self, taps: Sequence[Tap], width: int, what: str) -> None:
+    def _require_width(self, taps: Sequence[Tap], width: int, *, what: str) -> None:
         for tap in taps:
-            if tap.is_reported or self._model.catalogue.n_values(tap, n_keys=0) != width:
-                raise InvalidRequest(f"{tap.label}: expected rows of {width} numbers, which {what}.")
+            n_values = self._model.catalogue.n_values(tap, n_keys=0)
+            if tap.is_reported or n_values != width:
+                raise InvalidRequest(
+                    f"{tap.label}: expected {width} values per row, the width of {what}, got "
+                    f"{'one per head and key' if tap.is_reported else n_values}."
+                )
 
     def _chat_ids(self, messages: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
         if getattr(self._model.tokenizer, "chat_template", None) is None:

@@ -128,7 +128,7 @@ def _hosted_values(spec: HarvestSpec, lookup: Lookup) -> int | None:
 
 def _is_wide(tap: Tap) -> bool:
     """Whether a row's width is not known before texts are."""
-    return tap.path is not None or tap.kind == "attn_probs"
+    return tap.path is not None or tap.is_reported
 
 
 def _two_sided_values(spec: HarvestSpec, shape: EncoderDecoderShape) -> int:
