@@ -31,7 +31,7 @@ from service.api.services import Services
 from service.hosting.engine_process.lit_api import SETUP_FAILED, EngineLitAPI
 from service.hosting.engine_process.litserve_internals import EngineServer
 from service.hosting.ipc.engine_client import EngineClient, run_engine_client
-from service.hosting.ipc.transport import ApiEnd
+from service.hosting.ipc.transport import ApiEndpoint
 from service.hosting.processes.api_server import serve
 from service.hosting.processes.child_command import Command
 from service.hosting.processes.runtime_directory import Runtime, memory_folder, open_runtime
@@ -188,7 +188,7 @@ def _workers(settings: Settings) -> list[Member]:
             name="workers",
             launch=lambda _: Command([sys.executable, "-m", "workers"], environ=environ),
             stop_s=settings.worker_grace_s + 2 * _SLACK_S,
-            told_first=True,
+            stops_early=True,
         )
     ]
 
@@ -207,14 +207,14 @@ def _launch_api(settings: Settings, *, sock: socket.socket, runtime: Runtime) ->
 
 
 def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_pid: int) -> None:
-    end = ApiEnd(runtime.socket_path)
+    end = ApiEndpoint(runtime.socket_path)
     hub = EngineClient(end, max_pending=settings.max_pending)
     services = create_services(settings, hub=hub)
     app = create_app(services, background=lambda: _run_beside(services, hub, end))
     serve(app, sock=sock, drain=hub.drain, grace_s=settings.grace_s, parent_pid=parent_pid)
 
 
-async def _run_beside(services: Services, hub: EngineClient, end: ApiEnd) -> None:
+async def _run_beside(services: Services, hub: EngineClient, end: ApiEndpoint) -> None:
     watch = services.queue_watch
     housekeeper = Housekeeper(ArtifactStore(services.settings.home), idempotency=services.idempotency)
     await asyncio.gather(

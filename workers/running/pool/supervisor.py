@@ -38,7 +38,7 @@ def run_family(setup: WorkSetup) -> int:
             name=f"worker {number}",
             launch=lambda _: _fork(_work, setup),
             stop_s=setup.settings.worker_grace_s + _SLACK_S,
-            told_first=True,
+            stops_early=True,
         )
         for number in range(1, setup.settings.workers + 1)
     ]

@@ -105,7 +105,7 @@ def test_capabilities_are_the_settings(open_world: OpenWorld) -> None:
 
 def test_busy_when_too_many_wait(open_world: OpenWorld) -> None:
     world = open_world(max_pending=1, script=lambda _message: [])
-    world.hub._waiting["somebody"] = None  # type: ignore[assignment]
+    world.hub._pending["somebody"] = None  # type: ignore[assignment]
     answer = world.client.post("/v1/activations", json=CAPTURE)
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) >= 1
