@@ -150,7 +150,7 @@ def run_service(settings: Settings, *, sock: socket.socket) -> int:
         ]
         status = Supervisor(members, on_stop=sock.close).run()
     if embedded is not None:
-        embedded.leave()
+        embedded.remove_socket_folder()
     return status
 
 
@@ -218,7 +218,7 @@ async def _run_beside(services: Services, hub: EngineClient, end: ApiEndpoint) -
     watch = services.queue_watch
     housekeeper = Housekeeper(ArtifactStore(services.settings.home), idempotency=services.idempotency)
     await asyncio.gather(
-        run_engine_client(hub, end), housekeeper.run_beside(), *([] if watch is None else [watch.run_beside()])
+        run_engine_client(hub, end), housekeeper.run_beside(), *([] if watch is None else [watch.run_forever()])
     )
 
 

@@ -8,8 +8,8 @@ from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from workers.jobs import KINDS, run
-from workers.running.pool.setup import WorkSetup
-from workers.running.pool.stop_signals import StopSignals
+from workers.running.setup import WorkSetup
+from workers.running.stop_signals import StopSignals
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_run_that_waits_is_performed(setup: WorkSetup) -> None:
     run(run_id, 1, setup=setup)
     state = runs.get(run_id)[1]
     assert (state.status, state.attempts) == ("failed", 1)
-    assert "knows no runs of kind 'tune'" in str(state.error)
+    assert "has no work for runs of kind 'tune'" in str(state.error)
 
 
 def test_kinds_are_dotted_names() -> None:
