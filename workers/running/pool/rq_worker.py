@@ -83,7 +83,7 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
             self._settle(run_id, attempt, queue=run_queue, runs=runs, death_reason=death_reason)
         except AtlasError as error:
             _log.warning(
-                "state of a run could not be settled, the reconciler will do it",
+                "run could not be settled, left to the reconciler",
                 run_id=run_id,
                 attempt=attempt,
                 reason=error.detail,

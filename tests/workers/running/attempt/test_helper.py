@@ -153,7 +153,7 @@ def coordinator(queue: FakeQueue, clock: Clock) -> RedisCoordinator:
     )
 
 
-def test_help_is_asked_for_no_oftener_than_others_are_looked_at(
+def test_helpers_are_requested_at_most_once_per_interval(
     coordinator: RedisCoordinator, queue: FakeQueue, clock: Clock
 ) -> None:
     assert [coordinator.request_helpers(2), coordinator.request_helpers(2)] == [2, 0]
