@@ -2,8 +2,8 @@
 
 Decoding creates values of the types listed here and no others. It imports no module and calls no function that the bytes
 name. A value round-trips with its type and bit for bit: tuples and lists, NaN, integers of any size, strings with lone
-surrogates, numpy arrays. Both ends run the same version of the service, so a record is encoded as its tag and its field
-values in order of declaration.
+surrogates, numpy arrays. Subclasses of str, int, float and of the listed errors become their base class. Both ends run the
+same version of the service, so a record is encoded as its tag and its field values in order of declaration.
 """
 
 from __future__ import annotations
@@ -104,6 +104,12 @@ def _to_wire(value: Any) -> Any:
     if isinstance(value, AtlasError):
         tag = next(ERRORS.index(base) for base in kind.__mro__ if base in ERRORS)
         return [_ERROR, tag, value.detail, _to_wire(value.loc), value.retry_after_s]
+    if isinstance(value, str):  # a subclass, such as torch.__version__
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     raise TypeError(f"expected a value of a type that messages may contain, got {kind.__name__}")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import enum
 import math
 import struct
 import types
@@ -160,6 +161,23 @@ def test_an_error_of_another_module_comes_back_as_its_listed_base() -> None:
     (failed,) = there_and_back(message).updates
     assert type(failed.error) is Busy
     assert (failed.error.detail, failed.error.retry_after_s) == ("full", 2)
+
+
+class Version(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "another text"
+
+
+class Number(enum.IntEnum):
+    FIVE = 5
+
+
+def test_subclasses_of_scalars_come_back_as_plain_values() -> None:
+    card = {"version": Version("1.2+cpu"), "five": Number.FIVE, "share": np.float64(0.1)}
+    state = EngineState(generation=1, pid=2, models={"m": card}, stats={})
+    assert_same(there_and_back(state).models["m"], {"version": "1.2+cpu", "five": 5, "share": 0.1})
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, 1j, np.float32(1), np.array([object()]), {(1, 2): 3}, print])
