@@ -16,7 +16,7 @@ from service.api.requests.auth import require
 from service.api.requests.bodies import JSON_TYPE, Body, body_of, request_body
 from service.api.requests.deadlines import Deadline
 from service.api.requests.engine_requests import interventions_of, sampling_of, values_of
-from service.api.requests.prompt_resolution import Choice, choose
+from service.api.requests.prompt_resolution import ResolvedModel, resolve_model
 from service.api.responses.openapi import ENGINE_ERRORS, events_of, problems
 from service.api.services import ServicesDep
 from service.engine.requests import Generate
@@ -47,12 +47,12 @@ async def chat(
     """Answer a conversation, as OpenAI's clients ask for it."""
     asked, hub = body.request, services.hub
     state = hub.require_engine()
-    choice = await choose(services.prompts, state=state, model=asked.model, prompt_ref=asked.prompt_ref)
-    if not choice.card["has_chat_template"]:
+    resolved = await resolve_model(services.prompts, state=state, model=asked.model, prompt_ref=asked.prompt_ref)
+    if not resolved.card["has_chat_template"]:
         raise InvalidRequest(
-            f"Model {choice.model!r} has no chat template; use /v1/completions with a text.", loc=("model",)
+            f"Model {resolved.model!r} has no chat template; use /v1/completions with a text.", loc=("model",)
         )
-    job = _job(body, choice)
+    job = _job(body, resolved)
     tally = Tally(n=asked.n)
     head = Head(
         id=f"chatcmpl-{job.request.request_id}",
@@ -83,7 +83,7 @@ def _openings(head: Head, *, n: int) -> list[BaseModel]:
     return [head.chat_chunk([ChatChunkChoice(index=index, delta=delta)]) for index in range(n)]
 
 
-def _job(body: Body[ChatCompletionRequest], choice: Choice) -> Submit:
+def _job(body: Body[ChatCompletionRequest], resolved: ResolvedModel) -> Submit:
     asked = body.request
     generate = Generate(
         request_id=uuid.uuid4().hex,
@@ -94,19 +94,19 @@ def _job(body: Body[ChatCompletionRequest], choice: Choice) -> Submit:
         stop=asked.stop_strings,
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         stream=asked.stream,
-        prompt=choice.prompt,
+        prompt=resolved.prompt,
         interventions=interventions_of(asked.interventions),
     )
     return Submit(
-        model=choice.model,
+        model=resolved.model,
         request=generate,
         tensors=body.tensors,
         values=values_of(asked.interventions),
-        n_context=_context_left(choice) if asked.token_limit is None else None,
+        n_context=_context_left(resolved) if asked.token_limit is None else None,
     )
 
 
-def _context_left(choice: Choice) -> int:
-    n_virtual = 0 if choice.used is None else choice.used.n_virtual
-    n_positions: int = choice.card["n_positions"]
+def _context_left(resolved: ResolvedModel) -> int:
+    n_virtual = 0 if resolved.used is None else resolved.used.n_virtual
+    n_positions: int = resolved.card["n_positions"]
     return n_positions - n_virtual

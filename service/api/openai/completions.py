@@ -15,7 +15,7 @@ from service.api.requests.auth import require
 from service.api.requests.bodies import JSON_TYPE, Body, body_of, request_body
 from service.api.requests.deadlines import Deadline
 from service.api.requests.engine_requests import inputs_of, interventions_of, sampling_of, values_of
-from service.api.requests.prompt_resolution import Choice, choose
+from service.api.requests.prompt_resolution import ResolvedModel, resolve_model
 from service.api.responses.openapi import ENGINE_ERRORS, events_of, problems
 from service.api.services import ServicesDep
 from service.engine.requests import Generate
@@ -45,8 +45,8 @@ async def complete(
     """Continue texts, as OpenAI's clients ask for it."""
     asked, hub = body.request, services.hub
     state = hub.require_engine()
-    choice = await choose(services.prompts, state=state, model=asked.model, prompt_ref=asked.prompt_ref)
-    job = _job(body, choice)
+    resolved = await resolve_model(services.prompts, state=state, model=asked.model, prompt_ref=asked.prompt_ref)
+    job = _job(body, resolved)
     tally = Tally(n=asked.n)
     head = Head(
         id=f"cmpl-{job.request.request_id}",
@@ -71,7 +71,7 @@ async def complete(
     return Response(head.completion(choices, usage=tally.usage).model_dump_json(), media_type=JSON_TYPE)
 
 
-def _job(body: Body[CompletionRequest], choice: Choice) -> Submit:
+def _job(body: Body[CompletionRequest], resolved: ResolvedModel) -> Submit:
     asked = body.request
     generate = Generate(
         request_id=uuid.uuid4().hex,
@@ -83,7 +83,7 @@ def _job(body: Body[CompletionRequest], choice: Choice) -> Submit:
         logprobs=asked.logprobs,
         echo=asked.echo,
         stream=asked.stream,
-        prompt=choice.prompt,
+        prompt=resolved.prompt,
         interventions=interventions_of(asked.interventions),
     )
-    return Submit(model=choice.model, request=generate, tensors=body.tensors, values=values_of(asked.interventions))
+    return Submit(model=resolved.model, request=generate, tensors=body.tensors, values=values_of(asked.interventions))

@@ -21,7 +21,7 @@ MAX_NAMED = 80
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ResolvedModel:
     """What a request runs on.
 
     card: the fields of the base model's card. prompt: for the engine; None is the bare model. used: for the client.
@@ -45,7 +45,9 @@ class Choice:
         }
 
 
-async def choose(store: PromptStore, *, state: EngineState, model: str, prompt_ref: PromptRef | None = None) -> Choice:
+async def resolve_model(
+    store: PromptStore, *, state: EngineState, model: str, prompt_ref: PromptRef | None = None
+) -> ResolvedModel:
     """Resolve ``base`` or ``base:ref`` with, or instead, a prompt reference.
 
     Raises:
@@ -62,7 +64,7 @@ async def choose(store: PromptStore, *, state: EngineState, model: str, prompt_r
         )
     ref: PromptRef | None = inner if colon else prompt_ref
     if ref is None:
-        return Choice(model=base, card=card)
+        return ResolvedModel(model=base, card=card)
     field = "model" if colon else "prompt_ref"
     parts = [(ref, 1.0)] if isinstance(ref, str) else [(part.ref, part.weight) for part in ref.mix]
     manifests = await asyncio.to_thread(_resolve_all, store, [part for part, _ in parts], base, field)
@@ -70,7 +72,7 @@ async def choose(store: PromptStore, *, state: EngineState, model: str, prompt_r
         _require_base(manifest, ref=part, base=base, card=card, field=field)
     _require_one_shape(manifests, refs=[part for part, _ in parts])
     weights = [weight for _, weight in parts]
-    return Choice(model=base, card=card, prompt=_prompt(manifests, weights), used=_used(ref, manifests, weights))
+    return ResolvedModel(model=base, card=card, prompt=_prompt(manifests, weights), used=_used(ref, manifests, weights))
 
 
 def base_shapes(state: EngineState) -> list[BaseShape]:

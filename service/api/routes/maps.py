@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from promptatlas.types import ListPage, Map, MapPoints, MapRow, ProjectBody
 
-from service.api.map_sources.collect import gather
-from service.api.map_sources.collector import NewPoints
+from service.api.engine_reads.map_points import VECTORS, gather_points
 from service.api.requests.auth import Admin, Reader
 from service.api.requests.bodies import Body, body_of, request_body
 from service.api.requests.deadlines import Deadline, while_connected
@@ -20,16 +18,13 @@ from service.api.responses.maps import facts_of, points_answer, row_of
 from service.api.responses.openapi import ENGINE_ERRORS, TENSORS_TYPE, problems
 from service.api.services import Services, ServicesDep
 from service.errors import InvalidRequest
-from service.projection.arrays import as_vectors
+from service.map_sources.gathered_points import GatheredPoints
 from service.store.artifacts.tensor_codec import decode
 from service.store.maps.points import Points, join_points
 from service.store.maps.store import StoredMap
 from service.store.runs.store import MAX_LIMIT
 
 router = APIRouter(tags=["maps"])
-
-VECTORS = "vectors"
-"""Name of the part, of its tensor, and of its points' source."""
 
 MapId = Annotated[str, Path(max_length=100, description="A map's id, which is that of the run that made it.")]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
@@ -104,29 +99,27 @@ async def project(
 
 async def _project(services: Services, map_id: str, body: Body[ProjectBody], *, deadline_s: float) -> Points:
     found = await asyncio.to_thread(services.maps.get, map_id)
-    asked = body.request
-    new = NewPoints(_layers(found, asked.layers, services))
-    if not asked.sources and not body.tensors:
-        raise InvalidRequest("There is nothing to place: give sources, or a part 'vectors'.", loc=("sources",))
-    if body.tensors:
-        vectors = await asyncio.to_thread(_vectors, body.tensors)
-        for layer in new.layers:
-            new.add(layer, vectors, source=VECTORS, role="placed")
-    if asked.sources:
-        await gather(asked.sources, found=found, to=new, services=services, deadline_s=deadline_s)
-    parts = [part for layer in new.layers if (part := await _placed(services, found, new, layer, deadline_s))]
+    spec = body.request
+    layers = _layers(found, spec.layers, services)
+    if not spec.sources and not body.tensors:
+        raise InvalidRequest("Expected sources, or a part 'vectors'; got neither.", loc=("sources",))
+    vectors = await asyncio.to_thread(_vectors, body.tensors) if body.tensors else None
+    gathered = await gather_points(
+        spec.sources, vectors=vectors, layers=layers, found=found, services=services, deadline_s=deadline_s
+    )
+    with gathered:
+        parts = [await _placed(services, found, gathered, layer, deadline_s) for layer in layers if gathered.n(layer)]
     if not parts:
         raise InvalidRequest("The sources have no points at these layers.", loc=("sources",))
     return join_points(parts)
 
 
-async def _placed(services: Services, found: StoredMap, new: NewPoints, layer: int, deadline_s: float) -> Points | None:
-    vectors = new.vectors(layer)
-    if vectors is None:
-        return None
+async def _placed(
+    services: Services, found: StoredMap, gathered: GatheredPoints, layer: int, deadline_s: float
+) -> Points:
     left_s = max(0.0, deadline_s - services.hub.deadline_in(0))
-    places = await services.placer.place(found, layer=layer, vectors=vectors, timeout_s=left_s)
-    return new.labels[layer].points(places)
+    places = await services.placer.place(found, layer=layer, vectors=gathered.vectors(layer), timeout_s=left_s)
+    return gathered.labels(layer).points(places)
 
 
 def _layers(found: StoredMap, asked: Sequence[int] | None, services: Services) -> list[int]:
@@ -141,7 +134,7 @@ def _layers(found: StoredMap, asked: Sequence[int] | None, services: Services) -
     return sorted(chosen)
 
 
-def _vectors(data: bytes) -> npt.NDArray[np.float32]:
+def _vectors(data: bytes) -> npt.NDArray[Any]:
     try:
         tensors = decode(data).tensors
     except InvalidRequest as error:
@@ -151,4 +144,4 @@ def _vectors(data: bytes) -> npt.NDArray[np.float32]:
         raise InvalidRequest(f"Part 'vectors' has no tensor 'vectors'; it has {has}.", loc=(VECTORS,))
     if tensors[VECTORS].dtype.kind != "f":
         raise InvalidRequest(f"Expected vectors of floats, got {tensors[VECTORS].dtype}.", loc=(VECTORS,))
-    return as_vectors(tensors[VECTORS])
+    return tensors[VECTORS]

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends
 from promptatlas.types import ModelCard, ModelEntry, ModelList
 
 from service.api.requests.auth import require
-from service.api.requests.prompt_resolution import choose
+from service.api.requests.prompt_resolution import resolve_model
 from service.api.responses.openapi import problems
 from service.api.services import ServicesDep
 from service.errors import NotFound
@@ -51,9 +51,9 @@ async def list_models(services: ServicesDep) -> ModelList:
 async def get_model(services: ServicesDep, model_id: str) -> ModelCard:
     """One model in full: ``base``, or ``base:ref`` with any prompt reference."""
     state = services.hub.last_state()
-    choice = await choose(services.prompts, state=state, model=model_id)
-    parent = None if choice.prompt is None else choice.model
-    return _card(choice.card, name=model_id, root=choice.model, parent=parent)
+    resolved = await resolve_model(services.prompts, state=state, model=model_id)
+    parent = None if resolved.prompt is None else resolved.model
+    return _card(resolved.card, name=model_id, root=resolved.model, parent=parent)
 
 
 def _card(card: Mapping[str, Any], *, name: str, root: str, parent: str | None) -> ModelCard:

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from fastapi import APIRouter, Query, Request
 from promptatlas.types import LensToken, NearToken, PromptTokens, VectorTokens
 
+from service.api.engine_reads.engine_model import EngineModel
 from service.api.engine_reads.nearest_tokens import Ranked, TokenReader
 from service.api.requests.auth import Reader
 from service.api.requests.deadlines import Deadline, while_connected
-from service.api.requests.prompt_resolution import choose
+from service.api.requests.prompt_resolution import resolve_model
 from service.api.responses.openapi import ENGINE_ERRORS, problems
 from service.api.routes.prompts import NamePath, VersionPath
 from service.api.services import ServicesDep
@@ -61,12 +62,12 @@ async def nearest(
             "A prefix has keys and values, which no token is near to; soft and deep prompts have vectors."
         )
     state = services.hub.require_engine()
-    choice = await choose(services.prompts, state=state, model=manifest.base, prompt_ref=manifest.ref)
+    resolved = await resolve_model(services.prompts, state=state, model=manifest.base, prompt_ref=manifest.ref)
     vectors = await asyncio.to_thread(_vectors_of, manifest, services.prompts, services.runs)
-    reader = TokenReader(
-        hub=services.hub, model=choice.model, n_positions=choice.card["n_positions"], deadline_s=deadline_s
+    model = EngineModel(hub=services.hub, name=resolved.model, card=resolved.card, deadline_s=deadline_s)
+    return await while_connected(
+        request, _read(TokenReader(model=model), vectors, manifest=manifest, k=k, metric=metric)
     )
-    return await while_connected(request, _read(reader, vectors, manifest=manifest, k=k, metric=metric))
 
 
 async def _read(

@@ -13,7 +13,7 @@ from service.api.requests.bodies import Body, body_of, request_body
 from service.api.requests.deadlines import Deadline
 from service.api.requests.engine_requests import inputs_of, interventions_of, sampling_of, trajectories_of, values_of
 from service.api.requests.projections import projection_of
-from service.api.requests.prompt_resolution import Choice, choose
+from service.api.requests.prompt_resolution import ResolvedModel, resolve_model
 from service.api.responses.openapi import ENGINE_ERRORS, problems, tensors_or
 from service.api.responses.tensors import answer
 from service.api.services import ServicesDep, request_id_of
@@ -38,20 +38,20 @@ async def trajectories(
     """Continue texts and read the model's states on the way."""
     asked = body.request
     state = services.hub.require_engine()
-    choice = await choose(services.prompts, state=state, model=asked.model, prompt_ref=asked.prompt_ref)
-    projection = await projection_of(services, asked, card=choice.card)
+    resolved = await resolve_model(services.prompts, state=state, model=asked.model, prompt_ref=asked.prompt_ref)
+    projection = await projection_of(services, asked, card=resolved.card)
     job = Submit(
-        model=choice.model,
-        request=_generate(asked, choice, projection),
+        model=resolved.model,
+        request=_generate(asked, resolved, projection),
         tensors=body.tensors,
         values=values_of(asked.interventions),
-        metadata=choice.metadata(request_id=request_id_of(request)),
+        metadata=resolved.metadata(request_id=request_id_of(request)),
     )
     limit = services.settings.max_json_bytes
     return await answer(request, job, hub=services.hub, deadline_s=deadline_s, max_json_bytes=limit)
 
 
-def _generate(asked: TrajectoryRequest, choice: Choice, projection: Projection | None) -> Generate:
+def _generate(asked: TrajectoryRequest, resolved: ResolvedModel, projection: Projection | None) -> Generate:
     return Generate(
         request_id=uuid.uuid4().hex,
         inputs=inputs_of(asked.inputs),
@@ -59,7 +59,7 @@ def _generate(asked: TrajectoryRequest, choice: Choice, projection: Projection |
         max_tokens=asked.max_tokens,
         sampling=sampling_of(asked),
         stop=asked.stop_strings,
-        prompt=choice.prompt,
+        prompt=resolved.prompt,
         interventions=interventions_of(asked.interventions),
         capture=trajectories_of(asked, projection=projection),
         include_input=asked.include_input,
