@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
-from service.api.openai import chat, completions
+from service.api.openai import routes as openai
 from service.api.readiness import Pings
 from service.api.responses.errors import install_handlers
 from service.api.responses.openapi import describe
@@ -76,8 +76,7 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     for room in (
         system,
         models,
-        completions,
-        chat,
+        openai,
         activations,
         trajectories,
         prompts,

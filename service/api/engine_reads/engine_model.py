@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,8 +41,3 @@ class EngineModel:
         finally:
             result.close()
         return await asyncio.to_thread(decode, data)
-
-
-def new_request_id() -> str:
-    """An id that no other request of the engine has."""
-    return uuid.uuid4().hex

@@ -13,7 +13,8 @@ from promptatlas.types import Mix
 from promptatlas.types.maps import PriorSource
 from promptatlas.types.references import PromptRef
 
-from service.api.engine_reads.engine_model import EngineModel, new_request_id
+from service.api.engine_reads.engine_model import EngineModel
+from service.api.requests.engine_requests import new_request_id
 from service.api.requests.prompt_resolution import ResolvedModel, resolve_model
 from service.api.services import Services
 from service.engine.requests import Capture, CaptureSpec, Generate, Intervention, Sampling

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.api.engine_reads.engine_model import EngineModel, new_request_id
+from service.api.engine_reads.engine_model import EngineModel
+from service.api.requests.engine_requests import new_request_id
 from service.engine.requests import Capture, CaptureSpec, Intervention, Lens, Nearest, Ranking
 from service.errors import InvalidRequest
 from service.store.artifacts.tensor_codec import TensorFile

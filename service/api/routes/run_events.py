@@ -17,7 +17,7 @@ from fastapi import APIRouter, Header, Query
 from promptatlas.types import EventType
 from starlette.responses import StreamingResponse
 
-from service.api.openai.streaming import EVENTS_TYPE
+from service.api.openai.answering import EVENTS_TYPE
 from service.api.requests.auth import Reader
 from service.api.requests.run_paths import RunId
 from service.api.responses.openapi import problems
