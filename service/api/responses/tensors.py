@@ -22,11 +22,23 @@ from service.hosting.ipc.messages import Submit
 from service.hosting.ipc.tensor_results import METADATA_KEY, OpenResult
 from service.store.artifacts.tensor_codec import decode
 
+_INSTEAD = f"{TENSORS_TYPE} (the default), fewer inputs, layers or positions, or use reduce"
+
+
+def accepted_types(accept: str) -> set[str]:
+    """The media types that an ``Accept`` header names, without their parameters."""
+    return {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+
 
 def wants_json(accept: str) -> bool:
     """Whether an ``Accept`` header names JSON and not safetensors."""
-    named = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-    return JSON_TYPE in named and TENSORS_TYPE not in named
+    accepted = accepted_types(accept)
+    return JSON_TYPE in accepted and TENSORS_TYPE not in accepted
+
+
+def too_large_for_json(n_bytes: int, *, limit: int, instead: str) -> TooLarge:
+    """The error for a result over the limit of JSON. instead: what the client can request."""
+    return TooLarge(f"The result has {n_bytes:,} bytes; the limit for JSON is {limit:,}. Request {instead}.")
 
 
 async def respond(request: Request, job: Submit, *, services: Services, deadline_s: float) -> Response:
@@ -47,12 +59,12 @@ async def respond(request: Request, job: Submit, *, services: Services, deadline
         return TensorResponse(result)
     try:
         if result.n_bytes > max_json_bytes:
-            raise _too_large(result.n_bytes, limit=max_json_bytes)
+            raise too_large_for_json(result.n_bytes, limit=max_json_bytes, instead=_INSTEAD)
         body = await asyncio.to_thread(_as_json, result.read(0, n_bytes=result.n_bytes))
     finally:
         result.close()
     if len(body) > max_json_bytes:
-        raise _too_large(len(body), limit=max_json_bytes)
+        raise too_large_for_json(len(body), limit=max_json_bytes, instead=_INSTEAD)
     return Response(body, media_type=JSON_TYPE)
 
 
@@ -101,10 +113,3 @@ def _nulled(value: Any) -> Any:
     if isinstance(value, list):
         return [_nulled(item) for item in value]
     return value if math.isfinite(value) else None
-
-
-def _too_large(n_bytes: int, *, limit: int) -> TooLarge:
-    return TooLarge(
-        f"The result has {n_bytes:,} bytes; the limit for JSON is {limit:,}. Request {TENSORS_TYPE} (the default), fewer "
-        "inputs, layers or positions, or use reduce."
-    )

@@ -1,4 +1,4 @@
-"""``GET /v1/prompts/{name}/versions/{v}/nearest``: the tokens that a prompt's vectors are near to, and how they are spread."""
+"""``GET /v1/prompts/{name}/versions/{v}/nearest``: nearest tokens of a prompt's vectors, and measures of their spread."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ Metric = Literal["euclidean", "cosine"]
 
 @dataclass(frozen=True, kw_only=True)
 class Vectors:
-    """A prompt's vectors in one array. tensors, rows: of each tensor its rows in ``values``. moved: from its draw, if known."""
+    """A prompt's vectors in one array `[n, d_model]`.
+
+    rows: by tensor its rows in ``values``. moved: distance of each vector from its draw `[n]`, if the draw was kept.
+    """
 
     values: Array
     rows: Mapping[str, slice]
@@ -52,10 +55,10 @@ async def nearest(
     deadline_s: Deadline,
     name: NamePath,
     version: VersionPath,
-    k: Annotated[int, Query(ge=1, le=20, description="Tokens for each vector.")] = 5,
-    metric: Annotated[Metric, Query(description="Distance to token embeddings.")] = "euclidean",
+    k: Annotated[int, Query(ge=1, le=20, description="Tokens per vector.")] = 5,
+    metric: Annotated[Metric, Query(description="Distance to the token embeddings.")] = "euclidean",
 ) -> PromptTokens:
-    """The nearest tokens to each vector of a soft or deep prompt, what a logit lens reads in it, and measures of collapse."""
+    """Return the nearest tokens of each vector of a soft or deep prompt, its logit lens, and measures of collapse."""
     manifest = await asyncio.to_thread(services.prompts.get, name, version=version)
     if manifest.kind == "prefix":
         raise InvalidRequest(
