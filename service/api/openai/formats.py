@@ -45,12 +45,12 @@ class Piece:
 class Format:
     """One of OpenAI's formats.
 
-    answer, chunk: types of a complete answer and of a chunk. choice, chunk_choice: make their items. opening: makes the first
+    complete, chunk: types of a complete response and of a chunk. choice, chunk_choice: make their items. opening: makes the first
     choice of each row in a stream; None where a stream starts with text.
     """
 
     id_prefix: str
-    answer: type[BaseModel]
+    complete: type[BaseModel]
     chunk: type[BaseModel]
     choice: Callable[[Piece], BaseModel]
     chunk_choice: Callable[[Piece], BaseModel]
@@ -91,14 +91,14 @@ def _chat_opening(index: int) -> ChatChunkChoice:
 
 COMPLETION = Format(
     id_prefix="cmpl",
-    answer=Completion,
+    complete=Completion,
     chunk=Completion,
     choice=_completion_choice,
     chunk_choice=_completion_choice,
 )
 CHAT = Format(
     id_prefix="chatcmpl",
-    answer=ChatCompletion,
+    complete=ChatCompletion,
     chunk=ChatCompletionChunk,
     choice=_chat_choice,
     chunk_choice=_chat_chunk_choice,

@@ -15,14 +15,14 @@ from promptatlas.types import (
 )
 from pydantic import BaseModel
 
-from service.api.openai.answering import EVENTS_TYPE, Answer, respond
 from service.api.openai.formats import CHAT, COMPLETION
+from service.api.openai.responses import ResponseBuilder, respond
 from service.api.requests.auth import require
 from service.api.requests.bodies import Body, body_of, request_body
 from service.api.requests.deadlines import Deadline
 from service.api.requests.engine_requests import generate_of, inputs_of, job_of
 from service.api.requests.prompt_resolution import ResolvedModel, resolve_request
-from service.api.responses.openapi import ENGINE_ERRORS, events_of, problems
+from service.api.responses.openapi import ENGINE_ERRORS, EVENTS_TYPE, events_of, problems
 from service.api.services import ServicesDep
 from service.errors import InvalidRequest
 
@@ -61,8 +61,8 @@ async def complete(
         stream=spec.stream,
     )
     job = job_of(body, generate, resolved=resolved)
-    answer = Answer(job, spec=spec, wire_format=COMPLETION, with_logprobs=spec.logprobs is not None)
-    return await respond(request, answer, hub=services.hub, deadline_s=deadline_s)
+    builder = ResponseBuilder(job, spec=spec, wire_format=COMPLETION, with_logprobs=spec.logprobs is not None)
+    return await respond(request, builder, hub=services.hub, deadline_s=deadline_s)
 
 
 @router.post(
@@ -77,7 +77,7 @@ async def chat(
     body: Annotated[Body[ChatCompletionRequest], Depends(body_of(ChatCompletionRequest))],
     deadline_s: Deadline,
 ) -> Response:
-    """Answer a conversation; compatible with OpenAI's API. The model's tokenizer must have a chat template."""
+    """ResponseBuilder a conversation; compatible with OpenAI's API. The model's tokenizer must have a chat template."""
     spec = body.request
     resolved = await resolve_request(services, spec)
     if not resolved.card["has_chat_template"]:
@@ -93,8 +93,8 @@ async def chat(
     )
     n_context = _n_context(resolved) if spec.token_limit is None else None
     job = job_of(body, generate, resolved=resolved, n_context=n_context)
-    answer = Answer(job, spec=spec, wire_format=CHAT, with_logprobs=spec.logprobs)
-    return await respond(request, answer, hub=services.hub, deadline_s=deadline_s)
+    builder = ResponseBuilder(job, spec=spec, wire_format=CHAT, with_logprobs=spec.logprobs)
+    return await respond(request, builder, hub=services.hub, deadline_s=deadline_s)
 
 
 def _n_context(resolved: ResolvedModel) -> int:

@@ -32,6 +32,7 @@ from pydantic.json_schema import models_json_schema
 from service.api.responses.errors import PROBLEM_TYPE
 
 TENSORS_TYPE = "application/vnd.safetensors"
+EVENTS_TYPE = "text/event-stream"
 
 _EXPLICIT_SCHEMAS: Sequence[type[BaseModel]] = (
     ActivationRequest,

@@ -17,10 +17,9 @@ from fastapi import APIRouter, Header, Query
 from promptatlas.types import EventType
 from starlette.responses import StreamingResponse
 
-from service.api.openai.answering import EVENTS_TYPE
 from service.api.requests.auth import Reader
 from service.api.requests.parameters import RunId
-from service.api.responses.openapi import problems
+from service.api.responses.openapi import EVENTS_TYPE, problems
 from service.api.services import ServicesDep
 from service.errors import Unavailable
 from service.store.runs.records import StoredEvent

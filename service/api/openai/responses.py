@@ -1,4 +1,4 @@
-"""Answer of a completion or chat request, complete or as server-sent events."""
+"""Response to a completion or chat request, complete or as server-sent events."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from service.api.openai.formats import Format, Piece
 from service.api.requests.bodies import JSON_TYPE
 from service.api.requests.deadlines import while_connected
 from service.api.responses.errors import openai_error
+from service.api.responses.openapi import EVENTS_TYPE
 from service.engine.requests import Delta, RowDone
 from service.errors import AtlasError
 from service.hosting.ipc.engine_client import EngineClient, Exchange
 from service.hosting.ipc.messages import Submit
 
-EVENTS_TYPE = "text/event-stream"
 _DONE = b"data: [DONE]\n\n"
 _log = structlog.get_logger(__name__)
 
 
-class Answer:
+class ResponseBuilder:
     """Collects the output of one request and formats it.
 
     Args:
@@ -65,9 +65,9 @@ class Answer:
         return self._chunk(Piece(index=step.row, text=step.text, logprobs=logprobs))
 
     def complete(self) -> BaseModel:
-        """The complete answer, with choices in row order."""
+        """The complete response, with choices in row order."""
         choices = [self._format.choice(self._row(index)) for index in sorted({*self._deltas, *self._ends})]
-        return self._message(self._format.answer, choices, usage=self._usage)
+        return self._message(self._format.complete, choices, usage=self._usage)
 
     def first_chunks(self) -> Iterator[BaseModel]:
         """Chunks before all output."""
@@ -103,40 +103,42 @@ class Answer:
         return kind(id=request_id, created=self._created, model=self._model, choices=choices, usage=usage)
 
 
-async def respond(request: Request, answer: Answer, *, hub: EngineClient, deadline_s: float) -> Response:
-    """Run the request and send its answer, as a stream if the client requested one."""
-    if answer.is_streamed:
-        return await _stream(request, answer, hub=hub, deadline_s=deadline_s)
+async def respond(request: Request, builder: ResponseBuilder, *, hub: EngineClient, deadline_s: float) -> Response:
+    """Run the request and send its response, as a stream if the client requested one."""
+    if builder.is_streamed:
+        return await _stream(request, builder, hub=hub, deadline_s=deadline_s)
 
     async def collect() -> None:
-        async with hub.open(answer.job, deadline_s=deadline_s) as exchange:
+        async with hub.open(builder.job, deadline_s=deadline_s) as exchange:
             while (step := await _next_of(exchange)) is not None:
-                answer.add(step)
+                builder.add(step)
 
     await while_connected(request, collect())
-    return Response(answer.complete().model_dump_json(), media_type=JSON_TYPE)
+    return Response(builder.complete().model_dump_json(), media_type=JSON_TYPE)
 
 
-async def _stream(request: Request, answer: Answer, *, hub: EngineClient, deadline_s: float) -> StreamingResponse:
+async def _stream(
+    request: Request, builder: ResponseBuilder, *, hub: EngineClient, deadline_s: float
+) -> StreamingResponse:
     """Wait for the first step, so that errors before it become HTTP statuses, then stream."""
     stack = AsyncExitStack()
     try:
-        exchange = await stack.enter_async_context(hub.open(answer.job, deadline_s=deadline_s))
+        exchange = await stack.enter_async_context(hub.open(builder.job, deadline_s=deadline_s))
         first = await while_connected(request, _next_of(exchange))
     except BaseException:
         await stack.aclose()
         raise
-    return _Stream(_events(answer, exchange, first), stack=stack)
+    return _Stream(_events(builder, exchange, first), stack=stack)
 
 
-async def _events(answer: Answer, exchange: Exchange, first: Delta | RowDone | None) -> AsyncIterator[bytes]:
-    for opening in answer.first_chunks():
+async def _events(builder: ResponseBuilder, exchange: Exchange, first: Delta | RowDone | None) -> AsyncIterator[bytes]:
+    for opening in builder.first_chunks():
         yield _event(opening)
     step = first
     try:
         while step is not None:
-            answer.add(step)
-            if (chunk := answer.chunk(step)) is not None:
+            builder.add(step)
+            if (chunk := builder.chunk(step)) is not None:
                 yield _event(chunk)
             step = await _next_of(exchange)
     except AtlasError as error:
@@ -144,7 +146,7 @@ async def _events(answer: Answer, exchange: Exchange, first: Delta | RowDone | N
         _log.warning("stream ended early", error=error.title)
         yield _event(openai_error(error))
         return
-    if (last := answer.last_chunk()) is not None:
+    if (last := builder.last_chunk()) is not None:
         yield _event(last)
     yield _DONE
 
