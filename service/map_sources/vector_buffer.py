@@ -1,4 +1,4 @@
-"""Rows of vectors that are gathered one block after another: in memory while they are few, in a temporary file beyond."""
+"""Buffer of vectors that grows block by block: in memory up to a limit, in a temporary file beyond it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 
-class Spool:
-    """Takes blocks `[n, d]` float32; to be closed, or used as a context.
+class VectorBuffer:
+    """Takes blocks `[n, d]` float32. Close it, or use it as a context manager.
 
     Args:
-        memory_bytes: of rows in memory; with more, all of them are in a file without a name.
+        memory_bytes: of rows in memory; beyond that all rows are in an unnamed temporary file.
     """
 
     def __init__(self, d: int, *, memory_bytes: int) -> None:
@@ -28,21 +28,21 @@ class Spool:
 
     @property
     def n_bytes(self) -> int:
-        """Of all rows."""
+        """Size of all rows."""
         return self.n_rows * self._d * 4
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether the rows have outgrown the memory they may take."""
+        """Whether the rows have exceeded ``memory_bytes``."""
         return self._file is not None
 
     def add(self, block: Floats) -> None:
-        """Keep a block; ValueError when its rows have another width."""
+        """Copy a block; ValueError for rows of another width."""
         if block.ndim != 2 or block.shape[1] != self._d:
             raise ValueError(f"expected rows of {self._d} values, got a block of shape {list(block.shape)}")
         self.n_rows += len(block)
         if self._file is None and self.n_bytes > self._memory_bytes:
-            self._file = tempfile.TemporaryFile(prefix="promptatlas-map-")  # noqa: SIM115 (closed with the spool)
+            self._file = tempfile.TemporaryFile(prefix="promptatlas-map-")  # noqa: SIM115 (closed with the buffer)
             for kept in self._blocks:
                 self._write(kept)
             self._blocks = []
@@ -52,7 +52,7 @@ class Spool:
             self._write(block)
 
     def rows(self) -> Floats:
-        """All rows `[n, d]`, read from the file as they are needed if they are there; not to be written to."""
+        """All rows `[n, d]`, read-only; a memory map of the file if they are on disk."""
         if self._file is None:
             if len(self._blocks) != 1:
                 self._blocks = [np.concatenate(self._blocks) if self._blocks else np.zeros((0, self._d), np.float32)]
@@ -61,12 +61,12 @@ class Spool:
         return np.memmap(self._file, dtype=np.float32, mode="r", shape=(self.n_rows, self._d))
 
     def close(self) -> None:
-        """Give the room back; fine to call twice."""
+        """Free memory and file; calling it twice is fine."""
         self._blocks = []
         if self._file is not None:
             self._file.close()
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> VectorBuffer:
         return self
 
     def __exit__(
