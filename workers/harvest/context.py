@@ -86,9 +86,9 @@ def open_reading(place: Workplace, spec: HarvestSpec) -> HarvestReader:
 def _causal(place: Workplace, spec: HarvestSpec) -> HarvestReader:
     # Here, so that a helper that finds nothing to do need not load torch.
     from service.engine.requests import CaptureSpec
-    from workers.evaluation.inputs import engine_limits
     from workers.harvest.readers.causal import CausalReader
     from workers.harvest.readers.texts import TextEncoder
+    from workers.inputs.limits import engine_limits
     from workers.states.prompt_choice import choose_prompt
 
     model = place.load_model(spec.model)

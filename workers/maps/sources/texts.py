@@ -8,7 +8,7 @@ from promptatlas.types.maps import DatasetSource, TextsSource
 from promptatlas.types.references import PromptRef
 
 from service.store.maps.points import shown
-from workers.evaluation.inputs import engine_limits
+from workers.inputs.limits import engine_limits
 from workers.maps.layer_points import PointCollector
 from workers.states.prompt_choice import ChosenPrompt, choose_prompt
 from workers.states.reader import Per, StateReader, States

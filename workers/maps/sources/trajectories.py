@@ -12,7 +12,7 @@ from promptatlas.types.maps import Trajectories, TrajectoriesSource
 from service.engine.requests import CaptureSpec, Generate, Sampling, Tensors
 from service.store.maps.points import shown
 from service.store.maps.store import site_of
-from workers.evaluation.inputs import engine_limits
+from workers.inputs.limits import engine_limits
 from workers.maps.layer_points import PointCollector
 from workers.states.prompt_choice import choose_prompt
 from workers.states.reader import BATCH_BYTES, StateReader

@@ -13,7 +13,7 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import compile_prompt
 from tests.oracle.models import ARCHITECTURES
 from tests.workers.tuning.small_training import FORMS, N_VIRTUAL, Form, examples, hosted
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.batches import batch_of
 from workers.tuning.training.forward import TuningForward, lowest_layer
 from workers.tuning.training.frozen_layers import FrozenLayers
