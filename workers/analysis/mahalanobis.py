@@ -32,7 +32,7 @@ class Cloud:
         return distances
 
 
-def cloud_of(points: npt.ArrayLike) -> Cloud:
+def fit_cloud(points: npt.ArrayLike) -> Cloud:
     """Fit mean and covariance (1/N), shrunk after Ledoit and Wolf (2004) when points are few for their dimensions."""
     given = as_points(points, name="points", at_least=2)
     if len(given) >= POINTS_PER_DIMENSION * given.shape[1]:

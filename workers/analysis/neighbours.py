@@ -35,7 +35,7 @@ def nearest_tokens(
     return _nearest(queries, tokens, k=k, metric=metric)
 
 
-def own_radii(vocabulary: npt.ArrayLike, *, metric: Metric = "euclidean") -> Floats:
+def neighbour_radii(vocabulary: npt.ArrayLike, *, metric: Metric = "euclidean") -> Floats:
     """The distance of each token to the nearest other token, `[n_tokens]`."""
     tokens = as_points(vocabulary, name="vocabulary", at_least=2)
     return _nearest(tokens, tokens, k=1, metric=metric, selves=np.arange(len(tokens))).distances[:, 0]

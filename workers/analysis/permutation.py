@@ -32,7 +32,7 @@ class Sums:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class PermutationResult:
     """A statistic with the share of permutations that reach it, the observed one among them (Phipson and Smyth 2010)."""
 
     value: float
@@ -62,17 +62,17 @@ def permuted_sums(matrix: Floats, *, n_first: int, permutations: int, seed: int)
     return Sums(within_first=within_first, within_second=total - within_first - 2 * between, between=between)
 
 
-def p_value(statistics: npt.NDArray[np.float64]) -> Tested:
+def p_value(statistics: npt.NDArray[np.float64]) -> PermutationResult:
     """The first of ``statistics`` (the observed one) against all; large values speak against equality."""
     # Rounding must not make a permutation that equals the observed split look smaller.
     tolerance = 1e-12 * max(1.0, float(np.abs(statistics).max()))
     reached = int(np.count_nonzero(statistics >= statistics[0] - tolerance))
-    return Tested(value=float(statistics[0]), p_value=reached / len(statistics))
+    return PermutationResult(value=float(statistics[0]), p_value=reached / len(statistics))
 
 
-def looped(
+def permutation_test_loop(
     matrix: Floats, *, n_first: int, permutations: int, seed: int, statistic: Callable[[Floats, Floats, Floats], float]
-) -> Tested:
+) -> PermutationResult:
     """The same test written plainly, one permutation after another: what the fast form is held against.
 
     statistic: of the blocks (first, second, between).

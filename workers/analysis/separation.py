@@ -21,8 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from service.measures.arrays import Floats, as_points, require_same_width
-from workers.analysis.intervals import Interval, interval_of
-from workers.analysis.permutation import Sums, Tested, p_value, permuted_sums
+from workers.analysis.intervals import Interval, bootstrap_interval
+from workers.analysis.permutation import PermutationResult, Sums, p_value, permuted_sums
 
 N_FOLDS = 5
 
@@ -36,7 +36,9 @@ class Clusters:
     agreement: float
 
 
-def energy_distance(first: npt.ArrayLike, second: npt.ArrayLike, *, permutations: int = 999, seed: int = 0) -> Tested:
+def energy_distance(
+    first: npt.ArrayLike, second: npt.ArrayLike, *, permutations: int = 999, seed: int = 0
+) -> PermutationResult:
     """2·E‖X−Y‖ − E‖X−X'‖ − E‖Y−Y'‖ over all ordered pairs (Székely and Rizzo 2013), with a permutation p-value.
 
     It is at least 0, and 0 for equal distributions alone. In the units of the points.
@@ -59,7 +61,7 @@ def mmd(
     bandwidth: float | None = None,
     permutations: int = 999,
     seed: int = 0,
-) -> Tested:
+) -> PermutationResult:
     """Unbiased squared maximum mean discrepancy under exp(−‖x−y‖²/2σ²) (Gretton et al. 2012), with a permutation p-value.
 
     Args:
@@ -83,7 +85,7 @@ def silhouette(points: npt.ArrayLike, labels: Sequence[object], *, samples: int 
     a: mean distance to a point's own group, b: to the nearest other group.
     """
     given, codes = _labelled(points, labels)
-    return interval_of(silhouette_samples(given, codes), samples=samples, seed=seed)
+    return bootstrap_interval(silhouette_samples(given, codes), samples=samples, seed=seed)
 
 
 def probe_accuracy(points: npt.ArrayLike, labels: Sequence[object], *, samples: int = 999, seed: int = 0) -> Interval:
@@ -103,7 +105,7 @@ def probe_accuracy(points: npt.ArrayLike, labels: Sequence[object], *, samples: 
         # A probe stopped early separates no better than it would have in the end.
         warnings.simplefilter("ignore")
         predicted = cross_val_predict(probe, given, codes, cv=folds)
-    return interval_of((predicted == codes).astype(float), samples=samples, seed=seed)
+    return bootstrap_interval((predicted == codes).astype(float), samples=samples, seed=seed)
 
 
 def clusters(

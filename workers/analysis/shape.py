@@ -14,7 +14,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
 from service.measures.arrays import Floats, as_points
-from workers.analysis.intervals import Interval, interval_of
+from workers.analysis.intervals import Interval, bootstrap_interval
 
 MAX_COMPONENTS = 8
 # Facco et al. (2017): the largest ratios are the noisiest and are left out of the fit.
@@ -49,7 +49,9 @@ def projection_kurtosis(
 ) -> Interval:
     """Mean excess kurtosis over random directions (interval: over directions): 0 for a Gaussian, above for a sharp peak."""
     given = as_points(points, name="points", at_least=4)
-    return interval_of(stats.kurtosis(_projected(given, n=n_directions, seed=seed), axis=0), samples=samples, seed=seed)
+    return bootstrap_interval(
+        stats.kurtosis(_projected(given, n=n_directions, seed=seed), axis=0), samples=samples, seed=seed
+    )
 
 
 def dip_test(points: npt.ArrayLike) -> Dip:
@@ -87,7 +89,7 @@ def gaussian_fit(points: npt.ArrayLike, *, n_dims: int = 16, samples: int = 999,
     return GaussianFit(
         gaussian=float(one.score(measuring)),
         mixture=float(best.score(measuring)),
-        gain=interval_of(gains, samples=samples, seed=seed),
+        gain=bootstrap_interval(gains, samples=samples, seed=seed),
         n_components=int(best.n_components),
         n_dims=n_kept,
     )

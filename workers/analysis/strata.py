@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from service.measures.arrays import Floats
-from workers.analysis.permutation import Tested, p_value
+from workers.analysis.permutation import PermutationResult, p_value
 
 Statistic = Callable[[Floats], Floats]
 
@@ -27,14 +27,14 @@ class _Stratum:
     statistic: Statistic
 
 
-def differs_within(
+def kruskal_wallis_within(
     strata: Sequence[Hashable],
     labels: Sequence[Hashable],
     values: npt.ArrayLike,
     *,
     permutations: int = 999,
     seed: int = 0,
-) -> Tested | None:
+) -> PermutationResult | None:
     """Do values differ by label: Kruskal and Wallis's (1952) H of each stratum, summed, with a permutation p-value.
 
     None where no stratum has two labels and two values that differ.
@@ -48,9 +48,9 @@ def differs_within(
     return _tested(found, permutations=permutations, seed=seed)
 
 
-def correlates_within(
+def spearman_within(
     strata: Sequence[Hashable], first: npt.ArrayLike, second: npt.ArrayLike, *, permutations: int = 999, seed: int = 0
-) -> Tested | None:
+) -> PermutationResult | None:
     """Do two values rise together: Spearman's (1904) rho of each stratum, averaged by its number of pairs.
 
     The p-value is one-sided: small where they rise together. None where no stratum has three pairs that differ on both sides.
@@ -62,7 +62,7 @@ def correlates_within(
             found.append(_Stratum(ranks=_ranks(given), statistic=_rho_of(_ranks(x[rows]))))
             n_pairs += len(rows)
     tested = _tested(found, permutations=permutations, seed=seed)
-    return None if tested is None else Tested(value=tested.value / n_pairs, p_value=tested.p_value)
+    return None if tested is None else PermutationResult(value=tested.value / n_pairs, p_value=tested.p_value)
 
 
 def _by_stratum(strata: Sequence[Hashable], values: Floats) -> list[tuple[npt.NDArray[np.intp], Floats]]:
@@ -99,7 +99,7 @@ def _rho_of(ranks: Floats) -> Statistic:
     return statistic
 
 
-def _tested(strata: Sequence[_Stratum], *, permutations: int, seed: int) -> Tested | None:
+def _tested(strata: Sequence[_Stratum], *, permutations: int, seed: int) -> PermutationResult | None:
     if not strata:
         return None
     rng = np.random.default_rng(seed)

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from service.measures.arrays import Floats, as_points, require_same_width
-from workers.analysis.intervals import Interval, cohens_d, interval_of, ratio_of_means
+from workers.analysis.intervals import Interval, bootstrap_interval, cohens_d, ratio_of_means
 
 MEASURES = ("step_length", "radius_of_gyration", "persistence")
 
 
 @dataclass(frozen=True, kw_only=True)
-class WalkShape:
+class TrajectoryShape:
     """One walk. step_length: mean distance between consecutive points.
 
     radius_of_gyration: root mean squared distance to the walk's own centre. persistence: mean cosine between
@@ -58,13 +58,13 @@ class Comparison:
         }
 
 
-def shape_of(walk: npt.ArrayLike) -> WalkShape:
+def trajectory_shape(walk: npt.ArrayLike) -> TrajectoryShape:
     """Measure one walk `[n_points ≥ 3, d]`."""
     points = as_points(walk, name="walk", at_least=3)
     steps = np.diff(points, axis=0)
     lengths = np.linalg.norm(steps, axis=1)
     spread = np.square(points - points.mean(0)).sum(1).mean()
-    return WalkShape(
+    return TrajectoryShape(
         step_length=float(lengths.mean()),
         radius_of_gyration=float(np.sqrt(spread)),
         persistence=_persistence(steps, lengths),
@@ -91,12 +91,12 @@ def compare_with_null(
         raise ValueError(f"expected at least two walks of three or more points, got {len(kept)}")
     require_same_width(walk=kept[0], points=np.asarray(points))
     null = random_walks(points, lengths=[len(walk) for walk in kept], n=n_null, seed=seed)
-    ours, theirs = [shape_of(walk) for walk in kept], [shape_of(walk) for walk in null]
+    ours, theirs = [trajectory_shape(walk) for walk in kept], [trajectory_shape(walk) for walk in null]
     return [_compare(measure, ours, theirs, samples=samples, seed=seed) for measure in MEASURES]
 
 
 def _compare(
-    measure: str, ours: Sequence[WalkShape], theirs: Sequence[WalkShape], *, samples: int, seed: int
+    measure: str, ours: Sequence[TrajectoryShape], theirs: Sequence[TrajectoryShape], *, samples: int, seed: int
 ) -> Comparison:
     observed, null = ([getattr(shape, measure) for shape in shapes] for shapes in (ours, theirs))
     # Persistence may have any sign, so a ratio of it says nothing; nor does one to a cloud that is a single point.
@@ -104,8 +104,8 @@ def _compare(
     ratio = ratio_of_means(observed, null, samples=samples, seed=seed) if says else None
     return Comparison(
         measure=measure,
-        observed=interval_of(observed, samples=samples, seed=seed),
-        null=interval_of(null, samples=samples, seed=seed),
+        observed=bootstrap_interval(observed, samples=samples, seed=seed),
+        null=bootstrap_interval(null, samples=samples, seed=seed),
         ratio=ratio,
         effect=cohens_d(observed, null),
     )

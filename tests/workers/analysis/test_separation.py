@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist, pdist, squareform
 from sklearn.metrics import silhouette_score
 
 from service.measures.arrays import Floats
-from workers.analysis.permutation import looped, permuted_sums
+from workers.analysis.permutation import permutation_test_loop, permuted_sums
 from workers.analysis.separation import clusters, energy_distance, mean_distance_ratio, mmd, probe_accuracy, silhouette
 
 
@@ -49,7 +49,7 @@ def test_all_permutations_at_once_are_the_plain_loop() -> None:
     def energy(own: Floats, other: Floats, between: Floats) -> float:
         return float(2 * between.mean() - own.mean() - other.mean())
 
-    plain = looped(matrix, n_first=23, permutations=700, seed=3, statistic=energy)
+    plain = permutation_test_loop(matrix, n_first=23, permutations=700, seed=3, statistic=energy)
     fast = energy_distance(first, second, permutations=700, seed=3)
     assert fast.value == pytest.approx(plain.value)
     assert fast.p_value == plain.p_value

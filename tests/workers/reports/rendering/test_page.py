@@ -52,7 +52,7 @@ def test_parts_are_told() -> None:
 def test_figures_with_odd_names_are_text() -> None:
     prior = "<b>$x_{$</b>&"
     found = evidence(*[tuned(prior, seed, moved=0.1, score=1, steps=5) for seed in range(2)])
-    figures = draw_figures(found, separation=[], walks=[], shapes=[])
+    figures = draw_figures(found, separation=[], trajectories=[], shapes=[])
     assert set(figures) == {"prompts", "curves", "tasks"}
     assert all("<b>" not in svg for svg in figures.values())
     assert "&lt;b&gt;$x_{$&lt;/b&gt;&amp;" in figures["curves"]
@@ -60,7 +60,7 @@ def test_figures_with_odd_names_are_text() -> None:
 
 def test_figures_are_the_same_bytes_each_time() -> None:
     found = evidence(tuned("near", 0, moved=0.1, score=1, steps=5))
-    once, twice = (draw_figures(found, separation=[], walks=[], shapes=[]) for _ in range(2))
+    once, twice = (draw_figures(found, separation=[], trajectories=[], shapes=[]) for _ in range(2))
     assert once == twice
 
 
