@@ -32,5 +32,5 @@ def test_few_points_are_shrunk_as_scikit_learn_does() -> None:
 
 def test_a_flat_cloud_has_no_mahalanobis_distance() -> None:
     line = np.stack([np.arange(50.0), np.zeros(50)], axis=1)
-    with pytest.raises(ValueError, match="no spread"):
+    with pytest.raises(ValueError, match="singular"):
         fit_cloud(line)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from workers.analysis.neighbours import nearest_tokens, neighbour_radii, readable, share_within_radius
+from workers.analysis.neighbours import nearest_tokens, neighbour_radii, share_within_radius, token_names
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
@@ -45,9 +45,9 @@ def test_share_within_radius_counts_vectors_nearer_than_tokens_are_to_each_other
     assert share_within_radius(vectors, vocabulary) == pytest.approx(2 / 3)
 
 
-def test_readable_names_the_tokens() -> None:
+def test_token_names() -> None:
     nearest = nearest_tokens([[0.9, 0.0]], [[0.0, 0.0], [1.0, 0.0]], k=2)
-    assert readable(nearest, tokens=["zero", "one"]) == [["one", "zero"]]
+    assert token_names(nearest, tokens=["zero", "one"]) == [["one", "zero"]]
 
 
 def test_what_cannot_be_measured_is_named() -> None:

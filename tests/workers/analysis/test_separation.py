@@ -119,7 +119,7 @@ def test_what_cannot_be_measured_is_named() -> None:
     points = np.zeros((6, 2))
     with pytest.raises(ValueError, match="at least two groups"):
         silhouette(points, ["a"] * 6)
-    with pytest.raises(ValueError, match="a label for each of 6"):
+    with pytest.raises(ValueError, match="one label per point for 6"):
         silhouette(points, ["a"])
     with pytest.raises(ValueError, match="at least 5 points in each group"):
         probe_accuracy(points, ["a", "a", "b", "b", "b", "b"])

@@ -69,7 +69,7 @@ def test_a_cloud_that_is_one_point_has_no_width_to_compare_with() -> None:
 
 def test_short_walks_are_left_out_and_too_few_refused() -> None:
     points = np.random.default_rng(0).normal(size=(10, 2))
-    with pytest.raises(ValueError, match="at least two walks"):
+    with pytest.raises(ValueError, match="at least two trajectories"):
         compare_with_null([points[:2], points[:5]], points)
 
 

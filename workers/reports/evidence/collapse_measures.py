@@ -11,10 +11,10 @@ from scipy.spatial.distance import cdist
 from service.measures.displacement import displacement, path_shape
 from service.measures.spread import effective_rank, mean_pairwise_distance, norm_ratio, participation_ratio
 from workers.analysis.mahalanobis import Cloud, fit_cloud
-from workers.analysis.neighbours import nearest_tokens, share_within_radius
+from workers.analysis.neighbours import nearest_tokens, share_within_radius, token_names
 from workers.reports.evidence.evidence import Evidence, TunedPrompt
 
-N_READABLE = 3
+N_NEAREST = 3
 SAME = 1e-4
 """Relative distance below which two points are equal; recomputed states differ by rounding."""
 
@@ -29,12 +29,16 @@ class CollapseMeasures:
     def of(self, prompt: TunedPrompt) -> dict[str, Any]:
         """All measures of one prompt, each a mean over its vectors and layers; see ``docs/measures.md``."""
         layers = [self._at(prompt, layer) for layer in prompt.vectors]
-        names = dict.fromkeys(name for found in layers for name in found if name != "readable")
+        names = dict.fromkeys(name for found in layers for name in found if name != "nearest_tokens")
         measures: dict[str, Any] = {
             name: float(np.mean([found[name] for found in layers if name in found])) for name in names
         }
-        readable = [found["readable"] for found in layers if "readable" in found]
-        return {**measures, "layers": list(prompt.vectors), **({"nearest_tokens": readable[0]} if readable else {})}
+        token_lists = [found["nearest_tokens"] for found in layers if "nearest_tokens" in found]
+        return {
+            **measures,
+            "layers": list(prompt.vectors),
+            **({"nearest_tokens": token_lists[0]} if token_lists else {}),
+        }
 
     def nearer_to_draw(self, prompt: TunedPrompt) -> list[bool]:
         """For each vector with a draw: whether it is nearer to its draw than to any point of the model's cloud.
@@ -54,7 +58,7 @@ class CollapseMeasures:
     def _at(self, prompt: TunedPrompt, layer: int) -> dict[str, Any]:
         vectors, points = prompt.vectors[layer], self._evidence.cloud_points(layer)
         cosine = nearest_tokens(vectors, points, metric="cosine").distances[:, 0]
-        nearest = nearest_tokens(vectors, points, k=N_READABLE)
+        nearest = nearest_tokens(vectors, points, k=N_NEAREST)
         found: dict[str, Any] = {
             "nearest_distance": float(nearest.distances[:, 0].mean()),
             "nearest_cosine": float((1 - cosine).mean()),
@@ -69,7 +73,7 @@ class CollapseMeasures:
         if cloud is not None:
             found["mahalanobis"] = float(cloud.distances(vectors).mean())
         if layer == 0:
-            found["readable"] = [[self._evidence.tokens[i] for i in row] for row in nearest.indices.tolist()]
+            found["nearest_tokens"] = token_names(nearest, tokens=self._evidence.tokens)
         return found | self._history_measures(prompt, layer, cloud)
 
     def _history_measures(self, prompt: TunedPrompt, layer: int, cloud: Cloud | None) -> dict[str, Any]:

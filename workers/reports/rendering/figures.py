@@ -16,6 +16,7 @@ from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from service.projection.pca import PcaBasis, fit_pca
 from workers.reports.evidence.evidence import Evidence, TunedPrompt
 from workers.reports.findings.quality import groups_of
+from workers.reports.rendering.labels import label
 
 MAX_VOCABULARY = 3000
 MAX_LINES = 24
@@ -137,8 +138,7 @@ def _separation(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     if not rows:
         return None
     figure = Figure(figsize=(7.2, 3.2))
-    measures = {"silhouette": "silhouette", "hdbscan_ari": "adjusted Rand index (HDBSCAN)"}
-    for axes, (measure, title) in zip(figure.subplots(1, 2), measures.items(), strict=True):
+    for axes, measure in zip(figure.subplots(1, 2), ("silhouette", "hdbscan_ari"), strict=True):
         own = [row for row in rows if row["measure"] == measure and row["per"] == "text"]
         _plot_by_layer(
             axes,
@@ -147,7 +147,7 @@ def _separation(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
             key=lambda row: " | ".join(row["pair"]),
             value="value",
         )
-        axes.set(title=title, xlabel="layer (input of block)")
+        axes.set(title=label(measure), xlabel="layer (input of block)")
         axes.axhline(0, c="#999999", lw=0.5)
     _legend_below(figure, *figure.axes)
     return figure
@@ -169,7 +169,7 @@ def _trajectories(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
         ]
         _plot_by_layer(axes, {row["name"]: [] for row in flat}, flat, key=lambda row: str(row["name"]), value="value")
         axes.axhline(1, c="#999999", lw=0.5)
-        axes.set(title=f"{measure.replace('_', ' ')} / random walk", xlabel="layer (input of block)", ylim=(0, None))
+        axes.set(title=f"{label(measure)} relative to random walk", xlabel="layer (input of block)", ylim=(0, None))
     _legend_below(figure, *figure.axes)
     return figure
 
@@ -241,8 +241,8 @@ def _series_style(index: int) -> SeriesStyle:
 
 def _legend_below(figure: Figure, *panels: Axes) -> None:
     """One legend for all panels, below them."""
-    named = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=7)
+    handles = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=7)
 
 
 def _svg(figure: Figure) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
+from workers.reports.rendering.labels import label, part_label
+
 FIGURES_OF = {
     1: ("prompts",),
     2: ("curves",),
@@ -43,7 +45,13 @@ def render(report: Mapping[str, Any], *, figures: Mapping[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "indented": indented, "tables": tables_of}
+    environment.filters |= {
+        "number": number,
+        "indented": indented,
+        "tables": tables_of,
+        "label": label,
+        "part_label": part_label,
+    }
     return environment.get_template("report.html.j2").render(
         report=report,
         figures={name: Markup(svg) for name, svg in figures.items()},
@@ -83,15 +91,15 @@ def tables_of(numbers: Mapping[str, Any], *, path: Sequence[str] = ()) -> list[T
     intervals = {name: value for name, value in inner.items() if _are_intervals(value.values())}
     found = []
     if intervals:
-        labels = dict.fromkeys(label for column in intervals.values() for label in column)
-        rows = [(label, [_interval(column.get(label)) for column in intervals.values()]) for label in labels]
+        keys = dict.fromkeys(key for column in intervals.values() for key in column)
+        rows = [(key, [_interval(column.get(key)) for column in intervals.values()]) for key in keys]
         found.append(Table(caption=_caption(path), columns=list(intervals), rows=rows))
     for name, value in inner.items():
         if name in intervals:
             continue
         if all(map(_is_record, value.values())):
             columns = list(dict.fromkeys(key for record in value.values() for key in record))
-            rows = [(label, [number(record.get(key)) for key in columns]) for label, record in value.items()]
+            rows = [(row, [number(record.get(key)) for key in columns]) for row, record in value.items()]
             found.append(Table(caption=_caption([*path, name]), columns=columns, rows=rows))
         else:
             found += tables_of(value, path=[*path, name])
@@ -117,7 +125,7 @@ def _interval(value: Mapping[str, Any] | None) -> str:
 
 
 def _caption(path: Sequence[str]) -> str:
-    return ", ".join(path).replace("_", " ")
+    return ", ".join(map(label, path))
 
 
 def _rounded(value: Any) -> Any:

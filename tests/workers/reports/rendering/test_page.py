@@ -83,3 +83,18 @@ def test_tables_of_intervals_and_of_records() -> None:
 @pytest.mark.parametrize(("value", "shown"), [(None, "–"), (0.123456, "0.1235"), (3, "3"), ("x", "x")])
 def test_values_of_tables(value: Any, shown: str) -> None:
     assert number(value) == shown
+
+
+def test_json_keys_are_shown_as_labels() -> None:
+    report = {
+        **REPORT,
+        "findings": [
+            {**REPORT["findings"][0], "numbers": {"parts": {"alike: soft for a: b": True, "other": True}, "x": {}}},
+        ],
+        "collapse": {"a@1": {"nearest_distance": 0.25, "effective_rank": 2.0}},
+    }
+    page = render(report, figures={})
+    assert "<li>mean scores differ by at most the tolerance: soft for a: b: <b>holds</b></li>" in page
+    assert "<li>other: <b>holds</b></li>" in page
+    assert "<th>distance to nearest token</th>" in page
+    assert "_" not in "".join(re.findall(r"<th>(.*?)</th>", page))
