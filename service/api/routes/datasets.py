@@ -25,9 +25,9 @@ from service.api.requests.uploads import Spooled, spool
 from service.api.responses.openapi import problems
 from service.api.services import Services, ServicesDep
 from service.store.datasets.items import DatasetInfo, Example, Peek
-from service.store.datasets.store import MAX_LIMIT
-from service.store.datasets.templates import Sides
+from service.store.datasets.templates import TemplateOverride
 from service.store.idempotency import StoredResponse
+from service.store.listing import MAX_LIMIT
 
 router = APIRouter(tags=["datasets"])
 
@@ -76,7 +76,9 @@ async def upload(
     spooled = await spool(request)
 
     def store() -> StoredResponse:
-        return _store(services, name, file_format=format_, spooled=spooled, sides=_sides(input_, target), cloze=cloze)
+        return _store(
+            services, name, file_format=format_, spooled=spooled, override=_override(input_, target), cloze=cloze
+        )
 
     try:
         # The body may be large: its hash stands for it.
@@ -119,7 +121,7 @@ async def peek(
         split=split,
         limit=limit,
         after=after,
-        sides=_sides(input_, target),
+        override=_override(input_, target),
         max_bytes=services.settings.max_json_bytes,
     )
     return Response(await asyncio.to_thread(_peek_json, found), media_type=JSON_TYPE)
@@ -131,14 +133,22 @@ async def delete(services: ServicesDep, _caller: Admin, name: NamePath) -> None:
     await asyncio.to_thread(services.datasets.delete, name)
 
 
-def _sides(input_: str | None, target: str | None) -> Sides:
-    return Sides(input=input_, target=target)
+def _override(input_: str | None, target: str | None) -> TemplateOverride:
+    return TemplateOverride(input=input_, target=target)
 
 
 def _store(
-    services: Services, name: str, *, file_format: DatasetFormat, spooled: Spooled, sides: Sides, cloze: bool
+    services: Services,
+    name: str,
+    *,
+    file_format: DatasetFormat,
+    spooled: Spooled,
+    override: TemplateOverride,
+    cloze: bool,
 ) -> StoredResponse:
-    found, is_new = services.datasets.create(name, format=file_format, stream=spooled.file, sides=sides, cloze=cloze)
+    found, is_new = services.datasets.create(
+        name, format=file_format, stream=spooled.file, override=override, cloze=cloze
+    )
     return StoredResponse(
         status=201 if is_new else 200,
         headers={"Location": f"/v1/datasets/{found.name}", "Content-Type": JSON_TYPE},

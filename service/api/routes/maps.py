@@ -22,9 +22,9 @@ from service.api.services import Services, ServicesDep
 from service.errors import InvalidRequest
 from service.projection.arrays import as_vectors
 from service.store.artifacts.tensor_codec import decode
+from service.store.listing import MAX_LIMIT
 from service.store.maps.points import Points, join_points
 from service.store.maps.store import StoredMap
-from service.store.runs.store import MAX_LIMIT
 
 router = APIRouter(tags=["maps"])
 

@@ -17,10 +17,10 @@ from service.api.requests.prompt_resolution import base_shapes
 from service.api.responses.openapi import TENSORS_TYPE, problems
 from service.api.services import Services, ServicesDep
 from service.store.idempotency import StoredResponse
+from service.store.listing import MAX_LIMIT
 from service.store.prompts import manifests
 from service.store.prompts.native_format import PromptFile, parse_native
 from service.store.prompts.peft import export_peft, parse_peft
-from service.store.prompts.store import MAX_LIMIT
 
 router = APIRouter(tags=["prompts"])
 

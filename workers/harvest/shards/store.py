@@ -10,7 +10,7 @@ from urllib.parse import quote
 from promptatlas.types.harvest import ShardFormat
 
 from service.store.artifacts.store import ArtifactStore
-from service.store.datasets.importer import disk_reported
+from service.store.datasets.importer import disk_errors_as_unavailable
 from service.store.runs.outputs import Outputs
 from service.store.runs.records import Output
 from workers.harvest.shards.files import WRITERS
@@ -47,7 +47,7 @@ class ShardStore:
 
     def put(self, number: int, table: ShardTable) -> Output:
         """Store a shard unless it is already stored; raises Unavailable if the store or the local disk fails."""
-        with disk_reported(), tempfile.TemporaryDirectory(prefix="promptatlas-") as folder:
+        with disk_errors_as_unavailable(), tempfile.TemporaryDirectory(prefix="promptatlas-") as folder:
             file = Path(folder) / "shard"
             WRITERS[self._format](table, file)
             return persistently(lambda: self._outputs.put_once(self.path(number), file), waits_s=RETRIES_S)

@@ -15,7 +15,7 @@ from service.queueing.queue import RunQueue
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import EndStatus
 from service.store.runs.store import RunStore
-from service.store.runs.writer import Fenced, RunWriter
+from service.store.runs.writer import RunWriter, StaleAttempt
 from workers.running.attempt.reporter import Reporter, Told, told_by
 from workers.running.attempt.stored_run import StoredRun
 from workers.running.interface import RunStopped, Work
@@ -54,7 +54,7 @@ def perform(
     reporter.hand_on()
     try:
         persistently(lambda: _conclude(writer, end), waits_s=setup.timing.retries_s)
-    except Fenced as error:
+    except StaleAttempt as error:
         _log.warning("attempt given up", run_id=run.run_id, attempt=run.attempt, reason=error.detail)
         return
     except Unavailable:
@@ -81,7 +81,7 @@ def _work(
     """How it ended; None when it is to go on elsewhere."""
     try:
         metrics = _find(kinds, kind)(run)
-    except (RunStopped, Fenced):
+    except (RunStopped, StaleAttempt):
         if orders.given is StopSignal.CANCEL:
             return _End(status="cancelled")
         if orders.given is StopSignal.SHUTDOWN or reporter.fenced:
