@@ -17,7 +17,7 @@ from service.engine.requests import CaptureSpec, Generate, Sampling
 from service.map_sources.interface import Generations
 from service.map_sources.texts import BatchLimits, Text, TextParts
 from service.store.maps.store import site_of
-from workers.evaluation.inputs import engine_limits
+from workers.inputs.limits import engine_limits
 from workers.priors.distributions.random_streams import generator_for
 from workers.priors.kinds.registry import build_prior
 from workers.priors.prior import Space

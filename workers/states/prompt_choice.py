@@ -9,7 +9,7 @@ from promptatlas.types.references import PromptRef
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, mix_prompts
 from service.store.prompts.store import PromptStore
-from workers.evaluation.inputs import read_prompt
+from workers.inputs.prompts import read_prompt
 
 
 @dataclass(frozen=True, kw_only=True)

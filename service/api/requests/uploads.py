@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 from fastapi import Request
 
-from service.store.datasets.importer import disk_reported
+from service.store.datasets.importer import disk_errors_as_unavailable
 
 _IN_MEMORY_BYTES = 1 << 20
 
@@ -56,11 +56,11 @@ class _UploadWriter:
     def write(self, data: bytes) -> None:
         self._sha256.update(data)
         self._n_bytes += len(data)
-        with disk_reported():
+        with disk_errors_as_unavailable():
             self._file.write(data)
 
     def finish(self) -> Upload:
-        with disk_reported():
+        with disk_errors_as_unavailable():
             self._file.seek(0)
         return Upload(file=cast(BinaryIO, self._file), sha256=self._sha256.digest(), n_bytes=self._n_bytes)
 

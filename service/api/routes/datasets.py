@@ -25,7 +25,7 @@ from service.api.requests.uploads import Upload, read_upload
 from service.api.responses.openapi import location_of, problems
 from service.api.services import Services, ServicesDep
 from service.store.datasets.items import DatasetInfo, Example, Peek
-from service.store.datasets.templates import Sides
+from service.store.datasets.templates import TemplateOverride
 from service.store.idempotency import StoredResponse
 
 router = APIRouter(tags=["datasets"])
@@ -74,7 +74,7 @@ async def upload(
     file = await read_upload(request)
 
     def store() -> StoredResponse:
-        return _store(services, name, file_format=format_, upload=file, sides=_sides(input_, target), cloze=cloze)
+        return _store(services, name, file_format=format_, upload=file, override=_override(input_, target), cloze=cloze)
 
     try:
         # The hash identifies the body, which may be large.
@@ -117,7 +117,7 @@ async def peek(
         split=split,
         limit=limit,
         after=after,
-        sides=_sides(input_, target),
+        override=_override(input_, target),
         max_bytes=services.settings.max_json_bytes,
     )
     return Response(await asyncio.to_thread(_peek_json, found), media_type=JSON_TYPE)
@@ -129,14 +129,22 @@ async def delete(services: ServicesDep, _caller: Admin, name: NamePath) -> None:
     await asyncio.to_thread(services.datasets.delete, name)
 
 
-def _sides(input_: str | None, target: str | None) -> Sides:
-    return Sides(input=input_, target=target)
+def _override(input_: str | None, target: str | None) -> TemplateOverride:
+    return TemplateOverride(input=input_, target=target)
 
 
 def _store(
-    services: Services, name: str, *, file_format: DatasetFormat, upload: Upload, sides: Sides, cloze: bool
+    services: Services,
+    name: str,
+    *,
+    file_format: DatasetFormat,
+    upload: Upload,
+    override: TemplateOverride,
+    cloze: bool,
 ) -> StoredResponse:
-    found, is_new = services.datasets.create(name, format=file_format, stream=upload.file, sides=sides, cloze=cloze)
+    found, is_new = services.datasets.create(
+        name, format=file_format, stream=upload.file, override=override, cloze=cloze
+    )
     return created(_on_wire(found), location=f"/v1/datasets/{found.name}", status=201 if is_new else 200)
 
 

@@ -16,8 +16,9 @@ from service.api.responses.openapi import problems
 from service.api.services import ServicesDep
 from service.errors import NotFound
 from service.hosting.ipc.messages import EngineState
+from service.store.listing import MAX_LIMIT
 from service.store.prompts.manifests import PromptSummary
-from service.store.prompts.store import MAX_LIMIT, PromptStore
+from service.store.prompts.store import PromptStore
 
 router = APIRouter(tags=["models"], dependencies=[Depends(require("read"))])
 

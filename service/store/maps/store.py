@@ -20,12 +20,11 @@ from promptatlas.types.runs import RunStatus
 from service.errors import DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts.store import ArtifactStore
 from service.store.artifacts.tensor_codec import TensorFile, decode, encode
+from service.store.listing import MAX_LIMIT, Page, check_limit, log_damage
 from service.store.maps.points import Points, TextColumn, join_points
-from service.store.prompts.manifests import Page
-from service.store.prompts.versions import log_damage
 from service.store.runs.outputs import Outputs
 from service.store.runs.records import RunRecord
-from service.store.runs.store import MAX_LIMIT, RunStore
+from service.store.runs.store import RunStore
 
 MAP, TOKENS = "map.json", "tokens.safetensors"
 KIND = "map"
@@ -147,8 +146,7 @@ class MapStore:
 
     def list_maps(self, *, limit: int = 20, after: str | None = None) -> Page[StoredMap]:
         """Maps, newest first, those older than the cursor ``after``. Damaged ones are logged and left out."""
-        if not 1 <= limit <= MAX_LIMIT:
-            raise InvalidRequest(f"Expected a limit from 1 to {MAX_LIMIT}, got {limit}.", loc=("limit",))
+        check_limit(limit)
         found: list[StoredMap] = []
         has_more = True
         while has_more and len(found) <= limit:

@@ -1,4 +1,4 @@
-"""The plan of a harvest: which texts each shard holds. Made once from token counts alone, kept, and followed by everyone."""
+"""Plan of a harvest: the texts of each shard. It is made once, from token counts, and shared by all workers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from service.store.datasets.items import Example
 
 MIN_SHARD_TOKENS, MAX_SHARD_TOKENS = 1 << 14, 1 << 20
-"""Where rows are so small that all would fit one shard, a shard's work is bounded instead: by these, and such that there are …"""
+"""Bounds on the tokens per shard, which apply when rows are small; within them, the number of shards is about …"""
 
-N_SHARED = 64
-"""… about this many shards, for many workers to share."""
+N_SHARDS_TARGET = 64
+"""… this, so that many workers can share a harvest."""
 
 TOKEN_ROW_BYTES, TEXT_ROW_BYTES = 48, 24
-"""What a row holds beside its states: which token of which text it is."""
+"""Bytes of a row's metadata columns: text, and position and token."""
 
-_N_AT_ONCE = 256
+_BATCH_EXAMPLES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedShard:
-    """Consecutive texts. first_example, n_examples: which records of the dataset they are of, those left out among them."""
+    """Consecutive texts. first_example, n_examples: span of records in the dataset, including dropped ones."""
 
     number: int
     first_example: int
@@ -42,10 +42,10 @@ class PlannedShard:
 
 @dataclass(frozen=True, kw_only=True)
 class HarvestPlan:
-    """All shards, and what they are of.
+    """All shards, and the versions that they are computed from.
 
-    revision, prompt_sha256, dataset_sha256: must be the same for whoever goes on with it. longest: tokens of the longest
-    text. tensors: the shape of a row of each. row_bytes: of all tensors and what stands beside them.
+    revision, prompt_sha256, dataset_sha256: must be equal for every worker. longest: tokens of the longest text. tensors:
+    shape of a row by tensor. row_bytes: of all tensors and metadata columns.
     """
 
     revision: str
@@ -59,37 +59,37 @@ class HarvestPlan:
 
     @property
     def n_texts(self) -> int:
-        """Of all shards."""
+        """Total of all shards."""
         return sum(shard.n_texts for shard in self.shards)
 
     @property
     def n_tokens(self) -> int:
-        """Of all shards."""
+        """Total of all shards."""
         return sum(shard.n_tokens for shard in self.shards)
 
     @property
     def n_rows(self) -> int:
-        """Of all shards."""
+        """Total of all shards."""
         return sum(shard.n_rows for shard in self.shards)
 
     @property
     def n_bytes(self) -> int:
-        """About what all shards hold, without texts."""
+        """Approximate size of all shards, without texts."""
         return self.n_rows * self.row_bytes
 
     def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
+        """The plan as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any], *, label: str) -> HarvestPlan:
-        """The inverse of ``to_json``; DamagedArtifact for another form."""
+        """Inverse of ``to_json``; raises DamagedArtifact if fields are missing or unknown."""
         try:
             shards = tuple(PlannedShard(**shard) for shard in found["shards"])
             tensors = {name: tuple(shape) for name, shape in found["tensors"].items()}
             return cls(**{**found, "shards": shards, "tensors": tensors})
         except (AttributeError, KeyError, TypeError) as error:
-            raise DamagedArtifact(f"{label} is damaged: it has an unknown form.") from error
+            raise DamagedArtifact(f"{label} is damaged: its fields are missing or unknown.") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,33 +100,33 @@ class _Size:
 
 
 def make_plan(
-    reading: HarvestReader,
+    reader: HarvestReader,
     examples: Iterable[Example],
     *,
     dataset_sha256: str,
     shard_bytes: int,
     check: Callable[[], None],
 ) -> HarvestPlan:
-    """Count the tokens of all examples, and cut them into shards. The same examples always give the same plan.
+    """Count the tokens of all examples and divide them into shards. Deterministic.
 
     Args:
-        shard_bytes: what a shard's rows hold at most, unless one text alone is larger.
-        check: called now and then; what it raises ends the planning.
+        shard_bytes: Maximum size of a shard's rows, unless a single text is larger.
+        check: Called regularly; may raise to stop.
     """
     sizes: list[_Size] = []
     longest, n_examples = 1, 0
     for batch in batched(examples):
         check()
-        for text in reading.encode(batch):
+        for text in reader.encode(batch):
             if text is not None:
-                sizes.append(_Size(example=n_examples, n_tokens=reading.n_tokens(text), n_rows=reading.n_rows(text)))
+                sizes.append(_Size(example=n_examples, n_tokens=reader.n_tokens(text), n_rows=reader.n_rows(text)))
                 longest = max(longest, len(text.ids))
             n_examples += 1
-    shapes = reading.shapes(longest=longest)
-    row_bytes = row_bytes_of(shapes, itemsize=reading.itemsize, row_kind=reading.row_kind)
+    shapes = reader.shapes(longest=longest)
+    row_bytes = row_bytes_of(shapes, itemsize=reader.itemsize, row_kind=reader.row_kind)
     return HarvestPlan(
-        revision=reading.identity.revision,
-        prompt_sha256=reading.identity.prompt_sha256,
+        revision=reader.identity.revision,
+        prompt_sha256=reader.identity.prompt_sha256,
         dataset_sha256=dataset_sha256,
         longest=longest,
         tensors=shapes,
@@ -137,33 +137,33 @@ def make_plan(
 
 
 def row_bytes_of(shapes: Shapes, *, itemsize: int, row_kind: RowKind) -> int:
-    """Bytes of one row in all tensors, and of what stands beside them."""
-    beside = TOKEN_ROW_BYTES if row_kind == "token" else TEXT_ROW_BYTES
-    return itemsize * sum(math.prod(shape) for shape in shapes.values()) + beside
+    """Bytes of one row: all tensors and metadata columns."""
+    metadata = TOKEN_ROW_BYTES if row_kind == "token" else TEXT_ROW_BYTES
+    return itemsize * sum(math.prod(shape) for shape in shapes.values()) + metadata
 
 
-def batched(examples: Iterable[Example], *, n: int = _N_AT_ONCE) -> Iterator[list[Example]]:
-    """Examples, some at a time."""
-    left = iter(examples)
-    while batch := list(islice(left, n)):
+def batched(examples: Iterable[Example], *, n: int = _BATCH_EXAMPLES) -> Iterator[list[Example]]:
+    """Examples in batches of ``n``."""
+    remaining = iter(examples)
+    while batch := list(islice(remaining, n)):
         yield batch
 
 
 def _cut(sizes: Sequence[_Size], *, max_rows: int) -> Iterator[PlannedShard]:
     n_tokens = sum(size.n_tokens for size in sizes)
-    max_tokens = min(max(n_tokens // N_SHARED, MIN_SHARD_TOKENS), MAX_SHARD_TOKENS)
+    max_tokens = min(max(n_tokens // N_SHARDS_TARGET, MIN_SHARD_TOKENS), MAX_SHARD_TOKENS)
     number = start = 0
     while start < len(sizes):
         end = _end_of_shard(sizes, start, max_rows=max_rows, max_tokens=max_tokens)
-        inside = sizes[start:end]
+        members = sizes[start:end]
         yield PlannedShard(
             number=number,
-            first_example=inside[0].example,
-            n_examples=inside[-1].example + 1 - inside[0].example,
+            first_example=members[0].example,
+            n_examples=members[-1].example + 1 - members[0].example,
             first_text=start,
-            n_texts=len(inside),
-            n_rows=sum(size.n_rows for size in inside),
-            n_tokens=sum(size.n_tokens for size in inside),
+            n_texts=len(members),
+            n_rows=sum(size.n_rows for size in members),
+            n_tokens=sum(size.n_tokens for size in members),
         )
         number, start = number + 1, end
 
@@ -179,7 +179,7 @@ def _end_of_shard(sizes: Sequence[_Size], start: int, *, max_rows: int, max_toke
 
 
 class PlanFile:
-    """The plan of one run, where all who work on it find it."""
+    """The stored plan of one run, shared by its workers."""
 
     def __init__(self, artifacts: ArtifactStore, *, run_id: str) -> None:
         self._artifacts = artifacts
@@ -187,10 +187,10 @@ class PlanFile:
         self._label = f"the plan of run {run_id}"
 
     def load(self) -> HarvestPlan | None:
-        """The plan; None when there is none yet; DamagedArtifact."""
+        """The plan, or None if there is none yet; raises DamagedArtifact."""
         found = self._artifacts.get_record(self._key, label=self._label)
         return None if found is None else HarvestPlan.from_json(found, label=self._label)
 
     def save(self, plan: HarvestPlan) -> None:
-        """Keep the plan, over the one before."""
+        """Store the plan, replacing an earlier one."""
         self._artifacts.put_record(self._key, plan.to_json())

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from service.store.datasets.items import Example
-from workers.harvest.plan import (
+from workers.harvest.readers.reader import Identity
+from workers.harvest.shards.plan import (
     MAX_SHARD_TOKENS,
     MIN_SHARD_TOKENS,
     TEXT_ROW_BYTES,
@@ -17,7 +18,6 @@ from workers.harvest.plan import (
     HarvestPlan,
     make_plan,
 )
-from workers.harvest.readers.reader import Identity
 from workers.states.texts import Text
 
 

@@ -15,8 +15,8 @@ from tests.workers.harvest.field import FakeCoordinator, Field, SharedFakeRun
 from workers.harvest import run as work
 from workers.harvest.context import HarvestContext
 from workers.harvest.helper import help_harvest
-from workers.harvest.plan import PlanFile
 from workers.harvest.run import harvest
+from workers.harvest.shards.plan import PlanFile
 from workers.harvest.shards.store import ShardStore
 from workers.harvest.shards.table import table_of
 from workers.running.interface import RunStopped
@@ -111,7 +111,7 @@ class Absent(FakeCoordinator):
 
 
 def test_parts_of_helpers_that_died_are_taken_over(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "_LOOK_S", 0.0)
+    monkeypatch.setattr(work, "_POLL_INTERVAL_S", 0.0)
     coordinator = Absent(taken={"2", "5"})
     run = field.run(shard_bytes=4096, coordinator=coordinator)
     metrics = harvest(run)
@@ -155,9 +155,9 @@ def test_a_shard_that_two_have_written_is_the_first_ones(field: Field) -> None:
     plan = PlanFile(field.artifacts, run_id="run-1").load()
     assert plan is not None
     shard = plan.shards[0]
-    texts = [text for text in job.reading.encode(list(job.examples())[: shard.n_examples]) if text is not None]
-    rows = job.reading.read(texts, longest=plan.longest)
-    store.put(0, table_of(rows, shard=shard, reading=job.reading, run_id="run-1"))
+    texts = [text for text in job.reader.encode(list(job.examples())[: shard.n_examples]) if text is not None]
+    rows = job.reader.read(texts, longest=plan.longest)
+    store.put(0, table_of(rows, shard=shard, reader=job.reader, run_id="run-1"))
     after = {name: field.artifacts.get(f"runs/run-1/outputs/{name}", label="x") for name in outputs_of(field)}
     assert after == before
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from workers.evaluation.checkpoint_interval import CheckpointInterval
+from workers.evaluation.example_rows import CheckpointInterval
 
 
 def test_all_that_is_written_stays_a_few_times_the_final_size() -> None:

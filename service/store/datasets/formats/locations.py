@@ -11,18 +11,18 @@ _MAX_SHOWN = 60
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A spot in an uploaded file. name: as errors call it, e.g. ``Line 17``; loc: the same for programs."""
 
     name: str
     loc: tuple[str | int, ...]
 
     @classmethod
-    def line(cls, number: int) -> Place:
+    def line(cls, number: int) -> Location:
         """A line; the first one has number 1."""
         return cls(f"Line {number}", ("body", number))
 
-    def bad(self, expected: str, *, got: str) -> InvalidRequest:
+    def error(self, expected: str, *, got: str) -> InvalidRequest:
         """The error for something here that is not what was expected."""
         return InvalidRequest(f"{self.name}: expected {expected}, got {got}.", loc=self.loc)
 

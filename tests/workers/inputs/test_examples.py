@@ -10,7 +10,7 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.requests import Capture, CaptureSpec, Done, Limits
 from tests.oracle.models import EOS, build_model, build_tokenizer
 from tests.workers.tuning.small_training import hosted
-from workers.tuning.encoding import EncodedExample, encode, end_of_text
+from workers.inputs.examples import EncodedExample, encode, end_of_text
 
 
 @dataclass(frozen=True)
