@@ -1,7 +1,7 @@
-"""Documents the model is trained on: examples under headers, and the same contexts, questions and sums left open.
+"""Training documents: examples under headers, and the same contexts, questions and sums without answers.
 
-A document is a tuple of segments with loss weights. Segments meet where the tokenizer splits anyway (before a space
-or at a newline), so encoding them apart gives the ids of the joined text.
+A document is a tuple of segments with loss weights. Segments end where the tokenizer splits (before a space or at a
+newline), so encoding them separately gives the ids of the joined text.
 """
 
 import random
@@ -15,14 +15,14 @@ from demo.sums import draw_sum
 from demo.world import Fact, Scene, Slot, draw_fact, draw_rival, draw_scene
 
 ANSWER_WEIGHT: Final = 4.0
-GIVEN_WEIGHT: Final = 0.0  # contexts under headers are drawn at random: nothing to learn there, much gradient noise
-OPEN_WEIGHT: Final = 0.1  # the same contexts in running text: enough to tell them well
+GIVEN_WEIGHT: Final = 0.0  # contexts under headers are random: they cannot be predicted and only add gradient noise
+OPEN_WEIGHT: Final = 0.1  # the same contexts in running text: enough to generate them well
 MAX_FACTS: Final = 4
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of text and how much each of its tokens counts in the loss."""
+    """A part of a document, and the loss weight of each of its tokens."""
 
     text: str
     weight: float
@@ -32,7 +32,7 @@ Document = tuple[Segment, ...]
 Kind = Literal["one", "many", "marked", "echo", "list", "open"]
 Style = Literal["pair", "turned", "told", "asked"]
 
-# (task, kind): share of the documents
+# (task, kind): share of documents
 MIXTURE: Final[dict[tuple[Task, Kind], float]] = {
     ("qa", "one"): 0.09,
     ("qa", "many"): 0.24,
@@ -68,7 +68,7 @@ def draw_document(rng: random.Random) -> Document:
 
 
 def draw_lesson(rng: random.Random) -> Document:
-    """A list to look up in. Many rivals and short ways: looking up is learned from these first, then put to use."""
+    """A list with lookups. It has many rivals at short distances, so the model learns the lookup from these documents."""
     return _list(rng, style=rng.choice(("pair", "turned", "told")))
 
 
@@ -83,7 +83,7 @@ def _story(rng: random.Random, *, headed: bool) -> Document:
 
 
 def _echo(rng: random.Random) -> Document:
-    """Sentences and, in another order, the same again: looking up what was said is learned from many tokens at once."""
+    """Sentences, and the same sentences in another order: many tokens per document train the lookup."""
     told = [fact.told(rng) for fact in draw_scene(rng, split="train", n_facts=rng.randint(2, MAX_FACTS)).facts]
     again = rng.sample(told, len(told))
     given = f"{HEADER_OF_ECHO}\n{' '.join(told)}\n"
@@ -91,7 +91,7 @@ def _echo(rng: random.Random) -> Document:
 
 
 def _list(rng: random.Random, *, style: Style) -> Document:
-    """Four to seven rival facts in one wording, each then looked up: once, or twice where the wording is short."""
+    """Four to seven rival facts in one wording, followed by lookups: one per fact, or two if the wording is short."""
     facts = [draw_fact(rng, split="train")]
     for _ in range(rng.randint(3, 6)):
         taken = [word for fact in facts for word in (fact.a, fact.b)]
@@ -140,7 +140,7 @@ def _many_about_scene(rng: random.Random, *, task: Task, scene: Scene) -> Docume
 
 
 def _ask(rng: random.Random, *, task: Task, scene: Scene, index: int) -> tuple[str, str]:
-    """Question or gap sentence about one fact of the scene, and its answer."""
+    """A question or a sentence with a gap about one fact of the scene, and its answer."""
     fact, slot = scene.facts[index], cast(Slot, rng.choice("ab"))
     asked = fact.asked(rng, slot=slot) if task == "qa" else fact.blanked(rng, slot=slot)
     return asked, fact.word(slot)
@@ -160,6 +160,6 @@ def _about_sums(rng: random.Random, *, task: Task, kind: Kind) -> Document:
 
 
 def vocabulary_text() -> str:
-    """Every word of the lexicon in running form, so that the tokenizer meets each of them."""
+    """Every word of the lexicon after a space, so that the tokenizer is trained on each of them."""
     words = lexicon.PEOPLE + lexicon.PLACES + lexicon.THINGS + lexicon.COLOURS + lexicon.JOBS + lexicon.FOODS
     return " " + " ".join(words)

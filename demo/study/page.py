@@ -94,9 +94,7 @@ def _displacement(numbers: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _quality(numbers: Mapping[str, Any]) -> Iterable[str]:
-    yield _test(
-        "Mahalanobis distance of the draw and steps to the common loss", numbers["distance_of_draw_and_steps"]
-    )
+    yield _test("Mahalanobis distance of the draw and steps to the common loss", numbers["distance_of_draw_and_steps"])
     yield ""
     for group, table in numbers["groups"].items():
         names = {"by_prior": table["score"], "best_validation_loss": "best validation loss (nats)"}

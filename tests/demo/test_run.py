@@ -167,7 +167,7 @@ def test_states_under_a_tuned_prompt_come_near_those_of_the_header(
 
 
 def test_it_stays_with_a_map_to_look_at(finished: Finished) -> None:
-    placed = re.search(r"(\d+) of (\d+) held-out +questions lie nearer", finished.stdout.replace("\n", " "))
+    placed = re.search(r"(\d+) of (\d+) held-out +questions are nearest", finished.stdout.replace("\n", " "))
     assert placed is not None
     n_own, n_questions = map(int, placed.groups())
     assert n_questions == 2 * N_QUESTIONS
