@@ -1,7 +1,7 @@
 """MkDocs hook: pages link to files outside ``docs/`` as on a repository host, and the site still resolves these links.
 
 Each file outside ``docs/`` that the navigation or a page names is copied into the site under ``repository/``. Links are
-rewritten to the copy. The hook also separates lists and tables from a paragraph in front of them: GitHub renders
+rewritten to the copy. The hook also separates lists, tables and fenced blocks from adjacent paragraphs: GitHub renders
 these without a blank line, Python-Markdown does not.
 """
 
@@ -45,7 +45,7 @@ def targets(text: str, *, uri: str) -> Iterator[str]:
 
 
 def rewritten(text: str, *, uri: str) -> str:
-    """The page as the site needs it: links lead to the copies, lists and tables are separated."""
+    """The page as the site needs it: links lead to the copies; lists, tables and fenced blocks are separated."""
     folder = posixpath.dirname(repository_path(uri))
 
     def replace(link: re.Match[str]) -> str:
@@ -57,6 +57,7 @@ def rewritten(text: str, *, uri: str) -> str:
 
     parts = FENCE.split(text)
     parts[::2] = [UNSEPARATED.sub(r"\1\n\n", LINK.sub(replace, part)) for part in parts[::2]]
+    parts[1::2] = [f"\n{fence}\n" for fence in parts[1::2]]
     return "".join(parts)
 
 

@@ -64,10 +64,10 @@ def test_links_are_rewritten_between_pages_and_copies() -> None:
     )
 
 
-def test_lists_and_tables_are_separated_outside_of_code() -> None:
+def test_lists_tables_and_fences_are_separated() -> None:
     text = "Parts:\n- one\n- two\nRows:\n| a |\n| - |\n```\nno:\n- change\n```\nSteps:\n1. x\n2. y\n"
     assert hook.rewritten(text, uri="a.md") == (
-        "Parts:\n\n- one\n- two\nRows:\n\n| a |\n| - |\n```\nno:\n- change\n```\nSteps:\n\n1. x\n2. y\n"
+        "Parts:\n\n- one\n- two\nRows:\n\n| a |\n| - |\n\n```\nno:\n- change\n```\n\nSteps:\n\n1. x\n2. y\n"
     )
 
 
