@@ -40,7 +40,7 @@ def _with_person(rng: random.Random, *, templates: tuple[str, ...]) -> str:
 
 def remember(rng: random.Random, *, fact: Fact) -> str:
     """A sentence that repeats a fact of the story, whose words can be looked up earlier in the text."""
-    return rng.choice(_REMEMBERING).format(s=fact.recalled(rng))
+    return rng.choice(_REMEMBERING).format(s=fact.restatement(rng))
 
 
 def after_question(rng: random.Random, *, scene: Scene) -> str:
@@ -52,7 +52,7 @@ def after_question(rng: random.Random, *, scene: Scene) -> str:
         if draw < 0.45:
             parts.append(_with_person(rng, templates=_WONDERING))
         elif draw < 0.75:
-            parts.append(" " + fact.asked(rng, slot=cast(Slot, rng.choice("ab"))))
+            parts.append(" " + fact.question(rng, slot=cast(Slot, rng.choice("ab"))))
         else:
             parts.append(" " + remember(rng, fact=fact))
     return "".join(parts)
@@ -67,7 +67,7 @@ def after_gap(rng: random.Random, *, scene: Scene) -> str:
         if draw < 0.45:
             parts.append(_with_person(rng, templates=_AT_A_GAP))
         elif draw < 0.75:
-            parts.append(" " + fact.blanked(rng, slot=cast(Slot, rng.choice("ab"))))
+            parts.append(" " + fact.with_gap(rng, slot=cast(Slot, rng.choice("ab"))))
         else:
             parts.append(" " + remember(rng, fact=fact))
     return "".join(parts)
@@ -77,7 +77,7 @@ def after_sum(rng: random.Random) -> str:
     """The continuation of a sum in running text: further sums, or a remark; never the result."""
     if rng.random() < 0.5:
         return _with_person(rng, templates=_AT_A_SUM)
-    return "".join(f"\n{draw_sum(rng, split='train').asked}" for _ in range(rng.randint(1, 4)))
+    return "".join(f"\n{draw_sum(rng, split='train').expression}" for _ in range(rng.randint(1, 4)))
 
 
 def draw_story(rng: random.Random, *, split: Split) -> str:
@@ -85,15 +85,15 @@ def draw_story(rng: random.Random, *, split: Split) -> str:
     sentences = [rng.choice(lexicon.OPENINGS)]
     for index in range(rng.randint(1, 3)):
         scene = draw_scene(rng, split=split if index == 0 else "train", n_facts=rng.randint(2, 3))
-        sentences += _tell_fluently(scene.sentences)
+        sentences += _with_pronouns(scene.sentences)
         sentences += _beat(rng, scene=scene)
     return " ".join([*sentences, rng.choice(lexicon.CLOSINGS)])
 
 
-def _tell_fluently(told: tuple[str, ...]) -> list[str]:
+def _with_pronouns(sentences: tuple[str, ...]) -> list[str]:
     """The sentences, with a pronoun for the person of the previous sentence."""
     fluent, previous = [], ""
-    for sentence in told:
+    for sentence in sentences:
         name = sentence.split(" ", 1)[0]
         same = name == previous and name in lexicon.PRONOUNS
         fluent.append(lexicon.PRONOUNS[name].capitalize() + sentence[len(name) :] if same else sentence)
@@ -104,10 +104,10 @@ def _tell_fluently(told: tuple[str, ...]) -> list[str]:
 def _beat(rng: random.Random, *, scene: Scene) -> list[str]:
     """Sentences after a scene: a dialogue, an open question, a repeated fact, the weather."""
     fact, person = rng.choice(scene.facts), rng.choice(lexicon.PEOPLE)
-    question = fact.asked(rng, slot=cast(Slot, rng.choice("ab")))
+    question = fact.question(rng, slot=cast(Slot, rng.choice("ab")))
     return rng.choice(
         (
-            [f'"{question}" asked {person}.', f'"{fact.recalled(rng)}" said {rng.choice(lexicon.PEOPLE)}.'],
+            [f'"{question}" asked {person}.', f'"{fact.restatement(rng)}" said {rng.choice(lexicon.PEOPLE)}.'],
             [f"{question}{_with_person(rng, templates=_WONDERING)}"],
             [remember(rng, fact=fact)],
             [rng.choice(lexicon.FILLERS), remember(rng, fact=fact)],

@@ -26,7 +26,7 @@ class Sum:
         return self.left + self.right if self.sign == "+" else self.left - self.right
 
     @property
-    def asked(self) -> str:
+    def expression(self) -> str:
         """The sum up to its equals sign."""
         return f"{self.left} {self.sign} {self.right} ="
 

@@ -70,11 +70,11 @@ def _draw(rng: random.Random, *, task: Task, split: Split) -> tuple[str, str, st
     if task in ("arithmetic", "arithmetic-cot"):
         drawn = draw_sum(rng, split=split)
         result = str(drawn.result)
-        return drawn.asked, f" {drawn.steps if task == 'arithmetic-cot' else result}", result, drawn.asked
+        return drawn.expression, f" {drawn.steps if task == 'arithmetic-cot' else result}", result, drawn.expression
     scene, slot = draw_scene(rng, split=split, n_facts=rng.randint(2, MAX_FACTS)), cast(Slot, rng.choice("ab"))
     fact = scene.facts[0]
-    asked = fact.asked(rng, slot=slot) if task == "qa" else fact.blanked(rng, slot=slot)
-    return f"{scene.text} {asked}", f" {fact.word(slot)}", fact.word(slot), f"{fact.relation.name}({fact.a}, {fact.b})"
+    query = fact.question(rng, slot=slot) if task == "qa" else fact.with_gap(rng, slot=slot)
+    return f"{scene.text} {query}", f" {fact.word(slot)}", fact.word(slot), f"{fact.relation.name}({fact.a}, {fact.b})"
 
 
 def _draw_text(rng: random.Random, *, split: Split) -> tuple[str, str, str, str]:

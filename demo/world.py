@@ -112,20 +112,20 @@ class Fact:
         """The word in a slot."""
         return self.a if slot == "a" else self.b
 
-    def told(self, rng: random.Random) -> str:
+    def statement(self, rng: random.Random) -> str:
         """A statement of the fact."""
         return rng.choice(self.relation.statements).format(a=self.a, b=self.b)
 
-    def recalled(self, rng: random.Random) -> str:
-        """The fact in other words than those of `told`."""
+    def restatement(self, rng: random.Random) -> str:
+        """The fact in other words than those of `statement`."""
         return rng.choice(self.relation.recaps).format(a=self.a, b=self.b)
 
-    def asked(self, rng: random.Random, *, slot: Slot) -> str:
+    def question(self, rng: random.Random, *, slot: Slot) -> str:
         """A question whose answer is the word in `slot`."""
         templates = self.relation.ask_a if slot == "a" else self.relation.ask_b
         return rng.choice(templates).format(a=self.a, b=self.b)
 
-    def blanked(self, rng: random.Random, *, slot: Slot) -> str:
+    def with_gap(self, rng: random.Random, *, slot: Slot) -> str:
         """The fact with a gap in place of the word in `slot`."""
         words = {"a": self.a, "b": self.b} | {slot: GAP}
         return rng.choice(self.relation.recaps + self.relation.statements).format(**words)
@@ -171,7 +171,7 @@ def draw_scene(rng: random.Random, *, split: Split, n_facts: int) -> Scene:
         taken = [word for fact in facts for word in (fact.a, fact.b)]
         rival = len(facts) == 1 or rng.random() < 0.5
         facts.append(draw_rival(rng, of=facts[0], taken=taken) if rival else draw_fact(rng, split="train", taken=taken))
-    sentences = [fact.told(rng) for fact in facts]
+    sentences = [fact.statement(rng) for fact in facts]
     rng.shuffle(sentences)
     movers = [fact for fact in facts if fact.relation.name == "at"]
     if movers and rng.random() < 0.4:

@@ -119,7 +119,7 @@ def test_every_prior_of_every_run_became_a_prompt(report: dict[str, Any]) -> Non
         for member in run["members"]:
             low, value, high = (member["metrics"][f"test/exact_match{end}"] for end in ("_low", "", "_high"))
             assert low <= value <= high
-            # All can be told apart from their draws, and those of the narrow prior stay nearer to tokens than the wide ones'.
+            # All differ from their draws, and those of the narrow prior stay nearer to tokens than those of the wide prior.
             assert member["distances"]["moved"] > 0
         assert min(member["steps_to_common_loss"] for member in run["members"]) <= 20
     draws = {member["prior"]["label"]: member["distances"]["draw_to_token"] for member in report["runs"][0]["members"]}
