@@ -7,7 +7,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import safetensors.numpy
@@ -17,6 +17,7 @@ from promptatlas.calls.interventions import as_floats
 from promptatlas.calls.system import page_params
 from promptatlas.errors import NotFoundError, UnsafeFileError
 from promptatlas.types import Alias, AliasBody, ContentFormat, ListPage, PromptHeader, PromptManifest, PromptRow
+from promptatlas.types.forms import PromptKind, kind_of
 
 ZIP = "application/zip"
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -111,7 +112,7 @@ def prompt_file(
 
 def _native_file(tensors: Mapping[str, Any], header: Mapping[str, Any]) -> Body:
     fields = {name: value for name, value in header.items() if value is not None}
-    checked_header = checked(PromptHeader, {**fields, "kind": kind_of(tensors)})
+    checked_header = checked(PromptHeader, {**fields, "kind": _kind_of(tensors)})
     arrays = {name: as_floats(value) for name, value in tensors.items()}
     return Body(
         content=safetensors.numpy.save(arrays, metadata={"promptatlas": json.dumps(checked_header)}),
@@ -119,16 +120,11 @@ def _native_file(tensors: Mapping[str, Any], header: Mapping[str, Any]) -> Body:
     )
 
 
-def kind_of(tensors: Mapping[str, Any]) -> Literal["soft", "deep", "prefix"]:
-    """What kind of prompt tensors of these names make."""
-    names = set(tensors)
-    if names == {"soft"}:
-        return "soft"
-    if names == {"prefix"}:
-        return "prefix"
-    if names and all(name.startswith("deep.") and name[5:].isdigit() for name in names):
-        return "deep"
-    raise ValueError(f"tensors: expected 'soft', 'prefix' or 'deep.0', 'deep.1', …, got {sorted(names)}")
+def _kind_of(tensors: Mapping[str, Any]) -> PromptKind:
+    try:
+        return kind_of(tensors)
+    except ValueError as error:
+        raise ValueError(f"tensors: {error}") from None
 
 
 def _adapter_zip(folder: Path) -> bytes:

@@ -25,19 +25,16 @@ from promptatlas.calls.running import EVENTS
 from promptatlas.calls.system import page_params
 from promptatlas.errors import UnexpectedAnswerError
 from promptatlas.types import (
-    EvaluateSpec,
-    HarvestSpec,
+    RUN_KINDS,
     ListPage,
-    MapSpec,
     MetricCurve,
-    ReportSpec,
     RequestBody,
     Run,
     RunBody,
     RunEvent,
+    RunKind,
     RunStatus,
     SampleBody,
-    TuneSpec,
 )
 
 Spec = Mapping[str, Any] | RequestBody
@@ -45,15 +42,6 @@ Spec = Mapping[str, Any] | RequestBody
 
 MetricName = Literal["exact_match", "f1", "precision", "recall", "accuracy", "numeric_match", "loss", "perplexity"]
 SplitName = Literal["train", "validation", "test"]
-
-# Specs that can be checked before they are sent; those of other kinds are the server's to check.
-SPECS: Mapping[str, type[RequestBody]] = {
-    "tune": TuneSpec,
-    "evaluate": EvaluateSpec,
-    "harvest": HarvestSpec,
-    "map": MapSpec,
-    "report": ReportSpec,
-}
 
 
 class TuneOptions(CallOptions, total=False):
@@ -96,11 +84,10 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], CallOptio
     return fields, call_options
 
 
-def create(kind: str, spec: Spec, name: str | None, options: CallOptions) -> Call[Run]:
-    given = plain(spec)
-    body = {"kind": kind, "spec": checked(SPECS[kind], given) if kind in SPECS else given}
-    fields = checked(RunBody, body if name is None else {**body, "name": name})
-    return _post("/v1/runs", fields, options)
+def create(kind: RunKind, spec: Spec, name: str | None, options: CallOptions) -> Call[Run]:
+    given = {"kind": kind, "spec": plain(spec)}
+    fields = checked(RunBody, given if name is None else {**given, "name": name})
+    return _post("/v1/runs", {**fields, "spec": checked(RUN_KINDS[kind].spec, given["spec"])}, options)
 
 
 def sample(fields: Mapping[str, Any], options: CallOptions) -> Call[Run]:

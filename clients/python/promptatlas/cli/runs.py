@@ -14,20 +14,9 @@ from promptatlas.cli.connection import ApiKey, AsJson, Url, client_for, examples
 from promptatlas.cli.output import print_fields, print_json, print_table
 from promptatlas.cli.watching import print_started, watch
 from promptatlas.results.runs import Run
+from promptatlas.types import RunKind
 
 RunArgument = Annotated[str, typer.Argument(help="Id of the run.")]
-
-
-class Kind(str, Enum):
-    """Kinds of runs."""
-
-    tune = "tune"
-    evaluate = "evaluate"
-    harvest = "harvest"
-    map = "map"
-    report = "report"
-    distill = "distill"
-    sample = "sample"
 
 
 class Status(str, Enum):
@@ -42,7 +31,7 @@ class Status(str, Enum):
 
 def list_runs(
     context: typer.Context,
-    kind: Annotated[Kind | None, typer.Option("--kind", "-k", help="Of this kind only.")] = None,
+    kind: Annotated[RunKind | None, typer.Option("--kind", "-k", help="Of this kind only.")] = None,
     status: Annotated[Status | None, typer.Option("--status", "-s", help="In this state only.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
     as_json: AsJson = False,
@@ -51,9 +40,7 @@ def list_runs(
 ) -> None:
     """List runs, newest first."""
     with client_for(context, url, api_key) as client:
-        pages = client.runs.list(
-            kind=None if kind is None else kind.value, status=None if status is None else status.value, limit=limit
-        )
+        pages = client.runs.list(kind=kind, status=None if status is None else status.value, limit=limit)
         rows = list(islice(pages, limit))
     if as_json:
         print_json([row.info for row in rows])

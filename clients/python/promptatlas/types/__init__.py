@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from promptatlas.types import forms
 from promptatlas.types.activations import (
     ActivationRequest,
     ActivationsJson,
@@ -42,6 +43,7 @@ from promptatlas.types.datasets import (
     Split,
     Template,
 )
+from promptatlas.types.forms import *  # noqa: F403 (a new kind of prompt is exported by its registry)
 from promptatlas.types.harvest import (
     HarvestManifest,
     HarvestShard,
@@ -78,22 +80,24 @@ from promptatlas.types.models import (
     ModelList,
     ReadModel,
 )
-from promptatlas.types.priors import (
+from promptatlas.types.prior_sources import (
     ActivationsSource,
     DatasetPoints,
     EmbeddingsSource,
+    LayerPoints,
+    Source,
+)
+from promptatlas.types.priors import (
     ExclusionPrior,
     GaussianPrior,
     InterpolationPrior,
     IsotropicPrior,
     KnnPrior,
-    LayerPoints,
     PosteriorPrior,
     Prior,
     PromptPrior,
     SampleBody,
     Shrinkage,
-    Source,
     TextPrior,
     VaePrior,
     VocabularyPrior,
@@ -106,12 +110,10 @@ from promptatlas.types.prompts import (
     LensToken,
     NearToken,
     PromptHeader,
-    PromptKind,
     PromptManifest,
     PromptRow,
     PromptTokens,
     VectorTokens,
-    Where,
 )
 from promptatlas.types.references import (
     ALIAS_PATTERN,
@@ -132,6 +134,11 @@ from promptatlas.types.reports import (
     ReportSpec,
     Separation,
 )
+from promptatlas.types.run_kinds import (
+    RUN_KINDS,
+    RunKind,
+    RunKindInfo,
+)
 from promptatlas.types.runs import (
     EventType,
     MetricCurve,
@@ -141,7 +148,6 @@ from promptatlas.types.runs import (
     RunArtifact,
     RunBody,
     RunEvent,
-    RunKind,
     RunStatus,
 )
 from promptatlas.types.sampling import (
@@ -181,20 +187,15 @@ from promptatlas.types.trajectories import (
     TrajectoryRequest,
 )
 from promptatlas.types.tuning import (
-    DeepMethod,
     EarlyStopping,
     Eval,
     EvaluateSpec,
-    Method,
     Metric,
     Optimizer,
-    PrefixMethod,
     Rate,
     Regularize,
     Schedule,
-    SoftMethod,
     TuneSpec,
-    Virtual,
 )
 from promptatlas.types.wire import (
     ListPage,
@@ -210,6 +211,7 @@ __all__ = [
     "ALIAS_PATTERN",
     "NAME_PATTERN",
     "REFERENCE_PATTERN",
+    "RUN_KINDS",
     "SHA256_PATTERN",
     "ActivationRequest",
     "ActivationsJson",
@@ -243,7 +245,6 @@ __all__ = [
     "DatasetPoints",
     "DatasetRef",
     "DatasetSource",
-    "DeepMethod",
     "EarlyStopping",
     "EmbeddingsMapSource",
     "EmbeddingsSource",
@@ -280,7 +281,6 @@ __all__ = [
     "MapSource",
     "MapSpec",
     "MaxTokens",
-    "Method",
     "Metric",
     "MetricCurve",
     "MetricPoint",
@@ -301,7 +301,6 @@ __all__ = [
     "PositionSlice",
     "Positions",
     "PosteriorPrior",
-    "PrefixMethod",
     "Prior",
     "PriorSource",
     "Problem",
@@ -311,7 +310,6 @@ __all__ = [
     "ProjectReduction",
     "PromptHeader",
     "PromptInput",
-    "PromptKind",
     "PromptManifest",
     "PromptPrior",
     "PromptRef",
@@ -334,6 +332,7 @@ __all__ = [
     "RunBody",
     "RunEvent",
     "RunKind",
+    "RunKindInfo",
     "RunStatus",
     "SampleBody",
     "SamplingFields",
@@ -343,7 +342,6 @@ __all__ = [
     "Shrinkage",
     "Site",
     "Sites",
-    "SoftMethod",
     "Source",
     "SourceName",
     "Split",
@@ -370,8 +368,7 @@ __all__ = [
     "Usage",
     "VaePrior",
     "VectorTokens",
-    "Virtual",
     "VocabularyPrior",
-    "Where",
     "XavierPrior",
 ]
+__all__ += forms.__all__
