@@ -78,7 +78,7 @@ def test_every_block_has_its_verdict_and_numbers() -> None:
     assert "| language \\| sums | 1 | 0, 1 of 2 | 0." in block(page, "finding-5")
     assert "soft for qa at 0.01 | 0.9 | 0.9 |" in block(page, "finding-6")
     assert "near, soft for qa, by rate:" in block(page, "finding-3")
-    assert "at the embeddings, of the vocabulary" in block(page, "finding-4")
+    assert "at the embeddings, walk over the vocabulary" in block(page, "finding-4")
 
 
 def test_what_was_not_measured_says_what_it_takes() -> None:
@@ -87,7 +87,7 @@ def test_what_was_not_measured_says_what_it_takes() -> None:
         for finding in report().findings
     ]
     page = with_findings(PAGE, report=report().model_copy(update={"findings": findings}))
-    assert "It takes two datasets." in block(page, "finding-5")
+    assert "Requires two datasets." in block(page, "finding-5")
     assert block(page, "verdicts").count("two datasets") == 7
 
 
