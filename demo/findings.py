@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from promptatlas import Client, PromptAtlasError, TimedOutError
-from promptatlas.results.runs import Run
+from promptatlas.results.runs.run import Run
 from promptatlas.types import Report
 from rich.console import Console
 

@@ -31,19 +31,19 @@ from promptatlas.errors import (
     UnsafeFileError,
     UnsupportedFormatError,
 )
-from promptatlas.results.activations import ActivationCache
-from promptatlas.results.activations_store import ActivationsStore
-from promptatlas.results.curves import Curves
-from promptatlas.results.harvests import Harvest, HarvestRow
-from promptatlas.results.maps import AsyncMap, Map
-from promptatlas.results.points import Points
+from promptatlas.results.harvests.activations_store import ActivationsStore
+from promptatlas.results.harvests.harvest import Harvest, HarvestRow
+from promptatlas.results.maps.map import AsyncMap, Map
+from promptatlas.results.maps.points import Points
 from promptatlas.results.reports import Report
-from promptatlas.results.rows import Rows
-from promptatlas.results.runs import AsyncRun, Run
-from promptatlas.results.trajectories import Trajectories, Trajectory
-from promptatlas.sending.events import AsyncStream, Stream
-from promptatlas.sending.pages import AsyncPage, Page
-from promptatlas.sending.retry import RetryPolicy
+from promptatlas.results.runs.curves import Curves
+from promptatlas.results.runs.run import AsyncRun, Run
+from promptatlas.results.tensors.activations import ActivationCache
+from promptatlas.results.tensors.rows import Rows
+from promptatlas.results.tensors.trajectories import Trajectories, Trajectory
+from promptatlas.transport.events import AsyncStream, Stream
+from promptatlas.transport.pages import AsyncPage, Page
+from promptatlas.transport.retry import RetryPolicy
 
 __all__ = [
     "ActivationCache",

@@ -30,9 +30,9 @@ from promptatlas.resources.priors import AsyncPriors, Priors
 from promptatlas.resources.prompts import AsyncPrompts, Prompts
 from promptatlas.resources.reports import AsyncReports, Reports
 from promptatlas.resources.runs import AsyncRuns, Runs
-from promptatlas.sending.files import bar_for, shown
-from promptatlas.sending.retry import RetryPolicy
-from promptatlas.sending.sender import AsyncSender, Sender, Wire
+from promptatlas.transport.files import bar_for, shown
+from promptatlas.transport.retry import RetryPolicy
+from promptatlas.transport.sender import AsyncSender, Sender, Wire
 from promptatlas.types import Capabilities, Health, Ready
 
 if TYPE_CHECKING:

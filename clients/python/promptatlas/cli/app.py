@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from promptatlas.cli import (
+from promptatlas.cli.commands import (
     captures,
     completions,
     datasets,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import typer
 
 from promptatlas.cli.output import print_json, print_table
-from promptatlas.results.runs import Run
+from promptatlas.results.runs.run import Run
 from promptatlas.types import RunEvent
 
 

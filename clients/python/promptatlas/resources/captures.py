@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from promptatlas.calls import running
 from promptatlas.calls.running import CaptureOptions, TrajectoryOptions
-from promptatlas.results.activations import ActivationCache
-from promptatlas.results.tensor_file import TensorFile
-from promptatlas.results.trajectories import Trajectories
-from promptatlas.sending.files import Received
-from promptatlas.sending.sender import AsyncSender, Sender
+from promptatlas.results.tensors.activations import ActivationCache
+from promptatlas.results.tensors.tensor_file import TensorFile
+from promptatlas.results.tensors.trajectories import Trajectories
+from promptatlas.transport.files import Received
+from promptatlas.transport.sender import AsyncSender, Sender
 from promptatlas.types import EstimateResponse
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from promptatlas.calls import running
 from promptatlas.calls.running import ChatOptions, CompletionOptions
-from promptatlas.sending.events import AsyncStream, Stream
-from promptatlas.sending.sender import AsyncSender, Sender
+from promptatlas.transport.events import AsyncStream, Stream
+from promptatlas.transport.sender import AsyncSender, Sender
 from promptatlas.types import ChatCompletion, ChatCompletionChunk, Completion
 
 if TYPE_CHECKING:

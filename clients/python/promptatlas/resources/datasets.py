@@ -10,8 +10,8 @@ from promptatlas.calls import datasets as calls
 from promptatlas.calls.call import CallOptions
 from promptatlas.calls.datasets import Record
 from promptatlas.calls.runs import Spec
-from promptatlas.sending.pages import AsyncPage, Page
-from promptatlas.sending.sender import AsyncSender, Sender
+from promptatlas.transport.pages import AsyncPage, Page
+from promptatlas.transport.sender import AsyncSender, Sender
 from promptatlas.types import DatasetFormat, DatasetManifest, DatasetPeek, Split
 
 if TYPE_CHECKING:

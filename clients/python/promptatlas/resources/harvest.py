@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from promptatlas.calls import runs as calls
 from promptatlas.calls.call import CallOptions
 from promptatlas.calls.harvest import HarvestOptions
-from promptatlas.results.harvests import Harvest
-from promptatlas.results.runs import AsyncRun, Run
-from promptatlas.sending.sender import AsyncSender, Sender
+from promptatlas.results.harvests.harvest import Harvest
+from promptatlas.results.runs.run import AsyncRun, Run
+from promptatlas.transport.sender import AsyncSender, Sender
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

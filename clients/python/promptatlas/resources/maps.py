@@ -10,10 +10,10 @@ from promptatlas.calls import runs as run_calls
 from promptatlas.calls.call import CallOptions
 from promptatlas.calls.maps import MapOptions
 from promptatlas.calls.runs import Spec
-from promptatlas.results.maps import AsyncMap, Map, read_map
-from promptatlas.results.runs import AsyncRun, Run
-from promptatlas.sending.pages import AsyncPage, Page
-from promptatlas.sending.sender import AsyncSender, Sender
+from promptatlas.results.maps.map import AsyncMap, Map, read_map
+from promptatlas.results.runs.run import AsyncRun, Run
+from promptatlas.transport.pages import AsyncPage, Page
+from promptatlas.transport.sender import AsyncSender, Sender
 from promptatlas.types import MapRow
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from promptatlas.calls import system
 from promptatlas.calls.call import CallOptions
-from promptatlas.sending.pages import AsyncPage, Page
-from promptatlas.sending.sender import AsyncSender, Sender
+from promptatlas.transport.pages import AsyncPage, Page
+from promptatlas.transport.sender import AsyncSender, Sender
 from promptatlas.types import ModelCard, ModelEntry
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from promptatlas.calls import runs as calls
 from promptatlas.calls.call import CallOptions
 from promptatlas.calls.runs import Spec
-from promptatlas.results.runs import AsyncRun, Run
-from promptatlas.sending.sender import AsyncSender, Sender
+from promptatlas.results.runs.run import AsyncRun, Run
+from promptatlas.transport.sender import AsyncSender, Sender
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from promptatlas.calls import prompts as calls
 from promptatlas.calls.call import CallOptions
 from promptatlas.errors import NotFoundError
-from promptatlas.sending.pages import AsyncPage, Page
-from promptatlas.sending.sender import AsyncSender, Sender
+from promptatlas.transport.pages import AsyncPage, Page
+from promptatlas.transport.sender import AsyncSender, Sender
 from promptatlas.types import Alias, ContentFormat, PromptManifest, PromptRow, Where
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from promptatlas.calls import runs as run_calls
 from promptatlas.calls.call import CallOptions
 from promptatlas.calls.reports import ReportOptions
 from promptatlas.results.reports import Report, read_report
-from promptatlas.results.runs import AsyncRun, Run
-from promptatlas.sending.sender import AsyncSender, Sender
+from promptatlas.results.runs.run import AsyncRun, Run
+from promptatlas.transport.sender import AsyncSender, Sender
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from promptatlas.calls import runs as calls
 from promptatlas.calls.call import CallOptions
 from promptatlas.calls.runs import EvaluateOptions, Spec, TuneOptions
-from promptatlas.results.runs import AsyncRun, Run
-from promptatlas.sending.pages import AsyncPage, Mapped, Page
-from promptatlas.sending.sender import AsyncSender, Sender
+from promptatlas.results.runs.run import AsyncRun, Run
+from promptatlas.transport.pages import AsyncPage, Mapped, Page
+from promptatlas.transport.sender import AsyncSender, Sender
 from promptatlas.types import RunKind, RunStatus
 
 if TYPE_CHECKING:

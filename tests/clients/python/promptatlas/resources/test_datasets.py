@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from promptatlas import AsyncClient, Client, errors, types
 from promptatlas.calls.call import Upload
-from promptatlas.sending.files import CHUNK_BYTES, FileStream
+from promptatlas.transport.files import CHUNK_BYTES, FileStream
 
 from tests.clients.python.promptatlas.fake_server import FakeServer, problem, reply
 

@@ -1,0 +1,138 @@
+"""``promptatlas activations`` and ``promptatlas trajectories``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from promptatlas.cli import parsing
+from promptatlas.cli.connection import (
+    ApiKey,
+    AsJson,
+    MixOption,
+    ModelArgument,
+    PromptRefOption,
+    Url,
+    client_for,
+    examples,
+)
+from promptatlas.cli.output import print_fields, print_json, print_table
+from promptatlas.results.tensors.activations import ActivationCache
+
+
+class DType(str, Enum):
+    """Types of the tensors that come back."""
+
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+InputsArgument = Annotated[list[str], typer.Argument(help="Texts; - is standard input.")]
+SitesOption = Annotated[list[str], typer.Option("--site", "-s", help="Where to read, e.g. resid_post; several times.")]
+LayersOption = Annotated[str, typer.Option("--layers", "-l", help="all, or indices as in 2,5 (negative from the end).")]
+ReduceOption = Annotated[str | None, typer.Option("--reduce", help="mean, norm, project:MAP, lens:K or nearest:K.")]
+DTypeOption = Annotated[DType, typer.Option("--dtype")]
+
+
+def activations(
+    context: typer.Context,
+    model: ModelArgument,
+    inputs: InputsArgument,
+    sites: SitesOption,
+    layers: LayersOption = "all",
+    positions: Annotated[str, typer.Option("--positions", help="all, last, as in 0,-1 or as in 2:5.")] = "all",
+    include_virtual: Annotated[bool, typer.Option("--include-virtual", help="The prompt's positions too.")] = False,
+    reduce: ReduceOption = None,
+    dtype: DTypeOption = DType.float32,
+    prompt_ref: PromptRefOption = None,
+    mix: MixOption = None,
+    to: Annotated[Path, typer.Option("--to", "-o", help="File to write.")] = Path("activations.safetensors"),
+    estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would cost, run nothing.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Read tensors out of the model into a safetensors file."""
+    options: dict[str, Any] = {"positions": parsing.positions(positions), "include_virtual": include_virtual}
+    options |= _capture_options(layers, reduce, dtype, prompt_ref, mix)
+    texts = parsing.texts(inputs)
+    with client_for(context, url, api_key) as client:
+        if estimate:
+            cost = client.activations.estimate(model=model, inputs=texts, sites=sites, **options)
+            (print_json if as_json else print_fields)(cost)
+            return
+        with client.activations.get(model=model, inputs=texts, sites=sites, to=to, **options) as cache:
+            _print_cache(cache, as_json=as_json)
+
+
+def trajectories(
+    context: typer.Context,
+    model: ModelArgument,
+    inputs: InputsArgument,
+    sites: SitesOption,
+    layers: LayersOption = "all",
+    reduce: ReduceOption = None,
+    dtype: DTypeOption = DType.float32,
+    prompt_ref: PromptRefOption = None,
+    mix: MixOption = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Tokens at most.")] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature", "-t", help="0 is greedy.")] = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", help="Trajectories an input.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same tokens.")] = None,
+    include_input: Annotated[bool, typer.Option(help="States of the input's tokens too.")] = True,
+    to: Annotated[Path, typer.Option("--to", "-o", help="File to write.")] = Path("trajectories.safetensors"),
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Generate, and keep the states of every token in a safetensors file."""
+    options = parsing.given(max_tokens=max_tokens, temperature=temperature, n=n, seed=seed)
+    options |= {"include_input": include_input, **_capture_options(layers, reduce, dtype, prompt_ref, mix)}
+    texts = parsing.texts(inputs)
+    with (
+        client_for(context, url, api_key) as client,
+        client.trajectories.create(model=model, inputs=texts, sites=sites, to=to, **options) as result,
+    ):
+        if not as_json:
+            rows = [
+                (index, one.n_input, one.n_generated, one.finish_reason, one.text) for index, one in enumerate(result)
+            ]
+            print_table(("#", "n_input", "n_generated", "finish", "text"), rows)
+        _print_cache(result, as_json=as_json)
+
+
+def _capture_options(
+    layers: str, reduce: str | None, dtype: DType, prompt_ref: str | None, mix: list[str] | None
+) -> dict[str, Any]:
+    options = {"layers": parsing.layers(layers), "dtype": dtype.value, **parsing.prompt_choice(prompt_ref, mix)}
+    return options if reduce is None else {**options, "reduce": parsing.reduction(reduce)}
+
+
+def _print_cache(cache: ActivationCache, *, as_json: bool) -> None:
+    names = cache.keys()
+    shapes = {name: list(cache.shape(name)) for name in names}
+    if as_json:
+        metadata = cache.metadata.model_dump(mode="json")
+        print_json({"path": str(cache.path), "n_inputs": cache.n_inputs, "tensors": shapes, "metadata": metadata})
+        return
+    print_table(("tensor", "shape"), shapes.items())
+    typer.echo(f"{cache.path}: {cache.path.stat().st_size} bytes, {cache.n_rows} rows of {cache.n_inputs} inputs")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    reads = (
+        'promptatlas activations demo "Ana is in the kitchen." -s resid_post -l 2,5 -o states.safetensors',
+        'promptatlas activations demo "Ana" "Ben" -s resid_post -l -1 --positions last -p qa@2',
+        'promptatlas activations demo "Ana" -s attn_probs --estimate --json',
+    )
+    walks = (
+        'promptatlas trajectories demo "Ana is in the" -s resid_post -l 3 --max-tokens 8',
+        'promptatlas trajectories demo "2+2=" -s resid_post -n 4 --seed 0 -o walks.safetensors',
+    )
+    app.command("activations", epilog=examples(*reads))(activations)
+    app.command("trajectories", epilog=examples(*walks))(trajectories)

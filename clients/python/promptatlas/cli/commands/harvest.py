@@ -1,0 +1,124 @@
+"""``promptatlas harvest``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from promptatlas.cli import parsing
+from promptatlas.cli.commands.captures import DType, DTypeOption, ReduceOption
+from promptatlas.cli.connection import (
+    ApiKey,
+    AsJson,
+    MixOption,
+    ModelArgument,
+    PromptRefOption,
+    Url,
+    client_for,
+    examples,
+)
+from promptatlas.cli.output import print_json, print_table
+from promptatlas.cli.watching import print_started, watch
+from promptatlas.results.harvests.harvest import MANIFEST, Harvest
+
+
+class Split(str, Enum):
+    """Splits of datasets."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+class Format(str, Enum):
+    """Formats of shards."""
+
+    safetensors = "safetensors"
+    parquet = "parquet"
+
+
+def harvest(
+    context: typer.Context,
+    model: ModelArgument,
+    dataset: Annotated[str, typer.Argument(help="A dataset, as `promptatlas datasets list` names it, or hub:NAME.")],
+    sites: Annotated[
+        list[str] | None, typer.Option("--site", "-s", help="Where to read; several times; else resid_post.")
+    ] = None,
+    layers: Annotated[
+        str, typer.Option("--layers", "-l", help="all, or indices as in 2,5 (negative from the end).")
+    ] = "all",
+    positions: Annotated[str, typer.Option("--positions", help="all, last, as in 0,-1 or as in 1:.")] = "all",
+    reduce: ReduceOption = None,
+    split: Annotated[Split | None, typer.Option("--split", help="Of this split only.")] = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", min=1, help="The first n texts only.")] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Cut texts to so many tokens.")] = None,
+    include_target: Annotated[bool, typer.Option(help="Read input and target, or the input alone.")] = True,
+    dtype: DTypeOption = DType.float32,
+    format_: Annotated[Format, typer.Option("--format", "-f")] = Format.safetensors,
+    shard_bytes: Annotated[int | None, typer.Option("--shard-bytes", min=4096, help="A shard's size at most.")] = None,
+    prompt_ref: PromptRefOption = None,
+    mix: MixOption = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
+    watched: Annotated[bool, typer.Option("--watch", "-w", help="Wait for it.")] = False,
+    to: Annotated[Path | None, typer.Option("--to", "-o", help="Wait for it, and fetch it into this folder.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Read the states of a whole dataset into shards, with as many workers as have nothing else to do."""
+    options: dict[str, Any] = {
+        "layers": parsing.layers(layers),
+        "positions": parsing.positions(positions),
+        "include_target": include_target,
+        "dtype": dtype.value,
+        "format": format_.value,
+        **parsing.given(
+            split=None if split is None else split.value,
+            n=n,
+            max_tokens=max_tokens,
+            shard_bytes=shard_bytes,
+            reduce=parsing.reduction(reduce),
+        ),
+        **parsing.prompt_choice(prompt_ref, mix),
+    }
+    with client_for(context, url, api_key) as client:
+        run = client.harvest.create(
+            model=model, dataset=dataset, sites=sites or ("resid_post",), run_name=name, **options
+        )
+        if not watched and to is None:
+            print_started(run, as_json=as_json)
+            return
+        typer.echo(f"run {run.id}", err=True)
+        if to is None:
+            watch(run, as_json=as_json)
+            return
+        run.wait()
+        run.download_all(to=to)
+    with Harvest.load(to) as found:
+        _print_harvest(found, as_json=as_json)
+
+
+def _print_harvest(harvest: Harvest, *, as_json: bool) -> None:
+    shapes = {name: list(harvest.shape(name)) for name in harvest.keys()}  # noqa: SIM118
+    if as_json:
+        print_json(
+            {"path": str(harvest.folder), "tensors": shapes, "manifest": harvest.manifest.model_dump(mode="json")}
+        )
+        return
+    print_table(("tensor", "shape"), shapes.items())
+    typer.echo(
+        f"{harvest.folder / MANIFEST}: {harvest.n_rows} rows of {harvest.n_texts} texts in {harvest.n_shards} shards"
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    lines = (
+        "promptatlas harvest demo demo-text -s resid_post -l 3 --reduce mean --watch",
+        "promptatlas harvest demo demo-qa -l 2,5 --positions last -p qa@2 --split test -o states/",
+        "promptatlas harvest demo hub:wikitext -l 3 --max-tokens 128 -n 10000 --format parquet --dtype float16",
+    )
+    app.command("harvest", epilog=examples(*lines))(harvest)

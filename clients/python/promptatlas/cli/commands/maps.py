@@ -1,0 +1,229 @@
+"""``promptatlas map``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import typer
+
+from promptatlas.cli import parsing
+from promptatlas.cli.connection import ApiKey, AsJson, MixOption, PromptRefOption, Url, client_for, examples
+from promptatlas.cli.output import print_json, print_table
+from promptatlas.cli.spec_files import read_spec, with_changes
+from promptatlas.cli.watching import print_started, watch
+from promptatlas.results.maps.columns import AXES
+from promptatlas.results.maps.map import MapView
+from promptatlas.results.maps.points import Points
+
+MapArgument = Annotated[str, typer.Argument(help="Id of the map: that of the run that made it.")]
+LayerOption = Annotated[int | None, typer.Option("--layer", "-l", help="Of this layer only.")]
+SpecArgument = Annotated[
+    str | None, typer.Argument(help="YAML or JSON file with the spec; - is standard input. Options add to it.")
+]
+ChangesOption = Annotated[
+    list[str] | None, typer.Option("--set", help="path.to.field=value, several times; values as in JSON.")
+]
+WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Wait for it.")]
+RunNameOption = Annotated[str | None, typer.Option("--name", help="Name of the run.")]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="The model.")]
+
+
+class Method(str, Enum):
+    """Ways to fit a map."""
+
+    pca = "pca"
+    umap = "umap"
+    tsne = "tsne"
+
+
+def make(
+    context: typer.Context,
+    spec: SpecArgument = None,
+    model: ModelOption = None,
+    datasets: Annotated[list[str] | None, typer.Option("--dataset", "-d", help="States of its texts.")] = None,
+    prompts: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="Vectors of a tuned prompt.")] = None,
+    vocabulary: Annotated[bool, typer.Option("--vocabulary", help="The token embeddings.")] = False,
+    method: Annotated[Method | None, typer.Option("--method", help="How it is fitted.")] = None,
+    layers: Annotated[str | None, typer.Option("--layers", "-l", help="Inputs of which blocks, as in 0,3.")] = None,
+    changes: ChangesOption = None,
+    name: RunNameOption = None,
+    watched: WatchOption = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Fit a map to datasets, prompts, priors, trajectories or embeddings."""
+    sources: list[dict[str, Any]] = [{"dataset": dataset, "name": dataset} for dataset in datasets or ()]
+    sources += [{"prompts": prompts, "name": "prompts"}] if prompts else []
+    sources += [{"embeddings": "vocabulary", "name": "vocabulary"}] if vocabulary else []
+    chosen = None if layers is None else parsing.layers(layers)
+    given = parsing.given(model=model, method=None if method is None else method.value, layers=chosen)
+    begun = {} if spec is None else read_spec(spec)
+    asked = {**begun, **given, "sources": [*begun.get("sources", ()), *sources]}
+    with client_for(context, url, api_key) as client:
+        run = client.runs.create("map", with_changes(asked, changes or []), name=name)
+        if not watched:
+            print_started(run, as_json=as_json)
+            return
+        typer.echo(f"run {run.id}", err=True)
+        watch(run, as_json=as_json)
+
+
+def list_maps(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """List maps, newest first."""
+    with client_for(context, url, api_key) as client:
+        rows = list(islice(client.maps.list(limit=limit), limit))
+    if as_json:
+        print_json(rows)
+        return
+    names = ("id", "method", "layers", "n_points", "sources", "name")
+    cells = [(row.id, row.method, _joined(row.layers), row.n_points, _joined(row.sources), row.name) for row in rows]
+    print_table(names, cells)
+
+
+def get(
+    context: typer.Context,
+    map_id: MapArgument,
+    layer: LayerOption = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", "-o", help="File to write: .html is a picture, .csv the points.")
+    ] = None,
+    color: Annotated[str, typer.Option("--color", help="Column that colours the picture.")] = "source",
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Show a map: what is on it, how true it is, and its points in a file."""
+    with client_for(context, url, api_key) as client:
+        found = client.maps.get(map_id, layer=layer)
+    if to is not None:
+        _write(found, to, color=color)
+    if as_json:
+        print_json(found.info)
+        return
+    typer.echo(f"{found.id} {found.method} of {found.model}, layers {_joined(found.layers)}: {len(found)} points here")
+    typer.echo(f"sources: {_joined(found.sources)}")
+    names = ("layer", "n_points", "explained_variance", "trustworthiness", "neighbor_overlap")
+    print_table(names, [[_cell(getattr(each, name)) for name in names] for each in found.quality.values()])
+    if to is not None:
+        typer.echo(f"{to}: {to.stat().st_size} bytes")
+
+
+def project(
+    context: typer.Context,
+    map_id: MapArgument,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; - is standard input.")] = None,
+    prompt_ref: PromptRefOption = None,
+    mix: MixOption = None,
+    per_token: Annotated[bool, typer.Option("--per-token", help="A point a token, not a text.")] = False,
+    vectors: Annotated[Path | None, typer.Option("--vectors", help="Safetensors file with [n, d_model].")] = None,
+    layers: Annotated[str | None, typer.Option("--layers", "-l", help="Those of the map, as in 0,3.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Place texts or vectors on a map that is there."""
+    options: dict[str, Any] = parsing.prompt_choice(prompt_ref, mix)
+    options |= {"texts": parsing.texts(texts)} if texts else {}
+    options |= {"per": "token"} if per_token else {}
+    chosen = None if layers is None else parsing.layers(layers)
+    options |= parsing.given(layers=None if chosen == "all" else chosen)
+    options |= {} if vectors is None else {"vectors": _vectors(vectors)}
+    with client_for(context, url, api_key) as client:
+        placed = client.maps.get(map_id).project(**options)
+    if as_json:
+        print_json(_rows(placed))
+        return
+    axes = [axis for axis in AXES if axis in placed.axis_names(0)]
+    names = ("layer", *axes, "token", "text")
+    # Blanks are a part of tokens.
+    rows = [{**row, "token": None if row["token"] is None else repr(row["token"])} for row in _rows(placed)]
+    print_table(names, [[_cell(row[name]) for name in names] for row in rows])
+
+
+def delete(
+    context: typer.Context,
+    map_id: MapArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Delete a map. Its run stays, and would make it again."""
+    if not yes:
+        typer.confirm(f"Delete {map_id} for good?", abort=True, err=True)
+    with client_for(context, url, api_key) as client:
+        client.maps.delete(map_id)
+    if as_json:
+        print_json({"deleted": map_id})
+    else:
+        typer.echo(f"deleted {map_id}")
+
+
+def _write(found: MapView, to: Path, *, color: str) -> None:
+    if to.suffix == ".html":
+        found.plot(color=color).write_html(to)
+    elif to.suffix == ".csv":
+        found.to_pandas().to_csv(to, index=False)
+    else:
+        raise typer.BadParameter(f"--to: expected a file that ends in .html or .csv, got {str(to)!r}")
+
+
+def _vectors(path: Path) -> np.ndarray[Any, Any]:
+    """The tensor ``vectors`` of a file, or its only one."""
+    try:
+        tensors = safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: expected a safetensors file: {error}") from error
+    if "vectors" not in tensors and len(tensors) != 1:
+        raise ValueError(f"{path}: expected a tensor 'vectors', or only one; got {_joined(sorted(tensors)) or 'none'}")
+    return tensors["vectors"] if "vectors" in tensors else next(iter(tensors.values()))
+
+
+def _rows(points: Points) -> list[dict[str, Any]]:
+    names = ("layer", *points.axis_names(0), "source", "role", "text", "token", "prompt")
+    columns = [getattr(points, name).tolist() for name in names]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return _joined(map(_cell, value))
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _joined(values: Any) -> str:
+    return ", ".join(map(str, values))
+
+
+def commands() -> typer.Typer:
+    """The group ``map``."""
+    group = typer.Typer(no_args_is_help=True, help="Where prompts, priors and activations lie.")
+    makes = (
+        "promptatlas map make -m demo -d demo-qa -d demo-text --layers 0,3 --watch",
+        "promptatlas map make -m demo -p qa@1 --vocabulary --set sources.0.snapshots=true",
+        "promptatlas map make atlas.yaml --method umap --set seed=1",
+    )
+    places = (
+        'promptatlas map project run-1 "Ana is in the kitchen." -p qa@2',
+        "promptatlas map project run-1 --vectors draw.safetensors --layers 0 --json",
+    )
+    gets = ("promptatlas map get run-1", "promptatlas map get run-1 --layer 3 --color task -o map.html")
+    group.command("make", epilog=examples(*makes))(make)
+    group.command("list", epilog=examples("promptatlas map list"))(list_maps)
+    group.command("get", epilog=examples(*gets))(get)
+    group.command("project", epilog=examples(*places))(project)
+    group.command("delete", epilog=examples("promptatlas map delete run-1 --yes"))(delete)
+    return group
