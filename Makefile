@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup up demo findings test lint bench format clean
+.PHONY: help setup up demo findings test lint bench generate format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | up | demo | findings | test | lint | bench | format | clean"
+	@echo "make setup | up | demo | findings | test | lint | bench | generate | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -44,6 +44,10 @@ lint: setup
 
 bench: $(VENV)/.bench-ready
 	$(BIN)/python -m benchmarks
+
+# Rewrites the synchronous half of the SDK from the asynchronous one.
+generate: setup
+	$(BIN)/python clients/python/generate_sync.py
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 import typer
 
+from promptatlas import Run
 from promptatlas.cli.output import print_json, print_table
-from promptatlas.results.runs.run import Run
 from promptatlas.types import RunEvent
 
 

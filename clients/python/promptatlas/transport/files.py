@@ -1,4 +1,4 @@
-"""Answers that go to a file, whole under its name or not at all, and files that are sent; with a progress bar."""
+"""Files that are received or sent, with a progress bar."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from promptatlas.calls.call import Upload
+from promptatlas.transport.call import Upload
 
 CHUNK_BYTES = 1 << 20
 
 
 class ProgressBar(Protocol):
-    """Given the size in bytes where it is known, a context whose function takes the bytes so far."""
+    """A context manager over a transfer of ``n_bytes`` (None: unknown); its function takes the bytes transferred so far."""
 
     def __call__(
         self, n_bytes: int | None, *, label: str = "receiving"
@@ -31,7 +31,7 @@ class ProgressBar(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """A file that came. ``temporary``: nobody named it, so its reader deletes it."""
+    """A response body in a file. temporary: the reader deletes the file."""
 
     path: Path
     temporary: bool
@@ -40,10 +40,10 @@ class Received:
 
 @contextmanager
 def sink(to: Path | None, *, suffix: str = ".safetensors") -> Iterator[tuple[BinaryIO, Path]]:
-    """A file to write to, and the path that it has once the context ends well; nothing is left if it does not.
+    """A file to write to, and its final path. The file appears there on a regular exit; on an exception it is deleted.
 
     Args:
-        to: where it shall be; None for a temporary file.
+        to: the final path; None for a temporary file.
     """
     if to is None:
         number, name = tempfile.mkstemp(prefix="promptatlas-", suffix=suffix)
@@ -62,7 +62,7 @@ def sink(to: Path | None, *, suffix: str = ".safetensors") -> Iterator[tuple[Bin
 
 
 class FileStream(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """The bytes of an upload in pieces. show: takes how many have been taken so far."""
+    """The bytes of an upload in chunks. show: takes the number of bytes read so far."""
 
     def __init__(self, upload: Upload, *, show: Callable[[int], None]) -> None:
         self._upload = upload
@@ -71,25 +71,25 @@ class FileStream(httpx.SyncByteStream, httpx.AsyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         n_bytes = 0
         with self._upload.open() as file:
-            while piece := file.read(CHUNK_BYTES):
-                yield piece
-                n_bytes += len(piece)
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+                n_bytes += len(chunk)
                 self._show(n_bytes)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self:
-            yield piece
+        for chunk in self:
+            yield chunk
 
 
 @contextmanager
 def no_bar(n_bytes: int | None, *, label: str = "receiving") -> Iterator[Callable[[int], None]]:
-    """Shows nothing."""
+    """No progress bar."""
     yield lambda _done: None
 
 
 @contextmanager
 def rich_bar(n_bytes: int | None, *, label: str = "receiving") -> Iterator[Callable[[int], None]]:
-    """A bar on standard error."""
+    """A progress bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(label, total=n_bytes)
@@ -97,10 +97,10 @@ def rich_bar(n_bytes: int | None, *, label: str = "receiving") -> Iterator[Calla
 
 
 def shown(wanted: bool | None) -> bool:
-    """Whether progress is shown: as wanted; None: where standard error is a terminal."""
+    """Whether progress is shown. wanted: the setting; None: only if standard error is a terminal."""
     return sys.stderr.isatty() if wanted is None else wanted
 
 
 def bar_for(wanted: bool | None) -> ProgressBar:
-    """The bar that was asked for; None: where standard error is a terminal."""
+    """The progress bar of a setting; None: one only if standard error is a terminal."""
     return rich_bar if shown(wanted) else no_bar

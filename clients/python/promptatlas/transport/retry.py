@@ -1,4 +1,4 @@
-"""Which failures are worth another attempt, and after how long."""
+"""Retries: which failures are retried, and after how many seconds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """Exponential backoff with jitter, unless the server says when to come back.
+    """Exponential backoff with jitter. A ``Retry-After`` of the server takes precedence.
 
-    n_retries: attempts after the first. first_delay_s: doubled for each further retry, up to max_delay_s; what is
-    waited is between half of it and all. max_retry_after_s: a server that asks for longer is not waited for.
+    n_retries: attempts after the first. first_delay_s: delay before the first retry, doubled for each further one up to
+    max_delay_s; jitter shortens it by up to half. max_retry_after_s: a larger ``Retry-After`` is an error at once.
     """
 
     n_retries: int = 3
@@ -24,13 +24,16 @@ class RetryPolicy:
     max_retry_after_s: float = 60.0
 
     def backoff_s(self, *, n_failed: int, jitter: float) -> float:
-        """Delay after so many failed attempts; ``jitter`` is uniform in [0, 1)."""
+        """Delay after ``n_failed`` failed attempts; ``jitter`` is uniform in [0, 1)."""
         longest: float = min(self.first_delay_s * 2 ** (n_failed - 1), self.max_delay_s)
         return longest * (0.5 + 0.5 * jitter)
 
 
 class Attempts:
-    """The attempts of one call: counts them, and keeps all of them within the call's time."""
+    """The attempts of one call, within one deadline.
+
+    remaining_s: seconds that the next attempt has.
+    """
 
     def __init__(
         self,
@@ -49,16 +52,16 @@ class Attempts:
         self.remaining_s = timeout_s
 
     def delay_s(self, error: PromptAtlasError) -> float:
-        """Seconds to wait before the next attempt; raises ``error`` where there should be none."""
+        """Seconds to wait before the next attempt. Raises ``error`` if there is no further attempt."""
         self._n_failed += 1
         if self._n_failed > self._policy.n_retries or not worth_retrying(error):
             raise error
         delay_s = self._policy.backoff_s(n_failed=self._n_failed, jitter=self._random())
-        asked_s = error.retry_after_s if isinstance(error, ProblemError) else None
-        if asked_s is not None:
-            if asked_s > self._policy.max_retry_after_s:
+        retry_after_s = error.retry_after_s if isinstance(error, ProblemError) else None
+        if retry_after_s is not None:
+            if retry_after_s > self._policy.max_retry_after_s:
                 raise error
-            delay_s = asked_s
+            delay_s = retry_after_s
         self.remaining_s = self._timeout_s - (self._clock() - self._started_s) - delay_s
         if self.remaining_s <= 0:
             raise error
@@ -66,7 +69,7 @@ class Attempts:
 
 
 def worth_retrying(error: PromptAtlasError) -> bool:
-    """Whether the same call may fare better later, and cannot have been done already."""
+    """Whether the same request may succeed later, and cannot have been executed already."""
     if isinstance(error, ProblemError):
         return error.status in RETRIED_STATUSES
     if isinstance(error, TimedOutError):

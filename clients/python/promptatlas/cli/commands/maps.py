@@ -18,8 +18,8 @@ from promptatlas.cli.output import print_json, print_table
 from promptatlas.cli.spec_files import read_spec, with_changes
 from promptatlas.cli.watching import print_started, watch
 from promptatlas.results.maps.columns import AXES
-from promptatlas.results.maps.map import MapView
 from promptatlas.results.maps.points import Points
+from promptatlas.results.maps.view import MapView
 
 MapArgument = Annotated[str, typer.Argument(help="Id of the map: that of the run that made it.")]
 LayerOption = Annotated[int | None, typer.Option("--layer", "-l", help="Of this layer only.")]

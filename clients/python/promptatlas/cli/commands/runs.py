@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from promptatlas import Run
 from promptatlas.cli.connection import ApiKey, AsJson, Url, client_for, examples
 from promptatlas.cli.output import print_fields, print_json, print_table
 from promptatlas.cli.watching import print_started, watch
-from promptatlas.results.runs.run import Run
 
 RunArgument = Annotated[str, typer.Argument(help="Id of the run.")]
 

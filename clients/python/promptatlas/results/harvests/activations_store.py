@@ -1,27 +1,25 @@
-"""Batches of activations out of a harvest, mixed or in order, as training on them needs them."""
+"""Batches of activations from a harvest, shuffled or in order, for training on activations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from promptatlas.results.harvests.shards import Shards
 from promptatlas.results.tensors.tensor_file import Array
-
-if TYPE_CHECKING:
-    from promptatlas.results.harvests.harvest import Harvest
 
 
 class ActivationsStore:
-    """Iterating it goes through all rows once, in batches `[batch_size, …]` of which the last may be smaller.
+    """An iterable over all rows, in batches `[batch_size, …]`; the last batch may be smaller.
 
-    Batches are torch tensors where torch is installed, else numpy arrays; theirs to change. See ``Harvest.activations_store``.
+    Batches are writable torch tensors if torch is installed, else numpy arrays. See ``Harvest.activations_store``.
     """
 
     def __init__(
         self,
-        harvest: Harvest,
+        shards: Shards,
         name: str,
         *,
         batch_size: int,
@@ -32,7 +30,7 @@ class ActivationsStore:
     ) -> None:
         if batch_size < 1 or n_mixed < 1:
             raise ValueError(f"batch_size, n_mixed: expected 1 or more, got {batch_size} and {n_mixed}")
-        self._harvest = harvest
+        self._shards = shards
         self._name = name
         self._batch_size = batch_size
         self._shuffle = shuffle
@@ -44,24 +42,24 @@ class ActivationsStore:
 
     @property
     def d_in(self) -> int:
-        """Numbers in a row; ValueError where a row is no vector."""
-        shape = self._harvest.shape(self._name)[1:]
+        """Length of a row. Raises ValueError if a row is not a vector."""
+        shape = self._shards.shape(self._name)[1:]
         if len(shape) != 1:
             raise ValueError(f"{self._name}: expected rows that are vectors, got rows of shape {list(shape)}")
         return shape[0]
 
     def __iter__(self) -> Iterator[Any]:
-        """All rows once; each time in another order if they are shuffled."""
+        """All rows once. A shuffled store has another order in each epoch."""
         epoch, self._epoch = self._epoch, self._epoch + 1
         return (_as_torch(batch) for batch in self._batches(np.random.default_rng([self._seed, epoch])))
 
     def next_batch(self) -> Any:
-        """The next batch, always a full one: behind the last row it begins anew. StopIteration if there are no rows."""
+        """The next batch, always a full one; a new epoch starts after the last row. Raises StopIteration if there are no rows."""
         if self._endless is None:
-            self._endless = self._without_end()
+            self._endless = self._endless_batches()
         return next(self._endless)
 
-    def _without_end(self) -> Iterator[Any]:
+    def _endless_batches(self) -> Iterator[Any]:
         left: list[Array] = []
         while True:
             epoch, self._epoch = self._epoch, self._epoch + 1
@@ -88,8 +86,8 @@ class ActivationsStore:
             yield left
 
     def _pools(self, random: np.random.Generator) -> Iterator[Array]:
-        """Some shards' rows at a time, mixed if wanted."""
-        order = np.arange(self._harvest.n_shards)
+        """The rows of ``n_mixed`` shards at a time, shuffled or in order."""
+        order = np.arange(self._shards.n_shards)
         if self._shuffle:
             random.shuffle(order)
         for start in range(0, len(order), self._n_mixed):
@@ -97,7 +95,7 @@ class ActivationsStore:
             yield rows[random.permutation(len(rows))] if self._shuffle else rows
 
     def _rows(self, number: int) -> Array:
-        shard = self._harvest.shard(number)
+        shard = self._shards.shard(number)
         rows = shard.states(self._name)
         added = shard.column("added") if self._skip_added else None
         return rows if added is None else rows[~added.astype(bool)]

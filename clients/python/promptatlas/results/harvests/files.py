@@ -1,4 +1,4 @@
-"""Where the shards of a harvest are on this machine: in a folder, fetched when they are first needed, checked as they come."""
+"""Local files of the shards of a harvest: fetched on first use, and validated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from promptatlas.errors import UnexpectedAnswerError
 from promptatlas.types import HarvestShard
 
 Fetch = Callable[[str, Path], object]
-"""Saves an artifact of the run as a file."""
+"""Downloads an artifact of the run to a file."""
 
 _BLOCK_BYTES = 1 << 20
 
@@ -22,9 +22,9 @@ class ShardFiles:
     """The files of one harvest's shards.
 
     Args:
-        shards: of the manifest.
-        folder: where they are kept; None: in a temporary one that goes with this object.
-        fetch: gets one that is not there yet; None: nothing can be fetched.
+        shards: entries of the manifest.
+        folder: where the files are kept; None: a temporary folder, deleted with this object.
+        fetch: downloads a missing file; None: missing files are an error.
     """
 
     def __init__(self, shards: Sequence[HarvestShard], *, folder: Path | None, fetch: Fetch | None) -> None:
@@ -38,40 +38,40 @@ class ShardFiles:
         self.folder = folder
 
     def path(self, number: int) -> Path:
-        """A shard's file, fetched now if need be.
+        """The file of a shard, which is fetched if it is missing.
 
         Raises:
-            UnexpectedAnswerError: what came is not what the manifest says.
-            FileNotFoundError: it is not there, and nothing can be fetched.
+            UnexpectedAnswerError: the fetched file does not match the manifest.
+            FileNotFoundError: the file is missing and cannot be fetched.
         """
         shard = self._shards[number]
         path = target_of(self.folder, shard.path)
-        if self._is_there(path, shard):
+        if self._exists(path, shard):
             return path
         if self._fetch is None:
-            raise FileNotFoundError(f"expected a whole shard {path}: the harvest was opened from this folder alone")
+            raise FileNotFoundError(f"expected a complete shard {path}: the harvest was opened from this folder alone")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fetch(shard.path, path)
         check_shard(path, shard)
         return path
 
     def has(self, number: int) -> bool:
-        """Whether a shard's file is there already."""
+        """Whether the file of a shard exists."""
         shard = self._shards[number]
-        return self._is_there(target_of(self.folder, shard.path), shard)
+        return self._exists(target_of(self.folder, shard.path), shard)
 
     def close(self) -> None:
-        """Deletes the folder if it is temporary; arrays already taken stay valid."""
+        """Deletes the folder if it is temporary. Arrays read before stay valid."""
         if self._delete is not None:
             self._delete()
 
-    def _is_there(self, path: Path, shard: HarvestShard) -> bool:
-        # Files come whole under their name or not at all, and are checked then: the size tells one harvest from another.
+    def _exists(self, path: Path, shard: HarvestShard) -> bool:
+        # A file appears only once it is complete, and is validated then. The size detects files of another harvest.
         return path.is_file() and path.stat().st_size == shard.n_bytes
 
 
 def target_of(folder: Path, path: str) -> Path:
-    """Where an artifact goes under a folder; UnexpectedAnswerError when that is outside it."""
+    """The path of an artifact under a folder. Raises UnexpectedAnswerError if it leads out of the folder."""
     parts = PurePosixPath(path).parts
     if not parts or PurePosixPath(path).is_absolute() or ".." in parts:
         raise UnexpectedAnswerError(f"expected paths inside the harvest's folder, got {path!r}")
@@ -79,7 +79,7 @@ def target_of(folder: Path, path: str) -> Path:
 
 
 def check_shard(path: Path, shard: HarvestShard) -> None:
-    """Raises UnexpectedAnswerError, and removes the file, unless it holds what the manifest says."""
+    """Validates the hash of a file. Deletes the file and raises UnexpectedAnswerError if it differs from the manifest."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):

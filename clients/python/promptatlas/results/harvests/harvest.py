@@ -1,4 +1,4 @@
-"""A harvest as an object: its states and what they are of, read shard by shard as they are asked for."""
+"""A harvest: activations of a dataset and the tokens they belong to, read shard by shard."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from promptatlas.errors import UnexpectedAnswerError
 from promptatlas.results.harvests.activations_store import ActivationsStore
 from promptatlas.results.harvests.files import Fetch, ShardFiles
 from promptatlas.results.harvests.shards import COLUMNS, Shard, open_shard
+from promptatlas.results.harvests.tables import dataset_of
+from promptatlas.results.tensors.frames import frame
 from promptatlas.results.tensors.names import Key, canonical
 from promptatlas.results.tensors.tensor_file import Array
 from promptatlas.types import HarvestManifest
@@ -29,7 +31,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class HarvestRow:
-    """One row. states: `[…]`, without the first dimension. position, token, token_id, added: None where a row is a text."""
+    """One row. states: `[…]`, without the first dimension. position, token, token_id, added: None if rows are texts."""
 
     states: Array
     text_index: int
@@ -44,14 +46,14 @@ class HarvestRow:
 
 
 class Harvest:
-    """All that a harvest run has left. It is a context manager: on leaving it, files that nobody named are deleted.
+    """The result of a harvest run. It is a context manager, which deletes temporary files on exit.
 
-    Tensors are named as in activations: ``"resid_post.3"``, ``("resid_post", 3)``, ``"blocks.3.hook_resid_post"``.
+    Names of tensors are those of an ActivationCache: ``"resid_post.3"``, ``("resid_post", 3)``, ``"blocks.3.hook_resid_post"``.
 
     Args:
-        manifest: what there is.
-        folder: where shards are kept; None: a temporary one.
-        fetch: gets a shard that is not there.
+        manifest: tensors and shards.
+        folder: where shards are kept; None: a temporary folder.
+        fetch: downloads a missing shard; None: missing shards are an error.
     """
 
     def __init__(self, manifest: HarvestManifest, *, folder: Path | None, fetch: Fetch | None) -> None:
@@ -61,32 +63,32 @@ class Harvest:
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """A harvest in a folder, as ``run.download_all`` or ``run.open(cache=…)`` have left it; needs no server.
+        """A harvest in a folder written by ``run.download_all`` or ``run.open(cache=…)``. Requires no server.
 
         Raises:
-            UnexpectedAnswerError: its manifest is none.
+            UnexpectedAnswerError: the manifest is invalid.
         """
         path = Path(folder)
         return cls(read_manifest((path / MANIFEST).read_bytes()), folder=path, fetch=None)
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """Folder of the files."""
         return self._files.folder
 
     @property
     def n_rows(self) -> int:
-        """Rows in all shards."""
+        """Number of rows in all shards."""
         return self.manifest.n_rows
 
     @property
     def n_texts(self) -> int:
-        """Texts in all shards."""
+        """Number of texts in all shards."""
         return self.manifest.n_texts
 
     @property
     def n_shards(self) -> int:
-        """Shards that there are."""
+        """Number of shards."""
         return len(self.manifest.shards)
 
     def keys(self) -> list[str]:
@@ -94,50 +96,50 @@ class Harvest:
         return list(self.manifest.tensors)
 
     def shape(self, key: Key) -> tuple[int, ...]:
-        """The shape of a tensor over all shards, without reading anything."""
+        """The shape of a tensor over all shards, without reading it."""
         return (self.n_rows, *self.manifest.tensors[self.name(key)])
 
     def name(self, key: Key) -> str:
-        """A tensor's own name; KeyError names those that there are."""
+        """The canonical name of a tensor. Raises KeyError, which lists the tensors."""
         name = canonical(key)
         if name not in self.manifest.tensors:
             raise KeyError(f"no tensor {name!r}; there are {', '.join(self.keys())}")
         return name
 
     def shard(self, number: int) -> Shard:
-        """One shard, fetched now if need be."""
+        """One shard, which is fetched if it is missing."""
         return open_shard(self._files.path(number), shapes=self.manifest.tensors)
 
     def has_shard(self, number: int) -> bool:
-        """Whether a shard is on this machine already."""
+        """Whether the file of a shard exists."""
         return self._files.has(number)
 
     def blocks(self, key: Key) -> Iterator[Array]:
-        """A tensor shard by shard, `[n_rows of the shard, …]` each."""
+        """A tensor in blocks `[n_rows of a shard, …]`, one a shard."""
         name = self.name(key)
         return (self.shard(number).states(name) for number in range(self.n_shards))
 
     def tensor(self, key: Key) -> Array:
-        """A whole tensor `[n_rows, …]` in memory."""
+        """A tensor `[n_rows, …]`, in memory."""
         return np.concatenate(list(self.blocks(key)))
 
     def __getitem__(self, key: Key) -> Array:
-        """As ``tensor``."""
+        """Same as ``tensor``."""
         return self.tensor(key)
 
     def column(self, name: str) -> Array | None:
-        """What is known of each row: ``text_index``, ``record``, ``split``, ``task``, ``text``; of tokens also ``position``,
-        ``token_id``, ``token`` and ``added`` (the tokenizer's, not the text's), which are None where rows are texts.
+        """A column that describes each row: ``text_index``, ``record``, ``split``, ``task``, ``text``. If rows are tokens, also
+        ``position``, ``token_id``, ``token`` and ``added`` (True for special tokens of the tokenizer); otherwise these are None.
         """
         if name not in COLUMNS:
             raise KeyError(f"no column {name!r}; there are {', '.join(COLUMNS)}")
         parts = [self.shard(number).column(name) for number in range(self.n_shards)]
-        there = [part for part in parts if part is not None]
-        return np.concatenate(there) if there else None
+        found = [part for part in parts if part is not None]
+        return np.concatenate(found) if found else None
 
     @property
     def texts(self) -> list[str]:
-        """The texts that were read, in order; ``text_index`` of a row is an index in it. Goes through all shards once."""
+        """The texts, in order; ``text_index`` of a row is an index into them. The first access reads all shards."""
         if self._texts is None:
             found: dict[int, str] = {}
             for number in range(self.n_shards):
@@ -149,10 +151,10 @@ class Harvest:
         return self._texts
 
     def rows(self, site: Key, layer: int | None = None) -> Iterator[HarvestRow]:
-        """Each row of a tensor with what it is of, read on as it is gone through.
+        """Each row of a tensor with its columns, read lazily.
 
         Args:
-            site: a tensor's name, or a site's with ``layer``.
+            site: the name of a tensor, or of a site with ``layer``.
         """
         name = self.name((site, layer) if isinstance(site, str) and layer is not None else site)
         return (row for number in range(self.n_shards) for row in _rows_of(self.shard(number), name))
@@ -168,13 +170,13 @@ class Harvest:
         skip_added: bool = False,
         n_mixed: int = 4,
     ) -> ActivationsStore:
-        """Batches `[batch_size, d]` of one tensor, as those who train autoencoders on activations know them.
+        """Batches `[batch_size, d]` of one tensor, as used to train sparse autoencoders.
 
         Args:
-            shuffle: in another order each time, by ``seed``: shards in random order, and rows mixed among ``n_mixed``
-                shards at a time.
-            skip_added: leave out tokens that the tokenizer has added, such as a beginning of text.
-            n_mixed: so many shards are in memory at once.
+            shuffle: use another order in each epoch, given by ``seed``: shards in random order, and rows shuffled among
+                ``n_mixed`` shards at a time.
+            skip_added: omit special tokens of the tokenizer, such as a beginning-of-text token.
+            n_mixed: number of shards that are shuffled together, and in memory at once.
         """
         name = self.name((site, layer) if isinstance(site, str) and layer is not None else site)
         return ActivationsStore(
@@ -182,24 +184,20 @@ class Harvest:
         )
 
     def to_pandas(self, *keys: Key) -> pandas.DataFrame:
-        """One line a row: its columns, then the values of the tensors (all without keys). Needs pandas."""
-        from promptatlas.results.tensors.frames import frame
-
+        """A frame with the columns of each row, then the values of the tensors; without keys, of all. Requires pandas."""
         names = [self.name(key) for key in keys] if keys else self.keys()
         return frame({name: self.column(name) for name in COLUMNS}, {name: self.tensor(name) for name in names})
 
     def to_dataset(self, *keys: Key) -> datasets.Dataset:
-        """A Hugging Face dataset: a feature for each column and tensor (all without keys). Needs datasets.
+        """A Hugging Face dataset with a feature for each column and tensor; without keys, for all. Requires datasets.
 
-        States are mapped from the shards' files, not copied; keep this object as long as the dataset is used.
+        Activations are memory-mapped from the shards, not copied: keep this object as long as the dataset is used.
         """
-        from promptatlas.results.harvests.tables import dataset_of
-
         names = [self.name(key) for key in keys] if keys else self.keys()
         return dataset_of(self, names)
 
     def close(self) -> None:
-        """Deletes the files if nobody named them; arrays already taken stay valid."""
+        """Deletes temporary files. Arrays read before stay valid."""
         self._files.close()
 
     def __len__(self) -> int:
@@ -218,7 +216,7 @@ class Harvest:
 
 
 def read_manifest(content: bytes) -> HarvestManifest:
-    """``manifest.json``, checked; UnexpectedAnswerError."""
+    """The validated content of ``manifest.json``. Raises UnexpectedAnswerError."""
     try:
         return HarvestManifest.model_validate_json(content)
     except pydantic.ValidationError as error:
@@ -226,7 +224,7 @@ def read_manifest(content: bytes) -> HarvestManifest:
 
 
 def folder_in(cache: str | Path | None, manifest: HarvestManifest, content: bytes) -> Path | None:
-    """The harvest's own folder in a cache, with its manifest in it; None without a cache."""
+    """The folder of the harvest in a cache, with the manifest; None without a cache."""
     if cache is None:
         return None
     folder = Path(cache) / manifest.run_id

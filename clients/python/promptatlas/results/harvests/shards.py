@@ -1,4 +1,4 @@
-"""Shards of a harvest as files on this machine, safetensors or Parquet: the same columns under the same names."""
+"""Shards of a harvest on disk, in safetensors or Parquet with the same columns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from promptatlas.errors import UnexpectedAnswerError
-from promptatlas.results.maps.columns import text_column
 from promptatlas.results.tensors.tensor_file import Array, TensorFile
+from promptatlas.results.tensors.text_columns import text_column
 
 if TYPE_CHECKING:
     import pyarrow
@@ -18,21 +18,34 @@ if TYPE_CHECKING:
 TEXTS = ("split", "task", "text", "token")
 NUMBERS = ("text_index", "record", "position", "token_id", "added")
 COLUMNS = (*NUMBERS[:2], *TEXTS[:3], *NUMBERS[2:], TEXTS[3])
-"""What is known of a row beside its states, in the order in which it is shown."""
+"""Columns that describe a row, in the order of a table."""
 
 
 class Shard(Protocol):
     """The rows of consecutive texts."""
 
     def states(self, name: str) -> Array:
-        """A tensor `[n_rows, …]`; bfloat16 as float32, which is exact."""
+        """A tensor `[n_rows, …]`; bfloat16 is converted to float32, which is exact."""
 
     def column(self, name: str) -> Array | None:
-        """What is known of each row: numbers, or texts with None for none; None where the shard has no such column."""
+        """A column `[n_rows]` of numbers, or of texts and None. None if the shard has no such column."""
+
+
+class Shards(Protocol):
+    """The shards of a harvest."""
+
+    @property
+    def n_shards(self) -> int: ...
+
+    def shard(self, number: int) -> Shard:
+        """One shard."""
+
+    def shape(self, name: str, /) -> tuple[int, ...]:
+        """The shape of a tensor over all shards."""
 
 
 class SafetensorsShard:
-    """A shard whose tensors are mapped when they are asked for."""
+    """A shard in safetensors. Tensors are memory-mapped on access."""
 
     def __init__(self, path: Path) -> None:
         self._file = TensorFile(path, temporary=False)
@@ -54,10 +67,10 @@ class SafetensorsShard:
 
 
 class ParquetShard:
-    """A shard in Parquet; needs pyarrow.
+    """A shard in Parquet. Requires pyarrow.
 
     Args:
-        shapes: of a row of each tensor, which Parquet keeps flat.
+        shapes: shape of a row of each tensor; Parquet stores rows flattened.
     """
 
     def __init__(self, path: Path, *, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -83,7 +96,7 @@ class ParquetShard:
 
 
 def open_shard(path: Path, *, shapes: Mapping[str, Sequence[int]]) -> Shard:
-    """The shard in a file, by how its name ends. ImportError when it is Parquet and pyarrow is not installed."""
+    """The shard in a file, whose suffix is its format. Raises ImportError for Parquet without pyarrow."""
     return ParquetShard(path, shapes=shapes) if path.suffix == ".parquet" else SafetensorsShard(path)
 
 

@@ -1,4 +1,4 @@
-"""Harvests as Arrow tables, and as datasets of Hugging Face, which are Arrow tables inside."""
+"""Harvests as Hugging Face datasets, which are built from Arrow tables."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from promptatlas.results.harvests.shards import COLUMNS, TEXTS, Shard
+from promptatlas.results.harvests.shards import COLUMNS, TEXTS, Shard, Shards
 from promptatlas.results.tensors.tensor_file import Array
 
 if TYPE_CHECKING:
     import datasets
 
-    from promptatlas.results.harvests.harvest import Harvest
 
-
-def dataset_of(harvest: Harvest, names: Sequence[str]) -> datasets.Dataset:
-    """A dataset with the columns of all rows and these tensors, rows of more dimensions flattened.
+def dataset_of(shards: Shards, names: Sequence[str]) -> datasets.Dataset:
+    """A dataset with the columns of all rows and these tensors. Rows of several dimensions are flattened.
 
     Raises:
         ImportError: datasets is not installed.
@@ -28,7 +26,7 @@ def dataset_of(harvest: Harvest, names: Sequence[str]) -> datasets.Dataset:
         from datasets.table import InMemoryTable
     except ImportError as error:
         raise ImportError("expected datasets to be installed: pip install 'promptatlas[hub]'") from error
-    tables = [InMemoryTable(_table(harvest.shard(number), names)) for number in range(harvest.n_shards)]
+    tables = [InMemoryTable(_table(shards.shard(number), names)) for number in range(shards.n_shards)]
     return datasets.concatenate_datasets([datasets.Dataset(table) for table in tables])
 
 

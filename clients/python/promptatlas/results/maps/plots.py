@@ -1,4 +1,4 @@
-"""Points drawn with plotly: a colour a category or a scale, lines along groups, a slider through layers."""
+"""Plots of points with plotly: categories or a colour scale, lines along groups, a slider over layers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from promptatlas.results.maps.columns import Column
+from promptatlas.results.maps.point_columns import PointColumns
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from promptatlas.results.maps.points import Points
-
 MAX_CATEGORIES = 24
-"""With a colour of their own; the rarer ones share one."""
+"""Number of categories with a colour of their own; the less frequent ones share one."""
 
 MANY = 5000
-"""From so many points on they are drawn by WebGL, of which a page can only have a few pictures."""
+"""Number of points from which WebGL is used; a page can hold only a few WebGL plots."""
 
 OTHERS, NONE = "others", "–"
 GREY = "rgba(128, 128, 128, 0.55)"
@@ -34,10 +33,10 @@ Indices = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, kw_only=True)
 class _Style:
-    """How all points of a picture are coloured.
+    """Colours of all points of a plot.
 
-    categories: `[n]`, the number of each point's category, −1 for all that share the grey. names, colors: of categories.
-    scale: `[n]` numbers in place of categories.
+    categories: `[n]`, the index of each point's category, −1 for those without a colour of their own. names, colors: of the
+    categories. scale: `[n]` values of a colour scale, used in place of categories.
     """
 
     categories: npt.NDArray[np.int64]
@@ -47,15 +46,15 @@ class _Style:
 
 
 def draw(
-    points: Points,
+    points: PointColumns,
     *,
     color: str | npt.ArrayLike,
     layer: int | None,
     lines: bool,
-    also: Points | None,
+    also: PointColumns | None,
     title: str | None,
 ) -> Figure:
-    """Draws points; see Points.plot."""
+    """Plots points; see Points.plot."""
     graph = _plotly()
     layers = _layers(points, layer)
     style = _style(points, color)
@@ -65,7 +64,7 @@ def draw(
         chosen = np.flatnonzero(points.layer == each)
         traces = list(_traces(points, chosen, style=style, lines=lines))
         if also is not None:
-            traces += _above(also, layer=each)
+            traces += _overlay(also, layer=each)
         for trace in traces:
             figure.add_trace(_trace(graph, trace, n=len(points), flat=points.z is None, visible=each == layers[0]))
         counts.append(len(traces))
@@ -83,16 +82,16 @@ def _plotly() -> Any:
     return graph_objects
 
 
-def _layers(points: Points, layer: int | None) -> list[int]:
-    there = np.unique(points.layer).tolist()
-    if layer is not None and layer not in there:
-        raise ValueError(f"layer: expected one of {there}, got {layer}")
-    if not there:
-        raise ValueError("expected points to draw, got none")
-    return there if layer is None else [layer]
+def _layers(points: PointColumns, layer: int | None) -> list[int]:
+    layers: list[int] = np.unique(points.layer).tolist()
+    if layer is not None and layer not in layers:
+        raise ValueError(f"layer: expected one of {layers}, got {layer}")
+    if not layers:
+        raise ValueError("expected points to plot, got none")
+    return layers if layer is None else [layer]
 
 
-def _style(points: Points, color: str | npt.ArrayLike) -> _Style:
+def _style(points: PointColumns, color: str | npt.ArrayLike) -> _Style:
     values = points.colors(color)
     if values.dtype != object:
         return _Style(categories=np.full(len(values), -1), scale=values)
@@ -108,8 +107,8 @@ def _style(points: Points, color: str | npt.ArrayLike) -> _Style:
     return _Style(categories=categories, names=names, colors=palette[: len(names)])
 
 
-def _traces(points: Points, chosen: Indices, *, style: _Style, lines: bool) -> Iterator[dict[str, Any]]:
-    """Traces of one layer: lines below, then the points of each category, or all of them on a scale."""
+def _traces(points: PointColumns, chosen: Indices, *, style: _Style, lines: bool) -> Iterator[dict[str, Any]]:
+    """Traces of one layer: lines, then the points of each category, or all of them on a colour scale."""
     if lines:
         yield from _lines(points, chosen, style)
     if style.scale is not None:
@@ -128,7 +127,7 @@ def _traces(points: Points, chosen: Indices, *, style: _Style, lines: bool) -> I
             yield _markers(points, members, name=name, color=color)
 
 
-def _markers(points: Points, chosen: Indices, *, name: str, color: Any) -> dict[str, Any]:
+def _markers(points: PointColumns, chosen: Indices, *, name: str, color: Any) -> dict[str, Any]:
     symbols = [SYMBOLS.get(role, "circle") for role in points.role[chosen]]
     marker = {"color": color, "size": 6, "opacity": 0.85, "symbol": symbols if len(set(symbols)) > 1 else symbols[0]}
     return {
@@ -142,24 +141,24 @@ def _markers(points: Points, chosen: Indices, *, name: str, color: Any) -> dict[
     }
 
 
-def _lines(points: Points, chosen: Indices, style: _Style) -> Iterator[dict[str, Any]]:
-    """One trace for all groups of a colour; groups whose points have several are grey."""
+def _lines(points: PointColumns, chosen: Indices, style: _Style) -> Iterator[dict[str, Any]]:
+    """One trace for all groups of a colour. Groups with points of several colours are grey."""
     by_color: dict[int, list[Column]] = {}
     for members in _groups(points.group, chosen):
         numbers = set(style.categories[members].tolist())
-        way = points.coordinates[members]
-        # A line ends where a coordinate is missing.
+        line = points.coordinates[members]
+        # A missing coordinate ends the line.
         parts = by_color.setdefault(numbers.pop() if len(numbers) == 1 else -1, [])
-        parts += [way, np.full((1, way.shape[1]), np.nan)]
+        parts += [line, np.full((1, line.shape[1]), np.nan)]
     for number, parts in by_color.items():
         color = GREY if number < 0 else style.colors[number]
-        about = {"legendgroup": None if number < 0 else style.names[number], "showlegend": False, "hoverinfo": "skip"}
-        line = {"color": color, "width": 1.5}
-        yield {**_coordinates(np.concatenate(parts)), "mode": "lines", "line": line, "opacity": 0.5, **about}
+        legend = {"legendgroup": None if number < 0 else style.names[number], "showlegend": False, "hoverinfo": "skip"}
+        line_style = {"color": color, "width": 1.5}
+        yield {**_coordinates(np.concatenate(parts)), "mode": "lines", "line": line_style, "opacity": 0.5, **legend}
 
 
 def _groups(group: Column, chosen: Indices) -> Iterator[Indices]:
-    """Indices of the points of each group, in order; those without a group are left out."""
+    """Indices of the points of each group, in order; groups of one point are omitted."""
     members: dict[str, list[int]] = {}
     for index in chosen.tolist():
         if group[index] is not None:
@@ -167,7 +166,7 @@ def _groups(group: Column, chosen: Indices) -> Iterator[Indices]:
     return (np.array(each) for each in members.values() if len(each) > 1)
 
 
-def _above(also: Points, *, layer: int) -> list[dict[str, Any]]:
+def _overlay(also: PointColumns, *, layer: int) -> list[dict[str, Any]]:
     chosen = np.flatnonzero(also.layer == layer)
     traces = []
     for source in dict.fromkeys(also.source[chosen].tolist()):
@@ -181,12 +180,12 @@ def _coordinates(places: Column) -> dict[str, Column]:
     return dict(zip("xyz", places.T, strict=False))
 
 
-def _hover(points: Points, chosen: Indices) -> list[str]:
+def _hover(points: PointColumns, chosen: Indices) -> list[str]:
     columns = (points.token, points.text, points.source, points.role, points.position, points.task, points.prompt)
-    return [_told(*values) for values in zip(*(column[chosen].tolist() for column in columns), strict=True)]
+    return [_hover_text(*values) for values in zip(*(column[chosen].tolist() for column in columns), strict=True)]
 
 
-def _told(
+def _hover_text(
     token: str | None, text: str | None, source: str, role: str, position: float, task: str | None, prompt: str | None
 ) -> str:
     where = role if position != position else f"{role} {position:.0f}"
@@ -206,14 +205,14 @@ def _trace(graph: Any, trace: dict[str, Any], *, n: int, flat: bool, visible: bo
     return kind(**trace, visible=visible)
 
 
-def _lay_out(figure: Figure, points: Points, *, layer: int, title: str | None, scale: Any) -> None:
+def _lay_out(figure: Figure, points: PointColumns, *, layer: int, title: str | None, scale: Any) -> None:
     names = points.axis_names(layer)
     axes = {f"{axis}axis": {"title": {"text": name}} for axis, name in names.items()}
     figure.update_layout(title=title, template="plotly_white", legend={"itemsizing": "constant"}, hovermode="closest")
     if "z" in names:
         figure.update_layout(scene={**axes, "aspectmode": "data"})
     else:
-        # Distances mean the same along both axes.
+        # Equal distances have equal length along both axes.
         axes["yaxis"]["scaleanchor"] = "x"  # type: ignore[assignment]
         figure.update_layout(axes)
     if scale is not None:
@@ -222,8 +221,8 @@ def _lay_out(figure: Figure, points: Points, *, layer: int, title: str | None, s
         figure.update_layout(legend={"orientation": "h"})
 
 
-def _slider(points: Points, layers: Sequence[int], counts: Sequence[int]) -> dict[str, Any]:
-    """One step a layer: shows its traces alone, and names its axes."""
+def _slider(points: PointColumns, layers: Sequence[int], counts: Sequence[int]) -> dict[str, Any]:
+    """One step a layer, which shows the traces of the layer and sets its axis labels."""
     scene = "scene." if points.z is not None else ""
     steps = []
     for index, layer in enumerate(layers):

@@ -1,20 +1,22 @@
-"""Curves drawn with what is installed."""
+"""Plots of curves, with matplotlib or plotly."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from promptatlas.results.runs.curves import Steps, Values
+import numpy as np
+import numpy.typing as npt
 
+Steps = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
 Backend = Literal["matplotlib", "plotly"]
 _BACKENDS: tuple[Backend, ...] = ("matplotlib", "plotly")
 
 
 def draw(curves: Mapping[str, tuple[Steps, Values]], *, name: str, title: str | None, backend: Backend | None) -> Any:
-    """Draws curves over the steps, one line a member; see Curves.plot."""
+    """Plots curves over the steps, one line a member; see Curves.plot."""
     chosen = _backend(backend)
     return (_with_matplotlib if chosen == "matplotlib" else _with_plotly)(curves, name, title)
 

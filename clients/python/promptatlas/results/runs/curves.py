@@ -1,4 +1,4 @@
-"""The curves of a run: every number that it reported, by step and member."""
+"""Metrics of a run: every value that it reported, by step and member."""
 
 from __future__ import annotations
 
@@ -6,31 +6,26 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import numpy.typing as npt
 
+from promptatlas.results.runs.curve_plots import Backend, Steps, Values, draw
 from promptatlas.types import MetricPoint
 
 if TYPE_CHECKING:
     import pandas
 
-    from promptatlas.results.runs.curve_plots import Backend
-
-Steps = npt.NDArray[np.int64]
-Values = npt.NDArray[np.float64]
-
-_ABOUT = ("object", "step", "member")
+_NO_METRICS = ("object", "step", "member")
 
 
 class Curves(Sequence[MetricPoint]):
-    """A run's points in order. Members are what trains side by side; None is the run itself."""
+    """The points of a run, in order. A member is one of the prompts that train in parallel; None is the run itself."""
 
     def __init__(self, points: Sequence[MetricPoint]) -> None:
         self._points = list(points)
 
     @property
     def names(self) -> list[str]:
-        """Names of the numbers, in order of appearance, e.g. ``loss``."""
-        return list(dict.fromkeys(name for point in self._points for name in numbers(point)))
+        """Names of the metrics, in order of appearance, e.g. ``loss``."""
+        return list(dict.fromkeys(name for point in self._points for name in metrics_of(point)))
 
     @property
     def members(self) -> list[str | None]:
@@ -38,49 +33,47 @@ class Curves(Sequence[MetricPoint]):
         return list(dict.fromkeys(point.member for point in self._points))
 
     def curve(self, name: str, *, member: str | None = None) -> tuple[Steps, Values]:
-        """Steps ``[n]`` and values ``[n]`` of one number of one member; NaN where a value was no number.
+        """Steps ``[n]`` and values ``[n]`` of one metric of one member; a value that is not finite is NaN.
 
         Raises:
-            KeyError: there is no such curve; it names those that there are.
+            KeyError: there is no such curve; the message lists the existing ones.
         """
-        found = [(point.step, numbers(point)[name]) for point in self._of(member) if name in numbers(point)]
+        found = [(point.step, metrics_of(point)[name]) for point in self._of(member) if name in metrics_of(point)]
         if not found:
             raise KeyError(f"no {name!r} of member {member!r}; there are {self.names} of {self.members}")
         steps, values = zip(*found, strict=True)
         return np.array(steps, np.int64), np.array(values, np.float64)
 
     def curves(self, name: str) -> dict[str, tuple[Steps, Values]]:
-        """Curves of all members that have this number; the run's own is under ``run``."""
-        having = dict.fromkeys(point.member for point in self._points if name in numbers(point))
+        """Curves of all members that have this metric; the key of the run's own is ``run``."""
+        having = dict.fromkeys(point.member for point in self._points if name in metrics_of(point))
         return {"run" if member is None else member: self.curve(name, member=member) for member in having}
 
     def pandas(self) -> pandas.DataFrame:
-        """One line a point: ``step``, ``member``, and each number under its name. Needs pandas."""
+        """One row a point: ``step``, ``member``, and each metric under its name. Requires pandas."""
         try:
             import pandas as pd
         except ImportError as error:
             raise ImportError("expected pandas to be installed: pip install 'promptatlas[pandas]'") from error
-        rows = [{"step": point.step, "member": point.member, **numbers(point)} for point in self._points]
+        rows = [{"step": point.step, "member": point.member, **metrics_of(point)} for point in self._points]
         return pd.DataFrame(rows, columns=["step", "member", *self.names])
 
     def plot(self, name: str = "loss", *, backend: Backend | None = None, title: str | None = None) -> Any:
-        """Draws one number of all members over the steps.
+        """Plots one metric of all members over the steps.
 
         Args:
-            backend: ``matplotlib`` or ``plotly``; None: the one that is installed, matplotlib first.
+            backend: ``matplotlib`` or ``plotly``; None: the installed one, matplotlib if both are.
 
         Returns:
             matplotlib's Axes, or plotly's Figure.
 
         Raises:
-            KeyError: nothing has this number.
-            ImportError: neither is installed, or not the one asked for.
+            KeyError: no member has this metric.
+            ImportError: the backend is not installed.
         """
-        from promptatlas.results.runs.curve_plots import draw
-
         curves = self.curves(name)
         if not curves:
-            raise KeyError(f"no {name!r} in this run; there are {self.names or 'no numbers yet'}")
+            raise KeyError(f"no {name!r} in this run; there are {self.names or 'no metrics yet'}")
         return draw(curves, name=name, title=title, backend=backend)
 
     def __len__(self) -> int:
@@ -103,11 +96,11 @@ class Curves(Sequence[MetricPoint]):
         return (point for point in self._points if point.member == member)
 
 
-def numbers(point: MetricPoint) -> dict[str, float]:
-    """The numbers of a point by name. null is NaN: JSON has no other way to say it."""
+def metrics_of(point: MetricPoint) -> dict[str, float]:
+    """The metrics of a point by name. null becomes NaN, which JSON cannot represent."""
     extra = (point.model_extra or {}).items()
     return {
         name: float("nan") if value is None else float(value)
         for name, value in extra
-        if name not in _ABOUT and (value is None or isinstance(value, (int, float)))
+        if name not in _NO_METRICS and (value is None or isinstance(value, (int, float)))
     }

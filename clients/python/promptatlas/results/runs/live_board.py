@@ -1,4 +1,4 @@
-"""A run while it is waited for: a bar, and the live loss of each member."""
+"""Live display of a run in a terminal: a progress bar, and the loss of each member."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ MAX_MEMBERS = 16
 MAX_NUMBERS = 4
 
 
-class Watcher(Protocol):
-    """Is told each event of a run that is waited for."""
+class EventDisplay(Protocol):
+    """Shows an event of a run."""
 
     def __call__(self, event: RunEvent) -> None: ...
 
 
 class Board:
-    """What was last heard of a run, drawn for a terminal."""
+    """The latest state of a run, as a rich renderable."""
 
     def __init__(self, run: Run) -> None:
         self._title = run.name or f"{run.kind} {run.id}"
         self._status: str = run.status
         self._queue_position = run.queue_position
-        self._eta_s = run.progress.eta_s
         self._members: dict[str, dict[str, float]] = {}
         self._steps: dict[str, int] = {}
         columns = (
@@ -43,35 +42,37 @@ class Board:
             TextColumn("{task.fields[left]}", markup=False),
         )
         self._bar = Progress(*columns)
-        self._task = self._bar.add_task(self._said(), total=run.progress.total, completed=run.progress.step, left="")
+        self._task = self._bar.add_task(
+            self._description(), total=run.progress.total, completed=run.progress.step, left=""
+        )
 
     def update(self, event: RunEvent) -> Text | None:
-        """Takes an event in; gives the line to print above the board if it has one."""
+        """Updates the board. Returns the text of a log event, which is printed above it."""
         if event.type == "log":
             warns = event.data.get("level") == "warning"
             return Text(str(event.data.get("text", "")), style="yellow" if warns else "")
         if event.type == "metric":
-            self._note(event.data)
+            self._record(event.data)
         elif "status" in event.data:
             self._status = str(event.data["status"])
         progress = event.data.get("progress")
-        self._move(progress if isinstance(progress, Mapping) else {})
+        self._advance(progress if isinstance(progress, Mapping) else {})
         return None
 
     def __rich__(self) -> Group:
-        """The bar, and below it one line a member."""
+        """The progress bar, and a line for each member."""
         return Group(self._bar, self._table()) if self._members else Group(self._bar)
 
-    def _move(self, progress: Mapping[str, Any]) -> None:
+    def _advance(self, progress: Mapping[str, Any]) -> None:
         known = {"completed": progress.get("step"), "total": progress.get("total")}
         eta_s = progress.get("eta_s")
         left = f"{_duration(eta_s)} left" if isinstance(eta_s, (int, float)) else ""
-        moved = {name: value for name, value in known.items() if value is not None}
+        changes = {name: value for name, value in known.items() if value is not None}
         if progress:
-            moved["left"] = left
-        self._bar.update(self._task, description=self._said(), **moved)
+            changes["left"] = left
+        self._bar.update(self._task, description=self._description(), **changes)
 
-    def _note(self, data: Mapping[str, Any]) -> None:
+    def _record(self, data: Mapping[str, Any]) -> None:
         member = str(data.get("member") or "run")
         numbers = {
             name: float(value)
@@ -81,13 +82,13 @@ class Board:
         self._members.setdefault(member, {}).update(numbers)
         self._steps[member] = int(data.get("step", 0))
 
-    def _said(self) -> str:
-        waits = self._status == "queued" and self._queue_position is not None
-        return f"{self._title}: {self._status}" + (f", {self._queue_position} before it" if waits else "")
+    def _description(self) -> str:
+        queued = self._status == "queued" and self._queue_position is not None
+        return f"{self._title}: {self._status}" + (f", {self._queue_position} before it" if queued else "")
 
     def _table(self) -> Table:
         names = list(dict.fromkeys(name for numbers in self._members.values() for name in numbers))
-        # The loss is what is looked for; the rest as far as there is room.
+        # Losses come first; other metrics follow as far as there is room.
         names = sorted(names, key=lambda name: (name != "loss", "loss" not in name))[:MAX_NUMBERS]
         table = Table("member", "step", *names, header_style="bold", box=None, pad_edge=False)
         for member, numbers in list(self._members.items())[:MAX_MEMBERS]:
@@ -106,8 +107,8 @@ def _duration(seconds: float) -> str:
 
 
 @contextmanager
-def watching(run: Run, *, shown: bool, console: Console | None = None) -> Iterator[Watcher]:
-    """What to tell the run's events while it is waited for; a board on standard error if it is to be shown."""
+def live_board(run: Run, *, shown: bool, console: Console | None = None) -> Iterator[EventDisplay]:
+    """A board on standard error; the result takes the events. shown: False displays nothing."""
     if not shown:
         yield lambda _event: None
         return
@@ -115,9 +116,9 @@ def watching(run: Run, *, shown: bool, console: Console | None = None) -> Iterat
     console = console or Console(stderr=True)
     with Live(board, console=console, refresh_per_second=4, transient=False) as live:
 
-        def tell(event: RunEvent) -> None:
+        def show(event: RunEvent) -> None:
             line = board.update(event)
             if line is not None:
                 live.console.print(line)
 
-        yield tell
+        yield show

@@ -1,4 +1,4 @@
-"""The result of ``activations.get``: a cache of tensors that answers TransformerLens' names."""
+"""The result of ``activations.get``: a cache of tensors, which also accepts TransformerLens's names."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MetadataT = TypeVar("MetadataT", bound=CaptureMetadata)
 
 
 class ActivationCache(Rows):
-    """Tensors of all inputs, rows in the order of the inputs; read from the file as they are asked for.
+    """Tensors of all inputs, with rows in the order of the inputs. They are read from the file on access.
 
-    It is a context manager: on leaving it, a file that nobody named is deleted. Arrays already taken stay valid.
+    It is a context manager, which deletes a temporary file on exit. Arrays read before stay valid.
 
     row_offsets: int64 ``[n_inputs + 1]``; the rows of input i are ``row_offsets[i]`` … ``row_offsets[i + 1] − 1``.
     metadata: model, revision, prompt, dtype, attention, versions.
@@ -42,21 +42,21 @@ class ActivationCache(Rows):
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """A result that was saved."""
+        """A saved result."""
         return cls(TensorFile(Path(path), temporary=False))
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """Path of the file."""
         return self._file.path
 
     @property
     def n_inputs(self) -> int:
-        """How many inputs (of trajectories: trajectories) the rows belong to."""
+        """Number of inputs, or of trajectories."""
         return len(self.row_offsets) - 1
 
     def input(self, index: int) -> Rows:
-        """The rows of one input; negative counts from the end."""
+        """The rows of one input; a negative index counts from the end."""
         first = self._index(index)
         offsets = self.row_offsets[first : first + 2]
         return Rows(self._file, start=int(offsets[0]), offsets=offsets, first_input=first)
@@ -66,11 +66,11 @@ class ActivationCache(Rows):
         return (self.input(index) for index in range(self.n_inputs))
 
     def save(self, path: str | Path) -> Path:
-        """Copies the whole result to a safetensors file."""
+        """Saves the result to a safetensors file."""
         return self._file.copy_to(Path(path))
 
     def close(self) -> None:
-        """Ends reading, and deletes the file if nobody named it."""
+        """Closes the result, and deletes the file if it is temporary."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -94,7 +94,7 @@ class ActivationCache(Rows):
 
 
 def read_metadata(model: type[MetadataT], file: TensorFile) -> MetadataT:
-    """The JSON of the header, checked."""
+    """The validated JSON of the header. Raises UnexpectedAnswerError."""
     try:
         return model.model_validate_json(file.metadata["promptatlas"])
     except pydantic.ValidationError as error:

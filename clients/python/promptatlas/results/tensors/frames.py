@@ -1,4 +1,4 @@
-"""Rows as a pandas frame."""
+"""Rows as a pandas DataFrame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def frame(about: Mapping[str, Array | None], tensors: Mapping[str, Array]) -> pandas.DataFrame:
-    """What is known about each row, then the tensors' values.
+    """The columns ``about`` each row, then the values of the tensors.
 
     Raises:
         ImportError: pandas is not installed.

@@ -1,4 +1,4 @@
-"""Some rows of a result: the tensors at them, and which tokens they belong to."""
+"""Rows of a result: their tensors, and the tokens they belong to."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from promptatlas.results.tensors.frames import frame
 from promptatlas.results.tensors.names import Key, canonical
 from promptatlas.results.tensors.tensor_file import Array, TensorFile
 
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
     import pandas
     import torch
 
-# What describes rows, beside the tensors that were asked for.
+# Tensors that describe rows, besides the requested ones.
 ROW_TENSORS = ("token_ids", "positions", "generated", "logprobs")
 OFFSETS = "row_offsets"
 
 
 class Rows:
-    """A view on consecutive rows of a result. Nothing is read before it is asked for.
+    """A view of consecutive rows of a result. Tensors are read on access.
 
     ``rows["resid_post", 3]``, ``rows["resid_post.3"]`` and ``rows["blocks.3.hook_resid_post"]`` are the same tensor.
     """
@@ -33,21 +34,21 @@ class Rows:
 
     @property
     def n_rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return self._rows.stop - self._rows.start
 
     @property
     def token_ids(self) -> npt.NDArray[np.int64] | None:
-        """``[n_rows]``, −1 at virtual positions; None where rows are not tokens (``reduce="mean"``)."""
+        """``[n_rows]``, −1 at virtual positions. None if rows are not tokens (``reduce="mean"``)."""
         return self._row_tensor("token_ids")
 
     @property
     def positions(self) -> npt.NDArray[np.int32] | None:
-        """``[n_rows]``, counting text tokens, virtual ones negative; None where rows are not tokens."""
+        """``[n_rows]``, counted from the first token of the text; virtual positions are negative. None if rows are not tokens."""
         return self._row_tensor("positions")
 
     def keys(self) -> list[str]:
-        """Names of the tensors that were asked for."""
+        """Names of the requested tensors."""
         return [name for name in self._file.names if name != OFFSETS and name not in ROW_TENSORS]
 
     def __contains__(self, key: object) -> bool:
@@ -57,7 +58,7 @@ class Rows:
         """``[n_rows, …]``, read-only; float32 for bfloat16 (exact).
 
         Raises:
-            KeyError: there is no such tensor; it names those that there are.
+            KeyError: there is no such tensor; the message lists the existing ones.
         """
         return self._file.array(self._name(key), rows=self._rows)
 
@@ -70,19 +71,17 @@ class Rows:
     @overload
     def torch(self, key: None = None) -> dict[str, torch.Tensor]: ...
     def torch(self, key: Key | None = None) -> torch.Tensor | dict[str, torch.Tensor]:
-        """A tensor as torch has it, in its own type; without a key, all of them by name. Needs torch."""
+        """A torch tensor in the dtype of the file; without a key, all of them by name. Requires torch."""
         if key is None:
             return {name: self._file.tensor(name, rows=self._rows) for name in self.keys()}
         return self._file.tensor(self._name(key), rows=self._rows)
 
     def pandas(self, *keys: Key) -> pandas.DataFrame:
-        """One line a row: ``input``, ``position``, ``token_id``, then the values of the tensors (all without keys).
+        """A frame with ``input``, ``position``, ``token_id`` and the values of the tensors; without keys, of all.
 
         A tensor ``[n_rows]`` is one column under its name, one ``[n_rows, d]`` is ``name.0`` … ``name.d−1``.
-        Needs pandas.
+        Requires pandas.
         """
-        from promptatlas.results.tensors.frames import frame
-
         names = [self._name(key) for key in keys] if keys else self.keys()
         return frame(self._row_columns(), {name: self[name] for name in names})
 

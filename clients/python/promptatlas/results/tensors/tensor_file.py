@@ -1,4 +1,4 @@
-"""A safetensors file whose tensors are mapped when asked for, bfloat16 included."""
+"""A safetensors file whose tensors are memory-mapped on access, including bfloat16."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _DTYPES = {
 
 
 class TensorFile:
-    """Reads tensors, whole or some of their rows, without reading the rest of the file.
+    """Reads tensors, or rows of them, without reading the rest of the file.
 
     Args:
-        path: of a safetensors file.
-        temporary: the file is deleted on close, or when nobody holds this any more.
+        path: a safetensors file.
+        temporary: delete the file on close, or when this object is garbage collected.
 
     Raises:
-        UnexpectedAnswerError: it is no safetensors file, or not a whole one.
+        UnexpectedAnswerError: the file is not a complete safetensors file.
     """
 
     def __init__(self, path: Path, *, temporary: bool) -> None:
@@ -50,7 +50,7 @@ class TensorFile:
         self._delete = weakref.finalize(self, path.unlink, missing_ok=True) if temporary else None
         self._closed = False
         try:
-            # It checks what can be wrong with a header; its numpy side cannot read bfloat16.
+            # safetensors validates the header, but cannot read bfloat16 into numpy.
             with safetensors.safe_open(path, framework="numpy") as checked:
                 self.metadata: dict[str, str] = checked.metadata() or {}
         except safetensors.SafetensorError as error:
@@ -60,19 +60,19 @@ class TensorFile:
 
     @property
     def names(self) -> list[str]:
-        """All tensors' names."""
+        """Names of the tensors."""
         return list(self._header)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The tensor's shape, known without reading it."""
+        """The shape of a tensor, without reading it."""
         return tuple(self._header[name]["shape"])
 
     def dtype(self, name: str) -> str:
-        """The tensor's type in the file, as safetensors writes it, e.g. ``BF16``."""
+        """The dtype of a tensor in safetensors's notation, e.g. ``BF16``."""
         return str(self._header[name]["dtype"])
 
     def array(self, name: str, *, rows: slice = slice(None)) -> Array:
-        """Rows of a tensor, read-only and mapped; a bfloat16 one is converted to float32, which is exact."""
+        """Rows of a tensor, memory-mapped and read-only. bfloat16 is converted to float32, which is exact."""
         self._check_open()
         mapped = self._mapped(name)[rows]
         if self.dtype(name) != "BF16":
@@ -80,14 +80,14 @@ class TensorFile:
         return (mapped.astype(np.uint32) << 16).view(np.float32)
 
     def tensor(self, name: str, *, rows: slice = slice(None)) -> torch.Tensor:
-        """Rows of a tensor as torch has them, in their own type."""
+        """Rows of a tensor as a torch tensor, in the dtype of the file."""
         self._check_open()
         try:
             import torch
         except ImportError as error:
             raise ImportError("expected torch to be installed; index the result for numpy arrays") from error
         mapped = self._mapped(name)[rows]
-        # torch would share, and let be written to, what is mapped read-only.
+        # torch would make a read-only mapping writable, so the rows are copied.
         tensor = torch.from_numpy(np.array(mapped))
         return tensor.view(torch.bfloat16) if self.dtype(name) == "BF16" else tensor
 
@@ -98,27 +98,27 @@ class TensorFile:
         return path
 
     def close(self) -> None:
-        """Deletes the file if it is temporary; arrays already taken stay valid."""
+        """Deletes the file if it is temporary. Arrays read before stay valid."""
         self._closed = True
         if self._delete is not None:
             self._delete()
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ValueError("the result is closed: take what you need before, or save() it")
+            raise ValueError("the result is closed: read its tensors before closing it, or save() it")
 
     def _mapped(self, name: str) -> Array:
         entry = self._header[name]
         shape = tuple(entry["shape"])
         dtype = np.dtype(_DTYPES[entry["dtype"]])
-        if 0 in shape:  # nothing to map
+        if 0 in shape:  # an empty file range cannot be mapped
             return np.empty(shape, dtype)
         offset = self._start + entry["data_offsets"][0]
         return np.asarray(np.memmap(self.path, dtype=dtype, mode="r", offset=offset, shape=shape))
 
 
 def _header(path: Path) -> tuple[int, dict[str, Any]]:
-    """Where the tensors' bytes begin, and each tensor's entry; the file is known to be sound."""
+    """Offset of the first tensor, and the entry of each tensor. The header has been validated."""
     with path.open("rb") as file:
         n_bytes = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(n_bytes))

@@ -1,4 +1,4 @@
-"""The result of ``trajectories.create``: states of every token of every generation."""
+"""The result of ``trajectories.create``: activations of every token of every generation."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from promptatlas.types import FinishReason, TrajectoryInfo, TrajectoryMetadata
 class TrajectoryRows(Rows):
     """Rows of generations.
 
-    The state at a row is that of the row's token when it was READ; the state that PREDICTED it is one row earlier.
+    A row has the activations at the position of its token. Those that predicted the token are one row earlier.
     """
 
     @property
     def generated(self) -> npt.NDArray[np.bool_] | None:
-        """``[n_rows]``: was the row's token generated, or given. None where rows are not tokens."""
+        """``[n_rows]``: whether the token was generated. None if rows are not tokens."""
         return self._row_tensor("generated")
 
     @property
     def logprobs(self) -> npt.NDArray[np.float32] | None:
-        """``[n_rows]``, NaN where not generated. None where rows are not tokens."""
+        """``[n_rows]``, NaN for tokens of the input. None if rows are not tokens."""
         return self._row_tensor("logprobs")
 
     def _row_columns(self) -> dict[str, Array | None]:
@@ -35,7 +35,7 @@ class TrajectoryRows(Rows):
 
 
 class Trajectory(TrajectoryRows):
-    """One generation: its text, how it ended, and its rows."""
+    """One generation: its text, its finish reason, and its rows."""
 
     def __init__(
         self, file: TensorFile, *, offsets: npt.NDArray[np.int64], first_input: int, info: TrajectoryInfo
@@ -51,7 +51,7 @@ class Trajectory(TrajectoryRows):
 
 
 class Trajectories(TrajectoryRows, ActivationCache):
-    """All generations, input by input; iterating gives them one by one. See ActivationCache for the rest."""
+    """All generations, input by input. It is iterable; see ActivationCache for the rest."""
 
     metadata: TrajectoryMetadata
 
@@ -64,7 +64,7 @@ class Trajectories(TrajectoryRows, ActivationCache):
             )
 
     def input(self, index: int) -> Trajectory:
-        """One generation; negative counts from the end."""
+        """One generation; a negative index counts from the end."""
         first = self._index(index)
         offsets = self.row_offsets[first : first + 2]
         return Trajectory(self._file, offsets=offsets, first_input=first, info=self.metadata.inputs[first])

@@ -167,7 +167,7 @@ def test_layers_and_points_that_are_not_there(atlas: Map) -> None:
     pytest.importorskip("plotly")
     with pytest.raises(ValueError, match=r"layer: expected one of \[0, 3\], got 1"):
         atlas.plot(layer=1)
-    with pytest.raises(ValueError, match="expected points to draw"):
+    with pytest.raises(ValueError, match="expected points to plot"):
         atlas.where(layer=1).plot()
 
 

@@ -68,7 +68,7 @@ def test_the_one_that_is_installed_is_taken(curves: Curves, monkeypatch: pytest.
 def test_what_cannot_be_drawn(curves: Curves) -> None:
     with pytest.raises(KeyError, match="no 'lr' in this run; there are"):
         curves.plot("lr")
-    with pytest.raises(KeyError, match="no numbers yet"):
+    with pytest.raises(KeyError, match="no metrics yet"):
         Curves([]).plot()
     with pytest.raises(ValueError, match="backend: expected one of matplotlib, plotly, got 'ascii'"):
         curves.plot(backend="ascii")  # type: ignore[arg-type]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from promptatlas.results.runs.live_board import MAX_MEMBERS, Board, watching
+from promptatlas.results.runs.live_board import MAX_MEMBERS, Board, live_board
 from promptatlas.types import Run, RunEvent
 from rich.console import Console
 
@@ -65,7 +65,7 @@ def test_it_is_shown_where_it_is_wanted() -> None:
     text = io.StringIO()
     console = Console(file=text, width=120, force_terminal=True)
     for shown in (False, True):
-        with watching(run, shown=shown, console=console) as tell:
+        with live_board(run, shown=shown, console=console) as tell:
             for kind, data in EVENTS:
                 tell(event(kind, data))
         assert ("rolled back" in text.getvalue()) is shown
