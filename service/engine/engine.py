@@ -13,7 +13,8 @@ import torch
 
 from service.engine.activations.logit_lens import TokenRanker
 from service.engine.model.hosted_model import HostedModel
-from service.engine.prompts.prompt import Prompt, PromptCache
+from service.engine.prompts.cache import PromptCache
+from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Capture, Estimate, Event, Failed, Generate, Limits
 from service.engine.scheduling.capture_runner import CaptureRunner, n_layers_needed, ranking_layers, taps_of
 from service.engine.scheduling.detokenizer import Detokenizer

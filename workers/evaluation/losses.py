@@ -9,9 +9,13 @@ from itertools import groupby
 import torch
 from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
 
+from service.engine.activations.interventions import prompt_changes
 from service.engine.attention.metadata import PackedMetadata, SequenceGroup
+from service.engine.model.hooks import Change, ForwardHooks
 from service.engine.model.hosted_model import HostedModel
-from service.engine.prompts.prompt import Prompt, PromptCache
+from service.engine.model.sites import Tap
+from service.engine.prompts.cache import PromptCache
+from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Limits, PromptChoice
 from service.engine.shapes import Float, Tensor
 from workers.tuning.encoding import EncodedExample
@@ -92,32 +96,44 @@ class Scorer:
         # Nothing follows a target's last token, so it is not read.
         sequences = [(*target.encoded.input_ids, *target.encoded.target_ids[:-1]) for target in targets]
         offsets = [0, *torch.tensor([len(s) for s in sequences]).cumsum(0).tolist()]
-        plan = PackedMetadata(self._groups(targets, offsets))
-        logits = self._model.forward(
-            plan,
-            ids=torch.tensor([token for sequence in sequences for token in sequence]),
-            positions=plan.positions,
-            logits_at=torch.cat([_predicting(t, offset) for t, offset in zip(targets, offsets[:-1], strict=True)]),
-        )
+        groups, changes = self._groups(targets, offsets)
+        plan = PackedMetadata(groups)
+        model = self._model
+        with ForwardHooks(model.module, model.architecture, reads=(), on_read=_no_read, changes=changes):
+            logits = model.forward(
+                plan,
+                ids=torch.tensor([token for sequence in sequences for token in sequence]),
+                positions=plan.positions,
+                logits_at=torch.cat([_predicting(t, offset) for t, offset in zip(targets, offsets[:-1], strict=True)]),
+            )
         wanted = torch.tensor([token for target in targets for token in target.encoded.target_ids])
         nats = _nats(logits, wanted.to(logits.device))
         parts = torch.split(nats, [len(target.encoded.target_ids) for target in targets])
         return [Loss(float(part.sum()), len(part)) for part in parts]
 
-    def _groups(self, targets: Sequence[Target], offsets: Sequence[int]) -> list[SequenceGroup]:
+    def _groups(
+        self, targets: Sequence[Target], offsets: Sequence[int]
+    ) -> tuple[list[SequenceGroup], dict[Tap, list[Change]]]:
+        """Targets of equal length under one prompt, and what their prompts change."""
         groups: list[SequenceGroup] = []
+        spans: list[tuple[int, int, Mapping[Tap, Tensor]]] = []
         pairs = zip(targets, offsets[:-1], strict=True)
         for (length, label), members in groupby(pairs, key=lambda pair: (pair[0].encoded.length, pair[0].label)):
             alike = list(members)
-            choice = PromptChoice(parts=((label, 1.0),))
-            prompt = self._compiled.get(choice).compiled if self._prompts[label] is not None else None
-            groups.append(SequenceGroup(alike[0][1], len(alike), length, prompt))
-        return groups
+            loaded = None if self._prompts[label] is None else self._compiled.get(PromptChoice(parts=((label, 1.0),)))
+            groups.append(SequenceGroup(alike[0][1], len(alike), length, None if loaded is None else loaded.compiled))
+            if loaded is not None:
+                spans.append((groups[-1].offset, groups[-1].n_tokens, loaded.additions))
+        return groups, prompt_changes(spans)
 
     def _load(self, label: str) -> Prompt:
         prompt = self._prompts[label]
         assert prompt is not None
         return prompt
+
+
+def _no_read(tap: Tap, states: Tensor) -> None:
+    return None
 
 
 def _predicting(target: Target, offset: int) -> Tensor:

@@ -22,11 +22,21 @@ class NoDensity(InvalidRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """Where vectors go. n_virtual: how many a prompt has there. layer: a block's input; None: the token embeddings."""
+    """Where vectors go.
+
+    n_virtual: how many a prompt has there. layer: the number of blocks below (0: the first block's input); None: the token
+    embeddings. tensor: name of the prompt's tensor that they form; None: ``soft`` or ``deep.{layer}``.
+    """
 
     d_model: int
     n_virtual: int
     layer: int | None = None
+    tensor: str | None = None
+
+    @property
+    def tensor_name(self) -> str:
+        """The tensor's name, whether it is given or not."""
+        return self.tensor or ("soft" if self.layer is None else f"deep.{self.layer}")
 
     @property
     def place(self) -> str:

@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from promptatlas.types.datasets import Split
-from promptatlas.types.tuning import DeepMethod, TuneSpec
+from promptatlas.types.forms import Where
+from promptatlas.types.tuning import TuneSpec
 
 from service.engine.model.hosted_model import HostedModel
-from service.engine.prompts.prompt import Kind, Prompt, Where
+from service.engine.prompts.prompt import Kind, Prompt
 from service.engine.shapes import Tensor
 from service.store.datasets.items import DatasetInfo
 from workers.evaluation.inputs import read_items
@@ -56,7 +57,7 @@ class TuningContext:
 
     @property
     def where(self) -> Where | None:
-        return self.spec.method.where if isinstance(self.spec.method, DeepMethod) else None
+        return self.spec.method.chosen_where
 
     def prompt(self, tensors: Mapping[str, Tensor]) -> Prompt:
         """Tensors in the native format as a prompt of the run's form."""
@@ -65,7 +66,7 @@ class TuningContext:
     def training_examples(self) -> list[EncodedExample]:
         """All that fit the context, in the order of the file; the log says how many do not."""
         examples = self.run.datasets.examples(self.spec.dataset, split="train", template=self.spec.template)
-        max_tokens = self.model.n_positions - self.spec.method.n_virtual
+        max_tokens = self.model.n_positions - self.spec.method.n_positions
         encoded, n_dropped = encode(self.model, examples, max_tokens=max_tokens)
         if n_dropped:
             self.warn(f"{n_dropped} of {n_dropped + len(encoded)} train examples are left out: too long, or empty.")
@@ -90,7 +91,7 @@ class TuningContext:
             n=self.spec.eval.n,
             seed=EVAL_SEED,
             template=self.spec.template,
-            n_virtual=self.spec.method.n_virtual,
+            n_virtual=self.spec.method.n_positions,
             log=self.warn,
         )
 

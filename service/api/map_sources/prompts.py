@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
+from promptatlas.types.forms import FORMS
 from promptatlas.types.maps import PromptsSource
 
 from service.api.map_sources.collector import Collector
@@ -43,18 +44,21 @@ def _read(ref: str, source: PromptsSource, to: Collector) -> tuple[PromptManifes
 
 async def _vectors_of(stage: Stage, manifest: PromptManifest, to: Collector) -> Mapping[int, npt.NDArray[np.float32]]:
     """Own vectors, and what they become above, at those of the request's layers where there are any."""
-    own = {_layer_of(name): values for name, values in stage.tensors.items()}
+    form = FORMS[manifest.kind]
+    layers = {name: form.layer_of(name) for name in stage.tensors}
+    own = {form.state_layer(layers[name]): np.atleast_2d(values) for name, values in stage.tensors.items()}
     found = {layer: own[layer] for layer in to.layers if layer in own}
-    if manifest.kind == "soft" or manifest.where == "carried":
-        above = [layer for layer in to.layers if layer > min(own) and layer not in own]
-        if above:
-            # A deep prompt's vectors enter their blocks as they are, also the first one.
-            put = {
-                "embed" if name == "soft" else f"resid_pre.{_layer_of(name)}": v for name, v in stage.tensors.items()
-            }
-            found |= await to.states.virtual_states(put, n_virtual=manifest.n_virtual, layers=above)
+    n_layers = int(to.card["n_layers"])
+    above = [
+        layer
+        for layer in form.layers_with_states(manifest.layers, where=manifest.where, n_layers=n_layers, wanted=to.layers)
+        if layer not in own
+    ]
+    if above:
+        # A deep prompt's vectors enter their blocks as they are, also the first one.
+        put = {
+            "embed" if (layer := layers[name]) is None else f"resid_pre.{layer}": values
+            for name, values in stage.tensors.items()
+        }
+        found |= await to.states.virtual_states(put, n_virtual=manifest.n_virtual, layers=above)
     return found
-
-
-def _layer_of(name: str) -> int:
-    return 0 if name == "soft" else int(name.removeprefix("deep."))

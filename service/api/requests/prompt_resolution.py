@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from promptatlas.types import Mix, PromptRef, PromptUsed
+from promptatlas.types.forms import FORMS
 from promptatlas.types.references import MixPart
 
 from service.engine.requests import PromptChoice
@@ -110,7 +111,8 @@ def _require_one_shape(manifests: Sequence[PromptManifest], *, refs: Sequence[st
 def _shape(manifest: PromptManifest) -> str:
     """Everything that must agree before prompts can be added, in words."""
     where = f", {manifest.where}" if manifest.where else ""
-    layers = f", layers {list(manifest.layers)}" if manifest.kind == "deep" and manifest.layers is not None else ""
+    is_layered = FORMS[manifest.kind].is_layered
+    layers = f", layers {list(manifest.layers)}" if is_layered and manifest.layers is not None else ""
     return f"{manifest.kind}{where}, n_virtual {manifest.n_virtual}{layers}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from promptatlas.types import Capabilities, ComponentState, Health, ReadModel, Ready
+from promptatlas.types.forms import FORMS
 
 from service.api.requests.auth import require
 from service.api.responses.openapi import problems
@@ -79,7 +80,7 @@ async def capabilities(services: ServicesDep) -> Capabilities:
         max_timeout_s=settings.max_timeout_s,
         max_harvest_bytes=settings.max_harvest_bytes,
         read_models=await asyncio.to_thread(_read_models, EncoderDecoderConfigs(settings.read_models)),
-        prompt_kinds=["soft", "deep", "prefix"],
+        prompt_kinds=list(FORMS),
         versions={**versions, "api": "1", "promptatlas": _own_version()},
     )
 

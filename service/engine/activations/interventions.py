@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +40,14 @@ def resolve_edits(interventions: Sequence[Intervention], catalogue: SiteCatalogu
         InvalidRequest: unknown site or layer, a site that cannot be changed, or a value of the wrong shape.
     """
     return tuple(_resolve(spec, catalogue, loc=("interventions", i)) for i, spec in enumerate(interventions))
+
+
+def edits_of_prompt(additions: Mapping[Tap, Tensor]) -> tuple[Edit, ...]:
+    """The vectors that a prompt adds to the states of every text and generated token, as edits of its rows."""
+    return tuple(
+        Edit((tap,), Intervention(site=tap.label, layers=(), positions="all", op="add", value=vector, strength=1.0))
+        for tap, vector in additions.items()
+    )
 
 
 def _resolve(spec: Intervention, catalogue: SiteCatalogue, *, loc: tuple[str | int, ...]) -> Edit:
@@ -110,6 +118,16 @@ def step_changes(
                     Target(edit, torch.tensor([i for i, _ in pairs]), torch.tensor([r for _, r in pairs]))
                 )
     return {tap: [_change(members)] for tap, members in targets.items()}
+
+
+def prompt_changes(spans: Sequence[tuple[int, int, Mapping[Tap, Tensor]]]) -> dict[Tap, list[Change]]:
+    """Changes of one forward of whole texts: (first packed token, number of tokens, what the prompt in front adds)."""
+    found = [
+        (offset, edit, list(range(n_tokens)), [0] * n_tokens)
+        for offset, n_tokens, additions in spans
+        for edit in edits_of_prompt(additions)
+    ]
+    return step_changes(found, logit_rows={})
 
 
 def _change(targets: Sequence[Target]) -> Change:

@@ -60,7 +60,7 @@ class CompiledPrompt:
 
     @property
     def hides_somewhere(self) -> bool:
-        return any(key is None for key in self.keys)
+        return self.n_virtual > 0 and any(key is None for key in self.keys)
 
     @property
     def n_bytes(self) -> int:

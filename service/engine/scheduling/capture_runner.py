@@ -19,10 +19,9 @@ from service.engine.model.hooks import ForwardHooks, StopForward
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.partial_mlp import WORTH_IT, PartialMLP, top_layer
 from service.engine.model.sites import Tap
-from service.engine.prompts.prompt import LoadedPrompt, Prompt, has_states, run_virtual
+from service.engine.prompts.registry import virtual_states
 from service.engine.requests import Done, Event, Ranking, Tensors
 from service.engine.scheduling.sequence import RequestState, SequenceState
-from service.engine.shapes import Tensor
 
 # On a CPU the MLP's intermediate values of more tokens than this fall out of the cache: 2,048 took up to a fifth longer.
 CPU_STEP_TOKENS = 1024
@@ -152,32 +151,12 @@ def capture_result(model: HostedModel, job: RequestState, *, ranker: TokenRanker
     captures = [row.capture for row in job.rows if row.capture is not None]
     reduce = captures[0].spec.reduce
     if job.prompt is not None and captures[0].n_virtual:
-        for tap, states in virtual_states(model, job.prompt, captures[0].taps).items():
+        for tap, states in virtual_states(model, job.prompt.prompt, captures[0].taps).items():
             virtual = ranker.rank(states, reduce) if isinstance(reduce, Ranking) else states
             for capture in captures:
                 capture.put_virtual(tap, virtual)
     tensors = stack_rows(captures, model.catalogue, token_ids=[row.ids for row in job.rows])
     return Tensors(tensors=tensors, metadata=ranker.metadata(tensors, reduce) if isinstance(reduce, Ranking) else {})
-
-
-def virtual_states(model: HostedModel, loaded: LoadedPrompt, taps: Sequence[Tap]) -> dict[Tap, Tensor]:
-    """States `[n_virtual, …]` at the prompt's own positions; zeros where a prompt has none (a prefix has none at all)."""
-    prompt, n = loaded.prompt, loaded.compiled.n_virtual
-    states: dict[Tap, Tensor] = {}
-
-    def keep(tap: Tap, rows: Tensor) -> None:
-        states[tap] = rows.detach().float().cpu()
-
-    def keep_pattern(layer: int, offset: int, pattern: Tensor) -> None:
-        keep(Tap("attn_probs", layer), pattern)
-
-    if prompt.kind != "prefix":
-        with torch.inference_mode():
-            run_virtual(model, prompt, reads=taps, on_read=keep, on_probabilities=keep_pattern)
-    for tap in taps:
-        if tap not in states or not _prompt_reaches(prompt, tap, n_layers=model.architecture.n_layers):
-            states[tap] = torch.zeros(n, *model.catalogue.row_shape(tap, n_keys=n))
-    return states
 
 
 def n_layers_needed(taps: Sequence[Tap], *, n_layers: int) -> int:
@@ -199,19 +178,6 @@ def ranking_layers(job: RequestState, *, model: HostedModel) -> float:
         return 0.0
     n_states = sum(capture.n_rows * len(capture.taps) for capture in captures)
     return n_states * model.catalogue.vocab_size / (12 * model.d_model)
-
-
-def _prompt_reaches(prompt: Prompt, tap: Tap, *, n_layers: int) -> bool:
-    """Whether the prompt's positions exist at this tap; the run that made the states also computed what is cut off again."""
-    if prompt.kind == "soft":
-        return True
-    if tap.kind in ("final_norm", "logits"):
-        return prompt.where == "carried"
-    layer = tap.layer
-    if layer is None:
-        numbers = [int(part) for part in (tap.path or "").split(".") if part.isdecimal()]
-        layer = numbers[0] if numbers else None
-    return layer is not None and layer < n_layers and has_states(prompt, layer)
 
 
 def taps_of(row: SequenceState) -> tuple[Tap, ...]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.engine.activations.capture_buffer import DTYPES, CaptureBuffer, n_values_per_row
-from service.engine.activations.interventions import Edit, RowEdits, resolve_edits
+from service.engine.activations.interventions import Edit, RowEdits, edits_of_prompt, resolve_edits
 from service.engine.activations.logit_lens import TokenRanker
 from service.engine.activations.positions import chosen_positions
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
-from service.engine.prompts.prompt import LoadedPrompt, PromptCache
+from service.engine.prompts.cache import LoadedPrompt, PromptCache
 from service.engine.requests import Capture, CaptureSpec, Generate, Input, Limits, Projection, Ranking
 from service.engine.scheduling.detokenizer import Detokenizer, TextStream
 from service.engine.scheduling.sampler import RowSampler
@@ -45,7 +45,7 @@ class InputProcessor:
         """
         prompt = self._prompt(request)
         inputs = [self._chat_ids(request.messages)] if request.messages is not None else self.token_ids(request.inputs)
-        edits = resolve_edits(request.interventions, self._model.catalogue)
+        edits = self._edits(request, prompt)
         self._check_lengths(inputs, prompt=prompt, max_tokens=request.max_tokens)
         job = RequestState(request, prompt)
         for index in range(len(inputs) * request.n):
@@ -64,7 +64,7 @@ class InputProcessor:
         prompt = self._prompt(request)
         inputs = self.token_ids(request.inputs)
         taps = self._taps(request.capture)
-        edits = resolve_edits(request.interventions, self._model.catalogue)
+        edits = self._edits(request, prompt)
         self._check_lengths(inputs, prompt=prompt, max_tokens=0)
         job = RequestState(request, prompt)
         n_keys = prompt.compiled.n_virtual if prompt is not None else 0
@@ -150,6 +150,11 @@ class InputProcessor:
 
     def _prompt(self, request: Generate | Capture) -> LoadedPrompt | None:
         return self._prompts.get(request.prompt) if request.prompt is not None else None
+
+    def _edits(self, request: Generate | Capture, prompt: LoadedPrompt | None) -> tuple[Edit, ...]:
+        """What the prompt adds, then the request's interventions."""
+        asked = resolve_edits(request.interventions, self._model.catalogue)
+        return asked if prompt is None else (*edits_of_prompt(prompt.additions), *asked)
 
     def _taps(self, spec: CaptureSpec) -> tuple[Tap, ...]:
         taps = self._model.catalogue.resolve(spec.sites, spec.layers)

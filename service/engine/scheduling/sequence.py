@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from service.engine.activations.capture_buffer import CaptureBuffer
 from service.engine.activations.interventions import RowEdits
-from service.engine.prompts.prompt import LoadedPrompt
+from service.engine.prompts.cache import LoadedPrompt
 from service.engine.requests import Capture, FinishReason, Generate, TokenLogprob
 from service.engine.scheduling.detokenizer import TextStream
 from service.engine.scheduling.sampler import RowSampler

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from promptatlas.types.forms import FORMS
 from promptatlas.types.maps import (
     DatasetSource,
     EmbeddingsMapSource,
@@ -109,7 +110,8 @@ def _complete_prompts(source: PromptsSource, place: Place) -> Completed:
         pinned.append(known)
         for layer in _layers_of(manifest, ref=ref, place=place, at=at):
             # With ways through training, draws and snapshots come in addition.
-            counts[layer] += UNKNOWN_MANY if source.snapshots else manifest.n_virtual * (2 if source.draws else 1)
+            n_vectors = FORMS[manifest.kind].n_vectors(manifest.n_virtual)
+            counts[layer] += UNKNOWN_MANY if source.snapshots else n_vectors * (2 if source.draws else 1)
     return Completed(
         source=source.model_copy(update={"prompts": pinned}),
         n_points=counts,
@@ -119,19 +121,17 @@ def _complete_prompts(source: PromptsSource, place: Place) -> Completed:
 
 def _layers_of(manifest: PromptManifest, *, ref: str, place: Place, at: Loc) -> list[int]:
     """Layers of the map where a prompt has vectors, or states that they become."""
-    if manifest.kind == "prefix":
+    form = FORMS[manifest.kind]
+    if not form.has_vectors:
         raise InvalidRequest(
-            f"{ref!r} is a prefix: keys and values in each layer. It has no vectors among the model's states, and so no "
-            "place on a map; its effect shows in texts read under it (prompt_ref).",
+            f"{ref!r} has no place on a map: {form.why_no_vectors}. Its effect shows in texts read under it (prompt_ref).",
             loc=at,
         )
-    if manifest.kind == "soft":
-        return list(place.layers)
-    own = sorted(manifest.layers or ())
-    is_carried = manifest.where == "carried"
-    found = [layer for layer in place.layers if layer in own or (is_carried and layer >= own[0])]
+    n_layers = place.base.n_layers
+    found = form.layers_with_states(manifest.layers, where=manifest.where, n_layers=n_layers, wanted=place.layers)
     if not found:
-        above = f", and is carried on above {own[0]}" if is_carried else ""
+        own = sorted(form.state_layer(layer) for layer in manifest.layers or ())
+        above = f", and is carried on above {own[0]}" if manifest.where == "carried" else ""
         raise InvalidRequest(
             f"{ref!r} has vectors at layers {own}{above}: at none of the map's layers {list(place.layers)}.", loc=at
         )

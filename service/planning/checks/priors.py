@@ -17,6 +17,7 @@ from promptatlas.types import (
     PromptPrior,
     Source,
 )
+from promptatlas.types.forms import FORMS
 from promptatlas.types.priors import LayerPoints
 
 from service.errors import InvalidRequest
@@ -62,7 +63,7 @@ def check_density(prior: Prior, *, form: Form, index: int) -> None:
     Raises:
         InvalidRequest: at ``regularize.weight``.
     """
-    dense = _DENSE_ANYWHERE if form.kind == "prefix" else _DENSE_OVER_VECTORS
+    dense = _DENSE_OVER_VECTORS if form.prompt_form.has_vectors else _DENSE_ANYWHERE
     if prior.kind not in dense:
         raise InvalidRequest(
             f"regularize.weight needs priors with a density that pulls somewhere; priors.{index}, {prior.kind!r}, has "
@@ -122,7 +123,7 @@ def _complete_posterior(prior: PosteriorPrior, room: Room, at: Loc) -> Prior:
         known, manifest = room.lookup.prompt(ref, base=room.base, at=place)
         _require_vectors(ref, manifest, room, place)
         pinned.append(known)
-        n_vectors += manifest.n_virtual
+        n_vectors += FORMS[manifest.kind].n_vectors(manifest.n_virtual)
     _require_enough(prior, n_vectors, at)
     return prior.model_copy(update={"prompts": pinned})
 
@@ -157,7 +158,7 @@ def _require_vectors(ref: str, manifest: PromptManifest, room: Room, at: Loc) ->
 
     A prefix is no vectors: where its prior is one of vectors, soft ones are drawn and compiled.
     """
-    kind = "deep" if room.form.layers else "soft"
+    kind = room.form.prompt_form.drawn_as
     layers = set(room.form.layers or ())
     if manifest.kind != kind or not layers <= set(manifest.layers or ()):
         wanted = kind + (f" prompt with layers {sorted(layers)}" if layers else " prompt")

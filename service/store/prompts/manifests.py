@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
+from promptatlas.types.forms import PromptKind, Where
 from promptatlas.types.references import ALIAS_PATTERN, NAME_PATTERN, SHA256_PATTERN
 
 from service.errors import DamagedArtifact, InvalidRequest
-from service.store.prompts.checks import Kind, Where
 
 Item = TypeVar("Item")
 
@@ -53,7 +53,7 @@ class PromptManifest:
 
     name: str
     version: int
-    kind: Kind
+    kind: PromptKind
     n_virtual: int
     layers: tuple[int, ...] | None
     d_model: int
@@ -99,7 +99,7 @@ class PromptSummary:
     name: str
     latest: int
     versions: tuple[int, ...]
-    kind: Kind
+    kind: PromptKind
     base: str
     aliases: Mapping[str, int]
 

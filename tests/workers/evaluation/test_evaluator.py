@@ -21,7 +21,7 @@ from workers.evaluation.evaluator import Evaluation, Evaluator
 from workers.evaluation.example_rows import ExampleRow, load_rows, save_rows
 from workers.evaluation.items import Item, prepare
 
-KINDS = ("soft", "soft-short", "deep-local", "deep-carried", "prefix")
+KINDS = ("soft", "soft-short", "deep-local", "deep-carried", "prefix", "steering")
 METRICS: tuple[Metric, ...] = ("exact_match", "f1", "precision", "recall", "accuracy", "numeric_match", "loss")
 N_NEW = 6
 

@@ -136,6 +136,14 @@ def test_deep_vectors_lie_at_their_layers_and_carried_ones_above_too(model: Host
     assert own_vectors(carried, layer=2) is None
 
 
+def test_a_steering_vector_lies_among_the_states_that_it_is_added_to(model: HostedModel) -> None:
+    steering = Prompt("steering", {f"steering.{layer}": torch.full((56,), layer + 0.5) for layer in (0, 2)})
+    found = prompt_states(model, steering, layers=[0, 1, 2])
+    # The output of block 0 is the input of block 1; above the last block no map has a layer.
+    assert list(found) == [1]
+    np.testing.assert_array_equal(found[1], np.full((1, 56), 0.5, np.float32))
+
+
 def test_a_prefix_lies_nowhere(model: HostedModel) -> None:
     prefix = Prompt("prefix", {"prefix": torch.zeros(3, 2, 2, 4, 14)})
     with pytest.raises(InvalidRequest, match="no vectors"):

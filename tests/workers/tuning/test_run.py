@@ -23,8 +23,8 @@ from tests.workers.tuning.small_run import SPEC, SPLITS, make_run, put_dataset, 
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.inputs import read_prompt
 from workers.evaluation.items import prepare
-from workers.priors.draws import draw
 from workers.priors.sources.sources import Sources
+from workers.tuning.draws import draw
 from workers.tuning.encoding import encode
 from workers.tuning.run import tune
 from workers.tuning.training.settings import Member, TuneSettings
@@ -207,6 +207,7 @@ def test_rates_share_a_draw_and_stand_in_the_name(tmp_path: Path) -> None:
         ({"kind": "deep", "n_virtual": 2, "layers": [-1, 0], "where": "carried"}, {"deep.0", "deep.2"}),
         ({"kind": "deep", "n_virtual": 2, "layers": [2], "where": "local"}, {"deep.2"}),
         ({"kind": "prefix", "n_virtual": 2, "d_reparametrised": 5}, {"prefix"}),
+        ({"kind": "steering", "layers": [-1, 0]}, {"steering.0", "steering.2"}),
     ],
 )
 def test_other_methods(method: dict[str, Any], tensors: set[str], tmp_path: Path) -> None:

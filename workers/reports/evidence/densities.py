@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from promptatlas.types.forms import FORMS, PromptKind
 from promptatlas.types.priors import Prior
 from pydantic import TypeAdapter
 
@@ -39,9 +40,16 @@ class Densities:
         if not prior or not prompt.vectors or not prompt.draw:
             return prompt
         found: dict[str, list[float]] = {"log_density": [], "draw_log_density": []}
+        kind = cast(PromptKind, prompt.method.split()[0])
         for layer, vectors in prompt.vectors.items():
-            place = None if prompt.method == "soft" else layer
-            space = Space(d_model=vectors.shape[1], n_virtual=len(vectors), layer=place)
+            form = FORMS[kind]
+            own = form.layer_with_state(layer)
+            space = Space(
+                d_model=vectors.shape[1],
+                n_virtual=len(vectors),
+                layer=None if own is None else layer,
+                tensor=form.tensor_name(own),
+            )
             fitted = self._fit(prior, space)
             try:
                 found["log_density"] += fitted.log_prob(_tensor(vectors)).tolist()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from promptatlas.types.forms import FORMS, PromptKind
 
 from service.errors import AtlasError, NotFound
 from service.store.artifacts.store import ArtifactStore
@@ -42,9 +43,9 @@ class PromptHistory:
             lr=notes.get("lr"),
             task=str((notes.get("dataset") or {}).get("name", "unknown")),
             metrics=manifest.metrics,
-            vectors=_by_layer(self._prompts.load(manifest).tensors),
-            draw=_by_layer(self._output(manifest, f"draws/{manifest.ref}.safetensors")),
-            snapshots=_by_layer(self._output(manifest, f"snapshots/{manifest.ref}.safetensors")),
+            vectors=_by_layer(self._prompts.load(manifest).tensors, kind=manifest.kind),
+            draw=_by_layer(self._output(manifest, f"draws/{manifest.ref}.safetensors"), kind=manifest.kind),
+            snapshots=_by_layer(self._output(manifest, f"snapshots/{manifest.ref}.safetensors"), kind=manifest.kind),
             curve=self._curve(manifest),
         )
 
@@ -77,20 +78,22 @@ class PromptHistory:
 
 
 def _method(manifest: PromptManifest) -> str:
-    if manifest.kind != "deep":
+    if not FORMS[manifest.kind].is_layered:
         return manifest.kind
-    layers = ",".join(map(str, manifest.layers or ()))
-    return f"deep {manifest.where} at {layers}"
+    where = f" {manifest.where}" if manifest.where else ""
+    return f"{manifest.kind}{where} at {','.join(map(str, manifest.layers or ()))}"
 
 
-def _by_layer(tensors: Mapping[str, Any]) -> dict[int, Floats]:
-    """Native tensors by layer: ``soft`` is layer 0; a prefix has no vectors among the states."""
+def _by_layer(tensors: Mapping[str, Any], *, kind: PromptKind) -> dict[int, Floats]:
+    """Native tensors as vectors `[…, n, d_model]`, by the number of blocks below them; empty for a kind without vectors."""
+    form = FORMS[kind]
+    if not form.has_vectors:
+        return {}
     found: dict[int, Floats] = {}
     for name, values in tensors.items():
-        if name == "soft":
-            found[0] = np.asarray(values, dtype=np.float32)
-        elif name.startswith("deep."):
-            found[int(name.removeprefix("deep."))] = np.asarray(values, dtype=np.float32)
+        if form.owns([name]):
+            vectors = np.asarray(values, dtype=np.float32)
+            found[form.state_layer(form.layer_of(name))] = vectors if form.takes_positions else vectors[..., None, :]
     return dict(sorted(found.items()))
 
 

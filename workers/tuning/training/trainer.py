@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from service.engine.model.hosted_model import HostedModel
-from service.engine.prompts.prompt import Prompt, check_fit, from_tensors
+from service.engine.prompts.prompt import Prompt, from_tensors
+from service.engine.prompts.registry import check_fit
 from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 from workers.tuning.encoding import EncodedExample

@@ -7,7 +7,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import safetensors.numpy
 
@@ -15,6 +15,7 @@ from promptatlas.errors import UnsafeFileError
 from promptatlas.resources.encoding import as_floats, checked
 from promptatlas.transport.call import SAFETENSORS, Body
 from promptatlas.types import PromptHeader
+from promptatlas.types.forms import PromptKind, kind_of
 
 ZIP = "application/zip"
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -52,7 +53,7 @@ def prompt_file(
 
 def _native_file(tensors: Mapping[str, Any], header: Mapping[str, Any]) -> Body:
     fields = {name: value for name, value in header.items() if value is not None}
-    checked_header = checked(PromptHeader, {**fields, "kind": kind_of(tensors)})
+    checked_header = checked(PromptHeader, {**fields, "kind": _kind_of(tensors)})
     arrays = {name: as_floats(value) for name, value in tensors.items()}
     return Body(
         content=safetensors.numpy.save(arrays, metadata={"promptatlas": json.dumps(checked_header)}),
@@ -60,16 +61,11 @@ def _native_file(tensors: Mapping[str, Any], header: Mapping[str, Any]) -> Body:
     )
 
 
-def kind_of(tensors: Mapping[str, Any]) -> Literal["soft", "deep", "prefix"]:
-    """The kind of prompt that has tensors of these names."""
-    names = set(tensors)
-    if names == {"soft"}:
-        return "soft"
-    if names == {"prefix"}:
-        return "prefix"
-    if names and all(name.startswith("deep.") and name[5:].isdigit() for name in names):
-        return "deep"
-    raise ValueError(f"tensors: expected 'soft', 'prefix' or 'deep.0', 'deep.1', …, got {sorted(names)}")
+def _kind_of(tensors: Mapping[str, Any]) -> PromptKind:
+    try:
+        return kind_of(tensors)
+    except ValueError as error:
+        raise ValueError(f"tensors: {error}") from None
 
 
 def _adapter_zip(folder: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from promptatlas.types import forms
 from promptatlas.types.activations import (
     ActivationRequest,
     ActivationsJson,
@@ -42,6 +43,7 @@ from promptatlas.types.datasets import (
     Split,
     Template,
 )
+from promptatlas.types.forms import *  # noqa: F403 (a new kind of prompt is exported by its registry)
 from promptatlas.types.harvest import (
     HarvestManifest,
     HarvestShard,
@@ -106,12 +108,10 @@ from promptatlas.types.prompts import (
     LensToken,
     NearToken,
     PromptHeader,
-    PromptKind,
     PromptManifest,
     PromptRow,
     PromptTokens,
     VectorTokens,
-    Where,
 )
 from promptatlas.types.references import (
     ALIAS_PATTERN,
@@ -181,20 +181,15 @@ from promptatlas.types.trajectories import (
     TrajectoryRequest,
 )
 from promptatlas.types.tuning import (
-    DeepMethod,
     EarlyStopping,
     Eval,
     EvaluateSpec,
-    Method,
     Metric,
     Optimizer,
-    PrefixMethod,
     Rate,
     Regularize,
     Schedule,
-    SoftMethod,
     TuneSpec,
-    Virtual,
 )
 from promptatlas.types.wire import (
     ListPage,
@@ -243,7 +238,6 @@ __all__ = [
     "DatasetPoints",
     "DatasetRef",
     "DatasetSource",
-    "DeepMethod",
     "EarlyStopping",
     "EmbeddingsMapSource",
     "EmbeddingsSource",
@@ -280,7 +274,6 @@ __all__ = [
     "MapSource",
     "MapSpec",
     "MaxTokens",
-    "Method",
     "Metric",
     "MetricCurve",
     "MetricPoint",
@@ -301,7 +294,6 @@ __all__ = [
     "PositionSlice",
     "Positions",
     "PosteriorPrior",
-    "PrefixMethod",
     "Prior",
     "PriorSource",
     "Problem",
@@ -311,7 +303,6 @@ __all__ = [
     "ProjectReduction",
     "PromptHeader",
     "PromptInput",
-    "PromptKind",
     "PromptManifest",
     "PromptPrior",
     "PromptRef",
@@ -343,7 +334,6 @@ __all__ = [
     "Shrinkage",
     "Site",
     "Sites",
-    "SoftMethod",
     "Source",
     "SourceName",
     "Split",
@@ -370,8 +360,7 @@ __all__ = [
     "Usage",
     "VaePrior",
     "VectorTokens",
-    "Virtual",
     "VocabularyPrior",
-    "Where",
     "XavierPrior",
 ]
+__all__ += forms.__all__

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from promptatlas.types.completions import ModelId
+from promptatlas.types.forms import PromptKind
 from promptatlas.types.interventions import Interventions
 from promptatlas.types.references import MixPart, PromptRef
 from promptatlas.types.sites import DType, Inputs, Layers, Positions, Reduction, Sites, TokenReduction
@@ -58,7 +59,7 @@ class PromptUsed(ResponseBody):
 
     ref: PromptRef
     sha256: str | None = None
-    kind: Literal["soft", "deep", "prefix"]
+    kind: PromptKind
     n_virtual: int
     parts: list[MixPart] | None = None
 

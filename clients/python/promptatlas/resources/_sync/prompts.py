@@ -45,7 +45,8 @@ class Prompts:
 
         Args:
             tensors: ``soft`` ``[n_virtual, d_model]``, or ``deep.{layer}`` of that shape each, or ``prefix``
-                ``[n_layers, 2, n_kv_heads, n_virtual, d_head]``; arrays or torch tensors, stored as float32.
+                ``[n_layers, 2, n_kv_heads, n_virtual, d_head]``, or ``steering.{layer}`` ``[d_model]`` each; arrays or torch
+                tensors, stored as float32.
                 They require ``base``, the model they are for; deep ones also ``where``: ``local`` or ``carried``.
             path: a safetensors file in the native format, or a zip of a PEFT adapter.
             peft_dir: folder of a PEFT adapter (prompt tuning, prefix tuning, p-tuning), saved as safetensors.

@@ -11,16 +11,18 @@ from promptatlas.types.priors import ActivationsSource, EmbeddingsSource, LayerP
 from scipy import stats
 
 from service.engine.model.hosted_model import HostedModel
-from service.engine.prompts.prompt import Prompt, check_fit, compile_prompt, from_tensors
+from service.engine.prompts.prompt import Prompt, from_tensors
+from service.engine.prompts.registry import check_fit, compile_prompt
 from service.errors import InvalidRequest
 from tests.workers.priors.clouds import seeded
 from tests.workers.priors.small_world import Stores, method, prior, small_model
 from workers.priors.distributions.random_streams import generator_for
-from workers.priors.draws import _as_vectors, draw, log_prob_of, priors_of
 from workers.priors.kinds import gaussian
 from workers.priors.kinds.registry import KINDS, build_prior
 from workers.priors.prior import NoDensity, Space
 from workers.priors.sources.sources import Sources
+from workers.tuning.draws import draw, log_prob_of, priors_of
+from workers.tuning.training.forms.registry import TRAINING_FORMS
 
 N = 4
 WORDS = {"activations": {"dataset": "words"}}
@@ -43,6 +45,14 @@ SPECS: dict[str, dict[str, Any]] = {
 SOFT = method(kind="soft", n_virtual=N)
 DEEP = method(kind="deep", n_virtual=N, layers=[-1, 1])
 PREFIX = method(kind="prefix", n_virtual=N)
+STEERING = method(kind="steering", layers=[-1, 1])
+METHODS = {"soft": SOFT, "deep": DEEP, "prefix": PREFIX, "steering": STEERING}
+TENSORS = {
+    "soft": {"soft"},
+    "deep": {"deep.1", "deep.2"},
+    "prefix": {"prefix"},
+    "steering": {"steering.1", "steering.2"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +69,9 @@ def stores(tmp_path_factory: pytest.TempPathFactory, model: HostedModel) -> Stor
     stores.put_prompt("tuned-deep", "deep", layers, model=model, where="local")
     values = torch.randn(3, 2, model.card.n_kv_heads, N, model.card.d_head, generator=seeded(0))
     stores.put_prompt("tuned-prefix", "prefix", {"prefix": values}, model=model)
+    for seed, name in enumerate(("tuned-steering", "other-steering")):
+        steering = {f"steering.{layer}": torch.randn(d, generator=seeded(10 * seed + layer)) for layer in (1, 2)}
+        stores.put_prompt(name, "steering", steering, model=model)
     return stores
 
 
@@ -73,22 +86,22 @@ def test_every_kind_on_the_wire_is_registered() -> None:
 
 
 @pytest.mark.parametrize("kind", SPECS)
-@pytest.mark.parametrize("wanted", ["soft", "deep", "prefix"])
+@pytest.mark.parametrize("wanted", METHODS)
 def test_a_draw_fits_the_model_and_is_reproducible(
     kind: str, wanted: str, model: HostedModel, sources: Sources, stores: Stores
 ) -> None:
-    chosen = {"soft": SOFT, "deep": DEEP, "prefix": PREFIX}[wanted]
+    chosen = METHODS[wanted]
     fields = dict(SPECS[kind])
     if kind == "prompt" and wanted != "soft":
         fields["ref"] = f"tuned-{wanted}"
-    if kind == "posterior" and wanted == "deep":
-        fields["prompts"] = ["tuned-deep"]
+    if kind == "posterior" and wanted in ("deep", "steering"):
+        fields["prompts"] = {"deep": ["tuned-deep"], "steering": ["tuned-steering", "other-steering"]}[wanted]
     spec = prior(kind=kind, **fields)
     drawn = draw(chosen, spec, seed=3, model=model, sources=sources)
-    assert set(drawn) == {"soft": {"soft"}, "deep": {"deep.1", "deep.2"}, "prefix": {"prefix"}}[wanted]
+    assert set(drawn) == TENSORS[wanted]
     prompt = from_tensors(drawn, where="local")
     check_fit(model, prompt)
-    assert prompt.n_virtual == N
+    assert prompt.n_virtual == (0 if wanted == "steering" else N)
     assert all(t.dtype == torch.float32 and t.is_contiguous() and bool(t.isfinite().all()) for t in drawn.values())
     # Fitted anew, nothing taken from a cache.
     again = draw(chosen, spec, seed=3, model=model, sources=stores.sources(model))
@@ -231,7 +244,7 @@ def test_vectors_of_a_prefix_keep_together_what_is_drawn_together(model: HostedM
     spec = prior(kind="isotropic", std=0.5)
     prefix = draw(PREFIX, spec, seed=0, model=model, sources=sources)["prefix"]
     direct = priors_of(PREFIX, spec, model=model, sources=sources)["prefix"]
-    vectors = _as_vectors("prefix", prefix).view(3, 2, N, -1)
+    vectors = TRAINING_FORMS["prefix"].as_vectors(prefix).view(3, 2, N, -1)
     assert torch.equal(vectors[1, 1], direct.sample(N, generator=generator_for(0, "prefix.1.v")))
 
 
