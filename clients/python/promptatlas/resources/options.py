@@ -17,9 +17,7 @@ Spec = Mapping[str, Any] | RequestBody
 """A part of a spec: a dict with the fields of the contract, or a type of ``promptatlas.types``."""
 
 Layers = Sequence[int] | Literal["all"]
-DType = Literal["float32", "float16", "bfloat16"]
 Reduction = Literal["mean", "norm"] | Mapping[str, Any] | None
-SplitName = Literal["train", "validation", "test"]
 
 
 class ModelOptions(CallOptions, total=False):

@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from promptatlas.cli import parsing
-from promptatlas.cli.connection import (
+from promptatlas.cli.connection import client_for
+from promptatlas.cli.options import (
     ApiKey,
     AsJson,
+    DTypeOption,
+    LayersOption,
+    MaxTokensOption,
     MixOption,
     ModelArgument,
     PromptRefOption,
+    ReduceOption,
+    SeedOption,
+    TemperatureOption,
     Url,
-    client_for,
     examples,
 )
 from promptatlas.cli.output import print_fields, print_json, print_table
 from promptatlas.results.tensors.activations import ActivationCache
-
-
-class DType(str, Enum):
-    """Types of the tensors that come back."""
-
-    float32 = "float32"
-    float16 = "float16"
-    bfloat16 = "bfloat16"
-
+from promptatlas.types import DType
 
 InputsArgument = Annotated[list[str], typer.Argument(help="Texts; - is standard input.")]
 SitesOption = Annotated[list[str], typer.Option("--site", "-s", help="Where to read, e.g. resid_post; several times.")]
-LayersOption = Annotated[str, typer.Option("--layers", "-l", help="all, or indices as in 2,5 (negative from the end).")]
-ReduceOption = Annotated[str | None, typer.Option("--reduce", help="mean, norm, project:MAP, lens:K or nearest:K.")]
-DTypeOption = Annotated[DType, typer.Option("--dtype")]
 
 
 def activations(
@@ -47,7 +41,7 @@ def activations(
     positions: Annotated[str, typer.Option("--positions", help="all, last, as in 0,-1 or as in 2:5.")] = "all",
     include_virtual: Annotated[bool, typer.Option("--include-virtual", help="The prompt's positions too.")] = False,
     reduce: ReduceOption = None,
-    dtype: DTypeOption = DType.float32,
+    dtype: DTypeOption = "float32",
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
     to: Annotated[Path, typer.Option("--to", "-o", help="File to write.")] = Path("activations.safetensors"),
@@ -76,13 +70,13 @@ def trajectories(
     sites: SitesOption,
     layers: LayersOption = "all",
     reduce: ReduceOption = None,
-    dtype: DTypeOption = DType.float32,
+    dtype: DTypeOption = "float32",
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Tokens at most.")] = None,
-    temperature: Annotated[float | None, typer.Option("--temperature", "-t", help="0 is greedy.")] = None,
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Trajectories an input.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same tokens.")] = None,
+    seed: SeedOption = None,
     include_input: Annotated[bool, typer.Option(help="States of the input's tokens too.")] = True,
     to: Annotated[Path, typer.Option("--to", "-o", help="File to write.")] = Path("trajectories.safetensors"),
     as_json: AsJson = False,
@@ -108,7 +102,7 @@ def trajectories(
 def _capture_options(
     layers: str, reduce: str | None, dtype: DType, prompt_ref: str | None, mix: list[str] | None
 ) -> dict[str, Any]:
-    options = {"layers": parsing.layers(layers), "dtype": dtype.value, **parsing.prompt_choice(prompt_ref, mix)}
+    options = {"layers": parsing.layers(layers), "dtype": dtype, **parsing.prompt_choice(prompt_ref, mix)}
     return options if reduce is None else {**options, "reduce": parsing.reduction(reduce)}
 
 

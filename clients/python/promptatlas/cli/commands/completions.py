@@ -7,14 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from promptatlas.cli import parsing
-from promptatlas.cli.connection import (
+from promptatlas.cli.connection import client_for
+from promptatlas.cli.options import (
     ApiKey,
     AsJson,
+    MaxTokensOption,
     MixOption,
     ModelArgument,
     PromptRefOption,
+    SeedOption,
+    TemperatureOption,
     Url,
-    client_for,
     examples,
 )
 from promptatlas.cli.output import print_json
@@ -27,12 +30,12 @@ def complete(
     text: Annotated[str, typer.Argument(help="Text to go on from; - is standard input.")],
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Tokens at most.")] = None,
-    temperature: Annotated[float | None, typer.Option("--temperature", "-t", help="0 is greedy.")] = None,
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
     top_p: Annotated[float | None, typer.Option("--top-p")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k")] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="How many continuations.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same tokens.")] = None,
+    seed: SeedOption = None,
     stop: Annotated[list[str] | None, typer.Option("--stop", help="Stop before this text; several times.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print pieces as they come.")] = False,
     as_json: AsJson = False,

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from promptatlas.cli.connection import ApiKey, AsJson, Url, client_for, examples
+from promptatlas.cli.connection import client_for
+from promptatlas.cli.options import ApiKey, AsJson, Url, Yes, examples
 from promptatlas.cli.output import print_json, print_table
 from promptatlas.cli.parsing import given
-from promptatlas.types import DatasetItem
+from promptatlas.types import DatasetFormat, DatasetItem, Split
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the dataset.")]
-
-
-class Format(str, Enum):
-    """Formats of files."""
-
-    jsonl = "jsonl"
-    squad = "squad"
-    gsm8k = "gsm8k"
-    deepmind_math = "deepmind-math"
-    text = "text"
-
-
-class SplitName(str, Enum):
-    """Splits of a dataset."""
-
-    train = "train"
-    validation = "validation"
-    test = "test"
 
 
 def list_datasets(context: typer.Context, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> None:
@@ -52,7 +34,7 @@ def upload_dataset(
     context: typer.Context,
     name: NameArgument,
     file: Annotated[Path, typer.Argument(help="File to upload.")],
-    form: Annotated[Format, typer.Option("--format", "-f", help="What the file is.")] = Format.jsonl,
+    form: Annotated[DatasetFormat, typer.Option("--format", "-f", help="Format of the file.")] = "jsonl",
     input_template: Annotated[
         str | None, typer.Option("--input", help="How a record is asked, as in '{context} {question}'.")
     ] = None,
@@ -67,7 +49,7 @@ def upload_dataset(
     """Upload a dataset. A line that is not of the format is named, and nothing is kept."""
     template = given(input=input_template, target=target_template) or None
     with client_for(context, url, api_key) as client:
-        manifest = client.datasets.upload(name, path=file, format=form.value, template=template, cloze=cloze)
+        manifest = client.datasets.upload(name, path=file, format=form, template=template, cloze=cloze)
     if as_json:
         print_json(manifest)
         return
@@ -78,7 +60,7 @@ def upload_dataset(
 def peek(
     context: typer.Context,
     name: NameArgument,
-    split: Annotated[SplitName | None, typer.Option("--split", "-s", help="Of this split.")] = None,
+    split: Annotated[Split | None, typer.Option("--split", "-s", help="Of this split.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many items.")] = 5,
     as_json: AsJson = False,
     url: Url = None,
@@ -86,7 +68,7 @@ def peek(
 ) -> None:
     """Show the first items of a dataset, as the model gets them."""
     with client_for(context, url, api_key) as client:
-        found = client.datasets.peek(name, split=None if split is None else split.value, limit=limit)
+        found = client.datasets.peek(name, split=split, limit=limit)
     if as_json:
         print_json(found)
         return
@@ -107,7 +89,7 @@ def _shown(item: DatasetItem) -> str:
 def delete_dataset(
     context: typer.Context,
     name: NameArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,

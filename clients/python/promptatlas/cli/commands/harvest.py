@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from promptatlas.cli import parsing
-from promptatlas.cli.commands.captures import DType, DTypeOption, ReduceOption
-from promptatlas.cli.connection import (
+from promptatlas.cli.connection import client_for
+from promptatlas.cli.options import (
     ApiKey,
     AsJson,
+    DTypeOption,
+    LayersOption,
     MixOption,
     ModelArgument,
     PromptRefOption,
+    ReduceOption,
+    RunNameOption,
     Url,
-    client_for,
+    WatchOption,
     examples,
 )
 from promptatlas.cli.output import print_json, print_table
 from promptatlas.cli.watching import print_started, watch
 from promptatlas.results.harvests.harvest import MANIFEST, Harvest
-
-
-class Split(str, Enum):
-    """Splits of datasets."""
-
-    train = "train"
-    validation = "validation"
-    test = "test"
-
-
-class Format(str, Enum):
-    """Formats of shards."""
-
-    safetensors = "safetensors"
-    parquet = "parquet"
+from promptatlas.types import Split
+from promptatlas.types.harvest import ShardFormat
 
 
 def harvest(
@@ -47,22 +37,20 @@ def harvest(
     sites: Annotated[
         list[str] | None, typer.Option("--site", "-s", help="Where to read; several times; else resid_post.")
     ] = None,
-    layers: Annotated[
-        str, typer.Option("--layers", "-l", help="all, or indices as in 2,5 (negative from the end).")
-    ] = "all",
+    layers: LayersOption = "all",
     positions: Annotated[str, typer.Option("--positions", help="all, last, as in 0,-1 or as in 1:.")] = "all",
     reduce: ReduceOption = None,
     split: Annotated[Split | None, typer.Option("--split", help="Of this split only.")] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", min=1, help="The first n texts only.")] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Cut texts to so many tokens.")] = None,
     include_target: Annotated[bool, typer.Option(help="Read input and target, or the input alone.")] = True,
-    dtype: DTypeOption = DType.float32,
-    format_: Annotated[Format, typer.Option("--format", "-f")] = Format.safetensors,
+    dtype: DTypeOption = "float32",
+    format_: Annotated[ShardFormat, typer.Option("--format", "-f", help="Format of the shards.")] = "safetensors",
     shard_bytes: Annotated[int | None, typer.Option("--shard-bytes", min=4096, help="A shard's size at most.")] = None,
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
-    watched: Annotated[bool, typer.Option("--watch", "-w", help="Wait for it.")] = False,
+    name: RunNameOption = None,
+    watched: WatchOption = False,
     to: Annotated[Path | None, typer.Option("--to", "-o", help="Wait for it, and fetch it into this folder.")] = None,
     as_json: AsJson = False,
     url: Url = None,
@@ -73,10 +61,10 @@ def harvest(
         "layers": parsing.layers(layers),
         "positions": parsing.positions(positions),
         "include_target": include_target,
-        "dtype": dtype.value,
-        "format": format_.value,
+        "dtype": dtype,
+        "format": format_,
         **parsing.given(
-            split=None if split is None else split.value,
+            split=split,
             n=n,
             max_tokens=max_tokens,
             shard_bytes=shard_bytes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,33 +12,31 @@ import safetensors.numpy
 import typer
 
 from promptatlas.cli import parsing
-from promptatlas.cli.connection import ApiKey, AsJson, MixOption, PromptRefOption, Url, client_for, examples
+from promptatlas.cli.connection import client_for
+from promptatlas.cli.options import (
+    ApiKey,
+    AsJson,
+    ChangesOption,
+    MixOption,
+    ModelOption,
+    PromptRefOption,
+    RunNameOption,
+    SpecArgument,
+    Url,
+    WatchOption,
+    Yes,
+    examples,
+)
 from promptatlas.cli.output import print_json, print_table
 from promptatlas.cli.spec_files import read_spec, with_changes
 from promptatlas.cli.watching import print_started, watch
 from promptatlas.results.maps.columns import AXES
 from promptatlas.results.maps.points import Points
 from promptatlas.results.maps.view import MapView
+from promptatlas.types import MapMethod
 
 MapArgument = Annotated[str, typer.Argument(help="Id of the map: that of the run that made it.")]
 LayerOption = Annotated[int | None, typer.Option("--layer", "-l", help="Of this layer only.")]
-SpecArgument = Annotated[
-    str | None, typer.Argument(help="YAML or JSON file with the spec; - is standard input. Options add to it.")
-]
-ChangesOption = Annotated[
-    list[str] | None, typer.Option("--set", help="path.to.field=value, several times; values as in JSON.")
-]
-WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Wait for it.")]
-RunNameOption = Annotated[str | None, typer.Option("--name", help="Name of the run.")]
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="The model.")]
-
-
-class Method(str, Enum):
-    """Ways to fit a map."""
-
-    pca = "pca"
-    umap = "umap"
-    tsne = "tsne"
 
 
 def make(
@@ -49,7 +46,7 @@ def make(
     datasets: Annotated[list[str] | None, typer.Option("--dataset", "-d", help="States of its texts.")] = None,
     prompts: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="Vectors of a tuned prompt.")] = None,
     vocabulary: Annotated[bool, typer.Option("--vocabulary", help="The token embeddings.")] = False,
-    method: Annotated[Method | None, typer.Option("--method", help="How it is fitted.")] = None,
+    method: Annotated[MapMethod | None, typer.Option("--method", help="How it is fitted.")] = None,
     layers: Annotated[str | None, typer.Option("--layers", "-l", help="Inputs of which blocks, as in 0,3.")] = None,
     changes: ChangesOption = None,
     name: RunNameOption = None,
@@ -63,7 +60,7 @@ def make(
     sources += [{"prompts": prompts, "name": "prompts"}] if prompts else []
     sources += [{"embeddings": "vocabulary", "name": "vocabulary"}] if vocabulary else []
     chosen = None if layers is None else parsing.layers(layers)
-    given = parsing.given(model=model, method=None if method is None else method.value, layers=chosen)
+    given = parsing.given(model=model, method=method, layers=chosen)
     begun = {} if spec is None else read_spec(spec)
     asked = {**begun, **given, "sources": [*begun.get("sources", ()), *sources]}
     with client_for(context, url, api_key) as client:
@@ -156,7 +153,7 @@ def project(
 def delete(
     context: typer.Context,
     map_id: MapArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from promptatlas.cli.connection import ApiKey, AsJson, ModelArgument, Url, client_for, examples
+from promptatlas.cli.connection import client_for
+from promptatlas.cli.options import ApiKey, AsJson, ModelArgument, Url, examples
 from promptatlas.cli.output import print_fields, print_json, print_table
 
 

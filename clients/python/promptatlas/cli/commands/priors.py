@@ -9,7 +9,8 @@ import numpy as np
 import safetensors.numpy
 import typer
 
-from promptatlas.cli.connection import ApiKey, AsJson, ModelArgument, Url, client_for, examples
+from promptatlas.cli.connection import client_for
+from promptatlas.cli.options import ApiKey, AsJson, ModelArgument, Url, examples
 from promptatlas.cli.output import print_json
 from promptatlas.cli.spec_files import parsed, read_spec
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from promptatlas.cli.connection import ApiKey, AsJson, Url, client_for, examples
+from promptatlas.cli.connection import client_for
+from promptatlas.cli.options import ApiKey, AsJson, Url, Yes, examples
 from promptatlas.cli.output import print_fields, print_json, print_table
+from promptatlas.types import ContentFormat
 
 Ref = Annotated[str, typer.Argument(help="name, name@3 or name@alias.")]
 NameArgument = Annotated[str, typer.Argument(help="Name of the prompt.")]
-
-
-class ContentFormat(str, Enum):
-    """Formats of a prompt's file."""
-
-    native = "native"
-    peft = "peft"
 
 
 def list_prompts(context: typer.Context, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> None:
@@ -70,17 +64,14 @@ def download_prompt(
     context: typer.Context,
     ref: Ref,
     to: Annotated[Path, typer.Option("--to", "-o", help="File to write.")],
-    form: Annotated[ContentFormat, typer.Option("--format", help="native safetensors, or a PEFT zip.")] = (
-        ContentFormat.native
-    ),
+    form: Annotated[ContentFormat, typer.Option("--format", help="native safetensors, or a PEFT zip.")] = "native",
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
     """Download a prompt's file."""
-    content: Literal["native", "peft"] = "native" if form is ContentFormat.native else "peft"
     with client_for(context, url, api_key) as client:
-        path = client.prompts.download(ref, to=to, format=content)
+        path = client.prompts.download(ref, to=to, format=form)
     if as_json:
         print_json({"path": str(path), "bytes": path.stat().st_size})
     else:
@@ -90,7 +81,7 @@ def download_prompt(
 def delete_prompt(
     context: typer.Context,
     ref: Annotated[str, typer.Argument(help="One version, as name@3.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,

@@ -8,8 +8,18 @@ from typing import Annotated
 import typer
 
 from promptatlas.cli import parsing
-from promptatlas.cli.commands.maps import ChangesOption, ModelOption, RunNameOption, SpecArgument, WatchOption
-from promptatlas.cli.connection import ApiKey, AsJson, Url, client_for, examples
+from promptatlas.cli.connection import client_for
+from promptatlas.cli.options import (
+    ApiKey,
+    AsJson,
+    ChangesOption,
+    ModelOption,
+    RunNameOption,
+    SpecArgument,
+    Url,
+    WatchOption,
+    examples,
+)
 from promptatlas.cli.output import print_json, print_table
 from promptatlas.cli.spec_files import read_spec, with_changes
 from promptatlas.cli.watching import print_started, watch

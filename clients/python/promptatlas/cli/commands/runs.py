@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,39 +10,17 @@ from typing import Annotated, Any
 import typer
 
 from promptatlas import Run
-from promptatlas.cli.connection import ApiKey, AsJson, Url, client_for, examples
+from promptatlas.cli.connection import client_for
+from promptatlas.cli.options import ApiKey, AsJson, RunArgument, Url, WatchOption, examples
 from promptatlas.cli.output import print_fields, print_json, print_table
 from promptatlas.cli.watching import print_started, watch
-
-RunArgument = Annotated[str, typer.Argument(help="Id of the run.")]
-
-
-class Kind(str, Enum):
-    """Kinds of runs."""
-
-    tune = "tune"
-    evaluate = "evaluate"
-    harvest = "harvest"
-    map = "map"
-    report = "report"
-    distill = "distill"
-    sample = "sample"
-
-
-class Status(str, Enum):
-    """Where runs stand."""
-
-    queued = "queued"
-    running = "running"
-    succeeded = "succeeded"
-    failed = "failed"
-    cancelled = "cancelled"
+from promptatlas.types import RunKind, RunStatus
 
 
 def list_runs(
     context: typer.Context,
-    kind: Annotated[Kind | None, typer.Option("--kind", "-k", help="Of this kind only.")] = None,
-    status: Annotated[Status | None, typer.Option("--status", "-s", help="In this state only.")] = None,
+    kind: Annotated[RunKind | None, typer.Option("--kind", "-k", help="Of this kind only.")] = None,
+    status: Annotated[RunStatus | None, typer.Option("--status", "-s", help="In this state only.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
     as_json: AsJson = False,
     url: Url = None,
@@ -51,9 +28,7 @@ def list_runs(
 ) -> None:
     """List runs, newest first."""
     with client_for(context, url, api_key) as client:
-        pages = client.runs.list(
-            kind=None if kind is None else kind.value, status=None if status is None else status.value, limit=limit
-        )
+        pages = client.runs.list(kind=kind, status=status, limit=limit)
         rows = list(islice(pages, limit))
     if as_json:
         print_json([row.info for row in rows])
@@ -97,7 +72,7 @@ def cancel_run(
 def resume_run(
     context: typer.Context,
     run_id: RunArgument,
-    watched: Annotated[bool, typer.Option("--watch", "-w", help="Wait for it.")] = False,
+    watched: WatchOption = False,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,

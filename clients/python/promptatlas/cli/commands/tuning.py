@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from promptatlas.cli.connection import ApiKey, AsJson, Url, client_for, examples
+from promptatlas.cli.connection import client_for
+from promptatlas.cli.options import ApiKey, AsJson, ChangesOption, RunNameOption, Url, WatchOption, examples
 from promptatlas.cli.spec_files import read_spec, with_changes
 from promptatlas.cli.watching import print_started, watch
 
@@ -14,11 +15,9 @@ from promptatlas.cli.watching import print_started, watch
 def tune(
     context: typer.Context,
     spec: Annotated[str, typer.Argument(help="YAML or JSON file with the spec; - is standard input.")],
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="path.to.field=value, several times; values as in JSON.")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
-    watched: Annotated[bool, typer.Option("--watch", "-w", help="Wait for it.")] = False,
+    changes: ChangesOption = None,
+    name: RunNameOption = None,
+    watched: WatchOption = False,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,

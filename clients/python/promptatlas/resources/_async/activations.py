@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
-from promptatlas.resources.options import DType, Layers, ModelOptions, Reduction, model_request
+from promptatlas.resources.options import Layers, ModelOptions, Reduction, model_request
 from promptatlas.results.tensors.activations import ActivationCache
 from promptatlas.results.tensors.tensor_file import TensorFile
 from promptatlas.transport._async.sender import AsyncSender
 from promptatlas.transport.call import SAFETENSORS, Call, nothing, reader
-from promptatlas.types import ActivationRequest, EstimateResponse
+from promptatlas.types import ActivationRequest, DType, EstimateResponse
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

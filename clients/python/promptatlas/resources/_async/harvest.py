@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptatlas.resources._async.run import AsyncRun
-from promptatlas.resources.options import DType, Layers, PromptChoice, Spec, SplitName, split_options
+from promptatlas.resources.options import Layers, PromptChoice, Spec, split_options
 from promptatlas.resources.run_requests import create_request, run_request
 from promptatlas.results.harvests.harvest import Harvest
 from promptatlas.transport._async.sender import AsyncSender
 from promptatlas.transport.call import CallOptions
+from promptatlas.types import DType, Split
 from promptatlas.types.harvest import ShardFormat
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class HarvestOptions(CallOptions, total=False):
     """
 
     prompt_ref: PromptChoice | None
-    split: SplitName | None
+    split: Split | None
     n: int | None
     include_target: bool
     template: Spec | None

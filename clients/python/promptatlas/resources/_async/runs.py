@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from promptatlas.resources._async.run import AsyncRun
-from promptatlas.resources.options import Spec, SplitName, page_params, split_options
+from promptatlas.resources.options import Spec, page_params, split_options
 from promptatlas.resources.run_requests import create_request, run_request
 from promptatlas.transport._async.page import AsyncPage, Mapped
 from promptatlas.transport._async.sender import AsyncSender
 from promptatlas.transport.call import Call, CallOptions, options_of, reader
-from promptatlas.types import ListPage, RunKind, RunStatus
+from promptatlas.types import ListPage, Metric, RunKind, RunStatus, Split
 from promptatlas.types import Run as RunInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-MetricName = Literal["exact_match", "f1", "precision", "recall", "accuracy", "numeric_match", "loss", "perplexity"]
 
 
 class TuneOptions(CallOptions, total=False):
@@ -41,8 +39,8 @@ class TuneOptions(CallOptions, total=False):
 class EvaluateOptions(CallOptions, total=False):
     """Options of an evaluation; see ``promptatlas.types.EvaluateSpec``."""
 
-    split: SplitName
-    metrics: Sequence[MetricName]
+    split: Split
+    metrics: Sequence[Metric]
     n: int | None
     max_tokens: int | None
     samples: int

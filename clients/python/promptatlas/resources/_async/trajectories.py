@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from promptatlas.resources.options import DType, Layers, Reduction, SamplingOptions, model_request
+from promptatlas.resources.options import Layers, Reduction, SamplingOptions, model_request
 from promptatlas.results.tensors.tensor_file import TensorFile
 from promptatlas.results.tensors.trajectories import Trajectories
 from promptatlas.transport._async.sender import AsyncSender
 from promptatlas.transport.call import SAFETENSORS, Call, nothing
-from promptatlas.types import TrajectoryRequest
+from promptatlas.types import DType, TrajectoryRequest
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
