@@ -29,7 +29,7 @@ from promptatlas.results.tensors.activations import ActivationCache
 from promptatlas.types import DType
 
 InputsArgument = Annotated[list[str], typer.Argument(help="Texts; - is standard input.")]
-SitesOption = Annotated[list[str], typer.Option("--site", "-s", help="Where to read, e.g. resid_post; several times.")]
+SitesOption = Annotated[list[str], typer.Option("--site", "-s", help="Site to read, e.g. resid_post; repeatable.")]
 
 
 def activations(
@@ -39,18 +39,20 @@ def activations(
     sites: SitesOption,
     layers: LayersOption = "all",
     positions: Annotated[str, typer.Option("--positions", help="all, last, as in 0,-1 or as in 2:5.")] = "all",
-    include_virtual: Annotated[bool, typer.Option("--include-virtual", help="The prompt's positions too.")] = False,
+    include_virtual: Annotated[
+        bool, typer.Option("--include-virtual", help="Include the positions of the prompt.")
+    ] = False,
     reduce: ReduceOption = None,
     dtype: DTypeOption = "float32",
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
     to: Annotated[Path, typer.Option("--to", "-o", help="File to write.")] = Path("activations.safetensors"),
-    estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would cost, run nothing.")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Print the cost without running the model.")] = False,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Read tensors out of the model into a safetensors file."""
+    """Save activations of texts to a safetensors file."""
     options: dict[str, Any] = {"positions": parsing.positions(positions), "include_virtual": include_virtual}
     options |= _capture_options(layers, reduce, dtype, prompt_ref, mix)
     texts = parsing.texts(inputs)
@@ -75,15 +77,15 @@ def trajectories(
     mix: MixOption = None,
     max_tokens: MaxTokensOption = None,
     temperature: TemperatureOption = None,
-    n: Annotated[int | None, typer.Option("--n", "-n", help="Trajectories an input.")] = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", help="Number of trajectories for each input.")] = None,
     seed: SeedOption = None,
-    include_input: Annotated[bool, typer.Option(help="States of the input's tokens too.")] = True,
+    include_input: Annotated[bool, typer.Option(help="Include the tokens of the input.")] = True,
     to: Annotated[Path, typer.Option("--to", "-o", help="File to write.")] = Path("trajectories.safetensors"),
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Generate, and keep the states of every token in a safetensors file."""
+    """Generate, and save the activations of every token to a safetensors file."""
     options = parsing.given(max_tokens=max_tokens, temperature=temperature, n=n, seed=seed)
     options |= {"include_input": include_input, **_capture_options(layers, reduce, dtype, prompt_ref, mix)}
     texts = parsing.texts(inputs)
@@ -118,15 +120,15 @@ def _print_cache(cache: ActivationCache, *, as_json: bool) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    reads = (
+    """Adds the commands to the application."""
+    activations_lines = (
         'promptatlas activations demo "Ana is in the kitchen." -s resid_post -l 2,5 -o states.safetensors',
         'promptatlas activations demo "Ana" "Ben" -s resid_post -l -1 --positions last -p qa@2',
         'promptatlas activations demo "Ana" -s attn_probs --estimate --json',
     )
-    walks = (
+    trajectories_lines = (
         'promptatlas trajectories demo "Ana is in the" -s resid_post -l 3 --max-tokens 8',
-        'promptatlas trajectories demo "2+2=" -s resid_post -n 4 --seed 0 -o walks.safetensors',
+        'promptatlas trajectories demo "2+2=" -s resid_post -n 4 --seed 0 -o trajectories.safetensors',
     )
-    app.command("activations", epilog=examples(*reads))(activations)
-    app.command("trajectories", epilog=examples(*walks))(trajectories)
+    app.command("activations", epilog=examples(*activations_lines))(activations)
+    app.command("trajectories", epilog=examples(*trajectories_lines))(trajectories)

@@ -27,28 +27,28 @@ from promptatlas.client import Client
 def complete(
     context: typer.Context,
     model: ModelArgument,
-    text: Annotated[str, typer.Argument(help="Text to go on from; - is standard input.")],
+    text: Annotated[str, typer.Argument(help="Text to complete; - is standard input.")],
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
     max_tokens: MaxTokensOption = None,
     temperature: TemperatureOption = None,
     top_p: Annotated[float | None, typer.Option("--top-p")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k")] = None,
-    n: Annotated[int | None, typer.Option("--n", "-n", help="How many continuations.")] = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", help="Number of completions.")] = None,
     seed: SeedOption = None,
-    stop: Annotated[list[str] | None, typer.Option("--stop", help="Stop before this text; several times.")] = None,
-    stream: Annotated[bool, typer.Option("--stream", help="Print pieces as they come.")] = False,
+    stop: Annotated[list[str] | None, typer.Option("--stop", help="Stop before this text; repeatable.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print pieces as they are generated.")] = False,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Complete a text, under a tuned prompt if you choose one."""
+    """Complete a text, optionally with a tuned prompt."""
     options = parsing.given(
         max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, n=n, seed=seed, stop=stop or None
     )
     options |= parsing.prompt_choice(prompt_ref, mix)
     if stream and (as_json or (n or 1) > 1):
-        raise typer.BadParameter("--stream prints one continuation as text: expected no --json and no --n beside it")
+        raise typer.BadParameter("--stream prints one completion as text: expected neither --json nor --n with it")
     [prompt] = parsing.texts([text])
     with client_for(context, url, api_key) as client:
         (_print_stream if stream else _print_whole)(client, model, prompt, options, as_json)
@@ -71,7 +71,7 @@ def _print_whole(client: Client, model: str, prompt: str, options: dict[str, Any
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Adds the command to the application."""
     lines = (
         'promptatlas complete demo "Ana is in the" --max-tokens 8 -t 0',
         'promptatlas complete demo "Where is Ana?" -p qa@2 --stream',

@@ -9,7 +9,7 @@ import typer
 
 from promptatlas.cli.connection import client_for
 from promptatlas.cli.options import ApiKey, AsJson, Url, Yes, examples
-from promptatlas.cli.output import print_json, print_table
+from promptatlas.cli.output import confirm_deletion, print_deleted, print_json, print_table
 from promptatlas.cli.parsing import given
 from promptatlas.types import DatasetFormat, DatasetItem, Split
 
@@ -17,7 +17,7 @@ NameArgument = Annotated[str, typer.Argument(help="Name of the dataset.")]
 
 
 def list_datasets(context: typer.Context, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> None:
-    """List datasets, those that come with the server too."""
+    """List datasets, including built-in ones."""
     with client_for(context, url, api_key) as client:
         rows = list(client.datasets.list())
     if as_json:
@@ -36,17 +36,17 @@ def upload_dataset(
     file: Annotated[Path, typer.Argument(help="File to upload.")],
     form: Annotated[DatasetFormat, typer.Option("--format", "-f", help="Format of the file.")] = "jsonl",
     input_template: Annotated[
-        str | None, typer.Option("--input", help="How a record is asked, as in '{context} {question}'.")
+        str | None, typer.Option("--input", help="Template of the input, as in '{context} {question}'.")
     ] = None,
     target_template: Annotated[
-        str | None, typer.Option("--target", help="How it is answered, as in '{answer}'.")
+        str | None, typer.Option("--target", help="Template of the target, as in '{answer}'.")
     ] = None,
-    cloze: Annotated[bool, typer.Option("--cloze", help="Cut running text into items with a word left out.")] = False,
+    cloze: Annotated[bool, typer.Option("--cloze", help="Split plain text into items with one word left out.")] = False,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Upload a dataset. A line that is not of the format is named, and nothing is kept."""
+    """Upload a dataset. If a line is not of the format, the error names it, and nothing is stored."""
     template = given(input=input_template, target=target_template) or None
     with client_for(context, url, api_key) as client:
         manifest = client.datasets.upload(name, path=file, format=form, template=template, cloze=cloze)
@@ -60,13 +60,13 @@ def upload_dataset(
 def peek(
     context: typer.Context,
     name: NameArgument,
-    split: Annotated[Split | None, typer.Option("--split", "-s", help="Of this split.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many items.")] = 5,
+    split: Annotated[Split | None, typer.Option("--split", "-s", help="Only this split.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of items.")] = 5,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Show the first items of a dataset, as the model gets them."""
+    """Show the first items of a dataset, as the model receives them."""
     with client_for(context, url, api_key) as client:
         found = client.datasets.peek(name, split=split, limit=limit)
     if as_json:
@@ -95,19 +95,15 @@ def delete_dataset(
     api_key: ApiKey = None,
 ) -> None:
     """Delete a dataset."""
-    if not yes:
-        typer.confirm(f"Delete {name} for good?", abort=True, err=True)
+    confirm_deletion(name, yes=yes)
     with client_for(context, url, api_key) as client:
         client.datasets.delete(name)
-    if as_json:
-        print_json({"deleted": name})
-    else:
-        typer.echo(f"deleted {name}")
+    print_deleted(name, as_json=as_json)
 
 
 def commands() -> typer.Typer:
     """The group ``datasets``."""
-    group = typer.Typer(no_args_is_help=True, help="What prompts are tuned on and measured by.")
+    group = typer.Typer(no_args_is_help=True, help="Datasets for tuning and evaluation.")
     uploads = (
         "promptatlas datasets upload rivers rivers.jsonl",
         "promptatlas datasets upload squad train-v2.0.json --format squad --input '{context}\\n{question}\\n'",

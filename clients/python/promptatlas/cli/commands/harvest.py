@@ -24,7 +24,7 @@ from promptatlas.cli.options import (
     examples,
 )
 from promptatlas.cli.output import print_json, print_table
-from promptatlas.cli.watching import print_started, watch
+from promptatlas.cli.watching import start
 from promptatlas.results.harvests.harvest import MANIFEST, Harvest
 from promptatlas.types import Split
 from promptatlas.types.harvest import ShardFormat
@@ -33,30 +33,36 @@ from promptatlas.types.harvest import ShardFormat
 def harvest(
     context: typer.Context,
     model: ModelArgument,
-    dataset: Annotated[str, typer.Argument(help="A dataset, as `promptatlas datasets list` names it, or hub:NAME.")],
+    dataset: Annotated[str, typer.Argument(help="A dataset, as listed by `promptatlas datasets list`, or hub:NAME.")],
     sites: Annotated[
-        list[str] | None, typer.Option("--site", "-s", help="Where to read; several times; else resid_post.")
+        list[str] | None, typer.Option("--site", "-s", help="Site to read, repeatable; default: resid_post.")
     ] = None,
     layers: LayersOption = "all",
     positions: Annotated[str, typer.Option("--positions", help="all, last, as in 0,-1 or as in 1:.")] = "all",
     reduce: ReduceOption = None,
-    split: Annotated[Split | None, typer.Option("--split", help="Of this split only.")] = None,
-    n: Annotated[int | None, typer.Option("--n", "-n", min=1, help="The first n texts only.")] = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Cut texts to so many tokens.")] = None,
-    include_target: Annotated[bool, typer.Option(help="Read input and target, or the input alone.")] = True,
+    split: Annotated[Split | None, typer.Option("--split", help="Only this split.")] = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", min=1, help="Only the first n texts.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="Truncate texts to this number of tokens.")
+    ] = None,
+    include_target: Annotated[bool, typer.Option(help="Read input and target, or only the input.")] = True,
     dtype: DTypeOption = "float32",
     format_: Annotated[ShardFormat, typer.Option("--format", "-f", help="Format of the shards.")] = "safetensors",
-    shard_bytes: Annotated[int | None, typer.Option("--shard-bytes", min=4096, help="A shard's size at most.")] = None,
+    shard_bytes: Annotated[
+        int | None, typer.Option("--shard-bytes", min=4096, help="Maximum size of a shard in bytes.")
+    ] = None,
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
     name: RunNameOption = None,
     watched: WatchOption = False,
-    to: Annotated[Path | None, typer.Option("--to", "-o", help="Wait for it, and fetch it into this folder.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", "-o", help="Wait for the run, and download its files to this folder.")
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Read the states of a whole dataset into shards, with as many workers as have nothing else to do."""
+    """Read the activations of a whole dataset into shards, on all idle workers."""
     options: dict[str, Any] = {
         "layers": parsing.layers(layers),
         "positions": parsing.positions(positions),
@@ -76,17 +82,14 @@ def harvest(
         run = client.harvest.create(
             model=model, dataset=dataset, sites=sites or ("resid_post",), run_name=name, **options
         )
-        if not watched and to is None:
-            print_started(run, as_json=as_json)
+        if to is None:
+            start(run, watched=watched, as_json=as_json)
             return
         typer.echo(f"run {run.id}", err=True)
-        if to is None:
-            watch(run, as_json=as_json)
-            return
         run.wait()
         run.download_all(to=to)
-    with Harvest.load(to) as found:
-        _print_harvest(found, as_json=as_json)
+    with Harvest.load(to) as loaded:
+        _print_harvest(loaded, as_json=as_json)
 
 
 def _print_harvest(harvest: Harvest, *, as_json: bool) -> None:
@@ -103,7 +106,7 @@ def _print_harvest(harvest: Harvest, *, as_json: bool) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Adds the command to the application."""
     lines = (
         "promptatlas harvest demo demo-text -s resid_post -l 3 --reduce mean --watch",
         "promptatlas harvest demo demo-qa -l 2,5 --positions last -p qa@2 --split test -o states/",

@@ -27,27 +27,34 @@ from promptatlas.cli.options import (
     Yes,
     examples,
 )
-from promptatlas.cli.output import print_json, print_table
+from promptatlas.cli.output import confirm_deletion, joined, print_deleted, print_json, print_table
 from promptatlas.cli.spec_files import read_spec, with_changes
-from promptatlas.cli.watching import print_started, watch
+from promptatlas.cli.watching import start
 from promptatlas.results.maps.columns import AXES
 from promptatlas.results.maps.points import Points
 from promptatlas.results.maps.view import MapView
 from promptatlas.types import MapMethod
 
-MapArgument = Annotated[str, typer.Argument(help="Id of the map: that of the run that made it.")]
-LayerOption = Annotated[int | None, typer.Option("--layer", "-l", help="Of this layer only.")]
+MapArgument = Annotated[str, typer.Argument(help="Id of the map, which is also that of its run.")]
+LayerOption = Annotated[int | None, typer.Option("--layer", "-l", help="Only this layer.")]
 
 
 def make(
     context: typer.Context,
     spec: SpecArgument = None,
     model: ModelOption = None,
-    datasets: Annotated[list[str] | None, typer.Option("--dataset", "-d", help="States of its texts.")] = None,
-    prompts: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="Vectors of a tuned prompt.")] = None,
-    vocabulary: Annotated[bool, typer.Option("--vocabulary", help="The token embeddings.")] = False,
-    method: Annotated[MapMethod | None, typer.Option("--method", help="How it is fitted.")] = None,
-    layers: Annotated[str | None, typer.Option("--layers", "-l", help="Inputs of which blocks, as in 0,3.")] = None,
+    datasets: Annotated[
+        list[str] | None, typer.Option("--dataset", "-d", help="Map the activations of this dataset; repeatable.")
+    ] = None,
+    prompts: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="Map the vectors of this prompt; repeatable.")
+    ] = None,
+    vocabulary: Annotated[bool, typer.Option("--vocabulary", help="Map the token embeddings.")] = False,
+    method: Annotated[MapMethod | None, typer.Option("--method", help="Method of the projection.")] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option("--layers", "-l", help="Layers, as in 0,3: 0 is the embeddings, l the input of block l."),
+    ] = None,
     changes: ChangesOption = None,
     name: RunNameOption = None,
     watched: WatchOption = False,
@@ -61,20 +68,16 @@ def make(
     sources += [{"embeddings": "vocabulary", "name": "vocabulary"}] if vocabulary else []
     chosen = None if layers is None else parsing.layers(layers)
     given = parsing.given(model=model, method=method, layers=chosen)
-    begun = {} if spec is None else read_spec(spec)
-    asked = {**begun, **given, "sources": [*begun.get("sources", ()), *sources]}
+    file = {} if spec is None else read_spec(spec)
+    merged = {**file, **given, "sources": [*file.get("sources", ()), *sources]}
     with client_for(context, url, api_key) as client:
-        run = client.runs.create("map", with_changes(asked, changes or []), name=name)
-        if not watched:
-            print_started(run, as_json=as_json)
-            return
-        typer.echo(f"run {run.id}", err=True)
-        watch(run, as_json=as_json)
+        run = client.runs.create("map", with_changes(merged, changes or []), name=name)
+        start(run, watched=watched, as_json=as_json)
 
 
 def list_maps(
     context: typer.Context,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of rows.")] = 20,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
@@ -86,7 +89,7 @@ def list_maps(
         print_json(rows)
         return
     names = ("id", "method", "layers", "n_points", "sources", "name")
-    cells = [(row.id, row.method, _joined(row.layers), row.n_points, _joined(row.sources), row.name) for row in rows]
+    cells = [(row.id, row.method, joined(row.layers), row.n_points, joined(row.sources), row.name) for row in rows]
     print_table(names, cells)
 
 
@@ -95,14 +98,14 @@ def get(
     map_id: MapArgument,
     layer: LayerOption = None,
     to: Annotated[
-        Path | None, typer.Option("--to", "-o", help="File to write: .html is a picture, .csv the points.")
+        Path | None, typer.Option("--to", "-o", help="File to write: .html for a plot, .csv for the points.")
     ] = None,
-    color: Annotated[str, typer.Option("--color", help="Column that colours the picture.")] = "source",
+    color: Annotated[str, typer.Option("--color", help="Column to colour the plot by.")] = "source",
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Show a map: what is on it, how true it is, and its points in a file."""
+    """Show the sources and the quality of a map, and save its points or a plot."""
     with client_for(context, url, api_key) as client:
         found = client.maps.get(map_id, layer=layer)
     if to is not None:
@@ -110,8 +113,8 @@ def get(
     if as_json:
         print_json(found.info)
         return
-    typer.echo(f"{found.id} {found.method} of {found.model}, layers {_joined(found.layers)}: {len(found)} points here")
-    typer.echo(f"sources: {_joined(found.sources)}")
+    typer.echo(f"{found.id} {found.method} of {found.model}, layers {joined(found.layers)}: {len(found)} points here")
+    typer.echo(f"sources: {joined(found.sources)}")
     names = ("layer", "n_points", "explained_variance", "trustworthiness", "neighbor_overlap")
     print_table(names, [[_cell(getattr(each, name)) for name in names] for each in found.quality.values()])
     if to is not None:
@@ -124,14 +127,18 @@ def project(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; - is standard input.")] = None,
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
-    per_token: Annotated[bool, typer.Option("--per-token", help="A point a token, not a text.")] = False,
+    per_token: Annotated[
+        bool, typer.Option("--per-token", help="One point for each token instead of each text.")
+    ] = False,
     vectors: Annotated[Path | None, typer.Option("--vectors", help="Safetensors file with [n, d_model].")] = None,
-    layers: Annotated[str | None, typer.Option("--layers", "-l", help="Those of the map, as in 0,3.")] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", "-l", help="Layers of the map to project onto, as in 0,3; default: all.")
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Place texts or vectors on a map that is there."""
+    """Project texts or vectors onto an existing map."""
     options: dict[str, Any] = parsing.prompt_choice(prompt_ref, mix)
     options |= {"texts": parsing.texts(texts)} if texts else {}
     options |= {"per": "token"} if per_token else {}
@@ -139,14 +146,14 @@ def project(
     options |= parsing.given(layers=None if chosen == "all" else chosen)
     options |= {} if vectors is None else {"vectors": _vectors(vectors)}
     with client_for(context, url, api_key) as client:
-        placed = client.maps.get(map_id).project(**options)
+        points = client.maps.get(map_id).project(**options)
     if as_json:
-        print_json(_rows(placed))
+        print_json(_rows(points))
         return
-    axes = [axis for axis in AXES if axis in placed.axis_names(0)]
+    axes = [axis for axis in AXES if axis in points.axis_names(0)]
     names = ("layer", *axes, "token", "text")
-    # Blanks are a part of tokens.
-    rows = [{**row, "token": None if row["token"] is None else repr(row["token"])} for row in _rows(placed)]
+    # Quoted, since tokens may begin with a space.
+    rows = [{**row, "token": None if row["token"] is None else repr(row["token"])} for row in _rows(points)]
     print_table(names, [[_cell(row[name]) for name in names] for row in rows])
 
 
@@ -158,15 +165,11 @@ def delete(
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Delete a map. Its run stays, and would make it again."""
-    if not yes:
-        typer.confirm(f"Delete {map_id} for good?", abort=True, err=True)
+    """Delete a map. Its run stays."""
+    confirm_deletion(map_id, yes=yes)
     with client_for(context, url, api_key) as client:
         client.maps.delete(map_id)
-    if as_json:
-        print_json({"deleted": map_id})
-    else:
-        typer.echo(f"deleted {map_id}")
+    print_deleted(map_id, as_json=as_json)
 
 
 def _write(found: MapView, to: Path, *, color: str) -> None:
@@ -179,13 +182,13 @@ def _write(found: MapView, to: Path, *, color: str) -> None:
 
 
 def _vectors(path: Path) -> np.ndarray[Any, Any]:
-    """The tensor ``vectors`` of a file, or its only one."""
+    """The tensor ``vectors`` of a file, or its only tensor."""
     try:
         tensors = safetensors.numpy.load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: expected a safetensors file: {error}") from error
     if "vectors" not in tensors and len(tensors) != 1:
-        raise ValueError(f"{path}: expected a tensor 'vectors', or only one; got {_joined(sorted(tensors)) or 'none'}")
+        raise ValueError(f"{path}: expected a tensor 'vectors', or only one; got {joined(sorted(tensors)) or 'none'}")
     return tensors["vectors"] if "vectors" in tensors else next(iter(tensors.values()))
 
 
@@ -197,17 +200,13 @@ def _rows(points: Points) -> list[dict[str, Any]]:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
-        return _joined(map(_cell, value))
+        return joined(map(_cell, value))
     return f"{value:.4g}" if isinstance(value, float) else value
-
-
-def _joined(values: Any) -> str:
-    return ", ".join(map(str, values))
 
 
 def commands() -> typer.Typer:
     """The group ``map``."""
-    group = typer.Typer(no_args_is_help=True, help="Where prompts, priors and activations lie.")
+    group = typer.Typer(no_args_is_help=True, help="Maps of prompts, priors and activations.")
     makes = (
         "promptatlas map make -m demo -d demo-qa -d demo-text --layers 0,3 --watch",
         "promptatlas map make -m demo -p qa@1 --vocabulary --set sources.0.snapshots=true",

@@ -18,18 +18,18 @@ from promptatlas.cli.spec_files import parsed, read_spec
 def sample(
     context: typer.Context,
     model: ModelArgument,
-    prior: Annotated[str, typer.Argument(help="The prior: a kind, an object in JSON, or a YAML or JSON file.")],
-    n: Annotated[int, typer.Option("--n", "-n", help="How many vectors.")] = 20,
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same vectors.")] = 0,
+    prior: Annotated[str, typer.Argument(help="A kind of prior, a JSON object, or a YAML or JSON file.")],
+    n: Annotated[int, typer.Option("--n", "-n", help="Number of vectors.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same vectors.")] = 0,
     layer: Annotated[
-        int | None, typer.Option("--layer", "-l", help="Where they would go; else the embeddings.")
+        int | None, typer.Option("--layer", "-l", help="Layer whose input they are for; default: the embeddings.")
     ] = None,
     to: Annotated[Path, typer.Option("--to", "-o", help="File to write.")] = Path("draw.safetensors"),
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Draw vectors from a prior, to look at before tuning."""
+    """Sample vectors from a prior, to inspect it before tuning."""
     spec = _prior(prior)
     with client_for(context, url, api_key) as client:
         run = client.priors.sample(model=model, prior=spec, n=n, seed=seed, layer=layer)
@@ -54,7 +54,7 @@ def _prior(text: str) -> dict[str, object]:
 
 def commands() -> typer.Typer:
     """The group ``priors``."""
-    group = typer.Typer(no_args_is_help=True, help="What prompts are drawn from before they are tuned.")
+    group = typer.Typer(no_args_is_help=True, help="Priors: distributions that prompts are initialised from.")
     lines = (
         "promptatlas priors sample demo vocabulary -n 8",
         """promptatlas priors sample demo '{"kind": "gaussian", "fit": {"embeddings": "vocabulary"}}' --seed 3""",
@@ -64,6 +64,6 @@ def commands() -> typer.Typer:
 
     @group.callback()
     def group_of_one() -> None:
-        """What prompts are drawn from before they are tuned."""
+        """Priors: distributions that prompts are initialised from."""
 
     return group

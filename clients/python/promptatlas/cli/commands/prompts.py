@@ -9,7 +9,7 @@ import typer
 
 from promptatlas.cli.connection import client_for
 from promptatlas.cli.options import ApiKey, AsJson, Url, Yes, examples
-from promptatlas.cli.output import print_fields, print_json, print_table
+from promptatlas.cli.output import confirm_deletion, print_deleted, print_fields, print_json, print_table
 from promptatlas.types import ContentFormat
 
 Ref = Annotated[str, typer.Argument(help="name, name@3 or name@alias.")]
@@ -43,7 +43,9 @@ def upload_prompt(
     context: typer.Context,
     name: NameArgument,
     source: Annotated[Path, typer.Argument(help="Native safetensors file, PEFT adapter folder, or a zip of one.")],
-    base: Annotated[str | None, typer.Option("--base", help="Model that it is for, if the file does not say.")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="Model of the prompt, if the file does not name it.")
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
@@ -87,26 +89,22 @@ def delete_prompt(
     api_key: ApiKey = None,
 ) -> None:
     """Delete one version of a prompt."""
-    if not yes:
-        typer.confirm(f"Delete {ref} for good?", abort=True, err=True)
+    confirm_deletion(ref, yes=yes)
     with client_for(context, url, api_key) as client:
         client.prompts.delete(ref)
-    if as_json:
-        print_json({"deleted": ref})
-    else:
-        typer.echo(f"deleted {ref}")
+    print_deleted(ref, as_json=as_json)
 
 
 def set_alias(
     context: typer.Context,
     name: NameArgument,
-    alias: Annotated[str, typer.Argument(help="Movable name, e.g. production.")],
-    version: Annotated[int, typer.Argument(help="Version that it stands for from now on.")],
+    alias: Annotated[str, typer.Argument(help="Alias, e.g. production.")],
+    version: Annotated[int, typer.Argument(help="Version that the alias points to.")],
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Make an alias stand for a version."""
+    """Point an alias to a version."""
     with client_for(context, url, api_key) as client:
         result = client.prompts.set_alias(name, alias, version=version)
     if as_json:
@@ -117,7 +115,7 @@ def set_alias(
 
 def commands() -> typer.Typer:
     """The group ``prompts``."""
-    group = typer.Typer(no_args_is_help=True, help="Tuned prompts: named, versioned files.")
+    group = typer.Typer(no_args_is_help=True, help="Tuned prompts: named and versioned.")
     uploads = ("promptatlas prompts upload qa qa.safetensors", "promptatlas prompts upload qa adapter/ --base demo")
     downloads = (
         "promptatlas prompts download qa@2 --to qa.safetensors",

@@ -22,15 +22,17 @@ from promptatlas.cli.options import (
 )
 from promptatlas.cli.output import print_json, print_table
 from promptatlas.cli.spec_files import read_spec, with_changes
-from promptatlas.cli.watching import print_started, watch
+from promptatlas.cli.watching import start
 
 
 def make(
     context: typer.Context,
     spec: SpecArgument = None,
     model: ModelOption = None,
-    datasets: Annotated[list[str] | None, typer.Option("--dataset", "-d", help="A task to compare.")] = None,
-    prompts: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="A tuned prompt.")] = None,
+    datasets: Annotated[
+        list[str] | None, typer.Option("--dataset", "-d", help="A task to compare; repeatable.")
+    ] = None,
+    prompts: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="A tuned prompt; repeatable.")] = None,
     changes: ChangesOption = None,
     name: RunNameOption = None,
     watched: WatchOption = False,
@@ -40,27 +42,23 @@ def make(
 ) -> None:
     """Measure the findings on prompts and datasets."""
     given = parsing.given(model=model, datasets=datasets or None, prompts=prompts or None)
-    asked = with_changes({**({} if spec is None else read_spec(spec)), **given}, changes or [])
+    merged = with_changes({**({} if spec is None else read_spec(spec)), **given}, changes or [])
     with client_for(context, url, api_key) as client:
-        run = client.runs.create("report", asked, name=name)
-        if not watched:
-            print_started(run, as_json=as_json)
-            return
-        typer.echo(f"run {run.id}", err=True)
-        watch(run, as_json=as_json)
+        run = client.runs.create("report", merged, name=name)
+        start(run, watched=watched, as_json=as_json)
 
 
 def get(
     context: typer.Context,
-    run_id: Annotated[str, typer.Argument(help="Id of the run that made it.")],
+    run_id: Annotated[str, typer.Argument(help="Id of the run of the report.")],
     to: Annotated[
-        Path | None, typer.Option("--to", "-o", help="File to write: the page, or all of it as .json.")
+        Path | None, typer.Option("--to", "-o", help="File to write: the page, or .json for all numbers.")
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Show a report: each finding with its verdict."""
+    """Show each finding of a report with its verdict."""
     with client_for(context, url, api_key) as client:
         report = client.reports.get(run_id)
     if to is not None:
@@ -77,7 +75,7 @@ def get(
 
 def commands() -> typer.Typer:
     """The group ``report``."""
-    group = typer.Typer(no_args_is_help=True, help="What is so of where prompts and activations lie.")
+    group = typer.Typer(no_args_is_help=True, help="Reports: findings about prompts and activations.")
     makes = (
         "promptatlas report make -m demo -d demo-qa -d demo-arithmetic -p qa@1 -p qa@2 --watch",
         "promptatlas report make report.yaml --set n=50",

@@ -19,9 +19,9 @@ from promptatlas.types import RunKind, RunStatus
 
 def list_runs(
     context: typer.Context,
-    kind: Annotated[RunKind | None, typer.Option("--kind", "-k", help="Of this kind only.")] = None,
-    status: Annotated[RunStatus | None, typer.Option("--status", "-s", help="In this state only.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
+    kind: Annotated[RunKind | None, typer.Option("--kind", "-k", help="Only runs of this kind.")] = None,
+    status: Annotated[RunStatus | None, typer.Option("--status", "-s", help="Only runs with this status.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of rows.")] = 20,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
@@ -55,7 +55,7 @@ def get_run(
 def watch_run(
     context: typer.Context, run_id: RunArgument, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None
 ) -> None:
-    """Wait for a run, with its progress and the loss of each member. Exit code 1 if it fails."""
+    """Wait for a run, and show its progress and the loss of each member. Exit code 1 if it fails."""
     with client_for(context, url, api_key) as client:
         watch(client.runs.get(run_id), as_json=as_json)
 
@@ -63,7 +63,7 @@ def watch_run(
 def cancel_run(
     context: typer.Context, run_id: RunArgument, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None
 ) -> None:
-    """Stop a run. It keeps its last checkpoint."""
+    """Cancel a run. It keeps its last checkpoint."""
     with client_for(context, url, api_key) as client:
         run = client.runs.get(run_id).cancel()
     print_started(run, as_json=as_json)
@@ -77,7 +77,7 @@ def resume_run(
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Go on with a failed or cancelled run, from its last checkpoint."""
+    """Resume a failed or cancelled run from its last checkpoint."""
     with client_for(context, url, api_key) as client:
         run = client.runs.get(run_id).resume()
         (watch if watched else print_started)(run, as_json=as_json)
@@ -86,19 +86,19 @@ def resume_run(
 def show_events(
     context: typer.Context,
     run_id: RunArgument,
-    after: Annotated[int, typer.Option("--after", min=0, help="Only those behind the one of this id.")] = 0,
+    after: Annotated[int, typer.Option("--after", min=0, help="Only events after the one with this id.")] = 0,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Print a run's events as they come, until it ends. With --json, one object a line."""
+    """Print the events of a run until it ends. With --json, one object a line."""
     with client_for(context, url, api_key) as client:
         for event in client.runs.get(run_id).events(after=after):
             if as_json:
                 typer.echo(event.model_dump_json())
             else:
-                said = "  ".join(f"{name}={_shown(value)}" for name, value in event.data.items())
-                typer.echo(f"{event.id}  {event.type}  {said}")
+                fields = "  ".join(f"{name}={_shown(value)}" for name, value in event.data.items())
+                typer.echo(f"{event.id}  {event.type}  {fields}")
 
 
 def _shown(value: Any) -> str:
@@ -108,7 +108,7 @@ def _shown(value: Any) -> str:
 def list_artifacts(
     context: typer.Context, run_id: RunArgument, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None
 ) -> None:
-    """List the files that a run has left."""
+    """List the artifacts of a run."""
     with client_for(context, url, api_key) as client:
         found = client.runs.get(run_id).artifacts
     if as_json:
@@ -120,13 +120,13 @@ def list_artifacts(
 def download(
     context: typer.Context,
     run_id: RunArgument,
-    path: Annotated[str | None, typer.Argument(help="One artifact; all of them without.")] = None,
+    path: Annotated[str | None, typer.Argument(help="Path of one artifact; default: all of them.")] = None,
     to: Annotated[Path, typer.Option("--to", "-o", help="File or folder to write.")] = Path(),
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Download one file of a run, or all of them into a folder."""
+    """Download one artifact of a run, or all of them into a folder."""
     with client_for(context, url, api_key) as client:
         run = client.runs.get(run_id)
         paths = run.download_all(to=to) if path is None else [run.download(path, to=to)]
@@ -139,7 +139,7 @@ def download(
 
 def commands() -> typer.Typer:
     """The group ``runs``."""
-    group = typer.Typer(no_args_is_help=True, help="Long work on the workers.")
+    group = typer.Typer(no_args_is_help=True, help="Runs: long jobs on the workers.")
     lists = ("promptatlas runs list", "promptatlas runs list --kind tune --status running --json")
     downloads = (
         "promptatlas runs download run-1 evaluation.jsonl",

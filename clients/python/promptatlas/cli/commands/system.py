@@ -10,7 +10,7 @@ from promptatlas.cli.output import print_json, print_table
 
 
 def health(context: typer.Context, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> None:
-    """Is the server up, and can it run the model? Exit code 1 if not."""
+    """Check whether the server is up and can run the model. Exit code 1 if not."""
     with client_for(context, url, api_key) as client:
         client.health()
         ready = client.ready()
@@ -24,7 +24,7 @@ def health(context: typer.Context, as_json: AsJson = False, url: Url = None, api
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Adds the command to the application."""
     app.command("health", epilog=examples("promptatlas health", "promptatlas health --url http://127.0.0.1:9000"))(
         health
     )

@@ -9,7 +9,7 @@ import typer
 from promptatlas.cli.connection import client_for
 from promptatlas.cli.options import ApiKey, AsJson, ChangesOption, RunNameOption, Url, WatchOption, examples
 from promptatlas.cli.spec_files import read_spec, with_changes
-from promptatlas.cli.watching import print_started, watch
+from promptatlas.cli.watching import start
 
 
 def tune(
@@ -22,19 +22,15 @@ def tune(
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Tune prompts: priors × seeds × learning rates of one file, side by side in one run."""
+    """Tune prompts: the priors × seeds × learning rates of a spec, in parallel in one run."""
     changed = with_changes(read_spec(spec), changes or [])
     with client_for(context, url, api_key) as client:
         run = client.runs.create("tune", changed, name=name)
-        if not watched:
-            print_started(run, as_json=as_json)
-            return
-        typer.echo(f"run {run.id}", err=True)
-        watch(run, as_json=as_json)
+        start(run, watched=watched, as_json=as_json)
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Adds the command to the application."""
     lines = (
         "promptatlas tune sweep.yaml --watch",
         "promptatlas tune sweep.json --set optimizer.lr=0.003 --set priors.0.std=0.1 --name second",

@@ -110,7 +110,7 @@ class PointColumns:
         return {axis: axis for axis in AXES if axis in self._columns} | dict(self._axis_names.get(layer, {}))
 
     def column(self, name: str) -> Column:
-        """A column by name. Raises ValueError if there is none of this name."""
+        """A column by name. Raises ValueError if there is no such column."""
         if name not in self._columns:
             raise ValueError(f"expected one of the columns {', '.join(self._columns)}, got {name!r}")
         return self._columns[name]

@@ -66,7 +66,7 @@ def test_watching_one_that_fails(run: Run, server: FakeServer) -> None:
     assert (shown.exit_code, shown.stderr) == (1, f"error: run {ID} failed: no memory\n")
 
 
-def test_who_stops_watching_is_told_that_it_goes_on(
+def test_an_interrupted_watch_prints_how_to_continue(
     run: Run, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(_run: RunHandle) -> Any:
@@ -75,7 +75,7 @@ def test_who_stops_watching_is_told_that_it_goes_on(
     server.will(reply(info()))
     monkeypatch.setattr(RunHandle, "events", interrupted)
     shown = run("runs", "watch", ID)
-    assert (shown.exit_code, shown.stderr) == (130, f"run {ID} goes on: promptatlas runs watch {ID}\n")
+    assert (shown.exit_code, shown.stderr) == (130, f"run {ID} continues: promptatlas runs watch {ID}\n")
 
 
 def test_cancelling_and_resuming(run: Run, server: FakeServer) -> None:
