@@ -1,4 +1,4 @@
-"""What a worker calls for each run, and the kinds of work that there are."""
+"""Jobs of the RQ queue: perform a run, or help another worker with one."""
 
 from __future__ import annotations
 
@@ -9,61 +9,55 @@ from collections.abc import Mapping
 import structlog
 
 from service.errors import Conflict
+from service.planning.run_kinds import RUN_HANDLERS
 from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from service.store.runs.writer import RunWriter
-from workers.running.attempt.helper import help_along
-from workers.running.attempt.perform import perform
-from workers.running.pool.setup import WorkSetup
-from workers.running.pool.stop_signals import StopSignals
+from workers.running.attempt.execution import execute_attempt
+from workers.running.attempt.helper import help_with_run
+from workers.running.setup import WorkSetup
+from workers.running.stop_signals import StopSignals
 
 _log = structlog.get_logger(__name__)
 
-KINDS: Mapping[str, str] = {
-    "tune": "workers.tuning.run:tune",
-    "evaluate": "workers.evaluation.run:evaluate",
-    "sample": "workers.priors.run:sample",
-    "harvest": "workers.harvest.run:harvest",
-    "map": "workers.maps.run:make_map",
-    "report": "workers.reports.run:report",
-}
-"""By kind of run, the dotted name of its work, which is imported only when such a run comes."""
+KINDS: Mapping[str, str] = {kind: handler.perform for kind, handler in RUN_HANDLERS.items()}
+"""Dotted name of the function that performs a run, by kind. It is imported when a run of that kind starts."""
 
-HELPERS: Mapping[str, str] = {"harvest": "workers.harvest.helper:help_harvest"}
-"""The same of how other workers help with it, for those kinds that can be shared."""
+HELPERS: Mapping[str, str] = {kind: handler.help for kind, handler in RUN_HANDLERS.items() if handler.help is not None}
+"""Dotted name of the function that helps another worker with a run, for the kinds that workers can share."""
 
 
 def run(run_id: str, attempt: int, *, setup: WorkSetup | None = None) -> None:
-    """Make one attempt at a run, if it still waits for this attempt.
+    """Execute one attempt at a run, if the run still waits for it.
 
     Args:
         run_id: of the run.
-        attempt: number of the attempt for which it stood in line.
-        setup: by default, what the environment says.
+        attempt: number of the attempt for which the run was queued.
+        setup: read from the environment by default.
     """
     setup = setup or _setup()
-    orders = StopSignals()
-    orders.listen()
+    stop_signals = StopSignals()
+    stop_signals.listen()
     artifacts = ArtifactStore(setup.settings.home)
     runs = RunStore(artifacts)
     writer = _claim(runs, run_id, attempt)
     if writer is not None:
-        perform(writer, setup=setup, orders=orders, runs=runs, artifacts=artifacts)
+        execute_attempt(writer, setup=setup, stop_signals=stop_signals, runs=runs, artifacts=artifacts)
 
 
 def help_run(run_id: str, *, setup: WorkSetup | None = None) -> None:
-    """Help another worker with a run, as long as it goes on and this worker is not needed elsewhere.
+    """Help another worker with a run, until the run has ended or another run waits for a worker.
 
     Args:
         run_id: of the run.
-        setup: by default, what the environment says.
+        setup: read from the environment by default.
     """
     setup = setup or _setup()
-    orders = StopSignals()
-    orders.listen()
+    stop_signals = StopSignals()
+    stop_signals.listen()
     artifacts = ArtifactStore(setup.settings.home)
-    help_along(run_id, setup=setup, orders=orders, runs=RunStore(artifacts), artifacts=artifacts)
+    help_with_run(run_id, setup=setup, stop_signals=stop_signals, runs=RunStore(artifacts), artifacts=artifacts)
 
 
 def _setup() -> WorkSetup:
@@ -73,10 +67,10 @@ def _setup() -> WorkSetup:
 def _claim(runs: RunStore, run_id: str, attempt: int) -> RunWriter | None:
     _, state = runs.get(run_id)
     if state.status != "queued" or state.attempts + 1 != attempt:
-        _log.info("place in line was out of date", run_id=run_id, attempt=attempt, status=state.status)
+        _log.info("queued attempt is out of date", run_id=run_id, attempt=attempt, status=state.status)
         return None
     try:
         return runs.claim(run_id, worker=f"{socket.gethostname()}:{os.getpid()}")
     except Conflict as error:
-        _log.info("run not begun", run_id=run_id, attempt=attempt, reason=error.detail)
+        _log.info("run not started", run_id=run_id, attempt=attempt, reason=error.detail)
         return None

@@ -80,8 +80,8 @@ class _QueueCollector(Collector):
         if numbers is None:
             return
         yield GaugeMetricFamily("promptatlas_n_workers", "Workers on all hosts.", numbers.n_workers)
-        if numbers.census is not None:
+        if numbers.counts is not None:
             runs = GaugeMetricFamily("promptatlas_n_runs", "Runs that wait and that run.", labels=["status"])
-            runs.add_metric(["queued"], numbers.census.n_queued)
-            runs.add_metric(["running"], numbers.census.n_running)
+            runs.add_metric(["queued"], numbers.counts.n_queued)
+            runs.add_metric(["running"], numbers.counts.n_running)
             yield runs

@@ -1,13 +1,12 @@
-"""Checks of run specs where they come in, without torch: what cannot work is refused before a worker sees it.
+"""Validation and completion of run specs in the API process, without torch.
 
-What comes out is complete and means the same for ever: a spec of its type with every default written out and prompt
-references pinned to ``name@version`` (or the ``sha256:…`` that was asked for), and beside it, for the run's record, what its
-names meant when it was asked for:
+A run that cannot work is refused before a worker sees it. The result of planning is a complete spec: it has every default,
+and prompt references are pinned to ``name@version`` (or the requested ``sha256:…``). The run's record also keeps what the
+names in the spec resolved to at submission:
 
     {"base_revision": "…", "datasets": {"demo-qa": "sha256:…"}, "prompts": {"qa@3": "sha256:…"}}
 
-A harvest also has an ``estimate`` there, as far as it can be made without counting tokens: ``n_texts``, ``n_tokens``,
-``n_rows`` and ``bytes``.
+A harvest also has an ``estimate`` there, made without counting tokens: ``n_texts``, ``n_tokens``, ``n_rows`` and ``bytes``.
 
-What only counting tokens can tell is left to the run: examples that are longer than the context, which it leaves out.
+Checks that need token counts are made by the run: it leaves out examples that are longer than the model's context.
 """

@@ -1,4 +1,4 @@
-"""What specs are held against: the hosted models, the stored prompts and datasets, and what the worker can hold."""
+"""What specs are validated against: the hosted models, the stored prompts and datasets, and the memory of a worker."""
 
 from __future__ import annotations
 
@@ -8,37 +8,40 @@ from typing import Any, Protocol
 
 from service.errors import AtlasError, InvalidRequest, NotFound
 from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
-from service.planning.specs import Loc
+from service.planning.specs import Loc, error_at
 from service.store.datasets.items import DatasetInfo
 from service.store.prompts.manifests import PromptManifest
 
-_MAX_NAMED = 80
+_MAX_SHOWN = 80
 
 
 class Prompts(Protocol):
-    """Of the prompt store: what a reference means."""
+    """The part of the prompt store that planning uses."""
 
-    def resolve(self, ref: str, *, base: str | None = None) -> PromptManifest: ...
+    def resolve(self, ref: str, *, base: str | None = None) -> PromptManifest:
+        """The version that a reference selects; NotFound or InvalidRequest if there is none."""
 
 
 class Datasets(Protocol):
-    """Of the dataset store: what a name means; NotFound when it means nothing."""
+    """The part of the dataset store that planning uses."""
 
-    def get(self, name: str) -> DatasetInfo: ...
+    def get(self, name: str) -> DatasetInfo:
+        """The facts of a dataset; NotFound if there is none of that name."""
 
 
 class Maps(Protocol):
-    """Of the map store: the one linear basis that is meant; NotFound or InvalidRequest at ``loc`` where there is none."""
+    """The part of the map store that planning uses."""
 
-    def linear_basis(self, map_id: str, *, layers: Sequence[int] | None, loc: Loc) -> object: ...
+    def linear_basis(self, map_id: str, *, layers: Sequence[int] | None, loc: Loc) -> object:
+        """The linear basis of a map that covers ``layers``; NotFound or InvalidRequest at ``loc`` if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanningContext:
-    """What is there when a run is asked for.
+    """What exists when a run is submitted.
 
-    models: hosted models by name, each with the fields of its card. memory_bytes: of a worker; None while unknown.
-    maps: those that states can be projected by. read_models: those that only workers load. max_harvest_bytes: of the
+    models: hosted models by name, each with the fields of its card. memory_bytes: of a worker; None if unknown.
+    maps: those that states can be projected by. read_models: models that only workers load. max_harvest_bytes: limit on the
     shards of one harvest.
     """
 
@@ -53,7 +56,7 @@ class PlanningContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """A hosted model as far as specs depend on it. has_equal_layers: keys and values of all layers have one shape."""
+    """The fields of a hosted model that specs depend on. has_equal_layers: keys and values of all layers have one shape."""
 
     name: str
     revision: str
@@ -69,16 +72,19 @@ class Base:
 
     @classmethod
     def from_card(cls, name: str, card: Mapping[str, Any]) -> Base:
-        """From the card's fields, of which it needs only some."""
+        """The base of a model card; other fields of the card are ignored."""
         given = {item: card[item] for item in cls.__dataclass_fields__ if item in card}
         return cls(**{**given, "name": name})
 
 
 @dataclass(kw_only=True)
-class Lookup:
-    """Looks names up for one spec, and notes what they meant. resolved: see the package. estimate: what it will cost."""
+class Resolver:
+    """Resolves the names in one spec and records the result.
 
-    around: PlanningContext
+    base_revision, datasets, prompts: what was resolved so far. estimate: cost of a harvest.
+    """
+
+    context: PlanningContext
     base_revision: str | None = None
     datasets: dict[str, str] = field(default_factory=dict)
     prompts: dict[str, str] = field(default_factory=dict)
@@ -87,16 +93,16 @@ class Lookup:
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """What was looked up so far, by name."""
-        meant = {"base_revision": self.base_revision, "datasets": dict(self.datasets), "prompts": dict(self.prompts)}
-        return meant if self.estimate is None else {**meant, "estimate": self.estimate}
+        """What was resolved so far, as it is stored with the run; see the package."""
+        found = {"base_revision": self.base_revision, "datasets": dict(self.datasets), "prompts": dict(self.prompts)}
+        return found if self.estimate is None else {**found, "estimate": self.estimate}
 
     def card(self, name: str) -> Mapping[str, Any]:
         """The fields of a base model's card; NotFound at the spec's field ``model``."""
-        card = self.around.models.get(name)
+        card = self.context.models.get(name)
         if card is None:
-            hosted = ", ".join(sorted(self.around.models))
-            raise NotFound(f"No model {name[:_MAX_NAMED]!r} is hosted here; hosted: {hosted}.", loc=("model",))
+            hosted = ", ".join(sorted(self.context.models))
+            raise NotFound(f"No model {name[:_MAX_SHOWN]!r} is hosted here; hosted: {hosted}.", loc=("model",))
         return card
 
     def model(self, name: str) -> Base:
@@ -105,46 +111,42 @@ class Lookup:
         self.base_revision = base.revision
         return base
 
-    def linear_basis(self, map_id: str, *, layers: Sequence[int] | None, at: Loc) -> None:
-        """Refuse a map by which states at ``layers`` cannot be projected; NotFound or InvalidRequest at ``at``."""
-        if self.around.maps is None:
-            raise NotFound(f"There is no map {map_id[:_MAX_NAMED]!r}.", loc=at)
-        self.around.maps.linear_basis(map_id, layers=layers, loc=at)
+    def require_linear_basis(self, map_id: str, *, layers: Sequence[int] | None, at: Loc) -> None:
+        """Refuse a map that cannot project states at ``layers``; NotFound or InvalidRequest at ``at``."""
+        if self.context.maps is None:
+            raise NotFound(f"There is no map {map_id[:_MAX_SHOWN]!r}.", loc=at)
+        self.context.maps.linear_basis(map_id, layers=layers, loc=at)
 
     def dataset(self, name: str, *, at: Loc) -> DatasetInfo:
-        """A dataset by name, looked up once; NotFound at ``at``."""
+        """A dataset by name, read once; NotFound at ``at``."""
         if name in self._infos:
             return self._infos[name]
         try:
-            found = self.around.datasets.get(name)
+            found = self.context.datasets.get(name)
         except AtlasError as error:
-            raise _placed(error, at) from error
+            raise error_at(error, loc=at) from error
         self.datasets[name] = found.sha256
         self._infos[name] = found
         return found
 
     def prompt(self, ref: str, *, base: Base, at: Loc) -> tuple[str, PromptManifest]:
-        """The pinned form of a reference, and the version that it means.
+        """The pinned form of a reference, and the version that it selects.
 
         Raises:
-            NotFound, InvalidRequest: at ``at``: there is none, or it was made for another model or other weights.
+            NotFound, InvalidRequest: at ``at``: there is none, or it was tuned for another model or other weights.
         """
         try:
-            found = self.around.prompts.resolve(ref, base=base.name)
+            found = self.context.prompts.resolve(ref, base=base.name)
         except AtlasError as error:
-            raise _placed(error, at) from error
+            raise error_at(error, loc=at) from error
         if found.base != base.name:
             raise InvalidRequest(f"Prompt {ref!r} is for {found.base!r}, the run for {base.name!r}.", loc=at)
         if found.base_revision != base.revision:
             raise InvalidRequest(
-                f"Prompt {ref!r} was made for revision {found.base_revision} of {base.name}; "
-                f"hosted is {base.revision}, with other weights.",
+                f"Prompt {ref!r} was tuned for revision {found.base_revision} of {base.name}; the hosted revision is "
+                f"{base.revision}, with other weights.",
                 loc=at,
             )
         pinned = ref if ref.startswith("sha256:") else found.ref
         self.prompts[pinned] = found.sha256
         return pinned, found
-
-
-def _placed(error: AtlasError, at: Loc) -> AtlasError:
-    return type(error)(error.detail, loc=at, retry_after_s=error.retry_after_s)

@@ -1,69 +1,80 @@
-"""From what a client asks to what is stored of a run: one entry for each kind that can be asked for here."""
+"""Table of what the service knows of each kind of run: how its spec is completed, and which worker function performs it.
+
+Specs and descriptions of the kinds are in ``promptatlas.types.run_kinds``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from types import MappingProxyType
+from typing import Any
 
-from promptatlas.types import EvaluateSpec, HarvestSpec, MapSpec, ReportSpec, RequestBody, RunKind, SampleBody, TuneSpec
+from promptatlas.types import RUN_KINDS, RunKind
 
-from service.errors import AtlasError, InvalidRequest
-from service.planning.context import Lookup, PlanningContext
+from service.errors import AtlasError
+from service.planning.context import PlanningContext, Resolver
 from service.planning.kinds.evaluate import complete_evaluate
 from service.planning.kinds.harvest import complete_harvest
 from service.planning.kinds.map import complete_map
 from service.planning.kinds.report import complete_report
 from service.planning.kinds.sample import complete_sample
 from service.planning.kinds.tune import complete_tune
-from service.planning.specs import Loc, dump_spec, parse_spec
-
-Spec = TypeVar("Spec", bound=RequestBody)
+from service.planning.specs import Loc, dump_spec, error_at, parse_spec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind(Generic[Spec]):
-    """How a kind of run is asked for. complete: checks a spec and fills in what depends on the surroundings."""
+class RunHandler:
+    """How a kind of run is planned and performed.
 
-    spec: type[Spec]
-    complete: Callable[[Spec, Lookup], Spec]
+    complete: ``(spec, resolver) -> spec``; validates the spec and fills in the defaults that depend on the model or the
+    dataset. perform, help: dotted names ``module:function`` of the workers' functions, which the service never imports;
+    help is None where only one worker performs a run.
+    """
+
+    complete: Callable[[Any, Resolver], Any]
+    perform: str
+    help: str | None = None
 
 
-KINDS: Mapping[RunKind, Kind[Any]] = {
-    "tune": Kind(spec=TuneSpec, complete=complete_tune),
-    "evaluate": Kind(spec=EvaluateSpec, complete=complete_evaluate),
-    "harvest": Kind(spec=HarvestSpec, complete=complete_harvest),
-    "map": Kind(spec=MapSpec, complete=complete_map),
-    "report": Kind(spec=ReportSpec, complete=complete_report),
-    "sample": Kind(spec=SampleBody, complete=complete_sample),
-}
+RUN_HANDLERS: Mapping[RunKind, RunHandler] = MappingProxyType(
+    {
+        "tune": RunHandler(complete=complete_tune, perform="workers.tuning.run:tune"),
+        "evaluate": RunHandler(complete=complete_evaluate, perform="workers.evaluation.run:evaluate"),
+        "harvest": RunHandler(
+            complete=complete_harvest,
+            perform="workers.harvest.run:harvest",
+            help="workers.harvest.helper:help_harvest",
+        ),
+        "map": RunHandler(complete=complete_map, perform="workers.maps.run:make_map"),
+        "report": RunHandler(complete=complete_report, perform="workers.reports.run:report"),
+        "sample": RunHandler(complete=complete_sample, perform="workers.priors.run:sample"),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be stored of a run: its complete spec, and what the names in it meant; see the package."""
+    """What is stored of a run: its complete spec, and what the names in it resolved to; see the package."""
 
     spec: Mapping[str, Any]
     resolved: Mapping[str, Any]
 
 
-def plan(kind: RunKind, spec: Mapping[str, Any], *, around: PlanningContext, at: Loc = ("spec",)) -> Plan:
-    """Check a spec and complete it.
+def plan(kind: RunKind, spec: Mapping[str, Any], *, context: PlanningContext, at: Loc = ("spec",)) -> Plan:
+    """Validate a spec and complete it.
 
     Args:
-        at: where the spec stands in the request, for errors.
+        at: location of the spec in the request, for errors.
 
     Raises:
-        BrokenSpec: it has not the form of its kind.
-        NotFound, InvalidRequest: it cannot work; ``loc`` says which field is to blame.
+        BrokenSpec: the spec does not match the type of its kind.
+        NotFound, InvalidRequest: the run cannot work; ``loc`` is the field to blame.
     """
-    found = KINDS.get(kind)
-    if found is None:
-        raise InvalidRequest(f"No worker here does {kind!r}; the kinds are: {', '.join(KINDS)}.", loc=("kind",))
-    parsed = parse_spec(found.spec, spec, at=at)
-    lookup = Lookup(around=around)
+    parsed = parse_spec(RUN_KINDS[kind].spec, spec, at=at)
+    resolver = Resolver(context=context)
     try:
-        complete = found.complete(parsed, lookup)
+        complete = RUN_HANDLERS[kind].complete(parsed, resolver)
     except AtlasError as error:
-        raise type(error)(error.detail, loc=at + (error.loc or ()), retry_after_s=error.retry_after_s) from error
-    return Plan(spec=dump_spec(complete), resolved=lookup.resolved)
+        raise error_at(error, loc=at + (error.loc or ())) from error
+    return Plan(spec=dump_spec(complete), resolved=resolver.resolved)

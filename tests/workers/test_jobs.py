@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
+from promptatlas.types import RUN_KINDS
 
 from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
-from workers.jobs import KINDS, run
-from workers.running.pool.setup import WorkSetup
-from workers.running.pool.stop_signals import StopSignals
+from workers.jobs import HELPERS, KINDS, run
+from workers.running.setup import WorkSetup
+from workers.running.stop_signals import StopSignals
 
 
 @pytest.fixture
@@ -35,8 +37,16 @@ def test_a_run_that_waits_is_performed(setup: WorkSetup) -> None:
     run(run_id, 1, setup=setup)
     state = runs.get(run_id)[1]
     assert (state.status, state.attempts) == ("failed", 1)
-    assert "knows no runs of kind 'tune'" in str(state.error)
+    assert "has no work for runs of kind 'tune'" in str(state.error)
 
 
-def test_kinds_are_dotted_names() -> None:
-    assert all(name.count(":") == 1 and name.startswith("workers.") for name in KINDS.values())
+def test_every_kind_of_run_has_a_function_that_performs_it() -> None:
+    assert set(KINDS) == set(RUN_KINDS)
+    for name in (*KINDS.values(), *HELPERS.values()):
+        module, _, function = name.partition(":")
+        assert module.startswith("workers.")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_harvests_are_shared_by_workers() -> None:
+    assert set(HELPERS) == {"harvest"}

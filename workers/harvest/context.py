@@ -16,7 +16,7 @@ from service.store.maps.store import MapStore
 from service.store.runs.store import RunStore
 from workers.harvest.plan import HarvestPlan, make_plan
 from workers.harvest.readers.reader import HarvestReader
-from workers.running.interface import Workplace
+from workers.running.interface import WorkContext
 
 if TYPE_CHECKING:
     from service.engine.requests import Positions, Projection
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 class HarvestContext:
     """One harvest as one worker has it."""
 
-    place: Workplace
+    place: WorkContext
     spec: HarvestSpec
     dataset: DatasetInfo
     reading: HarvestReader
 
     @classmethod
-    def of(cls, place: Workplace) -> HarvestContext:
+    def of(cls, place: WorkContext) -> HarvestContext:
         """Look up what the run's spec names, and load the model."""
         spec = read_spec(place.spec)
         return cls(place=place, spec=spec, dataset=place.datasets.get(spec.dataset), reading=open_reading(place, spec))
@@ -71,7 +71,7 @@ def read_spec(stored: Mapping[str, Any]) -> HarvestSpec:
     return HarvestSpec.model_validate_json(json.dumps(dict(stored)))
 
 
-def open_reading(place: Workplace, spec: HarvestSpec) -> HarvestReader:
+def open_reading(place: WorkContext, spec: HarvestSpec) -> HarvestReader:
     """The reading that a spec asks for.
 
     Raises:
@@ -83,7 +83,7 @@ def open_reading(place: Workplace, spec: HarvestSpec) -> HarvestReader:
     return _causal(place, spec)
 
 
-def _causal(place: Workplace, spec: HarvestSpec) -> HarvestReader:
+def _causal(place: WorkContext, spec: HarvestSpec) -> HarvestReader:
     # Here, so that a helper that finds nothing to do need not load torch.
     from service.engine.requests import CaptureSpec
     from workers.evaluation.inputs import engine_limits
@@ -109,7 +109,7 @@ def _causal(place: Workplace, spec: HarvestSpec) -> HarvestReader:
     )
 
 
-def _two_sided(place: Workplace, spec: HarvestSpec, *, path: str) -> HarvestReader:
+def _two_sided(place: WorkContext, spec: HarvestSpec, *, path: str) -> HarvestReader:
     from workers.harvest.readers.encoder_decoder import EncoderDecoderCapture, EncoderDecoderReader
     from workers.harvest.readers.encoder_decoder_model import EncoderDecoderModel
 
@@ -141,7 +141,7 @@ def _positions(spec: HarvestSpec) -> Positions:
     return positions if isinstance(positions, str) else tuple(positions)
 
 
-def _projection(place: Workplace, spec: HarvestSpec) -> Projection:
+def _projection(place: WorkContext, spec: HarvestSpec) -> Projection:
     import torch
 
     from service.engine.requests import Projection

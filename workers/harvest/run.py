@@ -15,7 +15,7 @@ from workers.harvest.estimate import estimate, in_words
 from workers.harvest.plan import HarvestPlan, PlanFile, PlannedShard
 from workers.harvest.shards.store import ShardStore
 from workers.harvest.shards.worker import ShardWork
-from workers.running.interface import SharedRun
+from workers.running.interface import SharedRunContext
 
 MANIFEST = "manifest.json"
 
@@ -23,7 +23,7 @@ _LOOK_S = 0.25
 """Between two looks at what others have done, while nothing is left but what they do."""
 
 
-def harvest(run: SharedRun) -> Mapping[str, float]:
+def harvest(run: SharedRunContext) -> Mapping[str, float]:
     """Read all texts of the spec; leaves ``shards/…``, and ``manifest.json`` once all are there.
 
     Returns:
@@ -40,7 +40,9 @@ def harvest(run: SharedRun) -> Mapping[str, float]:
 class _Harvest:
     """One attempt."""
 
-    def __init__(self, run: SharedRun, *, job: HarvestContext, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, run: SharedRunContext, *, job: HarvestContext, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self._run = run
         self._job = job
         self._sleep = sleep
@@ -61,7 +63,7 @@ class _Harvest:
             self._look()
             if self._n_own == n_own and self._missing():
                 self._wait()
-        self._run.team.disband()
+        self._run.coordinator.withdraw_requests()
         self._run.save_output(MANIFEST, self._manifest().model_dump_json(indent=2).encode())
         return self._metrics()
 
@@ -134,7 +136,7 @@ class _Harvest:
         """Ask for as much help as there are shards that nobody has, but for the one that this worker goes on with."""
         missing = [str(number) for number in self._missing()]
         if len(missing) > 1:
-            self._run.team.ask(len(self._run.team.free(missing)) - 1)
+            self._run.coordinator.request_helpers(len(self._run.coordinator.unleased(missing)) - 1)
 
     def _progress(self) -> None:
         n_tokens = sum(self._shards[number].n_tokens for number in self._found)

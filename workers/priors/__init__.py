@@ -1,1 +1,1 @@
-"""The distributions that a prompt's vectors are drawn from before tuning: one small class a file, fitted in float64."""
+"""Priors: the distributions from which a prompt's vectors are drawn before tuning. Fitted in float64."""

@@ -1,4 +1,4 @@
-"""What every prior is: a law over single vectors, which can be sampled, and often has a density."""
+"""Base class of fitted priors: distributions over single vectors that can be sampled, and may have a density."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 
 Facts = Mapping[str, float | str]
-"""What is worth knowing of a fitted prior, by name: how many points, how much shrinkage, what share is accepted."""
+"""Facts of a fitted prior by name, such as the number of points, the shrinkage, and the acceptance rate."""
 
 
 class NoDensity(InvalidRequest):
-    """This prior can be drawn from, but has no density that a penalty could follow."""
+    """The prior can be sampled, but has no density that a penalty could use."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """Where vectors go.
+    """The space of the vectors.
 
-    n_virtual: how many a prompt has there. layer: the number of blocks below (0: the first block's input); None: the token
+    n_virtual: vectors per prompt. layer: number of blocks below them (0: the input of the first block); None: the token
     embeddings. tensor: name of the prompt's tensor that they form; None: ``soft`` or ``deep.{layer}``.
     """
 
@@ -40,12 +40,12 @@ class Space:
 
     @property
     def place(self) -> str:
-        """In words, for errors."""
+        """The layer in words, for errors."""
         return "the token embeddings" if self.layer is None else f"layer {self.layer}"
 
 
 class Prior(ABC):
-    """A fitted prior; never changes, so it may be shared.
+    """A fitted prior; immutable, so it can be shared.
 
     Attributes:
         name: its kind on the wire.
@@ -57,7 +57,7 @@ class Prior(ABC):
 
     @abstractmethod
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d_model"]:
-        """``n`` vectors, float32 on the CPU. The first k of n are the k that ``sample(k)`` gives for the same seed."""
+        """``n`` vectors, float32 on the CPU. The first k of n equal ``sample(k)`` for the same seed."""
 
     def log_prob(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
         """Log-density of each vector in nats, float64, differentiable; −inf where the density is zero.
@@ -68,10 +68,10 @@ class Prior(ABC):
         self._refuse_density("its draws have no density")
 
     def map_log_prob(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
-        """``log_prob`` as a penalty follows it: finite, and with a slope, where the density itself is zero.
+        """``log_prob`` as a penalty uses it: finite and with a gradient even where the density is zero.
 
         Raises:
-            NoDensity: the prior has no density, or a flat one, which pulls nowhere.
+            NoDensity: the prior has no density, or a flat one, whose gradient is zero.
         """
         return self.log_prob(vectors)
 

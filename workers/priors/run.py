@@ -1,4 +1,4 @@
-"""The kind ``sample``: draws from a prior, to be looked at before anything is tuned."""
+"""Performs runs of kind ``sample``: draws from a prior before tuning."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MEASURED_ROWS = 2000
 
 
 def sample(run: RunContext) -> Mapping[str, float]:
-    """Draw ``n`` vectors and leave them as ``draw.safetensors``, tensor ``vectors`` `[n, d_model]`.
+    """Draw ``n`` vectors and store them in ``draw.safetensors`` as tensor ``vectors`` `[n, d_model]`.
 
-    The vectors are those that tuning with the same prior, seed and ``n`` virtual tokens starts from. Metrics: the numeric
-    facts of the fitted prior, and of the draw.
+    Tuning with the same prior, seed and ``n`` virtual tokens starts from the same vectors. Metrics: the numeric facts of the
+    fitted prior and of the draw.
     """
     spec = SampleBody.model_validate(dict(run.spec))
     run.progress(0, 2)
@@ -37,7 +37,7 @@ def sample(run: RunContext) -> Mapping[str, float]:
     prior = build_prior(spec.prior, space=space, sources=sources)
     run.progress(1, 2)
     run.check()
-    _remark(run, prior)
+    _log_remarks(run, prior)
     name = "soft" if layer is None else f"deep.{layer}"
     vectors = prior.sample(spec.n, generator=generator_for(spec.seed, name))
     facts: Facts = {**prior.facts, **_facts_of_draw(vectors)}
@@ -55,8 +55,8 @@ def sample(run: RunContext) -> Mapping[str, float]:
     return {name: value for name, value in facts.items() if isinstance(value, float) and math.isfinite(value)}
 
 
-def _remark(run: RunContext, prior: Prior) -> None:
-    """Say what the draws' owner should know before trusting them."""
+def _log_remarks(run: RunContext, prior: Prior) -> None:
+    """Log what limits the use of the draws."""
     facts = prior.facts
     if facts.get("shrinkage_method", "none") != "none":
         run.log(
@@ -65,7 +65,7 @@ def _remark(run: RunContext, prior: Prior) -> None:
         )
     if facts.get("active_latents") == 0:
         run.log(
-            "No latent dimension is in use: the autoencoder is no more than a normal law. Train longer.",
+            "No latent dimension is in use: the autoencoder equals a normal distribution. Train longer.",
             level="warning",
         )
 

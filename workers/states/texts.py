@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
-from service.engine.scheduling.detokenizer import Detokenizer
 from service.store.maps.points import task_of
 
 if TYPE_CHECKING:

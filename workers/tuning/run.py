@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
-from service.planning.checks.members import prior_labels
+from service.planning.checks.members import numbered_kinds
 from workers.evaluation.checkpoint_interval import CheckpointInterval
 from workers.evaluation.evaluator import Evaluation
 from workers.evaluation.example_rows import ExampleRow, write_lines
@@ -93,7 +93,7 @@ class _Tuning:
             f"Tunes {members} on {training.n_train} examples of {self._job.dataset.name}; {training.n_validation} validate."
         )
         for place, by_tensor in self._beginning.facts.items():
-            label = prior_labels(self._job.spec.priors)[int(place)]
+            label = numbered_kinds(self._job.spec.priors)[int(place)]
             for tensor, facts in by_tensor.items():
                 if facts:
                     told = ", ".join(f"{name} {_shown(value)}" for name, value in facts.items())

@@ -24,8 +24,8 @@ from service.api.map_sources.trajectories import add_trajectories
 from service.api.services import Services
 from service.errors import InvalidRequest, NotFound, TooLarge
 from service.hosting.ipc.messages import EngineState
-from service.planning.checks.map_sources import Completed, complete_sources
-from service.planning.context import Base, Lookup, PlanningContext
+from service.planning.checks.map_sources import CompletedSource, complete_sources
+from service.planning.context import Base, PlanningContext, Resolver
 from service.planning.specs import Loc
 from service.store.maps.store import StoredMap, chosen_tokens
 
@@ -56,7 +56,7 @@ async def gather(
         await _add(each, to=adding, at=("sources", i))
 
 
-async def _add(completed: Completed, *, to: Collector, at: Loc) -> None:
+async def _add(completed: CompletedSource, *, to: Collector, at: Loc) -> None:
     try:
         await _ADDERS[type(completed.source)](completed.source, name=completed.name, to=to)
     except (InvalidRequest, TooLarge) as error:
@@ -107,8 +107,8 @@ def _card(state: EngineState, found: StoredMap) -> Mapping[str, Any]:
 
 def _completed(
     sources: Sequence[MapSource], found: StoredMap, layers: Sequence[int], state: EngineState, services: Services
-) -> list[Completed]:
-    around = PlanningContext(models=state.models, prompts=services.prompts, datasets=services.datasets)
-    lookup = Lookup(around=around)
-    base: Base = lookup.model(found.facts.model)
-    return complete_sources(sources, base=base, layers=layers, lookup=lookup)
+) -> list[CompletedSource]:
+    context = PlanningContext(models=state.models, prompts=services.prompts, datasets=services.datasets)
+    resolver = Resolver(context=context)
+    base: Base = resolver.model(found.facts.model)
+    return complete_sources(sources, base=base, layers=layers, resolver=resolver)

@@ -1,4 +1,4 @@
-"""Starting a run: its spec is checked and completed, the run stored, and put in line for a worker."""
+"""Submission of runs: validate and complete the spec, store the run, enqueue it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """A run that is asked for. at: where its spec stands in the request, for errors."""
+class RunRequest:
+    """A requested run. at: location of its spec in the request, for errors."""
 
     kind: RunKind
     spec: Mapping[str, Any]
@@ -37,45 +37,45 @@ class Wanted:
     at: Loc = ()
 
 
-async def start_run(request: Request, services: Services, *, wanted: Wanted, key: str | None, caller: str) -> Response:
-    """Answer with the stored run, 202.
+async def start_run(request: Request, services: Services, *, run: RunRequest, key: str | None, caller: str) -> Response:
+    """Store and enqueue a run; the response is 202 with the stored run.
 
     Raises:
-        Unavailable: there is no queue here, or no engine has been ready yet; nothing is stored.
+        Unavailable: the server has no queue, or no engine has been ready yet; nothing is stored.
         RequestValidationError, NotFound, InvalidRequest: the spec cannot work; nothing is stored.
     """
     body = await request.body()
 
     def start() -> StoredResponse:
-        return _start(services, wanted)
+        return _start(services, run)
 
     return await replayed(request, services.idempotency, key=key, caller=caller, body=body, work=start)
 
 
 def require_queue(services: Services) -> RunQueue:
-    """The queue; Unavailable where the server has none, so that no run could ever begin."""
+    """The queue; Unavailable if the server has none, because no run could start."""
     if services.queue is None:
         raise Unavailable(
-            "This server has no queue for runs: set PROMPTATLAS_REDIS_URL, or start it such that it brings its own."
+            "This server has no queue for runs. Expected PROMPTATLAS_REDIS_URL, or an installed redis-server."
         )
     return services.queue
 
 
-def put_in_line(queue: RunQueue, run_id: str, *, attempt: int) -> None:
-    """Put a stored run in line; while the queue is out of reach it is left to the reconciler, which looks for such runs."""
+def enqueue(queue: RunQueue, run_id: str, *, attempt: int) -> None:
+    """Enqueue a stored run. While the queue is unreachable, the run is left to the reconciler, which finds such runs."""
     try:
         queue.enqueue(run_id, attempt)
     except Unavailable as error:
-        _log.warning("run not yet in line", run_id=run_id, error=error.detail)
+        _log.warning("run not enqueued yet", run_id=run_id, error=error.detail)
 
 
 def position_of(queue: RunQueue | None, run_id: str) -> int | None:
-    """How many runs are before it; None when it is not in line, or that cannot be known now."""
+    """The number of runs before it; None if it is not queued or the queue is unreachable."""
     return positions_of(queue).get(run_id)
 
 
 def positions_of(queue: RunQueue | None) -> Mapping[str, int]:
-    """How many runs are before each one in line; empty when that cannot be known now."""
+    """The number of runs before each queued run; empty if the queue is unreachable."""
     if queue is None:
         return {}
     try:
@@ -84,14 +84,14 @@ def positions_of(queue: RunQueue | None) -> Mapping[str, int]:
         return {}
 
 
-def _start(services: Services, wanted: Wanted) -> StoredResponse:
+def _start(services: Services, run: RunRequest) -> StoredResponse:
     queue = require_queue(services)
     try:
-        planned = plan(wanted.kind, wanted.spec, around=_surroundings(services), at=wanted.at)
+        planned = plan(run.kind, run.spec, context=_planning_context(services), at=run.at)
     except BrokenSpec as error:
         raise RequestValidationError([{"loc": fault.loc, "msg": fault.msg} for fault in error.faults]) from None
-    record = services.runs.create(wanted.kind, spec=planned.spec, name=wanted.name, resolved=planned.resolved)
-    put_in_line(queue, record.id, attempt=1)
+    record = services.runs.create(run.kind, spec=planned.spec, name=run.name, resolved=planned.resolved)
+    enqueue(queue, record.id, attempt=1)
     _, state = services.runs.get(record.id)
     answer = run_answer(record, state, position=position_of(queue, record.id))
     return StoredResponse(
@@ -101,7 +101,7 @@ def _start(services: Services, wanted: Wanted) -> StoredResponse:
     )
 
 
-def _surroundings(services: Services) -> PlanningContext:
+def _planning_context(services: Services) -> PlanningContext:
     models = services.hub.last_state().models
     return PlanningContext(
         models=models,
@@ -115,7 +115,7 @@ def _surroundings(services: Services) -> PlanningContext:
 
 
 def _worker_memory_bytes(services: Services, models: Mapping[str, Mapping[str, Any]]) -> int | None:
-    """This machine's memory, where workers run here and on the CPU; None where a worker's is not known."""
+    """Memory of this machine if workers run here and on the CPU; otherwise None."""
     if services.settings.workers == 0 or any(card["device"] != "cpu" for card in models.values()):
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

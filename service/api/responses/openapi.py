@@ -8,23 +8,18 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from promptatlas.types import (
+    RUN_KINDS,
     ActivationRequest,
     ActivationsJson,
     AliasBody,
     ChatCompletionChunk,
     ChatCompletionRequest,
     CompletionRequest,
-    EvaluateSpec,
-    HarvestSpec,
-    MapSpec,
     OpenAIErrorBody,
     Problem,
     ProjectBody,
-    ReportSpec,
-    SampleBody,
     TrajectoriesJson,
     TrajectoryRequest,
-    TuneSpec,
 )
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -40,17 +35,12 @@ _DESCRIBED_BY_HAND: Sequence[type[BaseModel]] = (
     ChatCompletionChunk,
     ChatCompletionRequest,
     CompletionRequest,
-    EvaluateSpec,
-    HarvestSpec,
-    MapSpec,
     OpenAIErrorBody,
     Problem,
     ProjectBody,
-    ReportSpec,
-    SampleBody,
     TrajectoriesJson,
     TrajectoryRequest,
-    TuneSpec,
+    *(kind.spec for kind in RUN_KINDS.values()),
 )
 _MEANINGS = {
     401: "No key, or none of this server's.",

@@ -1,4 +1,4 @@
-"""``POST /v1/priors/sample``: draws of a prior, to be looked at before tuning."""
+"""``POST /v1/priors/sample``: draws of a prior before tuning."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from promptatlas.types import Run, SampleBody
 from service.api.requests.auth import Writer
 from service.api.requests.bodies import json_of, request_body
 from service.api.requests.idempotency import IdempotencyKey
-from service.api.requests.run_submission import Wanted, start_run
+from service.api.requests.run_submission import RunRequest, start_run
 from service.api.responses.openapi import problems
 from service.api.responses.run_openapi import ACCEPTED, STARTING_ERRORS
 from service.api.services import ServicesDep
@@ -33,7 +33,7 @@ async def sample(
     key: IdempotencyKey = None,
 ) -> Response:
     """Start a run that draws from a prior; its artifact `draw.safetensors` has `vectors` `[n, d_model]`."""
-    # What was left out stays out, so that it can be told from what was asked for.
+    # Unset fields stay unset: planning treats defaults and given values differently.
     spec = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    wanted = Wanted(kind="sample", spec=spec)
-    return await start_run(request, services, wanted=wanted, key=key, caller=caller.name)
+    run = RunRequest(kind="sample", spec=spec)
+    return await start_run(request, services, run=run, key=key, caller=caller.name)

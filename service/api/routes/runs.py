@@ -1,4 +1,4 @@
-"""Runs: start, list, look at, cancel, resume, and their curves. Events and artifacts have files of their own."""
+"""Routes of runs: start, list, read, cancel, resume, metrics. Includes the routes of events and artifacts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.api.requests.auth import Reader, Writer
 from service.api.requests.bodies import JSON_TYPE, json_of
 from service.api.requests.idempotency import IdempotencyKey, replayed
 from service.api.requests.run_paths import RunId
-from service.api.requests.run_submission import Wanted, position_of, positions_of, put_in_line, require_queue, start_run
+from service.api.requests.run_submission import RunRequest, enqueue, position_of, positions_of, require_queue, start_run
 from service.api.responses.openapi import problems
 from service.api.responses.run_openapi import ACCEPTED, RUN_BODY, STARTING_ERRORS
 from service.api.responses.runs import run_answer
@@ -28,7 +28,7 @@ router = APIRouter(tags=["runs"])
 MAX_LIMIT = 1000
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
-After = Annotated[str | None, Query(max_length=100, description="The cursor `next` of the page before.")]
+After = Annotated[str | None, Query(max_length=100, description="The cursor `next` of the previous page.")]
 
 
 @router.post(
@@ -45,9 +45,9 @@ async def start(
     body: Annotated[RunBody, Depends(json_of(RunBody))],
     key: IdempotencyKey = None,
 ) -> Response:
-    """Start a run. A spec that cannot work is refused here, with the field to blame."""
-    wanted = Wanted(kind=body.kind, spec=body.spec, name=body.name, at=("spec",))
-    return await start_run(request, services, wanted=wanted, key=key, caller=caller.name)
+    """Start a run. A spec that cannot work is refused, with the field to blame."""
+    run = RunRequest(kind=body.kind, spec=body.spec, name=body.name, at=("spec",))
+    return await start_run(request, services, run=run, key=key, caller=caller.name)
 
 
 @router.get("/v1/runs", responses=problems(401, 403, 422, 500, 503))
@@ -55,16 +55,16 @@ async def list_runs(
     services: ServicesDep,
     _caller: Reader,
     kind: Annotated[RunKind | None, Query(description="Runs of this kind only.")] = None,
-    status: Annotated[RunStatus | None, Query(description="Runs that stand so only.")] = None,
+    status: Annotated[RunStatus | None, Query(description="Runs in this state only.")] = None,
     limit: Limit = 20,
     after: After = None,
 ) -> ListPage[Run]:
-    """Runs, newest first; without their artifacts."""
+    """List runs, newest first, without their artifacts."""
 
     def read() -> ListPage[Run]:
         page = services.runs.list_runs(kind=kind, status=status, limit=limit, after=after)
-        waits = any(state.status == "queued" for _, state in page.items)
-        positions = positions_of(services.queue) if waits else {}
+        is_queued = any(state.status == "queued" for _, state in page.items)
+        positions = positions_of(services.queue) if is_queued else {}
         rows = [run_answer(record, state, position=positions.get(record.id)) for record, state in page.items]
         return ListPage[Run](data=rows, has_more=page.has_more, next=page.next)
 
@@ -73,20 +73,20 @@ async def list_runs(
 
 @router.get("/v1/runs/{run_id}", responses=problems(401, 403, 404, 422, 500, 503))
 async def get_run(services: ServicesDep, _caller: Reader, run_id: RunId) -> Run:
-    """One run, with its artifacts so far."""
-    return await asyncio.to_thread(_whole, services, run_id)
+    """Read a run, with its artifacts so far."""
+    return await asyncio.to_thread(_read_run, services, run_id)
 
 
 @router.post("/v1/runs/{run_id}/cancel", responses=problems(401, 403, 404, 409, 422, 500, 503))
 async def cancel(services: ServicesDep, _caller: Writer, run_id: RunId) -> Run:
-    """Ask a run to stop: one that waits is cancelled at once, one that is worked on keeps its last checkpoint."""
+    """Cancel a run. A queued run stops at once; a running one stops soon and keeps its last checkpoint."""
 
     def stop() -> Run:
         state = services.runs.request_cancel(run_id)
         if state.has_ended and services.queue is not None:
-            with suppress(Unavailable):  # a worker that comes upon it finds it cancelled
+            with suppress(Unavailable):  # a worker that takes it from the queue finds it cancelled
                 services.queue.discard(run_id)
-        return _whole(services, run_id)
+        return _read_run(services, run_id)
 
     return await asyncio.to_thread(stop)
 
@@ -100,31 +100,31 @@ async def cancel(services: ServicesDep, _caller: Writer, run_id: RunId) -> Run:
 async def resume(
     request: Request, services: ServicesDep, caller: Writer, run_id: RunId, key: IdempotencyKey = None
 ) -> Response:
-    """Go on with a failed or cancelled run, from its last checkpoint if it has one."""
+    """Resume a failed or cancelled run, from its last checkpoint if it has one."""
 
-    def go_on() -> StoredResponse:
+    def requeue() -> StoredResponse:
         queue = require_queue(services)
         state = services.runs.resume(run_id)
-        put_in_line(queue, run_id, attempt=state.attempts + 1)
+        enqueue(queue, run_id, attempt=state.attempts + 1)
         return StoredResponse(
             status=202,
             headers={"Location": f"/v1/runs/{run_id}", "Content-Type": JSON_TYPE},
-            body=_whole(services, run_id).model_dump_json().encode(),
+            body=_read_run(services, run_id).model_dump_json().encode(),
         )
 
-    return await replayed(request, services.idempotency, key=key, caller=caller.name, body=b"", work=go_on)
+    return await replayed(request, services.idempotency, key=key, caller=caller.name, body=b"", work=requeue)
 
 
 @router.get("/v1/runs/{run_id}/metrics", response_model=MetricCurve, responses=problems(401, 403, 404, 422, 500, 503))
 async def metrics(services: ServicesDep, _caller: Reader, run_id: RunId) -> Response:
-    """The whole curve, in order of steps as they came."""
+    """Read the whole curve of a run, in the order in which the points were recorded."""
 
     def read() -> bytes:
         services.runs.get(run_id)
         points: list[dict[str, Any]] = services.runs.metrics(run_id)
         return json.dumps({"object": "list", "data": points, "has_more": False, "next": None}).encode()
 
-    # Written out directly: a curve may have a million points, and each was checked when it came.
+    # Serialized directly: a curve may have a million points, which were validated when they were recorded.
     return Response(await asyncio.to_thread(read), media_type=JSON_TYPE)
 
 
@@ -132,7 +132,7 @@ router.include_router(run_events.router)
 router.include_router(run_artifacts.router)
 
 
-def _whole(services: Services, run_id: str) -> Run:
+def _read_run(services: Services, run_id: str) -> Run:
     record, state = services.runs.get(run_id)
     position = position_of(services.queue, run_id) if state.status == "queued" else None
     return run_answer(record, state, position=position, outputs=services.runs.outputs(run_id))

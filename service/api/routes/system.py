@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
-from promptatlas.types import Capabilities, ComponentState, Health, ReadModel, Ready
+from promptatlas.types import RUN_KINDS, Capabilities, ComponentState, Health, ReadModel, Ready
 from promptatlas.types.forms import FORMS
 
 from service.api.requests.auth import require
@@ -81,6 +81,7 @@ async def capabilities(services: ServicesDep) -> Capabilities:
         max_harvest_bytes=settings.max_harvest_bytes,
         read_models=await asyncio.to_thread(_read_models, EncoderDecoderConfigs(settings.read_models)),
         prompt_kinds=list(FORMS),
+        run_kinds=list(RUN_KINDS),
         versions={**versions, "api": "1", "promptatlas": _own_version()},
     )
 

@@ -1,4 +1,4 @@
-"""Models that only workers load, to read their states: known here by their configuration alone."""
+"""Configurations of the models that only workers load. The service knows them by ``config.json`` alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EncoderDecoderConfigs:
     """The models of ``PROMPTATLAS_READ_MODELS``.
 
     Args:
-        sources: their names and where they are; a hub's are asked for over the network, once.
+        sources: names and locations; the configuration of a hub id is downloaded once.
     """
 
     def __init__(self, sources: Sequence[ModelSource]) -> None:
@@ -30,32 +30,32 @@ class EncoderDecoderConfigs:
         return list(self._sources)
 
     def get(self, name: str) -> EncoderDecoderShape | None:
-        """A model's sites and sizes; None when there is none of that name.
+        """Sites and sizes of a model; None if the setting has no such name.
 
         Raises:
-            UnsupportedModel: it has no configuration that can be had, or is of a build that cannot be read.
+            UnsupportedModel: its configuration cannot be read, or its architecture is not supported.
         """
         if name not in self._sources:
             return None
-        return EncoderDecoderShape.of(_config_of(self._sources[name], name=name), label=name)
+        return EncoderDecoderShape.of(_read_config(self._sources[name], name=name), label=name)
 
 
-def _config_of(path: str, *, name: str) -> Mapping[str, Any]:
+def _read_config(path: str, *, name: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(_file_of(path).read_text(encoding="utf-8"))
+        found = json.loads(_config_path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UnsupportedModel(f"{name}: its configuration cannot be read.") from None
     return found if isinstance(found, dict) else {}
 
 
-def _file_of(path: str) -> Path:
+def _config_path(path: str) -> Path:
     if (folder := Path(path).expanduser()).is_dir():
         return folder / _CONFIG
     if path.startswith((".", "/", "~")):
         raise FileNotFoundError
-    from huggingface_hub import hf_hub_download  # only a hub id needs the network
+    from huggingface_hub import hf_hub_download  # imported late: only hub ids need it
 
     try:
         return Path(hf_hub_download(path, _CONFIG))
-    except Exception as error:  # it has errors of many kinds
+    except Exception as error:  # the hub client raises many types
         raise OSError(str(error)) from error

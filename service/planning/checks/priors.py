@@ -1,199 +1,187 @@
-"""Does a prior fit a model and a method: sources that exist and suffice, layers, prompts of the right form, densities."""
+"""Checks of priors against a model and a method: sources that exist, layers, prompts of the right form, densities.
+
+The checks follow from what a prior refers to: sources, other priors, tuned prompts. What differs between the kinds of
+priors is on their types in ``promptatlas.types.priors``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from promptatlas.types import (
-    ActivationsSource,
-    DatasetPoints,
-    EmbeddingsSource,
-    InterpolationPrior,
-    KnnPrior,
-    PosteriorPrior,
-    Prior,
-    PromptPrior,
-    Source,
-)
+from promptatlas.types import ActivationsSource, DatasetPoints, EmbeddingsSource, Prior, PromptPrior, Source
 from promptatlas.types.forms import FORMS
-from promptatlas.types.priors import LayerPoints
+from promptatlas.types.prior_sources import LayerPoints
+from promptatlas.types.priors import PRIOR_TYPES, BasePrior, PriorFault, PromptsFittedPrior
 
 from service.errors import InvalidRequest
 from service.planning.checks.examples import check_split
 from service.planning.checks.methods import Form, layer_of
-from service.planning.context import Base, Lookup
+from service.planning.context import Base, Resolver
 from service.planning.specs import Loc
 from service.store.datasets.items import patterns_of
 from service.store.prompts.manifests import PromptManifest
 
-N_LEAST_POINTS = 2
-"""Texts that a source must have, and vectors; a cloud of one point has no spread."""
+MIN_POINTS = 2
+"""Texts of a source, and vectors of prompts; one point has no spread."""
 
-_DENSE_ANYWHERE = frozenset({"isotropic"})
-_DENSE_OVER_VECTORS = frozenset({"isotropic", "gaussian", "exclusion", "posterior"})
+AnyPrior = TypeVar("AnyPrior", bound=BasePrior)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
-    """Where a prior's draws go: prompts of this form, on this model. lookup: finds what priors name."""
+class DrawTarget:
+    """What a prior is drawn for: prompts of a form, on a model.
+
+    needs_same_form: a ``prompt`` prior must have exactly this form, because tuning continues from it; otherwise only its
+    vectors are used.
+    """
 
     base: Base
     form: Form
-    lookup: Lookup
+    resolver: Resolver
+    needs_same_form: bool = False
+
+    @classmethod
+    def vectors(cls, n: int, *, layer: int | None, base: Base, resolver: Resolver) -> DrawTarget:
+        """``n`` vectors at the input of a layer counted from 0; None: among the token embeddings."""
+        form = Form(kind="soft", n_virtual=n)
+        if layer is not None:
+            form = Form(kind="deep", n_virtual=n, layers=(layer,), where="local")
+        return cls(base=base, form=form, resolver=resolver)
 
 
-def complete_prior(prior: Prior, *, room: Room, at: Loc) -> Prior:
-    """The prior with its references pinned and its numbers of texts written out.
+def complete_prior(prior: Prior, *, target: DrawTarget, at: Loc) -> Prior:
+    """The prior with pinned references, and with the number of texts that its sources have.
 
     Args:
-        at: where the prior stands in the spec.
+        at: location of the prior in the spec.
 
     Raises:
         NotFound, InvalidRequest: at the field that cannot work.
     """
-    complete = _COMPLETERS.get(type(prior), _complete_fitted)
-    return complete(prior, room, at)
+    return _complete(prior, target, at)
+
+
+def complete_priors(priors: Sequence[Prior], *, target: DrawTarget, at: Loc) -> list[Prior]:
+    """Each prior of a list completed; as ``complete_prior``."""
+    return [complete_prior(prior, target=target, at=(*at, i)) for i, prior in enumerate(priors)]
 
 
 def check_density(prior: Prior, *, form: Form, index: int) -> None:
-    """Refuse a prior that no penalty can follow, because its draws have no density, or one without a slope.
+    """Refuse a prior without a density that has a gradient, which a penalty needs.
 
     Raises:
         InvalidRequest: at ``regularize.weight``.
     """
-    dense = _DENSE_OVER_VECTORS if form.prompt_form.has_vectors else _DENSE_ANYWHERE
-    if prior.kind not in dense:
+    if not _can_regularize(type(prior), form):
+        kinds = sorted(str(each.model_fields["kind"].default) for each in PRIOR_TYPES if _can_regularize(each, form))
         raise InvalidRequest(
-            f"regularize.weight needs priors with a density that pulls somewhere; priors.{index}, {prior.kind!r}, has "
-            f"none for a {form.kind} prompt. Those that have one: {', '.join(sorted(dense))}.",
+            f"regularize.weight needs priors whose density has a gradient; priors.{index}, {prior.kind!r}, has none for a "
+            f"{form.kind} prompt. Expected one of: {', '.join(kinds)}.",
             loc=("regularize", "weight"),
         )
 
 
-def _complete_fitted(prior: Any, room: Room, at: Loc) -> Prior:
-    """A prior that is fitted to a source, or to nothing."""
-    source: Source | None = getattr(prior, "fit", None)
-    if source is None:
-        return prior  # type: ignore[no-any-return]
-    return prior.model_copy(update={"fit": _complete_source(source, room, (*at, "fit"))})  # type: ignore[no-any-return]
+def _can_regularize(prior_type: type[BasePrior], form: Form) -> bool:
+    return prior_type.can_regularize and (form.prompt_form.has_vectors or prior_type.draws_prefix_directly)
 
 
-def _complete_knn(prior: KnnPrior, room: Room, at: Loc) -> Prior:
-    source = _complete_source(prior.fit, room, (*at, "fit"))
-    if isinstance(source, EmbeddingsSource) and source.embeddings == "vocabulary" and prior.k >= room.base.vocab_size:
+def _complete(prior: AnyPrior, target: DrawTarget, at: Loc) -> AnyPrior:
+    if isinstance(prior, PromptPrior):
+        return prior.model_copy(update={"ref": _pin(prior.ref, target, (*at, "ref"))})
+    changes: dict[str, Any] = {}
+    n_points: int | None = None
+    if isinstance(prior, PromptsFittedPrior):
+        changes["prompts"], n_points = _pin_fitted(prior.prompts, target, (*at, "prompts"))
+    for name, field in type(prior).model_fields.items():
+        value, place = getattr(prior, name), (*at, field.alias or name)
+        if isinstance(value, BasePrior):
+            # The ends of an interpolation: of a prompt only the vectors are used.
+            changes[name] = _complete(value, replace(target, needs_same_form=False), place)
+        elif isinstance(value, EmbeddingsSource | ActivationsSource):
+            changes[name] = _complete_source(value, target, place)
+            n_points = _n_points(value, target)
+    try:
+        prior.check_points(n_points)
+    except PriorFault as fault:
+        raise InvalidRequest(str(fault), loc=(*at, fault.field)) from None
+    return prior.model_copy(update=changes)
+
+
+def _pin(ref: str, target: DrawTarget, at: Loc) -> str:
+    """The pinned reference of a prompt that is used itself: of the target's form, or with vectors for it."""
+    pinned, manifest = target.resolver.prompt(ref, base=target.base, at=at)
+    form = Form.of(manifest)
+    if target.needs_same_form:
+        if form != target.form:
+            raise InvalidRequest(
+                f"Expected a prompt of the form that is tuned, {target.form}; got {ref!r}, which is {form}.", loc=at
+            )
+        return pinned
+    _require_vectors(ref, manifest, target, at)
+    if manifest.n_virtual != target.form.n_virtual:
         raise InvalidRequest(
-            f"k counts neighbours among {room.base.vocab_size} token embeddings, so it is at most "
-            f"{room.base.vocab_size - 1}; got {prior.k}.",
-            loc=(*at, "k"),
-        )
-    return prior.model_copy(update={"fit": source})
-
-
-def _complete_interpolation(prior: InterpolationPrior, room: Room, at: Loc) -> Prior:
-    start = _complete_end(prior.from_, room, (*at, "from"))
-    return prior.model_copy(update={"from_": start, "to": _complete_end(prior.to, room, (*at, "to"))})
-
-
-def _complete_end(end: Prior, room: Room, at: Loc) -> Prior:
-    """One end of an interpolation; of a prompt only its vectors at the place count, not its form."""
-    if isinstance(end, PromptPrior):
-        return complete_vectors(end, room=room, at=at)
-    return complete_prior(end, room=room, at=at)
-
-
-def complete_vectors(prior: PromptPrior, *, room: Room, at: Loc) -> Prior:
-    """A prompt that is taken for its vectors, of which it must have as many as are drawn, at the place where they go."""
-    at = (*at, "ref")
-    pinned, manifest = room.lookup.prompt(prior.ref, base=room.base, at=at)
-    _require_vectors(prior.ref, manifest, room, at)
-    if manifest.n_virtual != room.form.n_virtual:
-        raise InvalidRequest(
-            f"{prior.ref!r} has {manifest.n_virtual} vectors, {room.form.n_virtual} are asked for; ask for as many as it has.",
+            f"Expected a prompt with {target.form.n_virtual} vectors, as many as are drawn; got {ref!r} with "
+            f"{manifest.n_virtual}.",
             loc=at,
         )
-    return prior.model_copy(update={"ref": pinned})
+    return pinned
 
 
-def _complete_posterior(prior: PosteriorPrior, room: Room, at: Loc) -> Prior:
+def _pin_fitted(refs: Sequence[str], target: DrawTarget, at: Loc) -> tuple[list[str], int]:
+    """The pinned references of prompts that a prior is fitted to, and the number of their vectors."""
     pinned, n_vectors = [], 0
-    for i, ref in enumerate(prior.prompts):
-        place = (*at, "prompts", i)
-        known, manifest = room.lookup.prompt(ref, base=room.base, at=place)
-        _require_vectors(ref, manifest, room, place)
+    for i, ref in enumerate(refs):
+        known, manifest = target.resolver.prompt(ref, base=target.base, at=(*at, i))
+        _require_vectors(ref, manifest, target, (*at, i))
         pinned.append(known)
         n_vectors += FORMS[manifest.kind].n_vectors(manifest.n_virtual)
-    _require_enough(prior, n_vectors, at)
-    return prior.model_copy(update={"prompts": pinned})
+    if n_vectors < MIN_POINTS:
+        raise InvalidRequest(f"A distribution needs at least {MIN_POINTS} vectors, got {n_vectors}.", loc=at)
+    return pinned, n_vectors
 
 
-def _require_enough(prior: PosteriorPrior, n_vectors: int, at: Loc) -> None:
-    if n_vectors < N_LEAST_POINTS:
-        raise InvalidRequest(
-            f"A distribution needs at least {N_LEAST_POINTS} vectors, got {n_vectors}.", loc=(*at, "prompts")
-        )
-    if prior.fit != "mixture" and prior.components is not None:
-        raise InvalidRequest(f"components are a mixture's; fit is {prior.fit!r}.", loc=(*at, "components"))
-    if prior.fit == "mixture" and (prior.components or 1) > n_vectors:
-        raise InvalidRequest(
-            f"A mixture of {prior.components} needs at least as many vectors; the prompts have {n_vectors}.",
-            loc=(*at, "components"),
-        )
+def _require_vectors(ref: str, manifest: PromptManifest, target: DrawTarget, at: Loc) -> None:
+    """Refuse a prompt without vectors at the layers of the target, or among the token embeddings.
 
-
-def _complete_prompt(prior: PromptPrior, room: Room, at: Loc) -> Prior:
-    pinned, manifest = room.lookup.prompt(prior.ref, base=room.base, at=(*at, "ref"))
-    form = Form.of(manifest)
-    if form != room.form:
-        raise InvalidRequest(
-            f"A prompt that tuning goes on from must have the form of what is tuned, {room.form}; {prior.ref!r} is {form}.",
-            loc=(*at, "ref"),
-        )
-    return prior.model_copy(update={"ref": pinned})
-
-
-def _require_vectors(ref: str, manifest: PromptManifest, room: Room, at: Loc) -> None:
-    """Refuse a prompt without vectors where those of the room go: its layers, or the token embeddings.
-
-    A prefix is no vectors: where its prior is one of vectors, soft ones are drawn and compiled.
+    A prefix has no vectors. For a prefix target, soft vectors are drawn and compiled, so soft prompts are expected.
     """
-    kind = room.form.prompt_form.drawn_as
-    layers = set(room.form.layers or ())
+    kind = target.form.prompt_form.drawn_as
+    layers = set(target.form.layers or ())
     if manifest.kind != kind or not layers <= set(manifest.layers or ()):
         wanted = kind + (f" prompt with layers {sorted(layers)}" if layers else " prompt")
         raise InvalidRequest(f"Expected a {wanted}, got {ref!r}, which is {Form.of(manifest)}.", loc=at)
-    if manifest.d_model != room.base.d_model:
+    if manifest.d_model != target.base.d_model:
         raise InvalidRequest(
-            f"Expected vectors of {room.base.d_model} values, got {ref!r} with {manifest.d_model}.", loc=at
+            f"Expected vectors of {target.base.d_model} values, got {ref!r} with {manifest.d_model}.", loc=at
         )
 
 
-_COMPLETERS: Mapping[type, Callable[[Any, Room, Loc], Prior]] = {
-    InterpolationPrior: _complete_interpolation,
-    KnnPrior: _complete_knn,
-    PosteriorPrior: _complete_posterior,
-    PromptPrior: _complete_prompt,
-}
-"""Priors that name more than a source."""
-
-
-def _complete_source(source: Source, room: Room, at: Loc) -> Source:
+def _complete_source(source: Source, target: DrawTarget, at: Loc) -> Source:
     if isinstance(source, ActivationsSource):
         points = source.activations
         if points.layer is not None:
-            layer_of(points.layer, base=room.base, at=(*at, "activations", "layer"))
-        return source.model_copy(update={"activations": _complete_points(points, room, (*at, "activations"))})
+            layer_of(points.layer, base=target.base, at=(*at, "activations", "layer"))
+        return source.model_copy(update={"activations": _complete_points(points, target, (*at, "activations"))})
     if isinstance(source.embeddings, DatasetPoints):
-        return source.model_copy(update={"embeddings": _complete_points(source.embeddings, room, (*at, "embeddings"))})
+        return source.model_copy(
+            update={"embeddings": _complete_points(source.embeddings, target, (*at, "embeddings"))}
+        )
     return source
 
 
-def _complete_points(points: DatasetPoints | LayerPoints, room: Room, at: Loc) -> DatasetPoints | LayerPoints:
-    """The points with ``n`` cut to what there is, if it was the default; InvalidRequest if it was asked for."""
-    dataset = room.lookup.dataset(points.dataset, at=(*at, "dataset"))
+def _n_points(source: Source, target: DrawTarget) -> int | None:
+    """The number of points of a source; None for texts, whose tokens are counted by the run."""
+    is_vocabulary = isinstance(source, EmbeddingsSource) and source.embeddings == "vocabulary"
+    return target.base.vocab_size if is_vocabulary else None
+
+
+def _complete_points(points: DatasetPoints | LayerPoints, target: DrawTarget, at: Loc) -> DatasetPoints | LayerPoints:
+    """The points with at most as many texts as the split has; InvalidRequest if ``n`` was set to more."""
+    dataset = target.resolver.dataset(points.dataset, at=(*at, "dataset"))
     patterns_of(dataset, template=None, loc=(*at, "dataset"))
-    n_there = check_split(dataset, split=points.split, name=points.dataset, at=(*at, "split"), n_least=N_LEAST_POINTS)
+    n_texts = check_split(dataset, split=points.split, name=points.dataset, at=(*at, "split"), n_least=MIN_POINTS)
     if "n" in points.model_fields_set:
         check_split(dataset, split=points.split, name=points.dataset, at=(*at, "n"), n_least=points.n)
-    return points.model_copy(update={"n": min(points.n, n_there)})
+    return points.model_copy(update={"n": min(points.n, n_texts)})

@@ -1,32 +1,52 @@
-"""The prompt that states are read under: a reference or a mix, pinned to the versions that it means now."""
+"""References to tuned prompts, pinned to the versions that they select now."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from promptatlas.types.references import Mix, PromptRef
 
 from service.errors import InvalidRequest
+from service.planning.checks.distinct import require_distinct
 from service.planning.checks.methods import Form
-from service.planning.context import Base, Lookup
+from service.planning.context import Base, Resolver
 from service.planning.specs import Loc
+from service.store.prompts.manifests import PromptManifest
 
 
-def pin_prompt(ref: PromptRef | None, *, base: Base, lookup: Lookup, at: Loc) -> tuple[PromptRef | None, int]:
-    """The reference pinned, and how many positions its prompt takes.
+def pin_prompts(
+    refs: Sequence[str], *, base: Base, resolver: Resolver, at: Loc
+) -> tuple[list[str], list[PromptManifest]]:
+    """The pinned references of a list, and the versions that they select.
 
     Raises:
-        NotFound, InvalidRequest: at ``at`` or inside it: there is none, it is of another model, or the parts of a mix differ.
+        NotFound, InvalidRequest: at the reference that selects nothing, a prompt of another model, or the same version as
+            an earlier one.
+    """
+    found = [resolver.prompt(ref, base=base, at=(*at, i)) for i, ref in enumerate(refs)]
+    pinned = [known for known, _ in found]
+    require_distinct(pinned, what="prompts", at=at)
+    return pinned, [manifest for _, manifest in found]
+
+
+def pin_prompt(ref: PromptRef | None, *, base: Base, resolver: Resolver, at: Loc) -> tuple[PromptRef | None, int]:
+    """The pinned reference or mix under which states are read, and the number of positions that its prompt takes.
+
+    Raises:
+        NotFound, InvalidRequest: at ``at`` or inside it: it selects nothing or a prompt of another model, or the prompts of
+            a mix differ in form.
     """
     if ref is None:
         return None, 0
     if isinstance(ref, str):
-        pinned, manifest = lookup.prompt(ref, base=base, at=at)
+        pinned, manifest = resolver.prompt(ref, base=base, at=at)
         return pinned, manifest.n_virtual
-    found = [lookup.prompt(part.ref, base=base, at=(*at, "mix", i)) for i, part in enumerate(ref.mix)]
+    found = [resolver.prompt(part.ref, base=base, at=(*at, "mix", i)) for i, part in enumerate(ref.mix)]
     forms = [Form.of(manifest) for _, manifest in found]
     for i, form in enumerate(forms):
         if form != forms[0]:
             raise InvalidRequest(
-                f"The prompts of a mix must have one form: the first is {forms[0]}, this is {form}.",
+                f"Expected prompts of one form in a mix; the first is {forms[0]}, this one is {form}.",
                 loc=(*at, "mix", i),
             )
     parts = [part.model_copy(update={"ref": pinned}) for part, (pinned, _) in zip(ref.mix, found, strict=True)]

@@ -1,1 +1,1 @@
-"""One file for each kind of run: validate a spec and fill in its defaults."""
+"""One module per kind of run: validates a spec and fills in its defaults."""

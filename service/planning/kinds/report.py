@@ -1,70 +1,57 @@
-"""Can a ``report`` run work: datasets with text, prompts of the model, layers and priors that exist."""
+"""Planning of ``report`` runs."""
 
 from __future__ import annotations
 
-from promptatlas.types import PromptPrior
+from promptatlas.types import Prior, PromptPrior
 from promptatlas.types.reports import ReportSpec
 
 from service.errors import InvalidRequest
-from service.planning.checks.methods import Form, check_room
-from service.planning.checks.priors import Room, complete_prior
-from service.planning.context import Base, Lookup
+from service.planning.checks.distinct import require_distinct
+from service.planning.checks.examples import held_out_split
+from service.planning.checks.methods import check_room
+from service.planning.checks.priors import DrawTarget, complete_priors
+from service.planning.checks.prompt_refs import pin_prompts
+from service.planning.context import Base, Resolver
 from service.planning.kinds.map import map_layers
 
-# As many vectors as the report draws of a prior that it only looks at.
 N_DRAWN = 100
+"""Vectors that a report draws from each of its priors."""
+
 MIN_TEXTS = 20
 
 
-def complete_report(spec: ReportSpec, lookup: Lookup) -> ReportSpec:
-    """The spec with layers counted from 0, and prompts and priors pinned.
+def complete_report(spec: ReportSpec, resolver: Resolver) -> ReportSpec:
+    """The spec with layers counted from 0 and pinned prompts and priors.
 
     Raises:
         NotFound, InvalidRequest: at the field that cannot work.
     """
-    base = lookup.model(spec.model)
-    _check_datasets(spec, lookup)
+    base = resolver.model(spec.model)
+    _check_datasets(spec, resolver)
     check_room(0, base=base, at=("max_tokens",), n_text=1 + spec.max_tokens)
     layers = spec.layers if spec.layers == "all" else map_layers(spec.layers, base=base, at=("layers",))
+    prompts, _ = pin_prompts(spec.prompts, base=base, resolver=resolver, at=("prompts",))
     return spec.model_copy(
-        update={
-            "layers": layers,
-            "prompts": _pinned(spec, base, lookup),
-            "priors": _priors(spec, base, lookup),
-        }
+        update={"layers": layers, "prompts": prompts, "priors": _complete_priors(spec, base, resolver)}
     )
 
 
-def _check_datasets(spec: ReportSpec, lookup: Lookup) -> None:
+def _check_datasets(spec: ReportSpec, resolver: Resolver) -> None:
+    require_distinct(spec.datasets, what="datasets", at=("datasets",))
     for i, name in enumerate(spec.datasets):
         at = ("datasets", i)
-        if name in spec.datasets[:i]:
-            raise InvalidRequest(f"Dataset {name!r} stands twice.", loc=at)
-        info = lookup.dataset(name, at=at)
-        # The split that is read: the first of these with any records.
-        counts = [info.splits.get(split, 0) for split in ("test", "validation", "train")]
-        n_read = next((count for count in counts if count), 0)
+        info = resolver.dataset(name, at=at)
+        split = held_out_split(info)
+        n_read = 0 if split is None else info.splits[split]
         if n_read < MIN_TEXTS:
             raise InvalidRequest(
-                f"A report reads at least {MIN_TEXTS} texts of a split; {name!r} has {n_read}.", loc=at
+                f"Expected at least {MIN_TEXTS} texts in the split that a report reads; {name!r} has {n_read}.", loc=at
             )
 
 
-def _pinned(spec: ReportSpec, base: Base, lookup: Lookup) -> list[str]:
-    pinned: list[str] = []
-    for i, ref in enumerate(spec.prompts):
-        known, _ = lookup.prompt(ref, base=base, at=("prompts", i))
-        if known in pinned:
-            raise InvalidRequest(f"{known} stands twice.", loc=("prompts", i))
-        pinned.append(known)
-    return pinned
-
-
-def _priors(spec: ReportSpec, base: Base, lookup: Lookup) -> list[object]:
-    room = Room(base=base, form=Form(kind="soft", n_virtual=N_DRAWN), lookup=lookup)
-    found: list[object] = []
+def _complete_priors(spec: ReportSpec, base: Base, resolver: Resolver) -> list[Prior]:
     for i, prior in enumerate(spec.priors):
         if isinstance(prior, PromptPrior):
-            raise InvalidRequest("A prompt is measured as itself: put it under prompts.", loc=("priors", i, "kind"))
-        found.append(complete_prior(prior, room=room, at=("priors", i)))
-    return found
+            raise InvalidRequest("Expected no prompt among the priors; add it to prompts.", loc=("priors", i, "kind"))
+    target = DrawTarget.vectors(N_DRAWN, layer=None, base=base, resolver=resolver)
+    return complete_priors(spec.priors, target=target, at=("priors",))

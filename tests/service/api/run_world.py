@@ -12,7 +12,7 @@ from service.store.datasets.store import DatasetStore
 from service.store.runs.store import RunStore
 from service.store.runs.writer import RunWriter
 from tests.service.api.conftest import World
-from tests.service.planning.surroundings import FakeDatasets, dataset
+from tests.service.planning.planning_world import FakeDatasets, dataset
 
 TUNE: dict[str, Any] = {
     "model": "demo",

@@ -7,16 +7,16 @@ from promptatlas.types import RunKind
 
 from service.errors import AtlasError
 from service.planning.run_kinds import Plan, plan
-from tests.service.planning.surroundings import surroundings
+from tests.service.planning.planning_world import planning_context
 
 
 def evaluation(**changes: Any) -> Plan:
     spec = {"model": "demo", "dataset": "qa", "prompts": ["soft", None]}
-    return plan("evaluate", {**spec, **changes}, around=surroundings())
+    return plan("evaluate", {**spec, **changes}, context=planning_context())
 
 
 def sampling(prior: Any, **changes: Any) -> Plan:
-    return plan("sample", {"model": "demo", "prior": prior, **changes}, around=surroundings(), at=())
+    return plan("sample", {"model": "demo", "prior": prior, **changes}, context=planning_context(), at=())
 
 
 def test_an_evaluation_pins_its_prompts() -> None:
@@ -100,5 +100,5 @@ def test_a_sample_that_cannot_be_drawn_is_refused(prior: Any, changes: Any, loc:
 @pytest.mark.parametrize("kind", ["tune", "evaluate", "sample"])
 def test_every_kind_refuses_an_empty_spec(kind: RunKind) -> None:
     with pytest.raises(AtlasError) as caught:
-        plan(kind, {}, around=surroundings())
+        plan(kind, {}, context=planning_context())
     assert caught.value.loc == ("spec", "model")

@@ -7,7 +7,7 @@ import pytest
 from promptatlas.types import SampleBody, TuneSpec
 
 from service.planning.specs import BrokenSpec, dump_spec, parse_spec
-from tests.service.planning.surroundings import tune_spec
+from tests.service.planning.planning_world import tune_spec
 
 KNN = {"kind": "knn", "fit": {"embeddings": "vocabulary"}}
 

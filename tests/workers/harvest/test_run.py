@@ -19,7 +19,7 @@ from service.store.maps.store import MAP, MapFacts, basis_path
 from service.store.runs.store import RunStore
 from tests.oracle.runs import oracle_states
 from tests.workers.evaluation.fake_run import Killed
-from tests.workers.harvest.field import LENGTHS, FakeTeam, Field, header_of, ids_of, text_of, words_of
+from tests.workers.harvest.field import LENGTHS, FakeCoordinator, Field, header_of, ids_of, text_of, words_of
 from workers.harvest.plan import PlanFile
 from workers.harvest.run import harvest
 from workers.running.interface import RunStopped
@@ -374,11 +374,11 @@ def test_only_layers_that_are_needed_run(field: Field, monkeypatch: pytest.Monke
 
 
 def test_helpers_are_asked_for_what_nobody_has(field: Field) -> None:
-    team = FakeTeam()
-    harvest(field.run(shard_bytes=4096, team=team))
+    coordinator = FakeCoordinator()
+    harvest(field.run(shard_bytes=4096, coordinator=coordinator))
     # Of seven shards this worker does one itself; the last needs no help.
-    assert team.asked == [6, 5, 4, 3, 2, 1]
-    assert team.disbanded
+    assert coordinator.asked == [6, 5, 4, 3, 2, 1]
+    assert coordinator.disbanded
 
 
 def test_what_the_engine_reads_is_what_is_harvested(field: Field, tmp_path: Path) -> None:

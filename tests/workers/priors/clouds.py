@@ -1,4 +1,4 @@
-"""Clouds whose law is known, and what tests ask of every prior."""
+"""Clouds with a known distribution, and checks that every prior passes."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ import torch
 from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
 
 from service.engine.activations.capture_buffer import DTYPES
+from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import CaptureSpec, Limits, Projection
-from service.engine.scheduling.detokenizer import Detokenizer
 from service.engine.shapes import Tensor
 from workers.harvest.readers.reader import Identity, RowKind, Rows, Shapes, Tokens, rows_of
 from workers.harvest.readers.texts import TextEncoder

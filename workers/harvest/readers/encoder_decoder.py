@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from service.engine.activations.capture_buffer import DTYPES
+from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.encoder_decoder import Side, SideTap
 from service.engine.requests import Positions
-from service.engine.scheduling.detokenizer import Detokenizer
 from service.engine.shapes import Tensor
 from service.errors import InvalidRequest
 from service.store.maps.points import task_of

@@ -15,7 +15,7 @@ from service.store.runs.outputs import Outputs
 from service.store.runs.records import Output
 from workers.harvest.shards.files import WRITERS
 from workers.harvest.shards.table import ShardTable
-from workers.running.store_retries import persistently
+from workers.running.store_retries import with_retries
 
 RETRIES_S = (0.5, 1.0, 2.0, 4.0)
 """Waits before each new try at storing a shard."""
@@ -50,4 +50,4 @@ class ShardStore:
         with disk_reported(), tempfile.TemporaryDirectory(prefix="promptatlas-") as folder:
             file = Path(folder) / "shard"
             WRITERS[self._format](table, file)
-            return persistently(lambda: self._outputs.put_once(self.path(number), file), waits_s=RETRIES_S)
+            return with_retries(lambda: self._outputs.put_once(self.path(number), file), waits_s=RETRIES_S)

@@ -56,7 +56,7 @@ class ShardWork:
     @contextmanager
     def _mine(self, shard: PlannedShard) -> Iterator[bool]:
         """Whether this worker is to do the shard now: nobody else has it, and it is not there yet."""
-        with self._job.place.team.part(str(shard.number)) as has_it:
+        with self._job.place.coordinator.lease(str(shard.number)) as has_it:
             yield has_it and self._store.find(shard.number) is None
 
     def _do(self, shard: PlannedShard, records: _Records) -> Output:

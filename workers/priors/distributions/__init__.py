@@ -1,1 +1,1 @@
-"""Distributions and statistics that the priors share, in float64."""
+"""Distributions and statistics that several priors use, in float64."""

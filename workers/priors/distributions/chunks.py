@@ -1,4 +1,4 @@
-"""Long tensors piece by piece, so that what is computed from them is never held whole beside them."""
+"""Chunks of long tensors, which bound the memory of intermediate results."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ ROWS = 4096
 
 
 def chunks(n: int, *, size: int = ROWS) -> Iterator[slice]:
-    """Slices of at most ``size`` that cover 0 … n − 1 in order."""
+    """Slices of at most ``size`` rows that cover 0 … n − 1 in order."""
     return (slice(begin, min(begin + size, n)) for begin in range(0, n, size))

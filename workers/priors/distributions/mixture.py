@@ -1,4 +1,4 @@
-"""A mixture of normal laws along the principal axes of a cloud, fitted by scikit-learn's EM."""
+"""A mixture of normal distributions with diagonal covariances along the principal axes of a cloud."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.priors.distributions.normal import LOG_2PI
 from workers.priors.distributions.random_streams import normal_rows, split, uniforms
 
 MIN_RIDGE = 1e-6
-"""Of the mean variance: a component of two points would otherwise be infinitely thin across their line."""
+"""Smallest ridge, as a share of the mean variance. Without it, a component of two points has zero variance across their line."""
 
 _N_STARTS = 4
 
@@ -21,7 +21,7 @@ _N_STARTS = 4
 class Mixture:
     """Σ weight·N(mean, axesᵀ·diag(variance)·axes), float64.
 
-    axes: orthogonal `[d, d]`, one axis a row. log_weights `[k]`; means and variances `[k, d]`, along the axes.
+    axes: orthogonal `[d, d]`, one axis per row. log_weights `[k]`; means and variances `[k, d]`, along the axes.
     """
 
     axes: Float[Tensor, "d d"]
@@ -53,11 +53,11 @@ class Mixture:
 def fit_mixture(
     points: Float[Tensor, "n d"], *, covariance: Float[Tensor, "d d"], n_components: int, shrinkage: float
 ) -> Mixture:
-    """EM with diagonal covariances along the principal axes, from the best of some k-means starts.
+    """Fit by scikit-learn's EM along the principal axes; the best of several k-means initialisations.
 
     Args:
-        covariance: of the points; gives the axes.
-        shrinkage: every variance gets this share of the mean variance on top, as the shrunk normal law has it.
+        covariance: of the points; its eigenvectors are the axes.
+        shrinkage: share of the mean variance that is added to every variance.
     """
     _, directions = torch.linalg.eigh(covariance)
     axes = directions.T.contiguous()

@@ -1,4 +1,4 @@
-"""Mean and covariance of a cloud, made regular when the points are too few for it."""
+"""Mean and covariance of a cloud, and shrinkage of the covariance."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from service.errors import InvalidRequest
 from workers.priors.distributions.chunks import chunks
 
 MIN_POINTS_A_DIMENSION = 10
-"""Below this, ``auto`` shrinks: the smallest eigenvalue of a sample covariance is then under half of the true one."""
+"""Below this, ``auto`` shrinks: the smallest eigenvalue of the sample covariance is then less than half of the population's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moments:
-    """Mean `[d]` and covariance `[d, d]` (1/N), float64, before any shrinking.
+    """Mean `[d]` and covariance `[d, d]` (1/N), float64, before shrinkage.
 
-    n: points. n_distinct: different ones among them. fourth: mean of |x − mean|⁴, which Ledoit and Wolf's formula needs.
+    n: number of points. n_distinct: number of distinct points. fourth: mean of |x − mean|⁴, for Ledoit and Wolf's formula.
     """
 
     mean: Float[Tensor, " d"]
@@ -37,9 +37,9 @@ class Moments:
 
 @dataclass(frozen=True, kw_only=True)
 class Regular:
-    """A covariance after shrinking towards the same mean variance in every direction.
+    """A covariance after shrinkage towards a multiple of the identity with the same trace.
 
-    weight: of what it was shrunk to, 0 to 1. method: how the weight was found, ``none`` where it is 0.
+    weight: of the identity, 0 to 1. method: formula of the weight; ``none`` if the weight is 0.
     """
 
     covariance: Float[Tensor, "d d"]
@@ -48,11 +48,11 @@ class Regular:
 
 
 def no_check() -> None:
-    """Nothing to be asked between two parts of a long computation."""
+    """A ``check`` that never stops a computation."""
 
 
 def distinct_rows(points: Float[Tensor, "n d"]) -> Int[Tensor, " distinct"]:
-    """Indices of the first of each bitwise different row, ascending."""
+    """Indices of the first occurrence of each bitwise distinct row, ascending."""
     rows = points.contiguous().numpy()
     first: dict[bytes, int] = {}
     for i, row in enumerate(rows):
@@ -61,13 +61,13 @@ def distinct_rows(points: Float[Tensor, "n d"]) -> Int[Tensor, " distinct"]:
 
 
 def measure(points: Float[Tensor, "n d"], *, check: Callable[[], None] = no_check) -> Moments:
-    """Mean and covariance in float64, in chunks, so that a large cloud is never copied whole.
+    """Mean and covariance in float64, in chunks, so that a large cloud is not copied.
 
     Args:
-        check: called between chunks; may raise to stop.
+        check: called between chunks; raises to stop.
 
     Raises:
-        InvalidRequest: fewer than two points.
+        InvalidRequest: there are fewer than two points.
     """
     n, d = points.shape
     if n < 2:
@@ -83,7 +83,7 @@ def measure(points: Float[Tensor, "n d"], *, check: Callable[[], None] = no_chec
 
 
 def regularise(moments: Moments, *, shrinkage: Shrinkage) -> Regular:
-    """The covariance under a way of shrinking; ``auto`` shrinks when points are few, by Ledoit and Wolf's weight."""
+    """The covariance after shrinkage; ``auto`` uses Ledoit and Wolf's weight if there are few points."""
     if shrinkage == "auto":
         shrinkage = "ledoit-wolf" if moments.n_distinct < MIN_POINTS_A_DIMENSION * moments.d else "none"
     if shrinkage == "none":
@@ -94,7 +94,7 @@ def regularise(moments: Moments, *, shrinkage: Shrinkage) -> Regular:
 
 
 def ledoit_wolf_weight(moments: Moments) -> float:
-    """As ``sklearn.covariance.ledoit_wolf_shrinkage``, from moments instead of the points: half the work and no copy."""
+    """As ``sklearn.covariance.ledoit_wolf_shrinkage``, but from moments: half the work, and no copy of the points."""
     s, d = moments.covariance, moments.d
     squared = float(s.square().sum())
     spread = squared - float(s.trace()) ** 2 / d

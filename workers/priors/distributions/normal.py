@@ -1,4 +1,4 @@
-"""The normal law N(mean, covariance) in float64: factor, whitening, density, also where the covariance is singular."""
+"""The normal distribution N(mean, covariance) in float64, also with a singular covariance."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LOG_2PI = math.log(2 * math.pi)
 class Normal:
     """N(mean, F·Fᵀ).
 
-    mean: `[d]`. factor: F `[d, rank]`; the Cholesky factor where the covariance is regular (``is_regular``), else the
-    eigenvectors times the roots of their eigenvalues, which span the subspace that the law lives in.
-    log_det: ln det of the covariance, within that subspace.
+    mean: `[d]`. factor: F `[d, rank]`; the Cholesky factor if the covariance is regular (``is_regular``), otherwise the
+    eigenvectors times the roots of their eigenvalues, which span the support. log_det: ln det of the covariance on the
+    support.
     """
 
     mean: Float[Tensor, " d"]
@@ -47,14 +47,14 @@ class Normal:
         return Normal(mean=self.mean, factor=factor, log_det=log_det, is_regular=self.is_regular)
 
     def colour(self, white: Float[Tensor, "n rank"]) -> Float[Tensor, "n d"]:
-        """mean + F·z for each row z, float32; in chunks, so that only the result is ever as large as the result."""
+        """mean + F·z for each row z, float32. Computed in chunks, which bounds intermediate results."""
         coloured = torch.empty(len(white), self.d)
         for chunk in chunks(len(white)):
             coloured[chunk] = self.mean + white[chunk] @ self.factor.T
         return coloured
 
     def whiten(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n rank"]:
-        """The z of each vector (of its projection, if the covariance is singular), float64, differentiable."""
+        """The z of each vector (of its projection on the support), float64, differentiable."""
         centred = vectors.to(self.mean) - self.mean
         if self.is_regular:
             white: Tensor = torch.linalg.solve_triangular(self.factor, centred.T, upper=False).T
@@ -75,16 +75,18 @@ class Normal:
 
 
 def make_normal(mean: Float[Tensor, " d"], covariance: Float[Tensor, "d d"]) -> Normal:
-    """The law of a mean and a covariance, float64.
+    """The normal distribution of a mean and a covariance, float64.
 
     Raises:
-        InvalidRequest: the covariance is zero, or has no finite values.
+        InvalidRequest: the covariance is zero or not finite.
     """
     if not bool(covariance.isfinite().all()) or float(covariance.diagonal().max()) <= 0:
-        raise InvalidRequest("all points of the source are the same, or not finite: no law fits.", loc=("prior", "fit"))
+        raise InvalidRequest(
+            "all points of the source are the same, or not finite: no distribution fits.", loc=("prior", "fit")
+        )
     lower, failed = torch.linalg.cholesky_ex(covariance)
     pivots = lower.diagonal().square()
-    # Rounding can leave tiny pivots to a singular matrix; the density would then be made of them.
+    # Rounding can leave tiny pivots in the factor of a singular matrix, and these would dominate the density.
     floor = len(mean) * torch.finfo(torch.float64).eps
     if int(failed) == 0 and bool((pivots > floor * covariance.diagonal()).all()):
         log_det = float(lower.diagonal().log().sum()) * 2
@@ -96,7 +98,7 @@ def make_normal(mean: Float[Tensor, " d"], covariance: Float[Tensor, "d d"]) -> 
 
 
 def fit_normal(moments: Moments, *, shrinkage: Shrinkage) -> tuple[Normal, Facts]:
-    """The law of a cloud, and how it was made regular; ``auto`` also shrinks a covariance that proves singular."""
+    """The normal distribution of a cloud, and facts about the fit; ``auto`` also shrinks a covariance that is singular."""
     regular = regularise(moments, shrinkage=shrinkage)
     normal = make_normal(moments.mean, regular.covariance)
     if not normal.is_regular and shrinkage == "auto" and regular.method == "none":

@@ -1,1 +1,1 @@
-"""The priors, one class a file, and the registry that builds them."""
+"""The priors, one class per module, and their registry."""

@@ -1,12 +1,12 @@
-"""Draws around a cloud that avoid its dense core.
+"""The ``exclusion`` prior: draws around a cloud that avoid its dense core.
 
 x ~ N(mu, c_dim·Sigma) with c_dim = c^(2/dim) is kept with probability max(0, 1 − p(x)/q(x)), where p is the density of
 N(mu, Sigma) and q that of x. With t the squared Mahalanobis distance of x under Sigma, p/q = exp(−u) with
-u = (t − t0)·(1 − 1/c_dim)/2 and t0 = 2·ln c / (1 − 1/c_dim): nothing within t0 is ever kept, and what is kept has the
-density (q − p)/Z outside, with Z = P(t > t0 | q) − P(t > t0 | p), the share that is kept.
+u = (t − t0)·(1 − 1/c_dim)/2 and t0 = 2·ln c / (1 − 1/c_dim). Candidates within t0 are always rejected; accepted ones have
+the density (q − p)/Z, with Z = P(t > t0 | q) − P(t > t0 | p), the acceptance rate.
 
-Whether x is kept depends on its distance alone. So distances are drawn and judged first, and only those that are kept get
-a direction and meet the covariance.
+Acceptance depends on the distance alone. So distances are drawn and accepted first, and only accepted ones get a direction
+and are multiplied by the factor of the covariance.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from workers.priors.prior import Facts, Prior, Space
 from workers.priors.sources.sources import Sources
 
 MIN_ACCEPTANCE = 1e-5
-"""A candidate is one number and its judgement: a hundred thousand of them for each vector are done in some milliseconds."""
+"""Smallest acceptance rate. A candidate is one number, so a hundred thousand of them per vector take a few milliseconds."""
 
 RIM = 0.01
-"""In u: where the penalty leaves the density, which falls without bound towards the hole, for its tangent."""
+"""In u: below it, the penalty follows the tangent of the log-density, which goes to −inf at the hole."""
 
 _BATCH = 65_536
 
 
 class Exclusion(Prior):
-    """A normal law with a hole; ``dim`` is the rank of its covariance.
+    """A normal distribution with a hole; ``dim`` is the rank of its covariance.
 
     Args:
         normal: N(mu, Sigma).
-        c: how much larger the volume of the wide law is; above 1.
-        check: called between batches of candidates; may raise to stop.
+        c: volume of the wide distribution relative to N(mu, Sigma); above 1.
+        check: called between batches of candidates; raises to stop.
 
     Raises:
-        InvalidRequest: hardly any candidate would be kept.
+        InvalidRequest: the acceptance rate is below ``MIN_ACCEPTANCE``.
     """
 
     name = "exclusion"
@@ -54,7 +54,7 @@ class Exclusion(Prior):
         self._check = check
         self._log_c = math.log(c)
         self._log_c_dim = 2 * self._log_c / normal.rank
-        # 1 − 1/c_dim, which is near 0 in many dimensions.
+        # 1 − 1/c_dim, which is close to 0 in many dimensions.
         self._slope = -math.expm1(-self._log_c_dim)
         self.hole = 2 * self._log_c / self._slope
         self.acceptance = float(
@@ -62,8 +62,8 @@ class Exclusion(Prior):
         )
         if self.acceptance < MIN_ACCEPTANCE:
             raise InvalidRequest(
-                f"with c = {c:g} in {normal.rank} dimensions only {self.acceptance:.1e} of the candidates lie outside the "
-                f"core; expected at least {MIN_ACCEPTANCE:g}: choose a larger c.",
+                f"with c = {c:g} in {normal.rank} dimensions {self.acceptance:.1e} of the candidates are outside the core; "
+                f"expected at least {MIN_ACCEPTANCE:g}: choose a larger c.",
                 loc=("prior", "c"),
             )
         self.facts = {
@@ -87,37 +87,37 @@ class Exclusion(Prior):
         return self._normal.colour(directions)
 
     def squared_distances(self, n: int, *, generator: torch.Generator) -> tuple[Float[Tensor, " n"], int]:
-        """Squared distances of at least ``n`` kept candidates, and how many candidates that took."""
-        for_candidates, for_judgement = split(generator, 2)
+        """Squared distances of at least ``n`` accepted candidates, and the number of candidates drawn."""
+        for_candidates, for_acceptance = split(generator, 2)
         half_dim = torch.full((_BATCH,), self._normal.rank / 2, dtype=torch.float64)
         kept: list[Tensor] = []
         n_kept = n_batches = 0
         while n_kept < n:
             self._check()
-            # Always whole batches, so that n does not change what comes first. Twice a gamma of dim/2 is a chi-square.
+            # Whole batches, so that the first draws do not depend on n. Twice a gamma of dim/2 is a chi-square.
             candidates = 2 * math.exp(self._log_c_dim) * torch._standard_gamma(half_dim, generator=for_candidates)
-            judged = uniforms(_BATCH, generator=for_judgement) < -torch.expm1(-self._outside(candidates))
-            kept.append(candidates[judged])
-            n_kept += int(judged.sum())
+            accepted = uniforms(_BATCH, generator=for_acceptance) < -torch.expm1(-self._outside(candidates))
+            kept.append(candidates[accepted])
+            n_kept += int(accepted.sum())
             n_batches += 1
         return torch.cat([torch.empty(0, dtype=torch.float64), *kept]), n_batches * _BATCH
 
     def log_prob(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
-        squared, outside = self._seen_from(vectors)
+        squared, outside = self._squared_and_outside(vectors)
         safe = torch.where(outside > 0, outside, 1.0)
         log_kept = torch.where(outside > 0, (-torch.expm1(-safe)).log(), -torch.inf)
         return self._log_wide(squared) + log_kept - math.log(self.acceptance)
 
     def map_log_prob(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
-        """``log_prob``, but from the hole's rim inwards its tangent in u: what strays in is pushed out, not lost."""
-        squared, outside = self._seen_from(vectors)
+        """``log_prob`` outside the hole's rim, its tangent in u inside: vectors in the hole are pushed out of it."""
+        squared, outside = self._squared_and_outside(vectors)
         safe = outside.clamp(min=RIM)
         tangent = math.log(-math.expm1(-RIM)) + (outside - RIM) / math.expm1(RIM)
         log_kept = torch.where(outside > RIM, (-torch.expm1(-safe)).log(), tangent)
         return self._log_wide(squared) + log_kept - math.log(self.acceptance)
 
-    def _seen_from(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared distances, and u: how far outside the hole they are."""
+    def _squared_and_outside(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared distances, and u, which is positive outside the hole."""
         if not self._normal.is_regular:
             self._refuse_density(f"its covariance has rank {self._normal.rank} of {self._normal.d}")
         squared = self._normal.squared_distance(vectors)

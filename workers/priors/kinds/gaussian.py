@@ -1,4 +1,4 @@
-"""The fitted normal law N(mu, scale·Sigma), with a source's mean and covariance (1/N)."""
+"""The ``gaussian`` prior: N(mu, scale·Sigma) with a source's mean and covariance (1/N)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workers.priors.sources.sources import Sources
 
 
 class Gaussian(Prior):
-    """A normal law with any covariance; a singular one can be drawn from, but has no density."""
+    """A normal distribution. With a singular covariance it can be sampled, but has no density."""
 
     name = "gaussian"
 

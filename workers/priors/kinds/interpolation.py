@@ -1,4 +1,4 @@
-"""Vectors between two priors: a·x + (1−a)·y, with x from one, y from the other, and a even in [0, 1] for each pair."""
+"""The ``interpolation`` prior: a·x + (1−a)·y, with x from one prior, y from another, and a uniform in [0, 1] per pair."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.priors.prior import Facts, Prior
 
 
 class Interpolation(Prior):
-    """Made of two fitted priors, each with a stream of its own: changing one leaves the other's draws as they were."""
+    """Combines two fitted priors. Each has its own random stream, so changing one does not change the other's draws."""
 
     name = "interpolation"
 

@@ -1,4 +1,4 @@
-"""N(0, std² I)."""
+"""The ``isotropic`` prior: N(0, std² I)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.priors.sources.sources import Sources
 
 
 class Isotropic(Prior):
-    """The same spread in every direction, around zero."""
+    """N(0, std² I) in ``d`` dimensions."""
 
     name = "isotropic"
 

@@ -1,4 +1,4 @@
-"""Regions of low density: of candidates around a cloud, the one farthest from its k-th nearest neighbour in it."""
+"""The ``knn`` prior: of candidates around a cloud, the one that is farthest from its k-th nearest neighbour in the cloud."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _CANDIDATES_A_BATCH = 4096
 
 
 class Knn(Prior):
-    """Each vector is the emptiest of ``candidates`` places: a point of the cloud, moved by a normal step of the cloud's
-    own covariance times spread².
+    """Each vector is the candidate in the region of lowest density. A candidate is a point of the cloud plus a normal step
+    with spread² times the covariance of the cloud.
 
     Args:
-        points: different points of the cloud.
+        points: distinct points of the cloud.
         step: N(·, covariance of the cloud); only its factor is used.
-        check: called between batches of candidates; may raise to stop.
+        check: called between batches of candidates; raises to stop.
     """
 
     name = "knn"
@@ -57,7 +57,7 @@ class Knn(Prior):
         distinct = points[distinct_rows(points)]
         if len(distinct) <= spec.k:
             raise InvalidRequest(
-                f"the source has {len(distinct)} different points; k = {spec.k} needs more than that.",
+                f"the source has {len(distinct)} different points; k = {spec.k} needs more.",
                 loc=("prior", "k"),
             )
         return cls(
@@ -71,20 +71,22 @@ class Knn(Prior):
         )
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d_model"]:
-        for_places, for_steps = split(generator, 2)
-        places = choices(n * self._candidates, below=len(self._points), generator=for_places).view(n, self._candidates)
+        for_centers, for_steps = split(generator, 2)
+        centers = choices(n * self._candidates, below=len(self._points), generator=for_centers).view(
+            n, self._candidates
+        )
         chosen = torch.empty(n, self._points.shape[1])
         for chunk in chunks(n, size=max(_CANDIDATES_A_BATCH // self._candidates, 1)):
             self._check()
-            at = places[chunk]
+            at = centers[chunk]
             steps = normal_rows(at.numel(), self._step.rank, generator=for_steps) @ self._step.factor.T
             candidates = (self._points[at.flatten()] + steps).float()
-            emptiest = self.distances(candidates).reshape(at.shape).argmax(1)
-            chosen[chunk] = candidates.reshape(*at.shape, -1)[torch.arange(len(at)), emptiest]
+            farthest = self.distances(candidates).reshape(at.shape).argmax(1)
+            chosen[chunk] = candidates.reshape(*at.shape, -1)[torch.arange(len(at)), farthest]
         return chosen
 
     def distances(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """Euclidean distance of each vector to its k-th nearest different point of the cloud."""
+        """Euclidean distance of each vector to its k-th nearest distinct point of the cloud."""
         found, _ = self._neighbours.kneighbors(vectors.numpy())
         return torch.from_numpy(found[:, -1])
 
@@ -92,7 +94,7 @@ class Knn(Prior):
         self._refuse_density("a choice among candidates has no density in closed form")
 
     def _own_distance(self, k: int) -> float:
-        """Median over points of the cloud of the distance to their own k-th nearest; a point is not its own neighbour."""
-        some = self._points[:: max(len(self._points) // 1000, 1)]
-        found, _ = self._neighbours.kneighbors(some.numpy(), n_neighbors=min(k + 1, len(self._points)))
+        """Median distance of the cloud's points to their k-th nearest neighbour; a point is not its own neighbour."""
+        sampled = self._points[:: max(len(self._points) // 1000, 1)]
+        found, _ = self._neighbours.kneighbors(sampled.numpy(), n_neighbors=min(k + 1, len(self._points)))
         return float(torch.from_numpy(found[:, -1]).median())

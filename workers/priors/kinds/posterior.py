@@ -1,4 +1,4 @@
-"""A law fitted to the vectors of tuned prompts, so that where one task ended is where the next begins."""
+"""The ``posterior`` prior: a distribution fitted to the vectors of tuned prompts."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from workers.priors.prior import Facts, Prior, Space
 from workers.priors.sources.sources import Sources
 
 MAX_COMPONENTS = 16
-"""Of a mixture that does not say how many: one for each prompt, up to this."""
+"""Default limit on the components of a mixture, which has one per prompt."""
 
 
 class Posterior(Prior):
-    """One normal law, or a mixture of them."""
+    """A normal distribution, or a mixture of them."""
 
     name = "posterior"
 
-    def __init__(self, law: Normal | Mixture, *, facts: Facts) -> None:
-        self._law = law
+    def __init__(self, distribution: Normal | Mixture, *, facts: Facts) -> None:
+        self._distribution = distribution
         self.facts = facts
 
     @classmethod
@@ -40,14 +40,16 @@ class Posterior(Prior):
         return cls(mixture, facts=facts)
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d_model"]:
-        return self._law.sample(n, generator=generator)
+        return self._distribution.sample(n, generator=generator)
 
     def log_prob(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
-        if isinstance(self._law, Mixture):
-            return self._law.log_density(vectors)
-        if not self._law.is_regular:
-            self._refuse_density(f"its covariance has rank {self._law.rank} of {self._law.d}; choose another shrinkage")
-        return self._law.log_density(self._law.squared_distance(vectors))
+        if isinstance(self._distribution, Mixture):
+            return self._distribution.log_density(vectors)
+        if not self._distribution.is_regular:
+            self._refuse_density(
+                f"its covariance has rank {self._distribution.rank} of {self._distribution.d}; choose another shrinkage"
+            )
+        return self._distribution.log_density(self._distribution.squared_distance(vectors))
 
 
 def _mixture(
@@ -59,7 +61,7 @@ def _mixture(
             loc=("prior", "components"),
         )
     if float(moments.covariance.trace()) <= 0:
-        raise InvalidRequest("all vectors of the prompts are the same: no law fits.", loc=("prior", "prompts"))
+        raise InvalidRequest("all vectors of the prompts are the same: no distribution fits.", loc=("prior", "prompts"))
     regular = regularise(moments, shrinkage=spec.shrinkage)
     mixture = fit_mixture(points, covariance=moments.covariance, n_components=n_components, shrinkage=regular.weight)
     return mixture, {

@@ -1,8 +1,9 @@
-"""From a prior as the wire has it to the fitted one. A new prior is a class with ``fit``, and one line here."""
+"""Registry of priors: from a prior on the wire to the fitted one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import promptatlas.types.priors as wire
 
@@ -21,32 +22,35 @@ from workers.priors.prior import Prior, Space
 from workers.priors.sources.sources import Sources
 
 
-def _interpolation(spec: wire.InterpolationPrior, *, space: Space, sources: Sources) -> Interpolation:
+def build_prior(spec: wire.Prior, *, space: Space, sources: Sources) -> Prior:
+    """The prior of ``spec``, fitted for vectors of ``space``. A prior that these sources have fitted before is reused.
+
+    Raises:
+        InvalidRequest: it cannot be fitted.
+        NotFound, DamagedArtifact: from the stores.
+    """
+    key = (spec.model_dump_json(by_alias=True), space)
+    return sources.fitted(key, make=lambda: FITTERS[type(spec)](spec, space=space, sources=sources))
+
+
+def _fit_interpolation(spec: wire.InterpolationPrior, *, space: Space, sources: Sources) -> Interpolation:
     from_, to = (build_prior(end, space=space, sources=sources) for end in (spec.from_, spec.to))
     return Interpolation(from_=from_, to=to)
 
 
-KINDS: Mapping[str, Callable[..., Prior]] = {
-    "isotropic": Isotropic.fit,
-    "xavier": Xavier.fit,
-    "vocabulary": Vocabulary.fit,
-    "text": Text.fit,
-    "gaussian": Gaussian.fit,
-    "exclusion": Exclusion.fit,
-    "interpolation": _interpolation,
-    "knn": Knn.fit,
-    "vae": Vae.fit,
-    "posterior": Posterior.fit,
-    "prompt": Stored.fit,
-}
-
-
-def build_prior(spec: wire.Prior, *, space: Space, sources: Sources) -> Prior:
-    """The prior of ``spec``, fitted for vectors of ``space``; what was fitted before with these sources is not fitted again.
-
-    Raises:
-        InvalidRequest: it cannot be fitted, with what was expected and what came.
-        NotFound, DamagedArtifact: from the stores.
-    """
-    key = (spec.model_dump_json(by_alias=True), space)
-    return sources.fitted(key, make=lambda: KINDS[spec.kind](spec, space=space, sources=sources))
+FITTERS: Mapping[type[wire.BasePrior], Callable[..., Prior]] = MappingProxyType(
+    {
+        wire.IsotropicPrior: Isotropic.fit,
+        wire.XavierPrior: Xavier.fit,
+        wire.VocabularyPrior: Vocabulary.fit,
+        wire.TextPrior: Text.fit,
+        wire.GaussianPrior: Gaussian.fit,
+        wire.ExclusionPrior: Exclusion.fit,
+        wire.InterpolationPrior: _fit_interpolation,
+        wire.KnnPrior: Knn.fit,
+        wire.VaePrior: Vae.fit,
+        wire.PosteriorPrior: Posterior.fit,
+        wire.PromptPrior: Stored.fit,
+    }
+)
+"""By type on the wire, the function ``(spec, space, sources) -> Prior``."""

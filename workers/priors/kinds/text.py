@@ -1,4 +1,4 @@
-"""The states of a text's own tokens at the place where the vectors go, repeated or cut to their number."""
+"""The ``text`` prior: states of a text's tokens at the layer of the vectors, repeated or cut to their number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workers.priors.sources.sources import Sources
 
 
 class Text(Prior):
-    """The same vectors for every seed."""
+    """States of a text; the same vectors for every seed."""
 
     name = "text"
 

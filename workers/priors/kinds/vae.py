@@ -1,10 +1,13 @@
-"""Samples of a variational autoencoder that is trained on a cloud, and kept from collapsing.
+"""The ``vae`` prior: samples of a variational autoencoder that is trained on a cloud.
 
-What a plain one does wrong, and what is done here: its likelihood has unit scale, far above or below that of the data: here
-the scale is learned, one an axis, from the data's own on. Its divergence closes the latent dimensions before the decoder
-has learned to use them: here it is weighted in slowly, and some nats of each dimension are free. It decodes N(0, I), where
-few encoded points lie: here a mixture fitted to the encoded points is decoded (Ghosh et al., 2020). It takes the decoder's
-mean for a sample: here the noise of the likelihood belongs to it.
+A plain autoencoder collapses on such data. This one differs in four points:
+
+- The scale of the likelihood is learned per axis, starting at that of the data, instead of being 1.
+- The KL divergence is weighted in slowly, and some nats of each latent dimension are free. Otherwise it closes the latent
+  dimensions before the decoder has learned to use them.
+- Latents are sampled from a mixture fitted to the encoded points (Ghosh et al., 2020), instead of N(0, I), where few
+  encoded points are.
+- A sample includes the noise of the likelihood; it is not the decoder's mean.
 """
 
 from __future__ import annotations
@@ -29,24 +32,24 @@ from workers.priors.vae.network import VaeNetwork
 from workers.priors.vae.training import Recipe, train
 
 N_IMPORTANCE = 64
-"""Samples for one log-density."""
+"""Importance samples per log-density."""
 
 MIN_ACTIVE_NATS = 0.01
-"""A latent dimension that tells no more than this of a point, above what is free, has collapsed."""
+"""A latent dimension with at most this divergence above the free nats has collapsed."""
 
 N_GAIN = 256
-"""Unseen points, at most, on which it is compared with a normal law."""
+"""Largest number of unseen points for the comparison with a normal distribution."""
 
 _MEASURED_ROWS = 2000
 
 
 class Vae(Prior):
-    """A trained autoencoder with the law of its latents.
+    """A trained autoencoder with the distribution of its latents.
 
     Args:
         with_noise: a sample is drawn from the likelihood; otherwise it is the likelihood's mean.
-        recipe: how it was trained; its seed is also that of the noise which ``log_prob`` and the facts use.
-        points: what it was trained on.
+        recipe: of its training; the seed is also used for the noise of ``log_prob`` and the facts.
+        points: the training points.
     """
 
     name = "vae"
@@ -66,7 +69,7 @@ class Vae(Prior):
         self._latent = latent
         self._with_noise = with_noise
         importance = generator_for(recipe.seed, "importance")
-        # `[samples, 1, latent]`: every vector meets the same noise, whatever it is asked for beside.
+        # `[samples, 1, latent]`: every vector gets the same noise, so its density does not depend on the batch.
         self._noise = normal_rows(N_IMPORTANCE, network.d_latent, generator=importance)[:, None]
         self.facts = self._facts(points, free_nats=recipe.free_bits, generator=generator_for(recipe.seed, "facts"))
 
@@ -76,17 +79,17 @@ class Vae(Prior):
 
     @classmethod
     def train(cls, points: Float[Tensor, "n d_model"], *, recipe: Recipe, check: Callable[[], None] = no_check) -> Vae:
-        """The autoencoder of a cloud."""
+        """Train the autoencoder of a cloud."""
         axes = principal_axes(measure(points, check=check))
         along = axes.to(points)
-        # Used in float64, in which a sample does not depend on what is decoded beside it.
+        # Evaluated in float64, so that a sample does not depend on its batch.
         network, unseen = train(along.float(), recipe=recipe, check=check)
         network.double()
         seen = torch.ones(len(points), dtype=torch.bool).index_fill(0, unseen, False)
         mean, log_scale = network.encode(along[seen])
-        for_latents, for_law = split(generator_for(recipe.seed, "latent"), 2)
+        for_latents, for_distribution = split(generator_for(recipe.seed, "latent"), 2)
         noise = normal_rows(len(mean), recipe.d_latent, generator=for_latents)
-        latent = LatentDistribution.fit(mean + log_scale.exp() * noise, generator=for_law)
+        latent = LatentDistribution.fit(mean + log_scale.exp() * noise, generator=for_distribution)
         prior = cls(network, axes=axes, latent=latent, with_noise=True, recipe=recipe, points=points)
         if axes.is_regular and len(unseen):
             prior.facts = {
@@ -99,7 +102,7 @@ class Vae(Prior):
     def train_naively(
         cls, points: Float[Tensor, "n d_model"], *, recipe: Recipe, check: Callable[[], None] = no_check
     ) -> Vae:
-        """The plain one, to be compared with: raw coordinates, unit likelihood, N(0, I), the decoder's mean."""
+        """Train a plain autoencoder for comparison: raw coordinates, unit likelihood, N(0, I), the decoder's mean."""
         recipe = recipe.naive()
         network = train(points, recipe=recipe, check=check)[0].double()
         latent = LatentDistribution.standard(recipe.d_latent)
@@ -118,7 +121,7 @@ class Vae(Prior):
         return samples
 
     def log_prob(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
-        """A lower bound on average, by importance sampling with fixed noise (Burda et al., 2016)."""
+        """Importance-sampling estimate with fixed noise (Burda et al., 2016); a lower bound in expectation."""
         if not self._axes.is_regular:
             self._refuse_density("its source does not vary in every dimension; fit it to more, or more varied, points")
         y = self._axes.to(vectors)
@@ -131,23 +134,23 @@ class Vae(Prior):
         return bound.to(vectors.device)
 
     def gain(self, unseen: Float[Tensor, "n d_model"], *, cloud: Float[Tensor, "m d_model"]) -> float:
-        """Nats by which it says more of unseen points, on average, than the normal law that is fitted to the cloud."""
+        """Mean log-density of unseen points minus that of a normal distribution fitted to the cloud, in nats."""
         unseen = unseen[:: -(-len(unseen) // N_GAIN)]
         normal, _ = fit_normal(measure(cloud), shrinkage="auto")
         of_normal = normal.log_density(normal.squared_distance(unseen)).mean()
         return float(self.log_prob(unseen).mean() - of_normal)
 
     def _facts(self, points: Tensor, *, free_nats: float, generator: torch.Generator) -> dict[str, float | str]:
-        """Whether it has collapsed: what its samples fill, beside what the data fill, from equally many of both."""
+        """Facts that show a collapse: spread of samples and of equally many data points, and use of the latents."""
         for_points, for_samples = split(generator, 2)
         chosen = torch.randperm(len(points), generator=for_points)[:_MEASURED_ROWS]
-        some = points[chosen]
-        samples = self.sample(len(some), generator=for_samples)
-        ratios = variance_ratios(samples, data=some)
-        nats = self._network.divergence(*self._network.encode(self._axes.to(some))).mean(0)
+        sampled = points[chosen]
+        samples = self.sample(len(sampled), generator=for_samples)
+        ratios = variance_ratios(samples, data=sampled)
+        nats = self._network.divergence(*self._network.encode(self._axes.to(sampled))).mean(0)
         return {
             "n_points": float(len(points)),
-            "data_effective_rank": effective_rank(some),
+            "data_effective_rank": effective_rank(sampled),
             "effective_rank": effective_rank(samples),
             "variance_ratio_median": float(ratios.median()),
             "variance_ratio_min": float(ratios.min()),
@@ -159,7 +162,7 @@ class Vae(Prior):
 
 
 def recipe_of(spec: VaePrior) -> Recipe:
-    """How the wire's prior is trained."""
+    """The training recipe of a prior on the wire."""
     return Recipe(
         d_latent=spec.d_latent,
         d_hidden=spec.d_hidden,

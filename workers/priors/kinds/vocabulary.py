@@ -1,9 +1,10 @@
-"""Embeddings of tokens drawn evenly from the vocabulary, with replacement."""
+"""The ``vocabulary`` prior: embeddings of tokens that are drawn uniformly, with replacement."""
 
 from __future__ import annotations
 
 import torch
-from promptatlas.types.priors import EmbeddingsSource, VocabularyPrior
+from promptatlas.types.prior_sources import EmbeddingsSource
+from promptatlas.types.priors import VocabularyPrior
 
 from service.engine.shapes import Float, Tensor
 from workers.priors.distributions.random_streams import choices
@@ -12,7 +13,7 @@ from workers.priors.sources.sources import Sources
 
 
 class Vocabulary(Prior):
-    """Tokens that the tokenizer has; rows that only pad the embedding matrix are left out."""
+    """Embeddings of the tokenizer's tokens; rows that pad the embedding matrix are left out."""
 
     name = "vocabulary"
 

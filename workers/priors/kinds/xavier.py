@@ -1,4 +1,4 @@
-"""Uniform within ±sqrt(6 / (n_virtual + d)): Glorot and Bengio's for the matrix `[n_virtual, d]`."""
+"""The ``xavier`` prior: uniform within ±sqrt(6 / (n_virtual + d)) (Glorot and Bengio, 2010, for `[n_virtual, d]`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.priors.sources.sources import Sources
 
 
 class Xavier(Prior):
-    """Even within a cube around zero."""
+    """Uniform in the cube of half-width ``bound`` around zero."""
 
     name = "xavier"
 
@@ -28,13 +28,13 @@ class Xavier(Prior):
         return cls(bound=math.sqrt(6 / (space.n_virtual + space.d_model)), d=space.d_model)
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d_model"]:
-        even = uniforms(n * self._d, generator=generator).reshape(n, self._d)
-        return ((2 * even - 1) * self._bound).float()
+        uniform = uniforms(n * self._d, generator=generator).reshape(n, self._d)
+        return ((2 * uniform - 1) * self._bound).float()
 
     def log_prob(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
         wide = vectors.double()
         inside = -self._d * math.log(2 * self._bound)
-        # float32 may round a draw up onto the very bound, which it then equals.
+        # float32 may round a draw up to the bound itself.
         within = (wide.abs() <= float(torch.tensor(self._bound))).all(1)
         return torch.where(within, inside, -torch.inf) + 0.0 * wide.sum(1)
 

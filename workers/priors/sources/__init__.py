@@ -1,1 +1,1 @@
-"""What priors are fitted to: vocabulary, dataset embeddings, activations, tuned prompts."""
+"""The points that priors are fitted to: vocabulary, dataset embeddings, activations, tuned prompts."""

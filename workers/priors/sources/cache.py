@@ -1,4 +1,4 @@
-"""What has been read or fitted, kept while there is room: the least recently used goes first."""
+"""LRU cache of tensors and fitted objects, bounded by bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 
 class Cache:
-    """A cache bounded by the bytes of the tensors in it; what is larger than the bound is handed on, but not kept."""
+    """A cache that evicts the least recently used values. A value larger than ``max_bytes`` is returned, but not kept."""
 
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -22,7 +22,7 @@ class Cache:
         self.n_bytes = 0
 
     def get(self, key: object, *, make: Callable[[], Value]) -> Value:
-        """The value under ``key``, made now unless it is kept. A failure keeps nothing."""
+        """The value under ``key``; a missing one is created by ``make`` and kept. If ``make`` raises, nothing is kept."""
         if key in self._entries:
             self._entries.move_to_end(key)
             found: Value = self._entries[key][0]
@@ -39,7 +39,7 @@ class Cache:
 
 
 def n_bytes_of(value: object) -> int:
-    """Bytes of the tensors that an object holds, itself or in what it is made of."""
+    """Bytes of all tensors in an object, including nested ones."""
     if isinstance(value, Tensor):
         return value.numel() * value.element_size()
     if isinstance(value, (list, tuple)):

@@ -1,7 +1,7 @@
-"""From a dataset's records and plain texts to token ids, and from ids to the model's states.
+"""Tokenises records and texts, and reads the model's embeddings and states of their tokens.
 
-Tokens that a tokenizer adds by itself (a beginning of text) are read, since the states of the others depend on them, but
-are no points: the state of a first token can be a hundred times as long as all others.
+Special tokens that the tokenizer adds (such as beginning of text) are read, since the states of other tokens depend on
+them, but they are not points: the state of a first token can have a hundred times the norm of the others.
 """
 
 from __future__ import annotations
@@ -20,34 +20,35 @@ from service.errors import NotFound
 from service.store.datasets.items import Example
 
 MAX_TEXT_TOKENS = 4096
-"""Of each text, so many tokens at most are read, and never more than the model's context."""
+"""Limit on the tokens read from each text; the model's context is another."""
 
 _BATCH_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """One text's ids, and which of them are the text's own (not added by the tokenizer)."""
+    """Token ids of one text. own: False for special tokens that the tokenizer added."""
 
     ids: tuple[int, ...]
     own: tuple[bool, ...]
 
     def cut(self, n: int) -> Tokens:
+        """The first ``n`` tokens."""
         return Tokens(ids=self.ids[:n], own=self.own[:n])
 
 
 class Reader:
-    """Reads with the bare model, many texts a forward."""
+    """Reads many texts per forward, with the model without a prompt."""
 
     def __init__(self, model: HostedModel) -> None:
         self._model = model
         self._longest = min(MAX_TEXT_TOKENS, model.n_positions)
-        # Long texts are read in chunks over a cache, short ones side by side.
+        # The engine reads long texts in chunks over a cache, and short ones in one batch.
         limits = Limits(max_waiting=1 << 30, max_capture_bytes=1 << 40)
         self._engine = Engine(model, limits=limits, load_prompt=_no_prompt)
 
     def example(self, example: Example) -> Tokens:
-        """A record as tuning reads it: running text, or input and target, each tokenised by itself."""
+        """Tokens of a record as in tuning: running text, or input and target, tokenised separately."""
         if example.text is not None:
             return self.text(example.text)
         begin = self.text(example.input or "")
@@ -55,19 +56,19 @@ class Reader:
         return Tokens(ids=begin.ids + target, own=begin.own + (True,) * len(target)).cut(self._longest)
 
     def text(self, text: str) -> Tokens:
-        """A text with the tokens that the tokenizer adds."""
+        """Tokens of a text, with the special tokens that the tokenizer adds."""
         found = self._model.tokenizer(text, return_special_tokens_mask=True)
         ids, added = found["input_ids"], found["special_tokens_mask"]
         return Tokens(ids=tuple(ids), own=tuple(not flag for flag in added)).cut(self._longest)
 
     def embeddings(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_model"]:
-        """What the model's embedding module makes of token ids: what soft vectors stand in for. float32 on the CPU."""
+        """Embeddings of token ids by the model's embedding module, as soft vectors replace them. float32 on the CPU."""
         with torch.no_grad():
             embedded: Tensor = self._model.architecture.embed(ids.to(self._model.device)[None])[0]
             return embedded.float().cpu()
 
     def states(self, texts: Iterable[Tokens], *, layer: int) -> Iterator[Float[Tensor, "n d_model"]]:
-        """The residual stream above ``layer`` blocks at all own tokens, a bounded number of texts at a time."""
+        """The residual stream above ``layer`` blocks for all own tokens, one bounded batch of texts after another."""
         budget = max(_BATCH_BYTES // (4 * self._model.d_model), self._longest)
         batch: list[Tokens] = []
         n_tokens = 0
@@ -97,4 +98,4 @@ class Reader:
 
 
 def _no_prompt(sha256: str) -> Prompt:
-    raise NotFound("points are read without a prompt.")
+    raise NotFound("expected a capture without a prompt.")

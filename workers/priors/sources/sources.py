@@ -1,4 +1,4 @@
-"""Where priors get what they are fitted to: clouds of points, a text's states, tuned prompts."""
+"""The points that priors are fitted to: clouds of embeddings or activations, a text's states, tuned prompts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 import torch
 from promptatlas.types.datasets import Split
-from promptatlas.types.priors import DatasetPoints, EmbeddingsSource, Source
+from promptatlas.types.prior_sources import DatasetPoints, EmbeddingsSource, Source
 
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
@@ -22,7 +22,7 @@ from workers.priors.sources.dataset_reader import Reader, Tokens
 from workers.priors.sources.reservoir import Reservoir
 
 MAX_POINTS_BYTES = 256 << 20
-"""Of one cloud in float32: of more tokens than fit, an even sample is kept."""
+"""Limit on one cloud in float32; a uniform sample of a larger cloud is kept."""
 
 MAX_KEPT_BYTES = 1 << 30
 
@@ -30,7 +30,7 @@ Fitted = TypeVar("Fitted")
 
 
 class Datasets(Protocol):
-    """What is needed of a store of datasets."""
+    """The part of the dataset store that sources use."""
 
     def get(self, name: str, /) -> DatasetInfo:
         """The facts of a dataset."""
@@ -38,26 +38,26 @@ class Datasets(Protocol):
     def examples(
         self, name: str, /, *, split: Split | None = None, n: int | None = None, seed: int | None = None
     ) -> Iterable[Example]:
-        """A seeded sample of a split's records."""
+        """A seeded sample of the records of a split."""
 
 
 class Prompts(Protocol):
-    """What is needed of a store of prompts."""
+    """The part of the prompt store that sources use."""
 
     def resolve(self, ref: str, /, *, base: str | None = None) -> PromptManifest:
         """The version that a reference selects."""
 
     def load(self, manifest: PromptManifest, /) -> PromptFile:
-        """The prompt itself."""
+        """The tensors of a version."""
 
 
 class Sources:
-    """The clouds of one model, each read once while there is room for it.
+    """The clouds of one model, with a cache.
 
     Args:
         datasets, prompts: the stores.
-        cache: where clouds are kept; hand the same one to several ``Sources`` of a process to read each only once.
-        check: called between batches; may raise to stop a long reading or fit.
+        cache: of clouds; several ``Sources`` of a process can share it.
+        check: called between batches; raises to stop a long read or fit.
         max_points_bytes: see :data:`MAX_POINTS_BYTES`.
     """
 
@@ -81,13 +81,13 @@ class Sources:
         self._reader: Reader | None = None
 
     def points(self, source: Source, *, layer: int | None) -> Float[Tensor, "n d_model"]:
-        """The cloud of a source, float32 on the CPU, not to be written to.
+        """The cloud of a source, float32 on the CPU. It is shared: do not write to it.
 
         Args:
-            layer: where the vectors go, for a source that does not name a layer itself; None: the token embeddings.
+            layer: the layer of the vectors, for a source without a layer; None: the token embeddings.
 
         Raises:
-            InvalidRequest: no such layer, or no tokens in what is read.
+            InvalidRequest: the model has no such layer, or the texts have no tokens.
             NotFound, DamagedArtifact: from the dataset store.
         """
         if isinstance(source, EmbeddingsSource):
@@ -98,7 +98,7 @@ class Sources:
         return self._dataset(source.activations, layer=layer if named is None else self.layer(named))
 
     def text_states(self, text: str, *, layer: int | None) -> Float[Tensor, "tokens d_model"]:
-        """States of a text's own tokens at a block's input, or their embeddings; InvalidRequest if it has no tokens."""
+        """States of a text's tokens at a block's input, or their embeddings; InvalidRequest if it has no tokens."""
         tokens = self._read.text(text)
         if not any(tokens.own):
             raise InvalidRequest("the text has no tokens.", loc=("prior", "text"))
@@ -107,11 +107,11 @@ class Sources:
         return next(self._read.states([tokens], layer=layer))
 
     def prompt(self, ref: str) -> Prompt:
-        """A tuned prompt of this very model.
+        """A tuned prompt of this model.
 
         Raises:
             NotFound, DamagedArtifact: from the prompt store.
-            InvalidRequest: it is for another model, or other weights.
+            InvalidRequest: it was tuned for another model, or other weights.
         """
         card = self.model.card
         manifest = self._prompts.resolve(ref, base=card.name)
@@ -126,11 +126,11 @@ class Sources:
         return from_tensors(tensors, where=file.where)
 
     def fitted(self, key: object, *, make: Callable[[], Fitted]) -> Fitted:
-        """What was fitted under ``key`` before, or ``make()``."""
+        """The object that was fitted under ``key`` before, or ``make()``."""
         return self._fitted.get(key, make=make)
 
     def layer(self, layer: int) -> int:
-        """A layer of the model counted from 0; negative ones count from the end. InvalidRequest if there is none such."""
+        """A layer counted from 0; negative layers count from the end. InvalidRequest if the model has no such layer."""
         n_layers = self.model.architecture.n_layers
         if not -n_layers <= layer < n_layers:
             raise InvalidRequest(f"layer {layer}: the model has layers 0 to {n_layers - 1}.", loc=("layer",))
@@ -147,7 +147,7 @@ class Sources:
         return self._points.get((card.name, card.revision, card.dtype, *key), make=lambda: _checked(make()))
 
     def _vocabulary(self) -> Tensor:
-        # Rows beyond the tokenizer's pad the matrix to a round size; no text ever reaches them.
+        # Rows beyond the tokenizer's tokens pad the matrix to a round size.
         n = self.model.catalogue.vocab_size
         n = min(n, len(self.model.tokenizer)) if self.model.tokenizer is not None else n
         return self._read.embeddings(torch.arange(n))
@@ -160,7 +160,7 @@ class Sources:
     def _read_dataset(self, points: DatasetPoints, *, layer: int | None) -> Tensor:
         reservoir = Reservoir(max_rows=self._max_points, seed=points.seed)
         if layer is None:
-            # Ids first: only those that stay need their embeddings.
+            # The reservoir holds ids: only those that are kept need embeddings.
             for tokens in self._tokens(points):
                 reservoir.add(_own_ids(tokens)[:, None])
         else:

@@ -1,1 +1,1 @@
-"""The variational autoencoder of the ``vae`` prior: network, training, latent distribution, collapse measures."""
+"""The variational autoencoder of the ``vae`` prior."""

@@ -1,6 +1,7 @@
-"""Coordinates along the principal axes of a cloud, half-whitened: each axis divided by the root of its standard deviation.
+"""Half-whitened coordinates: along the principal axes of a cloud, each divided by the root of its standard deviation.
 
-Fully whitened, an autoencoder sees as much worth in the thinnest axis as in the widest; not at all, only the widest.
+With full whitening, an autoencoder weighs the axis of the smallest variance like the one of the largest; without
+whitening, it ignores all but the largest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from service.errors import InvalidRequest
 from workers.priors.distributions.moments import Moments
 
 _MIN_SHARE = 1e-10
-"""Of the widest axis' variance: thinner axes are rounding."""
+"""Share of the largest variance; smaller variances are rounding errors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Axes:
 
     @property
     def is_regular(self) -> bool:
-        """Whether the cloud varies in every dimension, so that a density of y is one of x."""
+        """Whether the cloud varies in every dimension, so that x has a density."""
         return self.directions.shape[0] == self.directions.shape[1]
 
     def to(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n rank"]:
@@ -39,16 +40,16 @@ class Axes:
         return (self.mean + (y * self.scale) @ self.directions.T).float()
 
     def log_volume(self) -> float:
-        """ln |dx/dy|: what a log-density of y is larger by than that of x."""
+        """ln |dx/dy|: the log-density of y minus that of x."""
         return float(self.scale.log().sum())
 
 
 def principal_axes(moments: Moments) -> Axes:
-    """The half-whitened axes of a cloud; InvalidRequest if it is one point."""
+    """The half-whitened axes of a cloud; InvalidRequest if all points are the same."""
     variances, directions = torch.linalg.eigh(moments.covariance)
     kept = variances > _MIN_SHARE * variances[-1]
     if float(variances[-1]) <= 0 or not bool(kept.any()):
-        raise InvalidRequest("all points of the source are the same: no law fits.", loc=("prior", "fit"))
+        raise InvalidRequest("all points of the source are the same: no distribution fits.", loc=("prior", "fit"))
     return Axes(mean=moments.mean, directions=directions[:, kept], scale=variances[kept].pow(0.25))
 
 

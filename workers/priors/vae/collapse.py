@@ -1,8 +1,8 @@
-"""Measures how far autoencoders collapse: that of the priors, and two that lack what keeps it from it, on a model's states.
+"""Measures the collapse of three autoencoders on a model's states, and prints a table.
 
 ``vae``: the prior. ``rushed``: the same without warm-up and free bits. ``plain``: also with a likelihood of unit scale, raw
-coordinates, latents from N(0, I), and without noise on its samples. ``gain`` is the mean log-density of unseen points less
-that of the fitted normal law, in nats. Without options: the demo model, its question answering.
+coordinates, latents from N(0, I), and samples without noise. ``gain`` is the mean log-density of unseen points minus that
+of a fitted normal distribution, in nats. Defaults: the demo model and the dataset ``demo-qa``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from promptatlas.types.priors import ActivationsSource, DatasetPoints, EmbeddingsSource, LayerPoints, Source, VaePrior
+from promptatlas.types.prior_sources import ActivationsSource, DatasetPoints, EmbeddingsSource, LayerPoints, Source
+from promptatlas.types.priors import VaePrior
 
 from service.engine.model.hosted_model import HostedModel
 from service.settings import default_datasets_path, default_model_path
@@ -49,7 +50,7 @@ class Line:
 def compare(
     sources: Sources, *, points: DatasetPoints, layers: Sequence[int | None], spec: VaePrior | None = None
 ) -> Iterator[Line]:
-    """Train all three on each cloud; layer None is the token embeddings. Unseen points are those of the validation split."""
+    """Train all three on each cloud; layer None is the token embeddings. Unseen points are from the validation split."""
     for layer in layers:
         source = source_at(points, layer=layer)
         cloud = sources.points(source, layer=layer)
@@ -79,7 +80,7 @@ def source_at(points: DatasetPoints, *, layer: int | None) -> Source:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a table, one line as soon as it is measured."""
+    """Print the table, each line as soon as it is measured."""
     given = _parser().parse_args(arguments)
     model = HostedModel.load("model", str(given.model), device=given.device)
     with tempfile.TemporaryDirectory() as folder:

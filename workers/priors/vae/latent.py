@@ -1,4 +1,4 @@
-"""The law of an autoencoder's latent vectors: what is decoded when there is nothing to encode."""
+"""Distribution of an autoencoder's latent vectors, from which latents are sampled for decoding."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from workers.priors.distributions.random_streams import choices, normal_rows, sp
 
 MAX_COMPONENTS = 64
 MAX_FITTED = 10_000
-"""Latent vectors that EM sees; more would only take longer."""
+"""Limit on the latent vectors that EM is fitted to, which bounds its time."""
 
 _POINTS_A_PARAMETER_ROW = 4
 _RIDGE = 1e-3
 
 
 class LatentDistribution:
-    """A mixture of normal laws with full covariances; N(0, I) is one of one component.
+    """A mixture of normal distributions with full covariances; N(0, I) is a mixture of one component.
 
     Args:
         weights `[k]`, means `[k, d]`, lower Cholesky factors `[k, d, d]`; float64.
@@ -39,7 +39,7 @@ class LatentDistribution:
 
     @classmethod
     def fit(cls, latents: Float[Tensor, "n d"], *, generator: torch.Generator) -> LatentDistribution:
-        """EM on latent vectors that the encoder has drawn."""
+        """Fit by EM to latent vectors that were sampled from the encoder."""
         n, d = latents.shape
         if n > MAX_FITTED:
             latents = latents[torch.randperm(n, generator=generator)[:MAX_FITTED]]

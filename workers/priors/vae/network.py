@@ -1,4 +1,4 @@
-"""The variational autoencoder itself: encoder, decoder, and the noise of the likelihood."""
+"""Network of the variational autoencoder: encoder, decoder, and noise of the likelihood."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from service.engine.shapes import Float, Tensor
 from workers.priors.distributions.normal import LOG_2PI
 
 MIN_LOG_SCALE = -6.0
-"""Of the likelihood's noise: a dimension that is constant in the data would otherwise be worth infinitely many nats."""
+"""Lower limit of the noise. Without it, a dimension that is constant in the data has infinite likelihood."""
 
 
 class VaeNetwork(nn.Module):
     """p(x|z) = N(decode(z), diag(noise²)), p(z) = N(0, I), q(z|x) = N(mean(x), diag(scale(x)²)).
 
     Args:
-        noise: the likelihood's first scale, `[d]`. learn_noise: whether it is learned from there on.
-        generator: of the first weights.
+        noise: initial scale of the likelihood, `[d]`. learn_noise: whether the scale is trained.
+        generator: of the initial weights.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Training the autoencoder so that it does not collapse, and in the plain way in which it does."""
+"""Training of the autoencoder, with and without the measures against collapse."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from workers.priors.distributions.random_streams import normal_rows, split
 from workers.priors.vae.network import VaeNetwork
 
 HELD_OUT = 0.1
-"""Share of the points that only choose the epoch to keep."""
+"""Share of the points that are held out, to choose the epoch to keep."""
 
 WEIGHT_DECAY = 0.1
 
 _MAX_GRADIENT_NORM = 10.0
-"""A dimension: only what would throw the weights far off is cut."""
+"""Per dimension of the data. Only extreme gradients are clipped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How an autoencoder is trained. Times are epochs.
+    """Hyperparameters of the training.
 
-    free_bits: nats of each latent dimension that the divergence does not count. warmup: share of the epochs before the
-    divergence has its full weight. learn_noise: fit the likelihood's scale, beginning at the data's own, instead of
-    taking 1. keep_best: the epoch with the best held-out bound after the warm-up, instead of the last.
+    free_bits: nats per latent dimension that the KL divergence does not count. warmup: share of the epochs before the
+    divergence has its full weight. learn_noise: train the scale of the likelihood, starting at that of the data; otherwise
+    it is 1. keep_best: keep the epoch with the best held-out bound after the warm-up; otherwise the last.
     """
 
     d_latent: int
@@ -44,17 +44,17 @@ class Recipe:
     keep_best: bool = True
 
     def naive(self) -> Recipe:
-        """The same without anything against collapse."""
+        """The same without the measures against collapse."""
         return replace(self, free_bits=0.0, warmup=0.0, learn_noise=False, keep_best=False)
 
 
 def train(
     points: Float[Tensor, "n d"], *, recipe: Recipe, check: Callable[[], None]
 ) -> tuple[VaeNetwork, Int[Tensor, " held_out"]]:
-    """An autoencoder of ``points``, float32, on the CPU, and which points it has not seen; the same for the same recipe.
+    """An autoencoder of ``points``, float32 on the CPU, and the indices of the points that were held out. Deterministic.
 
     Args:
-        check: called before each step; may raise to stop.
+        check: called before each step; raises to stop.
     """
     for_weights, for_order, for_noise, for_held_out = split(torch.Generator().manual_seed(recipe.seed), 4)
     first_noise = points.std(0) if recipe.learn_noise else torch.ones(points.shape[1])
@@ -85,7 +85,7 @@ def train(
 
 
 class _Training:
-    """AdamW under a cosine schedule, the divergence weighted in slowly."""
+    """AdamW with a cosine schedule, and a warm-up of the divergence's weight."""
 
     def __init__(self, network: VaeNetwork, *, recipe: Recipe, n_steps: int) -> None:
         self._network = network
@@ -98,6 +98,7 @@ class _Training:
         self._optimizer = torch.optim.AdamW((weights, noise), lr=recipe.lr, weight_decay=WEIGHT_DECAY, fused=True)
 
     def step(self, x: Float[Tensor, "n d"], *, generator: torch.Generator) -> None:
+        """One optimizer step on a batch."""
         mean, log_scale = self._network.encode(x)
         noise = torch.randn(mean.shape, generator=generator)
         fit = self._network.log_likelihood(x, mean + log_scale.exp() * noise).mean()
@@ -113,16 +114,16 @@ class _Training:
         self._n_done += 1
 
     def _weight(self) -> float:
-        """Of the divergence: 0 in the first half of the warm-up, rising in the second, then 1.
+        """Weight of the divergence: 0 in the first half of the warm-up, rising in the second half, then 1.
 
-        At first for nothing, or few steps close the latents before the decoder has found a use for them.
+        A weight above 0 in the first steps closes the latents before the decoder uses them.
         """
         warmup = self._recipe.warmup * self._n_steps
         return 1.0 if self._n_done >= warmup else max(2 * self._n_done / warmup - 1, 0.0)
 
 
 def _divide(n: int, *, generator: torch.Generator, keep_best: bool) -> tuple[Tensor, Tensor]:
-    """Which of n points are held out, and which are not."""
+    """Indices of the points that are held out, and of those that are not."""
     n_held_out = max(int(HELD_OUT * n), 1) if keep_best else 0
     order = torch.randperm(n, generator=generator)
     return order[:n_held_out], order[n_held_out:]
@@ -134,7 +135,7 @@ def _n_batches(n: int, recipe: Recipe) -> int:
 
 @torch.no_grad()
 def _bound(network: VaeNetwork, x: Tensor, *, noise: Tensor) -> float:
-    """Held-out lower bound on log p(x), nats a point."""
+    """Held-out lower bound on log p(x), in nats per point."""
     mean, log_scale = network.encode(x)
     fit = network.log_likelihood(x, mean + log_scale.exp() * noise)
     return float((fit - network.divergence(mean, log_scale).sum(1)).mean())

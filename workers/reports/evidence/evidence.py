@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from promptatlas.types.priors import Prior
+from pydantic import TypeAdapter, ValidationError
 
 Floats = npt.NDArray[np.float32]
+
+_PRIOR: TypeAdapter[Prior] = TypeAdapter(Prior)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,28 +102,13 @@ class Evidence:
 
 
 def prior_label(prior: Mapping[str, Any] | None) -> str:
-    """A prior in a few words, e.g. ``gaussian(squad activations)``; prompts without one are ``unknown``."""
+    """Label of a stored prior, e.g. ``gaussian(squad activations)``; ``unknown`` for a prompt without one.
+
+    A prompt that was uploaded may name a prior of an unknown form; its label is the kind alone.
+    """
     if not prior:
         return "unknown"
-    kind = str(prior.get("kind", "unknown"))
-    if isinstance(prior.get("fit"), Mapping):
-        kind += f"({_source(prior['fit'])})"
-    if kind == "interpolation":
-        kind += f"({_end(prior['from'])}, {_end(prior['to'])})"
-    if kind == "isotropic" and prior.get("std") not in (None, 0.02):
-        kind += f"({prior['std']:g})"
-    if prior.get("kind") == "gaussian" and prior.get("scale") not in (None, 1.0):
-        kind += f"×{prior['scale']:g}"
-    return kind
-
-
-def _source(fit: Mapping[str, Any]) -> str:
-    name, points = next(iter(fit.items()))
-    return points if isinstance(points, str) else f"{points['dataset']} {name}"
-
-
-def _end(prior: Mapping[str, Any]) -> str:
-    # The ends of an interpolation are most often Gaussians of two datasets, which are then what tells them apart.
-    fit = prior.get("fit")
-    points = next(iter(fit.values())) if isinstance(fit, Mapping) else None
-    return str(points["dataset"]) if isinstance(points, Mapping) else prior_label(prior)
+    try:
+        return _PRIOR.validate_json(json.dumps(dict(prior))).label
+    except (ValidationError, TypeError):
+        return str(prior.get("kind", "unknown"))

@@ -21,7 +21,7 @@ from workers.tuning.training.batches import Batch
 from workers.tuning.training.forms.form import Pass, TrainingForm
 from workers.tuning.training.forms.registry import TRAINING_FORMS
 from workers.tuning.training.frozen_layers import FrozenLayers
-from workers.tuning.training.layout import KeysValues, Layout, MembersPlan, by_member
+from workers.tuning.training.layout import KeysValues, Layout, MemberMetadata, by_member
 
 # In the last block only the answers' tokens are needed, with the keys and values of all. Faster while they are few: keys
 # and values are computed twice for them.
@@ -78,7 +78,7 @@ class TuningForward:
         try:
             with ReplacedBlocks(self.model.architecture, blocks.run, n_tokens=layout.n_tokens):
                 return self.model.forward(
-                    MembersPlan(layout),
+                    MemberMetadata(layout),
                     positions=layout.positions,
                     logits_at=torch.arange(n_answers),
                     **self._form.inputs(run),
@@ -117,8 +117,8 @@ class _Blocks:
     def _block(self, call: BlockCall, hidden: Tensor) -> Tensor:
         hidden, virtual, at = self._form.enter(self._pass, call, hidden)
         if call.layer < self._last:
-            plan = MembersPlan(self._layout, virtual=virtual, in_front=self._packs_virtual)
-            out = call.run(hidden, plan=plan, at=at)
+            metadata = MemberMetadata(self._layout, virtual=virtual, in_front=self._packs_virtual)
+            out = call.run(hidden, metadata=metadata, at=at)
         else:
             out = self._last_block(call, hidden, virtual, at)
         return self._form.leave(self._pass, call.layer, out, of_answers=call.layer == self._last)
@@ -128,13 +128,13 @@ class _Blocks:
         begin = layout.n_front if self._packs_virtual else 0
         answers = self._answers.to(hidden.device)
         if len(answers) > MOST_ANSWERS * hidden.shape[1]:
-            plan = MembersPlan(layout, virtual=virtual, in_front=self._packs_virtual)
-            return call.run(hidden, plan=plan, at=at).index_select(1, answers + begin)
+            metadata = MemberMetadata(layout, virtual=virtual, in_front=self._packs_virtual)
+            return call.run(hidden, metadata=metadata, at=at).index_select(1, answers + begin)
         key, value = call.keys_values(hidden, at=at)
         if self._packs_virtual:
             virtual = (by_member(key[:begin], n_members=n), by_member(value[:begin], n_members=n))
-        plan = MembersPlan(layout, virtual=virtual, text=(key[begin:], value[begin:]))
-        return call.run(hidden.index_select(1, answers + begin), plan=plan, at=answers + layout.n_front)
+        metadata = MemberMetadata(layout, virtual=virtual, text=(key[begin:], value[begin:]))
+        return call.run(hidden.index_select(1, answers + begin), metadata=metadata, at=answers + layout.n_front)
 
 
 def _frozen_states(frozen: FrozenLayers, layout: Layout) -> Float[Tensor, "1 text d_model"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from urllib.parse import quote
 
 import pydantic
@@ -12,29 +11,20 @@ from promptatlas.errors import UnexpectedAnswerError
 from promptatlas.resources.encoding import checked, json_body, plain
 from promptatlas.resources.options import Spec
 from promptatlas.transport.call import EVENTS, Call, CallOptions, Following, ServerEvent, nothing, options_of, reader
-from promptatlas.types import EvaluateSpec, HarvestSpec, MapSpec, ReportSpec, RequestBody, RunBody, RunEvent, TuneSpec
+from promptatlas.types import RUN_KINDS, RunBody, RunEvent, RunKind
 from promptatlas.types import Run as RunInfo
 
 # Artifacts are tensors, tables and pages.
 ANY_TYPE = "*/*"
 
-# Specs that are validated before they are sent; those of other kinds are validated by the server.
-SPECS: Mapping[str, type[RequestBody]] = {
-    "tune": TuneSpec,
-    "evaluate": EvaluateSpec,
-    "harvest": HarvestSpec,
-    "map": MapSpec,
-    "report": ReportSpec,
-}
 
-
-def create_request(kind: str, spec: Spec, *, name: str | None, options: CallOptions) -> Call[RunInfo]:
+def create_request(kind: RunKind, spec: Spec, *, name: str | None, options: CallOptions) -> Call[RunInfo]:
     """Queues a run. Raises InvalidRequestError if the spec is invalid."""
-    given = plain(spec)
-    body = {"kind": kind, "spec": checked(SPECS[kind], given) if kind in SPECS else given}
-    fields = checked(RunBody, body if name is None else {**body, "name": name})
+    given = {"kind": kind, "spec": plain(spec)}
+    fields = checked(RunBody, given if name is None else {**given, "name": name})
+    body = json_body({**fields, "spec": checked(RUN_KINDS[kind].spec, given["spec"])})
     common = options_of(options, creates=True)
-    return Call(method="POST", path="/v1/runs", parse=reader(RunInfo), body=json_body(fields), **common)
+    return Call(method="POST", path="/v1/runs", parse=reader(RunInfo), body=body, **common)
 
 
 def run_request(run_id: str, *, options: CallOptions) -> Call[RunInfo]:

@@ -80,22 +80,24 @@ from promptatlas.types.models import (
     ModelList,
     ReadModel,
 )
-from promptatlas.types.priors import (
+from promptatlas.types.prior_sources import (
     ActivationsSource,
     DatasetPoints,
     EmbeddingsSource,
+    LayerPoints,
+    Source,
+)
+from promptatlas.types.priors import (
     ExclusionPrior,
     GaussianPrior,
     InterpolationPrior,
     IsotropicPrior,
     KnnPrior,
-    LayerPoints,
     PosteriorPrior,
     Prior,
     PromptPrior,
     SampleBody,
     Shrinkage,
-    Source,
     TextPrior,
     VaePrior,
     VocabularyPrior,
@@ -132,6 +134,11 @@ from promptatlas.types.reports import (
     ReportSpec,
     Separation,
 )
+from promptatlas.types.run_kinds import (
+    RUN_KINDS,
+    RunKind,
+    RunKindInfo,
+)
 from promptatlas.types.runs import (
     EventType,
     MetricCurve,
@@ -141,7 +148,6 @@ from promptatlas.types.runs import (
     RunArtifact,
     RunBody,
     RunEvent,
-    RunKind,
     RunStatus,
 )
 from promptatlas.types.sampling import (
@@ -205,6 +211,7 @@ __all__ = [
     "ALIAS_PATTERN",
     "NAME_PATTERN",
     "REFERENCE_PATTERN",
+    "RUN_KINDS",
     "SHA256_PATTERN",
     "ActivationRequest",
     "ActivationsJson",
@@ -325,6 +332,7 @@ __all__ = [
     "RunBody",
     "RunEvent",
     "RunKind",
+    "RunKindInfo",
     "RunStatus",
     "SampleBody",
     "SamplingFields",

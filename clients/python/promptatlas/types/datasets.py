@@ -1,4 +1,4 @@
-"""Datasets: what is stored of one, how a record becomes input and target, and a look at its items."""
+"""Datasets: manifests, templates that turn records into inputs and targets, and previews of their items."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ DatasetRef = Annotated[str, StringConstraints(pattern=DATASET_PATTERN, max_lengt
 
 
 class Template(RequestBody):
-    """How a record becomes what the model reads: format strings over the record's fields, e.g. ``{context}\\n{question}``.
+    """Format strings over a record's fields that produce input and target, e.g. ``{context}\\n{question}``.
 
-    A doubled brace is a brace. The model reads input followed by target, nothing added between.
+    A doubled brace is a literal brace. The model reads the input followed by the target, without a separator.
     """
 
     input: str = Field(max_length=16_384)
@@ -31,11 +31,11 @@ class Template(RequestBody):
 
 
 class DatasetManifest(ResponseBody):
-    """What is known of one dataset.
+    """Facts of one dataset.
 
-    sha256: over its records and their splits, in order. n_bytes: of its records as stored. splits: how many records each
-    has. template: None for running text, and where there is no default. fields: names that a template may use.
-    created_at: None for what comes with the server. builtin: it comes with the server and cannot be deleted.
+    sha256: over its records and their splits, in order. n_bytes: of its records as stored. splits: number of records per
+    split. template: None for running text and for datasets without a default. fields: names that a template may use.
+    builtin: the dataset is part of the server and cannot be deleted; its created_at is None.
     """
 
     name: str
@@ -51,10 +51,10 @@ class DatasetManifest(ResponseBody):
 
 
 class DatasetItem(ResponseBody):
-    """One record as the model gets it: input and target, or running text; what it has not is left out.
+    """One record as the model reads it: input and target, or running text.
 
-    answers: all that count as right. index: number of the record in the whole dataset, from 0. record: its fields, where
-    they are more than the text.
+    answers: all correct answers. index: of the record in the whole dataset, from 0. record: its fields, if there are others
+    than the text.
     """
 
     input: str | None = None
@@ -67,7 +67,7 @@ class DatasetItem(ResponseBody):
 
 
 class DatasetPeek(ListPage[DatasetItem]):
-    """The first items of a split, beside the manifest's fields. template: the one that made the items."""
+    """The first items of a split, and the fields of the manifest. template: the one that produced the items."""
 
     name: str
     format: DatasetFormat

@@ -1,4 +1,4 @@
-"""Spec of the runs that read the activations of a whole dataset, and what they leave."""
+"""Harvests: runs that read the activations of a dataset, and the manifest of their shards."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ShardFormat = Literal["safetensors", "parquet"]
 
 
 class HarvestSpec(RequestBody):
-    """Spec of a ``harvest`` run: the states of a dataset's texts, in shards.
+    """Spec of a ``harvest`` run: activations of a dataset's texts, in shards.
 
-    model: a hosted one, or one that only workers load (``read_models`` of the server's capabilities), of which an
-    encoder–decoder has the sites ``encoder.…`` and ``decoder.…``.
-    split: None: all of them. n: how many texts, the first ones. include_target: read input and target, else the input
-    alone. max_tokens: read so many tokens of each text at most; None: a text that does not fit the model's context is
-    left out. shard_bytes: about how large a shard becomes at most; the texts of one shard are computed together.
+    model: a hosted model, or one that only workers load (``read_models`` of the server's capabilities); the sites of an
+    encoder–decoder begin with ``encoder.`` or ``decoder.``.
+    split: None: all splits. n: number of texts, from the first. include_target: read input and target; otherwise the input
+    only. max_tokens: longer texts are cut; None: texts longer than the model's context are left out. shard_bytes:
+    approximate upper limit of a shard; the texts of one shard are computed together.
     """
 
     model: str = Field(min_length=1, max_length=200)
@@ -42,7 +42,7 @@ class HarvestSpec(RequestBody):
 
 
 class HarvestShard(ResponseBody):
-    """One shard of a harvest: an artifact of the run with the rows of consecutive texts, and of nothing else."""
+    """One shard of a harvest: an artifact of the run with the rows of consecutive texts."""
 
     path: str
     first_text: int
@@ -53,11 +53,11 @@ class HarvestShard(ResponseBody):
 
 
 class HarvestManifest(ResponseBody):
-    """``manifest.json`` of a harvest: what its shards hold. Row → text, token, position and task stand in the shards.
+    """``manifest.json`` of a harvest: contents of its shards. The shards map each row to its text, token, position and task.
 
-    model, revision, prompt: what the states are of; prompt is None for the bare model. split, layers: None, ``all``: all of
-    them. rows: whether a row is of a token or of a whole text (``reduce="mean"``). tensors: name to shape without the first
-    dimension (rows). n_tokens: that were read. n_dropped: texts that are left out, too long or without a position asked for.
+    prompt: None for the model without a prompt. split: None for all splits. rows: whether a row is a token or a whole text
+    (``reduce="mean"``). tensors: name to shape without the first dimension (rows). n_tokens: number of tokens read.
+    n_dropped: texts left out because they are too long or lack the requested positions.
     """
 
     run_id: str

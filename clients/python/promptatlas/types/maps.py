@@ -1,7 +1,7 @@
-"""Maps: fitted projections to two or three dimensions, and the points in them.
+"""Maps: fitted projections to two or three dimensions, and their points.
 
-Layers of a map are inputs of blocks (``resid_pre``): layer 0 is the token embeddings, layer l what stands where a deep
-prompt's vectors for layer l go. Each layer has a basis of its own.
+Layers of a map are inputs of blocks (``resid_pre``): layer 0 is the token embeddings, layer l is where a deep prompt's
+vectors for layer l go. Each layer has its own basis.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SourceName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class _NamedSource(RequestBody):
-    """name: what the points' ``source`` says; None: made from the rest."""
+    """name: value of the points' ``source``; None: derived from the other fields."""
 
     name: SourceName | None = None
 
 
 class DatasetSource(_NamedSource):
-    """States of a dataset's texts. per: one point a text (mean over its tokens) or one a token. n: texts."""
+    """States of a dataset's texts. per: one point per text (mean over its tokens) or per token. n: number of texts."""
 
     dataset: DatasetRef
     split: Split | None = None
@@ -41,7 +41,7 @@ class DatasetSource(_NamedSource):
 
 
 class TextsSource(_NamedSource):
-    """States of texts that are given."""
+    """States of given texts."""
 
     texts: list[str] = Field(min_length=1, max_length=4096)
     prompt_ref: PromptRef | None = None
@@ -49,9 +49,9 @@ class TextsSource(_NamedSource):
 
 
 class PromptsSource(_NamedSource):
-    """Vectors of tuned prompts, each with its way through training where its run kept it.
+    """Vectors of tuned prompts. At a layer without vectors: the states that lower vectors have become there.
 
-    At a layer that has no vectors of its own, the states that they become there. draws: also the draw each began at.
+    snapshots: also the vectors during training, if the run kept them. draws: also the initial draw of each vector.
     """
 
     prompts: list[Reference] = Field(min_length=1, max_length=1024)
@@ -68,7 +68,7 @@ class PriorSource(_NamedSource):
 
 
 class Trajectories(RequestBody):
-    """Generations to follow: of given inputs, or of a dataset's."""
+    """Generations that a map follows: from given inputs, or from the inputs of a dataset."""
 
     inputs: list[str] | None = Field(default=None, min_length=1, max_length=1024)
     dataset: DatasetRef | None = None
@@ -81,13 +81,13 @@ class Trajectories(RequestBody):
 
 
 class TrajectoriesSource(_NamedSource):
-    """States of generations, one point a token, in order; ``text`` says which and ``position`` where."""
+    """States of generations, one point per token, in order; ``text`` is the generation and ``position`` the token."""
 
     trajectories: Trajectories
 
 
 class EmbeddingsMapSource(_NamedSource):
-    """The embedding matrix, one point a token; n: a seeded sample of it. Only at layer 0."""
+    """The embedding matrix, one point per token, at layer 0 only. n: size of a seeded sample; None: all tokens."""
 
     embeddings: Literal["vocabulary"]
     n: int | None = Field(default=None, ge=1)
@@ -100,8 +100,9 @@ MapSource = DatasetSource | TextsSource | PromptsSource | PriorSource | Trajecto
 class MapSpec(RequestBody):
     """Spec of a ``map`` run.
 
-    layers: inputs of these blocks; 0 is the embeddings. n_components: 2 or 3. n_pca: dimensions that UMAP and t-SNE see.
-    n_neighbors, min_dist, metric: of UMAP. perplexity: of t-SNE. sample: points that quality is measured on.
+    layers: inputs of these blocks; 0 is the embeddings. n_components: 2 or 3. n_pca: PCA dimensions that UMAP and t-SNE
+    are fitted in. n_neighbors, min_dist, metric: of UMAP. perplexity: of t-SNE. sample: number of points that quality is
+    measured on.
     """
 
     model: str = Field(min_length=1, max_length=200)
@@ -119,12 +120,12 @@ class MapSpec(RequestBody):
 
 
 class MapQuality(ResponseBody):
-    """How true a layer's picture is, measured on a seeded sample of its points.
+    """Quality of the map of one layer, measured on a seeded sample of its points.
 
-    explained_variance: share of the variance along each axis (PCA). trustworthiness: 1 where all neighbours on the map are
-    neighbours in the space; neighbor_overlap: share of a point's nearest in the space that are its nearest on the map.
-    placed_…, refitted_…: the same of ``n_held_out`` points, once placed on a map fitted without them, and once on a map
-    fitted anew with them: what placing loses against refitting.
+    explained_variance: share of the variance along each axis (PCA). trustworthiness: Venna and Kaski (2001); 1 if all
+    neighbours on the map are neighbours in the original space. neighbor_overlap: share of a point's nearest neighbours in
+    the original space that are its nearest neighbours on the map. placed_…, refitted_…: the same for ``n_held_out`` points,
+    placed on a map that was fitted without them, and on a map refitted with them.
     """
 
     layer: int
@@ -142,9 +143,10 @@ class MapQuality(ResponseBody):
 class MapPoints(ResponseBody):
     """Points in columns of one length.
 
-    source: its name. text, token: what the point is of. position: token index, virtual ones negative; step of a way.
-    group: points of one group belong together in order (a trajectory, a vector's way from draw to posterior). role:
-    ``state``, ``embedding``, ``draw``, ``snapshot``, ``posterior`` or ``placed``. task: the record's own label.
+    source: name of the source. text, token: the text and token of the point. position: token index, negative for virtual
+    tokens; step of a snapshot. group: points of one group form a path, in order (a trajectory, or a vector from draw to
+    posterior). role: ``state``, ``embedding``, ``draw``, ``snapshot``, ``posterior`` or ``placed``. task: label of the
+    record.
     """
 
     x: list[float]
@@ -162,7 +164,7 @@ class MapPoints(ResponseBody):
 
 
 class MapInfo(ResponseBody):
-    """What was fitted: all that is known of a map but its points."""
+    """A map without its points."""
 
     id: str
     model: str
@@ -178,14 +180,14 @@ class MapInfo(ResponseBody):
 
 
 class Map(MapInfo, MapPoints):
-    """Answer of ``GET /v1/maps/{id}``: what was fitted, and all its points (or those of ``?layer=``).
+    """Answer of ``GET /v1/maps/{id}``: a map with all its points (or those of ``?layer=``).
 
-    As safetensors, the columns are tensors, and MapInfo stands as JSON under ``promptatlas`` in the header.
+    In safetensors, the columns are tensors, and MapInfo is JSON under ``promptatlas`` in the header.
     """
 
 
 class MapRow(ResponseBody):
-    """One map of the list."""
+    """One map in a list."""
 
     id: str
     name: str | None = None
@@ -198,7 +200,7 @@ class MapRow(ResponseBody):
 
 
 class ProjectBody(RequestBody):
-    """Body of ``POST /v1/maps/{id}/project``; layers: those of the map to place on, None: all of them."""
+    """Body of ``POST /v1/maps/{id}/project``; layers: layers of the map to place points on; None: all."""
 
     sources: list[MapSource] = Field(default_factory=list, max_length=64)
     layers: list[LayerIndex] | None = Field(default=None, min_length=1, max_length=256)

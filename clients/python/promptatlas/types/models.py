@@ -63,7 +63,8 @@ class Capabilities(ResponseBody):
 
     max_batch: rows decoding together. max_waiting: requests queued behind them. max_tokens: input and generated tokens
     of one row. max_json_bytes: the largest result sent as JSON. max_timeout_s: the longest deadline of a request.
-    max_harvest_bytes: of the shards of one harvest. read_models: models that harvests can read beside the hosted ones.
+    max_harvest_bytes: of the shards of one harvest. read_models: models that harvests can read in addition to the hosted
+    ones. run_kinds: kinds of runs that exist.
     """
 
     max_batch: int
@@ -78,4 +79,5 @@ class Capabilities(ResponseBody):
     max_harvest_bytes: int | None = None
     read_models: list[ReadModel] = Field(default_factory=list)
     prompt_kinds: list[str] = Field(default_factory=list)
+    run_kinds: list[str] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)

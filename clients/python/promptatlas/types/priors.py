@@ -1,126 +1,173 @@
-"""Priors: the distributions that a prompt's vectors are drawn from before tuning (arXiv 2412.18582, and beyond it)."""
+"""Priors: distributions from which the vectors of a prompt are drawn before tuning (arXiv 2412.18582 and others).
+
+Everything that differs between priors outside of sampling is on these types: what a prior may do (class variables), its
+label, and the checks of its parameters. The samplers are in ``workers/priors/kinds``.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict, Field
 
-from promptatlas.types.datasets import DatasetRef, Split
+from promptatlas.types.prior_sources import Source
 from promptatlas.types.references import Reference
 from promptatlas.types.wire import RequestBody
 
 Shrinkage = Literal["auto", "none", "ledoit-wolf", "oas"]
-"""How a covariance of few samples is made regular; ``auto``: Ledoit-Wolf when there are fewer than ten per dimension."""
+"""Shrinkage of the sample covariance; ``auto``: Ledoit-Wolf if there are fewer than ten samples per dimension."""
 
 
-class DatasetPoints(RequestBody):
-    """Tokens of a dataset. n: how many texts are read; seed: which."""
+class PriorFault(ValueError):
+    """A parameter of a prior does not suit the points that it is fitted to. field: name of the parameter in JSON."""
 
-    dataset: DatasetRef
-    split: Split = "train"
-    n: int = Field(default=512, ge=2, le=1_000_000)
-    seed: int = Field(default=0, ge=0)
-
-
-class LayerPoints(DatasetPoints):
-    """States of a dataset's tokens: ``resid_pre`` of ``layer``; None: the layer that the vectors go to."""
-
-    layer: int | None = None
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
-class EmbeddingsSource(RequestBody):
-    """Rows of the embedding matrix: each token once, or token embeddings as they occur in a dataset."""
+class BasePrior(RequestBody):
+    """What all priors have.
 
-    embeddings: Literal["vocabulary"] | DatasetPoints
+    can_regularize: ``regularize.weight`` accepts it: its density over vectors has a gradient. draws_prefix_directly: a
+    prefix's keys and values are drawn from it; otherwise soft vectors are drawn, and the prefix is compiled from them.
+    """
+
+    can_regularize: ClassVar[bool] = False
+    draws_prefix_directly: ClassVar[bool] = False
+
+    kind: str
+
+    @property
+    def label(self) -> str:
+        """The prior in a few words, e.g. ``gaussian(squad activations)``, for tables and legends."""
+        return self.kind
+
+    def check_points(self, n_points: int | None) -> None:
+        """Validate parameters that depend on the number of points the prior is fitted to; None: not known yet.
+
+        Raises:
+            PriorFault: with the field to blame.
+        """
 
 
-class ActivationsSource(RequestBody):
-    """``resid_pre`` at a layer: what stands where the vectors will go."""
+class SourceFittedPrior(BasePrior):
+    """A prior that is fitted to a cloud of embeddings or activations."""
 
-    activations: LayerPoints
+    kind: str
+    fit: Source
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind}({self.fit.label})"
 
 
-Source = EmbeddingsSource | ActivationsSource
-"""A cloud of vectors `[n_points, d_model]` that a prior is fitted to."""
+class PromptsFittedPrior(BasePrior):
+    """A prior that is fitted to the vectors of tuned prompts."""
+
+    kind: str
+    prompts: list[Reference] = Field(min_length=1, max_length=1024)
 
 
-class IsotropicPrior(RequestBody):
+class IsotropicPrior(BasePrior):
     """N(0, std² I)."""
+
+    can_regularize = True
+    draws_prefix_directly = True
 
     kind: Literal["isotropic"] = "isotropic"
     std: float = Field(default=0.02, gt=0)
 
+    @property
+    def label(self) -> str:
+        return self.kind if self.std == type(self).model_fields["std"].default else f"{self.kind}({self.std:g})"
 
-class XavierPrior(RequestBody):
+
+class XavierPrior(BasePrior):
     """Uniform within ±sqrt(6 / (n_virtual + d_model)): Glorot and Bengio (2010) over `[n_virtual, d_model]`."""
+
+    draws_prefix_directly = True
 
     kind: Literal["xavier"] = "xavier"
 
 
-class VocabularyPrior(RequestBody):
-    """Embeddings of tokens drawn evenly from the vocabulary."""
+class VocabularyPrior(BasePrior):
+    """Embeddings of tokens that are drawn uniformly from the vocabulary."""
 
     kind: Literal["vocabulary"] = "vocabulary"
 
 
-class TextPrior(RequestBody):
-    """The states of a text's own tokens, repeated or cut to the number of vectors."""
+class TextPrior(BasePrior):
+    """The states of a text's tokens, repeated or cut to the number of vectors."""
 
     kind: Literal["text"] = "text"
     text: str = Field(min_length=1, max_length=100_000)
 
 
-class GaussianPrior(RequestBody):
+class GaussianPrior(SourceFittedPrior):
     """N(mu, scale·Sigma) with the source's mean and covariance (1/N)."""
 
+    can_regularize = True
+
     kind: Literal["gaussian"] = "gaussian"
-    fit: Source
     scale: float = Field(default=1.0, gt=0)
     shrinkage: Shrinkage = "auto"
 
+    @property
+    def label(self) -> str:
+        return super().label + ("" if self.scale == 1.0 else f"×{self.scale:g}")
 
-class ExclusionPrior(RequestBody):
+
+class ExclusionPrior(SourceFittedPrior):
     """Draws of N(mu, c^(2/d)·Sigma) that avoid the dense core of N(mu, Sigma)."""
 
+    can_regularize = True
+
     kind: Literal["exclusion"] = "exclusion"
-    fit: Source
     c: float = Field(default=5.0, gt=1)
     shrinkage: Shrinkage = "auto"
 
 
-class InterpolationPrior(RequestBody):
-    """a·x + (1−a)·y with x from one prior, y from another, and a even in [0, 1]. In Python ``from`` is ``from_``."""
+class InterpolationPrior(BasePrior):
+    """a·x + (1−a)·y with x from one prior, y from another, and a uniform in [0, 1]. In Python ``from`` is ``from_``."""
 
     model_config = ConfigDict(populate_by_name=True)
     kind: Literal["interpolation"] = "interpolation"
     from_: Prior = Field(alias="from")
     to: Prior
 
+    @property
+    def label(self) -> str:
+        return f"{self.kind}({_short_label(self.from_)}, {_short_label(self.to)})"
 
-class KnnPrior(RequestBody):
+
+class KnnPrior(SourceFittedPrior):
     """Regions of low density: of candidates around the source, those farthest from their k-th nearest neighbour.
 
-    candidates: how many are drawn for each one that is kept. spread: their distance, in units of the source's own
-    standard deviation.
+    candidates: drawn per vector. spread: distance of the candidates, in standard deviations of the source.
     """
 
     kind: Literal["knn"] = "knn"
-    fit: Source
     k: int = Field(default=10, ge=1, le=10_000)
     candidates: int = Field(default=16, ge=2, le=1024)
     spread: float = Field(default=1.0, gt=0)
 
+    def check_points(self, n_points: int | None) -> None:
+        if n_points is not None and self.k >= n_points:
+            raise PriorFault(
+                f"Expected k of at most {n_points - 1}, the neighbours that each of {n_points} points has; got {self.k}.",
+                field="k",
+            )
 
-class VaePrior(RequestBody):
-    """Samples of a variational autoencoder trained on the source.
 
-    free_bits: nats of each latent dimension that the divergence does not count. warmup: share of the epochs before the
-    divergence has its full weight. lr: of Adam, falling as a cosine. seed: of the training, not of the draws.
+class VaePrior(SourceFittedPrior):
+    """Samples of a variational autoencoder that is trained on the source.
+
+    free_bits: nats per latent dimension that the KL divergence does not count. warmup: share of the epochs before the
+    divergence has its full weight. lr: of AdamW, with a cosine schedule. seed: of the training, not of the draws.
     """
 
     kind: Literal["vae"] = "vae"
-    fit: Source
     d_latent: int = Field(default=32, ge=1, le=4096)
     d_hidden: int = Field(default=256, ge=1, le=16_384)
     epochs: int = Field(default=60, ge=1, le=10_000)
@@ -131,21 +178,34 @@ class VaePrior(RequestBody):
     seed: int = Field(default=0, ge=0)
 
 
-class PosteriorPrior(RequestBody):
-    """A distribution fitted to the vectors of tuned prompts, so that one task's posterior starts the next.
+class PosteriorPrior(PromptsFittedPrior):
+    """A distribution fitted to the vectors of tuned prompts, so that one task's posterior is the next task's prior.
 
-    components: of a mixture; None: one for each prompt, up to 16.
+    components: of a mixture; None: one per prompt, up to 16.
     """
 
+    can_regularize = True
+
     kind: Literal["posterior"] = "posterior"
-    prompts: list[Reference] = Field(min_length=1, max_length=1024)
     fit: Literal["gaussian", "mixture"] = "gaussian"
     components: int | None = Field(default=None, ge=1, le=256)
     shrinkage: Shrinkage = "auto"
 
+    def check_points(self, n_points: int | None) -> None:
+        if self.fit != "mixture":
+            if self.components is not None:
+                raise PriorFault(
+                    f"Expected components only with fit 'mixture', got fit {self.fit!r}.", field="components"
+                )
+        elif n_points is not None and (self.components or 1) > n_points:
+            raise PriorFault(
+                f"Expected at most {n_points} components, the number of vectors of the prompts; got {self.components}.",
+                field="components",
+            )
 
-class PromptPrior(RequestBody):
-    """A tuned prompt itself: tuning goes on from it."""
+
+class PromptPrior(BasePrior):
+    """A tuned prompt itself: tuning continues from it."""
 
     kind: Literal["prompt"] = "prompt"
     ref: Reference
@@ -165,13 +225,22 @@ Prior = Annotated[
     | PromptPrior,
     Field(discriminator="kind"),
 ]
-"""Any prior, told apart by ``kind``."""
+"""Any prior, discriminated by ``kind``."""
 
 InterpolationPrior.model_rebuild()
 
+PRIOR_TYPES: tuple[type[BasePrior], ...] = get_args(get_args(Prior)[0])
+"""All members of ``Prior``."""
+
+
+def _short_label(prior: BasePrior) -> str:
+    """The dataset of a prior that is fitted to one, since ends usually differ in it; otherwise the label."""
+    dataset = prior.fit.dataset if isinstance(prior, SourceFittedPrior) else None
+    return prior.label if dataset is None else dataset
+
 
 class SampleBody(RequestBody):
-    """Body of ``POST /v1/priors/sample``: draw before tuning. n: vectors. layer: where they would go; None: embeddings."""
+    """Body of ``POST /v1/priors/sample``. n: vectors. layer: the layer to draw for; None: the token embeddings."""
 
     model: str = Field(min_length=1, max_length=200)
     prior: Prior

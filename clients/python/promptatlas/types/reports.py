@@ -1,4 +1,4 @@
-"""Spec of the runs that measure the paper's findings on models, prompts and datasets of one's own."""
+"""Reports: runs that measure the paper's findings on the user's models, prompts and datasets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from promptatlas.types.wire import RequestBody, ResponseBody
 class ReportSpec(RequestBody):
     """Spec of a ``report`` run.
 
-    datasets: the tasks that are compared. prompts: tuned ones; their runs tell prior, seed, curve and draw.
-    n: texts read of each dataset. samples: of bootstraps and permutations. max_tokens: of a trajectory.
+    datasets: the tasks to compare. prompts: tuned prompts; prior, seed, curve and draw are read from their runs. n: texts
+    read from each dataset. samples: of bootstraps and permutations. max_tokens: of a trajectory.
     """
 
     model: str = Field(min_length=1, max_length=200)
@@ -34,9 +34,9 @@ class ReportSpec(RequestBody):
 
 
 class Finding(ResponseBody):
-    """One of the paper's findings, measured. verdict follows from ``rule``, which is written out, and the numbers.
+    """One of the paper's findings, measured. ``rule`` states in words how the verdict follows from the numbers.
 
-    number: 1 to 7 as the paper's list has them. missing: what would be needed, when it could not be measured.
+    number: 1 to 7, as in the paper's list. missing: what the measurement lacked, if it was not possible.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Finding(ResponseBody):
 
 
 class Separation(ResponseBody):
-    """How far tasks lie apart at one layer, by one measure."""
+    """Separation of tasks at one layer, by one measure. low, high: bounds of the confidence interval."""
 
     layer: int
     measure: str

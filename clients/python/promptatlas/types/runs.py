@@ -1,4 +1,4 @@
-"""Runs: long work on the workers, as records that outlive them."""
+"""Runs: records of long jobs that the workers perform."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from promptatlas.types.run_kinds import RunKind
 from promptatlas.types.wire import ListPage, RequestBody, ResponseBody
-
-RunKind = Literal["tune", "evaluate", "harvest", "map", "report", "distill", "sample"]
-"""``sample`` is what ``POST /v1/priors/sample`` starts."""
 
 RunStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 EventType = Literal["status", "metric", "log", "done"]
 
 
 class RunBody(RequestBody):
-    """Body of ``POST /v1/runs``. spec: as its kind has it. name: for people."""
+    """Body of ``POST /v1/runs``. spec: of the type that ``RUN_KINDS`` has for the kind. name: shown to people."""
 
     kind: RunKind
     spec: dict[str, Any]
@@ -25,7 +23,7 @@ class RunBody(RequestBody):
 
 
 class Progress(ResponseBody):
-    """How far it is; eta_s: predicted seconds left, None while unknown."""
+    """Progress of a run. eta_s: predicted seconds left; None while unknown."""
 
     step: int = 0
     total: int | None = None
@@ -33,7 +31,7 @@ class Progress(ResponseBody):
 
 
 class RunArtifact(ResponseBody):
-    """A file that a run has left, to be had at ``/v1/runs/{id}/artifacts/{path}``."""
+    """An output file of a run, served at ``/v1/runs/{id}/artifacts/{path}``."""
 
     path: str
     n_bytes: int
@@ -43,9 +41,10 @@ class RunArtifact(ResponseBody):
 class Run(ResponseBody):
     """One run.
 
-    queue_position: 0 is next; None unless queued. metrics: the outcome, by name. error: why it failed, in a sentence.
-    attempts: how often a worker has begun it. resumable: ``resume`` would go on, from a checkpoint if there is one.
-    prompts: references of the versions that it has made. resolved: what the names in its spec meant when it was asked for.
+    queue_position: 0 is next; None unless queued. metrics: final values, by name. error: why the run failed, in one sentence.
+    attempts: number of times a worker started the run. resumable: ``resume`` continues it, from a checkpoint if there is
+    one. prompts: references of the versions that the run created. resolved: what the names in the spec resolved to when the
+    run was submitted.
     """
 
     id: str
@@ -68,10 +67,11 @@ class Run(ResponseBody):
 
 
 class RunEvent(ResponseBody):
-    """One event of a run, by SSE.
+    """One server-sent event of a run.
 
-    id: counts from 1 over all attempts. type ``metric``: data has ``step``, perhaps ``member``, and numbers;
-    ``status``: ``status`` and ``progress``; ``log``: ``level`` and ``text``; ``done``: the final status, and is the last.
+    id: counts from 1 over all attempts. Data of type ``metric``: ``step``, optionally ``member``, and numbers; of
+    ``status``: ``status`` and ``progress``; of ``log``: ``level`` and ``text``; of ``done``, the last event: the final
+    status.
     """
 
     id: int
@@ -81,11 +81,11 @@ class RunEvent(ResponseBody):
 
 
 class MetricPoint(ResponseBody):
-    """Numbers of one step, of one member or of the run; each number under its own name."""
+    """Numbers of one step, of one member or of the whole run, each under its own name."""
 
     step: int
     member: str | None = None
 
 
 class MetricCurve(ListPage[MetricPoint]):
-    """Answer of ``GET /v1/runs/{id}/metrics``: the whole curve, in order."""
+    """Answer of ``GET /v1/runs/{id}/metrics``: the whole curve, ordered by step."""

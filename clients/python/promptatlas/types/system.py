@@ -1,4 +1,4 @@
-"""Is the server alive, and is it ready."""
+"""Health and readiness of the server."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class Health(ResponseBody):
 
 
 class ComponentState(ResponseBody):
-    """One part of the server. ``off``: not configured, and not missed."""
+    """State of one part of the server. ``off``: not configured."""
 
     status: Literal["ok", "starting", "lost", "off"]
     detail: str | None = None
 
 
 class Ready(ResponseBody):
-    """Whether requests that run the model can be answered now, and if not, which part is to blame.
+    """Whether the server can answer requests that run the model, and the state of each part.
 
-    Without redis and workers models run all the same; runs need both.
+    Models need engine and store only; runs also need redis and workers.
     """
 
     status: Literal["ready", "not_ready"]

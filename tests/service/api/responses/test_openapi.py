@@ -100,3 +100,17 @@ def test_bodies_are_described_in_each_form(document: dict[str, Any]) -> None:
     assert set(body) == {"application/json", "multipart/form-data"}
     result = document["paths"]["/v1/trajectories"]["post"]["responses"]["200"]["content"]
     assert set(result) == {"application/vnd.safetensors", "application/json"}
+
+
+def test_the_body_of_a_run_has_one_alternative_for_each_kind(document: dict[str, Any]) -> None:
+    body = document["paths"]["/v1/runs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    specs = {each["properties"]["kind"]["const"]: each["properties"]["spec"]["$ref"] for each in body["oneOf"]}
+    assert specs == {
+        "tune": "#/components/schemas/TuneSpec",
+        "evaluate": "#/components/schemas/EvaluateSpec",
+        "harvest": "#/components/schemas/HarvestSpec",
+        "map": "#/components/schemas/MapSpec",
+        "report": "#/components/schemas/ReportSpec",
+        "sample": "#/components/schemas/SampleBody",
+    }
+    assert all(each["description"] for each in body["oneOf"])

@@ -10,7 +10,7 @@ from service.errors import InvalidRequest
 from service.planning.checks.members import MAX_MEMBERS, RUN_ID_CHARACTERS, check_members, members_of, prompt_name
 from service.planning.specs import parse_spec
 from service.store.runs.ids import RunIds
-from tests.service.planning.surroundings import tune_spec
+from tests.service.planning.planning_world import tune_spec
 
 ISOTROPIC = {"kind": "isotropic"}
 

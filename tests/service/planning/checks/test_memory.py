@@ -13,7 +13,7 @@ from service.planning.checks.methods import check_method
 from service.planning.context import Base
 from service.planning.run_kinds import plan
 from service.planning.specs import parse_spec
-from tests.service.planning.surroundings import CARD, surroundings, tune_spec
+from tests.service.planning.planning_world import CARD, planning_context, tune_spec
 
 BASE = Base.from_card("demo", CARD)
 
@@ -69,12 +69,12 @@ def test_a_model_never_needs_less_than_is_reckoned() -> None:
 def test_a_member_that_cannot_fit_is_refused_and_told_what_would(changes: Any, loc: tuple[str, ...]) -> None:
     enough = need(**changes).total_bytes
     spec = tune_spec(**changes)
-    assert plan("tune", spec, around=surroundings(memory_bytes=enough)).spec["model"] == "demo"
+    assert plan("tune", spec, context=planning_context(memory_bytes=enough)).spec["model"] == "demo"
     with pytest.raises(InvalidRequest, match="gradient_checkpointing") as caught:
-        plan("tune", spec, around=surroundings(memory_bytes=enough - 1))
+        plan("tune", spec, context=planning_context(memory_bytes=enough - 1))
     assert caught.value.loc == ("spec", *loc)
 
 
 def test_many_members_are_not_held_against_it() -> None:
     enough = need().total_bytes
-    assert plan("tune", tune_spec(seeds=list(range(500))), around=surroundings(memory_bytes=enough))
+    assert plan("tune", tune_spec(seeds=list(range(500))), context=planning_context(memory_bytes=enough))

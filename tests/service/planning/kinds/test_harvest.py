@@ -13,7 +13,7 @@ from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
 from service.planning.context import PlanningContext
 from service.planning.run_kinds import Plan, plan
 from service.settings import ModelSource
-from tests.service.planning.surroundings import surroundings
+from tests.service.planning.planning_world import planning_context
 
 SITES = ["embed", "resid_pre", "resid_post", "attn_probs", "logits", "model.layers.0.mlp.up_proj"]
 
@@ -30,7 +30,7 @@ class FakeMaps:
 
 
 @pytest.fixture
-def around(tmp_path: Path) -> PlanningContext:
+def context(tmp_path: Path) -> PlanningContext:
     config = {
         "model_type": "t5",
         "num_layers": 3,
@@ -44,7 +44,7 @@ def around(tmp_path: Path) -> PlanningContext:
     write_config(tmp_path / "bart", {"model_type": "bart"})
     sources = [ModelSource(name=name, path=str(tmp_path / name)) for name in ("t5", "even", "bart", "gone")]
     return replace(
-        surroundings(sites=SITES),
+        planning_context(sites=SITES),
         maps=FakeMaps(),
         read_models=EncoderDecoderConfigs(sources),
         max_harvest_bytes=100_000,
@@ -56,19 +56,19 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def planned(around: PlanningContext, **changes: Any) -> Plan:
-    return plan("harvest", {"model": "demo", "dataset": "qa", **changes}, around=around)
+def planned(context: PlanningContext, **changes: Any) -> Plan:
+    return plan("harvest", {"model": "demo", "dataset": "qa", **changes}, context=context)
 
 
-def test_layers_are_counted_from_0_and_prompts_pinned(around: PlanningContext) -> None:
+def test_layers_are_counted_from_0_and_prompts_pinned(context: PlanningContext) -> None:
     mix = {"mix": [{"ref": "soft", "weight": 0.5}, {"ref": "soft2", "weight": 0.5}]}
-    found = planned(around, layers=[0, -1], prompt_ref=mix)
+    found = planned(context, layers=[0, -1], prompt_ref=mix)
     assert found.spec["layers"] == [0, 4]
     assert [part["ref"] for part in found.spec["prompt_ref"]["mix"]] == ["soft@3", "soft2@3"]
     assert found.resolved["prompts"] == {"soft@3": "sha256:soft", "soft2@3": "sha256:soft2"}
     assert found.resolved["base_revision"] == "rev-demo"
     assert found.spec["shard_bytes"] == 64 << 20
-    assert planned(around, prompt_ref="soft").spec["prompt_ref"] == "soft@3"
+    assert planned(context, prompt_ref="soft").spec["prompt_ref"] == "soft@3"
 
 
 @pytest.mark.parametrize(
@@ -81,26 +81,26 @@ def test_layers_are_counted_from_0_and_prompts_pinned(around: PlanningContext) -
         ({"model": "t5", "sites": ["encoder.resid_post"], "reduce": "mean"}, {"n_rows": 70, "bytes": 70 * 3 * 8 * 4}),
     ],
 )
-def test_an_estimate_is_noted(around: PlanningContext, changes: Any, estimate: dict[str, int]) -> None:
-    found = planned(around, **changes).resolved["estimate"]
+def test_an_estimate_is_noted(context: PlanningContext, changes: Any, estimate: dict[str, int]) -> None:
+    found = planned(context, **changes).resolved["estimate"]
     assert {name: found[name] for name in estimate} == estimate
 
 
-def test_tokens_are_estimated_from_bytes(around: PlanningContext) -> None:
-    around.datasets._infos["qa"] = replace(around.datasets.get("qa"), n_bytes=70 * 400)  # type: ignore[attr-defined]
-    assert planned(around, layers=[0], n=10).resolved["estimate"] == {
+def test_tokens_are_estimated_from_bytes(context: PlanningContext) -> None:
+    context.datasets._infos["qa"] = replace(context.datasets.get("qa"), n_bytes=70 * 400)  # type: ignore[attr-defined]
+    assert planned(context, layers=[0], n=10).resolved["estimate"] == {
         "n_texts": 10,
         "n_tokens": 1000,
         "n_rows": 1000,
         "bytes": 1000 * 7 * 4,
     }
-    assert planned(around, layers=[0], n=10, max_tokens=5).resolved["estimate"]["n_rows"] == 50
-    assert planned(around, layers=[0], n=10, positions={"start": 90}).resolved["estimate"]["n_rows"] == 100
+    assert planned(context, layers=[0], n=10, max_tokens=5).resolved["estimate"]["n_rows"] == 50
+    assert planned(context, layers=[0], n=10, positions={"start": 90}).resolved["estimate"]["n_rows"] == 100
 
 
-def test_what_only_the_run_can_know_is_left_out_of_the_estimate(around: PlanningContext) -> None:
+def test_what_only_the_run_can_know_is_left_out_of_the_estimate(context: PlanningContext) -> None:
     for changes in ({"sites": ["attn_probs"]}, {"sites": ["model.layers.0.mlp.up_proj"]}):
-        assert "bytes" not in planned(around, **changes).resolved["estimate"]
+        assert "bytes" not in planned(context, **changes).resolved["estimate"]
 
 
 @pytest.mark.parametrize(
@@ -135,23 +135,23 @@ def test_what_only_the_run_can_know_is_left_out_of_the_estimate(around: Planning
         ({"model": "gone", "sites": ["encoder.embed"]}, ("model",)),
     ],
 )
-def test_what_cannot_work_is_refused(around: PlanningContext, changes: Any, loc: tuple[str | int, ...]) -> None:
+def test_what_cannot_work_is_refused(context: PlanningContext, changes: Any, loc: tuple[str | int, ...]) -> None:
     with pytest.raises(AtlasError) as caught:
-        planned(around, **changes)
+        planned(context, **changes)
     assert caught.value.loc == ("spec", *loc)
 
 
-def test_what_just_fits(around: PlanningContext) -> None:
-    assert planned(around, prompt_ref="soft", max_tokens=60).spec["max_tokens"] == 60
-    assert planned(around, reduce={"project": "run-map"}, layers=[-3]).spec["layers"] == [2]
+def test_what_just_fits(context: PlanningContext) -> None:
+    assert planned(context, prompt_ref="soft", max_tokens=60).spec["max_tokens"] == 60
+    assert planned(context, reduce={"project": "run-map"}, layers=[-3]).spec["layers"] == [2]
     # 70 texts × 16 positions × 97 numbers of 2 bytes would be too much; 7 positions are not.
-    planned(around, sites=["logits"], positions=list(range(7)), dtype="float16")
+    planned(context, sites=["logits"], positions=list(range(7)), dtype="float16")
 
 
-def test_layers_of_an_encoder_decoder(around: PlanningContext) -> None:
-    assert planned(around, model="t5", sites=["decoder.resid_post"], layers=[-1]).spec["layers"] == [1]
+def test_layers_of_an_encoder_decoder(context: PlanningContext) -> None:
+    assert planned(context, model="t5", sites=["decoder.resid_post"], layers=[-1]).spec["layers"] == [1]
     both = ["encoder.resid_post", "decoder.resid_post"]
-    assert planned(around, model="even", sites=both, layers=[-1], reduce="mean").spec["layers"] == [2]
+    assert planned(context, model="even", sites=both, layers=[-1], reduce="mean").spec["layers"] == [2]
     # The last layer of each side: no one number says it.
-    assert planned(around, model="t5", sites=both, layers=[-1], reduce="mean").spec["layers"] == [-1]
-    assert planned(around, model="t5", sites=["encoder.embed"]).resolved["base_revision"] is None
+    assert planned(context, model="t5", sites=both, layers=[-1], reduce="mean").spec["layers"] == [-1]
+    assert planned(context, model="t5", sites=["encoder.embed"]).resolved["base_revision"] is None

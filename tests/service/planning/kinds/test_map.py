@@ -6,14 +6,14 @@ import pytest
 
 from service.errors import AtlasError
 from service.planning.run_kinds import plan
-from tests.service.planning.surroundings import surroundings
+from tests.service.planning.planning_world import planning_context
 
 SOURCES: list[dict[str, Any]] = [{"dataset": "qa"}]
 
 
 def planned(**changes: Any) -> dict[str, Any]:
     spec = {"model": "demo", "sources": SOURCES, **changes}
-    return dict(plan("map", spec, around=surroundings()).spec)
+    return dict(plan("map", spec, context=planning_context()).spec)
 
 
 def names(*sources: dict[str, Any], **changes: Any) -> list[str]:
@@ -52,7 +52,7 @@ def test_sources_are_completed_and_named() -> None:
 def test_what_was_planned_can_be_planned_again() -> None:
     mix = {"mix": [{"ref": "soft", "weight": 0.5}, {"ref": "soft2", "weight": 0.5}]}
     spec = planned(sources=[{"texts": ["a"] * 5, "prompt_ref": mix}, {"prompts": ["carried"]}], layers=[1, 2])
-    assert plan("map", spec, around=surroundings()).spec == spec
+    assert plan("map", spec, context=planning_context()).spec == spec
     assert spec["sources"][0]["prompt_ref"]["mix"][1] == {"ref": "soft2@3", "weight": 0.5}
 
 
@@ -70,7 +70,7 @@ def test_equal_names_are_told_apart() -> None:
     [
         ({"model": "nobody"}, ("model",), "No model"),
         ({"layers": [5]}, ("layers", 0), "0 to 4"),
-        ({"layers": [1, -4]}, ("layers", 1), "stands twice"),
+        ({"layers": [1, -4]}, ("layers", 1), "item 1 repeats item 0: 1."),
         ({"method": "tsne", "n_components": 3}, ("n_components",), "2 dimensions"),
         ({"sources": [{"dataset": "none"}]}, ("sources", 0, "dataset"), "no dataset"),
         ({"sources": [{"dataset": "train-only", "split": "test"}]}, ("sources", 0, "split"), "test"),
@@ -82,7 +82,11 @@ def test_equal_names_are_told_apart() -> None:
         ({"sources": [{"texts": ["a"] * 5, "prompt_ref": "none"}]}, ("sources", 0, "prompt_ref"), "no prompt"),
         ({"sources": [{"texts": ["a"] * 5, "prompt_ref": "foreign"}]}, ("sources", 0, "prompt_ref"), "other"),
         ({"sources": [{"prompts": ["soft", "none"]}]}, ("sources", 0, "prompts", 1), "no prompt"),
-        ({"sources": [{"prompts": ["soft", "soft@3"]}]}, ("sources", 0, "prompts", 1), "stands twice"),
+        (
+            {"sources": [{"prompts": ["soft", "soft@3"]}]},
+            ("sources", 0, "prompts", 1),
+            "item 1 repeats item 0: 'soft@3'.",
+        ),
         ({"sources": [{"prompts": ["prefix"]}]}, ("sources", 0, "prompts", 0), "keys and values"),
         ({"sources": [{"prompts": ["deep"]}], "layers": [0, 2]}, ("sources", 0, "prompts", 0), "none of the map's"),
         ({"sources": [{"prompts": ["carried"]}], "layers": [0]}, ("sources", 0, "prompts", 0), "none of the map's"),

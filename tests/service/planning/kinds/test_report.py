@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import AtlasError
 from service.planning.run_kinds import Plan, plan
-from tests.service.planning.surroundings import FakeDatasets, dataset, surroundings
+from tests.service.planning.planning_world import FakeDatasets, dataset, planning_context
 
 
 def reporting(**changes: Any) -> Plan:
@@ -17,8 +17,8 @@ def reporting(**changes: Any) -> Plan:
     datasets = FakeDatasets(
         dataset("long", train=50, test=30), dataset("text-long", template=None, train=25), dataset("qa")
     )
-    around = replace(surroundings(), datasets=datasets)
-    return plan("report", {**spec, **changes}, around=around)
+    context = replace(planning_context(), datasets=datasets)
+    return plan("report", {**spec, **changes}, context=context)
 
 
 def test_a_report_pins_prompts_and_counts_layers_from_the_front() -> None:

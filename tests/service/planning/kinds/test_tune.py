@@ -7,14 +7,14 @@ import pytest
 
 from service.errors import AtlasError, InvalidRequest, NotFound
 from service.planning.run_kinds import Plan, plan
-from tests.service.planning.surroundings import FakeDatasets, FakePrompts, prompt, surroundings, tune_spec
+from tests.service.planning.planning_world import FakeDatasets, FakePrompts, planning_context, prompt, tune_spec
 
 DEEP: dict[str, Any] = {"kind": "deep", "n_virtual": 4, "layers": [1, -1]}
 FIT_QA = {"embeddings": {"dataset": "qa"}}
 
 
 def planned(*, card: dict[str, Any] | None = None, **changes: Any) -> Plan:
-    return plan("tune", tune_spec(**changes), around=surroundings(**(card or {})))
+    return plan("tune", tune_spec(**changes), context=planning_context(**(card or {})))
 
 
 def refused(*, card: dict[str, Any] | None = None, **changes: Any) -> AtlasError:
@@ -48,13 +48,13 @@ def test_a_plan_has_every_default_and_what_its_names_meant() -> None:
 
 def test_what_was_planned_plans_to_itself() -> None:
     first = planned(dataset="text", priors=[{"kind": "gaussian", "fit": FIT_QA}, {"kind": "prompt", "ref": "soft"}])
-    assert plan("tune", first.spec, around=surroundings()) == first
+    assert plan("tune", first.spec, context=planning_context()) == first
 
 
 def test_a_hash_stays_the_reference_that_it_is() -> None:
     ref = f"sha256:{'abc':0>64}"
-    around = replace(surroundings(), prompts=FakePrompts(prompt("abc")))
-    found = plan("tune", tune_spec(priors=[{"kind": "prompt", "ref": ref}]), around=around)
+    context = replace(planning_context(), prompts=FakePrompts(prompt("abc")))
+    found = plan("tune", tune_spec(priors=[{"kind": "prompt", "ref": ref}]), context=context)
     assert found.spec["priors"][0]["ref"] == ref
     assert found.resolved["prompts"] == {ref: "sha256:abc"}
 
@@ -228,14 +228,8 @@ def test_references_are_pinned_wherever_they_stand() -> None:
 
 
 def test_a_dataset_is_looked_up_once() -> None:
-    around = surroundings()
+    context = planning_context()
     fits = [{"kind": "gaussian", "fit": FIT_QA, "scale": scale} for scale in (1.0, 2.0, 3.0)]
-    plan("tune", tune_spec(priors=fits), around=around)
-    assert isinstance(around.datasets, FakeDatasets)
-    assert around.datasets.asked == ["qa"]
-
-
-def test_a_kind_without_workers_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="tune, evaluate, harvest, map, report, sample") as caught:
-        plan("distill", {}, around=surroundings())
-    assert caught.value.loc == ("kind",)
+    plan("tune", tune_spec(priors=fits), context=context)
+    assert isinstance(context.datasets, FakeDatasets)
+    assert context.datasets.asked == ["qa"]

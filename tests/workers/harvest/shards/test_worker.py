@@ -11,7 +11,7 @@ import pytest
 
 from service.errors import Conflict
 from tests.service.engine.contract import World
-from tests.workers.harvest.field import FakeTeam, Field, SharedFakeRun
+from tests.workers.harvest.field import FakeCoordinator, Field, SharedFakeRun
 from workers.harvest import run as work
 from workers.harvest.context import HarvestContext
 from workers.harvest.helper import help_harvest
@@ -24,9 +24,9 @@ from workers.running.interface import RunStopped
 N_SHARDS = 7
 
 
-def planned(field: Field, *, team: FakeTeam | None = None, **spec: Any) -> SharedFakeRun:
+def planned(field: Field, *, coordinator: FakeCoordinator | None = None, **spec: Any) -> SharedFakeRun:
     """A run whose plan is made, but none of its shards."""
-    run = field.run(shard_bytes=4096, team=team, **spec)
+    run = field.run(shard_bytes=4096, coordinator=coordinator, **spec)
     PlanFile(field.artifacts, run_id=run.run_id).save(HarvestContext.of(run).plan())
     return run
 
@@ -52,19 +52,19 @@ def test_a_helper_makes_the_same_shards(field: Field, llama: World, tmp_path: Pa
 
 
 def test_shards_of_helpers_are_not_done_again(field: Field, llama: World, tmp_path: Path) -> None:
-    helper = planned(field, team=FakeTeam(taken={"0", "3"}))
+    helper = planned(field, coordinator=FakeCoordinator(taken={"0", "3"}))
     help_harvest(helper)
     assert numbers(field) == [1, 2, 4, 5, 6]
     run = field.run(shard_bytes=4096)
     metrics = harvest(run)
-    assert run.team.had == ["0", "3"]  # type: ignore[attr-defined]
+    assert run.coordinator.had == ["0", "3"]  # type: ignore[attr-defined]
     # They were there before this attempt began.
     assert metrics["n_shards_by_helpers"] == 0
     assert field.shard_hashes() == whole(llama, tmp_path / "whole")
 
 
 def test_a_helper_leaves_when_runs_wait(field: Field) -> None:
-    run = planned(field, team=FakeTeam(needed_after=2))
+    run = planned(field, coordinator=FakeCoordinator(needed_after=2))
     help_harvest(run)
     assert numbers(field) == [0, 1]
 
@@ -74,7 +74,7 @@ def test_a_helper_has_nothing_to_do_without_a_plan_or_when_all_is_taken(field: F
     run.models = {}
     help_harvest(run)
     planned(field)
-    run.team = FakeTeam(taken={str(number) for number in range(N_SHARDS)})
+    run.coordinator = FakeCoordinator(taken={str(number) for number in range(N_SHARDS)})
     help_harvest(run)
     assert numbers(field) == []
 
@@ -98,49 +98,49 @@ def test_a_helper_stops_when_told(field: Field) -> None:
     assert len(numbers(field)) < N_SHARDS
 
 
-class Absent(FakeTeam):
+class Absent(FakeCoordinator):
     """Others have some parts, and let go of them at the third look at who has what."""
 
     n_looks = 0
 
-    def free(self, names: Sequence[str]) -> Sequence[str]:
+    def unleased(self, parts: Sequence[str]) -> Sequence[str]:
         self.n_looks += 1
         if self.n_looks > N_SHARDS + 3:
             self.taken.clear()
-        return super().free(names)
+        return super().unleased(parts)
 
 
 def test_parts_of_helpers_that_died_are_taken_over(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "_LOOK_S", 0.0)
-    team = Absent(taken={"2", "5"})
-    run = field.run(shard_bytes=4096, team=team)
+    coordinator = Absent(taken={"2", "5"})
+    run = field.run(shard_bytes=4096, coordinator=coordinator)
     metrics = harvest(run)
-    assert team.had == ["0", "1", "3", "4", "6", "2", "5"]
+    assert coordinator.had == ["0", "1", "3", "4", "6", "2", "5"]
     assert numbers(field) == list(range(N_SHARDS))
     assert metrics["n_shards_by_helpers"] == 0
 
 
-class Busy(FakeTeam):
+class Busy(FakeCoordinator):
     """Another worker has shard 4 and writes it while this one does the last."""
 
     other: SharedFakeRun | None = None
 
     @contextmanager
-    def part(self, name: str) -> Iterator[bool]:
-        with super().part(name) as has_it:
+    def lease(self, part: str) -> Iterator[bool]:
+        with super().lease(part) as has_it:
             yield has_it
-        if name == "6" and self.other is not None:
+        if part == "6" and self.other is not None:
             other, self.other = self.other, None
             help_harvest(other)
 
 
 def test_what_others_write_meanwhile_is_found(field: Field) -> None:
-    team = Busy(taken={"4"})
-    run = field.run(shard_bytes=4096, team=team)
-    team.other = field.run(shard_bytes=4096, team=FakeTeam(taken=set("012356")))
+    coordinator = Busy(taken={"4"})
+    run = field.run(shard_bytes=4096, coordinator=coordinator)
+    coordinator.other = field.run(shard_bytes=4096, coordinator=FakeCoordinator(taken=set("012356")))
     metrics = harvest(run)
     assert metrics["n_shards_by_helpers"] == 1
-    assert team.had == ["0", "1", "2", "3", "5", "6"]
+    assert coordinator.had == ["0", "1", "2", "3", "5", "6"]
     total = int(metrics["n_tokens"])
     assert run.steps[-1] == (total, total)
     assert sorted(run.steps) == run.steps

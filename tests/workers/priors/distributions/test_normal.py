@@ -70,7 +70,7 @@ def test_auto_mends_a_singular_covariance_of_many_points() -> None:
     assert not fit_normal(measure(points), shrinkage="none")[0].is_regular
 
 
-def test_a_cloud_of_one_point_fits_no_law() -> None:
+def test_a_cloud_of_one_point_fits_no_distribution() -> None:
     with pytest.raises(InvalidRequest, match="the same"):
         fit_normal(measure(torch.ones(5, 3)), shrinkage="auto")
     with pytest.raises(InvalidRequest, match="not finite"):

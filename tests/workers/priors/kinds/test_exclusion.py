@@ -43,8 +43,8 @@ def test_radii_have_the_exact_law_and_acceptance(d: int, c: float) -> None:
     squared, n_candidates = prior.squared_distances(2000, generator=seeded(1))
     spread = np.sqrt(prior.acceptance / n_candidates)
     assert abs(len(squared) / n_candidates - prior.acceptance) < 4 * spread
-    law = stats.kstest(squared.sqrt().numpy()[:2000], lambda r: np.interp(r, grid, total / total[-1]))
-    assert law.pvalue > 0.01
+    fit = stats.kstest(squared.sqrt().numpy()[:2000], lambda r: np.interp(r, grid, total / total[-1]))
+    assert fit.pvalue > 0.01
     assert float(squared.min()) > prior.hole
 
 

@@ -69,7 +69,7 @@ def test_a_mixture_has_one_component_for_each_prompt_and_its_share() -> None:
     assert float(shifted.double().mean()) == pytest.approx(0.75, abs=0.04)
     expected = two_clusters().prompt("b").tensors["soft"].mean(0)
     np.testing.assert_allclose(draws[shifted].mean(0).numpy(), expected.numpy(), atol=0.2)
-    # One normal law over both would put most of its draws between them.
+    # One normal distribution over both prompts has most of its draws between them.
     between = (draws.mean(1) > 8) & (draws.mean(1) < 22)
     assert float(between.double().mean()) < 0.01
     assert fit(two_clusters(), fit="mixture", components=5).facts["n_components"] == 5.0

@@ -1,4 +1,4 @@
-"""The autoencoder on a curved cloud, which no normal law fits; the plain one beside it collapses."""
+"""The autoencoder on a curved cloud, which no normal distribution fits and on which the plain one collapses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_its_samples_fill_what_the_data_fill(vae: Vae) -> None:
     assert float(vae.facts["variance_ratio_min"]) > 0.85
     assert float(vae.facts["variance_ratio_max"]) < 1.15
     assert vae.facts["active_latents"] == 2
-    # Of a ring's law: its two wide directions, and nothing in the middle.
+    # The distribution of a ring: two wide directions, and nothing in the middle.
     check_draws(vae, d=D)
     draws, data = vae.sample(1500, generator=seeded(0)), ring(1500, seed=1)
     np.testing.assert_allclose(moments_of(draws)[0], moments_of(data)[0], atol=0.01)
@@ -73,7 +73,7 @@ def test_free_bits_hold_latents_open_that_have_nothing_to_tell() -> None:
     assert nats[1] == pytest.approx(2 * 0.5, rel=0.15)
 
 
-def test_it_says_more_of_unseen_points_than_a_normal_law(vae: Vae) -> None:
+def test_unseen_points_are_more_likely_than_under_a_normal_distribution(vae: Vae) -> None:
     unseen = ring(400, seed=2)
     normal, _ = fit_normal(measure(ring(1500)), shrinkage="none")
     of_normal = normal.log_density(normal.squared_distance(unseen)).mean()
@@ -149,13 +149,13 @@ def test_axes_go_there_and_back() -> None:
 
 def test_a_latent_law_is_a_density_that_is_drawn_from() -> None:
     latents = torch.cat([tilted_cloud(400, 2), tilted_cloud(400, 2, seed=1) + 8]).double()
-    law = LatentDistribution.fit(latents, generator=seeded(0))
-    assert law.n_components > 1
-    draws = law.sample(4000, generator=seeded(1))
+    latent = LatentDistribution.fit(latents, generator=seeded(0))
+    assert latent.n_components > 1
+    draws = latent.sample(4000, generator=seeded(1))
     np.testing.assert_allclose(moments_of(draws)[1], moments_of(latents)[1], rtol=0.1)
     span = torch.linspace(-15, 20, 301, dtype=torch.float64)
     grid = torch.cartesian_prod(span, span).view(301, 301, 2)
-    total = law.log_density(grid).exp().sum() * float(span[1] - span[0]) ** 2
+    total = latent.log_density(grid).exp().sum() * float(span[1] - span[0]) ** 2
     assert float(total) == pytest.approx(1, rel=1e-3)
     standard = LatentDistribution.standard(3)
     found = standard.log_density(torch.ones(1, 3, dtype=torch.float64))

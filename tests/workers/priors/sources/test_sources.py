@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from promptatlas.types.priors import ActivationsSource, DatasetPoints, EmbeddingsSource, LayerPoints, Source
+from promptatlas.types.prior_sources import ActivationsSource, DatasetPoints, EmbeddingsSource, LayerPoints, Source
 from torch import Tensor
 
 from service.errors import EngineFault, InvalidRequest, NotFound

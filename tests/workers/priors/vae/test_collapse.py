@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from promptatlas.types.priors import DatasetPoints, EmbeddingsSource, VaePrior
+from promptatlas.types.prior_sources import DatasetPoints, EmbeddingsSource
+from promptatlas.types.priors import VaePrior
 
 from service.engine.model.hosted_model import HostedModel
 from service.settings import default_datasets_path, default_model_path
@@ -39,7 +40,7 @@ def test_the_prior_does_not_collapse_where_the_plain_one_does(lines: dict[str, L
     assert float(facts["plain"]["variance_ratio_max"]) < 0.1
 
 
-def test_only_what_keeps_its_latents_says_more_than_a_normal_law(lines: dict[str, Line]) -> None:
+def test_only_autoencoders_with_active_latents_gain_over_a_normal_distribution(lines: dict[str, Line]) -> None:
     gains = {recipe: float(line.facts["gain"]) for recipe, line in lines.items()}
     assert gains["vae"] > 20
     assert gains["vae"] > gains["rushed"] + 10

@@ -26,9 +26,6 @@ from workers.tuning.training.layout import KeysValues
 from workers.tuning.training.parameters import Parameters, Reparametrised
 from workers.tuning.training.settings import Member, TuneSettings
 
-DRAWN_DIRECTLY = ("isotropic", "xavier")
-"""Kinds of priors that need no cloud of vectors."""
-
 
 class PrefixTraining(TrainingForm):
     """Tensor ``prefix``."""
@@ -37,7 +34,7 @@ class PrefixTraining(TrainingForm):
 
     def spaces(self, method: Method, prior: PriorSpec, *, model: HostedModel, sources: Sources) -> dict[str, Space]:
         n = method.n_positions
-        if prior.kind in DRAWN_DIRECTLY:
+        if prior.draws_prefix_directly:
             n_heads, d_head = prefix_shape(model)
             return {"prefix": Space(d_model=n_heads * d_head, n_virtual=n)}
         return {"soft": Space(d_model=model.d_model, n_virtual=n)}

@@ -70,12 +70,26 @@ def test_evaluating(client: Client, server: FakeServer) -> None:
     assert server.sent == {"kind": "evaluate", "spec": spec}
 
 
-def test_other_kinds_are_the_servers_to_check(client: Client, server: FakeServer) -> None:
-    server.will(reply(info(kind="distill"), status=202))
-    client.runs.create("distill", {"anything": [1, 2]}, name="x")
-    assert server.sent == {"kind": "distill", "spec": {"anything": [1, 2]}, "name": "x"}
-    with pytest.raises(errors.InvalidRequestError, match="kind"):
-        client.runs.create("knit", {})  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", types.RUN_KINDS)
+def test_a_run_of_any_kind_can_be_created(client: Client, server: FakeServer, kind: types.RunKind) -> None:
+    specs: dict[str, dict[str, Any]] = {
+        "tune": TUNE_SPEC,
+        "evaluate": {"model": "demo", "prompts": [None], "dataset": "demo-qa"},
+        "harvest": {"model": "demo", "dataset": "demo-qa"},
+        "map": {"model": "demo", "sources": [{"dataset": "demo-qa"}]},
+        "report": {"model": "demo", "datasets": ["demo-qa"]},
+        "sample": {"model": "demo", "prior": {"kind": "xavier"}},
+    }
+    server.will(reply(info(kind=kind), status=202))
+    client.runs.create(kind, specs[kind], name="x")
+    assert server.sent == {"kind": kind, "spec": specs[kind], "name": "x"}
+
+
+@pytest.mark.parametrize("kind", ["knit", "distill"])
+def test_a_kind_that_does_not_exist_is_refused_before_sending(client: Client, server: FakeServer, kind: Any) -> None:
+    with pytest.raises(errors.InvalidRequestError, match="'tune', 'evaluate', 'harvest', 'map', 'report' or 'sample'"):
+        client.runs.create(kind, {})
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from service.engine.scheduling.detokenizer import N_WINDOW, Detokenizer, TextStream, n_unfinished
+from service.engine.model.detokenizer import Detokenizer
+from service.engine.scheduling.text_stream import N_WINDOW, TextStream, n_unfinished
 
 SENTENCES = [
     "The quick brown fox jumps over the lazy dog, again and again.",

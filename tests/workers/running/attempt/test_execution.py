@@ -17,10 +17,10 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore
 from tests.service.queueing.redis_server import RedisServer
-from workers.running.attempt.perform import perform
+from workers.running.attempt.execution import execute_attempt
 from workers.running.interface import RunContext, RunStopped
-from workers.running.pool.setup import WorkSetup
-from workers.running.pool.stop_signals import StopSignal, StopSignals
+from workers.running.setup import WorkSetup
+from workers.running.stop_signals import StopSignal, StopSignals
 
 KINDS = {name: f"{__name__}:{name}" for name in ("done", "stopping", "quitting", "fails", "looks_around")}
 
@@ -85,11 +85,11 @@ class Stage:
         )
 
     def play(self, kind: str, *, order: StopSignal | None = None) -> RunState:
-        orders = StopSignals()
-        orders.given = order
+        stop_signals = StopSignals()
+        stop_signals.received = order
         self.run_id = self.runs.create(kind, spec={"of": "kind"}, name="mine").id
         writer = self.runs.claim(self.run_id, worker="test")
-        perform(writer, setup=self.setup, orders=orders, runs=self.runs, artifacts=self.artifacts)
+        execute_attempt(writer, setup=self.setup, stop_signals=stop_signals, runs=self.runs, artifacts=self.artifacts)
         return self.runs.get(self.run_id)[1]
 
 
@@ -117,7 +117,7 @@ def test_orders_decide_what_becomes_of_a_run(stage: Stage, order: StopSignal, st
 def test_a_work_that_stops_untold_has_failed(stage: Stage) -> None:
     state = stage.play("quitting")
     assert state.status == "failed"
-    assert "without being told" in str(state.error)
+    assert "without a stop signal" in str(state.error)
 
 
 def test_an_end_that_cannot_be_stored_leaves_its_reason_in_redis(stage: Stage) -> None:
@@ -125,5 +125,5 @@ def test_an_end_that_cannot_be_stored_leaves_its_reason_in_redis(stage: Stage) -
         stage.play("fails")
     state = stage.runs.get(stage.run_id)[1]
     assert state.status == "running"
-    words = RunQueue.at(stage.setup.redis_url).last_words(stage.run_id, 1)
+    words = RunQueue.at(stage.setup.redis_url).failure_reason(stage.run_id, 1)
     assert words == "The work failed unexpectedly: ValueError: all is lost"

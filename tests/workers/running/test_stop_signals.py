@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from workers.running.pool.stop_signals import StopSignal, StopSignals
+from workers.running.stop_signals import StopSignal, StopSignals
 
 
 @pytest.fixture
-def orders() -> Iterator[StopSignals]:
+def stop_signals() -> Iterator[StopSignals]:
     before = {order: signal.getsignal(order.value) for order in StopSignal}
     heard = StopSignals()
     heard.listen()
@@ -30,8 +30,8 @@ def orders() -> Iterator[StopSignals]:
     ],
 )
 def test_signals_are_orders_and_to_cancel_outweighs(
-    orders: StopSignals, signals: list[int], given: StopSignal | None
+    stop_signals: StopSignals, signals: list[int], given: StopSignal | None
 ) -> None:
     for number in signals:
         os.kill(os.getpid(), number)
-    assert orders.given is given
+    assert stop_signals.received is given

@@ -91,7 +91,7 @@ class FakePrompts:
         return self._manifests[name]
 
 
-def surroundings(*, memory_bytes: int | None = None, **card: Any) -> PlanningContext:
+def planning_context(*, memory_bytes: int | None = None, **card: Any) -> PlanningContext:
     """The world; ``card``: what is different about its model."""
     return PlanningContext(
         models={"demo": {**CARD, **card}, "other": {**CARD, "revision": "rev-other"}},
