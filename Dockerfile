@@ -1,16 +1,15 @@
-# syntax=docker/dockerfile:1
-# Two images out of one file:  docker build --target service .   and   docker build --target worker .
-# The build stages make a virtual environment; the images are a slim Python with that environment and the code, nothing else.
+# Two images:  docker build --target service .   and   docker build --target worker .
+# The build stages create a virtual environment. Each image is a slim Python with that environment and the code.
 ARG PYTHON_VERSION=3.11
 
 FROM python:${PYTHON_VERSION}-slim AS build-service
-# A CPU-only index keeps gigabytes of CUDA packages out: --build-arg TORCH_INDEX_URL=<its address>
-ARG TORCH_INDEX_URL=https://pypi.org/simple
+# Extra pip arguments for torch, for example: --build-arg TORCH_ARGS="--index-url <a CPU-only index>"
+ARG TORCH_ARGS=
 ARG TORCH_VERSION=2.13.0
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-# Without pip inside: this stage's pip installs into it from outside.
+# The environment has no pip of its own: the pip of this stage installs into it.
 RUN python -m venv --without-pip /opt/venv
-RUN pip --python /opt/venv/bin/python install --index-url "${TORCH_INDEX_URL}" "torch==${TORCH_VERSION}"
+RUN pip --python /opt/venv/bin/python install ${TORCH_ARGS} "torch==${TORCH_VERSION}"
 COPY pyproject.toml README.md LICENSE /src/
 COPY clients/python/promptatlas /src/clients/python/promptatlas
 RUN pip --python /opt/venv/bin/python install "/src[service]"
@@ -20,8 +19,9 @@ RUN pip --python /opt/venv/bin/python install "/src[workers]"
 
 FROM python:${PYTHON_VERSION}-slim AS runtime
 RUN useradd --uid 10001 --create-home atlas && mkdir /data && chown atlas /data
+# umap compiles with numba, whose cache must be writable.
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    PROMPTATLAS_HOME=/data PROMPTATLAS_LOG=json
+    PROMPTATLAS_HOME=/data PROMPTATLAS_LOG=json NUMBA_CACHE_DIR=/tmp/numba
 WORKDIR /app
 USER atlas
 VOLUME /data
@@ -32,7 +32,7 @@ COPY service /app/service
 COPY demo/model /app/demo/model
 COPY demo/data /app/demo/data
 COPY clients/web /app/clients/web
-# Reachable from outside the container, so it starts only with PROMPTATLAS_API_KEYS set. Workers are the other image.
+# It listens on all addresses, so it starts only if PROMPTATLAS_API_KEYS is set. Workers are the other image.
 ENV PROMPTATLAS_HOST=0.0.0.0 PROMPTATLAS_PORT=8000 PROMPTATLAS_WORKERS=0
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
@@ -45,7 +45,6 @@ COPY service /app/service
 COPY workers /app/workers
 COPY demo/model /app/demo/model
 COPY demo/data /app/demo/data
-# numba, under umap, keeps what it compiles where the user may write.
-ENV PROMPTATLAS_REDIS_URL=redis://redis:6379/0 NUMBA_CACHE_DIR=/tmp/numba
+ENV PROMPTATLAS_REDIS_URL=redis://redis:6379/0
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["python", "-m", "workers", "--check"]
 CMD ["python", "-m", "workers"]

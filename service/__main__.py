@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 
 def main(environ: Mapping[str, str]) -> int:
-    """Run the service; returns its exit status: 2 when a setting is wrong, with one line on stderr."""
-    # Imported here, because the engine process imports this module again and needs none of it; what is heavy comes last,
-    # so that a mistake in the settings is told at once.
+    """Run the service; returns its exit status: 2 if a setting is invalid, with one line on stderr."""
+    # Imported here, because the engine process imports this module again and needs none of it. Large modules are imported
+    # last, so that an invalid setting is reported at once.
     from service.listening import bind
     from service.settings import Settings, SettingsError
 

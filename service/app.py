@@ -1,4 +1,4 @@
-"""The composition root: puts the parts of the API process together, and the processes of the service."""
+"""Composition root: assembles the parts of the API process and the processes of the service."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from redis.asyncio import Redis
 
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
-from service.api.openai import chat, completions
-from service.api.readiness import Pings
+from service.api.openai import routes as openai
+from service.api.readiness import ComponentChecks
 from service.api.responses.errors import install_handlers
 from service.api.responses.openapi import describe
 from service.api.routes import activations, datasets, maps, models, priors, prompts, runs, system, trajectories
@@ -31,7 +31,7 @@ from service.api.services import Services
 from service.hosting.engine_process.lit_api import SETUP_FAILED, EngineLitAPI
 from service.hosting.engine_process.litserve_internals import EngineServer
 from service.hosting.ipc.engine_client import EngineClient, run_engine_client
-from service.hosting.ipc.transport import ApiEnd
+from service.hosting.ipc.transport import ApiEndpoint
 from service.hosting.processes.api_server import serve
 from service.hosting.processes.child_command import Command
 from service.hosting.processes.runtime_directory import Runtime, memory_folder, open_runtime
@@ -60,7 +60,7 @@ Background = Callable[[], Awaitable[None]]
 
 
 def create_app(services: Services, *, background: Background | None = None) -> FastAPI:
-    """The application over its services. ``background`` runs beside it, e.g. the hub's connection."""
+    """The FastAPI application. ``background`` runs while it is up, for example the connection to the engine."""
     app = FastAPI(
         title="Prompt Atlas",
         version="1",
@@ -73,11 +73,10 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     )
     app.state.services = services
     install_handlers(app)
-    for room in (
+    for module in (
         system,
         models,
-        completions,
-        chat,
+        openai,
         activations,
         trajectories,
         prompts,
@@ -87,7 +86,7 @@ def create_app(services: Services, *, background: Background | None = None) -> F
         priors,
         maps,
     ):
-        app.include_router(room.router)
+        app.include_router(module.router)
     app.include_router(system.open_router)
     app.include_router(page_router(default_page_path()))
     app.openapi = functools.partial(describe, app)  # type: ignore[method-assign]
@@ -97,15 +96,15 @@ def create_app(services: Services, *, background: Background | None = None) -> F
 
 
 def create_services(settings: Settings, *, hub: EngineClient) -> Services:
-    """The parts of the API process, over the store and Redis that the settings name."""
+    """The parts of the API process, on the store and the Redis of the settings."""
     artifacts = ArtifactStore(settings.home)
     store = RunStore(artifacts)
     map_store = MapStore(artifacts, runs=store)
-    redis, queue, watch = None, None, None
+    redis, queue, monitor = None, None, None
     if settings.redis_url is not None:
         redis = Redis.from_url(settings.redis_url, socket_connect_timeout=1, socket_timeout=1)
         queue = RunQueue.at(settings.redis_url)
-        watch = QueueMonitor(queue, Reconciler(queue, store, max_attempts=settings.run_attempts))
+        monitor = QueueMonitor(queue, Reconciler(queue, store, max_attempts=settings.run_attempts))
     return Services(
         settings=settings,
         hub=hub,
@@ -117,15 +116,15 @@ def create_services(settings: Settings, *, hub: EngineClient) -> Services:
         maps=map_store,
         placer=PlacementProcess(map_store, home=settings.home),
         queue=queue,
-        queue_watch=watch,
+        queue_watch=monitor,
         idempotency=IdempotencyStore(artifacts),
-        metrics=Metrics(hub, queue_watch=watch),
-        pings=Pings(check_store=artifacts.check, redis=redis),
+        metrics=Metrics(hub, queue_watch=monitor),
+        checks=ComponentChecks(check_store=artifacts.check, redis=redis),
     )
 
 
 def run_service(settings: Settings, *, sock: socket.socket) -> int:
-    """Serve on a bound socket until told to stop; returns the exit status. The body of the main process."""
+    """Serve on a bound socket until SIGTERM or SIGINT; returns the exit status. The body of the main process."""
     configure_logs(settings.log)
     settings, embedded = _with_redis(settings)
     with open_runtime(memory_folder()) as runtime:
@@ -145,42 +144,42 @@ def run_service(settings: Settings, *, sock: socket.socket) -> int:
                 clean=runtime.sweep,
                 fatal_exits=frozenset({SETUP_FAILED}),
             ),
-            *_workers(settings),
-            *_redis(embedded),
+            *_worker_members(settings),
+            *_redis_members(embedded),
         ]
         status = Supervisor(members, on_stop=sock.close).run()
     if embedded is not None:
-        embedded.leave()
+        embedded.remove_socket_folder()
     return status
 
 
 def _with_redis(settings: Settings) -> tuple[Settings, EmbeddedRedis | None]:
-    """The settings with a Redis if one can be had, and the one to start for that."""
+    """The settings with a Redis URL, if there is a Redis, and the embedded Redis to start, if one is needed."""
     if settings.redis_url is not None:
         return settings, None
     server = find_server()
     if server is None:
-        _log.warning("no redis-server found: there will be no runs; set PROMPTATLAS_REDIS_URL or install one")
+        _log.warning("no redis-server found, runs are disabled: set PROMPTATLAS_REDIS_URL or install one")
         return settings, None
     try:
         embedded = plan_embedded(settings.home, server=server)
     except (SettingsError, OSError) as error:
-        _log.warning("no Redis can be started: there will be no runs", reason=str(error))
+        _log.warning("Redis cannot be started, runs are disabled", reason=str(error))
         return settings, None
     return settings.model_copy(update={"redis_url": embedded.url}), embedded
 
 
-def _redis(embedded: EmbeddedRedis | None) -> list[Member]:
+def _redis_members(embedded: EmbeddedRedis | None) -> list[Member]:
     if embedded is None:
         return []
     return [Member(name="redis", launch=lambda generation: Command(embedded.command(generation)))]
 
 
-def _workers(settings: Settings) -> list[Member]:
+def _worker_members(settings: Settings) -> list[Member]:
     if settings.redis_url is None or settings.workers == 0:
         return []
     if importlib.util.find_spec("workers") is None:
-        _log.warning("no workers installed here: runs wait for those of other hosts")
+        _log.warning("the workers package is not installed: runs wait for workers of other hosts")
         return []
     environ = {**os.environ, "PROMPTATLAS_REDIS_URL": settings.redis_url}
     return [
@@ -188,7 +187,7 @@ def _workers(settings: Settings) -> list[Member]:
             name="workers",
             launch=lambda _: Command([sys.executable, "-m", "workers"], environ=environ),
             stop_s=settings.worker_grace_s + 2 * _SLACK_S,
-            told_first=True,
+            stops_early=True,
         )
     ]
 
@@ -199,7 +198,7 @@ def _launch_engine(settings: Settings, *, runtime: Runtime, generation: int) -> 
 
 
 def _launch_api(settings: Settings, *, sock: socket.socket, runtime: Runtime) -> BaseProcess:
-    # Forked, so that it shares what is loaded; everything with a connection is made after the fork, in its event loop.
+    # Forked, so that it shares loaded modules; all connections are opened after the fork, in its event loop.
     context = multiprocessing.get_context("fork")
     process = context.Process(target=_run_api, args=(settings, sock, runtime, os.getpid()), name="api")
     process.start()
@@ -207,18 +206,20 @@ def _launch_api(settings: Settings, *, sock: socket.socket, runtime: Runtime) ->
 
 
 def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_pid: int) -> None:
-    end = ApiEnd(runtime.socket_path)
-    hub = EngineClient(end, max_pending=settings.max_pending)
+    endpoint = ApiEndpoint(runtime.socket_path)
+    hub = EngineClient(endpoint, max_pending=settings.max_pending)
     services = create_services(settings, hub=hub)
-    app = create_app(services, background=lambda: _run_beside(services, hub, end))
+    app = create_app(services, background=lambda: _run_background(services, hub, endpoint))
     serve(app, sock=sock, drain=hub.drain, grace_s=settings.grace_s, parent_pid=parent_pid)
 
 
-async def _run_beside(services: Services, hub: EngineClient, end: ApiEnd) -> None:
-    watch = services.queue_watch
+async def _run_background(services: Services, hub: EngineClient, endpoint: ApiEndpoint) -> None:
+    monitor = services.queue_watch
     housekeeper = Housekeeper(ArtifactStore(services.settings.home), idempotency=services.idempotency)
     await asyncio.gather(
-        run_engine_client(hub, end), housekeeper.run_beside(), *([] if watch is None else [watch.run_beside()])
+        run_engine_client(hub, endpoint),
+        housekeeper.run_beside(),
+        *([] if monitor is None else [monitor.run_forever()]),
     )
 
 
@@ -232,7 +233,7 @@ async def _lifespan(_app: FastAPI, *, services: Services, background: Background
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await services.placer.close()
-        await services.pings.close()
+        await services.checks.close()
 
 
 def _body_limit(path: str, *, settings: Settings) -> int:

@@ -1,4 +1,4 @@
-"""The address that the service listens on."""
+"""Binding of the address that the service listens on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from service.settings import SettingsError
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to an address, listening or not.
+    """A socket that is bound to an address and does not listen yet.
 
     Raises:
-        SettingsError: the address cannot be had; says why.
+        SettingsError: the address cannot be bound; the message gives the reason.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

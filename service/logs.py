@@ -1,4 +1,4 @@
-"""Logs of every process of the service: one line an event on stderr, as text or JSON."""
+"""Logging of all processes of the service: one line per event on stderr, as text or JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def configure_logs(kind: Literal["json", "text"]) -> None:
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if kind == "json"
         else [
-            # Plain tracebacks: rich ones print local variables, among them clients' texts and keys.
+            # Plain tracebacks, because rich ones print local variables, which may contain clients' texts and keys.
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
     )
@@ -39,10 +39,10 @@ def configure_logs(kind: Literal["json", "text"]) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    _quieten()
+    _silence_libraries()
 
 
-def _quieten() -> None:
+def _silence_libraries() -> None:
     # LitServe installs a handler of its own when it is imported; uvicorn's access log is replaced by ours.
     for name in ("litserve", "uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)

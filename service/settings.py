@@ -1,4 +1,4 @@
-"""Settings of the service: environment variables ``PROMPTATLAS_*``, checked once, then frozen."""
+"""Settings of the service: environment variables ``PROMPTATLAS_*``, validated once, then frozen."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class SettingsError(ValueError):
-    """The environment asks for something that cannot be; the message is one line for the operator."""
+    """An environment variable is invalid; the message is one line for the operator."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """A base model to host: ``name`` is how clients ask for it, ``path`` a directory or a hub id."""
+    """A base model: ``name`` identifies it in requests, ``path`` is a directory or a hub id."""
 
     name: str
     path: str
@@ -32,7 +32,7 @@ class ModelSource:
 
 @dataclass(frozen=True, kw_only=True)
 class ApiKey:
-    """A key that is let in: its owner's name, what it may do, and the sha256 of the key in hexadecimal."""
+    """An accepted API key: name of its owner, scope, and sha256 of the key in hexadecimal."""
 
     name: str
     scope: Scope
@@ -40,15 +40,15 @@ class ApiKey:
 
 
 def default_model_path(*, cwd: Path) -> Path:
-    """Where the demo model lies: beside the package, else under the working directory."""
-    beside = Path(__file__).resolve().parent.parent / "demo" / "model"
-    return beside if beside.is_dir() else cwd / "demo" / "model"
+    """Path of the demo model: next to the package if it exists there, else under the working directory."""
+    bundled = Path(__file__).resolve().parent.parent / "demo" / "model"
+    return bundled if bundled.is_dir() else cwd / "demo" / "model"
 
 
 def default_datasets_path(*, cwd: Path) -> Path:
-    """Where the built-in datasets lie: beside the package, else under the working directory."""
-    beside = Path(__file__).resolve().parent.parent / "demo" / "data"
-    return beside if beside.is_dir() else cwd / "demo" / "data"
+    """Path of the built-in datasets: next to the package if they exist there, else under the working directory."""
+    bundled = Path(__file__).resolve().parent.parent / "demo" / "data"
+    return bundled if bundled.is_dir() else cwd / "demo" / "data"
 
 
 def is_loopback(host: str) -> bool:
@@ -62,14 +62,14 @@ def is_loopback(host: str) -> bool:
 
 
 class Settings(BaseModel):
-    """All that can be set. Names are those of the environment variables in lower case, without the prefix.
+    """All settings. Field names are the environment variables in lower case, without the prefix.
 
-    max_batch: rows decoding together. max_waiting: rows queued in the engine before it answers 429.
-    max_pending: requests that the API process lets wait at once. grace_s: how long a stopping server drains.
-    workers: processes that work on runs. worker_grace_s: how long a run may take to save itself when its worker stops.
-    run_attempts: so many workers may die of a run before it fails.
-    read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: of one harvest's shards.
-    Times are seconds (``_s``), sizes bytes (``_bytes``).
+    max_batch: rows that are decoded together. max_waiting: rows queued in the engine before requests get 429.
+    max_pending: maximum number of pending requests in the API process. grace_s: how long a stopping server drains.
+    workers: number of worker processes. worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
+    run_attempts: a run fails after this many attempts whose worker died.
+    read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: shards of one harvest.
+    Times are in seconds (``_s``), sizes in bytes (``_bytes``).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -111,7 +111,7 @@ class Settings(BaseModel):
         """Settings from a mapping like ``os.environ``; empty values count as unset.
 
         Raises:
-            SettingsError: naming the first variable that is wrong, what was expected and what came.
+            SettingsError: names the first invalid variable, what was expected and what was received.
         """
         given = {field: environ.get(f"{_PREFIX}{field.upper()}", "").strip() for field in cls.model_fields}
         try:
@@ -130,7 +130,7 @@ class Settings(BaseModel):
         names = [source.name for source in value]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"each model needs its own name, but {repeated[0]!r} stands twice")
+            raise ValueError(f"each model needs its own name, but {repeated[0]!r} is given twice")
         return value
 
     @field_validator("api_keys", mode="before")
@@ -139,37 +139,37 @@ class Settings(BaseModel):
         return tuple(_parse_key(item) for item in _items(value)) if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _closed_to_strangers(self) -> Settings:
+    def _require_keys_unless_local(self) -> Settings:
         if not self.api_keys and not is_loopback(self.host):
             raise ValueError(
-                f"{_PREFIX}API_KEYS must be set to serve on {self.host}, which others can reach; "
-                "without keys only a loopback address such as 127.0.0.1 is served"
+                f"{_PREFIX}API_KEYS must be set to serve on {self.host}, which other machines can reach; "
+                "without keys only a loopback address such as 127.0.0.1 is allowed"
             )
         return self
 
     @model_validator(mode="after")
-    def _read_models_have_own_names(self) -> Settings:
+    def _distinct_read_models(self) -> Settings:
         hosted = {source.name for source in self.model_sources}
         for source in self.read_models:
             if source.name in hosted:
-                raise ValueError(f"{_PREFIX}READ_MODELS: {source.name!r} is the name of a hosted model already")
+                raise ValueError(f"{_PREFIX}READ_MODELS: {source.name!r} is already the name of a hosted model")
         return self
 
     def require_models(self) -> None:
-        """Say early that the demo model is missing, rather than in a log of the engine.
+        """Check that the demo model exists if it is to be hosted, before the engine process starts.
 
         Raises:
-            SettingsError: no model is asked for and there is no demo model.
+            SettingsError: no model is configured and there is no demo model.
         """
         demo = self.model_sources[0]
         if not self.models and not Path(demo.path).is_dir():
             raise SettingsError(
-                f"no model to host: set {_PREFIX}MODELS=name=path-or-hub-id, or put the demo model at {demo.path}"
+                f"no model to host: set {_PREFIX}MODELS=name=path-or-hub-id, or place the demo model at {demo.path}"
             )
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:
-        """The models to host: those asked for, else the demo model."""
+        """The models to host: the configured ones, else the demo model."""
         if self.models:
             return self.models
         return (ModelSource(name="demo", path=str(default_model_path(cwd=Path.cwd()))),)
@@ -189,7 +189,7 @@ def _parse_model(item: str) -> ModelSource:
 def _parse_key(item: str) -> ApiKey:
     name, _, rest = item.partition(":")
     scope, _, digest = rest.partition(":")
-    # What came is not repeated here: a mistake is often the key itself in place of its hash.
+    # The received value is not repeated, because it is often the key itself in place of its hash.
     if not name or scope not in ("read", "write", "admin") or not _SHA256.fullmatch(digest.lower()):
         raise ValueError(
             "expected name:scope:sha256-of-key with a scope of read, write or admin and 64 hexadecimal digits, "
@@ -204,5 +204,5 @@ def _one_line(error: ValidationError) -> str:
     if not first["loc"]:
         return message
     variable = f"{_PREFIX}{str(first['loc'][0]).upper()}"
-    came = "" if variable.endswith(("API_KEYS", "REDIS_URL", "MODELS")) else f", got {first['input']!r}"
-    return f"{variable}: {message[:1].lower()}{message[1:]}{came}"
+    received = "" if variable.endswith(("API_KEYS", "REDIS_URL", "MODELS")) else f", got {first['input']!r}"
+    return f"{variable}: {message[:1].lower()}{message[1:]}{received}"

@@ -1,4 +1,4 @@
-"""What the Dockerfile copies exists and gets through .dockerignore; its versions are those of the package."""
+"""The Dockerfile copies files that exist and pass .dockerignore, uses the package's versions, and names no package index."""
 
 from __future__ import annotations
 
@@ -20,19 +20,26 @@ COPIED = sorted(
 
 
 def test_torch_is_the_one_of_the_package() -> None:
-    asked = re.search(r'"torch==([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    required = re.search(r'"torch==([\d.]+)"', (ROOT / "pyproject.toml").read_text())
     built = re.search(r"^ARG TORCH_VERSION=(\S+)$", DOCKERFILE, re.MULTILINE)
-    assert asked is not None
+    assert required is not None
     assert built is not None
-    assert asked[1] == built[1]
+    assert required[1] == built[1]
 
 
 @pytest.mark.parametrize("source", COPIED)
 def test_what_is_copied_exists_and_is_let_through(source: str) -> None:
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert f"!{source}" in ignored
-    # The demo model may not be trained yet; everything else is code.
+    # The demo model may not be trained yet.
     assert source == "demo/model" or (ROOT / source).exists()
+
+
+@pytest.mark.parametrize("path", ["Dockerfile", "Makefile", "deploy/compose.yaml", ".ci/run"])
+def test_packages_come_from_the_default_index(path: str) -> None:
+    hosts = set(re.findall(r"https?://([^\s'\"/:]+)", (ROOT / path).read_text()))
+    assert hosts <= {"127.0.0.1"}
+    assert re.search(r"^ARG TORCH_ARGS=$", DOCKERFILE, re.MULTILINE)
 
 
 def test_each_image_runs_the_module_that_it_has() -> None:

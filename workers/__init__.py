@@ -1,1 +1,5 @@
-"""Long runs on RQ workers: tuning, evaluation, harvests, maps, reports and draws of priors."""
+"""Workers: long-running work in RQ jobs, such as tuning, sampling of priors, harvests, maps and reports.
+
+The code that runs models and stores results is shared with the service: workers import ``service.engine`` and
+``service.store`` as a library. ``workers.jobs`` lists the kinds of work; ``workers.running`` executes them.
+"""

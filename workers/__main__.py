@@ -1,6 +1,6 @@
-"""``python -m workers``: work on runs until SIGTERM or Ctrl-C. Settings are environment variables, see ``docs/operations.md``.
+"""``python -m workers``: execute runs until SIGTERM or Ctrl-C. Settings are environment variables, see ``docs/operations.md``.
 
-``python -m workers --check`` tells by its exit status whether a worker of this host is at work.
+The exit status of ``python -m workers --check`` shows whether a worker of this host is alive.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from service.errors import Unavailable
 from service.queueing.queue import RunQueue
 from service.settings import Settings, SettingsError
 from workers.jobs import HELPERS, KINDS
-from workers.running.pool.setup import WorkSetup
-from workers.running.pool.supervisor import run_family
+from workers.running.pool.supervisor import run_workers
+from workers.running.setup import WorkSetup
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str], *, kinds: Mapping[str, str] = KINDS) -> int:
-    """Run workers, or check for them; returns the exit status: 2 for a wrong setting, with one line on stderr."""
+    """Run workers, or check for them; returns the exit status: 2 for an invalid setting, with one line on stderr."""
     try:
         settings = Settings.from_environ(environ)
         _require(settings)
@@ -32,14 +32,14 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], *, kinds: Mapping
     if arguments:
         print(f"promptatlas: expected no arguments or --check, got {' '.join(arguments)}", file=sys.stderr)
         return 2
-    return run_family(setup)
+    return run_workers(setup)
 
 
 def _require(settings: Settings) -> None:
     if settings.redis_url is None:
-        raise SettingsError("PROMPTATLAS_REDIS_URL must name the Redis in which runs are queued")
+        raise SettingsError("PROMPTATLAS_REDIS_URL must be set to the Redis in which runs are queued")
     if settings.workers < 1:
-        raise SettingsError("PROMPTATLAS_WORKERS is 0: there is nothing to start")
+        raise SettingsError("PROMPTATLAS_WORKERS must be at least 1 to start workers, got 0")
 
 
 def _check(setup: WorkSetup) -> int:

@@ -14,10 +14,10 @@ from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from service.store.runs.writer import RunWriter
-from workers.running.attempt.helper import help_along
-from workers.running.attempt.perform import perform
-from workers.running.pool.setup import WorkSetup
-from workers.running.pool.stop_signals import StopSignals
+from workers.running.attempt.execution import execute_attempt
+from workers.running.attempt.helper import help_with_run
+from workers.running.setup import WorkSetup
+from workers.running.stop_signals import StopSignals
 
 _log = structlog.get_logger(__name__)
 
@@ -29,33 +29,35 @@ HELPERS: Mapping[str, str] = {kind: handler.help for kind, handler in RUN_HANDLE
 
 
 def run(run_id: str, attempt: int, *, setup: WorkSetup | None = None) -> None:
-    """Make one attempt at a run. Does nothing if the run no longer waits for this attempt.
+    """Execute one attempt at a run, if the run still waits for it.
 
     Args:
-        attempt: number of the attempt that was enqueued.
-        setup: default: from the environment.
+        run_id: of the run.
+        attempt: number of the attempt for which the run was queued.
+        setup: read from the environment by default.
     """
     setup = setup or _setup()
-    signals = StopSignals()
-    signals.listen()
+    stop_signals = StopSignals()
+    stop_signals.listen()
     artifacts = ArtifactStore(setup.settings.home)
     runs = RunStore(artifacts)
     writer = _claim(runs, run_id, attempt)
     if writer is not None:
-        perform(writer, setup=setup, orders=signals, runs=runs, artifacts=artifacts)
+        execute_attempt(writer, setup=setup, stop_signals=stop_signals, runs=runs, artifacts=artifacts)
 
 
 def help_run(run_id: str, *, setup: WorkSetup | None = None) -> None:
-    """Help another worker with a run until it ends or this worker is needed elsewhere.
+    """Help another worker with a run, until the run has ended or another run waits for a worker.
 
     Args:
-        setup: default: from the environment.
+        run_id: of the run.
+        setup: read from the environment by default.
     """
     setup = setup or _setup()
-    signals = StopSignals()
-    signals.listen()
+    stop_signals = StopSignals()
+    stop_signals.listen()
     artifacts = ArtifactStore(setup.settings.home)
-    help_along(run_id, setup=setup, orders=signals, runs=RunStore(artifacts), artifacts=artifacts)
+    help_with_run(run_id, setup=setup, stop_signals=stop_signals, runs=RunStore(artifacts), artifacts=artifacts)
 
 
 def _setup() -> WorkSetup:
@@ -65,10 +67,10 @@ def _setup() -> WorkSetup:
 def _claim(runs: RunStore, run_id: str, attempt: int) -> RunWriter | None:
     _, state = runs.get(run_id)
     if state.status != "queued" or state.attempts + 1 != attempt:
-        _log.info("queue entry is out of date", run_id=run_id, attempt=attempt, status=state.status)
+        _log.info("queued attempt is out of date", run_id=run_id, attempt=attempt, status=state.status)
         return None
     try:
         return runs.claim(run_id, worker=f"{socket.gethostname()}:{os.getpid()}")
     except Conflict as error:
-        _log.info("run not claimed", run_id=run_id, attempt=attempt, reason=error.detail)
+        _log.info("run not started", run_id=run_id, attempt=attempt, reason=error.detail)
         return None

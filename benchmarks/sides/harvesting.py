@@ -29,10 +29,10 @@ from service.store.datasets.store import DatasetStore
 from service.store.prompts.store import PromptStore
 from service.store.runs.outputs import Outputs
 from workers.harvest.helper import help_harvest
-from workers.harvest.plan import PlanFile
 from workers.harvest.run import harvest
-from workers.running.attempt.team import team_of
-from workers.running.interface import Team
+from workers.harvest.shards.plan import PlanFile
+from workers.running.attempt.coordination import open_coordinator
+from workers.running.interface import Coordinator
 
 MODEL, DATASET = "benchmark", "words"
 
@@ -101,7 +101,7 @@ class WorkerProcess:
 
 
 class BareRun:
-    """A run that tells nobody anything, in a process that has the model; a :class:`workers.running.interface.SharedRun`."""
+    """A run without events, in a process with a loaded model; a :class:`workers.running.interface.SharedRunContext`."""
 
     name: str | None = None
     attempt = 1
@@ -117,8 +117,8 @@ class BareRun:
         self._outputs = Outputs(self.artifacts, run_id=run_id)
 
     @cached_property
-    def team(self) -> Team:
-        return team_of(self.run_id, settings=self.settings, timing=Intervals())
+    def coordinator(self) -> Coordinator:
+        return open_coordinator(self.run_id, settings=self.settings, timing=Intervals())
 
     def load_model(self, name: str) -> HostedModel:
         return self._model

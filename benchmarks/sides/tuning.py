@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from peft import PromptTuningConfig, TaskType, get_peft_model
+from promptatlas.types.forms import Where
 from torch import Tensor
 
 from benchmarks.sides.workload import random_texts
 from service.engine.model.hosted_model import HostedModel
-from service.engine.prompts.prompt import Kind, Where
-from workers.tuning.encoding import EncodedExample
+from service.engine.prompts.prompt import Kind
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.batches import Order
 from workers.tuning.training.settings import Member, TuneSettings
 from workers.tuning.training.trainer import Trainer

@@ -1,1 +1,1 @@
-"""The engine: a frozen causal model, compiled prompts, one continuous batch. Knows no HTTP, no Redis, no paths."""
+"""Engine: a frozen causal model, compiled prompts and one continuous batch. Knows no HTTP, no Redis and no paths."""

@@ -1,4 +1,4 @@
-"""What may be asked of the engine, and what it answers: frozen dataclasses that cross a process border."""
+"""Requests and events of the engine: frozen dataclasses that are sent between processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.errors import AtlasError
 if TYPE_CHECKING:
     from torch import Tensor
 else:
-    # The API process speaks in these classes and must not load torch for it.
+    # The API process uses these classes and must not load torch.
     Tensor = Any
 
 Input = str | tuple[int, ...]
@@ -28,7 +28,7 @@ class PromptChoice:
 
     @property
     def key(self) -> tuple[tuple[str, float], ...]:
-        """Identity of the choice: equal keys are equal prompts."""
+        """Identity of the choice: equal keys mean equal prompts."""
         return self.parts
 
 
@@ -54,26 +54,26 @@ class Projection:
 
 @dataclass(frozen=True, kw_only=True)
 class Lens:
-    """Rows become the ``k`` tokens that would be likeliest next if the residual stream ended there."""
+    """Logit lens: rows become the ``k`` most probable next tokens of the final norm and head applied to each state."""
 
     k: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nearest:
-    """Rows become the ``k`` tokens whose embeddings lie nearest."""
+    """Rows become the ``k`` tokens with the nearest embeddings."""
 
     k: int
     metric: Literal["euclidean", "cosine"] = "euclidean"
 
 
 Ranking = Lens | Nearest
-"""Reductions that put tokens in the place of numbers: each tap gives two tensors, ids and scores."""
+"""Reductions to tokens: each tap gives two tensors, ids and scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureSpec:
-    """Which tensors to keep.
+    """What to capture.
 
     sites: names as in the wire contract, TransformerLens aliases or module paths.
     layers: block indices (negative from the end) or "all"; ignored by sites without layers.
@@ -106,7 +106,7 @@ class Intervention:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the next token is chosen. temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off."""
+    """Sampling parameters. temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 disable the filters."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -121,12 +121,12 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Generate:
-    """Completions, and trajectories when ``capture`` is set: ``n`` rows for each input, in order input-major.
+    """Completions, and trajectories if ``capture`` is set: ``n`` rows for each input, ordered by input.
 
-    logprobs: how many alternatives to report beside each token's own logprob (None: no logprobs at all).
+    logprobs: number of alternatives to report with each token's own logprob (None: no logprobs).
     echo: report the input's tokens (and, with logprobs, theirs) in front of the generated ones.
-    stream: a Delta for each step with new text; otherwise one Delta a row, at its end.
-    messages: chat turns; when given, ``inputs`` is empty and the model's chat template makes the one input.
+    stream: a Delta for each step with new text; otherwise one Delta per row, at its end.
+    messages: chat messages; if given, ``inputs`` is empty and the model's chat template renders the only input.
     """
 
     request_id: str
@@ -147,7 +147,7 @@ class Generate:
 
 @dataclass(frozen=True, kw_only=True)
 class Capture:
-    """Activations of inputs, nothing generated."""
+    """Activations of inputs, without generation."""
 
     request_id: str
     inputs: tuple[Input, ...]
@@ -160,7 +160,7 @@ class Capture:
 class TokenLogprob:
     """One token with its log-probability under the model's own distribution (before temperature and filters).
 
-    logprob is None for the first token of an input, which nothing predicted. ``top`` is sorted, likeliest first.
+    logprob is None for the first token of an input, which is not predicted. ``top`` is sorted, most probable first.
     """
 
     token_id: int
@@ -172,7 +172,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, kw_only=True)
 class Delta:
-    """New text of one row. Text held back for a possible stop string or an unfinished character comes later."""
+    """New text of one row. Text that may belong to a stop string or to an incomplete character is sent later."""
 
     ends_request: ClassVar[bool] = False
     request_id: str
@@ -213,7 +213,7 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The request ended in an error; its other rows are gone, other requests are not touched."""
+    """The request ended in an error, with all its rows. Other requests continue."""
 
     ends_request: ClassVar[bool] = True
     request_id: str
@@ -225,7 +225,7 @@ Event = Delta | RowDone | Done | Failed
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a capture would cost; nothing is run."""
+    """Cost of a capture, which is not run."""
 
     n_tokens: int
     n_bytes: int
@@ -234,11 +234,15 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one engine may hold at once.
+    """Limits of one engine.
 
-    max_rows: rows decoding together. max_waiting: rows queued behind them before submit() raises Busy.
-    cache_bytes: keys and values of all running rows. max_step_tokens: tokens of one forward (long inputs are cut
-    into chunks of this). max_capture_bytes: the largest tensor result of one request. prompt_cache_bytes: compiled prompts.
+    Attributes:
+        max_rows: rows in the batch.
+        max_waiting: rows in the queue, before submit() raises Busy.
+        cache_bytes: keys and values of all running rows.
+        max_step_tokens: tokens of one forward; longer inputs are split into chunks.
+        max_capture_bytes: tensors in the result of one request.
+        prompt_cache_bytes: compiled prompts.
     """
 
     max_rows: int = 64

@@ -1,7 +1,7 @@
-"""Shapes in the types: ``Float[Tensor, "rows d_model"]``.
+"""Types with shapes: ``Float[Tensor, "rows d_model"]``.
 
-jaxtyping is needed by the tests alone, which check the shapes at run time. A type checker reads such an annotation as
-plain ``Tensor``, and so does Python where jaxtyping is not installed.
+Only the tests need jaxtyping, which checks the shapes at run time. A type checker reads such an annotation as plain
+``Tensor``, as does Python if jaxtyping is not installed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ else:
     except ModuleNotFoundError:
 
         class _Unchecked:
-            """Stands in for jaxtyping's types: subscripted, it is the bare array type."""
+            """Replaces jaxtyping's types: subscripted, it is the bare array type."""
 
             def __class_getitem__(cls, item):
                 array_type, _shape = item

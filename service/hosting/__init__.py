@@ -1,1 +1,1 @@
-"""LitServe: the LitAPI, the loop that drives the engine, the hub between routes and loop."""
+"""Processes of the service: the engine process, the messages between it and the API process, and their supervision."""

@@ -1,1 +1,1 @@
-"""The queue between the service and the workers: Redis and RQ. Runs live in the store; here they only stand in line."""
+"""Queue between the service and the workers, on Redis and RQ. Runs are kept in the store; the queue holds only their ids."""

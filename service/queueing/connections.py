@@ -1,4 +1,4 @@
-"""Connections to Redis that would rather fail than hang, and errors of it that a client may read."""
+"""Redis connections with short timeouts, and the translation of Redis errors into errors for clients."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from redis.retry import Retry
 
 from service.errors import Unavailable
 
-_PATIENCE_S = 2.0
+_TIMEOUT_S = 2.0
 _RETRY_AFTER_S = 5.0
 
 
-def connect(url: str, *, patience_s: float = _PATIENCE_S) -> Redis:
-    """A client of the Redis at ``url``; nothing is sent yet. ``patience_s``: for connecting, and for each answer."""
-    # One repetition: the first command after a restart of Redis meets the old connection.
+def connect(url: str, *, timeout_s: float = _TIMEOUT_S) -> Redis:
+    """A client of the Redis at ``url``, not connected yet. ``timeout_s``: of connecting, and of each command."""
+    # One retry: after a restart of Redis, the first command fails on the old connection.
     retry: Any = Retry(NoBackoff(), 1)
-    return Redis.from_url(url, socket_connect_timeout=patience_s, socket_timeout=patience_s, retry=retry)
+    return Redis.from_url(url, socket_connect_timeout=timeout_s, socket_timeout=timeout_s, retry=retry)
 
 
 @contextmanager
-def reported() -> Iterator[None]:
-    """Turn errors of Redis into Unavailable."""
+def redis_errors_as_unavailable() -> Iterator[None]:
+    """Raise Unavailable in place of any error of Redis."""
     try:
         yield
     except RedisError as error:

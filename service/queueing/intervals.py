@@ -1,4 +1,4 @@
-"""How often those who look after runs look, in one place, so that tests can hurry them."""
+"""Intervals and timeouts of the processes that execute and monitor runs, in one place, so that tests can shorten them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class Intervals:
     """Seconds. With the defaults a run whose worker was killed is queued again within ``alive_s + 2 × reconcile_s``.
 
-    beat_s: between two signs of life of an attempt. alive_s: how long one counts; several beats. reconcile_s: between
-    two comparisons of the store with the queue, more than ``beat_s``. look_s: between two looks of a worker whether its
-    run is to stop. cancel_grace_s: how long a run may take over stopping before it is killed. flush_s: the longest that
-    events wait to be stored. retries_s: waits before each new try at storing what must be stored.
+    beat_s: between two heartbeats of an attempt. alive_s: lifetime of a heartbeat, several times ``beat_s``.
+    reconcile_s: between two comparisons of the store with the queue, more than ``beat_s``. look_s: between two checks of a
+    worker whether its run must stop. cancel_grace_s: how long a run may take to stop before it is killed. flush_s: maximum
+    delay before events are stored. retries_s: delays before each retry of a store operation.
     """
 
     beat_s: float = 3.0

@@ -1,4 +1,4 @@
-"""The reconciler at work, beside the routes or in a process of its own, whatever becomes of Redis."""
+"""Monitor of the queue: reconciles periodically, in the API process or in a process of its own, and tolerates failures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from service.errors import AtlasError
-from service.queueing.queue import Census, RunQueue
+from service.queueing.queue import RunCounts, RunQueue
 from service.queueing.reconciler import Reconciler
 
 _log = structlog.get_logger(__name__)
@@ -17,16 +17,17 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class QueueNumbers:
-    """How things stood at the last look. census: None while nobody has counted."""
+    """Result of the last check. counts: None until a process has counted runs."""
 
-    census: Census | None
+    counts: RunCounts | None
     n_workers: int
 
 
 class QueueMonitor:
-    """Reconciles again and again; says once that it cannot, and once that it can again.
+    """Reconciles periodically; logs once when that fails, and once when it succeeds again.
 
-    ``numbers``: as of the last look; None before the first, and while Redis or the store is away.
+    Attributes:
+        numbers: result of the last check; None before the first one, and while Redis or the store is unavailable.
     """
 
     def __init__(self, queue: RunQueue, reconciler: Reconciler) -> None:
@@ -34,33 +35,33 @@ class QueueMonitor:
         self._queue = queue
         self._reconciler = reconciler
         self._interval_s = queue.timing.reconcile_s
-        self._is_lost = False
+        self._is_unavailable = False
 
     def run(self, stop: threading.Event) -> None:
-        """Go on until told to stop. For a process of its own."""
+        """Check periodically until ``stop`` is set; for a process of its own."""
         while not stop.is_set():
-            self.look()
+            self.check()
             stop.wait(self._interval_s)
 
-    async def run_beside(self) -> None:
-        """Go on until cancelled. For an event loop."""
+    async def run_forever(self) -> None:
+        """Check periodically until cancelled; for an event loop."""
         while True:
-            await asyncio.to_thread(self.look)
+            await asyncio.to_thread(self.check)
             await asyncio.sleep(self._interval_s)
 
-    def look(self) -> None:
-        """Reconcile once and count; raises nothing."""
+    def check(self) -> None:
+        """Reconcile and count once; does not raise."""
         try:
-            census = self._reconciler.reconcile() or self._queue.census()
-            self.numbers = QueueNumbers(census=census, n_workers=len(self._queue.workers()))
+            counts = self._reconciler.reconcile() or self._queue.counts()
+            self.numbers = QueueNumbers(counts=counts, n_workers=len(self._queue.workers()))
         except AtlasError as error:
-            if not self._is_lost:
-                _log.warning("runs cannot be looked after for now", reason=error.detail)
-            self._is_lost = True
+            if not self._is_unavailable:
+                _log.warning("runs cannot be reconciled at the moment", reason=error.detail)
+            self._is_unavailable = True
             self.numbers = None
         except Exception:
-            _log.exception("runs could not be looked after")
+            _log.exception("reconciliation of runs failed")
         else:
-            if self._is_lost:
-                _log.info("runs are looked after again")
-            self._is_lost = False
+            if self._is_unavailable:
+                _log.info("runs are reconciled again")
+            self._is_unavailable = False

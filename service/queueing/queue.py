@@ -1,7 +1,7 @@
-"""The line in which runs wait for a worker, and the signs of life of those that have one.
+"""Queue of runs that wait for a worker, and heartbeats of those that are running.
 
-Redis holds nothing that the store does not know better: it may be emptied or replaced at any time, after which the
-reconciler puts every unfinished run back in line.
+The store is authoritative: Redis may be emptied or replaced at any time, after which the reconciler queues every unfinished
+run again. What RQ keeps in Redis is JSON: the name of the function, the id of the run and the number of the attempt.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.worker_registration import get_keys
 
-from service.queueing.connections import connect, reported
+from service.queueing.connections import connect, redis_errors_as_unavailable
 from service.queueing.intervals import Intervals
 from service.store.artifacts.clock import read_time, utc_now
 
 QUEUE = "promptatlas"
 RUN_JOB = "workers.jobs.run"
-"""Dotted name of what a worker calls with a run's id and the number of the attempt. The service never imports it."""
+"""Dotted name of the function that a worker calls with a run's id and attempt number. The service never imports it."""
 
 SERIALIZER = "json"
 
 _PREFIX = "promptatlas"
 _KEEP_RESULT_S = 3600
 _KEEP_FAILURE_S = 24 * 3600
-_KEEP_WORDS_S = 24 * 3600
+_KEEP_REASON_S = 24 * 3600
 _WORKER_SILENT_S = 40.0
 _ACTIVE = (JobStatus.QUEUED, JobStatus.STARTED)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Census:
-    """How many runs wait and run, as the store has it."""
+class RunCounts:
+    """Numbers of queued and running runs, according to the store."""
 
     n_queued: int
     n_running: int
@@ -46,7 +46,7 @@ class Census:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerPresence:
-    """A worker that has shown itself lately, on any host."""
+    """A worker with a recent heartbeat, on any host."""
 
     name: str
     hostname: str
@@ -54,10 +54,10 @@ class WorkerPresence:
 
 
 class RunQueue:
-    """Runs by id and attempt. All methods raise Unavailable when Redis cannot be reached; blocking, safe between threads."""
+    """Runs by id and attempt number. Methods block, may be called from any thread, and raise Unavailable if Redis fails."""
 
     def __init__(self, connection: Redis, *, timing: Intervals) -> None:
-        self._redis: Any = connection  # its answers are typed for both the blocking and the asynchronous client
+        self._redis: Any = connection  # its results are typed for both the blocking and the asynchronous client
         self._timing = timing
         self._queue = Queue(QUEUE, connection=connection, serializer=SERIALIZER)
 
@@ -68,116 +68,116 @@ class RunQueue:
 
     @property
     def timing(self) -> Intervals:
-        """The pace that all who share this queue should keep."""
+        """The intervals of all processes that use this queue."""
         return self._timing
 
     def ping(self) -> None:
         """Raise Unavailable unless Redis answers."""
-        with reported():
+        with redis_errors_as_unavailable():
             self._redis.ping()
 
     def enqueue(self, run_id: str, attempt: int) -> None:
-        """Put a run in line for this attempt, once: nothing happens if it waits or is worked on as such already."""
-        with reported():
+        """Queue a run for this attempt; does nothing if it is queued or running for this attempt already."""
+        with redis_errors_as_unavailable():
             job = self._job(run_id, attempt)
             if job is None or job.get_status(refresh=False) not in _ACTIVE:
                 self._put(run_id, attempt, stale=job)
 
-    def enqueue_again(self, run_id: str, attempt: int) -> None:
-        """Put a run in line although Redis believes that it has a place, which nobody comes for any more."""
-        with reported():
+    def requeue(self, run_id: str, attempt: int) -> None:
+        """Queue a run even if Redis has a job for it, which no worker takes any more."""
+        with redis_errors_as_unavailable():
             self._put(run_id, attempt, stale=self._job(run_id, attempt))
 
-    def knows(self, run_id: str, attempt: int) -> bool:
-        """Whether the run was ever put in line for this attempt, as far as Redis remembers."""
-        with reported():
+    def has_job(self, run_id: str, attempt: int) -> bool:
+        """Whether Redis has a job, waiting or not, for this attempt."""
+        with redis_errors_as_unavailable():
             return self._job(run_id, attempt) is not None
 
     def positions(self) -> Mapping[str, int]:
-        """For each run in line, how many are before it."""
-        with reported():
+        """For each queued run, the number of runs before it."""
+        with redis_errors_as_unavailable():
             job_ids = self._queue.get_job_ids()
         return {_run_of(job_id): place for place, job_id in reversed(list(enumerate(job_ids)))}
 
     def position(self, run_id: str) -> int | None:
-        """How many runs are before it in line; None when it is not in line."""
+        """The number of runs before this one; None if it is not queued."""
         return self.positions().get(run_id)
 
     def discard(self, run_id: str) -> None:
-        """Take a run out of the line; fine if it is not in it."""
-        with reported():
+        """Remove a run from the queue, if it is queued."""
+        with redis_errors_as_unavailable():
             for job_id in self._queue.get_job_ids():
                 if _run_of(job_id) == run_id:
                     self._delete(job_id)
 
-    def note_alive(self, run_id: str, attempt: int) -> None:
-        """Give a sign of life of a run that is worked on; it counts for ``alive_s``."""
-        with reported():
+    def set_heartbeat(self, run_id: str, attempt: int) -> None:
+        """Record that a run is being executed; expires after ``alive_s``."""
+        with redis_errors_as_unavailable():
             self._redis.set(_key("alive", run_id), attempt, px=_ms(self._timing.alive_s))
 
-    def alive(self, run_id: str) -> bool:
-        """Whether there was a sign of life lately."""
-        with reported():
+    def has_heartbeat(self, run_id: str) -> bool:
+        """Whether a heartbeat was recorded within ``alive_s``."""
+        with redis_errors_as_unavailable():
             return bool(self._redis.exists(_key("alive", run_id)))
 
-    def note_gone(self, run_id: str, attempt: int) -> None:
-        """Withdraw the last sign of life, once nobody works on this attempt any more."""
+    def clear_heartbeat(self, run_id: str, attempt: int) -> None:
+        """Remove the heartbeat of an attempt that no worker executes any more."""
         key = _key("alive", run_id)
-        with reported():
+        with redis_errors_as_unavailable():
             if self._redis.get(key) == str(attempt).encode():
                 self._redis.delete(key)
 
-    def suspect(self, run_id: str) -> int:
-        """Note that a run is not where it should be; how often in a row that was noted by now."""
+    def count_missing(self, run_id: str) -> int:
+        """Record that a run is neither queued nor alive; returns how often in a row that was recorded."""
         key = _key("missing", run_id)
-        with reported():
+        with redis_errors_as_unavailable():
             pipeline = self._redis.pipeline()
             pipeline.incr(key)
             pipeline.pexpire(key, _ms(3 * self._timing.reconcile_s))
             return int(pipeline.execute()[0])
 
-    def trust(self, run_id: str) -> None:
-        """Forget suspicions."""
-        with reported():
+    def reset_missing(self, run_id: str) -> None:
+        """Reset the count of :meth:`count_missing`."""
+        with redis_errors_as_unavailable():
             self._redis.delete(_key("missing", run_id))
 
-    def leave_words(self, run_id: str, attempt: int, words: str) -> None:
-        """Why an attempt failed, from a worker that could not write it into the store."""
-        with reported():
-            self._redis.set(_key("words", run_id, attempt), words, ex=_KEEP_WORDS_S)
+    def store_failure_reason(self, run_id: str, attempt: int, reason: str) -> None:
+        """Keep the reason why an attempt failed, for a worker that cannot write it to the store."""
+        with redis_errors_as_unavailable():
+            self._redis.set(_key("words", run_id, attempt), reason, ex=_KEEP_REASON_S)
 
-    def last_words(self, run_id: str, attempt: int) -> str | None:
-        """What ``leave_words`` left for this attempt."""
-        with reported():
-            words = self._redis.get(_key("words", run_id, attempt))
-        return None if words is None else words.decode()
+    def failure_reason(self, run_id: str, attempt: int) -> str | None:
+        """The reason that :meth:`store_failure_reason` has kept for this attempt, None without one."""
+        with redis_errors_as_unavailable():
+            reason = self._redis.get(_key("words", run_id, attempt))
+        return None if reason is None else reason.decode()
 
-    def take_turn(self) -> bool:
-        """Whether the caller is the one who is to reconcile in this interval: of many, one."""
-        with reported():
+    def acquire_turn(self) -> bool:
+        """Whether the caller reconciles in this interval; true for one of all processes."""
+        with redis_errors_as_unavailable():
             return bool(self._redis.set(_key("turn"), 1, nx=True, px=_ms(0.9 * self._timing.reconcile_s)))
 
-    def put_census(self, census: Census) -> None:
-        """Keep a count for all who want to know."""
-        with reported():
-            self._redis.set(_key("census"), json.dumps(asdict(census)), px=_ms(5 * self._timing.reconcile_s))
+    def store_counts(self, counts: RunCounts) -> None:
+        """Publish the numbers of runs."""
+        with redis_errors_as_unavailable():
+            self._redis.set(_key("census"), json.dumps(asdict(counts)), px=_ms(5 * self._timing.reconcile_s))
 
-    def census(self) -> Census | None:
-        """The last count, None when there was none lately."""
-        with reported():
+    def counts(self) -> RunCounts | None:
+        """The last published numbers of runs, None if there are no recent ones."""
+        with redis_errors_as_unavailable():
             data = self._redis.get(_key("census"))
-        return None if data is None else Census(**json.loads(data))
+        return None if data is None else RunCounts(**json.loads(data))
 
     def workers(self) -> list[WorkerPresence]:
-        """Workers that gave a sign of life lately."""
-        with reported():
+        """Workers with a recent heartbeat."""
+        with redis_errors_as_unavailable():
             keys = sorted(get_keys(queue=self._queue))
             pipeline = self._redis.pipeline()
             for key in keys:
                 pipeline.hgetall(key)
             found = pipeline.execute()
         oldest = utc_now() - timedelta(seconds=_WORKER_SILENT_S)
-        return [_presence(key, fields) for key, fields in zip(keys, found, strict=True) if _is_there(fields, oldest)]
+        return [_presence(key, fields) for key, fields in zip(keys, found, strict=True) if _is_alive(fields, oldest)]
 
     def _put(self, run_id: str, attempt: int, *, stale: Job | None) -> None:
         if stale is not None:
@@ -194,7 +194,7 @@ class RunQueue:
                 unique=True,
             )
         except DuplicateJobError:
-            return  # another was quicker
+            return  # another process has queued it
 
     def _job(self, run_id: str, attempt: int) -> Job | None:
         return self._queue.fetch_job(_job_id(run_id, attempt))
@@ -222,7 +222,7 @@ def _ms(seconds: float) -> int:
     return max(1, int(seconds * 1000))
 
 
-def _is_there(fields: Mapping[bytes, bytes], oldest: datetime) -> bool:
+def _is_alive(fields: Mapping[bytes, bytes], oldest: datetime) -> bool:
     beat = fields.get(b"last_heartbeat")
     if beat is None or b"death" in fields or b"birth" not in fields:
         return False

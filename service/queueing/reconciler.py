@@ -1,6 +1,6 @@
-"""Makes the queue say what the store says: every unfinished run waits in line or shows signs of life.
+"""Reconciler of the queue with the store: every unfinished run must be queued or have a heartbeat.
 
-Any number of processes may do this at once; they take turns, and each step is harmless when done twice.
+Any number of processes may run it. They take turns, and every step is idempotent.
 """
 
 from __future__ import annotations
@@ -8,25 +8,25 @@ from __future__ import annotations
 import structlog
 
 from service.errors import AtlasError
-from service.queueing.queue import Census, RunQueue
+from service.queueing.queue import RunCounts, RunQueue
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore
 
 _log = structlog.get_logger(__name__)
 
-_SURE = 2
-"""So often in a row must a run be missed before something is done: a sign of life may just be under way."""
+_MIN_MISSED_CHECKS = 2
+"""Checks in a row that must miss a run before it is recovered, since a heartbeat may be about to arrive."""
 
 VANISHED = "its worker vanished"
 
 
 class Reconciler:
-    """Looks after all unfinished runs.
+    """Recovers unfinished runs that are neither queued nor alive.
 
     Args:
-        queue: the line and the signs of life.
-        runs: the truth.
-        max_attempts: after so many attempts that died a run fails.
+        queue: queued runs and heartbeats.
+        runs: the authoritative state of all runs.
+        max_attempts: a run fails after this many attempts whose worker died.
     """
 
     def __init__(self, queue: RunQueue, runs: RunStore, *, max_attempts: int) -> None:
@@ -34,48 +34,48 @@ class Reconciler:
         self._runs = runs
         self._max_attempts = max_attempts
 
-    def reconcile(self) -> Census | None:
-        """Compare once and mend what differs; None when another process has just done it.
+    def reconcile(self) -> RunCounts | None:
+        """Compare the queue with the store once, and repair the queue; None if another process has done so in this interval.
 
         Raises:
-            Unavailable: Redis or the store cannot be reached; nothing is concluded from that.
+            Unavailable: Redis or the store is unreachable; no run is changed because of that.
         """
-        if not self._queue.take_turn():
+        if not self._queue.acquire_turn():
             return None
         self._queue.ping()
         waiting = self._queue.positions()
         unfinished = self._runs.unfinished()
         for record, state in unfinished:
-            self._try_to_look_after(record.id, state, waits=record.id in waiting)
+            self._try_check(record.id, state, is_waiting=record.id in waiting)
         n_queued = sum(state.status == "queued" for _, state in unfinished)
-        census = Census(n_queued=n_queued, n_running=len(unfinished) - n_queued)
-        self._queue.put_census(census)
-        return census
+        counts = RunCounts(n_queued=n_queued, n_running=len(unfinished) - n_queued)
+        self._queue.store_counts(counts)
+        return counts
 
-    def _try_to_look_after(self, run_id: str, state: RunState, *, waits: bool) -> None:
+    def _try_check(self, run_id: str, state: RunState, *, is_waiting: bool) -> None:
         try:
-            self._look_after(run_id, state, waits=waits)
+            self._check(run_id, state, is_waiting=is_waiting)
         except AtlasError as error:
-            self._queue.ping()  # one run's trouble is not the others', but that of Redis is
-            _log.warning("run cannot be looked after", run_id=run_id, reason=error.detail)
+            self._queue.ping()  # an error of one run does not affect the others, but one of Redis does
+            _log.warning("run cannot be reconciled", run_id=run_id, reason=error.detail)
 
-    def _look_after(self, run_id: str, state: RunState, *, waits: bool) -> None:
+    def _check(self, run_id: str, state: RunState, *, is_waiting: bool) -> None:
         is_queued = state.status == "queued"
-        if (is_queued and waits) or self._queue.alive(run_id):
-            self._queue.trust(run_id)
-        elif is_queued and not self._queue.knows(run_id, state.attempts + 1):
-            _log.info("run put in line", run_id=run_id)
+        if (is_queued and is_waiting) or self._queue.has_heartbeat(run_id):
+            self._queue.reset_missing(run_id)
+        elif is_queued and not self._queue.has_job(run_id, state.attempts + 1):
+            _log.info("run queued", run_id=run_id)
             self._queue.enqueue(run_id, state.attempts + 1)
-        elif self._queue.suspect(run_id) >= _SURE:
-            self._queue.trust(run_id)
+        elif self._queue.count_missing(run_id) >= _MIN_MISSED_CHECKS:
+            self._queue.reset_missing(run_id)
             self._recover(run_id, state)
 
     def _recover(self, run_id: str, state: RunState) -> None:
         if state.status == "queued":
-            _log.warning("run put in line again: nobody came for it", run_id=run_id)
-            self._queue.enqueue_again(run_id, state.attempts + 1)
+            _log.warning("run queued again: no worker has taken it", run_id=run_id)
+            self._queue.requeue(run_id, state.attempts + 1)
         else:
-            bury(
+            record_death(
                 self._queue,
                 self._runs,
                 run_id,
@@ -85,16 +85,21 @@ class Reconciler:
             )
 
 
-def bury(queue: RunQueue, runs: RunStore, run_id: str, *, attempt: int, reason: str, max_attempts: int) -> RunState:
-    """Record that an attempt has died, and put the run in line for the next one if there is to be one.
+def record_death(
+    queue: RunQueue, runs: RunStore, run_id: str, *, attempt: int, reason: str, max_attempts: int
+) -> RunState:
+    """Record that the worker of an attempt has died, and queue the run for the next attempt if there is to be one.
 
-    An attempt that could only leave word in Redis why it failed has failed for that reason, and is not repeated.
+    If the attempt has kept a failure reason in Redis, because it could not write to the store, the run fails with that reason
+    and is not retried.
     """
-    words = queue.last_words(run_id, attempt)
+    failure = queue.failure_reason(run_id, attempt)
     state = runs.note_death(
-        run_id, attempt=attempt, reason=words or reason, max_attempts=max_attempts if words is None else 1
+        run_id, attempt=attempt, reason=failure or reason, max_attempts=max_attempts if failure is None else 1
     )
-    _log.warning("attempt died", run_id=run_id, attempt=attempt, reason=words or reason, status=state.status)
+    _log.warning(
+        "worker of an attempt died", run_id=run_id, attempt=attempt, reason=failure or reason, status=state.status
+    )
     if state.status == "queued":
         queue.enqueue(run_id, state.attempts + 1)
     return state

@@ -1,7 +1,6 @@
-"""``python -m service.queueing.redis_standby LOCK keep|fresh PROGRAM ARGUMENT…``: wait for a lock, then become the program.
+"""``python -m service.queueing.redis_standby LOCK keep|fresh PROGRAM ARGUMENT…``: wait for a lock, then exec the program.
 
-The program keeps the lock for as long as it lives. ``fresh``: everything else in the lock's folder is removed first, but
-for logs.
+The program holds the lock until it ends. ``fresh``: all other files in the lock's folder except logs are removed first.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 
 
 def main(arguments: list[str]) -> None:
-    """Does not return, unless the program cannot be started (OSError)."""
+    """Exec the program; returns only by OSError, if the program cannot be started."""
     lock, keep, program, *rest = arguments
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -23,10 +23,10 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
 from tests.integration.running import Service, command_of, running_service, wait_until
 from tests.integration.test_runs import descendants_of, part
-from tests.workers.harvest.field import FakeTeam, SharedFakeRun
+from tests.workers.harvest.field import FakeCoordinator, SharedFakeRun
 from tests.workers.harvest.small_t5 import plain_states, save_t5
-from workers.harvest.plan import PlanFile
 from workers.harvest.run import harvest
+from workers.harvest.shards.plan import PlanFile
 
 pytestmark = pytest.mark.skipif(find_server() is None, reason="no redis-server here")
 
@@ -118,7 +118,7 @@ def alone(run_id: str, model_path: Path, home: Path) -> dict[str, str]:
     datasets.create("sums", format="jsonl", stream=io.BytesIO(lines.encode()))
     model = HostedModel.load("tiny", str(model_path), device="cpu", dtype="float32")
     run = SharedFakeRun(SPEC, {"tiny": model}, artifacts, datasets, run_id=run_id, settings=Settings())
-    run.team = FakeTeam()
+    run.coordinator = FakeCoordinator()
     harvest(run)
     shards = json.loads(run.outputs["manifest.json"])["shards"]
     return {shard["path"]: shard["sha256"] for shard in shards}

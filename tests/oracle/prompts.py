@@ -9,13 +9,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["soft", "deep", "prefix"]
+Kind = Literal["soft", "deep", "prefix", "steering"]
 Where = Literal["local", "carried"]
 
 
 @dataclass(frozen=True)
 class OraclePrompt:
-    """``soft`` `[n_virtual, d_model]`, ``deep.{layer}`` the same, or ``prefix`` `[layers, 2, kv_heads, n_virtual, d_head]`."""
+    """``soft`` `[n_virtual, d_model]`, ``deep.{layer}`` the same, ``prefix`` `[layers, 2, kv_heads, n_virtual, d_head]`, or
+    ``steering.{layer}`` `[d_model]`.
+    """
 
     kind: Kind
     tensors: Mapping[str, Tensor]
@@ -23,6 +25,8 @@ class OraclePrompt:
 
     @property
     def n_virtual(self) -> int:
+        if self.kind == "steering":
+            return 0
         tensor = next(iter(self.tensors.values()))
         return int(tensor.shape[3] if self.kind == "prefix" else tensor.shape[0])
 
@@ -30,6 +34,12 @@ class OraclePrompt:
     def deep(self) -> dict[int, Tensor]:
         """The vectors of each layer that has any."""
         return {int(name.removeprefix("deep.")): t for name, t in self.tensors.items()} if self.kind == "deep" else {}
+
+    @property
+    def added(self) -> dict[int, Tensor]:
+        """What is added to the output of each block that is steered."""
+        steers = self.kind == "steering"
+        return {int(name.removeprefix("steering.")): t for name, t in self.tensors.items()} if steers else {}
 
     def is_visible(self, layer: int) -> bool:
         """Whether text attends to virtual positions in this layer."""
@@ -53,6 +63,10 @@ def prefix(model: Any, *, n_virtual: int, seed: int) -> OraclePrompt:
     d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     shape = (config.num_hidden_layers, 2, n_heads, n_virtual, d_head)
     return OraclePrompt("prefix", {"prefix": torch.randn(shape, generator=torch.Generator().manual_seed(seed))})
+
+
+def steering(model: Any, *, layers: tuple[int, ...], seed: int) -> OraclePrompt:
+    return OraclePrompt("steering", {f"steering.{i}": _vectors(model, 1, seed=seed + i)[0] for i in layers})
 
 
 def _vectors(model: Any, n_virtual: int, *, seed: int) -> Tensor:

@@ -117,6 +117,8 @@ def _run(
         for layer, block in enumerate(blocks):
             if prompt is not None and prompt.kind == "deep":
                 stack.enter_context(_deep_layer(block, prompt, layer))
+            if prompt is not None and layer in prompt.added:
+                stack.enter_context(_edited(block, _adding(prompt.added[layer]), n_front))
             if layer in edits:
                 stack.enter_context(_edited(block, edits[layer], n_front))
         for name, (module, what) in reads.items():
@@ -128,6 +130,10 @@ def _run(
             use_cache=prompt is not None and prompt.kind == "prefix",
         )
     return {**states, "embed": embeds, "logits": out.logits[0]}
+
+
+def _adding(vector: Tensor) -> Edit:
+    return lambda hidden, n_front: hidden + vector
 
 
 def _cache(prompt: OraclePrompt) -> DynamicCache:

@@ -10,8 +10,8 @@ from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from workers.jobs import HELPERS, KINDS, run
-from workers.running.pool.setup import WorkSetup
-from workers.running.pool.stop_signals import StopSignals
+from workers.running.setup import WorkSetup
+from workers.running.stop_signals import StopSignals
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_run_that_waits_is_performed(setup: WorkSetup) -> None:
     run(run_id, 1, setup=setup)
     state = runs.get(run_id)[1]
     assert (state.status, state.attempts) == ("failed", 1)
-    assert "knows no runs of kind 'tune'" in str(state.error)
+    assert "has no work for runs of kind 'tune'" in str(state.error)
 
 
 def test_every_kind_of_run_has_a_function_that_performs_it() -> None:

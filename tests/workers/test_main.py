@@ -10,8 +10,8 @@ URL = {"PROMPTATLAS_REDIS_URL": "redis://127.0.0.1:1/0"}
 @pytest.mark.parametrize(
     ("arguments", "environ", "message"),
     [
-        ([], {}, "PROMPTATLAS_REDIS_URL must name the Redis"),
-        ([], {**URL, "PROMPTATLAS_WORKERS": "0"}, "PROMPTATLAS_WORKERS is 0"),
+        ([], {}, "PROMPTATLAS_REDIS_URL must be set"),
+        ([], {**URL, "PROMPTATLAS_WORKERS": "0"}, "PROMPTATLAS_WORKERS must be at least 1 to start workers, got 0"),
         ([], {**URL, "PROMPTATLAS_WORKERS": "many"}, "PROMPTATLAS_WORKERS: input should be a valid integer"),
         (["--chek"], URL, "expected no arguments or --check, got --chek"),
     ],

@@ -22,11 +22,21 @@ class NoDensity(InvalidRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """The space of the vectors. n_virtual: vectors per prompt. layer: input of a block; None: the token embeddings."""
+    """The space of the vectors.
+
+    n_virtual: vectors per prompt. layer: number of blocks below them (0: the input of the first block); None: the token
+    embeddings. tensor: name of the prompt's tensor that they form; None: ``soft`` or ``deep.{layer}``.
+    """
 
     d_model: int
     n_virtual: int
     layer: int | None = None
+    tensor: str | None = None
+
+    @property
+    def tensor_name(self) -> str:
+        """The tensor's name, whether it is given or not."""
+        return self.tensor or ("soft" if self.layer is None else f"deep.{self.layer}")
 
     @property
     def place(self) -> str:

@@ -1,1 +1,1 @@
-"""How a worker runs one run: claims it, reports on it, keeps its checkpoints, and lets go when it must."""
+"""Execution of runs: the interface of kinds of work, one attempt at a run, and the pool of worker processes."""

@@ -1,7 +1,7 @@
-"""What the kinds of work see of the run that they are: progress, metrics, checkpoints, outputs, and the order to stop.
+"""Interface between a run and its kind of work: progress, metrics, checkpoints, outputs, stop requests, helpers.
 
-A kind is a function ``work(run: RunContext) -> Mapping[str, float]``; what it returns are the run's metrics. It may be
-begun again at any time from its last checkpoint, after its worker was killed, and must then come to the same end.
+A kind of work is a function ``work(run: RunContext) -> Mapping[str, float]``; it returns the run's metrics. After its worker
+dies, it may be started again from its last checkpoint, any number of times, and must then produce the same result.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class RunStopped(Exception):
-    """The run must not go on here: it was cancelled, another attempt has taken over, or the worker shuts down.
+    """The run must stop in this process: it was cancelled, another attempt has replaced it, or the worker shuts down.
 
-    May pass through a kind's code after it has saved a last checkpoint; never to be swallowed.
+    A kind of work may catch it to save a last checkpoint, and must raise it again.
     """
 
 
@@ -39,65 +39,66 @@ class RunContext(Protocol):
     datasets: DatasetStore
 
     def load_model(self, name: str) -> HostedModel:
-        """The base model of that name, loaded once a process."""
+        """The base model of that name, loaded once per process; NotFound if this worker does not have it."""
 
     def progress(self, step: int, total: int) -> None:
-        """How far it is. Cheap: reported a few times a second at most; the time left is predicted from it."""
+        """Report progress. Cheap: it is stored about once a second, with the predicted remaining time."""
 
     def metric(self, step: int, *, member: str | None = None, **values: float) -> None:
-        """A point of the run's curves. Points of a step that an earlier attempt reported already are dropped."""
+        """Add a point to the run's curves. Values that an earlier attempt reported for the same step are dropped."""
 
     def log(self, text: str, *, level: str = "info") -> None:
-        """A sentence for the run's owner; level: info or warning."""
+        """Add a message for the owner of the run; level: info or warning."""
 
     def made_prompt(self, ref: str) -> None:
-        """Note that the run has made this prompt version."""
+        """Record that the run has created this prompt version."""
 
     def check(self) -> None:
-        """Raise RunStopped if the run must stop. Cheap: to be called every step."""
+        """Raise RunStopped if the run must stop. Cheap: call it at every step."""
 
     def save_checkpoint(self, files: Mapping[str, bytes]) -> None:
-        """Keep ``files`` as the newest checkpoint, whole or not at all; the one before stays until this one is whole."""
+        """Store ``files`` as the newest checkpoint, atomically; the previous one is kept until this one is complete."""
 
     def load_checkpoint(self) -> Mapping[str, bytes] | None:
-        """The newest whole checkpoint, None if there is none."""
+        """The newest complete checkpoint, None if there is none."""
 
     def save_output(self, path: str, data: bytes) -> None:
-        """Keep an artifact of the run; the same path again replaces it."""
+        """Store an output file of the run; an existing file at this path is replaced."""
 
     def read_output(self, path: str) -> bytes | None:
-        """An artifact of this run saved before, perhaps by an earlier attempt."""
+        """An output file of this run, from this attempt or an earlier one; None if there is none."""
 
 
 Work = Callable[[RunContext], Mapping[str, float]]
 """A kind of work."""
 
 
-class Team(Protocol):
-    """The workers that are at one run: the one whose attempt it is, and helpers.
+class Coordinator(Protocol):
+    """Coordinates the workers of one run: the worker that has the attempt, and its helpers.
 
-    They agree on parts of the work by name. It may happen all the same that two do one part, for instance when one of them
-    seemed dead: what comes of a part must not depend on who does it, and be kept once.
+    The work is divided into named parts, and workers lease parts. A lease is not a guarantee: two workers may do the same
+    part, for instance when one of them did not respond for a while. The result of a part must therefore not depend on the
+    worker, and must be stored once.
     """
 
-    def part(self, name: str) -> AbstractContextManager[bool]:
-        """Have a part to oneself until the context ends; False when another has it."""
+    def lease(self, part: str) -> AbstractContextManager[bool]:
+        """Lease a part until the context exits; the value is False if another worker has it."""
 
-    def free(self, names: Sequence[str]) -> Sequence[str]:
-        """Those parts that nobody has."""
+    def unleased(self, parts: Sequence[str]) -> Sequence[str]:
+        """Those of ``parts`` that no worker has leased."""
 
-    def ask(self, n: int) -> int:
-        """Ask up to ``n`` workers for help that have nothing else to do; how many were asked. Cheap to call often."""
+    def request_helpers(self, n: int) -> int:
+        """Request up to ``n`` idle workers as helpers; returns how many were requested. Cheap to call often."""
 
-    def is_needed_elsewhere(self) -> bool:
-        """Whether runs wait for a worker, so that a helper should leave."""
+    def runs_are_waiting(self) -> bool:
+        """Whether runs wait for a worker, so that a helper should stop."""
 
-    def disband(self) -> None:
-        """The work is done: nobody need come any more."""
+    def withdraw_requests(self) -> None:
+        """Withdraw the requests for helpers, because the work is done."""
 
 
-class Workplace(Protocol):
-    """What one who works on a run has, also a helper, who writes nothing of the run itself."""
+class WorkContext(Protocol):
+    """The part of a run that its helpers have as well: everything that only reads."""
 
     run_id: str
     spec: Mapping[str, Any]
@@ -107,8 +108,8 @@ class Workplace(Protocol):
     datasets: DatasetStore
 
     @property
-    def team(self) -> Team:
-        """Those who work on the run, oneself among them."""
+    def coordinator(self) -> Coordinator:
+        """Coordinates this worker with the others of the run."""
 
     def load_model(self, name: str) -> HostedModel:
         """As RunContext.load_model."""
@@ -117,9 +118,9 @@ class Workplace(Protocol):
         """As RunContext.check."""
 
 
-class SharedRun(RunContext, Workplace, Protocol):
-    """One attempt at a run that other workers may help with."""
+class SharedRunContext(RunContext, WorkContext, Protocol):
+    """One attempt at a run with which other workers may help."""
 
 
-Help = Callable[[Workplace], None]
-"""How one helps with a kind of work: until there is nothing to do, or one is needed elsewhere."""
+HelperWork = Callable[[WorkContext], None]
+"""The work of a helper for one kind of run: returns when no parts are left, or when runs are waiting."""

@@ -1,4 +1,4 @@
-"""The base models of one process: each loaded when it is first asked for."""
+"""Cache of the base models of one process; each is loaded on first use."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class ModelCache:
-    """Loads models as the settings name and place them."""
+    """Loads models by the names, paths and devices of the settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._models: dict[str, HostedModel] = {}
 
     def get(self, name: str) -> HostedModel:
-        """The base model of that name; NotFound when this worker has none such."""
+        """The base model of that name; NotFound if this worker does not have it."""
         if name not in self._models:
             self._models[name] = self._load(name)
         return self._models[name]
@@ -28,7 +28,7 @@ class ModelCache:
         sources = {source.name: source.path for source in self._settings.model_sources}
         if name not in sources:
             raise NotFound(f"This worker has no model {name!r}; it has {', '.join(sorted(sources))}.")
-        import transformers  # torch: only runs that have a model wait for it
+        import transformers  # imports torch, which only runs with a model need
 
         from service.engine.model.hosted_model import HostedModel
 

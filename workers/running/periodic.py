@@ -1,4 +1,4 @@
-"""A thread that does one small thing again and again."""
+"""Thread that repeats an action at a fixed interval."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _log = structlog.get_logger(__name__)
 
 
 class PeriodicThread:
-    """Calls ``action`` at once and then every ``interval_s``, from ``with`` to its end; what it raises is logged."""
+    """Context manager that calls ``action`` at once and then every ``interval_s``, in a thread; exceptions are logged."""
 
     def __init__(self, action: Callable[[], None], *, interval_s: float, name: str) -> None:
         self._action = action
         self._interval_s = interval_s
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> PeriodicThread:
@@ -27,7 +27,7 @@ class PeriodicThread:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
+        self._stopped.set()
         self._thread.join()
 
     def _run(self) -> None:
@@ -35,6 +35,6 @@ class PeriodicThread:
             try:
                 self._action()
             except Exception:
-                _log.exception("could not be done, will be tried again", what=self._thread.name)
-            if self._ended.wait(self._interval_s):
+                _log.exception("periodic action failed, will be retried", action=self._thread.name)
+            if self._stopped.wait(self._interval_s):
                 return

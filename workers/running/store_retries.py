@@ -1,4 +1,4 @@
-"""Trying again what the store has refused for now."""
+"""Retries of store operations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether a disk that is full is behind this error: trying again soon would not help."""
+    """Whether a full disk caused this error, so that a retry would not help."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _FULL:
@@ -24,10 +24,10 @@ def is_full(error: BaseException) -> bool:
     return False
 
 
-def persistently(
+def with_retries(
     action: Callable[[], T], *, waits_s: Sequence[float], sleep: Callable[[float], None] = time.sleep
 ) -> T:
-    """The result of ``action``, repeated after each of ``waits_s`` while it raises Unavailable for want of anything but room."""
+    """The result of ``action``, retried after each of ``waits_s`` while it raises Unavailable, unless the disk is full."""
     waits = iter(waits_s)
     while True:
         try:

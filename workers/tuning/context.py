@@ -9,17 +9,16 @@ from functools import cached_property
 from typing import Any
 
 from promptatlas.types.datasets import Split
-from promptatlas.types.tuning import DeepMethod, TuneSpec
+from promptatlas.types.forms import Where
+from promptatlas.types.tuning import TuneSpec
 
 from service.engine.model.hosted_model import HostedModel
-from service.engine.prompts.prompt import Kind, Prompt, Where
+from service.engine.prompts.prompt import Kind, Prompt
 from service.engine.shapes import Tensor
 from service.store.datasets.items import DatasetInfo
-from workers.evaluation.inputs import read_items
-from workers.evaluation.items import Item
+from workers.inputs.examples import EncodedExample, EvalExample, encode, read_eval_examples
 from workers.priors.sources.sources import Sources
 from workers.running.interface import RunContext
-from workers.tuning.encoding import EncodedExample, encode
 from workers.tuning.initialization import NamedMember, named_members
 
 EVAL_SEED = 0
@@ -34,7 +33,7 @@ class TuningContext:
     spec: TuneSpec
     model: HostedModel
     dataset: DatasetInfo
-    _items: dict[Split, list[Item]] = field(default_factory=dict)
+    _items: dict[Split, list[EvalExample]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: RunContext) -> TuningContext:
@@ -56,7 +55,7 @@ class TuningContext:
 
     @property
     def where(self) -> Where | None:
-        return self.spec.method.where if isinstance(self.spec.method, DeepMethod) else None
+        return self.spec.method.chosen_where
 
     def prompt(self, tensors: Mapping[str, Tensor]) -> Prompt:
         """Tensors in the native format as a prompt of the run's form."""
@@ -65,13 +64,13 @@ class TuningContext:
     def training_examples(self) -> list[EncodedExample]:
         """All that fit the context, in the order of the file; the log says how many do not."""
         examples = self.run.datasets.examples(self.spec.dataset, split="train", template=self.spec.template)
-        max_tokens = self.model.n_positions - self.spec.method.n_virtual
+        max_tokens = self.model.n_positions - self.spec.method.n_positions
         encoded, n_dropped = encode(self.model, examples, max_tokens=max_tokens)
         if n_dropped:
             self.warn(f"{n_dropped} of {n_dropped + len(encoded)} train examples are left out: too long, or empty.")
         return encoded
 
-    def items(self, split: Split) -> list[Item]:
+    def items(self, split: Split) -> list[EvalExample]:
         """The examples of a split that are measured on."""
         if split not in self._items:
             self._items[split] = self._read(split) if self.dataset.splits.get(split, 0) else []
@@ -81,8 +80,8 @@ class TuningContext:
         """Tell the run's owner something that should be looked at."""
         self.run.log(text, level="warning")
 
-    def _read(self, split: Split) -> list[Item]:
-        return read_items(
+    def _read(self, split: Split) -> list[EvalExample]:
+        return read_eval_examples(
             self.run.datasets,
             self.spec.dataset,
             model=self.model,
@@ -90,7 +89,7 @@ class TuningContext:
             n=self.spec.eval.n,
             seed=EVAL_SEED,
             template=self.spec.template,
-            n_virtual=self.spec.method.n_virtual,
+            n_virtual=self.spec.method.n_positions,
             log=self.warn,
         )
 

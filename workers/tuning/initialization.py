@@ -12,14 +12,14 @@ from typing import Any
 import safetensors.torch
 import torch
 from promptatlas.types.priors import PromptPrior
-from promptatlas.types.tuning import DeepMethod, PrefixMethod, TuneSpec
+from promptatlas.types.tuning import TuneSpec
 
 from service.engine.model.hosted_model import HostedModel
 from service.engine.shapes import Tensor
 from service.errors import Conflict
 from service.planning.checks.members import PlannedMember, members_of, prompt_name
-from workers.priors.draws import draw, log_prob_of, priors_of
 from workers.priors.sources.sources import Sources
+from workers.tuning.draws import draw, log_prob_of, priors_of
 from workers.tuning.training.settings import LogProb, TuneSettings
 
 SETTLED, DRAWS = "beginning.json", "draws.safetensors"
@@ -88,7 +88,7 @@ def begin(
     """Fit the priors and draw; each pair of prior and seed once.
 
     Raises:
-        as ``workers.priors.draws.draw``.
+        as ``workers.tuning.draws.draw``.
     """
     plans = {member.draw: member.plan for member in members}
     draws = {key: _draw(spec, plan, model=model, sources=sources) for key, plan in plans.items()}
@@ -111,8 +111,8 @@ def settings_of(spec: TuneSpec, *, can_validate: bool) -> TuneSettings:
     method, optimizer, stopping = spec.method, spec.optimizer, spec.early_stopping
     return TuneSettings(
         kind=method.kind,
-        where=method.where if isinstance(method, DeepMethod) else None,
-        d_reparametrised=method.d_reparametrised if isinstance(method, PrefixMethod) else None,
+        where=method.chosen_where,
+        d_reparametrised=getattr(method, "d_reparametrised", None),
         steps=optimizer.steps,
         batch_size=optimizer.batch_size,
         accumulate=optimizer.accumulate,

@@ -1,1 +1,1 @@
-"""Reading and changing activations: capture buffers, gathering, interventions, positions, the logit lens."""
+"""Activations: capture buffers, gathering, interventions, positions and the logit lens."""

@@ -1,4 +1,4 @@
-"""The states kept of one row, from the first chunk to the finished tensors of a response."""
+"""Capture buffers: the states kept of one row, and the tensors of a response made from them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
-from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
+from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 from service.engine.model.sites import SiteCatalogue, Tap
 from service.engine.requests import CaptureSpec, Lens, Projection, Ranking
@@ -16,12 +16,13 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class CaptureBuffer:
-    """What is kept of one row: ``taps`` at ``positions`` (text), in the order asked.
+    """The states of one row: ``taps`` at the text positions ``positions``, in the order of the request.
 
     Args:
-        positions: of the input, possibly repeated; generated positions are appended as they are read.
-        n_virtual: rows in front for the prompt's virtual positions (0 when they are not included).
+        positions: of the input, possibly repeated; generated positions are appended when they are read.
+        n_virtual: rows in front for the prompt's virtual positions; 0 if the response does not include them.
         n_virtual_keys: virtual positions that the row attends to, included in the response or not.
+        keep_generated: states of generated tokens are kept too.
     """
 
     def __init__(
@@ -40,28 +41,28 @@ class CaptureBuffer:
         self.n_virtual = n_virtual
         self.n_virtual_keys = n_virtual_keys
         self.keep_generated = keep_generated
-        self._wanted = frozenset(positions)
+        self._chosen = frozenset(positions)
         self._read: list[int] = []
         self._parts: dict[Tap, list[Tensor]] = defaultdict(list)
         self._virtual: dict[Tap, Tensor] = {}
         self._sums: dict[Tap, Tensor] = {}
 
     def select(self, begin: int, end: int, *, n_input: int) -> list[int]:
-        """Which text positions of ``begin``…``end − 1`` are kept; to be called once for each chunk, in order."""
-        if begin >= n_input:  # one generated token: the case of every step
+        """The text positions of ``begin``…``end − 1`` that are kept. Call it once for each chunk, in order."""
+        if begin >= n_input:  # one generated token, as in every decode step
             chosen = list(range(begin, end)) if self.keep_generated else []
             self.positions += chosen
         else:
-            chosen = [p for p in range(begin, end) if p in self._wanted]
+            chosen = [p for p in range(begin, end) if p in self._chosen]
         self._read += chosen
         return chosen
 
     def put_virtual(self, tap: Tap, states: Tensor) -> None:
-        """States of the virtual positions `[n_virtual, …]`, on the CPU, unreduced; ranked, if that is asked."""
+        """Set the states of the virtual positions `[n_virtual, …]`, on the CPU: unreduced, or ranked if the spec ranks."""
         self._virtual[tap] = states
 
-    def put(self, tap: Tap, part: Tensor) -> None:
-        """Reduced rows of one chunk on the CPU; with "mean", their float32 sum `[1, …]`."""
+    def add(self, tap: Tap, part: Tensor) -> None:
+        """Append the reduced rows of one chunk, on the CPU; with "mean", their float32 sum `[1, …]`."""
         if self.spec.reduce == "mean":
             self._sums[tap] = _added(self._sums[tap], part) if tap in self._sums else part
         else:
@@ -73,25 +74,25 @@ class CaptureBuffer:
         return 1 if self.spec.reduce == "mean" else self.n_virtual + len(self.positions)
 
     def finish(self, tap: Tap, catalogue: SiteCatalogue, *, n_keys: int) -> Tensor:
-        """`[n_rows, …]` in the order asked, virtual rows first; attention patterns padded to ``n_keys``."""
+        """`[n_rows, …]` in the order of ``positions``, virtual rows first; rows over keys are padded to ``n_keys``."""
         if self.spec.reduce == "mean":
             return self._mean(tap, n_keys=n_keys)
         parts = self._parts[tap] or [self._no_rows(catalogue.row_shape(tap, n_keys=n_keys))]
-        if tap.kind == "attn_probs" and self.spec.reduce is None:
+        if tap.is_reported and self.spec.reduce is None:
             parts = [F.pad(part, (0, n_keys - part.shape[-1])) for part in parts]
         text = torch.cat(parts) if len(parts) > 1 else parts[0]
         if self.positions != self._read:
-            place = {position: i for i, position in enumerate(self._read)}
-            text = text[torch.tensor([place[p] for p in self.positions], dtype=torch.long)]
+            index = {position: i for i, position in enumerate(self._read)}
+            text = text[torch.tensor([index[p] for p in self.positions], dtype=torch.long)]
         if not self.n_virtual:
             return text
         virtual = self._virtual[tap]
-        if tap.kind == "attn_probs":
+        if tap.is_reported:
             virtual = F.pad(virtual, (0, n_keys - virtual.shape[-1]))
         return torch.cat([virtual if isinstance(self.spec.reduce, Ranking) else reduce_rows(virtual, self.spec), text])
 
     def _no_rows(self, shape: tuple[int, ...]) -> Tensor:
-        """What a row has to give when nothing of it was read, such as a trajectory that ended at its first token."""
+        """The part of a row of which nothing was read, such as a trajectory that ended at its first token."""
         if isinstance(self.spec.reduce, Ranking):
             return torch.zeros(0, 2, self.spec.reduce.k)
         return reduce_rows(torch.zeros(0, *shape), self.spec)
@@ -101,20 +102,20 @@ class CaptureBuffer:
         if self.n_virtual:
             virtual = self._virtual[tap].float().sum(0, keepdim=True)
             total, n = _added(total, virtual), n + self.n_virtual
-        if tap.kind == "attn_probs":
+        if tap.is_reported:
             total = F.pad(total, (0, n_keys - total.shape[-1]))
         mean: Tensor = (total / n).to(DTYPES[self.spec.dtype])
         return mean
 
 
 def _added(total: Tensor, part: Tensor) -> Tensor:
-    """Their sum; of attention patterns, a chunk knows the keys up to its own end only, and has none behind."""
+    """Their sum. Rows over keys end at their chunk's last key; the shorter one is padded."""
     n_keys = max(total.shape[-1], part.shape[-1])
     return F.pad(total, (0, n_keys - total.shape[-1])) + F.pad(part, (0, n_keys - part.shape[-1]))
 
 
 def reduce_rows(states: Tensor, spec: CaptureSpec) -> Tensor:
-    """`[rows, …]` → as asked, in the dtype asked; "mean" is summed elsewhere, since its rows come in chunks."""
+    """Apply the spec's reduction and dtype to `[rows, …]`. "mean" is summed by the caller, since its rows come in chunks."""
     dtype = DTYPES[spec.dtype]
     if spec.reduce == "norm":
         norms: Tensor = torch.linalg.vector_norm(states.flatten(1).float(), dim=1)
@@ -126,13 +127,13 @@ def reduce_rows(states: Tensor, spec: CaptureSpec) -> Tensor:
 
 
 def n_values_per_row(spec: CaptureSpec, taps: Sequence[Tap], catalogue: SiteCatalogue, *, n_keys: int) -> int:
-    """Numbers that one row of the response has over all taps."""
+    """Values in one row of the response over all taps."""
     if spec.reduce == "norm":
         return len(taps)
     if isinstance(spec.reduce, Projection):
         return len(taps) * len(spec.reduce.components)
     if isinstance(spec.reduce, Ranking):
-        return len(taps) * 3 * spec.reduce.k  # an id takes the room of two numbers
+        return len(taps) * 3 * spec.reduce.k  # an id has the size of two values
     return sum(catalogue.n_values(tap, n_keys=n_keys) for tap in taps)
 
 
@@ -161,7 +162,7 @@ def stack_rows(
 
 
 def _named(tap: Tap, rows: Tensor, *, spec: CaptureSpec) -> dict[str, Tensor]:
-    """The tensors of one tap in a response: itself, or ids and scores of a ranking."""
+    """The tensors of one tap in a response: its rows, or ids and scores of a ranking."""
     if not isinstance(spec.reduce, Ranking):
         return {tap.label: rows}
     ids, scores = rows[:, 0].to(torch.int64), rows[:, 1].contiguous()

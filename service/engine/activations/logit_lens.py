@@ -1,6 +1,7 @@
-"""Which tokens a state stands for: those it would make likeliest next (logit lens), or those whose embeddings lie nearest.
+"""Logit lens and nearest tokens: rankings of the vocabulary for a state.
 
-The lens (nostalgebraist 2020) ends the model early: final norm, head, and whatever the model's class does behind its head.
+The logit lens (nostalgebraist 2020) ends the model early: it applies the final norm, the head, and what the model's class
+does after its head (scaling, soft caps) to an inner state.
 """
 
 from __future__ import annotations
@@ -14,127 +15,133 @@ from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from service.engine.attention.metadata import PackedMetadata, SequenceGroup
+from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hooks import ForwardHooks
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
 from service.engine.model.startup_checks import TOLERANCE
 from service.engine.requests import Lens, Nearest, Ranking
-from service.engine.scheduling.detokenizer import Detokenizer
 from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 
 CHUNK_VALUES = 1 << 24
-"""Numbers of the widest intermediate result: rows of the whole vocabulary, or of candidates for neighbours."""
+"""Values of the largest intermediate result: rows over the vocabulary, or over candidate neighbours."""
 
 N_SPARE = 8
-"""Neighbours kept beyond those asked for, until exact distances have put them in order."""
+"""Additional candidates of the estimated distances, from which the exact distances choose."""
 
 
 class TokenRanker:
-    """Ranks the vocabulary for states of one model. Ids and scores of a state come as ``[2, k]`` float32 on the CPU.
+    """Ranks the vocabulary for states of one model. Ids and scores of a state are `[2, k]` float32 on the CPU.
 
-    Float32 holds ids exactly up to 2^24, more than any vocabulary has.
+    Float32 represents ids exactly up to 2^24, which exceeds every vocabulary.
     """
 
     def __init__(self, model: HostedModel, *, detokenizer: Detokenizer | None) -> None:
         self._model = model
         self._detokenizer = detokenizer
         self._embeddings: Tensor | None = None
-        self._lens_is_true: bool | None = None
+        self._has_lens: bool | None = None
 
-    def require(self, how: Ranking) -> None:
-        """Refuse what cannot be answered.
+    def require(self, ranking: Ranking) -> None:
+        """Check that the ranking can be computed.
 
         Raises:
-            InvalidRequest: ``k`` is over the vocabulary, or between the last block and the logits this model does more than
+            InvalidRequest: ``k`` exceeds the vocabulary, or the model does more between the last block and the logits than
                 final norm, head and scaling.
         """
         n_tokens = self._model.catalogue.vocab_size
-        if how.k > n_tokens:
-            raise InvalidRequest(f"asked for {how.k} tokens of a vocabulary of {n_tokens}.", loc=("reduce",))
-        if isinstance(how, Lens):
-            if self._lens_is_true is None:
-                self._lens_is_true = self._check_lens()
-            if not self._lens_is_true:
-                raise InvalidRequest("this model's logits are not its final norm and head: no lens.", loc=("reduce",))
+        if ranking.k > n_tokens:
+            raise InvalidRequest(
+                f"expected at most {n_tokens} tokens, the size of the vocabulary, got {ranking.k}.", loc=("reduce",)
+            )
+        if isinstance(ranking, Lens):
+            if self._has_lens is None:
+                self._has_lens = self._check_lens()
+            if not self._has_lens:
+                raise InvalidRequest(
+                    "this model has no logit lens: its logits are not final norm and head applied to the last block's output.",
+                    loc=("reduce",),
+                )
 
-    def rank(self, states: Float[Tensor, "rows d_model"], how: Ranking) -> Float[Tensor, "rows 2 k"]:
+    def rank(self, states: Float[Tensor, "rows d_model"], ranking: Ranking) -> Float[Tensor, "rows 2 k"]:
         """Ids and scores of the ``k`` first tokens of each state: log-probabilities, or distances.
 
-        A state of zeros, which is none, has ids −1 and no scores (NaN).
+        A state of zeros, which stands for a missing one, has ids −1 and scores NaN.
         """
         if not len(states):
-            return torch.zeros(0, 2, how.k)
-        width = max(self._model.catalogue.vocab_size, (how.k + N_SPARE) * self._model.d_model)
+            return torch.zeros(0, 2, ranking.k)
+        width = max(self._model.catalogue.vocab_size, (ranking.k + N_SPARE) * self._model.d_model)
         size = max(1, CHUNK_VALUES // width)
-        parts = [self._rank(part, how) for part in torch.split(states, size)]
+        parts = [self._rank(part, ranking) for part in torch.split(states, size)]
         ranked = torch.cat(parts)
         ranked[~states.any(1).cpu()] = torch.tensor([[-1.0], [torch.nan]])
         return ranked
 
-    def metadata(self, tensors: Mapping[str, Tensor], how: Ranking) -> dict[str, object]:
-        """What a result says beside ids and scores: texts, and of neighbours what distances are to be compared with."""
-        found: dict[str, object] = {"tokens": self._texts(tensors)}
-        if isinstance(how, Nearest):
+    def metadata(self, tensors: Mapping[str, Tensor], ranking: Ranking) -> dict[str, object]:
+        """Metadata of a result: the tokens' texts, and for distances the mean norm of the embeddings as a scale."""
+        metadata: dict[str, object] = {"tokens": self._texts(tensors)}
+        if isinstance(ranking, Nearest):
             tokens = self._tokens()
-            found["vocabulary"] = {"n_tokens": len(tokens), "mean_norm": float(tokens.norm(dim=1).mean())}
-        return found
+            metadata["vocabulary"] = {"n_tokens": len(tokens), "mean_norm": float(tokens.norm(dim=1).mean())}
+        return metadata
 
     def _texts(self, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-        """The text of each token id, by the id as JSON writes keys."""
+        """The text of each token id; keys are strings, as in JSON."""
         if self._detokenizer is None:
             return {}
         ids = {i for name, ids in tensors.items() if name.endswith("_ids") for i in ids.flatten().tolist()}
         return {str(i): self._detokenizer.token_text(i) for i in sorted(ids) if i >= 0}
 
-    def _rank(self, states: Tensor, how: Ranking) -> Tensor:
-        if isinstance(how, Lens):
-            scores, ids = self.logprobs(states).topk(how.k)
+    def _rank(self, states: Tensor, ranking: Ranking) -> Tensor:
+        if isinstance(ranking, Lens):
+            scores, ids = self.logprobs(states).topk(ranking.k)
         else:
-            scores, ids = self._nearest(states, how.k, metric=how.metric)
+            scores, ids = self._nearest(states, ranking.k, metric=ranking.metric)
         return torch.stack([ids.float(), scores.float()], 1).cpu()
 
     # --- the lens ---
 
     def logprobs(self, states: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
-        """Log-probabilities of the next token if the residual stream ended at ``states``; float32."""
+        """Log-probabilities of the next token with the final norm and head applied to ``states``; float32."""
         return F.log_softmax(self._logits(states).float(), dim=-1)
 
     def _logits(self, states: Tensor) -> Tensor:
         model = self._model
-        # Straight to the forwards: hooks of a request that runs must not see this.
+        # Calls ``forward`` directly, so that the hooks of a running request are not called.
         norm = model.architecture.final_norm
         weight = next(norm.parameters(), None)
         device = states.device if weight is None else weight.device
         hidden = norm.forward(states.to(device, model.dtype)[None])
-        none = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-        with _decoder_says(model.module, hidden):
-            out = model.module.forward(input_ids=none, use_cache=False, logits_to_keep=0)
+        ignored_ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+        with _replaced_decoder(model.module, hidden):
+            out = model.module.forward(input_ids=ignored_ids, use_cache=False, logits_to_keep=0)
         logits: Tensor = out.logits[0]
         return logits
 
     def _check_lens(self) -> bool:
-        model, found = self._model, {}
+        """Whether the lens of the last block's output gives the model's logits."""
+        model, states = self._model, {}
 
         def keep(tap: Tap, rows: Tensor) -> None:
-            found[tap] = rows.detach().clone()
+            states[tap] = rows.detach().clone()
 
         last = Tap("resid_post", model.architecture.n_layers - 1)
         n = min(4, model.n_positions)
-        plan = PackedMetadata([SequenceGroup(0, 1, n, None)])
+        metadata = PackedMetadata([SequenceGroup(0, 1, n, None)])
         ids = torch.arange(n) % model.catalogue.vocab_size
         with torch.inference_mode(), ForwardHooks(model.module, model.architecture, reads=(last,), on_read=keep):
-            logits = model.forward(plan, ids=ids, positions=plan.positions, logits_at=torch.arange(n)).float()
+            logits = model.forward(metadata, ids=ids, positions=metadata.positions, logits_at=torch.arange(n)).float()
             try:
-                seen = self._logits(found[last]).float()
-            except (RuntimeError, TypeError, AttributeError):  # a head of another width, a forward of another form
+                lens_logits = self._logits(states[last]).float()
+            except (RuntimeError, TypeError, AttributeError):  # a head of another width, a forward with other arguments
                 return False
-        return bool((seen - logits).abs().max() <= TOLERANCE[model.dtype] * logits.std())
+        return bool((lens_logits - logits).abs().max() <= TOLERANCE[model.dtype] * logits.std())
 
     # --- neighbours ---
 
     def _nearest(self, states: Tensor, k: int, *, metric: str) -> tuple[Tensor, Tensor]:
-        """Distances `[rows, k]` and ids, nearest first; exact for those that a fast estimate finds near."""
+        """Distances `[rows, k]` and ids, nearest first. A fast estimate chooses the candidates, whose distances are exact."""
         tokens = self._tokens()
         rows = states.to(tokens.device, torch.float32)
         n_kept = min(k + N_SPARE, len(tokens))
@@ -152,7 +159,7 @@ class TokenRanker:
         return distances.gather(1, order), candidates.gather(1, order)
 
     def _tokens(self) -> Float[Tensor, "vocab d_model"]:
-        """What the embedding module gives each token, float32, where the embeddings are."""
+        """The embedding module's output for each token, float32, on the embeddings' device."""
         if self._embeddings is None:
             ids = torch.arange(self._model.catalogue.vocab_size, device=self._model.device)
             parts = [
@@ -162,8 +169,8 @@ class TokenRanker:
         return self._embeddings
 
 
-class _Said(BaseModelOutputWithPast):  # type: ignore[misc]
-    """What a decoder gives, of whichever class: what it has beside its states is None here."""
+class _DecoderOutput(BaseModelOutputWithPast):  # type: ignore[misc]
+    """Output of any decoder class: fields other than the last hidden state are None."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
@@ -171,13 +178,13 @@ class _Said(BaseModelOutputWithPast):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def _decoder_says(module: Any, hidden: Tensor) -> Iterator[None]:
-    """While entered, the decoder inside ``module`` runs nothing and gives ``hidden`` as its normed last states."""
+def _replaced_decoder(module: Any, hidden: Tensor) -> Iterator[None]:
+    """While entered, the decoder inside ``module`` runs nothing and returns ``hidden`` as its last hidden state."""
     decoder = module.get_decoder() if hasattr(module, "get_decoder") else None
     if decoder is None or decoder is module:
         decoder = getattr(module, module.base_model_prefix)
     before = decoder.__dict__.get("forward")
-    decoder.forward = lambda *_, **__: _Said(last_hidden_state=hidden)
+    decoder.forward = lambda *_, **__: _DecoderOutput(last_hidden_state=hidden)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Which text positions a request means, once the length of an input is known. Virtual positions are never counted here."""
+"""Positions: the text positions of a request, resolved for an input of known length. Virtual positions do not count."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from service.errors import InvalidRequest
 
 
 def chosen_positions(positions: Positions, *, n_input: int, n_total: int | None = None) -> tuple[int, ...]:
-    """Positions of one input in the order asked, non-negative.
+    """Positions of one input in the order of the request, non-negative.
 
     Args:
         n_input: tokens of the input; negative positions count from its end.
-        n_total: tokens that the row will have at most, where generated ones may be named too (default: ``n_input``).
+        n_total: the most tokens of the row, generated ones included, where these may be chosen too (default: ``n_input``).
 
     Raises:
         InvalidRequest: a listed position is out of range for this input.
@@ -49,6 +49,6 @@ def _of_slice(part: Slice, *, n_input: int, n_total: int) -> tuple[int, ...]:
 
 
 def position_rank(positions: Positions, *, n_input: int, n_total: int) -> Callable[[int], int | None]:
-    """A function from a text position to its place among the chosen ones; None where it is not chosen."""
+    """A function from a text position to its index among the chosen ones; None for a position that is not chosen."""
     rank = {position: i for i, position in enumerate(chosen_positions(positions, n_input=n_input, n_total=n_total))}
     return rank.get

@@ -1,1 +1,1 @@
-"""The one attention path: kernels, metadata of a forward, and the key/value cache."""
+"""Attention: kernels, the metadata of a forward, and the key/value cache."""

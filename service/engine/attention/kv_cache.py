@@ -1,4 +1,4 @@
-"""Keys and values: of one compiled prompt, and of all running rows."""
+"""Key/value cache of the running rows, and the keys and values of a compiled prompt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.engine.shapes import Float, Tensor
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What one layer keeps of a token."""
+    """Shape of the keys and values of one layer."""
 
     n_kv_heads: int
     d_key: int
@@ -37,7 +37,7 @@ class KVShape:
 
     @property
     def is_even(self) -> bool:
-        """Whether keys and values have one shape, the same in all layers."""
+        """Whether keys and values have the same shape in all layers."""
         shapes = {(layer.n_kv_heads, layer.d_key, layer.d_value) for layer in self.layers}
         return len(shapes) == 1 and all(d_key == d_value for _, d_key, d_value in shapes)
 
@@ -46,8 +46,8 @@ class KVShape:
 class CompiledPrompt:
     """A prompt as keys `[n_kv_heads, n_virtual, d_key]` and values `[n_kv_heads, n_virtual, d_value]` for each layer.
 
-    A layer with None has nothing at the virtual positions: text tokens do not see them there, but still stand at
-    positions ``n_virtual, n_virtual + 1, …``.
+    A layer with None has no virtual positions: text tokens do not attend to them there, but still have the positions
+    ``n_virtual, n_virtual + 1, …``.
     """
 
     n_virtual: int
@@ -55,12 +55,12 @@ class CompiledPrompt:
     values: tuple[Float[Tensor, "heads n_virtual dv"] | None, ...]
 
     def first_visible(self, layer: int) -> int:
-        """Index of the first cache entry that text may look at in ``layer``."""
+        """Index of the first cache entry that text attends to in ``layer``."""
         return 0 if self.keys[layer] is not None else self.n_virtual
 
     @property
     def hides_somewhere(self) -> bool:
-        return any(key is None for key in self.keys)
+        return self.n_virtual > 0 and any(key is None for key in self.keys)
 
     @property
     def n_bytes(self) -> int:
@@ -68,10 +68,10 @@ class CompiledPrompt:
 
 
 class KVCache:
-    """Keys and values of the running rows, `[n_slots, n_kv_heads, width, d]` a layer, allocated once and written in place.
+    """Keys and values of the running rows, `[n_slots, n_kv_heads, width, d]` per layer, allocated once and written in place.
 
-    Entry p of a slot belongs to the token at position p, virtual positions first. Memory is zeroed when taken: a
-    masked entry is multiplied by 0, which must not meet a stray NaN.
+    Entry p of a slot belongs to the token at position p, virtual positions first. Memory is zeroed when allocated: a
+    masked entry is multiplied by 0, which must not give NaN.
     """
 
     def __init__(self, shape: KVShape) -> None:
@@ -92,7 +92,7 @@ class KVCache:
         return self.bytes_for(self.n_slots, self.width)
 
     def resize(self, n_slots: int, width: int, *, keep: Sequence[int]) -> None:
-        """Change the rectangle; slot i keeps its first ``keep[i]`` entries. Layer by layer, so the peak is one layer more."""
+        """Change the size; slot i keeps its first ``keep[i]`` entries. One layer at a time, to limit the peak."""
         for tensors in (self.keys, self.values):
             for i, layer in enumerate(self.shape.layers):
                 old = tensors[i]
@@ -103,7 +103,7 @@ class KVCache:
         self.n_slots, self.width = n_slots, width
 
     def load_prompt(self, slot: int, prompt: CompiledPrompt) -> None:
-        """Put a compiled prompt at the front of a slot: this is all that selecting a prompt costs."""
+        """Copy a compiled prompt to the front of a slot: this is the whole cost of selecting a prompt."""
         for layer, (key, value) in enumerate(zip(prompt.keys, prompt.values, strict=True)):
             if key is not None and value is not None:
                 self.keys[layer][slot, :, : prompt.n_virtual] = key

@@ -1,8 +1,8 @@
-"""Attention plans: what the packed tokens of one forward look at.
+"""Attention metadata: what the packed tokens of one forward attend to.
 
-``BatchMetadata``       running rows over the cache: one new token each, or a chunk of input.
-``PackedMetadata``  whole sequences with nothing kept: captures, scoring, tuning (differentiable).
-``RecordingMetadata`` one sequence whose keys and values are kept: compiling a prompt.
+``BatchMetadata``      running rows over the cache: one new token each, or a chunk of input.
+``PackedMetadata``     whole sequences without a cache: captures, scoring, tuning (differentiable).
+``RecordingMetadata``  one sequence whose keys and values are kept: prompt compilation.
 """
 
 from __future__ import annotations
@@ -12,15 +12,22 @@ from dataclasses import dataclass
 
 import torch
 
-from service.engine.attention.kernels import attend_rows, attend_sequence, attention_probabilities, causal_mask
+from service.engine.attention.kernels import (
+    AttentionSpec,
+    attend_rows,
+    attend_sequence,
+    attention_probabilities,
+    causal_mask,
+)
 from service.engine.attention.kv_cache import CompiledPrompt, KVCache
+from service.engine.attention.reads import AttentionReads
 from service.engine.shapes import Float, Tensor
 
 ProbabilitySink = Callable[[int, int, Float[Tensor, "new n_heads n_keys"]], None]
 """Receives (layer, index of the first packed token, pattern over all positions of the row, virtual ones first)."""
 
-# What one call of attention costs beside its arithmetic, in multiples of reading one value of the cache. Fitted on a CPU:
-# 12 µs a call against 0.11 ns a value. Only the choice between two equal results depends on it.
+# Cost of one attention call apart from its arithmetic, in multiples of reading one value of the cache. Fitted on a CPU:
+# 12 µs per call against 0.11 ns per value. It only decides between two equal results.
 CALL_COST_IN_VALUES = 110_000
 
 
@@ -43,81 +50,64 @@ class Span:
 
 
 class BatchMetadata:
-    """Rows over the cache. ``spans`` are in packed order; the first ``n_decode`` have one token and slots 0…n_decode−1."""
+    """Rows over the cache.
+
+    Args:
+        spans: in packed order.
+        n_decode: the first ``n_decode`` spans have one token each, and slots 0…n_decode−1.
+    """
 
     def __init__(
-        self,
-        cache: KVCache,
-        spans: Sequence[Span],
-        *,
-        n_decode: int,
-        on_probabilities: ProbabilitySink | None = None,
-        probability_layers: frozenset[int] = frozenset(),
+        self, cache: KVCache, spans: Sequence[Span], *, n_decode: int, reads: AttentionReads | None = None
     ) -> None:
         self._cache = cache
         self._decode = spans[:n_decode]
         self._chunks = spans[n_decode:]
-        self._sink = on_probabilities
-        self._probability_layers = probability_layers
+        self._reads = reads
         self._slots = torch.tensor([s.slot for s in spans for _ in range(s.n_new)])
         self.positions = torch.tensor([p for s in spans for p in range(s.begin, s.end)])
         self._longest = max((s.end for s in self._decode), default=0)
         self._hides = any(s.prompt is not None and s.prompt.hides_somewhere for s in self._decode)
         self._biases: dict[tuple[int | None, tuple[int, ...], torch.device], Tensor | None] = {}
-        self._placed: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._on_device: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
-    def attend(
-        self,
-        layer: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        scale: float,
-        window: int | None,
-        softcap: float | None,
-    ) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, spec: AttentionSpec) -> Tensor:
         slots, positions = self._indices(key.device)
         self._cache.write(layer, slots, positions, key, value)
         parts = []
         if self._decode:
-            parts.append(
-                self._attend_decode(layer, query[: len(self._decode)], window=window, scale=scale, softcap=softcap)
-            )
-        parts += [
-            self._attend_chunk(layer, span, query, window=window, scale=scale, softcap=softcap) for span in self._chunks
-        ]
-        if layer in self._probability_layers:
-            self._report_probabilities(layer, query, window=window, scale=scale, softcap=softcap)
+            parts.append(self._attend_decode(layer, query[: len(self._decode)], spec=spec))
+        parts += [self._attend_chunk(layer, span, query, spec=spec) for span in self._chunks]
+        if self._reads is not None and self._reads.includes(layer):
+            self._report(self._reads, layer, query, spec=spec)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _indices(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        if device not in self._placed:
-            self._placed[device] = (self._slots.to(device), self.positions.to(device))
-        return self._placed[device]
+        if device not in self._on_device:
+            self._on_device[device] = (self._slots.to(device), self.positions.to(device))
+        return self._on_device[device]
 
-    def _attend_decode(
-        self, layer: int, query: Tensor, *, window: int | None, scale: float, softcap: float | None
-    ) -> Tensor:
+    def _attend_decode(self, layer: int, query: Tensor, *, spec: AttentionSpec) -> Tensor:
         keys, values = self._cache.keys[layer], self._cache.values[layer]
         if query.device.type == "cpu" and self._row_by_row_is_cheaper(keys):
             return torch.cat(
                 [
                     attend_rows(
                         query[i : i + 1],
-                        keys[i : i + 1, :, lo : span.end],
-                        values[i : i + 1, :, lo : span.end],
+                        keys[i : i + 1, :, low : span.end],
+                        values[i : i + 1, :, low : span.end],
                         bias=None,
-                        scale=scale,
-                        softcap=softcap,
+                        spec=spec,
                     )
                     for i, span in enumerate(self._decode)
-                    for lo in (max(span.first_visible(layer), span.end - window if window is not None else 0),)
+                    for low in (
+                        max(span.first_visible(layer), span.end - spec.window if spec.window is not None else 0),
+                    )
                 ]
             )
         n, length = len(self._decode), self._longest
-        bias = self._bias(layer, window=window, like=query)
-        return attend_rows(query, keys[:n, :, :length], values[:n, :, :length], bias=bias, scale=scale, softcap=softcap)
+        bias = self._bias(layer, window=spec.window, like=query)
+        return attend_rows(query, keys[:n, :, :length], values[:n, :, :length], bias=bias, spec=spec)
 
     def _row_by_row_is_cheaper(self, keys: Tensor) -> bool:
         n = len(self._decode)
@@ -125,7 +115,7 @@ class BatchMetadata:
         return wasted * keys.shape[1] * keys.shape[3] * 2 > n * CALL_COST_IN_VALUES
 
     def _bias(self, layer: int, *, window: int | None, like: Tensor) -> Tensor | None:
-        """`[rows, longest]`, 0 where a row may look and −inf elsewhere; None where every row may look everywhere."""
+        """`[rows, longest]`, 0 where a row attends and −inf elsewhere; None where every row attends to all entries."""
         first = tuple(span.first_visible(layer) for span in self._decode) if self._hides else ()
         key = (window, first, like.device)
         if key not in self._biases:
@@ -143,40 +133,31 @@ class BatchMetadata:
         hidden = (at >= torch.tensor(ends)[:, None]) | (at < torch.tensor(lows)[:, None])
         return torch.zeros(hidden.shape, dtype=like.dtype).masked_fill_(hidden, -torch.inf).to(like.device)
 
-    def _attend_chunk(
-        self, layer: int, span: Span, query: Tensor, *, window: int | None, scale: float, softcap: float | None
-    ) -> Tensor:
+    def _attend_chunk(self, layer: int, span: Span, query: Tensor, *, spec: AttentionSpec) -> Tensor:
         low = span.first_visible(layer)
-        if window is not None:
-            low = max(low, span.begin - window + 1)
+        if spec.window is not None:
+            low = max(low, span.begin - spec.window + 1)
         out = attend_sequence(
             query[span.offset : span.offset + span.n_new].transpose(0, 1)[None],
             self._cache.keys[layer][span.slot, :, low : span.end][None],
             self._cache.values[layer][span.slot, :, low : span.end][None],
-            window=window,
-            scale=scale,
-            softcap=softcap,
+            spec=spec,
         )
         return out[0].transpose(0, 1)
 
-    def _report_probabilities(
-        self, layer: int, query: Tensor, *, window: int | None, scale: float, softcap: float | None
-    ) -> None:
-        assert self._sink is not None
+    def _report(self, reads: AttentionReads, layer: int, query: Tensor, *, spec: AttentionSpec) -> None:
         for span in (*self._decode, *self._chunks):
-            visible = causal_mask(span.n_new, span.end, window=window, device=query.device)
+            visible = causal_mask(span.n_new, span.end, window=spec.window, device=query.device)
             visible[:, : span.first_visible(layer)] = False
-            self._sink(
+            reads.report(
                 layer,
-                span.offset,
-                attention_probabilities(
-                    query[span.offset : span.offset + span.n_new],
-                    self._cache.keys[layer][span.slot, :, : span.end],
-                    visible=visible,
-                    scale=scale,
-                    softcap=softcap,
-                ),
+                query[span.offset : span.offset + span.n_new],
+                self._cache.keys[layer][span.slot, :, : span.end],
+                offset=span.offset,
+                visible=visible,
+                spec=spec,
             )
+        reads.finish(layer)
 
 
 @dataclass(frozen=True)
@@ -198,34 +179,16 @@ class SequenceGroup:
 
 
 class PackedMetadata:
-    """Whole sequences side by side; gradients flow into the prompts' keys and values."""
+    """Whole sequences, concatenated; gradients flow into the prompts' keys and values."""
 
-    def __init__(
-        self,
-        groups: Sequence[SequenceGroup],
-        *,
-        on_probabilities: ProbabilitySink | None = None,
-        probability_layers: frozenset[int] = frozenset(),
-        on_probabilities_done: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, groups: Sequence[SequenceGroup], *, reads: AttentionReads | None = None) -> None:
         self._groups = groups
-        self._sink = on_probabilities
-        self._done = on_probabilities_done
-        self._probability_layers = probability_layers
+        self._reads = reads
         self.positions = torch.cat([torch.arange(g.n_virtual, g.n_virtual + g.length).repeat(g.n_rows) for g in groups])
 
-    def attend(
-        self,
-        layer: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        scale: float,
-        window: int | None,
-        softcap: float | None,
-    ) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, spec: AttentionSpec) -> Tensor:
         parts = []
+        reads = self._reads if self._reads is not None and self._reads.includes(layer) else None
         for group in self._groups:
             q, k, v = (_rows_of(group, t) for t in (query, key, value))
             if group.prompt is not None and (prefix := group.prompt.keys[layer]) is not None:
@@ -233,35 +196,28 @@ class PackedMetadata:
                 prefix = group.prompt.values[layer]
                 assert prefix is not None
                 v = torch.cat([prefix.to(v.dtype).expand(group.n_rows, *prefix.shape), v], dim=2)
-            out = attend_sequence(q, k, v, window=window, scale=scale, softcap=softcap)
-            parts.append(out.transpose(1, 2).flatten(0, 1))
-            if layer in self._probability_layers:
-                self._report_probabilities(layer, group, q, k, window=window, scale=scale, softcap=softcap)
-        if self._done is not None and layer in self._probability_layers:
-            self._done(layer)
+            parts.append(attend_sequence(q, k, v, spec=spec).transpose(1, 2).flatten(0, 1))
+            if reads is not None:
+                _report_group(reads, layer, group, q, k, spec=spec)
+        if reads is not None:
+            reads.finish(layer)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _report_probabilities(
-        self,
-        layer: int,
-        group: SequenceGroup,
-        q: Tensor,
-        k: Tensor,
-        *,
-        window: int | None,
-        scale: float,
-        softcap: float | None,
-    ) -> None:
-        assert self._sink is not None
-        visible = causal_mask(group.length, k.shape[2], window=window, device=q.device)
-        hidden = group.n_virtual + group.length - k.shape[2]
-        for row in range(group.n_rows):
-            pattern = attention_probabilities(
-                q[row].transpose(0, 1), k[row], visible=visible, scale=scale, softcap=softcap
-            )
-            # A layer without the prompt still counts its virtual positions among the keys, with probability 0.
-            pattern = torch.nn.functional.pad(pattern, (hidden, 0))
-            self._sink(layer, group.offset + row * group.length, pattern)
+
+def _report_group(
+    reads: AttentionReads, layer: int, group: SequenceGroup, query: Tensor, keys: Tensor, *, spec: AttentionSpec
+) -> None:
+    visible = causal_mask(group.length, keys.shape[2], window=spec.window, device=query.device)
+    for row in range(group.n_rows):
+        reads.report(
+            layer,
+            query[row].transpose(0, 1),
+            keys[row],
+            offset=group.offset + row * group.length,
+            visible=visible,
+            spec=spec,
+            n_absent=group.n_virtual + group.length - keys.shape[2],
+        )
 
 
 def _rows_of(group: SequenceGroup, packed: Tensor) -> Tensor:
@@ -271,7 +227,12 @@ def _rows_of(group: SequenceGroup, packed: Tensor) -> Tensor:
 
 
 class RecordingMetadata:
-    """One sequence, causally, keeping each layer's key and value as `[heads, tokens, d]`."""
+    """One sequence, causally, keeping each layer's key and value as `[heads, tokens, d]`.
+
+    Args:
+        on_layer: called with each layer that has been recorded; may raise to stop the forward.
+        on_probabilities: receives the patterns of ``probability_layers``.
+    """
 
     def __init__(
         self,
@@ -285,27 +246,15 @@ class RecordingMetadata:
         self.values: dict[int, Tensor] = {}
         self.positions = torch.arange(n_tokens)
         self._on_layer = on_layer
-        self._sink = on_probabilities
+        self._on_probabilities = on_probabilities
         self._probability_layers = probability_layers
 
-    def attend(
-        self,
-        layer: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        scale: float,
-        window: int | None,
-        softcap: float | None,
-    ) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, spec: AttentionSpec) -> Tensor:
         q, k, v = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
         self.keys[layer], self.values[layer] = k, v
-        if self._sink is not None and layer in self._probability_layers:
-            visible = causal_mask(len(query), len(query), window=window, device=query.device)
-            self._sink(layer, 0, attention_probabilities(query, k, visible=visible, scale=scale, softcap=softcap))
+        if self._on_probabilities is not None and layer in self._probability_layers:
+            visible = causal_mask(len(query), len(query), window=spec.window, device=query.device)
+            self._on_probabilities(layer, 0, attention_probabilities(query, k, visible=visible, spec=spec))
         if self._on_layer is not None:
             self._on_layer(layer)
-        return attend_sequence(q[None], k[None], v[None], window=window, scale=scale, softcap=softcap)[0].transpose(
-            0, 1
-        )
+        return attend_sequence(q[None], k[None], v[None], spec=spec)[0].transpose(0, 1)

@@ -1,6 +1,6 @@
-"""Where the parts of a transformers causal model are: embeddings, blocks, attention, MLP, final norm, head.
+"""Architecture of a transformers causal model: its embeddings, blocks, attention, MLP, final norm and head.
 
-Knows module names of the Hugging Face families; knows nothing of prompts, batches or requests.
+Knows the module names of the Hugging Face families; knows nothing of prompts, batches or requests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NORM_NAMES = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm
 
 @dataclass(frozen=True)
 class Architecture:
-    """The modules that the engine reads and writes at; ``blocks[i]`` is layer i."""
+    """The modules that sites refer to; ``blocks[i]`` is layer i."""
 
     embed: nn.Module
     blocks: tuple[nn.Module, ...]
@@ -38,7 +38,7 @@ def find_architecture(model: nn.Module) -> Architecture:
     """Find the parts of ``model``.
 
     Raises:
-        UnsupportedModel: a part is missing or has a name that is not known here.
+        UnsupportedModel: a part is missing or has an unknown name.
     """
     decoder = _decoder(model)
     blocks = next(
@@ -46,11 +46,11 @@ def find_architecture(model: nn.Module) -> Architecture:
     )
     if not blocks:
         raise UnsupportedModel(
-            f"{type(model).__name__}: no list of decoder blocks named one of {', '.join(BLOCK_LISTS)}."
+            f"{type(model).__name__}: expected a list of decoder blocks named one of {', '.join(BLOCK_LISTS)}, found none."
         )
     head = model.get_output_embeddings()  # type: ignore[operator]
     if not isinstance(head, nn.Module):
-        raise UnsupportedModel(f"{type(model).__name__}: no language-model head.")
+        raise UnsupportedModel(f"{type(model).__name__}: expected a language-model head, found none.")
     return Architecture(
         embed=model.get_input_embeddings(),  # type: ignore[operator]
         blocks=blocks,
@@ -66,7 +66,7 @@ def _decoder(model: nn.Module) -> nn.Module:
     if decoder is None or decoder is model:
         decoder = getattr(model, getattr(model, "base_model_prefix", ""), None)
     if not isinstance(decoder, nn.Module):
-        raise UnsupportedModel(f"{type(model).__name__}: no decoder inside.")
+        raise UnsupportedModel(f"{type(model).__name__}: expected a decoder inside, found none.")
     return decoder
 
 
@@ -75,7 +75,9 @@ def _child(parent: nn.Module, names: tuple[str, ...], what: str) -> nn.Module:
         child = getattr(parent, name, None)
         if isinstance(child, nn.Module):
             return child
-    raise UnsupportedModel(f"{type(parent).__name__}: no {what} named one of {', '.join(names)}.")
+    raise UnsupportedModel(
+        f"{type(parent).__name__}: expected the {what} under one of the names {', '.join(names)}, found none."
+    )
 
 
 def first_tensor(value: object) -> torch.Tensor | None:

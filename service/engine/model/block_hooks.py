@@ -1,6 +1,6 @@
-"""Running a model's blocks one's own way, inside the model's own forward: skip one, run it on some tokens, in two halves.
+"""Replaced blocks inside the model's own forward: a block can be skipped, run on a selection of tokens, or run in two halves.
 
-The model still makes positions, norms and logits as it always does; only what each block does is replaced while entered.
+Positions, norms and logits are still the model's own; only the blocks are replaced.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from service.engine.attention.kernels import METADATA_ARGUMENT, AttentionMetadata
+from service.engine.attention.kernels import METADATA_ARGUMENT, AttentionMetadata, AttentionSpec
 from service.engine.model.architecture import Architecture
 from service.engine.model.hooks import StopForward
 from service.engine.shapes import Float, Tensor
@@ -19,10 +19,10 @@ Selection = slice | Tensor | None
 
 
 class BlockCall:
-    """One block as the running forward calls it: ``layer``, the ``hidden`` states that came, and the block itself.
+    """A call of one block: its ``layer``, its input states ``hidden`` `[1, n, d_model]`, and the block's own forward.
 
-    A block takes tensors with a row for each of the ``n_tokens`` packed tokens (rotary tables, position ids). Run on a
-    selection, it gets those rows of them.
+    A block also takes tensors with one row per packed token (rotary tables, position ids). Run on a selection of tokens, it
+    gets the rows of that selection.
     """
 
     def __init__(
@@ -35,23 +35,23 @@ class BlockCall:
         self._kwargs = kwargs
         self._n_tokens = n_tokens
 
-    def run(self, hidden: Tensor, *, plan: AttentionMetadata, at: Selection = None) -> Tensor:
+    def run(self, hidden: Tensor, *, metadata: AttentionMetadata, at: Selection = None) -> Tensor:
         """The block's output `[1, n, d_model]` for the states ``hidden`` of the tokens ``at``."""
         rest = tuple(self._select(value, at) for value in self._rest)
         kwargs = {name: self._select(value, at) for name, value in self._kwargs.items()}
-        out: Tensor = self._forward(hidden, *rest, **{**kwargs, METADATA_ARGUMENT: plan})
+        out: Tensor = self._forward(hidden, *rest, **{**kwargs, METADATA_ARGUMENT: metadata})
         return out
 
     def keys_values(
         self, hidden: Tensor, *, at: Selection = None
     ) -> tuple[Float[Tensor, "n n_kv_heads d"], Float[Tensor, "n n_kv_heads dv"]]:
-        """What the block would attend to, of the tokens ``at``; nothing above its attention is run."""
-        found = _Found()
+        """Keys and values of the tokens ``at`` in this block; nothing above its attention is run."""
+        recorded = _KeysValuesOnly()
         try:
-            self.run(hidden, plan=found, at=at)
+            self.run(hidden, metadata=recorded, at=at)
         except StopForward:
-            return found.key, found.value
-        raise RuntimeError(f"block {self.layer} did not attend.")
+            return recorded.key, recorded.value
+        raise RuntimeError(f"block {self.layer} returned without calling its attention.")
 
     def _select(self, value: Any, at: Selection) -> Any:
         if at is None:
@@ -63,32 +63,22 @@ class BlockCall:
         return value
 
 
-class _Found:
-    """A plan that keeps what it is given and goes no further."""
+class _KeysValuesOnly:
+    """Attention metadata that keeps key and value and stops the forward."""
 
     key: Tensor
     value: Tensor
 
-    def attend(
-        self,
-        layer: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        scale: float,
-        window: int | None,
-        softcap: float | None,
-    ) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, spec: AttentionSpec) -> Tensor:
         self.key, self.value = key, value
         raise StopForward
 
 
 class ReplacedBlocks:
-    """While entered, every block does what ``run`` makes of its call.
+    """While entered, every call of a block goes to ``run``.
 
     Args:
-        run: gets the call, returns the states `[1, n, d_model]` to go on with; n may differ from what came.
+        run: receives the call, returns the block's output `[1, n, d_model]`; n may differ from the input's.
         n_tokens: packed tokens that the forward is called with.
     """
 
@@ -96,11 +86,11 @@ class ReplacedBlocks:
         self._blocks = architecture.blocks
         self._run = run
         self._n_tokens = n_tokens
-        self._own: list[Any] = []
+        self._instance_forwards: list[Any] = []
 
     def __enter__(self) -> ReplacedBlocks:
-        # A placement over several devices has put a forward of its own on the instance: it is called, and put back.
-        self._own = [block.__dict__.get("forward") for block in self._blocks]
+        # accelerate's placement over several devices sets ``forward`` on the instance: it is called, and restored.
+        self._instance_forwards = [block.__dict__.get("forward") for block in self._blocks]
         for layer, block in enumerate(self._blocks):
             block.forward = self._replacement(layer, block.forward)
         return self
@@ -108,11 +98,11 @@ class ReplacedBlocks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for block, own in zip(self._blocks, self._own, strict=True):
-            if own is None:
+        for block, forward in zip(self._blocks, self._instance_forwards, strict=True):
+            if forward is None:
                 del block.forward
             else:
-                block.forward = own
+                block.forward = forward
 
     def _replacement(self, layer: int, forward: Callable[..., Any]) -> Callable[..., Tensor]:
         def replaced(*args: Any, **kwargs: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Hooks for one forward: change tensors at their sites, then hand them to whoever asked, then stop if nothing more is wanted."""
+"""Hooks of one forward: change tensors at their sites, report them, and stop when all have been reported."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ Read = Callable[[Tap, Tensor], None]
 
 
 class StopForward(Exception):
-    """Everything that was asked for has been read: the layers above need not run."""
+    """All sites have been read: the layers above need not run."""
 
 
 class ForwardHooks:
     """Registers hooks on entering and removes them on leaving.
 
     Args:
+        reads: the taps to report; those that the attention reports are ignored.
+        on_read: receives them; may raise StopForward.
         changes: applied in order, before the same site is read.
-        reads: the taps to report. ``attn_probs`` is reported by the attention plan: call ``probabilities_done`` for its layers.
-        stop: raise StopForward once all reads have been reported (and every change lies below them).
+        stop: raise StopForward once all reads have been reported. Changes above the last of them are not applied.
     """
 
     def __init__(
@@ -43,18 +44,18 @@ class ForwardHooks:
         stop: bool = False,
     ) -> None:
         self._model = model
-        self._anatomy = architecture
+        self._architecture = architecture
         self._on_read = on_read
         self._changes = changes or {}
-        self._reads = frozenset(tap for tap in reads if tap.kind != "attn_probs")
-        self._pending = set(reads)
+        self._reads = frozenset(tap for tap in reads if not tap.is_reported)
+        self._pending = set(self._reads)
         self._stop = stop
         self._handles: list[Any] = []
 
     def __enter__(self) -> ForwardHooks:
         for tap in {*self._reads, *self._changes}:
-            module = self._module(tap)
-            if tap.kind == "resid_pre":
+            module = tap.module(self._model, self._architecture)
+            if tap.is_of_input:
                 self._handles.append(module.register_forward_pre_hook(self._on_input(tap), with_kwargs=True))
             else:
                 self._handles.append(module.register_forward_hook(self._on_output(tap)))
@@ -65,23 +66,6 @@ class ForwardHooks:
     ) -> None:
         for handle in self._handles:
             handle.remove()
-
-    def probabilities_done(self, layer: int) -> None:
-        """The attention plan has reported all of ``attn_probs.layer``."""
-        self._finish(Tap("attn_probs", layer))
-
-    def _module(self, tap: Tap) -> nn.Module:
-        parts = self._anatomy
-        if tap.path is not None:
-            return self._model.get_submodule(tap.path)
-        if tap.layer is None:
-            return {"embed": parts.embed, "final_norm": parts.final_norm, "logits": self._model}[tap.kind]
-        return {
-            "resid_pre": parts.blocks,
-            "resid_post": parts.blocks,
-            "attn_out": parts.attentions,
-            "mlp_out": parts.mlps,
-        }[tap.kind][tap.layer]
 
     def _apply(self, tap: Tap, packed: Tensor) -> Tensor:
         """packed `[1, tokens, …]`, or `[tokens, …]` where a module flattens its batch (some mixtures of experts)."""
@@ -111,7 +95,7 @@ class ForwardHooks:
     def _on_output(self, tap: Tap) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             hidden = output.logits if tap.kind == "logits" else first_tensor(output)
-            assert hidden is not None  # the catalogue lists no module without a tensor
+            assert hidden is not None  # the catalogue lists only modules that return a tensor
             changed = self._apply(tap, hidden)
             self._finish(tap)
             if tap not in self._changes:

@@ -1,6 +1,6 @@
-"""A frozen causal language model under the packed attention: loading, describing, checking, running.
+"""Hosted model: a frozen causal language model with packed attention. Loads, checks, describes and runs it.
 
-Knows transformers; knows nothing of prompts' kinds, batches or requests.
+Knows transformers; knows nothing of kinds of prompts, batches or requests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ from service.errors import UnsupportedModel
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What clients may know of a hosted model. has_equal_layers: all keep keys and values of one shape, as a prefix needs."""
+    """Public description of a hosted model.
+
+    Attributes:
+        attention: the attention implementation.
+        sites: names of its sites and of the modules whose output has one row per token.
+        has_equal_layers: keys and values have the same shape in all layers, as a prefix prompt requires.
+    """
 
     name: str
     architecture: str
@@ -50,23 +56,23 @@ class HostedModel:
     """One base model, frozen, ready for packed forwards.
 
     Attributes:
-        card: its description.
+        card: its public description.
         tokenizer: the model's fast tokenizer.
-        architecture: its parts.
+        architecture: its modules.
         catalogue: its sites.
-        kv_shape: what it keeps of a token.
+        kv_shape: shapes of its keys and values.
     """
 
     def __init__(
         self, name: str, module: Any, tokenizer: Any, *, revision: str, packed_bytes: int = DEFAULT_PACKED_BYTES
     ) -> None:
-        """Take over a loaded model.
+        """Freeze a loaded model and replace its attention.
 
         Args:
-            packed_bytes: at most this much for second, faster copies of weights on a CPU; 0: none, at the least memory.
+            packed_bytes: memory limit of packed weight copies, which are faster on a CPU; 0: no copies.
 
         Raises:
-            UnsupportedModel: its parts are not found, or the packed forward disagrees with the plain one.
+            UnsupportedModel: a part is not found, or the packed forward differs from the plain one.
         """
         register()
         module.eval().requires_grad_(False)
@@ -100,14 +106,14 @@ class HostedModel:
             dtype: "auto" (bfloat16 on CUDA, float32 on the CPU), "float32", "bfloat16" or "float16".
 
         Raises:
-            UnsupportedModel: nothing loadable there, or an architecture that does not fit; says why.
+            UnsupportedModel: there is no loadable model, or its architecture is not supported.
         """
         module, tokenizer, folder = load_pretrained(path, device=device, dtype=dtype)
         return cls(name, module, tokenizer, revision=weights_revision(folder))
 
     @property
     def device(self) -> torch.device:
-        """Where token ids go in."""
+        """Device of the token ids."""
         return self.module.get_input_embeddings().weight.device  # type: ignore[no-any-return]
 
     @property
@@ -123,14 +129,21 @@ class HostedModel:
 
     def forward(
         self,
-        plan: AttentionMetadata,
+        metadata: AttentionMetadata,
         *,
         positions: Int[Tensor, " tokens"],
         ids: Int[Tensor, " tokens"] | None = None,
         vectors: Float[Tensor, "tokens d_model"] | None = None,
         logits_at: Int[Tensor, " kept"] | None = None,
     ) -> Float[Tensor, "kept vocab"]:
-        """Run packed tokens, or vectors in the place of their embeddings; the logits at ``logits_at`` (default: none)."""
+        """Run packed tokens.
+
+        Args:
+            metadata: what the tokens attend to.
+            positions: of the tokens in their sequences, virtual positions included.
+            ids: the tokens; or give ``vectors``, which replace their embeddings.
+            logits_at: packed indices of the tokens whose logits are computed (default: none).
+        """
         device = self.device
         keep = logits_at if logits_at is not None else torch.empty(0, dtype=torch.long)
         inputs = (
@@ -143,14 +156,15 @@ class HostedModel:
             position_ids=positions.to(device)[None],
             use_cache=False,
             logits_to_keep=keep.to(device),
-            **{METADATA_ARGUMENT: plan},
+            **{METADATA_ARGUMENT: metadata},
         )
         return out.logits[0]  # type: ignore[no-any-return]
 
     def _use_packed_attention(self) -> None:
         if not getattr(self.module, "_supports_attention_backend", False):
             raise UnsupportedModel(
-                f"{type(self.module).__name__} has no exchangeable attention in transformers {transformers.__version__}."
+                f"{type(self.module).__name__} does not support a custom attn_implementation in transformers "
+                f"{transformers.__version__}."
             )
         rope = getattr(self.config, "rope_parameters", None) or getattr(self.config, "rope_scaling", None) or {}
         kinds = {str(part.get("rope_type", "")) for part in (rope, *rope.values()) if isinstance(part, dict)}
@@ -161,21 +175,23 @@ class HostedModel:
         self.module.set_attn_implementation(ATTENTION_NAME)
 
     def _measure_kv(self) -> KVShape:
-        plan = RecordingMetadata(2)
+        metadata = RecordingMetadata(2)
         try:
             with torch.inference_mode():
-                self.forward(plan, ids=torch.zeros(2, dtype=torch.long), positions=plan.positions)
+                self.forward(metadata, ids=torch.zeros(2, dtype=torch.long), positions=metadata.positions)
         except Exception as error:
             raise UnsupportedModel(f"{type(self.module).__name__} cannot run packed rows: {error}") from error
-        if sorted(plan.keys) != list(range(self.architecture.n_layers)):
+        if sorted(metadata.keys) != list(range(self.architecture.n_layers)):
             raise UnsupportedModel(
-                f"{type(self.module).__name__}: not every block attends through the exchangeable attention."
+                f"{type(self.module).__name__}: expected every block to call the custom attention, got calls of the layers "
+                f"{sorted(metadata.keys)}."
             )
         layers = tuple(
-            LayerShape(plan.keys[i].shape[0], plan.keys[i].shape[-1], plan.values[i].shape[-1], plan.keys[i].device)
+            LayerShape(key.shape[0], key.shape[-1], metadata.values[i].shape[-1], key.device)
             for i in range(self.architecture.n_layers)
+            for key in (metadata.keys[i],)
         )
-        return KVShape(layers, plan.keys[0].dtype)
+        return KVShape(layers, metadata.keys[0].dtype)
 
     def _describe(self, name: str, revision: str) -> ModelCard:
         devices = sorted({str(layer.device) for layer in self.kv_shape.layers})
@@ -202,5 +218,5 @@ class HostedModel:
 
 def _as(vectors: Tensor | None, dtype: torch.dtype, device: torch.device) -> Tensor:
     if vectors is None:
-        raise TypeError("forward() needs ids or vectors")
+        raise TypeError("forward() expects ids or vectors, got neither.")
     return vectors.to(device=device, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Finding and reading model files: a local directory or a hub id."""
+"""Loading of model files, from a local directory or a hub id."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def load_pretrained(path: str, *, device: str, dtype: str) -> tuple[nn.Module, A
     """The model, its tokenizer, and the folder that its files are in.
 
     Raises:
-        UnsupportedModel: the files are missing or hold no decoder-only causal language model.
+        UnsupportedModel: the files are missing, or are not those of a decoder-only causal language model.
     """
     folder, config = find_model(path)
     if getattr(config, "is_encoder_decoder", False):
         raise UnsupportedModel(
-            f"{path}: {config.model_type} is an encoder-decoder; only decoder-only models are hosted."
+            f"{path}: expected a decoder-only model, got {config.model_type}, which is an encoder-decoder."
         )
-    # "eager" is the one implementation that every architecture has; the packed attention replaces it afterwards.
+    # Every architecture has the "eager" implementation; the packed attention replaces it later.
     module, tokenizer = load_as(
         AutoModelForCausalLM, folder, label=path, device=device, dtype=dtype, attn_implementation="eager"
     )
@@ -36,28 +36,28 @@ def load_pretrained(path: str, *, device: str, dtype: str) -> tuple[nn.Module, A
 
 
 def find_model(path: str) -> tuple[Path, Any]:
-    """The folder of a model's files, fetched if it is a hub id, and its configuration.
+    """The folder of a model's files, downloaded if the path is a hub id, and its configuration.
 
     Raises:
-        UnsupportedModel: there is no transformers model.
+        UnsupportedModel: the folder contains no transformers model.
     """
     folder = _local_folder(path)
     try:
         return folder, AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise UnsupportedModel(f"{path}: no transformers model there ({_first_line(error)}).") from error
+        raise UnsupportedModel(f"{path}: expected a transformers model, found none ({_first_line(error)}).") from error
 
 
 def load_as(auto: Any, folder: Path, *, label: str, device: str, dtype: str, **options: Any) -> tuple[nn.Module, Any]:
-    """The model as one of transformers' Auto classes has it, where it belongs, and its tokenizer.
+    """The model, loaded by one of transformers' Auto classes onto its device, and its tokenizer.
 
     Args:
         auto: e.g. ``AutoModelForCausalLM``.
-        label: what errors call it.
-        options: of ``from_pretrained``.
+        label: name of the model in error messages.
+        options: further arguments of ``from_pretrained``.
 
     Raises:
-        UnsupportedModel: it cannot be loaded so.
+        UnsupportedModel: it cannot be loaded.
     """
     where, kind = _placement(device), _dtype(dtype, device)
     try:
@@ -69,7 +69,7 @@ def load_as(auto: Any, folder: Path, *, label: str, device: str, dtype: str, **o
 
 
 def weights_revision(folder: Path) -> str:
-    """sha256 over the weights' files: each file's name and content, in order of name."""
+    """sha256 of the weight files: each file's name and content, in the order of the names."""
     digest = hashlib.sha256()
     for file in sorted(f for f in folder.iterdir() if f.suffix in WEIGHT_ENDINGS):
         digest.update(file.name.encode() + b"\0")
@@ -84,14 +84,14 @@ def _local_folder(path: str) -> Path:
         return folder
     if path.startswith((".", "/", "~")):
         raise UnsupportedModel(f"{path}: no such directory.")
-    from huggingface_hub import snapshot_download  # only a hub id needs the network
+    from huggingface_hub import snapshot_download  # only hub ids need the network
 
     try:
         patterns = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
         return Path(snapshot_download(path, allow_patterns=patterns))
     except Exception as error:
         raise UnsupportedModel(
-            f"{path}: neither a directory nor a model that the hub gives ({_first_line(error)})."
+            f"{path}: expected a directory or the id of a model on the hub ({_first_line(error)})."
         ) from error
 
 

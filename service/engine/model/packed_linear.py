@@ -1,8 +1,8 @@
-"""Linear layers on the CPU with their weights packed once for oneDNN.
+"""Linear layers on the CPU with weights packed once for oneDNN.
 
-A plain float32 ``F.linear`` lays the weight out anew at every call. With few rows, which is what a decode step has, that
-costs as much as the product itself; with the thousand rows of a tuning step still a twelfth. The packed copy is another
-layout of the same numbers; sums differ by rounding only.
+A plain float32 ``F.linear`` reorders the weight at every call. With the few rows of a decode step, this costs as much as
+the product itself; with the thousand rows of a tuning step, a twelfth of it. The packed copy is another layout of the same
+numbers; sums differ by rounding only.
 """
 
 from __future__ import annotations
@@ -15,46 +15,50 @@ from torch import nn
 from service.engine.shapes import Tensor
 
 DEFAULT_PACKED_BYTES = 4 << 30
-# The layout is chosen for about this many rows; measured from 1 to 2,048 rows, it is never far from the best.
+# oneDNN chooses the layout for about this many rows. Measured from 1 to 2,048 rows, it is close to the best one.
 ROWS_HINT = 32
 
 
 def pack_linears(model: nn.Module, *, max_bytes: int = DEFAULT_PACKED_BYTES) -> int:
-    """Give the float32 CPU ``nn.Linear`` modules of ``model`` a packed weight, while the copies fit ``max_bytes``.
+    """Pack the weights of the float32 ``nn.Linear`` modules on the CPU, while the copies fit ``max_bytes``.
 
-    The weights must not change afterwards. Returns the bytes that the copies take.
+    The weights must not change afterwards.
+
+    Returns:
+        Size of the copies in bytes.
     """
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return 0
-    taken = 0
+    n_packed_bytes = 0
     for module in model.modules():
         if type(module) is not nn.Linear or not _is_packable(module.weight):
             continue
         n_bytes = _n_bytes(module.weight)
-        if taken + n_bytes <= max_bytes:
+        if n_packed_bytes + n_bytes <= max_bytes:
             module.forward = PackedLinear(module.weight, module.bias)  # type: ignore[method-assign]
-            taken += n_bytes
-    return taken
+            n_packed_bytes += n_bytes
+    return n_packed_bytes
 
 
 def pack_gradients(model: nn.Module, *, max_bytes: int) -> int:
-    """Pack the weights the other way round too, for gradients, where ``pack_linears`` has packed them and they still fit.
+    """Pack the transposed weights for the backward pass, of the modules that ``pack_linears`` has packed, while they fit.
 
-    Returns the bytes that these copies take, those of an earlier call included.
+    Returns:
+        Size of the transposed copies in bytes, those of an earlier call included.
     """
-    taken = 0
+    n_packed_bytes = 0
     for module in model.modules():
         packed = module.__dict__.get("forward")
         if isinstance(packed, PackedLinear):
             n_bytes = _n_bytes(packed.weight)
-            if packed.transposed is None and taken + n_bytes <= max_bytes:
+            if packed.transposed is None and n_packed_bytes + n_bytes <= max_bytes:
                 packed.transposed = _packed(packed.weight.detach().t().contiguous())
-            taken += n_bytes if packed.transposed is not None else 0
-    return taken
+            n_packed_bytes += n_bytes if packed.transposed is not None else 0
+    return n_packed_bytes
 
 
 class PackedLinear:
-    """The forward of one linear layer. ``transposed``: its weight packed for the way back; None: as it is."""
+    """Forward of one linear layer. ``transposed``: its weight packed for the backward pass; None: the plain weight is used."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight = weight
@@ -62,7 +66,7 @@ class PackedLinear:
         self.packed = _packed(weight.detach())
         self.transposed: Tensor | None = None
 
-    def __call__(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's own name for it)
+    def __call__(self, input: Tensor) -> Tensor:  # noqa: A002 (as torch names it)
         if input.numel() == 0:
             return torch.nn.functional.linear(input, self.weight, self.bias)
         if input.requires_grad and torch.is_grad_enabled():
@@ -72,7 +76,7 @@ class PackedLinear:
 
 
 class _FrozenProduct(torch.autograd.Function):
-    """Input times a weight that has no gradient: nothing is kept for the way back."""
+    """Product with a frozen weight: nothing is saved for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, linear: PackedLinear) -> Tensor:  # noqa: A002

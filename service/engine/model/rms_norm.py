@@ -1,7 +1,7 @@
-"""RMS norms whose way back is worked out by hand: a third of the passes over memory, and nothing kept but what came in.
+"""RMS norms with a hand-written backward pass: a third of the memory passes, and only the input is saved.
 
-transformers writes a norm as six operations, and autograd goes back through each. Only float32 norms whose numbers are
-shown to be the same are replaced, and only where gradients flow; everything else runs as it did.
+transformers writes a norm as six operations, and autograd differentiates each. A norm is replaced only if it is float32 and
+probes give the same values and gradients, and the replacement runs only if the input requires gradients.
 """
 
 from __future__ import annotations
@@ -19,19 +19,25 @@ TOLERANCE = 1e-5
 
 
 def freeze_rms_norms(model: nn.Module) -> int:
-    """Give the RMS norms of ``model`` the short way back; their weights must not change afterwards. Returns how many have it."""
-    n_eased = 0
+    """Replace the backward pass of the RMS norms of ``model``, whose weights must not change afterwards.
+
+    Returns:
+        Number of replaced norms, those of an earlier call included.
+    """
+    n_replaced = 0
     for module in model.modules():
         if not type(module).__name__.endswith("RMSNorm"):
             continue
-        if not isinstance(module.__dict__.get("forward"), FrozenRMSNorm) and (eased := _eased(module)) is not None:
-            module.forward = eased
-        n_eased += isinstance(module.__dict__.get("forward"), FrozenRMSNorm)
-    return n_eased
+        is_replaced = isinstance(module.__dict__.get("forward"), FrozenRMSNorm)
+        if not is_replaced and (replacement := _replacement(module)) is not None:
+            module.forward = replacement
+            is_replaced = True
+        n_replaced += is_replaced
+    return n_replaced
 
 
 class FrozenRMSNorm:
-    """The forward of one norm. ``scale``: what the normalised values are multiplied with."""
+    """Forward of one norm. ``scale``: the factor of the normalised values."""
 
     def __init__(self, plain: Callable[[Tensor], Tensor], *, scale: Tensor, eps: float) -> None:
         self._plain = plain
@@ -44,7 +50,7 @@ class FrozenRMSNorm:
         return self._plain(hidden_states)
 
     def differentiable(self, hidden_states: Tensor) -> Tensor:
-        """Whatever flows; for float32."""
+        """The norm with the hand-written backward pass, for float32, whether or not gradients are required."""
         out: Tensor = _RMSNorm.apply(hidden_states, self._scale, self._eps)  # type: ignore[no-untyped-call]
         return out
 
@@ -69,8 +75,8 @@ class _RMSNorm(torch.autograd.Function):
         return scaled.mul_(rate).addcmul_(x, along), None, None
 
 
-def _eased(module: nn.Module) -> FrozenRMSNorm | None:
-    """The norm's replacement, if its weight is used in one of the two known ways, as is or added to 1."""
+def _replacement(module: nn.Module) -> FrozenRMSNorm | None:
+    """Replacement of the norm, if the factor is its weight or 1 + its weight; None otherwise."""
     weight = getattr(module, "weight", None)
     eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     if not isinstance(weight, Tensor) or not isinstance(eps, float):
@@ -79,23 +85,23 @@ def _eased(module: nn.Module) -> FrozenRMSNorm | None:
         return None
     with torch.no_grad():
         scales = (weight.detach(), weight.detach() + 1)
-    tries = (FrozenRMSNorm(module.forward, scale=scale, eps=eps) for scale in scales)
-    return next((eased for eased in tries if _is_same(module.forward, eased, like=weight)), None)
+    candidates = (FrozenRMSNorm(module.forward, scale=scale, eps=eps) for scale in scales)
+    return next((norm for norm in candidates if _is_same(module.forward, norm, like=weight)), None)
 
 
-def _is_same(plain: Callable[[Tensor], Tensor], eased: FrozenRMSNorm, *, like: Tensor) -> bool:
-    """Whether values and gradients agree on random rows, large and small."""
+def _is_same(plain: Callable[[Tensor], Tensor], replacement: FrozenRMSNorm, *, like: Tensor) -> bool:
+    """Whether values and gradients agree on random rows of several magnitudes."""
     generator = torch.Generator().manual_seed(0)
     sizes = torch.tensor([1.0, 1e3, 1e-4])[:, None]
-    x, flow = (torch.randn(N_PROBES, len(like), generator=generator).to(like.device) for _ in range(2))
+    x, gradient = (torch.randn(N_PROBES, len(like), generator=generator).to(like.device) for _ in range(2))
     x = (x * sizes.to(like.device)).requires_grad_()
     with torch.enable_grad():
-        answers = [run(x) for run in (plain, eased.differentiable)]
-        gradients = [torch.autograd.grad(answer, x, flow)[0] for answer in answers]
-    return _near(*answers) and _near(*gradients)
+        outputs = [norm(x) for norm in (plain, replacement.differentiable)]
+        input_gradients = [torch.autograd.grad(output, x, gradient)[0] for output in outputs]
+    return _is_close(*outputs) and _is_close(*input_gradients)
 
 
-def _near(got: Tensor, expected: Tensor) -> bool:
-    apart = torch.linalg.vector_norm(got - expected, dim=-1)
+def _is_close(got: Tensor, expected: Tensor) -> bool:
+    distance = torch.linalg.vector_norm(got - expected, dim=-1)
     size = torch.linalg.vector_norm(expected, dim=-1).clamp_min(torch.finfo(expected.dtype).tiny)
-    return bool((apart < TOLERANCE * size).all())
+    return bool((distance < TOLERANCE * size).all())

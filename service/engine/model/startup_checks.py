@@ -1,4 +1,4 @@
-"""What the engine finds out about a model before it serves it: which modules give a row a token, and whether packing is right."""
+"""Startup checks of a model: packed rows against its plain forward, and the modules whose output has one row per token."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from service.errors import UnsupportedModel
 
 N_PROBE_TOKENS = 11
 SEED = 20241218
-# Packed and plain forwards add the same numbers in another order; relative to the largest logit.
+# Relative to the largest logit: packed and plain forwards add the same numbers in another order.
 TOLERANCE: Mapping[torch.dtype, float] = {torch.float32: 1e-3, torch.bfloat16: 8e-2, torch.float16: 2e-2}
 
 
 class Forward(Protocol):
-    def __call__(self, plan: Any, *, positions: Tensor, ids: Tensor, logits_at: Tensor | None = None) -> Tensor: ...
+    def __call__(self, metadata: Any, *, positions: Tensor, ids: Tensor, logits_at: Tensor | None = None) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Logits `[tokens, vocab]` of the plain model for two rows run alone."""
+    """Logits `[tokens, vocab]` of the plain model for two rows, each run alone."""
 
     rows: tuple[Tensor, Tensor]
     logits: tuple[Tensor, Tensor]
 
 
 def reference_logits(module: Any, *, vocab_size: int) -> Reference:
-    """Run the model as transformers has it, before its attention is replaced."""
+    """Run the plain model, before its attention is replaced."""
     generator = torch.Generator().manual_seed(SEED)
     first, second = (torch.randint(vocab_size, (n,), generator=generator) for n in (N_PROBE_TOKENS, N_PROBE_TOKENS - 4))
     device = module.get_input_embeddings().weight.device
@@ -47,7 +47,7 @@ def reference_logits(module: Any, *, vocab_size: int) -> Reference:
 
 
 def check_against_plain(forward: Forward, reference: Reference, *, shape: KVShape) -> None:
-    """Two rows of different lengths through the cache, in two chunks and a decode step, against the plain forward.
+    """Compare the plain forward with two rows of different lengths over the cache, in two chunks and a decode step.
 
     Raises:
         UnsupportedModel: the logits differ by more than rounding.
@@ -63,22 +63,22 @@ def check_against_plain(forward: Forward, reference: Reference, *, shape: KVShap
             spans.append(Span(slot, offset, begin, end, None))
             offset += end - begin
         n_decode = len(spans) if all(s.n_new == 1 for s in spans) else 0
-        plan = BatchMetadata(cache, spans, n_decode=n_decode)
+        metadata = BatchMetadata(cache, spans, n_decode=n_decode)
         ids = torch.cat([reference.rows[slot][begin:end] for slot, begin, end in step])
         with torch.inference_mode():
-            logits = forward(plan, ids=ids, positions=plan.positions, logits_at=torch.arange(offset))
+            logits = forward(metadata, ids=ids, positions=metadata.positions, logits_at=torch.arange(offset))
         expected = torch.cat([reference.logits[slot][begin:end] for slot, begin, end in step])
         worst = max(worst, float((logits.float() - expected.float()).abs().max() / expected.float().abs().max()))
     if not worst <= TOLERANCE[shape.dtype]:
         raise UnsupportedModel(
             f"packed rows differ from the plain forward by {worst:.1e} of the largest logit "
             f"(allowed {TOLERANCE[shape.dtype]:.0e}): "
-            "this architecture does something in attention that the engine does not know."
+            "the attention of this architecture is not supported."
         )
 
 
 def module_widths(module: nn.Module, forward: Forward) -> dict[str, tuple[int, ...]]:
-    """Module path → shape of one token's row, for every module whose output has a row for each packed token."""
+    """Module path → shape of one token's row, for every module whose output has one row per packed token."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(path: str) -> Any:
@@ -94,11 +94,11 @@ def module_widths(module: nn.Module, forward: Forward) -> dict[str, tuple[int, .
         return hook
 
     handles = [part.register_forward_hook(note(path)) for path, part in module.named_modules() if path]
-    plan = RecordingMetadata(N_PROBE_TOKENS)
+    metadata = RecordingMetadata(N_PROBE_TOKENS)
     try:
         with torch.inference_mode():
             ids = torch.arange(N_PROBE_TOKENS) % 2
-            forward(plan, ids=ids, positions=plan.positions, logits_at=torch.tensor([0]))
+            forward(metadata, ids=ids, positions=metadata.positions, logits_at=torch.tensor([0]))
     finally:
         for handle in handles:
             handle.remove()

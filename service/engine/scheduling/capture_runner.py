@@ -1,8 +1,7 @@
-"""Capture-only requests: whole inputs batched by length, no cache, and no layer above the last one asked for."""
+"""Capture runner: inputs of captures, batched by length, without a cache and without layers above the last tap."""
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -11,28 +10,28 @@ from itertools import groupby
 import torch
 
 from service.engine.activations.capture_buffer import stack_rows
-from service.engine.activations.gather import GatherRequest, StepGather
-from service.engine.activations.interventions import step_changes
 from service.engine.activations.logit_lens import TokenRanker
 from service.engine.attention.metadata import PackedMetadata, SequenceGroup
-from service.engine.model.hooks import ForwardHooks, StopForward
 from service.engine.model.hosted_model import HostedModel
-from service.engine.model.partial_mlp import WORTH_IT, PartialMLP, top_layer
 from service.engine.model.sites import Tap
-from service.engine.prompts.prompt import LoadedPrompt, Prompt, has_states, run_virtual
+from service.engine.prompts.registry import virtual_states
 from service.engine.requests import Done, Event, Ranking, Tensors
+from service.engine.scheduling.model_runner import LogitRows, ModelRunner, gather_requests
+from service.engine.scheduling.scheduler import ScheduledTokens
 from service.engine.scheduling.sequence import RequestState, SequenceState
-from service.engine.shapes import Tensor
 
-# On a CPU the MLP's intermediate values of more tokens than this fall out of the cache: 2,048 took up to a fifth longer.
+# On a CPU, the MLP's intermediate values of more tokens do not fit the cache: 2,048 tokens took up to a fifth longer.
 CPU_STEP_TOKENS = 1024
 
 
 class CaptureRunner:
-    """Rows that are only looked at. Those of one forward read the same sites, so that it can stop at the same depth."""
+    """Runs rows that are only captured. The rows of one forward have the same taps, so that it stops at the same depth."""
 
-    def __init__(self, model: HostedModel, *, max_step_tokens: int, ranker: TokenRanker) -> None:
+    def __init__(
+        self, model: HostedModel, *, max_step_tokens: int, model_runner: ModelRunner, ranker: TokenRanker
+    ) -> None:
         self._model = model
+        self._model_runner = model_runner
         self._ranker = ranker
         on_cpu = model.device.type == "cpu"
         self._max_step_tokens = min(max_step_tokens, CPU_STEP_TOKENS) if on_cpu else max_step_tokens
@@ -42,15 +41,15 @@ class CaptureRunner:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, job: RequestState) -> None:
-        """Queue a job's rows by length: rows of equal length attend together."""
-        self._rows.extend(sorted(job.rows, key=lambda row: row.n_input))
+    def add(self, state: RequestState) -> None:
+        """Queue a request's rows by length: rows of equal length attend together."""
+        self._rows.extend(sorted(state.rows, key=lambda row: row.n_input))
 
-    def remove(self, job: RequestState) -> None:
-        self._rows = deque(row for row in self._rows if row.job is not job)
+    def remove(self, state: RequestState) -> None:
+        self._rows = deque(row for row in self._rows if row.request_state is not state)
 
     def next_rows(self) -> list[SequenceState]:
-        """Rows for one forward, in the order of waiting, up to the step's budget of tokens."""
+        """Rows for one forward, in the order of the queue, up to the step's budget of tokens."""
         rows: list[SequenceState] = []
         n_tokens = 0
         while self._rows:
@@ -62,83 +61,40 @@ class CaptureRunner:
         return rows
 
     def speed(self) -> float:
-        """Seconds that one token takes in one layer, as seen lately; measured once if nothing has run yet."""
+        """Seconds per token and layer: a running mean, or one measurement if nothing has run yet."""
         if self._seconds_per_token_layer is None:
             n = min(128, self._model.n_positions)
-            plan = PackedMetadata([SequenceGroup(0, 1, n, None)])
-            began = time.perf_counter()
+            metadata = PackedMetadata([SequenceGroup(0, 1, n, None)])
+            start = time.perf_counter()
             with torch.inference_mode():
-                self._model.forward(plan, ids=torch.zeros(n, dtype=torch.long), positions=plan.positions)
-            self._seconds_per_token_layer = (time.perf_counter() - began) / (n * self._model.architecture.n_layers)
+                self._model.forward(metadata, ids=torch.zeros(n, dtype=torch.long), positions=metadata.positions)
+            self._seconds_per_token_layer = (time.perf_counter() - start) / (n * self._model.architecture.n_layers)
         return self._seconds_per_token_layer
 
     def run(self, rows: Sequence[SequenceState]) -> list[Event]:
-        """One forward for ``rows``; the jobs that it completes."""
-        began = time.perf_counter()
-        rows = sorted(rows, key=lambda row: (row.n_input, id(row.prompt)))
-        offsets = _offsets(rows)
-        wants = [
-            GatherRequest(
-                capture,
-                offset,
-                row.n_input,
-                tuple(offset + p for p in capture.select(0, row.n_input, n_input=row.n_input)),
-            )
-            for row, offset in zip(rows, offsets, strict=True)
-            if (capture := row.capture) is not None
-        ]
-        self._forward(rows, offsets, wants)
-        self._note_speed(rows, time.perf_counter() - began)
+        """Run one forward for ``rows``; returns the results of the requests that it completes."""
+        start = time.perf_counter()
+        scheduled = _schedule(rows)
+        self._forward(scheduled)
+        self._note_speed(rows, time.perf_counter() - start)
         finished: list[Event] = []
-        for row in rows:
+        for part in scheduled:
+            row, state = part.row, part.row.request_state
             row.n_read = row.n_input
-            row.job.n_open -= 1
-            if row.job.n_open == 0:
-                result = capture_result(self._model, row.job, ranker=self._ranker)
-                finished.append(Done(request_id=row.job.request_id, result=result))
+            state.n_open -= 1
+            if state.n_open == 0:
+                result = capture_result(self._model, state, ranker=self._ranker)
+                finished.append(Done(request_id=state.request_id, result=result))
         return finished
 
-    def _forward(self, rows: Sequence[SequenceState], offsets: Sequence[int], wants: Sequence[GatherRequest]) -> None:
-        logits_wanted = any(tap.kind == "logits" for tap in taps_of(rows[0]))
-        kept = sorted({i for want in wants for i in want.chosen}) if logits_wanted else []
-        logit_rows = {packed: i for i, packed in enumerate(kept)}
-        reads = StepGather(wants, logit_rows=logit_rows, rank=self._ranker.rank)
-        if not reads.taps:
-            return
-        struck = [
-            (offset, *hit)
-            for row, offset in zip(rows, offsets, strict=True)
-            if row.edits is not None
-            for hit in row.edits.strike(0, row.n_input)
-        ]
-        observer = ForwardHooks(
-            self._model.module,
-            self._model.architecture,
-            reads=reads.taps,
-            on_read=reads.on_read,
-            changes=step_changes(struck, logit_rows=logit_rows),
-            stop=True,
-        )
-        plan = PackedMetadata(
-            _groups(rows, offsets),
-            on_probabilities=reads.on_probabilities,
-            probability_layers=reads.probability_layers,
-            on_probabilities_done=observer.probabilities_done,
-        )
-        ids = torch.tensor([t for row in rows for t in row.ids], dtype=torch.long)
-        with self._top_mlp(wants, len(ids), edited=bool(struck)), observer, contextlib.suppress(StopForward):
-            self._model.forward(plan, ids=ids, positions=plan.positions, logits_at=torch.tensor(kept, dtype=torch.long))
-        reads.flush()
-
-    def _top_mlp(
-        self, wants: Sequence[GatherRequest], n_tokens: int, *, edited: bool
-    ) -> contextlib.AbstractContextManager[object]:
-        """Runs the last needed MLP on the chosen tokens only, where nothing else depends on it and there are few of them."""
-        chosen = [i for want in wants for i in want.chosen]
-        layer = top_layer(wants[0].capture.taps)
-        if edited or layer is None or len(chosen) * WORTH_IT >= n_tokens:
-            return contextlib.nullcontext()
-        return PartialMLP(self._model.architecture.mlps[layer], sorted(set(chosen)))
+    def _forward(self, scheduled: Sequence[ScheduledTokens]) -> None:
+        requests = gather_requests(scheduled)
+        reads_logits = any(tap.kind == "logits" for tap in taps_of(scheduled[0].row))
+        logits = LogitRows([i for request in requests for i in request.chosen] if reads_logits else [])
+        gather = self._model_runner.gather(requests, logits=logits, stops=True)
+        if gather.taps:
+            metadata = PackedMetadata(_groups(scheduled), reads=gather.attention_reads)
+            self._model_runner.run(metadata, scheduled, gather=gather, logits=logits)
 
     def _note_speed(self, rows: Sequence[SequenceState], seconds: float) -> None:
         n_tokens = sum(row.n_input for row in rows)
@@ -147,91 +103,60 @@ class CaptureRunner:
         self._seconds_per_token_layer = speed if known is None else 0.7 * known + 0.3 * speed
 
 
-def capture_result(model: HostedModel, job: RequestState, *, ranker: TokenRanker) -> Tensors:
-    """The response of a job whose rows have all been read."""
-    captures = [row.capture for row in job.rows if row.capture is not None]
+def capture_result(model: HostedModel, state: RequestState, *, ranker: TokenRanker) -> Tensors:
+    """The response of a request whose rows have all been read."""
+    captures = [row.capture for row in state.rows if row.capture is not None]
     reduce = captures[0].spec.reduce
-    if job.prompt is not None and captures[0].n_virtual:
-        for tap, states in virtual_states(model, job.prompt, captures[0].taps).items():
+    if state.prompt is not None and captures[0].n_virtual:
+        for tap, states in virtual_states(model, state.prompt.prompt, captures[0].taps).items():
             virtual = ranker.rank(states, reduce) if isinstance(reduce, Ranking) else states
             for capture in captures:
                 capture.put_virtual(tap, virtual)
-    tensors = stack_rows(captures, model.catalogue, token_ids=[row.ids for row in job.rows])
+    tensors = stack_rows(captures, model.catalogue, token_ids=[row.ids for row in state.rows])
     return Tensors(tensors=tensors, metadata=ranker.metadata(tensors, reduce) if isinstance(reduce, Ranking) else {})
 
 
-def virtual_states(model: HostedModel, loaded: LoadedPrompt, taps: Sequence[Tap]) -> dict[Tap, Tensor]:
-    """States `[n_virtual, …]` at the prompt's own positions; zeros where a prompt has none (a prefix has none at all)."""
-    prompt, n = loaded.prompt, loaded.compiled.n_virtual
-    states: dict[Tap, Tensor] = {}
-
-    def keep(tap: Tap, rows: Tensor) -> None:
-        states[tap] = rows.detach().float().cpu()
-
-    def keep_pattern(layer: int, offset: int, pattern: Tensor) -> None:
-        keep(Tap("attn_probs", layer), pattern)
-
-    if prompt.kind != "prefix":
-        with torch.inference_mode():
-            run_virtual(model, prompt, reads=taps, on_read=keep, on_probabilities=keep_pattern)
-    for tap in taps:
-        if tap not in states or not _prompt_reaches(prompt, tap, n_layers=model.architecture.n_layers):
-            states[tap] = torch.zeros(n, *model.catalogue.row_shape(tap, n_keys=n))
-    return states
-
-
 def n_layers_needed(taps: Sequence[Tap], *, n_layers: int) -> int:
-    """Blocks that must run for these taps, for predicting time; a module path counts by the number in it."""
+    """Number of blocks that must run for these taps, for time estimates; a module path counts by the first number in it."""
     needed = 1
     for tap in taps:
         if tap.layer is not None:
             needed = max(needed, tap.layer + 1)
-        elif tap.kind != "embed":
+        elif tap.is_after_blocks:
             numbers = [int(part) for part in (tap.path or "").split(".") if part.isdecimal()]
             needed = max(needed, numbers[0] + 1 if numbers else n_layers)
     return needed
 
 
-def ranking_layers(job: RequestState, *, model: HostedModel) -> float:
-    """What ranking the vocabulary for all of a job's rows costs, in tokens times blocks: a block has about 12·d² weights."""
-    captures = [row.capture for row in job.rows if row.capture is not None]
+def ranking_layers(state: RequestState, *, model: HostedModel) -> float:
+    """Cost of ranking the vocabulary for all rows of a request, in tokens times blocks. A block has about 12·d² weights."""
+    captures = [row.capture for row in state.rows if row.capture is not None]
     if not captures or not isinstance(captures[0].spec.reduce, Ranking):
         return 0.0
     n_states = sum(capture.n_rows * len(capture.taps) for capture in captures)
     return n_states * model.catalogue.vocab_size / (12 * model.d_model)
 
 
-def _prompt_reaches(prompt: Prompt, tap: Tap, *, n_layers: int) -> bool:
-    """Whether the prompt's positions exist at this tap; the run that made the states also computed what is cut off again."""
-    if prompt.kind == "soft":
-        return True
-    if tap.kind in ("final_norm", "logits"):
-        return prompt.where == "carried"
-    layer = tap.layer
-    if layer is None:
-        numbers = [int(part) for part in (tap.path or "").split(".") if part.isdecimal()]
-        layer = numbers[0] if numbers else None
-    return layer is not None and layer < n_layers and has_states(prompt, layer)
-
-
 def taps_of(row: SequenceState) -> tuple[Tap, ...]:
-    """What is read of a row; nothing if it captures nothing."""
+    """The taps of a row; none if it captures nothing."""
     return row.capture.taps if row.capture is not None else ()
 
 
-def _offsets(rows: Sequence[SequenceState]) -> list[int]:
-    offsets, total = [], 0
-    for row in rows:
-        offsets.append(total)
-        total += row.n_input
-    return offsets
+def _schedule(rows: Sequence[SequenceState]) -> list[ScheduledTokens]:
+    """All tokens of the rows, with rows of equal length and prompt next to each other."""
+    scheduled, offset = [], 0
+    for row in sorted(rows, key=lambda row: (row.n_input, id(row.prompt))):
+        scheduled.append(ScheduledTokens(row, offset, row.n_input))
+        offset += row.n_input
+    return scheduled
 
 
-def _groups(rows: Sequence[SequenceState], offsets: Sequence[int]) -> list[SequenceGroup]:
+def _groups(scheduled: Sequence[ScheduledTokens]) -> list[SequenceGroup]:
     groups = []
-    pairs = zip(rows, offsets, strict=True)
-    for (length, _), members in groupby(pairs, key=lambda pair: (pair[0].n_input, id(pair[0].prompt))):
+    for (length, _), members in groupby(scheduled, key=lambda part: (part.n_new, id(part.row.prompt))):
         alike = list(members)
-        prompt = alike[0][0].prompt
-        groups.append(SequenceGroup(alike[0][1], len(alike), length, prompt.compiled if prompt is not None else None))
+        prompt = alike[0].row.prompt
+        groups.append(
+            SequenceGroup(alike[0].offset, len(alike), length, prompt.compiled if prompt is not None else None)
+        )
     return groups

@@ -1,4 +1,4 @@
-"""From a request to the rows that serve it: everything that can be refused is refused here, before anything runs."""
+"""Input processor: turns a request into rows. Invalid requests are refused here, before anything runs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.engine.activations.capture_buffer import DTYPES, CaptureBuffer, n_values_per_row
-from service.engine.activations.interventions import Edit, RowEdits, resolve_edits
+from service.engine.activations.interventions import Edit, RowEdits, edits_of_prompt, resolve_edits
 from service.engine.activations.logit_lens import TokenRanker
 from service.engine.activations.positions import chosen_positions
+from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
-from service.engine.prompts.prompt import LoadedPrompt, PromptCache
+from service.engine.prompts.cache import LoadedPrompt, PromptCache
 from service.engine.requests import Capture, CaptureSpec, Generate, Input, Limits, Projection, Ranking
-from service.engine.scheduling.detokenizer import Detokenizer, TextStream
 from service.engine.scheduling.sampler import RowSampler
 from service.engine.scheduling.sequence import RequestState, SequenceState
+from service.engine.scheduling.text_stream import TextStream
 from service.errors import InvalidRequest, TooLarge
 
 
 class InputProcessor:
-    """Builds jobs for one model."""
+    """Builds the states of requests for one model."""
 
     def __init__(
         self,
@@ -41,52 +42,52 @@ class InputProcessor:
         """One row for each (input, n), in that order.
 
         Raises:
-            InvalidRequest, TooLarge, and what loading the prompt raises.
+            InvalidRequest, TooLarge, and the errors of loading the prompt.
         """
         prompt = self._prompt(request)
         inputs = [self._chat_ids(request.messages)] if request.messages is not None else self.token_ids(request.inputs)
-        edits = resolve_edits(request.interventions, self._model.catalogue)
+        edits = self._edits(request, prompt)
         self._check_lengths(inputs, prompt=prompt, max_tokens=request.max_tokens)
-        job = RequestState(request, prompt)
+        state = RequestState(request, prompt)
         for index in range(len(inputs) * request.n):
-            job.rows.append(self._generating_row(job, index, inputs[index // request.n], edits=edits))
+            state.rows.append(self._generating_row(state, index, inputs[index // request.n], edits=edits))
         if request.capture is not None:
-            self._add_trajectories(job, request.capture, include_input=request.include_input)
-        job.n_open = len(job.rows)
-        return job
+            self._add_trajectories(state, request.capture, include_input=request.include_input)
+        state.n_open = len(state.rows)
+        return state
 
     def capture(self, request: Capture, *, check_bytes: bool = True) -> RequestState:
         """One row for each input, nothing generated.
 
         Raises:
-            InvalidRequest, TooLarge, and what loading the prompt raises.
+            InvalidRequest, TooLarge, and the errors of loading the prompt.
         """
         prompt = self._prompt(request)
         inputs = self.token_ids(request.inputs)
         taps = self._taps(request.capture)
-        edits = resolve_edits(request.interventions, self._model.catalogue)
+        edits = self._edits(request, prompt)
         self._check_lengths(inputs, prompt=prompt, max_tokens=0)
-        job = RequestState(request, prompt)
+        state = RequestState(request, prompt)
         n_keys = prompt.compiled.n_virtual if prompt is not None else 0
         n_virtual = n_keys if request.capture.include_virtual else 0
         for index, ids in enumerate(inputs):
-            row = SequenceState(job, index, list(ids), len(ids), max_tokens=0, prompt=prompt)
+            row = SequenceState(state, index, list(ids), len(ids), max_tokens=0, prompt=prompt)
             positions = chosen_positions(request.capture.positions, n_input=len(ids))
             if not positions and request.capture.reduce == "mean":
-                raise InvalidRequest("there is no mean over no positions.", loc=("positions",))
+                raise InvalidRequest("positions: expected at least one for reduce mean, got none.", loc=("positions",))
             row.capture = CaptureBuffer(
                 request.capture, taps, positions=positions, n_virtual=n_virtual, n_virtual_keys=n_keys
             )
             row.edits = RowEdits(edits, n_input=len(ids), n_total=len(ids)) if edits else None
-            job.rows.append(row)
+            state.rows.append(row)
         if check_bytes:
-            self._check_bytes(job)
-        job.n_open = len(job.rows)
-        return job
+            self._check_bytes(state)
+        state.n_open = len(state.rows)
+        return state
 
-    def n_bytes(self, job: RequestState) -> int:
-        """Size of the tensors that the job will answer with, at most."""
-        captures = [(row, row.capture) for row in job.rows if row.capture is not None]
+    def n_bytes(self, state: RequestState) -> int:
+        """Upper bound of the size of the response's tensors."""
+        captures = [(row, row.capture) for row in state.rows if row.capture is not None]
         if not captures:
             return 0
         spec, taps = captures[0][1].spec, captures[0][1].taps
@@ -119,11 +120,11 @@ class InputProcessor:
         return found
 
     def _generating_row(
-        self, job: RequestState, index: int, ids: tuple[int, ...], *, edits: Sequence[Edit]
+        self, state: RequestState, index: int, ids: tuple[int, ...], *, edits: Sequence[Edit]
     ) -> SequenceState:
-        request = job.request
+        request = state.request
         assert isinstance(request, Generate)
-        row = SequenceState(job, index, list(ids), len(ids), max_tokens=request.max_tokens, prompt=job.prompt)
+        row = SequenceState(state, index, list(ids), len(ids), max_tokens=request.max_tokens, prompt=state.prompt)
         row.sampler = RowSampler(
             request.sampling,
             vocab_size=self._model.catalogue.vocab_size,
@@ -137,33 +138,44 @@ class InputProcessor:
             row.edits = RowEdits(edits, n_input=len(ids), n_total=len(ids) + request.max_tokens)
         return row
 
-    def _add_trajectories(self, job: RequestState, spec: CaptureSpec, *, include_input: bool) -> None:
+    def _add_trajectories(self, state: RequestState, spec: CaptureSpec, *, include_input: bool) -> None:
         if spec.reduce == "mean":
-            raise InvalidRequest('a trajectory is one row a token: reduce "mean" is for activations.', loc=("reduce",))
+            raise InvalidRequest(
+                'reduce "mean" is for activations: a trajectory has one row per token.', loc=("reduce",)
+            )
         taps = self._taps(spec)
-        for row in job.rows:
+        for row in state.rows:
             positions = range(row.n_input) if include_input else ()
             n_keys = row.n_virtual
             row.capture = CaptureBuffer(spec, taps, positions=positions, n_virtual_keys=n_keys, keep_generated=True)
             row.reads_last = True
-        self._check_bytes(job)
+        self._check_bytes(state)
 
     def _prompt(self, request: Generate | Capture) -> LoadedPrompt | None:
         return self._prompts.get(request.prompt) if request.prompt is not None else None
 
+    def _edits(self, request: Generate | Capture, prompt: LoadedPrompt | None) -> tuple[Edit, ...]:
+        """What the prompt adds, then the request's interventions."""
+        asked = resolve_edits(request.interventions, self._model.catalogue)
+        return asked if prompt is None else (*edits_of_prompt(prompt.additions), *asked)
+
     def _taps(self, spec: CaptureSpec) -> tuple[Tap, ...]:
         taps = self._model.catalogue.resolve(spec.sites, spec.layers)
         if isinstance(spec.reduce, Projection):
-            self._require_width(taps, spec.reduce.mean.shape[0], "the projection takes")
+            self._require_width(taps, spec.reduce.mean.shape[0], what="the projection")
         if isinstance(spec.reduce, Ranking):
-            self._require_width(taps, self._model.d_model, "token embeddings have")
+            self._require_width(taps, self._model.d_model, what="the token embeddings")
             self._ranker.require(spec.reduce)
         return taps
 
-    def _require_width(self, taps: Sequence[Tap], width: int, what: str) -> None:
+    def _require_width(self, taps: Sequence[Tap], width: int, *, what: str) -> None:
         for tap in taps:
-            if tap.kind == "attn_probs" or self._model.catalogue.n_values(tap, n_keys=0) != width:
-                raise InvalidRequest(f"{tap.label} does not have the {width} numbers a row that {what}.")
+            n_values = self._model.catalogue.n_values(tap, n_keys=0)
+            if tap.is_reported or n_values != width:
+                raise InvalidRequest(
+                    f"{tap.label}: expected {width} values per row, the width of {what}, got "
+                    f"{'one per head and key' if tap.is_reported else n_values}."
+                )
 
     def _chat_ids(self, messages: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
         if getattr(self._model.tokenizer, "chat_template", None) is None:
@@ -171,13 +183,13 @@ class InputProcessor:
         try:
             text = self._model.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
         except Exception as error:
-            # A template raises what it likes: it is the model author's code, fed with the client's turns.
+            # A template may raise anything: it is code of the model's author, run on the client's messages.
             raise InvalidRequest(
-                f"the chat template refuses these messages: {str(error)[:200]}", loc=("messages",)
+                f"the chat template rejects these messages: {str(error)[:200]}", loc=("messages",)
             ) from error
         ids = tuple(self._model.tokenizer(text, add_special_tokens=False)["input_ids"])
         if not ids:
-            raise InvalidRequest("the chat template makes no tokens of these messages.", loc=("messages",))
+            raise InvalidRequest("the chat template gives no tokens for these messages.", loc=("messages",))
         return ids
 
     def _check_lengths(self, inputs: Sequence[Sequence[int]], *, prompt: LoadedPrompt | None, max_tokens: int) -> None:
@@ -185,15 +197,15 @@ class InputProcessor:
         for i, ids in enumerate(inputs):
             if n_virtual + len(ids) + max_tokens > self._model.n_positions:
                 raise InvalidRequest(
-                    f"{n_virtual} virtual + {len(ids)} input + {max_tokens} new tokens are past the model's context of "
+                    f"{n_virtual} virtual + {len(ids)} input + {max_tokens} new tokens exceed the model's context of "
                     f"{self._model.n_positions}.",
                     loc=("inputs", i),
                 )
 
-    def _check_bytes(self, job: RequestState) -> None:
-        n_bytes = self.n_bytes(job)
+    def _check_bytes(self, state: RequestState) -> None:
+        n_bytes = self.n_bytes(state)
         if n_bytes > self._limits.max_capture_bytes:
             raise TooLarge(
-                f"the answer would hold {n_bytes:,} bytes; this server sends at most {self._limits.max_capture_bytes:,}. "
-                "Ask for fewer inputs, layers or positions, reduce to mean or norm, or take dtype float16."
+                f"the response would have {n_bytes:,} bytes; this server sends at most {self._limits.max_capture_bytes:,}. "
+                "Request fewer inputs, layers or positions, reduce mean or norm, or dtype float16."
             )

@@ -1,4 +1,4 @@
-"""What clients see of a row: new text, tokens, log-probabilities, and where a stop string ended it."""
+"""Output processor: the deltas of a row (text, tokens, log-probabilities), and its end by a stop string."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from service.engine.model.detokenizer import Detokenizer
 from service.engine.requests import Delta, FinishReason, Generate, TokenLogprob
-from service.engine.scheduling.detokenizer import Detokenizer
 from service.engine.scheduling.sampler import token_logprobs
 from service.engine.scheduling.sequence import SequenceState
 from service.engine.shapes import Float, Tensor
 
 
 class OutputProcessor:
-    """Turns rows' tokens into deltas. Without a tokenizer, texts are empty."""
+    """Makes deltas of the rows' tokens. Without a tokenizer, texts are empty."""
 
     def __init__(self, detokenizer: Detokenizer | None) -> None:
         self._detokenizer = detokenizer
 
     def take_token(self, row: SequenceState, token: int) -> FinishReason | None:
-        """A token was chosen: grow the text if anybody looks at it now; "stop" when it completes a stop string."""
-        request = row.job.request
+        """Add a chosen token to the text, if the text is needed before the end; returns "stop" if it completes a stop string."""
+        request = row.request_state.request
         if row.text is None or not isinstance(request, Generate) or not (request.stream or request.stop):
             return None
         row.text.push(token)
         return "stop" if row.text.stopped else None
 
     def score_input(self, row: SequenceState, logits: Float[Tensor, "new vocab"], *, begin: int) -> None:
-        """Log-probabilities of the input's tokens, for echo: position p predicts token p + 1. The first has none."""
+        """Report log-probabilities of the input's tokens, for echo. Position p predicts token p + 1; the first token has none."""
         n_top = self._n_top(row)
         if begin == 0:
             self._append(row, row.ids[0], None, ())
@@ -43,12 +43,12 @@ class OutputProcessor:
             self._append(row, token, logprob, list(zip(ids, values, strict=True)))
 
     def score_token(self, row: SequenceState, token: int, logprob: float, top: Sequence[tuple[int, float]]) -> None:
-        """The log-probability of a generated token and of its alternatives."""
+        """Report the log-probability of a generated token and of its alternatives."""
         self._append(row, token, logprob, top)
 
     def deltas(self, row: SequenceState) -> Iterator[Delta]:
-        """What is new since the last call; nothing before a row's end unless it is streamed."""
-        request = row.job.request
+        """New text, tokens and log-probabilities since the last call; nothing before the row's end unless it is streamed."""
+        request = row.request_state.request
         assert isinstance(request, Generate)
         over = row.finish_reason is not None
         if row.n_read < row.n_input or row.is_reported or not (over or request.stream):
@@ -80,7 +80,7 @@ class OutputProcessor:
         return self._detokenizer.decode(row.ids[: row.n_input]) if self._detokenizer is not None else ""
 
     def _n_top(self, row: SequenceState) -> int:
-        request = row.job.request
+        request = row.request_state.request
         return (request.logprobs or 0) if isinstance(request, Generate) else 0
 
     def _append(self, row: SequenceState, token: int, logprob: float | None, top: Sequence[tuple[int, float]]) -> None:

@@ -1,19 +1,19 @@
-"""Choosing the next token of each row of a batch, and reporting log-probabilities.
+"""Sampler: chooses the next token of each row of a batch, and computes log-probabilities.
 
-What happens to a row's logits, in this order:
+A row's logits are processed in this order:
 
 1. ``logit_bias`` is added;
 2. ``repetition_penalty``: logits of tokens seen in input or output are divided by it when positive, else multiplied;
 3. ``frequency_penalty`` times the count in the output, then ``presence_penalty`` once, are subtracted;
-4. at temperature 0 the largest wins; otherwise the logits are divided by the temperature;
-5. ``min_p`` keeps tokens at least that fraction as likely as the likeliest;
-6. ``top_k`` keeps the k likeliest of those;
-7. ``top_p`` keeps the fewest likeliest of those whose share of their total probability reaches p;
+4. at temperature 0 the largest is chosen; otherwise the logits are divided by the temperature;
+5. ``min_p`` keeps tokens with at least that fraction of the largest probability;
+6. ``top_k`` keeps the k most probable of those;
+7. ``top_p`` keeps the fewest most probable of those whose share of their total probability reaches p;
 8. one token is drawn.
 
-Each filter keeps a head of the tokens sorted by logit; where equal logits straddle its end, the lower token ids stay.
-A draw inverts the cumulative distribution, in token id order and in float64, at a uniform number that depends on the
-row's seed, stream and step alone: what a row draws does not depend on the batch around it.
+Each filter keeps the first of the tokens sorted by logit; of equal logits at the limit, the lower token ids are kept.
+A draw inverts the cumulative distribution, in the order of token ids and in float64, at a uniform number that depends only
+on the row's seed, stream and step: a row's tokens do not depend on the other rows of the batch.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from service.errors import InvalidRequest
 
 
 class RowSampler:
-    """The sampling state of one row: its parameters, what it has seen, and its random stream.
+    """Sampling state of one row: its parameters, the tokens seen so far, and its random stream.
 
     Args:
         sampling: the row's parameters.
         vocab_size: width of the logits.
         input_ids: the row's text tokens before the first generated one; repetition_penalty covers them.
-        stream: which of several streams of one seed this is (the row's index in its request).
-        device: where the logits live.
+        stream: index of the random stream of the seed (the row's index in its request).
+        device: of the logits.
 
     Raises:
         InvalidRequest: a parameter is out of its range.
@@ -55,7 +55,7 @@ class RowSampler:
         seed = sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(8), "little")
         self._stream_key = f"{seed}/{stream}/"
         self.bias_ids, self.bias_values = _bias_tensors(sampling.logit_bias, device=device)
-        # A state of the vocabulary's width is kept only by the rows that need it.
+        # Tensors of the vocabulary's size are allocated only for rows that need them.
         self.seen: Tensor | None = None
         self.counts: Tensor | None = None
         if sampling.repetition_penalty != 1:
@@ -66,11 +66,11 @@ class RowSampler:
 
     @property
     def is_plain(self) -> bool:
-        """The logits are used as the model gave them, but for temperature and filters."""
+        """Whether only temperature and filters change the model's logits."""
         return self.seen is None and self.counts is None and not self.sampling.logit_bias
 
     def observe(self, token_id: int) -> None:
-        """Count a generated token; the next choice is the next step of the random stream."""
+        """Count a generated token, and advance the random stream by one step."""
         self.n_observed += 1
         if self.seen is not None:
             self.seen[token_id] = True
@@ -78,14 +78,14 @@ class RowSampler:
             self.counts[token_id] += 1
 
     def uniform(self) -> float:
-        """The number in [0, 1) that this step's draw uses. Asking twice gives it twice."""
-        # 48 bits, so that even times a sum a little off in float64 it stays below that sum.
+        """The number in [0, 1) of this step's draw; the same at every call until ``observe``."""
+        # 48 bits, so that its product with a float64 sum stays below that sum in spite of rounding.
         digest = hashlib.blake2b(f"{self._stream_key}{self.n_observed}".encode(), digest_size=6).digest()
         return int.from_bytes(digest, "little") / 2**48
 
 
 def choose(logits: Float[Tensor, "rows vocab"], samplers: Sequence[RowSampler]) -> list[int]:
-    """The next token of each row, given its sampler. The logits are not modified; observe() is the caller's to call."""
+    """The next token of each row, given its sampler. Does not modify the logits, and does not call observe()."""
     if all(sampler.is_greedy and sampler.is_plain for sampler in samplers):
         return _largest(logits)
     scores = _adjusted(logits, samplers)
@@ -106,7 +106,7 @@ def token_logprobs(
     """Log-probabilities under the model's own distribution, before bias, penalties, temperature and filters.
 
     Returns:
-        In nats, float32: those of the chosen tokens; ids and log-probabilities of the n_top likeliest, likeliest first.
+        In nats, float32: those of the chosen tokens; ids and log-probabilities of the n_top most probable, in order.
     """
     scores = logits.float()
     logprobs = scores.log_softmax(dim=-1)  # faster than logsumexp on a CPU, though it writes more
@@ -116,12 +116,12 @@ def token_logprobs(
 
 
 def filtered_weights(scores: Float[Tensor, "rows vocab"], samplings: Sequence[Sampling]) -> Float[Tensor, "rows vocab"]:
-    """Unnormalised float64 probabilities after temperature, min_p, top_k and top_p; zero where a filter dropped one."""
+    """Unnormalised float64 probabilities after temperature, min_p, top_k and top_p; zero for tokens that a filter removes."""
     temperatures = torch.tensor(
         [[sampling.temperature] for sampling in samplings], dtype=torch.float64, device=scores.device
     )
     largest = scores.amax(dim=-1, keepdim=True).double()
-    # Shifting before the division keeps a tiny temperature from overflowing.
+    # Subtracting the maximum before the division prevents overflow at a tiny temperature.
     weights = ((scores.double() - largest) / temperatures).exp()
     filtered = [row for row, sampling in enumerate(samplings) if not _is_unfiltered(sampling)]
     if filtered:
@@ -135,15 +135,15 @@ def filtered_weights(scores: Float[Tensor, "rows vocab"], samplings: Sequence[Sa
 
 
 def _n_kept(logits: Float[Tensor, "rows vocab"], samplings: Sequence[Sampling]) -> Int[Tensor, "rows"]:
-    """How many of its likeliest tokens each row keeps; all three filters keep a head of the sorted tokens.
+    """Number of tokens that each row keeps; all three filters keep the first of the sorted tokens.
 
-    logits: sorted, likeliest first, and shifted so that the likeliest token's is 0.
+    logits: in descending order, shifted so that the largest is 0.
     """
     n_vocab = logits.shape[1]
     least = _column([math.log(s.min_p) if s.min_p > 0 else -math.inf for s in samplings], like=logits)
     top_k = torch.tensor([min(s.top_k or n_vocab, n_vocab) for s in samplings], device=logits.device)
     n_head = (logits >= least).sum(dim=-1).minimum(top_k)
-    # A share of 1 is out of rounding's reach here: a row without top_p keeps its whole head.
+    # Infinity instead of 1, so that rounding cannot remove tokens of a row without top_p.
     top_p = _column([s.top_p if s.top_p < 1 else math.inf for s in samplings], like=logits)
     share = logits.exp().cumsum(dim=-1)
     target = top_p * share.gather(1, n_head.unsqueeze(1) - 1)
@@ -153,7 +153,7 @@ def _n_kept(logits: Float[Tensor, "rows vocab"], samplings: Sequence[Sampling]) 
 def _head_mask(
     values: Float[Tensor, "rows vocab"], *, last: Float[Tensor, "rows 1"], n_head: Int[Tensor, "rows"]
 ) -> Bool[Tensor, "rows vocab"]:
-    """True at the n_head largest of each row, the smallest being ``last``; of equal ones the lower ids come first."""
+    """True at the n_head largest values of each row, the smallest of which is ``last``; of equal values, lower ids first."""
     n_most = n_head.unsqueeze(1)
     at_least = values >= last
     if bool((at_least.sum(dim=-1, keepdim=True) == n_most).all()):
@@ -166,7 +166,7 @@ def _head_mask(
 
 def _descending(values: Float[Tensor, "rows vocab"]) -> Float[Tensor, "rows vocab"]:
     if values.device.type == "cpu":
-        # numpy sorts rows of floats several times faster than torch does on a CPU.
+        # On a CPU, numpy sorts rows of floats several times faster than torch.
         return torch.from_numpy(np.sort(values.numpy(), axis=-1)).flip(-1)
     return values.sort(dim=-1, descending=True).values
 
@@ -178,7 +178,7 @@ def _draw(weights: Float[Tensor, "rows vocab"], uniforms: Float[Tensor, "rows 1"
 
 
 def _adjusted(logits: Float[Tensor, "rows vocab"], samplers: Sequence[RowSampler]) -> Float[Tensor, "rows vocab"]:
-    """Float32 logits after bias and penalties; the model's own where no row asks for any."""
+    """Float32 logits after bias and penalties; the model's own if no row has any."""
     scores = logits.float()
     if all(sampler.is_plain for sampler in samplers):
         return scores
@@ -218,7 +218,7 @@ def _penalise_counts(scores: Float[Tensor, "rows vocab"], samplers: Sequence[Row
 
 def _largest(logits: Float[Tensor, "rows vocab"]) -> list[int]:
     if logits.device.type == "cpu" and logits.dtype == torch.float32:
-        # numpy's argmax is ten times torch's on a CPU.
+        # On a CPU, numpy's argmax is ten times as fast as torch's.
         return [int(token_id) for token_id in logits.detach().numpy().argmax(axis=-1)]
     return _token_ids(logits.argmax(dim=-1))
 

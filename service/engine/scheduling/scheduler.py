@@ -1,7 +1,7 @@
-"""The running rows and their slots in the cache: admission by memory, plans for a forward, departure.
+"""Scheduler of the continuous batch: admission by memory, the tokens of each forward, removal.
 
-Invariant: rows[i] has slot i, and rows that decode stand before rows that still read their input, so that attention over
-the decoding ones is one slice of the cache.
+Invariant: rows[i] has slot i, and decoding rows come before rows that still read their input, so that the attention of the
+decoding rows reads one slice of the cache.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WIDTH_STEP = 64
 
 @dataclass(frozen=True)
 class ScheduledTokens:
-    """A row's part of a forward: ``n_new`` of its pending tokens, packed from index ``offset``."""
+    """One row's tokens in a forward: the next ``n_new`` of its pending ones, packed from index ``offset``."""
 
     row: SequenceState
     offset: int
@@ -28,7 +28,7 @@ class ScheduledTokens:
 
     @property
     def begin(self) -> int:
-        """Text position of the first."""
+        """Text position of the first token."""
         return self.row.n_read
 
     @property
@@ -37,12 +37,16 @@ class ScheduledTokens:
 
     @property
     def reaches_end(self) -> bool:
-        """Whether all the row's known tokens will have been read."""
+        """Whether no token of the row is pending after this forward."""
         return self.n_new == self.row.n_pending
 
 
 class Scheduler:
-    """Rows in the batch, and those that wait for a place."""
+    """Running rows, and rows that wait for a slot.
+
+    Attributes:
+        n_decoding: the first ``n_decoding`` rows have read their input.
+    """
 
     def __init__(self, shape: KVShape, *, limits: Limits) -> None:
         self.cache = KVCache(shape)
@@ -52,11 +56,11 @@ class Scheduler:
         self._limits = limits
 
     def could_ever_hold(self, row: SequenceState) -> bool:
-        """Whether the row fits into the memory budget on its own."""
+        """Whether the row alone fits into the memory budget."""
         return self.cache.bytes_for(1, _rounded(row.n_reserved)) <= self._limits.cache_bytes
 
     def admit(self) -> None:
-        """Give places to waiting rows, first come first served, while the cache's budget allows."""
+        """Give slots to waiting rows, first come, first served, while the cache's budget allows."""
         while self.waiting and len(self.rows) < self._limits.max_rows and self._make_room(self.waiting[0]):
             row = self.waiting.popleft()
             if row.prompt is not None:
@@ -64,38 +68,38 @@ class Scheduler:
             self.rows.append(row)
 
     def plan(self) -> list[ScheduledTokens]:
-        """One token of every decoding row, then chunks of inputs in order, up to the step's budget of tokens."""
-        shares = [ScheduledTokens(row, i, 1) for i, row in enumerate(self.rows[: self.n_decoding])]
-        offset, budget = len(shares), max(1, self._limits.max_step_tokens - len(shares))
+        """One token of each decoding row, then chunks of inputs in order, up to the step's budget of tokens."""
+        scheduled = [ScheduledTokens(row, i, 1) for i, row in enumerate(self.rows[: self.n_decoding])]
+        offset, budget = len(scheduled), max(1, self._limits.max_step_tokens - len(scheduled))
         for row in self.rows[self.n_decoding :]:
             n = min(budget, row.n_pending)
             if n == 0:
                 break
-            shares.append(ScheduledTokens(row, offset, n))
+            scheduled.append(ScheduledTokens(row, offset, n))
             offset, budget = offset + n, budget - n
-        return shares
+        return scheduled
 
-    def spans(self, shares: Iterable[ScheduledTokens]) -> list[Span]:
-        """Where the shares' tokens lie in the cache; to be called before ``advance``."""
+    def spans(self, scheduled: Iterable[ScheduledTokens]) -> list[Span]:
+        """Cache positions of the scheduled tokens. Call it before ``advance``."""
         spans = []
-        for slot, share in enumerate(shares):
-            row = share.row
+        for slot, part in enumerate(scheduled):
+            row = part.row
             prompt = row.prompt.compiled if row.prompt is not None else None
-            spans.append(Span(slot, share.offset, row.n_cached, row.n_cached + share.n_new, prompt))
+            spans.append(Span(slot, part.offset, row.n_cached, row.n_cached + part.n_new, prompt))
         return spans
 
-    def advance(self, shares: Iterable[ScheduledTokens]) -> None:
-        """The shares have been read. Rows that finished their input are the first behind the decoding ones."""
-        for share in shares:
-            share.row.n_read += share.n_new
+    def advance(self, scheduled: Iterable[ScheduledTokens]) -> None:
+        """Mark the scheduled tokens as read. Rows that finish their input join the decoding ones."""
+        for part in scheduled:
+            part.row.n_read += part.n_new
         while self.n_decoding < len(self.rows) and self.rows[self.n_decoding].is_decoding:
             self.n_decoding += 1
 
-    def remove(self, leaves: Callable[[SequenceState], bool]) -> None:
-        """Take out rows, waiting ones too; their slots are filled from behind."""
-        self.waiting = deque(row for row in self.waiting if not leaves(row))
+    def remove(self, is_removed: Callable[[SequenceState], bool]) -> None:
+        """Remove rows, waiting ones too; the last rows move into their slots."""
+        self.waiting = deque(row for row in self.waiting if not is_removed(row))
         for slot in range(len(self.rows) - 1, -1, -1):
-            if leaves(self.rows[slot]):
+            if is_removed(self.rows[slot]):
                 self._vacate(slot)
         if not self.rows and not self.waiting and self.cache.n_bytes > self._limits.cache_bytes // 2:
             self.cache.resize(0, 0, keep=())
@@ -124,10 +128,10 @@ class Scheduler:
         return False
 
     def _room_for_all(self) -> tuple[int, int]:
-        """A rectangle for everyone who waits as well, so that a burst of arrivals resizes once."""
+        """Slots and width for all waiting rows as well, so that a burst of requests resizes the cache once."""
         n_slots = min(self._limits.max_rows, len(self.rows) + len(self.waiting))
-        everyone = [*self.rows, *self.waiting][:n_slots]
-        return max(n_slots, self.cache.n_slots), max(self.cache.width, *(_rounded(r.n_reserved) for r in everyone))
+        rows = [*self.rows, *self.waiting][:n_slots]
+        return max(n_slots, self.cache.n_slots), max(self.cache.width, *(_rounded(r.n_reserved) for r in rows))
 
 
 def _rounded(width: int) -> int:

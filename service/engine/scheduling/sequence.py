@@ -1,4 +1,4 @@
-"""One sequence of the batch: its tokens, where it stands, and what is kept of it."""
+"""State of a request and of its sequences: tokens, progress, and what is kept of them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from dataclasses import dataclass, field
 
 from service.engine.activations.capture_buffer import CaptureBuffer
 from service.engine.activations.interventions import RowEdits
-from service.engine.prompts.prompt import LoadedPrompt
+from service.engine.prompts.cache import LoadedPrompt
 from service.engine.requests import Capture, FinishReason, Generate, TokenLogprob
-from service.engine.scheduling.detokenizer import TextStream
 from service.engine.scheduling.sampler import RowSampler
+from service.engine.scheduling.text_stream import TextStream
 
 
 @dataclass(eq=False)
 class RequestState:
-    """A request in work, and the rows that serve it. Rows of a request end at different times; it ends with the last."""
+    """A running request and its rows. The rows end at different times; the request ends with the last.
+
+    n_open: rows that have not ended.
+    """
 
     request: Generate | Capture
     prompt: LoadedPrompt | None
@@ -28,15 +31,18 @@ class RequestState:
 
 @dataclass(eq=False)
 class SequenceState:
-    """Text tokens ``ids`` (input, then generated), of which the first ``n_read`` are in the cache behind the prompt's.
+    """One row of the batch: text tokens ``ids`` (input, then generated), the first ``n_read`` of which are in the cache.
 
-    max_tokens: how many tokens it may generate; 0 for a row that is only captured or scored.
-    reads_last: its last token is read too when it ends by length, so that a trajectory has a state for it.
-    logprobs: of generated tokens, where a trajectory or the client wants them.
-    reported: token log-probabilities that no delta has carried yet.
+    Attributes:
+        index: of the row in its request.
+        n_input: tokens of the input.
+        max_tokens: how many tokens it may generate; 0 for a row that is only captured or scored.
+        reads_last: its last token is read too if it ends by length, so that a trajectory has a state for it.
+        logprobs: of generated tokens, if a trajectory or the client needs them.
+        reported: token log-probabilities that no delta has carried yet.
     """
 
-    job: RequestState
+    request_state: RequestState
     index: int
     ids: list[int]
     n_input: int
@@ -62,12 +68,12 @@ class SequenceState:
 
     @property
     def n_cached(self) -> int:
-        """Entries in the cache: virtual positions and text read so far."""
+        """Entries in the cache: virtual positions, and the text that has been read."""
         return self.n_virtual + self.n_read
 
     @property
     def n_reserved(self) -> int:
-        """Entries it may ever need."""
+        """Cache entries that it needs at most."""
         return self.n_virtual + self.n_input + self.max_tokens
 
     @property
@@ -76,7 +82,7 @@ class SequenceState:
 
     @property
     def n_pending(self) -> int:
-        """Tokens known but not read yet."""
+        """Tokens that have not been read."""
         return len(self.ids) - self.n_read
 
     @property
@@ -85,12 +91,12 @@ class SequenceState:
 
     @property
     def wants_token(self) -> bool:
-        """Whether the logits after its last known token decide a next one."""
+        """Whether a next token is chosen from the logits after its last one."""
         return self.finish_reason is None and self.n_generated < self.max_tokens
 
     @property
     def is_over(self) -> bool:
-        """Nothing is left to read or to choose."""
+        """Whether no token is left to read or to choose."""
         if self.finish_reason is None:
             return self.max_tokens == 0 and self.n_pending == 0
         return not (self.reads_last and self.finish_reason == "length" and self.n_pending > 0)
@@ -98,9 +104,9 @@ class SequenceState:
     @property
     def scores_input(self) -> bool:
         """Whether log-probabilities of the input's tokens are reported."""
-        request = self.job.request
+        request = self.request_state.request
         return isinstance(request, Generate) and request.echo and request.logprobs is not None
 
     @property
     def is_streamed(self) -> bool:
-        return isinstance(self.job.request, Generate) and self.job.request.stream
+        return isinstance(self.request_state.request, Generate) and self.request_state.request.stream

@@ -1,1 +1,1 @@
-"""The engine process: its LitAPI, its loop, and the loading of models."""
+"""The engine process: LitServe interface, engine loop, loading of models."""

@@ -1,7 +1,8 @@
-"""Makes real engines in the engine process: the only part of hosting that loads torch."""
+"""Loading of models and engines in the engine process. No other module of hosting imports torch at import time."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,31 +14,30 @@ from service.engine.engine import Engine
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Limits
-from service.hosting.engine_process.engine_loop import Served
-from service.hosting.engine_process.lit_api import card_fields
+from service.hosting.engine_process.engine_loop import ServedModel
 from service.settings import ModelSource, Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.prompts.store import PromptStore
 
 
-def load_served(source: ModelSource, *, settings: Settings) -> Served:
-    """Load one base model and put an engine on it.
+def load_served(source: ModelSource, *, settings: Settings) -> ServedModel:
+    """Load one base model and create its engine.
 
     Raises:
-        UnsupportedModel: the engine cannot host it; says why.
+        UnsupportedModel: the engine cannot host the model; the message gives the reason.
     """
     transformers.logging.disable_progress_bar()
     device = settings.device_map or settings.device
     model = HostedModel.load(source.name, source.path, device=device, dtype=settings.dtype)
     engine = Engine(model, limits=_limits(settings), load_prompt=_prompt_loader(settings))
-    return Served(engine=engine, card=card_fields(model.card), count_chat=_chat_counter(model.tokenizer))
+    return ServedModel(engine=engine, card=dataclasses.asdict(model.card), count_chat=_chat_counter(model.tokenizer))
 
 
 def _chat_counter(tokenizer: Any) -> Callable[[Sequence[Mapping[str, str]]], int]:
     def count(messages: Sequence[Mapping[str, str]]) -> int:
         try:
             text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        except Exception:  # the template's own code: the engine meets the same error, and tells the client
+        except Exception:  # raised by the template's code: the engine meets the same error and reports it to the client
             return 0
         return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 

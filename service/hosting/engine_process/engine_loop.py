@@ -1,6 +1,6 @@
-"""What the engine process does over and over: take messages in, step each engine that has work, send what happened.
+"""Loop of the engine process: receive messages, step each engine that has work, send the results.
 
-Knows neither LitServe nor HTTP. One thread drives it; only the writing of large results happens beside.
+It depends on neither LitServe nor HTTP. One thread runs it; only large results are written by another.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import structlog
 from service.engine.requests import Capture, Done, Estimate, Event, Failed, Generate, Tensors
 from service.errors import AtlasError, NotFound, Unavailable
 from service.hosting.engine_process.request_tensors import attach_values
-from service.hosting.ipc.messages import Ask, Cancel, EngineState, Estimated, Finished, Happening, Reply, Submit
+from service.hosting.ipc.messages import Cancel, EngineState, EstimateCost, Estimated, Finished, Reply, Submit, Update
 from service.hosting.ipc.tensor_results import ResultWriter, discard
-from service.hosting.ipc.transport import EngineEnd, Gone, Received
+from service.hosting.ipc.transport import Disconnected, EngineEndpoint, Received
 
 _log = structlog.get_logger(__name__)
 
 _STATS_EVERY_S = 1.0
-_MAX_FAULTS_IN_A_ROW = 3
+_MAX_CONSECUTIVE_FAULTS = 3
 
 
 class EngineLike(Protocol):
-    """What the driver needs of an engine: one model, one continuous batch."""
+    """The part of an engine that the loop uses: one model, one continuous batch."""
 
     @property
     def has_work(self) -> bool: ...
@@ -40,8 +40,11 @@ class EngineLike(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
-    """One engine with the fields of its model's card. count_chat: tokens of a chat, template and all."""
+class ServedModel:
+    """One engine and the fields of its model's card.
+
+    count_chat: number of tokens of a chat, including the chat template; None for a model without one.
+    """
 
     engine: EngineLike
     card: Mapping[str, Any]
@@ -49,27 +52,28 @@ class Served:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Ticket:
-    consumer: int
+class _Pending:
+    connection_id: int
     model: str
     metadata: Mapping[str, Any]
 
 
 class EngineLoop:
-    """Drives the engines of one process.
+    """Runs the engines of one process.
 
     Args:
-        socket_path: where API processes connect; it begins to exist here, so whoever connects finds models loaded.
+        socket_path: socket for API processes, created here, so that a client that connects finds all models loaded.
         served: by model name.
-        results: where tensor results go.
-        generation: which engine process of the service this is.
+        results: writes tensor results.
+        generation: 1 for the first engine process of a service, one more for each that replaces it.
+        clock: monotonic seconds.
     """
 
     def __init__(
         self,
         socket_path: str,
         *,
-        served: Mapping[str, Served],
+        served: Mapping[str, ServedModel],
         results: ResultWriter,
         generation: int,
         clock: Callable[[], float] = time.monotonic,
@@ -78,147 +82,149 @@ class EngineLoop:
         self._results = results
         self._generation = generation
         self._clock = clock
-        self._tickets: dict[str, _Ticket] = {}
+        self._pending: dict[str, _Pending] = {}
         self._faults = dict.fromkeys(served, 0)
         self._state_at_s = clock()
         self._state_is_final = True
         self._state = self._describe()
-        self._writing = ThreadPoolExecutor(1, thread_name_prefix="results")
-        self._end = EngineEnd(socket_path, greet=lambda: self._state)
+        self._result_writers = ThreadPoolExecutor(1, thread_name_prefix="results")
+        self._endpoint = EngineEndpoint(socket_path, first_message=lambda: self._state)
 
-    def turn(self) -> None:
-        """Admit what has come (waiting for it when there is nothing else to do), then one step of each engine."""
-        self._admit(block=not self._has_work)
+    def run_once(self) -> None:
+        """Receive all messages, waiting for one if no engine has work, then run one step of each engine."""
+        self._receive(block=not self._has_work)
         for name, served in self._served.items():
             if served.engine.has_work:
                 self._step(name, served.engine)
-        self._publish()
+        self._publish_state()
 
     def close(self) -> None:
-        """Hang up on every API process."""
-        self._end.close()
-        self._writing.shutdown(wait=True)
+        """Close all connections and wait for results that are being written."""
+        self._endpoint.close()
+        self._result_writers.shutdown(wait=True)
 
     @property
     def _has_work(self) -> bool:
         return any(served.engine.has_work for served in self._served.values())
 
-    # --- messages in ---
+    # --- incoming messages ---
 
-    def _admit(self, *, block: bool) -> None:
-        incoming = self._end.receive(block=block)
+    def _receive(self, *, block: bool) -> None:
+        incoming = self._endpoint.receive(block=block)
         while incoming is not None:
-            self._take(incoming)
-            incoming = self._end.receive(block=False)
+            self._handle(incoming)
+            incoming = self._endpoint.receive(block=False)
 
-    def _take(self, incoming: Received | Gone) -> None:
-        if isinstance(incoming, Gone):
-            for request_id in [key for key, ticket in self._tickets.items() if ticket.consumer == incoming.consumer]:
+    def _handle(self, incoming: Received | Disconnected) -> None:
+        connection_id = incoming.connection_id
+        if isinstance(incoming, Disconnected):
+            for request_id in [key for key, one in self._pending.items() if one.connection_id == connection_id]:
                 self._cancel(request_id)
         elif isinstance(incoming.message, Cancel):
             self._cancel(incoming.message.request_id)
         elif isinstance(incoming.message, Submit):
-            self._submit(incoming.message, consumer=incoming.consumer)
+            self._submit(incoming.message, connection_id=connection_id)
         else:
-            self._estimate(incoming.message, consumer=incoming.consumer)
+            self._estimate(incoming.message, connection_id=connection_id)
 
-    def _submit(self, job: Submit, *, consumer: int) -> None:
+    def _submit(self, job: Submit, *, connection_id: int) -> None:
         request_id = job.request.request_id
         try:
             served = self._find(job.model)
             served.engine.submit(_with_limit(attach_values(job), n_context=job.n_context, served=served))
         except Exception as error:
-            self._send(request_id, [_failed(request_id, error)], consumer=consumer)
+            self._send(request_id, [_failed(request_id, error)], connection_id=connection_id)
         else:
-            self._tickets[request_id] = _Ticket(consumer=consumer, model=job.model, metadata=job.metadata)
+            self._pending[request_id] = _Pending(connection_id=connection_id, model=job.model, metadata=job.metadata)
 
-    def _estimate(self, question: Ask, *, consumer: int) -> None:
-        request_id = question.request.request_id
-        answer: Happening
+    def _estimate(self, message: EstimateCost, *, connection_id: int) -> None:
+        request_id = message.request.request_id
+        update: Update
         try:
-            answer = Estimated(estimate=self._find(question.model).engine.estimate(question.request))
+            update = Estimated(estimate=self._find(message.model).engine.estimate(message.request))
         except Exception as error:
-            answer = _failed(request_id, error)
-        self._send(request_id, [answer], consumer=consumer)
+            update = _failed(request_id, error)
+        self._send(request_id, [update], connection_id=connection_id)
 
     def _cancel(self, request_id: str) -> None:
-        ticket = self._tickets.pop(request_id, None)
-        if ticket is not None:
-            self._served[ticket.model].engine.cancel(request_id)
+        pending = self._pending.pop(request_id, None)
+        if pending is not None:
+            self._served[pending.model].engine.cancel(request_id)
 
-    def _find(self, model: str) -> Served:
+    def _find(self, model: str) -> ServedModel:
         served = self._served.get(model)
         if served is None:
             raise NotFound(f"No model {model!r} is hosted here.")
         return served
 
-    # --- one step, and what came of it ---
+    # --- one step and its results ---
 
     def _step(self, model: str, engine: EngineLike) -> None:
         try:
             events = engine.step()
         except Exception:
-            self._survive_fault(model, engine)
+            self._recover_from_fault(model, engine)
         else:
             self._faults[model] = 0
             self._deliver(events)
 
-    def _survive_fault(self, model: str, engine: EngineLike) -> None:
+    def _recover_from_fault(self, model: str, engine: EngineLike) -> None:
         _log.exception("engine step failed", model=model)
         self._faults[model] += 1
-        if self._faults[model] >= _MAX_FAULTS_IN_A_ROW:
-            # A process whose every step fails (a lost device) is better replaced: leave, and be started anew.
+        if self._faults[model] >= _MAX_CONSECUTIVE_FAULTS:
+            # Every step of this process fails, for example because the device is lost: end, and be restarted.
             raise
         lost = Unavailable("The engine failed in the middle of this request.", retry_after_s=1)
-        for request_id in [key for key, ticket in self._tickets.items() if ticket.model == model]:
-            ticket = self._tickets.pop(request_id)
+        for request_id in [key for key, pending in self._pending.items() if pending.model == model]:
+            pending = self._pending.pop(request_id)
             engine.cancel(request_id)
-            self._send(request_id, [Failed(request_id=request_id, error=lost)], consumer=ticket.consumer)
+            self._send(request_id, [Failed(request_id=request_id, error=lost)], connection_id=pending.connection_id)
 
     def _deliver(self, events: Sequence[Event]) -> None:
         grouped: dict[str, list[Event]] = {}
         for event in events:
             grouped.setdefault(event.request_id, []).append(event)
         for request_id, group in grouped.items():
-            if request_id in self._tickets:
-                self._answer(request_id, group)
+            if request_id in self._pending:
+                self._reply(request_id, group)
 
-    def _answer(self, request_id: str, events: Sequence[Event]) -> None:
-        ticket = self._tickets[request_id]
-        happenings: list[Happening] = []
+    def _reply(self, request_id: str, events: Sequence[Event]) -> None:
+        pending = self._pending[request_id]
+        updates: list[Update] = []
         for event in events:
             if not isinstance(event, Done):
-                happenings.append(event)
+                updates.append(event)
             elif event.result is None:
-                happenings.append(Finished())
+                updates.append(Finished())
             elif self._results.is_small(event.result):
-                happenings.append(self._store(request_id, event.result, ticket.metadata))
+                updates.append(self._write(request_id, event.result, pending.metadata))
             else:
-                self._writing.submit(self._store_and_send, request_id, event.result, ticket)
+                self._result_writers.submit(self._write_and_send, request_id, event.result, pending)
         if isinstance(events[-1], Done | Failed):
-            del self._tickets[request_id]
-        if happenings:
-            self._send(request_id, happenings, consumer=ticket.consumer)
+            del self._pending[request_id]
+        if updates:
+            self._send(request_id, updates, connection_id=pending.connection_id)
 
-    def _store(self, request_id: str, result: Tensors, metadata: Mapping[str, Any]) -> Finished | Failed:
+    def _write(self, request_id: str, result: Tensors, metadata: Mapping[str, Any]) -> Finished | Failed:
         try:
             return Finished(result=self._results.write(result, metadata=metadata))
         except Exception as error:
             return _failed(request_id, error)
 
-    def _store_and_send(self, request_id: str, result: Tensors, ticket: _Ticket) -> None:
-        self._send(request_id, [self._store(request_id, result, ticket.metadata)], consumer=ticket.consumer)
+    def _write_and_send(self, request_id: str, result: Tensors, pending: _Pending) -> None:
+        update = self._write(request_id, result, pending.metadata)
+        self._send(request_id, [update], connection_id=pending.connection_id)
 
-    def _send(self, request_id: str, happenings: Sequence[Happening], *, consumer: int) -> None:
-        delivered = self._end.send(Reply(request_id=request_id, happenings=tuple(happenings)), consumer=consumer)
-        if not delivered:
-            for happening in happenings:
-                if isinstance(happening, Finished) and happening.result is not None:
-                    discard(happening.result)
+    def _send(self, request_id: str, updates: Sequence[Update], *, connection_id: int) -> None:
+        reply = Reply(request_id=request_id, updates=tuple(updates))
+        if not self._endpoint.send(reply, connection_id=connection_id):
+            for update in updates:
+                if isinstance(update, Finished) and update.result is not None:
+                    discard(update.result)
 
-    # --- what the process says of itself ---
+    # --- state of the process ---
 
-    def _publish(self) -> None:
+    def _publish_state(self) -> None:
         # Once a second while there is work, and once more when it ends, so that an idle engine is not shown as busy.
         now_s, idle = self._clock(), not self._has_work
         if now_s - self._state_at_s < _STATS_EVERY_S and not (idle and not self._state_is_final):
@@ -226,18 +232,18 @@ class EngineLoop:
             return
         self._state_at_s, self._state_is_final = now_s, idle
         self._state = self._describe()
-        self._end.broadcast(self._state)
+        self._endpoint.broadcast(self._state)
 
     def _describe(self) -> EngineState:
         return EngineState(
             generation=self._generation,
             pid=os.getpid(),
-            models={name: served.card for name, served in self._served.items()},
+            models={name: dict(served.card) for name, served in self._served.items()},
             stats={name: dict(served.engine.stats()) for name, served in self._served.items()},
         )
 
 
-def _with_limit(request: Generate | Capture, *, n_context: int | None, served: Served) -> Generate | Capture:
+def _with_limit(request: Generate | Capture, *, n_context: int | None, served: ServedModel) -> Generate | Capture:
     if n_context is None or not isinstance(request, Generate) or served.count_chat is None:
         return request
     n_left = n_context - served.count_chat(request.messages or ())

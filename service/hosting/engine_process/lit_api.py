@@ -1,20 +1,19 @@
-"""The LitAPI of the engine process: loads every base model when the process starts, and opens for business."""
+"""LitServe's interface to the engine: the LitAPI that loads all base models, and the loop that runs their engines."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 import structlog
 from litserve import LitAPI
+from litserve.loops import LitLoop
 
 from service.errors import AtlasError
-from service.hosting.engine_process.engine_loop import EngineLoop, Served
-from service.hosting.engine_process.lit_loop import EngineLitLoop
+from service.hosting.engine_process.engine_loop import EngineLoop, ServedModel
 from service.hosting.ipc.tensor_results import ResultWriter
 from service.hosting.processes.process_setup import die_with_parent, ignore_interrupts, keep_freed_memory
 from service.hosting.processes.runtime_directory import Runtime
@@ -22,22 +21,36 @@ from service.logs import configure_logs
 from service.settings import ModelSource, Settings
 
 SETUP_FAILED = 3
-"""Exit status of an engine process whose models cannot be hosted: starting it again would not help."""
+"""Exit status of an engine process whose models cannot be hosted: a restart would not help."""
 
 _log = structlog.get_logger(__name__)
 
-LoadModel = Callable[..., Served]
+LoadModel = Callable[..., ServedModel]
+
+
+class EngineLitLoop(LitLoop):  # type: ignore[misc]
+    """LitServe's worker calls ``run`` forever. An exception from it ends the process, which is then replaced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._engine_loop: EngineLoop | None = None
+
+    def run(self, lit_api: EngineLitAPI, *_: Any) -> None:
+        """One iteration of the engine loop. LitServe's queue and transport are ignored: the loop has its own socket."""
+        if self._engine_loop is None:
+            self._engine_loop = lit_api.open_loop()
+        self._engine_loop.run_once()
 
 
 class EngineLitAPI(LitAPI):  # type: ignore[misc]
-    """Pickled into the engine process, where ``setup`` runs.
+    """The main process creates it; LitServe calls ``setup`` in the engine process.
 
     Args:
-        settings: what to host and how much of it.
-        runtime: the service's folder.
-        generation: which engine process of the service this is.
-        loader: dotted name, ``module:function``, of what makes a :class:`Served` of ``(source, settings=…)``. A name, so
-            that the API process need not import torch.
+        settings: which models to host, and the limits.
+        runtime: the service's runtime folder.
+        generation: 1 for the first engine process of a service, one more for each that replaces it.
+        loader: dotted name, ``module:function``, of a function ``(source, settings=…)`` that returns a
+            :class:`ServedModel`. It is a name, so that only the engine process imports torch.
     """
 
     def __init__(self, settings: Settings, *, runtime: Runtime, generation: int, loader: str) -> None:
@@ -47,10 +60,10 @@ class EngineLitAPI(LitAPI):  # type: ignore[misc]
         self._generation = generation
         self._loader = loader
         self._parent_pid = os.getpid()
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, ServedModel] = {}
 
     def setup(self, device: object) -> None:
-        """Load the models; ends the process with :data:`SETUP_FAILED` and one line in the log when one cannot be."""
+        """Load the models. If one fails, log the reason and end the process with :data:`SETUP_FAILED`."""
         die_with_parent(self._parent_pid)
         keep_freed_memory()
         ignore_interrupts()
@@ -60,13 +73,13 @@ class EngineLitAPI(LitAPI):  # type: ignore[misc]
         for source in self._settings.model_sources:
             self._served[source.name] = self._load(load, source)
 
-    def open_driver(self) -> EngineLoop:
-        """The driver of the loaded models; from now on requests are taken."""
+    def open_loop(self) -> EngineLoop:
+        """The loop over the loaded models; requests are accepted from now on."""
         results = ResultWriter(self._runtime.results_folder(self._generation))
         _log.info("engine ready", generation=self._generation, models=sorted(self._served))
         return EngineLoop(self._runtime.socket_path, served=self._served, results=results, generation=self._generation)
 
-    def _load(self, load: LoadModel, source: ModelSource) -> Served:
+    def _load(self, load: LoadModel, source: ModelSource) -> ServedModel:
         _log.info("loading model", model=source.name, path=source.path)
         try:
             return load(source, settings=self._settings)
@@ -75,8 +88,3 @@ class EngineLitAPI(LitAPI):  # type: ignore[misc]
         except Exception:
             _log.exception("model cannot be loaded", model=source.name, path=source.path)
         sys.exit(SETUP_FAILED)
-
-
-def card_fields(card: Any) -> Mapping[str, Any]:
-    """A model's card as plain values, for processes without torch."""
-    return dataclasses.asdict(card)

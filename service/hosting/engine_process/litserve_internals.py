@@ -1,7 +1,10 @@
-"""The one module that touches LitServe's private names (pinned to 0.2.19): starts engine workers, and only that.
+"""Start of the engine process through LitServe. The only module that uses LitServe's private names (pinned to 0.2.19).
 
-LitServe's own ``run`` is not used: it cannot tell a waiting request that its worker died, leaves its children behind on
-SIGTERM, restricts the addresses to bind, and answers nothing before the models are loaded.
+LitServe's own ``run`` is not used: it does not fail pending requests when their worker dies, leaves its children running
+after SIGTERM, restricts the addresses to bind, and accepts no requests before the models are loaded.
+
+LitServe starts the process with multiprocessing's spawn, which pickles the LitAPI: settings and paths of the service, no
+client data.
 """
 
 from __future__ import annotations
@@ -14,18 +17,18 @@ from service.hosting.engine_process.lit_api import EngineLitAPI
 
 
 class EngineServer(LitServer):  # type: ignore[misc]
-    """A LitServer whose worker speaks over our socket."""
+    """A LitServer whose worker communicates over the service's own socket."""
 
     def __init__(self, api: EngineLitAPI) -> None:
-        # One worker whatever the accelerator: the engine places its models itself.
+        # One worker for any accelerator: the engine chooses the devices of its models.
         super().__init__(api, accelerator="cpu", devices=1, workers_per_device=1, timeout=False, restart_workers=True)
         self._api = api
 
     def register_endpoints(self) -> None:
-        """No routes: the API process has its own application."""
+        """Register no routes: the API process has its own application."""
 
     def start_worker(self) -> BaseProcess:
-        """Start the engine process: a fresh interpreter in which LitServe calls ``setup`` and then the loop."""
+        """Start the engine process: a new interpreter in which LitServe calls ``setup`` and then the loop."""
         self.workers_setup_status: dict[str, str] = {}
         self.litapi_request_queues = {self._api.api_path: None}
         self._transport = None

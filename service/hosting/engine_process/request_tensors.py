@@ -1,4 +1,4 @@
-"""Tensors of requests: checked and made where torch is at home, in the engine process."""
+"""Tensors of requests, decoded and checked in the engine process, where torch is loaded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def attach_values(job: Submit) -> Generate | Capture:
-    """The request of a job with the tensors of its interventions and of its projection in place, as float32.
+    """The request of a job with the tensors of its interventions and of its projection filled in, as float32.
 
     Raises:
-        InvalidRequest: the tensors cannot be read, one is missing, not of floating point, or not finite.
+        InvalidRequest: the tensors cannot be decoded, or one is missing, not floating point, or not finite.
     """
     request = _with_projection(job.request)
     if not job.values:
@@ -31,7 +31,7 @@ def attach_values(job: Submit) -> Generate | Capture:
 
 
 def _with_projection(request: Generate | Capture) -> Generate | Capture:
-    """The projection of a map comes as arrays of numpy, which the API process has."""
+    # The API process sends the projection of a map as numpy arrays, because it does not load torch.
     spec = request.capture
     if spec is None or not isinstance(spec.reduce, Projection):
         return request
@@ -48,7 +48,7 @@ def _read(data: bytes) -> dict[str, torch.Tensor]:
     try:
         return load(data)
     except Exception as error:
-        raise InvalidRequest("Part 'tensors': expected a safetensors file, got bytes that are none.") from error
+        raise InvalidRequest("Part 'tensors': expected a safetensors file, got other bytes.") from error
 
 
 def _fill(intervention: Intervention, *, name: str, tensors: dict[str, torch.Tensor]) -> Intervention:

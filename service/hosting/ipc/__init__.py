@@ -1,1 +1,1 @@
-"""Between the API process and the engine process: client, messages, socket, tensor results."""
+"""Communication between the API process and the engine process: client, messages, codec, socket, tensor results."""

@@ -1,4 +1,4 @@
-"""What crosses the border between the API process and the engine process, pickled, on a socket that only they share."""
+"""Messages between the API process and the engine process, encoded by :mod:`service.hosting.ipc.codec`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from service.engine.requests import Capture, Delta, Estimate, Failed, Generate, 
 class Submit:
     """Run a request on a model.
 
-    tensors: a safetensors file with the values of the request's interventions (empty: there are none).
-    values: for each intervention the name of its tensor, None for those that take none.
-    metadata: what the API knows of the request; it goes into the header of a tensor result.
-    n_context: of a chat without a limit of its own: it may go on until input and answer have this many tokens.
+    tensors: a safetensors file with the values of the request's interventions; empty if there are none.
+    values: for each intervention the name of its tensor, None for those without one.
+    metadata: facts that the API adds to the header of a tensor result.
+    n_context: for a chat request without a limit, the maximum number of input and generated tokens together.
     """
 
     model: str
@@ -30,8 +30,8 @@ class Submit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
-    """Say what a capture would cost."""
+class EstimateCost:
+    """Estimate the cost of a capture without running it."""
 
     model: str
     request: Capture
@@ -39,19 +39,22 @@ class Ask:
 
 @dataclass(frozen=True, kw_only=True)
 class Cancel:
-    """Nobody waits for this request any more."""
+    """Cancel a request; no reply is expected."""
 
     request_id: str
 
 
-FromApi = Submit | Ask | Cancel
+FromApi = Submit | EstimateCost | Cancel
 
 # --- from the engine to the API process -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredResult:
-    """A tensor result as safetensors: a file to be opened, unlinked and sent (``path``), or ``data`` when small."""
+    """A tensor result in safetensors format: small ones as ``data``, others as a file at ``path``.
+
+    The receiver opens the file and unlinks it.
+    """
 
     n_bytes: int
     path: str | None = None
@@ -60,34 +63,34 @@ class StoredResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """The request has ended well."""
+    """The request has completed without error."""
 
     result: StoredResult | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimated:
-    """Answer to :class:`Ask`."""
+    """Answer to :class:`EstimateCost`."""
 
     estimate: Estimate
 
 
-Happening = Delta | RowDone | Finished | Failed | Estimated
+Update = Delta | RowDone | Finished | Failed | Estimated
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What happened to one request in one step, in order."""
+    """Updates of one request from one step, in order."""
 
     request_id: str
-    happenings: tuple[Happening, ...]
+    updates: tuple[Update, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineState:
-    """What the engine process says of itself when a connection opens, and about once a second while it works.
+    """State of the engine process, sent when a connection opens and about once a second while the engine works.
 
-    generation: 1 for the first engine process of a service, one more for each that replaced it.
+    generation: 1 for the first engine process of a service, one more for each that replaces it.
     models: by name, the fields of the model's card. stats: by name, the counters of its engine.
     """
 

@@ -1,7 +1,7 @@
-"""Tensor results on their way from the engine process to a client.
+"""Tensor results, passed from the engine process to the API process as files in memory.
 
-The engine process writes them as safetensors into a file in memory and sends the path; the API process opens the file
-and unlinks it at once, so nothing is left whatever happens to the client, and reads it in big slices while it sends.
+The engine process writes a safetensors file and sends its path. The API process opens the file and unlinks it at once, so
+that no file remains if the client disconnects, and reads it in large slices while it sends the response.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INLINE_BYTES = 256 << 10
 
 
 class ResultWriter:
-    """Writes results of one engine process into ``folder``; small ones stay in the message."""
+    """Writes results of one engine process into ``folder``; small ones are sent inside their message."""
 
     def __init__(self, folder: Path, *, inline_bytes: int = _INLINE_BYTES) -> None:
         self._folder = folder
@@ -36,18 +36,18 @@ class ResultWriter:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def is_small(self, result: Tensors) -> bool:
-        """Whether the result travels inside its message."""
+        """Whether the result is sent inside its message."""
         return sum(_n_bytes(tensor) for tensor in result.tensors.values()) < self._inline_bytes
 
     def write(self, result: Tensors, *, metadata: Mapping[str, Any]) -> StoredResult:
-        """Store a result; ``metadata`` is added to the result's own.
+        """Write a result; ``metadata`` is added to the result's own metadata.
 
         Raises:
-            Unavailable: there is no room for it.
+            Unavailable: the disk or memory file system is full.
         """
         from safetensors.torch import save, save_file
 
-        tensors = _apart(result.tensors)
+        tensors = _without_shared_memory(result.tensors)
         header = {METADATA_KEY: json.dumps({**result.metadata, **metadata}, separators=(",", ":"))}
         if self.is_small(result):
             data = save(tensors, metadata=header)
@@ -56,14 +56,16 @@ class ResultWriter:
         path = self._folder / f"{self._n_written}.safetensors"
         try:
             save_file(tensors, path, metadata=header)
-        except Exception as error:  # safetensors has its own class for a full disk
+        except Exception as error:  # safetensors raises its own class for a full disk
             path.unlink(missing_ok=True)
-            raise Unavailable("The server has no room for a result of this size now.", retry_after_s=5) from error
+            raise Unavailable(
+                "The server has no space for a result of this size at the moment.", retry_after_s=5
+            ) from error
         return StoredResult(n_bytes=path.stat().st_size, path=str(path))
 
 
 class OpenResult:
-    """A result that belongs to this process alone: its file has no name any more. Close it when sent."""
+    """An opened result whose file is already unlinked. Close it after sending."""
 
     def __init__(self, stored: StoredResult) -> None:
         self.n_bytes = stored.n_bytes
@@ -85,7 +87,7 @@ class OpenResult:
         return os.pread(self._descriptor, n_bytes, start)
 
     def close(self) -> None:
-        """Give the memory back; fine to call twice."""
+        """Release the memory; may be called twice."""
         self._data = None
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -93,22 +95,22 @@ class OpenResult:
 
 
 def discard(stored: StoredResult) -> None:
-    """Throw away a result that nobody waits for."""
+    """Delete a result that has no receiver."""
     if stored.path is not None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(stored.path)
 
 
-def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    # safetensors refuses tensors that share memory, as two sites of the same value may.
+def _without_shared_memory(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    # safetensors refuses tensors that share memory, as those of two sites with the same value may.
     storages: set[int] = set()
-    apart: dict[str, torch.Tensor] = {}
+    separate: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
         own = tensor.contiguous()
         address = own.untyped_storage().data_ptr()
-        apart[name] = own.clone() if address in storages else own
+        separate[name] = own.clone() if address in storages else own
         storages.add(address)
-    return apart
+    return separate
 
 
 def _n_bytes(tensor: torch.Tensor) -> int:

@@ -1,10 +1,11 @@
-"""A Unix socket between the engine process and the API processes, in place of LitServe's queues.
+"""Unix socket between the engine process and the API processes, in place of LitServe's queues.
 
-LitServe's own transport is a queue in a third process. It cannot say that the other side has died, a reader killed while
-it waits takes the next message with it, and each message costs two more hops. On a socket the death of either side is
-an end of file: the API fails what waits at once, the engine frees the rows of an API process that is gone.
+LitServe's transport is a queue in a third process. It does not report that the other side has died, a reader that is
+killed while it waits loses the next message, and each message takes two more hops. On a socket the death of either side
+is an end of file: the API process fails its pending requests at once, and the engine frees the rows of a dead API process.
 
-A frame is four bytes of length (big-endian) and a pickle. Only the service's own user can reach the socket.
+A frame is four bytes of length (big-endian) and a message encoded by :mod:`service.hosting.ipc.codec`. A frame that is
+not a message closes the connection. Only the service's own user can open the socket.
 """
 
 from __future__ import annotations
@@ -12,26 +13,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pickle
 import queue
 import socket
 import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import cast, get_args
+
+import structlog
 
 from service.errors import Unavailable
+from service.hosting.ipc.codec import MalformedFrame, decode, encode
 from service.hosting.ipc.messages import FromApi, FromEngine
+
+_log = structlog.get_logger(__name__)
 
 _LENGTH = struct.Struct("!I")
 _SEND_TIMEOUT_S = 30.0
 _RECONNECT_S = 0.05
+_FROM_API: tuple[type, ...] = get_args(FromApi)
+_FROM_ENGINE: tuple[type, ...] = get_args(FromEngine)
 
 
 def frame(message: object) -> bytes:
-    """A message as it stands on the socket."""
-    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    """The bytes of a message on the socket."""
+    body = encode(message)
     return _LENGTH.pack(len(body)) + body
 
 
@@ -39,27 +46,30 @@ def frame(message: object) -> bytes:
 class Received:
     """A message from an API process."""
 
-    consumer: int
+    connection_id: int
     message: FromApi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gone:
+class Disconnected:
     """An API process has closed its connection, or died."""
 
-    consumer: int
+    connection_id: int
 
 
-class EngineEnd:
+class EngineEndpoint:
     """The engine's end: accepts API processes, collects their messages in an inbox, sends replies.
 
-    ``greet`` makes the first message of each connection. Messages are read in one thread a connection, so that the
-    engine's own thread never waits for a socket to fill.
+    One thread per connection reads messages, so that the engine's own thread never waits for a socket.
+
+    Args:
+        path: of the socket.
+        first_message: makes the message that each new connection receives first.
     """
 
-    def __init__(self, path: str, *, greet: Callable[[], FromEngine]) -> None:
-        self._greet = greet
-        self._inbox: queue.SimpleQueue[Received | Gone] = queue.SimpleQueue()
+    def __init__(self, path: str, *, first_message: Callable[[], FromEngine]) -> None:
+        self._first_message = first_message
+        self._inbox: queue.SimpleQueue[Received | Disconnected] = queue.SimpleQueue()
         self._connections: dict[int, _Connection] = {}
         self._lock = threading.Lock()
         with contextlib.suppress(FileNotFoundError):
@@ -70,17 +80,17 @@ class EngineEnd:
         self._listener.listen(16)
         threading.Thread(target=self._accept, name="accept", daemon=True).start()
 
-    def receive(self, *, block: bool) -> Received | Gone | None:
-        """The next message, or None when there is none and ``block`` is false."""
+    def receive(self, *, block: bool) -> Received | Disconnected | None:
+        """The next message; None when there is none and ``block`` is false."""
         try:
             return self._inbox.get(block=block)
         except queue.Empty:
             return None
 
-    def send(self, message: FromEngine, *, consumer: int) -> bool:
-        """Send to one API process; false when it is gone."""
+    def send(self, message: FromEngine, *, connection_id: int) -> bool:
+        """Send to one API process; returns false when it is disconnected."""
         with self._lock:
-            connection = self._connections.get(consumer)
+            connection = self._connections.get(connection_id)
         return connection is not None and connection.send(frame(message))
 
     def broadcast(self, message: FromEngine) -> None:
@@ -92,35 +102,39 @@ class EngineEnd:
             connection.send(data)
 
     def close(self) -> None:
-        """Stop listening and hang up."""
+        """Stop listening and close all connections."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         with self._lock:
             for connection in self._connections.values():
-                connection.hang_up()
+                connection.close()
 
     def _accept(self) -> None:
-        consumer = 0
+        connection_id = 0
         while True:
             try:
                 peer, _ = self._listener.accept()
             except OSError:
                 return
-            consumer += 1
+            connection_id += 1
             connection = _Connection(peer)
-            connection.send(frame(self._greet()))
+            connection.send(frame(self._first_message()))
             with self._lock:
-                self._connections[consumer] = connection
-            reader = threading.Thread(target=self._read, args=(consumer, connection), name="read", daemon=True)
+                self._connections[connection_id] = connection
+            reader = threading.Thread(target=self._read, args=(connection_id, connection), name="read", daemon=True)
             reader.start()
 
-    def _read(self, consumer: int, connection: _Connection) -> None:
-        while (message := connection.receive()) is not None:
-            self._inbox.put(Received(consumer=consumer, message=message))
+    def _read(self, connection_id: int, connection: _Connection) -> None:
+        try:
+            while (message := connection.receive()) is not None:
+                self._inbox.put(Received(connection_id=connection_id, message=message))
+        except MalformedFrame as error:
+            _log.error("malformed frame, connection closed", peer="api", reason=str(error))
+            connection.close()
         with self._lock:
-            self._connections.pop(consumer, None)
-        self._inbox.put(Gone(consumer=consumer))
+            self._connections.pop(connection_id, None)
+        self._inbox.put(Disconnected(connection_id=connection_id))
 
 
 class _Connection:
@@ -129,7 +143,7 @@ class _Connection:
     def __init__(self, peer: socket.socket) -> None:
         self._peer = peer
         self._send_lock = threading.Lock()
-        # A peer that reads nothing for this long is stuck for good; the engine must not be stuck with it.
+        # A peer that reads nothing for this long does not recover; the engine must not wait for it.
         seconds, micros = int(_SEND_TIMEOUT_S), 0
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, micros))
 
@@ -138,35 +152,36 @@ class _Connection:
             with self._send_lock:
                 self._peer.sendall(data)
         except OSError:
-            self.hang_up()
+            self.close()
             return False
         return True
 
     def receive(self) -> FromApi | None:
-        header = self._exactly(_LENGTH.size)
-        body = None if header is None else self._exactly(_LENGTH.unpack(header)[0])
-        return None if body is None else pickle.loads(body)
+        """The next message, None at the end of the connection; raises MalformedFrame."""
+        header = self._read_exactly(_LENGTH.size)
+        body = None if header is None else self._read_exactly(_LENGTH.unpack(header)[0])
+        return None if body is None else cast(FromApi, decode(body, expected=_FROM_API))
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         with contextlib.suppress(OSError):
             self._peer.shutdown(socket.SHUT_RDWR)
 
-    def _exactly(self, n_bytes: int) -> bytearray | None:
+    def _read_exactly(self, n_bytes: int) -> bytearray | None:
         data = bytearray(n_bytes)
-        view, at = memoryview(data), 0
-        while at < n_bytes:
+        view, n_done = memoryview(data), 0
+        while n_done < n_bytes:
             try:
-                n_read = self._peer.recv_into(view[at:])
+                n_read = self._peer.recv_into(view[n_done:])
             except OSError:
                 return None
             if n_read == 0:
                 return None
-            at += n_read
+            n_done += n_read
         return data
 
 
-class ApiEnd:
-    """The API process's end: keeps connected to whichever engine process listens."""
+class ApiEndpoint:
+    """The API process's end: stays connected to the engine process that listens at the moment."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -174,10 +189,11 @@ class ApiEnd:
 
     @property
     def connected(self) -> bool:
+        """Whether an engine process is connected."""
         return self._writer is not None
 
     def send(self, message: FromApi) -> None:
-        """Hand a message to the socket; returns at once.
+        """Write a message to the socket's buffer; returns at once.
 
         Raises:
             Unavailable: no engine is connected.
@@ -187,7 +203,7 @@ class ApiEnd:
         self._writer.write(frame(message))
 
     async def run(self, *, on_message: Callable[[FromEngine], None], on_lost: Callable[[], None]) -> None:
-        """Connect, deliver messages until the engine is gone, say so, and begin again, until cancelled."""
+        """Until cancelled: connect, deliver messages until the connection ends, call ``on_lost``, connect again."""
         while True:
             try:
                 reader, writer = await asyncio.open_unix_connection(self._path)
@@ -197,14 +213,18 @@ class ApiEnd:
             self._writer = writer
             try:
                 await _deliver(reader, on_message)
+            except MalformedFrame as error:
+                _log.error("malformed frame, connection closed", peer="engine", reason=str(error))
             finally:
                 self._writer = None
                 writer.close()
                 on_lost()
+            await asyncio.sleep(_RECONNECT_S)
 
 
-async def _deliver(reader: asyncio.StreamReader, on_message: Callable[[Any], None]) -> None:
+async def _deliver(reader: asyncio.StreamReader, on_message: Callable[[FromEngine], None]) -> None:
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             (n_bytes,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-            on_message(pickle.loads(await reader.readexactly(n_bytes)))
+            body = await reader.readexactly(n_bytes)
+            on_message(cast(FromEngine, decode(body, expected=_FROM_ENGINE)))

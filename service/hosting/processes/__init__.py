@@ -1,1 +1,1 @@
-"""The processes of the service: supervisor, API server, set-up, runtime directory."""
+"""Processes: supervisor, API server, process set-up, runtime directory."""

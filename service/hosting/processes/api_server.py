@@ -1,4 +1,4 @@
-"""The API process: uvicorn on a socket that the main process has bound, draining before it stops."""
+"""API process: uvicorn on a socket that the main process has bound; it drains before it stops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CUT_OFF_S = 1
 
 
 class ApiServer(uvicorn.Server):
-    """On SIGTERM it first lets running requests end, up to ``grace_s``, while ``drain`` keeps new ones out."""
+    """A uvicorn server that drains on SIGTERM: ``drain`` refuses new requests, running ones get ``grace_s`` to finish."""
 
     def __init__(self, config: uvicorn.Config, *, drain: Callable[[], None], grace_s: float) -> None:
         super().__init__(config)
@@ -26,7 +26,7 @@ class ApiServer(uvicorn.Server):
         self._stop_at_s: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First SIGTERM drains, the second stops at once. SIGINT is for the main process, which sends SIGTERM here."""
+        """The first SIGTERM drains, the second stops at once. SIGINT is ignored: the main process handles it."""
         if sig != signal.SIGTERM:
             return
         if self._stop_at_s is None:
@@ -43,9 +43,9 @@ class ApiServer(uvicorn.Server):
 
 
 def serve(app: FastAPI, *, sock: socket.socket, drain: Callable[[], None], grace_s: float, parent_pid: int) -> None:
-    """Serve until told to stop; the body of the API process, which was forked off the main one."""
+    """Serve until SIGTERM; the body of the API process, which is forked from the main process."""
     die_with_parent(parent_pid)
-    signal.set_wakeup_fd(-1)  # the main process's alarm is not ours
+    signal.set_wakeup_fd(-1)  # the wakeup descriptor belongs to the main process
     config = uvicorn.Config(
         app,
         lifespan="on",

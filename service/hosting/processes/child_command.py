@@ -1,4 +1,4 @@
-"""Programs as members of the family: started like its own processes, and gone when it is."""
+"""Child programs that the supervisor runs like its own processes, and that end with it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from service.hosting.processes.process_setup import die_with_parent
 
 
 class Command:
-    """A started program, as a :class:`service.hosting.processes.supervisor.Process`.
+    """A started program; a :class:`service.hosting.processes.supervisor.Process`.
 
-    It has a session of its own, so that Ctrl-C in a terminal reaches it through the main process only, and writes what it
-    prints to our standard error, where logs go.
+    It has a session of its own, so that Ctrl-C in a terminal reaches it only through the main process. Its standard output
+    goes to our standard error, with the logs.
 
     Args:
-        arguments: the program and what it is told.
-        environ: the whole of its environment; ours by default.
+        arguments: the program and its arguments.
+        environ: its complete environment; that of this process by default.
     """
 
     def __init__(self, arguments: Sequence[str], *, environ: Mapping[str, str] | None = None) -> None:
-        # The end of a pipe that only the program holds tells of its end where process descriptors are not known.
+        # Without process descriptors, the end of the program is the end of file of a pipe that only the program holds open.
         reader, writer = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -35,7 +35,7 @@ class Command:
                 stdout=sys.stderr.fileno(),
                 pass_fds=(writer,),
                 start_new_session=True,
-                # The main process has one thread and holds no locks, so this is safe here.
+                # Safe here, because the main process has one thread and holds no locks.
                 preexec_fn=functools.partial(_prepare, os.getpid()),
             )
         except BaseException:
@@ -43,7 +43,7 @@ class Command:
             raise
         finally:
             os.close(writer)
-        self._sentinel = _descriptor_of(self._process.pid, otherwise=reader)
+        self._sentinel = _descriptor_of(self._process.pid, fallback=reader)
 
     @property
     def pid(self) -> int:
@@ -57,7 +57,7 @@ class Command:
 
     @property
     def exitcode(self) -> int | None:
-        """How it ended: a status, or minus the number of the signal that killed it; None while it runs."""
+        """Exit status, or minus the number of the signal that killed it; None while it runs."""
         return self._process.poll()
 
     def is_alive(self) -> bool:
@@ -65,35 +65,35 @@ class Command:
         return self._process.poll() is None
 
     def join(self) -> None:
-        """Wait for its end."""
+        """Wait until it ends."""
         self._process.wait()
 
     def terminate(self) -> None:
-        """Ask it to stop."""
+        """Send SIGTERM."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """Stop it."""
+        """Send SIGKILL."""
         self._process.kill()
 
     def close(self) -> None:
-        """Let go of what belongs to it, after its end."""
+        """Close its file descriptor, after its end."""
         with contextlib.suppress(OSError):
             os.close(self._sentinel)
 
 
 def _prepare(parent_pid: int) -> None:
-    # What the main process ignores or blocks is not for the program.
+    # The signal handling of the main process is not inherited.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     die_with_parent(parent_pid)
 
 
-def _descriptor_of(pid: int, *, otherwise: int) -> int:
+def _descriptor_of(pid: int, *, fallback: int) -> int:
     if not hasattr(os, "pidfd_open"):
-        return otherwise
+        return fallback
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:
-        return otherwise
-    os.close(otherwise)
+        return fallback
+    os.close(fallback)
     return descriptor

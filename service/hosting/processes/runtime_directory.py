@@ -1,6 +1,6 @@
-"""The folder of one running service: its socket and the results on their way out, in memory where the system allows.
+"""Runtime directory of one service: its socket and its unsent results, in memory where the system allows.
 
-A lock file is held for the life of the processes, so what a killed service left behind is known as stale and swept.
+A lock file is held while the service runs, so that the directory of a killed service is recognised as stale and removed.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ _LOCK = "lock"
 
 
 def memory_folder() -> Path:
-    """``/dev/shm`` where it can be written, else the folder for temporary files."""
+    """``/dev/shm`` if it is writable, else the folder for temporary files."""
     shared = Path("/dev/shm")
     return shared if shared.is_dir() and os.access(shared, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Paths inside the folder of one service."""
+    """Paths inside the runtime directory of one service."""
 
     folder: Path
 
     @property
     def socket_path(self) -> str:
-        """Where the engine process listens."""
+        """Path of the engine process's socket."""
         return str(self.folder / "engine.sock")
 
     def results_folder(self, generation: int) -> Path:
-        """Where the engine process of this generation writes its results."""
+        """Folder of the results of this generation's engine process."""
         return self.folder / f"results-{generation}"
 
     def sweep(self, generation: int) -> None:
-        """Remove what the dead engine process of this generation left."""
+        """Remove the results of this generation's engine process, after its end."""
         shutil.rmtree(self.results_folder(generation), ignore_errors=True)
 
     def sweep_all(self) -> None:
-        """Remove results that a dead API process can no longer fetch; the folders stay for the engine to write to."""
+        """Remove results that a dead API process can no longer fetch; the folders are kept for the engine."""
         for path in self.folder.glob("results-*/*"):
             path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def open_runtime(parent: Path) -> Iterator[Runtime]:
-    """Make the folder of a service under ``parent``, sweeping those of services that are no more; remove it at the end."""
+    """Create the directory of a service under ``parent``, after removing stale ones; remove it on exit."""
     with _locked(parent / f"{_PREFIX}{os.getuid()}.lock"):
         _sweep_stale(parent)
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))

@@ -1,6 +1,6 @@
-"""The main process: starts the others, replaces those that die, and takes all of them along when it ends.
+"""Supervisor in the main process: starts the other processes, restarts those that die, stops all of them at the end.
 
-It does nothing else, has one thread and loads nothing heavy, so that it can fork safely and hardly ever fails itself.
+The main process has one thread and imports no large libraries, so that it can fork safely and is unlikely to fail.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KILL_AFTER_S = 5.0
 
 
 class Process(Protocol):
-    """What the supervisor needs of a process: a part of ``multiprocessing``'s."""
+    """The part of the interface of ``multiprocessing``'s processes that the supervisor uses."""
 
     @property
     def pid(self) -> int | None: ...
@@ -45,13 +45,13 @@ def _nothing(generation: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One process of the family.
+    """One supervised process.
 
-    launch: starts it, given its generation (1, then one more for each replacement).
-    clean: removes what a dead generation left.
-    fatal_exits: exit statuses of the first generation after which the whole service gives up.
-    stop_s: how long it may take over SIGTERM before it is killed.
-    told_first: SIGTERM comes as soon as the family stops, not only in its turn; what it does about it runs beside the others.
+    launch: starts it, given its generation (1, one more for each replacement).
+    clean: removes the files of a dead generation.
+    fatal_exits: exit statuses of the first generation that end the whole service.
+    stop_s: time between SIGTERM and SIGKILL.
+    stops_early: it receives SIGTERM as soon as the service stops, not after the members before it have ended.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Member:
     clean: Callable[[int], None] = _nothing
     fatal_exits: frozenset[int] = field(default_factory=frozenset)
     stop_s: float = _KILL_AFTER_S
-    told_first: bool = False
+    stops_early: bool = False
 
 
 class _Running:
@@ -78,8 +78,8 @@ class _Running:
         self.process = self.member.launch(self.generation)
         _log.info("process started", process=self.member.name, pid=self.process.pid, generation=self.generation)
 
-    def bury(self) -> int:
-        """Take leave of a dead process and set when the next one starts; returns the exit status."""
+    def handle_exit(self) -> int:
+        """Clean up after a dead process and schedule its replacement; returns the exit status."""
         assert self.process is not None
         self.process.join()
         status = self.process.exitcode or 0
@@ -88,7 +88,7 @@ class _Running:
         self.member.clean(self.generation)
         steady = self._clock() - self._started_at_s > _STEADY_S
         self._n_quick_exits = 0 if steady else self._n_quick_exits + 1
-        # The first replacement comes at once; a process that dies again and again is given time.
+        # The first replacement starts at once, later ones after increasing delays.
         delay_s = 0.0 if self._n_quick_exits <= 1 else min(2.0 ** (self._n_quick_exits - 2), _MAX_BACKOFF_S)
         self.start_at_s = self._clock() + delay_s
         _log.warning("process ended", process=self.member.name, status=status, restart_in_s=delay_s)
@@ -96,9 +96,9 @@ class _Running:
 
 
 class Supervisor:
-    """Runs the family until SIGTERM or SIGINT. Members stop in the order given; a second signal kills them at once.
+    """Runs its members until SIGTERM or SIGINT. Members stop in the given order; a second signal kills them at once.
 
-    ``on_stop`` is called before the first is stopped, to let go of what they share.
+    ``on_stop`` is called before the first one is stopped, to close resources that they share.
     """
 
     def __init__(
@@ -110,42 +110,42 @@ class Supervisor:
         self._n_signals = 0
 
     def run(self) -> int:
-        """Run until told to stop; returns the exit status of the service."""
-        with self._signals() as alarm:
+        """Run until SIGTERM or SIGINT; returns the exit status of the service."""
+        with self._signals() as wakeup:
             try:
-                status = self._watch(alarm)
+                status = self._watch(wakeup)
                 self._on_stop()
-                # The signal that stops a service is its first; one that has given up itself needs none.
-                self._stop(alarm, patience=2 if status == 0 else 1)
+                # A stop by signal has received one already; a second one kills. After a fatal exit the first one kills.
+                self._stop(wakeup, max_signals=2 if status == 0 else 1)
             finally:
                 self._kill()
         return status
 
-    def _watch(self, alarm: socket.socket) -> int:
+    def _watch(self, wakeup: socket.socket) -> int:
         while not self._n_signals:
             for running in self._running:
                 if running.process is None and running.start_at_s <= self._clock():
                     running.start()
-            self._wait(alarm, self._running, until_s=self._next_start_s())
+            self._wait(wakeup, self._running, until_s=self._next_start_s())
             for running in self._dead():
                 first = running.generation == 1
-                status = running.bury()
+                status = running.handle_exit()
                 if first and status in running.member.fatal_exits:
                     return 1
         return 0
 
-    def _stop(self, alarm: socket.socket, *, patience: int) -> None:
+    def _stop(self, wakeup: socket.socket, *, max_signals: int) -> None:
         for running in self._running:
-            if running.process is not None and running.member.told_first:
+            if running.process is not None and running.member.stops_early:
                 running.process.terminate()
         for running in self._running:
             if running.process is None:
                 continue
-            if not running.member.told_first:
+            if not running.member.stops_early:
                 running.process.terminate()
-            give_up_s = self._clock() + running.member.stop_s
-            while running.process.is_alive() and self._clock() < give_up_s and self._n_signals < patience:
-                self._wait(alarm, [running], until_s=give_up_s)
+            kill_at_s = self._clock() + running.member.stop_s
+            while running.process.is_alive() and self._clock() < kill_at_s and self._n_signals < max_signals:
+                self._wait(wakeup, [running], until_s=kill_at_s)
 
     def _kill(self) -> None:
         for running in self._running:
@@ -159,29 +159,29 @@ class Supervisor:
     def _next_start_s(self) -> float | None:
         return min((running.start_at_s for running in self._running if running.process is None), default=None)
 
-    def _wait(self, alarm: socket.socket, who: Sequence[_Running], *, until_s: float | None) -> None:
-        sentinels = [running.process.sentinel for running in who if running.process is not None]
+    def _wait(self, wakeup: socket.socket, members: Sequence[_Running], *, until_s: float | None) -> None:
+        sentinels = [running.process.sentinel for running in members if running.process is not None]
         timeout_s = None if until_s is None else max(0.0, until_s - self._clock())
-        if alarm in wait([alarm, *sentinels], timeout_s):
+        if wakeup in wait([wakeup, *sentinels], timeout_s):
             with contextlib.suppress(BlockingIOError):
-                alarm.recv(64)
+                wakeup.recv(64)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[socket.socket]:
-        alarm, bell = socket.socketpair()
-        alarm.setblocking(False)
-        bell.setblocking(False)
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-        before_fd = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
+        wakeup, sender = socket.socketpair()
+        wakeup.setblocking(False)
+        sender.setblocking(False)
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        before_fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
         try:
-            yield alarm
+            yield wakeup
         finally:
             signal.set_wakeup_fd(before_fd)
             for number, handler in before.items():
                 signal.signal(number, handler)
-            alarm.close()
-            bell.close()
+            wakeup.close()
+            sender.close()
 
-    def _note(self, number: int, _frame: object) -> None:
+    def _on_signal(self, number: int, _frame: object) -> None:
         self._n_signals += 1
         _log.info("stopping" if self._n_signals == 1 else "stopping now", signal=signal.Signals(number).name)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from promptatlas.types.forms import FORMS
 from promptatlas.types.maps import (
     DatasetSource,
     EmbeddingsMapSource,
@@ -104,7 +105,8 @@ def _complete_prompts(source: PromptsSource, context: SourceContext) -> Complete
     for i, (ref, manifest) in enumerate(zip(source.prompts, manifests, strict=True)):
         for layer in _layers_with_points(manifest, ref=ref, context=context, at=(*at, i)):
             # The run knows how many snapshots there are.
-            counts[layer] += MANY_POINTS if source.snapshots else manifest.n_virtual * (2 if source.draws else 1)
+            n_vectors = FORMS[manifest.kind].n_vectors(manifest.n_virtual)
+            counts[layer] += MANY_POINTS if source.snapshots else n_vectors * (2 if source.draws else 1)
     return CompletedSource(
         source=source.model_copy(update={"prompts": pinned}),
         n_points=counts,
@@ -114,19 +116,17 @@ def _complete_prompts(source: PromptsSource, context: SourceContext) -> Complete
 
 def _layers_with_points(manifest: PromptManifest, *, ref: str, context: SourceContext, at: Loc) -> list[int]:
     """Layers of the map where a prompt has vectors, or states that its lower vectors have become."""
-    if manifest.kind == "prefix":
+    form = FORMS[manifest.kind]
+    if not form.has_vectors:
         raise InvalidRequest(
-            f"{ref!r} is a prefix: keys and values in each layer. It has no vectors among the model's states, so a map "
-            "cannot show it; a map can show texts that are read under it (prompt_ref).",
+            f"{ref!r} cannot be shown on a map: {form.why_no_vectors}. A map can show texts that are read under it "
+            "(prompt_ref).",
             loc=at,
         )
-    if manifest.kind == "soft":
-        return list(context.layers)
-    own = sorted(manifest.layers or ())
-    is_carried = manifest.where == "carried"
-    found = [layer for layer in context.layers if layer in own or (is_carried and layer >= own[0])]
+    found = form.layers_with_states(manifest.layers, where=manifest.where, wanted=context.layers)
     if not found:
-        above = f" and is carried above layer {own[0]}" if is_carried else ""
+        own = sorted(form.state_layer(layer) for layer in manifest.layers or ())
+        above = f" and is carried above layer {own[0]}" if manifest.where == "carried" else ""
         raise InvalidRequest(
             f"{ref!r} has vectors at layers {own}{above}, at none of the map's layers {list(context.layers)}.", loc=at
         )

@@ -82,9 +82,7 @@ def check_memory(spec: TuneSpec, *, base: Base, form: Form, memory_bytes: int | 
 
 
 def _n_prompt_values(base: Base, form: Form) -> int:
-    if form.kind == "prefix":
-        return base.n_layers * 2 * base.n_kv_heads * base.d_head * form.n_virtual
-    return len(form.layers or (0,)) * form.n_virtual * base.d_model
+    return form.prompt_form.n_values(base, n_virtual=form.n_virtual, layers=form.layers)
 
 
 def _n_state_values(spec: TuneSpec, base: Base, form: Form) -> int:

@@ -1,15 +1,14 @@
-"""Does a method fit a model: layers that exist, room for the vectors and some text behind them."""
+"""Checks of tuning methods against a model: layers that exist, positions left for text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from promptatlas.types import DeepMethod, Method, PrefixMethod
+from promptatlas.types.forms import FORMS, Method, PromptForm, PromptKind, Where
 
 from service.errors import InvalidRequest
 from service.planning.context import Base
 from service.planning.specs import Loc
-from service.store.prompts.checks import Kind, Where
 from service.store.prompts.manifests import PromptManifest
 
 N_LEAST_TEXT = 2
@@ -18,9 +17,9 @@ N_LEAST_TEXT = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What prompts of a method look like. layers: of a deep one, ascending; None for the other kinds."""
+    """What prompts of a method look like. layers: of a layered kind, ascending; None for the other kinds."""
 
-    kind: Kind
+    kind: PromptKind
     n_virtual: int
     layers: tuple[int, ...] | None = None
     where: Where | None = None
@@ -28,17 +27,18 @@ class Form:
     @classmethod
     def of(cls, prompt: PromptManifest) -> Form:
         """The form of a stored prompt."""
-        is_deep = prompt.kind == "deep"
-        return cls(
-            kind=prompt.kind,
-            n_virtual=prompt.n_virtual,
-            layers=prompt.layers if is_deep else None,
-            where=prompt.where if is_deep else None,
-        )
+        layers = prompt.layers if FORMS[prompt.kind].is_layered else None
+        return cls(kind=prompt.kind, n_virtual=prompt.n_virtual, layers=layers, where=prompt.where)
+
+    @property
+    def prompt_form(self) -> PromptForm:
+        """What is known of the kind."""
+        return FORMS[self.kind]
 
     def __str__(self) -> str:
-        deep = "" if self.layers is None else f" {self.where}, layers {list(self.layers)}"
-        return f"{self.kind}{deep}, n_virtual {self.n_virtual}"
+        where = "" if self.where is None else f" {self.where}"
+        layers = "" if self.layers is None else f"{',' if where else ''} layers {list(self.layers)}"
+        return f"{self.kind}{where}{layers}, n_virtual {self.n_virtual}"
 
 
 def check_method(method: Method, *, base: Base, at: Loc = ("method",)) -> Form:
@@ -47,19 +47,23 @@ def check_method(method: Method, *, base: Base, at: Loc = ("method",)) -> Form:
     Raises:
         InvalidRequest: at the field of the method that does not fit.
     """
-    check_room(method.n_virtual, base=base, at=(*at, "n_virtual"))
-    if isinstance(method, PrefixMethod) and not base.has_equal_layers:
+    check_room(method.n_positions, base=base, at=(*at, "n_virtual"))
+    if FORMS[method.kind].needs_equal_layers and not base.has_equal_layers:
+        others = " and ".join(kind for kind, form in FORMS.items() if not form.needs_equal_layers)
         raise InvalidRequest(
-            f"{base.name} has layers of different key and value shapes: no prefix fits it; soft and deep do.",
+            f"{base.name} has layers of different key and value shapes: no {method.kind} fits it; {others} do.",
             loc=(*at, "kind"),
         )
-    if isinstance(method, DeepMethod):
-        layers = tuple(layer_of(layer, base=base, at=(*at, "layers", i)) for i, layer in enumerate(method.layers))
-        for i, layer in enumerate(layers):
-            if layer in layers[:i]:
-                raise InvalidRequest(f"Layer {layer} stands twice.", loc=(*at, "layers", i))
-        return Form(kind="deep", n_virtual=method.n_virtual, layers=tuple(sorted(layers)), where=method.where)
-    return Form(kind=method.kind, n_virtual=method.n_virtual)
+    layers = None if method.chosen_layers is None else _layers_of(method.chosen_layers, base=base, at=(*at, "layers"))
+    return Form(kind=method.kind, n_virtual=method.n_positions, layers=layers, where=method.chosen_where)
+
+
+def _layers_of(chosen: list[int], *, base: Base, at: Loc) -> tuple[int, ...]:
+    layers = tuple(layer_of(layer, base=base, at=(*at, i)) for i, layer in enumerate(chosen))
+    for i, layer in enumerate(layers):
+        if layer in layers[:i]:
+            raise InvalidRequest(f"Layer {layer} is listed twice.", loc=(*at, i))
+    return tuple(sorted(layers))
 
 
 def layer_of(layer: int, *, base: Base, at: Loc) -> int:

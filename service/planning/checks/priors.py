@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from promptatlas.types import ActivationsSource, DatasetPoints, EmbeddingsSource, Prior, PromptPrior, Source
+from promptatlas.types.forms import FORMS
 from promptatlas.types.prior_sources import LayerPoints
 from promptatlas.types.priors import PRIOR_TYPES, BasePrior, PriorFault, PromptsFittedPrior
 
@@ -83,7 +84,7 @@ def check_density(prior: Prior, *, form: Form, index: int) -> None:
 
 
 def _can_regularize(prior_type: type[BasePrior], form: Form) -> bool:
-    return prior_type.can_regularize and (form.kind != "prefix" or prior_type.draws_prefix_directly)
+    return prior_type.can_regularize and (form.prompt_form.has_vectors or prior_type.draws_prefix_directly)
 
 
 def _complete(prior: AnyPrior, target: DrawTarget, at: Loc) -> AnyPrior:
@@ -135,7 +136,7 @@ def _pin_fitted(refs: Sequence[str], target: DrawTarget, at: Loc) -> tuple[list[
         known, manifest = target.resolver.prompt(ref, base=target.base, at=(*at, i))
         _require_vectors(ref, manifest, target, (*at, i))
         pinned.append(known)
-        n_vectors += manifest.n_virtual
+        n_vectors += FORMS[manifest.kind].n_vectors(manifest.n_virtual)
     if n_vectors < MIN_POINTS:
         raise InvalidRequest(f"A distribution needs at least {MIN_POINTS} vectors, got {n_vectors}.", loc=at)
     return pinned, n_vectors
@@ -146,7 +147,7 @@ def _require_vectors(ref: str, manifest: PromptManifest, target: DrawTarget, at:
 
     A prefix has no vectors. For a prefix target, soft vectors are drawn and compiled, so soft prompts are expected.
     """
-    kind = "deep" if target.form.layers else "soft"
+    kind = target.form.prompt_form.drawn_as
     layers = set(target.form.layers or ())
     if manifest.kind != kind or not layers <= set(manifest.layers or ()):
         wanted = kind + (f" prompt with layers {sorted(layers)}" if layers else " prompt")

@@ -127,7 +127,7 @@ def _n_hosted_values(spec: HarvestSpec, resolver: Resolver) -> int | None:
 
 def _is_wide(tap: Tap) -> bool:
     """Whether the width of a row depends on the texts."""
-    return tap.path is not None or tap.kind == "attn_probs"
+    return tap.path is not None or tap.is_reported
 
 
 def _n_encoder_decoder_values(spec: HarvestSpec, shape: EncoderDecoderShape) -> int:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from promptatlas.types.forms import FORMS, PromptForm, PromptKind
 
 from service.errors import InvalidRequest
 
-Kind = Literal["soft", "deep", "prefix"]
-Where = Literal["local", "carried"]
 Floats = npt.NDArray[np.float32]
 
-_DEEP_NAME = re.compile(r"deep\.(0|[1-9][0-9]{0,8})")
 _FLOAT_DTYPES = ("float16", "float32", "float64")
 
 
@@ -45,29 +42,25 @@ class Checked:
     layers: tuple[int, ...] | None
 
 
-def check_tensors(kind: Kind, *, tensors: Mapping[str, npt.NDArray[Any]], base: BaseShape) -> Checked:
+def check_tensors(kind: PromptKind, *, tensors: Mapping[str, npt.NDArray[Any]], base: BaseShape) -> Checked:
     """Check names, shapes and values of a prompt's tensors against its base model.
 
     Args:
-        tensors: ``soft`` [n_virtual, d_model]; ``deep.{layer}`` the same each; or
-            ``prefix`` [n_layers, 2, n_kv_heads, n_virtual, d_head]; float16, float32 or float64.
+        tensors: names and shapes as the kind's :class:`PromptForm` has them; float16, float32 or float64.
 
     Raises:
-        InvalidRequest: with what was expected and what came.
+        InvalidRequest: says what was expected and what was received.
     """
+    form = FORMS[kind]
     names = sorted(tensors)
-    layers: tuple[int, ...] | None = None
-    if kind == "deep":
-        layers = _deep_layers(names, base=base)
-    elif names != [kind]:
-        raise InvalidRequest(f"A {kind} prompt holds one tensor, {kind!r}; this one holds {_listed(names)}.")
-    elif kind == "prefix":
-        layers = tuple(range(base.n_layers))
-    counts = {_n_virtual_of(name, tensors[name].shape, kind=kind, base=base) for name in names}
+    layers = _layers_of(form, names, base=base)
+    counts = {_n_virtual_of(name, tensors[name].shape, form=form, base=base) for name in names}
     if len(counts) > 1:
-        raise InvalidRequest(f"All layers of a deep prompt must have the same n_virtual; these have {sorted(counts)}.")
+        raise InvalidRequest(
+            f"All layers of a {kind} prompt must have the same n_virtual; these have {sorted(counts)}."
+        )
     n_virtual = counts.pop()
-    if not 1 <= n_virtual < base.n_positions:
+    if form.takes_positions and not 1 <= n_virtual < base.n_positions:
         raise InvalidRequest(
             f"n_virtual must be at least 1 and less than the {base.n_positions} positions of {base.name}; "
             f"it is {n_virtual}."
@@ -91,33 +84,27 @@ def as_float32(values: npt.NDArray[Any], *, name: str) -> Floats:
     return narrowed
 
 
-def expected_shape(kind: Kind, *, base: BaseShape, n_virtual: int | str = "n_virtual") -> str:
-    """The shape of a tensor of this kind in words, e.g. ``[n_virtual, 64]``."""
-    if kind == "prefix":
-        return f"[{base.n_layers}, 2, {base.n_kv_heads}, {n_virtual}, {base.d_head}]"
-    return f"[{n_virtual}, {base.d_model}]"
-
-
-def _n_virtual_of(name: str, shape: tuple[int, ...], *, kind: Kind, base: BaseShape) -> int:
-    axis = 3 if kind == "prefix" else 0
-    fixed: tuple[int, ...] = (base.d_model,)
-    if kind == "prefix":
-        fixed = (base.n_layers, 2, base.n_kv_heads, base.d_head)
-    if len(shape) != len(fixed) + 1 or shape[:axis] + shape[axis + 1 :] != fixed:
+def _n_virtual_of(name: str, shape: tuple[int, ...], *, form: PromptForm, base: BaseShape) -> int:
+    try:
+        return form.n_virtual_of(shape, base=base)
+    except ValueError:
         raise InvalidRequest(
-            f"Tensor {name!r} must have shape {expected_shape(kind, base=base)} for {base.name}; it has {list(shape)}."
-        )
-    return shape[axis]
+            f"Tensor {name!r} must have shape {form.shape_text(base)} for {base.name}; it has {list(shape)}."
+        ) from None
 
 
-def _deep_layers(names: list[str], *, base: BaseShape) -> tuple[int, ...]:
-    matches = [_DEEP_NAME.fullmatch(name) for name in names]
-    if not names or not all(matches):
-        raise InvalidRequest(f"A deep prompt holds tensors 'deep.0', 'deep.1', …; this one holds {_listed(names)}.")
-    layers = sorted(int(cast("re.Match[str]", match).group(1)) for match in matches)
+def _layers_of(form: PromptForm, names: list[str], *, base: BaseShape) -> tuple[int, ...] | None:
+    if not form.owns(names):
+        if form.is_layered:
+            example = ", ".join(repr(form.tensor_name(layer)) for layer in (0, 1))
+            raise InvalidRequest(f"A {form.kind} prompt holds tensors {example}, …; this one holds {_listed(names)}.")
+        raise InvalidRequest(f"A {form.kind} prompt holds one tensor, {form.kind!r}; this one holds {_listed(names)}.")
+    if not form.is_layered:
+        return form.fixed_layers(base)
+    layers = form.layers_of(names)
     if layers[-1] >= base.n_layers:
         raise InvalidRequest(f"{base.name} has layers 0 to {base.n_layers - 1}; the prompt names layer {layers[-1]}.")
-    return tuple(layers)
+    return layers
 
 
 def _require_finite(values: npt.NDArray[Any], *, name: str, problem: str) -> None:

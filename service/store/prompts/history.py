@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from promptatlas.types.forms import FORMS
 
 from service.errors import DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts.tensor_codec import TensorFile, decode
@@ -53,7 +54,7 @@ def labels_of(stage: Stage, manifest: PromptManifest) -> dict[str, Any]:
 
     position: −n … −1; of a snapshot its step.
     """
-    n = manifest.n_virtual
+    n = FORMS[manifest.kind].n_vectors(manifest.n_virtual)
     return {
         "role": stage.role,
         "positions": np.arange(-n, 0) if stage.step is None else np.full(n, stage.step),

@@ -9,13 +9,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy.typing as npt
+from promptatlas.types.forms import FORMS, PromptKind, Where
 from promptatlas.types.prompts import PromptHeader
 from pydantic import ValidationError
 
 from service.errors import DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts.sealed_records import canonical_json
 from service.store.artifacts.tensor_codec import METADATA_KEY, decode, encode
-from service.store.prompts.checks import BaseShape, Floats, Kind, Where, check_tensors
+from service.store.prompts.checks import BaseShape, Floats, check_tensors
 
 MAX_NOTES_BYTES = 64 << 10
 
@@ -29,7 +30,7 @@ class PromptFile:
     d_model: of the base. n_virtual: how many positions it takes.
     """
 
-    kind: Kind
+    kind: PromptKind
     tensors: Mapping[str, Floats]
     base: str
     base_revision: str
@@ -61,7 +62,7 @@ class PromptFile:
 
 
 def make_prompt(
-    kind: Kind,
+    kind: PromptKind,
     *,
     tensors: Mapping[str, npt.NDArray[Any]],
     base: BaseShape,
@@ -77,8 +78,10 @@ def make_prompt(
     Raises:
         InvalidRequest: the tensors do not fit the base, or ``where`` is given for another kind.
     """
-    if kind != "deep" and where is not None:
-        raise InvalidRequest(f"'where' is for deep prompts; this one is {kind}.", loc=(METADATA_KEY, "where"))
+    wheres = FORMS[kind].wheres
+    if not wheres and where is not None:
+        kinds = " and ".join(name for name, form in FORMS.items() if form.wheres)
+        raise InvalidRequest(f"'where' is for {kinds} prompts; this one is {kind}.", loc=(METADATA_KEY, "where"))
     checked = check_tensors(kind, tensors=tensors, base=base)
     return PromptFile(
         kind=kind,
@@ -88,7 +91,7 @@ def make_prompt(
         n_virtual=checked.n_virtual,
         d_model=base.d_model,
         layers=checked.layers,
-        where=(where or "local") if kind == "deep" else None,
+        where=where or (wheres[0] if wheres else None),
         notes=notes,
     )
 

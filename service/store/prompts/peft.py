@@ -71,10 +71,12 @@ def export_peft(prompt: PromptFile) -> bytes:
     """A zip of an adapter directory that ``PeftModel.from_pretrained`` loads on the same base model.
 
     Raises:
-        InvalidRequest: a deep prompt, for which PEFT has no form.
+        InvalidRequest: a kind for which PEFT has no form, such as a deep prompt.
     """
-    if prompt.kind == "deep":
-        raise InvalidRequest("PEFT has no form for a deep prompt; take it in the native format (format=native).")
+    if prompt.kind not in _KINDS.values():
+        raise InvalidRequest(
+            f"PEFT has no form for a {prompt.kind} prompt; take it in the native format (format=native)."
+        )
     config: dict[str, object] = {
         "base_model_name_or_path": prompt.base,
         "inference_mode": True,

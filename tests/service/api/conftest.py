@@ -19,21 +19,21 @@ from service.app import create_app, create_services
 from service.engine.requests import Capture, Delta, Estimate, Generate, RowDone, TokenLogprob
 from service.hosting.ipc.engine_client import EngineClient
 from service.hosting.ipc.messages import (
-    Ask,
     Cancel,
     EngineState,
+    EstimateCost,
     Estimated,
     Finished,
     FromApi,
-    Happening,
     Reply,
     StoredResult,
     Submit,
+    Update,
 )
 from service.settings import Settings
 from service.store.prompts.checks import BaseShape
 
-Script = Callable[[Submit | Ask], Sequence[Happening]]
+Script = Callable[[Submit | EstimateCost], Sequence[Update]]
 
 CARD: dict[str, Any] = {
     "name": "demo",
@@ -76,19 +76,19 @@ class ScriptedEnd:
         if not isinstance(message, Cancel):
             asyncio.get_running_loop().call_soon(self._answer, message)
 
-    def _answer(self, message: Submit | Ask) -> None:
+    def _answer(self, message: Submit | EstimateCost) -> None:
         assert self.hub is not None
-        happenings = tuple(self.script(message))
-        self.hub.on_message(Reply(request_id=message.request.request_id, happenings=happenings))
+        updates = tuple(self.script(message))
+        self.hub.on_message(Reply(request_id=message.request.request_id, updates=updates))
 
     @property
     def submitted(self) -> list[Submit]:
         return [message for message in self.received if isinstance(message, Submit)]
 
 
-def echo(message: Submit | Ask) -> Sequence[Happening]:
+def echo(message: Submit | EstimateCost) -> Sequence[Update]:
     """Each text comes back with an exclamation mark; captures are a small tensor."""
-    if isinstance(message, Ask):
+    if isinstance(message, EstimateCost):
         return [Estimated(estimate=Estimate(n_tokens=3, n_bytes=60, seconds=0.5))]
     request = message.request
     if isinstance(request, Capture) or request.capture is not None:
@@ -101,7 +101,7 @@ def tensors(arrays: dict[str, Any], metadata: Any) -> StoredResult:
     return StoredResult(n_bytes=len(data), data=data)
 
 
-def _rows(request: Generate) -> Iterator[Happening]:
+def _rows(request: Generate) -> Iterator[Update]:
     texts = [str(item) for item in request.inputs] or [str((request.messages or ({},))[-1].get("content"))]
     for row in range(len(texts) * request.n):
         text = f"{texts[row // request.n]}!{row}"

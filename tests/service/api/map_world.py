@@ -15,7 +15,7 @@ from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Done, Failed, Limits
 from service.errors import AtlasError
 from service.hosting.engine_process.request_tensors import attach_values
-from service.hosting.ipc.messages import Ask, EngineState, Finished, Happening, Submit
+from service.hosting.ipc.messages import EngineState, EstimateCost, Finished, Submit, Update
 from service.planning.context import PlanningContext
 from service.planning.run_kinds import plan
 from service.store.prompts.store import PromptStore
@@ -51,7 +51,7 @@ def put_map(world: World, run: FakeRun, **spec: Any) -> str:
     return record.id
 
 
-def _engine_script(prompts: PromptStore) -> Callable[[Submit | Ask], Sequence[Happening]]:
+def _engine_script(prompts: PromptStore) -> Callable[[Submit | EstimateCost], Sequence[Update]]:
     def load(sha256: str) -> Prompt:
         stored = prompts.load_content(sha256)
         arrays = {name: torch.from_numpy(np.array(values)) for name, values in stored.tensors.items()}
@@ -59,7 +59,7 @@ def _engine_script(prompts: PromptStore) -> Callable[[Submit | Ask], Sequence[Ha
 
     engine = Engine(small_model(), limits=Limits(), load_prompt=load)
 
-    def answer(message: Submit | Ask) -> Sequence[Happening]:
+    def answer(message: Submit | EstimateCost) -> Sequence[Update]:
         assert isinstance(message, Submit)
         try:
             engine.submit(attach_values(message))

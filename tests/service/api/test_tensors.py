@@ -11,7 +11,7 @@ from safetensors.numpy import load, save
 
 from service.api.responses.tensors import wants_json
 from service.engine.requests import Capture, CaptureSpec, Generate, Intervention, Slice
-from service.hosting.ipc.messages import Ask, Finished, Happening, Submit
+from service.hosting.ipc.messages import EstimateCost, Finished, Submit, Update
 from tests.service.api.conftest import OpenWorld, World, tensors
 
 CAPTURE = {"model": "demo", "inputs": ["hi", [3, 5]], "sites": ["resid_post"], "layers": [1, -1]}
@@ -72,7 +72,7 @@ def test_json_is_for_those_who_name_it(accept: str, expected: bool) -> None:
 
 
 def test_json_has_the_same_as_lists_and_null_for_what_is_no_number(open_world: OpenWorld) -> None:
-    def answer(message: Submit | Ask) -> Sequence[Happening]:
+    def answer(message: Submit | EstimateCost) -> Sequence[Update]:
         assert isinstance(message, Submit)
         found = {
             "resid_post.0": np.array([[1.5, -2.0]], np.float32),
@@ -93,7 +93,7 @@ def test_json_has_the_same_as_lists_and_null_for_what_is_no_number(open_world: O
 
 
 def test_json_over_the_limit_is_refused_and_says_how_to_shrink(open_world: OpenWorld) -> None:
-    def answer(message: Submit | Ask) -> Sequence[Happening]:
+    def answer(message: Submit | EstimateCost) -> Sequence[Update]:
         assert isinstance(message, Submit)
         return [Finished(result=tensors({"embed": np.full((100, 5), 1 / 3, np.float32)}, {}))]
 
@@ -108,7 +108,7 @@ def test_json_over_the_limit_is_refused_and_says_how_to_shrink(open_world: OpenW
 def test_an_estimate_runs_nothing(world: World) -> None:
     answer = world.client.post(f"{URL}/estimate", json=CAPTURE)
     assert answer.json() == {"n_tokens": 3, "bytes": 60, "seconds": 0.5}
-    assert isinstance(world.end.received[0], Ask)
+    assert isinstance(world.end.received[0], EstimateCost)
     assert world.end.submitted == []
 
 

@@ -31,12 +31,12 @@ from service.engine.requests import (
 )
 from service.errors import NotFound
 from tests.oracle.models import ARCHITECTURES, N_LAYERS, WINDOW, build_model, save
-from tests.oracle.prompts import OraclePrompt, deep, prefix, soft
+from tests.oracle.prompts import OraclePrompt, deep, prefix, soft, steering
 from tests.oracle.runs import Generated, oracle_generate, oracle_states
 
 TOLERANCE = 1e-4
 N_TOKENS = 7
-KINDS = ("none", "soft", "soft-short", "deep-local", "deep-carried", "prefix", "prefix-long")
+KINDS = ("none", "soft", "soft-short", "deep-local", "deep-carried", "prefix", "prefix-long", "steering")
 GREEDY = Sampling(temperature=0)
 SITES = ("embed", "resid_pre", "resid_post", "attn_out", "mlp_out", "attn_probs", "final_norm", "logits")
 TEXTS = (
@@ -133,6 +133,7 @@ class World:
             "deep-carried": deep(model, layers=(1, 2), where="carried", n_virtual=3, seed=104),
             "prefix": prefix(model, n_virtual=3, seed=105),
             "prefix-long": prefix(model, n_virtual=WINDOW + 4, seed=106),
+            "steering": steering(model, layers=(0, 2), seed=107),
         }
 
     @property

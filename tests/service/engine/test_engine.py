@@ -134,7 +134,7 @@ def test_a_full_queue_refuses_and_an_emptied_one_takes_again(model: HostedModel)
 @pytest.mark.parametrize(
     ("request_", "error", "says"),
     [
-        (generate(max_tokens=122), InvalidRequest, "past the model's context of 128"),
+        (generate(max_tokens=122), InvalidRequest, "exceed the model's context of 128"),
         (generate(max_tokens=119, prompt=PromptChoice(parts=(("p", 1.0),))), InvalidRequest, "3 virtual"),
         (generate(inputs=((),)), InvalidRequest, "no tokens"),
         (generate(inputs=((4, 97),)), InvalidRequest, "0 to 96"),
@@ -142,11 +142,11 @@ def test_a_full_queue_refuses_and_an_emptied_one_takes_again(model: HostedModel)
         (generate(inputs=()), InvalidRequest, "at least one input"),
         (generate(prompt=PromptChoice(parts=(("missing", 1.0),))), NotFound, "no such prompt"),
         (generate(messages=({"role": "user", "content": "hi"},), inputs=()), InvalidRequest, "no chat template"),
-        (generate(capture=CaptureSpec(sites=("embed",), reduce="mean")), InvalidRequest, "one row a token"),
+        (generate(capture=CaptureSpec(sites=("embed",), reduce="mean")), InvalidRequest, "one row per token"),
         (capture(positions=(7,)), InvalidRequest, "-7 to 6"),
         (capture(sites=("nowhere",)), InvalidRequest, "not known"),
         (capture(interventions=(Intervention(site="attn_probs", op="scale"),)), InvalidRequest, "not changed"),
-        (capture(interventions=(Intervention(site="embed"),)), InvalidRequest, "needs a value"),
+        (capture(interventions=(Intervention(site="embed"),)), InvalidRequest, "expects a value of 56 numbers"),
         (capture(interventions=(Intervention(site="embed", value=torch.ones(55)),)), InvalidRequest, r"\[56\].*\[55\]"),
         (
             capture(interventions=(Intervention(site="embed", value=torch.full((56,), torch.nan)),)),
@@ -161,7 +161,7 @@ def test_a_full_queue_refuses_and_an_emptied_one_takes_again(model: HostedModel)
         (
             capture(reduce=Projection(mean=torch.zeros(9), components=torch.zeros(2, 9))),
             InvalidRequest,
-            "9 numbers a row",
+            "expected 9 values per row, the width of the projection, got 56",
         ),
     ],
 )
@@ -371,7 +371,7 @@ def test_no_positions_give_no_rows_and_no_mean(engine: Engine) -> None:
     assert tensors["attn_probs.1"].shape == (0, 4, 7)
     assert tensors["model.layers.0.mlp.up_proj"].shape == (0, 74)
     assert tensors["row_offsets"].tolist() == [0, 0]
-    with pytest.raises(InvalidRequest, match="no mean"):
+    with pytest.raises(InvalidRequest, match="expected at least one for reduce mean"):
         engine.submit(capture(positions=nothing, reduce="mean"))
 
 

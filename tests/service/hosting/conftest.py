@@ -21,7 +21,7 @@ from service.engine.requests import (
     Tensors,
 )
 from service.errors import InvalidRequest
-from service.hosting.engine_process.engine_loop import EngineLoop, Served
+from service.hosting.engine_process.engine_loop import EngineLoop, ServedModel
 from service.hosting.ipc.tensor_results import ResultWriter
 
 
@@ -98,10 +98,10 @@ def engine() -> EchoEngine:
 
 
 @pytest.fixture
-def driver(socket_path: str, engine: EchoEngine, tmp_path: Path) -> Iterator[EngineLoop]:
+def loop(socket_path: str, engine: EchoEngine, tmp_path: Path) -> Iterator[EngineLoop]:
     results = ResultWriter(tmp_path / "results", inline_bytes=1000)
     made = EngineLoop(
-        socket_path, served={"m": Served(engine=engine, card={"n_layers": 3})}, results=results, generation=5
+        socket_path, served={"m": ServedModel(engine=engine, card={"n_layers": 3})}, results=results, generation=5
     )
     yield made
     made.close()

@@ -1,17 +1,18 @@
-"""An API process's end of the socket for tests: blocking, one message at a time."""
+"""The API process's end of the socket for tests: blocking, one message at a time."""
 
 from __future__ import annotations
 
-import pickle
 import socket
 import struct
 from typing import Any
 
+from service.hosting.ipc.codec import decode
+from service.hosting.ipc.messages import EngineState, Reply
 from service.hosting.ipc.transport import frame
 
 
 class Peer:
-    """Connects at once; hangs up when told."""
+    """Connects at once."""
 
     def __init__(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -22,11 +23,16 @@ class Peer:
         self._socket.sendall(frame(message))
 
     def receive(self) -> Any:
-        """The next message; None when the other side has hung up."""
+        """The next message; None when the other side has closed the connection."""
         header = self._exactly(4)
-        return None if header is None else pickle.loads(self._exactly(struct.unpack("!I", header)[0]) or b"")
+        if header is None:
+            return None
+        return decode(self._exactly(struct.unpack("!I", header)[0]) or b"", expected=(Reply, EngineState))
 
-    def hang_up(self) -> None:
+    def send_bytes(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def close(self) -> None:
         self._socket.close()
 
     def _exactly(self, n_bytes: int) -> bytes | None:

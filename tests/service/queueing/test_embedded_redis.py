@@ -89,7 +89,7 @@ def test_services_of_one_store_take_turns_at_running_its_redis(tmp_path: Path, s
         assert connect(planned.url).get("kept") == b"1"
     finally:
         _end(processes)
-    planned.leave()
+    planned.remove_socket_folder()
     assert not planned.socket.parent.exists()
 
 

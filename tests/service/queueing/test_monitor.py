@@ -11,21 +11,21 @@ import pytest
 from service.errors import Unavailable
 from service.queueing.intervals import Intervals
 from service.queueing.monitor import QueueMonitor, QueueNumbers
-from service.queueing.queue import Census, RunQueue
+from service.queueing.queue import RunCounts, RunQueue
 from service.queueing.reconciler import Reconciler
 
-COUNT = Census(n_queued=3, n_running=1)
+COUNT = RunCounts(n_queued=3, n_running=1)
 
 
 class ScriptedReconciler:
     """Answers from a list, the last for ever; exceptions are raised."""
 
-    def __init__(self, answers: Sequence[Census | Exception | None], *, stop: threading.Event | None = None) -> None:
+    def __init__(self, answers: Sequence[RunCounts | Exception | None], *, stop: threading.Event | None = None) -> None:
         self.answers = list(answers)
         self.n_calls = 0
         self._stop = stop
 
-    def reconcile(self) -> Census | None:
+    def reconcile(self) -> RunCounts | None:
         self.n_calls += 1
         if self._stop is not None and self.n_calls == 3:
             self._stop.set()
@@ -38,8 +38,8 @@ class ScriptedReconciler:
 class CountedQueue:
     timing = Intervals(reconcile_s=0.001)
 
-    def census(self) -> Census:
-        return Census(n_queued=7, n_running=7)
+    def counts(self) -> RunCounts:
+        return RunCounts(n_queued=7, n_running=7)
 
     def workers(self) -> list[str]:
         return ["one", "two"]
@@ -53,11 +53,11 @@ def test_numbers_are_those_of_the_last_look_wherever_it_was_made() -> None:
     watch = watch_of(ScriptedReconciler([COUNT, None, Unavailable("gone"), COUNT]))
     seen = [watch.numbers]
     for _ in range(4):
-        watch.look()
+        watch.check()
         seen.append(watch.numbers)
     mine, others = (
-        QueueNumbers(census=COUNT, n_workers=2),
-        QueueNumbers(census=Census(n_queued=7, n_running=7), n_workers=2),
+        QueueNumbers(counts=COUNT, n_workers=2),
+        QueueNumbers(counts=RunCounts(n_queued=7, n_running=7), n_workers=2),
     )
     assert seen == [None, mine, others, None, mine]
 
@@ -74,7 +74,7 @@ def test_beside_an_event_loop_it_goes_on_until_cancelled(broken: Exception) -> N
     reconciler = ScriptedReconciler([broken, COUNT])
 
     async def run() -> None:
-        task = asyncio.ensure_future(watch_of(reconciler).run_beside())
+        task = asyncio.ensure_future(watch_of(reconciler).run_forever())
         while reconciler.n_calls < 3:
             await asyncio.sleep(0.001)
         task.cancel()

@@ -7,7 +7,7 @@ from redis import Redis
 from rq import Queue
 
 from service.errors import Unavailable
-from service.queueing.queue import QUEUE, Census, RunQueue
+from service.queueing.queue import QUEUE, RunCounts, RunQueue
 from service.store.artifacts.clock import utc_now, write_time
 from tests.service.queueing.redis_server import RedisServer
 
@@ -18,8 +18,8 @@ def test_runs_stand_in_line_in_order_and_once(queue: RunQueue) -> None:
     assert queue.positions() == {"run-a": 0, "run-b": 1}
     assert queue.position("run-b") == 1
     assert queue.position("run-c") is None
-    assert queue.knows("run-a", 1)
-    assert not queue.knows("run-a", 2)
+    assert queue.has_job("run-a", 1)
+    assert not queue.has_job("run-a", 2)
 
 
 def test_what_is_queued_is_a_name_and_json(queue: RunQueue, redis_server: RedisServer) -> None:
@@ -35,7 +35,7 @@ def test_a_run_taken_off_the_line_is_known_until_it_is_put_there_again(
     redis_server.client.delete(f"rq:queue:{QUEUE}")  # as if a worker had taken it, and died
     queue.enqueue("run-a", 1)
     assert queue.position("run-a") is None
-    queue.enqueue_again("run-a", 1)
+    queue.requeue("run-a", 1)
     assert queue.position("run-a") == 0
 
 
@@ -45,42 +45,42 @@ def test_discarded_runs_leave_no_gap(queue: RunQueue) -> None:
     queue.discard("run-a")
     queue.discard("run-c")
     assert queue.positions() == {"run-b": 0}
-    assert not queue.knows("run-a", 1)
+    assert not queue.has_job("run-a", 1)
 
 
 def test_a_sign_of_life_counts_until_its_attempt_is_gone(queue: RunQueue) -> None:
-    assert not queue.alive("run-a")
-    queue.note_alive("run-a", 2)
-    queue.note_gone("run-a", 1)
-    assert queue.alive("run-a")
-    queue.note_gone("run-a", 2)
-    assert not queue.alive("run-a")
+    assert not queue.has_heartbeat("run-a")
+    queue.set_heartbeat("run-a", 2)
+    queue.clear_heartbeat("run-a", 1)
+    assert queue.has_heartbeat("run-a")
+    queue.clear_heartbeat("run-a", 2)
+    assert not queue.has_heartbeat("run-a")
 
 
 def test_signs_of_life_and_suspicions_fade(queue: RunQueue, redis_server: RedisServer) -> None:
-    queue.note_alive("run-a", 1)
-    queue.suspect("run-a")
+    queue.set_heartbeat("run-a", 1)
+    queue.count_missing("run-a")
     client: Redis = redis_server.client
     assert all(0 < client.pttl(key) <= 1_800_000 for key in client.keys("promptatlas:*"))
 
 
 def test_suspicions_count_until_trust(queue: RunQueue) -> None:
-    assert [queue.suspect("run-a") for _ in range(3)] == [1, 2, 3]
-    queue.trust("run-a")
-    assert queue.suspect("run-a") == 1
+    assert [queue.count_missing("run-a") for _ in range(3)] == [1, 2, 3]
+    queue.reset_missing("run-a")
+    assert queue.count_missing("run-a") == 1
 
 
 def test_words_are_of_one_attempt(queue: RunQueue) -> None:
-    queue.leave_words("run-a", 1, "no room")
-    assert queue.last_words("run-a", 1) == "no room"
-    assert queue.last_words("run-a", 2) is None
+    queue.store_failure_reason("run-a", 1, "no room")
+    assert queue.failure_reason("run-a", 1) == "no room"
+    assert queue.failure_reason("run-a", 2) is None
 
 
 def test_one_of_many_takes_a_turn_and_all_learn_the_count(queue: RunQueue) -> None:
-    assert [queue.take_turn() for _ in range(3)] == [True, False, False]
-    assert queue.census() is None
-    queue.put_census(Census(n_queued=2, n_running=1))
-    assert queue.census() == Census(n_queued=2, n_running=1)
+    assert [queue.acquire_turn() for _ in range(3)] == [True, False, False]
+    assert queue.counts() is None
+    queue.store_counts(RunCounts(n_queued=2, n_running=1))
+    assert queue.counts() == RunCounts(n_queued=2, n_running=1)
 
 
 def test_workers_are_those_heard_of_lately(queue: RunQueue, redis_server: RedisServer) -> None:

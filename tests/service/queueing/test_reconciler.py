@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import Unavailable
-from service.queueing.queue import QUEUE, Census, RunQueue
+from service.queueing.queue import QUEUE, RunCounts, RunQueue
 from service.queueing.reconciler import VANISHED, Reconciler
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import RunState
@@ -20,7 +20,7 @@ class Scene:
     runs: RunStore
     redis: RedisServer
 
-    def look(self, times: int = 1) -> Census | None:
+    def look(self, times: int = 1) -> RunCounts | None:
         """Reconcile, each time as if the interval were over."""
         census = None
         for _ in range(times):
@@ -52,7 +52,7 @@ def scene(tmp_path: Path, queue: RunQueue, redis_server: RedisServer) -> Scene:
 
 def test_queued_runs_that_redis_never_saw_are_put_in_line_in_order(scene: Scene) -> None:
     first, second = scene.queued(), scene.queued()
-    assert scene.look() == Census(n_queued=2, n_running=0)
+    assert scene.look() == RunCounts(n_queued=2, n_running=0)
     assert scene.queue.positions() == {first: 0, second: 1}
     scene.redis.client.flushall()
     scene.look()
@@ -73,28 +73,28 @@ def test_a_run_just_taken_by_a_worker_is_left_alone(scene: Scene) -> None:
     run_id = scene.queued()
     scene.look()
     scene.redis.client.delete(f"rq:queue:{QUEUE}")
-    scene.queue.note_alive(run_id, 1)
+    scene.queue.set_heartbeat(run_id, 1)
     scene.look(5)
     assert scene.queue.position(run_id) is None
 
 
 def test_a_running_run_without_life_is_queued_at_the_second_look(scene: Scene) -> None:
     run_id = scene.running()
-    assert scene.look() == Census(n_queued=0, n_running=1)
+    assert scene.look() == RunCounts(n_queued=0, n_running=1)
     assert scene.state(run_id).status == "running"
     scene.look()
     state = scene.state(run_id)
     assert (state.status, state.attempts, state.n_deaths) == ("queued", 1, 1)
-    assert scene.queue.knows(run_id, 2)
+    assert scene.queue.has_job(run_id, 2)
     assert scene.queue.position(run_id) == 0
 
 
 def test_a_sign_of_life_clears_earlier_suspicion(scene: Scene) -> None:
     run_id = scene.running()
     for _ in range(3):
-        scene.queue.note_alive(run_id, 1)
+        scene.queue.set_heartbeat(run_id, 1)
         scene.look()
-        scene.queue.note_gone(run_id, 1)
+        scene.queue.clear_heartbeat(run_id, 1)
         scene.look()
     assert scene.state(run_id).status == "running"
 
@@ -115,12 +115,12 @@ def test_a_run_fails_when_its_worker_has_died_too_often(scene: Scene) -> None:
         scene.look(2)
     state = scene.state(run_id)
     assert (state.status, state.attempts, state.error) == ("failed", 3, VANISHED)
-    assert scene.look() == Census(n_queued=0, n_running=0)
+    assert scene.look() == RunCounts(n_queued=0, n_running=0)
 
 
 def test_a_run_that_could_not_write_why_it_failed_fails_for_that(scene: Scene) -> None:
     run_id = scene.running()
-    scene.queue.leave_words(run_id, 1, "The store could not be written: No space left on device.")
+    scene.queue.store_failure_reason(run_id, 1, "The store could not be written: No space left on device.")
     scene.look(2)
     state = scene.state(run_id)
     assert (state.status, state.error) == ("failed", "The store could not be written: No space left on device.")

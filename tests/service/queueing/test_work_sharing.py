@@ -12,7 +12,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 from service.errors import Unavailable
 from service.queueing.intervals import Intervals
 from service.queueing.queue import QUEUE, RunQueue
-from service.queueing.work_sharing import HELP_JOB, HELP_QUEUE, HelpLine, Leases
+from service.queueing.work_sharing import HELP_JOB, HELP_QUEUE, HelpQueue, Leases
 from service.store.artifacts.clock import utc_now, write_time
 from tests.service.queueing.redis_server import RedisServer
 
@@ -20,8 +20,8 @@ LONG = Intervals(alive_s=600, reconcile_s=600)
 
 
 @pytest.fixture
-def line(queue: RunQueue, redis_server: RedisServer) -> HelpLine:
-    return HelpLine(redis_server.client, timing=LONG)
+def help_queue(queue: RunQueue, redis_server: RedisServer) -> HelpQueue:
+    return HelpQueue(redis_server.client, timing=LONG)
 
 
 def seat(client: Redis, name: str, *, busy: bool) -> None:
@@ -40,91 +40,91 @@ def jobs(client: Redis) -> list[tuple[str, list[str]]]:
     return [(job.func_name, list(job.args)) for job in Queue(HELP_QUEUE, connection=client, serializer="json").jobs]
 
 
-def test_idle_workers_are_asked(line: HelpLine, redis_server: RedisServer) -> None:
+def test_idle_workers_are_asked(help_queue: HelpQueue, redis_server: RedisServer) -> None:
     client = redis_server.client
-    assert line.ask("run-a", n=3) == 0
+    assert help_queue.request("run-a", n=3) == 0
     for name, busy in (("a", True), ("b", False), ("c", False)):
         seat(client, name, busy=busy)
-    assert line.ask("run-a", n=0) == 0
-    assert line.ask("run-a", n=3) == 2
+    assert help_queue.request("run-a", n=0) == 0
+    assert help_queue.request("run-a", n=3) == 2
     assert jobs(client) == [(HELP_JOB, ["run-a"])] * 2
     # While these wait, nobody else is asked, whoever asks.
     client.delete("promptatlas:asked")
-    assert line.ask("run-b", n=1) == 0
-    line.withdraw("run-b")
+    assert help_queue.request("run-b", n=1) == 0
+    help_queue.withdraw("run-b")
     assert len(jobs(client)) == 2
-    line.withdraw("run-a")
+    help_queue.withdraw("run-a")
     assert jobs(client) == []
-    assert line.ask("run-b", n=1) == 1
-    # One who has just taken a request off the line still seems idle.
-    line.withdraw("run-b")
-    assert line.ask("run-b", n=1) == 0
+    assert help_queue.request("run-b", n=1) == 1
+    # One who has just taken a request from the queue still seems idle.
+    help_queue.withdraw("run-b")
+    assert help_queue.request("run-b", n=1) == 0
 
 
-def test_nobody_is_asked_while_a_run_waits(line: HelpLine, queue: RunQueue, redis_server: RedisServer) -> None:
+def test_nobody_is_asked_while_a_run_waits(help_queue: HelpQueue, queue: RunQueue, redis_server: RedisServer) -> None:
     seat(redis_server.client, "a", busy=False)
-    assert not line.runs_wait()
+    assert not help_queue.has_waiting_runs()
     queue.enqueue("run-b", 1)
-    assert line.runs_wait()
-    assert line.ask("run-a", n=1) == 0
+    assert help_queue.has_waiting_runs()
+    assert help_queue.request("run-a", n=1) == 0
 
 
-def test_who_declined_is_not_asked_again_soon(line: HelpLine, redis_server: RedisServer) -> None:
+def test_who_declined_is_not_asked_again_soon(help_queue: HelpQueue, redis_server: RedisServer) -> None:
     seat(redis_server.client, "a", busy=False)
-    assert line.ask("run-a", n=1) == 1
-    line.decline("run-a")
+    assert help_queue.request("run-a", n=1) == 1
+    help_queue.decline("run-a")
     assert jobs(redis_server.client) == []
     redis_server.client.delete("promptatlas:asked")
-    assert line.ask("run-a", n=1) == 0
+    assert help_queue.request("run-a", n=1) == 0
     assert 0 < redis_server.client.ttl("promptatlas:declined:run-a") <= 300
-    assert line.ask("run-b", n=1) == 1
+    assert help_queue.request("run-b", n=1) == 1
 
 
 def test_a_part_is_had_by_one(queue: RunQueue, redis_server: RedisServer) -> None:
     mine, theirs = (Leases(redis_server.client, run_id="run-a", timing=LONG) for _ in range(2))
     other_run = Leases(redis_server.client, run_id="run-b", timing=LONG)
-    assert mine.take("1")
-    assert mine.take("1")
-    assert not theirs.take("1")
-    assert other_run.take("1")
-    assert theirs.free(["0", "1", "2"]) == ["0", "2"]
-    assert theirs.free([]) == []
-    theirs.give_back("1")
-    assert not theirs.take("1")
-    mine.give_back("1")
-    assert theirs.take("1")
+    assert mine.acquire("1")
+    assert mine.acquire("1")
+    assert not theirs.acquire("1")
+    assert other_run.acquire("1")
+    assert theirs.available(["0", "1", "2"]) == ["0", "2"]
+    assert theirs.available([]) == []
+    theirs.release("1")
+    assert not theirs.acquire("1")
+    mine.release("1")
+    assert theirs.acquire("1")
 
 
 def test_a_part_comes_free_when_its_holder_is_not_heard_of(queue: RunQueue, redis_server: RedisServer) -> None:
     mine, theirs = (Leases(redis_server.client, run_id="run-a", timing=LONG) for _ in range(2))
-    assert mine.take("1")
+    assert mine.acquire("1")
     key = "promptatlas:part:run-a:1"
     redis_server.client.pexpire(key, 100_000)
     mine.renew("1")
     assert redis_server.client.pttl(key) > 500_000
     redis_server.client.delete(key)  # as if it had expired
-    assert theirs.take("1")
+    assert theirs.acquire("1")
     mine.renew("1")
-    mine.give_back("1")
-    assert not mine.take("1")
+    mine.release("1")
+    assert not mine.acquire("1")
     # A Redis that has forgotten it learns of it again.
     redis_server.client.delete(key)
     theirs.renew("1")
-    assert not mine.take("1")
+    assert not mine.acquire("1")
 
 
 def test_without_redis_everything_is_unavailable(tmp_path: Path) -> None:
     client = Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), retries=0))
-    line, leases = HelpLine(client, timing=LONG), Leases(client, run_id="run-a", timing=LONG)
+    help_queue, leases = HelpQueue(client, timing=LONG), Leases(client, run_id="run-a", timing=LONG)
     for call in (
-        lambda: line.ask("run-a", n=1),
-        lambda: line.withdraw("run-a"),
-        lambda: line.decline("run-a"),
-        line.runs_wait,
-        lambda: leases.take("1"),
+        lambda: help_queue.request("run-a", n=1),
+        lambda: help_queue.withdraw("run-a"),
+        lambda: help_queue.decline("run-a"),
+        help_queue.has_waiting_runs,
+        lambda: leases.acquire("1"),
         lambda: leases.renew("1"),
-        lambda: leases.give_back("1"),
-        lambda: leases.free(["1"]),
+        lambda: leases.release("1"),
+        lambda: leases.available(["1"]),
     ):
         with pytest.raises(Unavailable):
             call()

@@ -23,7 +23,7 @@ from service.store.runs.outputs import Outputs
 from tests.service.engine.contract import World
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.evaluation.test_run import file_of
-from workers.running.interface import Team
+from workers.running.interface import Coordinator
 
 LENGTHS = (5, 3, 8, 2, 13, 8, 1, 5, 6, 3, 11)
 
@@ -51,8 +51,8 @@ def records(n: int = len(LENGTHS)) -> Iterator[dict[str, Any]]:
 
 
 @dataclass
-class FakeTeam:
-    """A team whose other members are made up. taken: parts that others have. asked: how many were asked for, each time."""
+class FakeCoordinator:
+    """A coordinator of imaginary other workers. taken: parts that they hold. asked: number of helpers of each request."""
 
     taken: set[str] = field(default_factory=set)
     asked: list[int] = field(default_factory=list)
@@ -61,29 +61,29 @@ class FakeTeam:
     had: list[str] = field(default_factory=list)
 
     @contextmanager
-    def part(self, name: str) -> Iterator[bool]:
-        if name not in self.taken:
-            self.had.append(name)
-        yield name not in self.taken
+    def lease(self, part: str) -> Iterator[bool]:
+        if part not in self.taken:
+            self.had.append(part)
+        yield part not in self.taken
 
-    def free(self, names: Sequence[str]) -> Sequence[str]:
-        return [name for name in names if name not in self.taken]
+    def unleased(self, parts: Sequence[str]) -> Sequence[str]:
+        return [part for part in parts if part not in self.taken]
 
-    def ask(self, n: int) -> int:
+    def request_helpers(self, n: int) -> int:
         self.asked.append(n)
         return n
 
-    def is_needed_elsewhere(self) -> bool:
+    def runs_are_waiting(self) -> bool:
         return self.needed_after is not None and len(self.had) >= self.needed_after
 
-    def disband(self) -> None:
+    def withdraw_requests(self) -> None:
         self.disbanded = True
 
 
 class SharedFakeRun(FakeRun):
-    """A FakeRun with a team: a SharedRun."""
+    """A FakeRun with a coordinator: a SharedRunContext."""
 
-    team: Team
+    coordinator: Coordinator
 
     def again(self) -> SharedFakeRun:
         after = SharedFakeRun(
@@ -99,7 +99,7 @@ class SharedFakeRun(FakeRun):
             points=self.points,
             logs=self.logs,
         )
-        after.team = FakeTeam()
+        after.coordinator = FakeCoordinator()
         return after
 
 
@@ -120,7 +120,7 @@ class Field:
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         self.datasets.create(name, format="jsonl", stream=io.BytesIO(lines.encode()))
 
-    def run(self, *, run_id: str = "run-1", team: FakeTeam | None = None, **spec: Any) -> SharedFakeRun:
+    def run(self, *, run_id: str = "run-1", coordinator: FakeCoordinator | None = None, **spec: Any) -> SharedFakeRun:
         """A run; by default of tokens' states behind the first block."""
         known = {"model": "small", "dataset": "words", "layers": [0]}
         run = SharedFakeRun(
@@ -131,7 +131,7 @@ class Field:
             run_id=run_id,
             settings=Settings(),
         )
-        run.team = team or FakeTeam()
+        run.coordinator = coordinator or FakeCoordinator()
         return run
 
     def outputs(self, run_id: str = "run-1") -> Outputs:

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from promptatlas.types.forms import Method
 from promptatlas.types.priors import Prior
-from promptatlas.types.tuning import Method
 from pydantic import TypeAdapter
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor

@@ -13,9 +13,9 @@ from service.errors import InvalidRequest
 from service.store.artifacts.tensor_codec import decode
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.priors.small_world import Stores, method, prior, small_model
-from workers.priors.draws import draw
 from workers.priors.run import OUTPUT, sample
 from workers.running.interface import RunStopped
+from workers.tuning.draws import draw
 
 GAUSSIAN = {"kind": "gaussian", "fit": {"activations": {"dataset": "words"}}}
 

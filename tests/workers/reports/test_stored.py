@@ -16,8 +16,8 @@ from service.settings import ModelSource, Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from workers.jobs import KINDS, run
-from workers.running.pool.setup import WorkSetup
-from workers.running.pool.stop_signals import StopSignals
+from workers.running.setup import WorkSetup
+from workers.running.stop_signals import StopSignals
 
 DEMO = Path(demo.__file__).parent
 TITLE = "<script>alert('& so on')</script>"

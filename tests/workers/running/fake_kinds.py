@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from workers.running.interface import RunContext, RunStopped, SharedRun, Workplace
+from workers.running.interface import RunContext, RunStopped, SharedRunContext, WorkContext
 
 KINDS = {
     name: f"tests.workers.running.fake_kinds:{name}"
@@ -76,50 +76,50 @@ def greedy(run: RunContext) -> Mapping[str, float]:
     raise MemoryError
 
 
-def share(run: SharedRun) -> Mapping[str, float]:
+def share(run: SharedRunContext) -> Mapping[str, float]:
     """Does ``parts`` of the work, slowly, each once, with whoever helps; begins when a helper has come."""
     while missing := _missing(run):
         run.check()
-        free = run.team.free(missing)
-        run.team.ask(len(free) - 1)
+        free = run.coordinator.unleased(missing)
+        run.coordinator.request_helpers(len(free) - 1)
         if _helpers(run).exists():
             _do_parts(run, free[:1])
         time.sleep(0.01)
-    run.team.disband()
+    run.coordinator.withdraw_requests()
     return {"parts": float(run.spec["parts"])}
 
 
-def help_share(place: Workplace) -> None:
+def help_share(place: WorkContext) -> None:
     """Does parts that nobody has; or has an accident with the first of them, as the spec's ``helper`` says."""
-    free = place.team.free(_missing(place))
+    free = place.coordinator.unleased(_missing(place))
     with _helpers(place).open("a") as diary:
         diary.write(f"{os.getpid()} {free[0]}\n")
     if place.spec.get("helper") == "broken":
         raise KeyError("no such thing")
     if place.spec.get("helper") == "deadly":
-        with place.team.part(free[0]):
+        with place.coordinator.lease(free[0]):
             os.kill(os.getpid(), signal.SIGKILL)
     for part in _missing(place):
-        if place.team.is_needed_elsewhere():
+        if place.coordinator.runs_are_waiting():
             return
         _do_parts(place, [part])
 
 
-def _helpers(place: Workplace) -> Path:
+def _helpers(place: WorkContext) -> Path:
     return Path(place.spec["folder"]) / "helpers.txt"
 
 
-def _missing(place: Workplace) -> list[str]:
+def _missing(place: WorkContext) -> list[str]:
     there = {path.name for path in Path(place.spec["folder"]).glob("part-*")}
     return [name for name in (f"part-{i}" for i in range(place.spec["parts"])) if name not in there]
 
 
-def _do_parts(place: Workplace, parts: Sequence[str]) -> None:
+def _do_parts(place: WorkContext, parts: Sequence[str]) -> None:
     """Write who did which."""
     for part in parts:
         place.check()
         path = Path(place.spec["folder"]) / part
-        with place.team.part(part) as is_mine:
+        with place.coordinator.lease(part) as is_mine:
             if is_mine and not path.exists():
                 time.sleep(place.spec["step_s"])
                 place.check()

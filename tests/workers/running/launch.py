@@ -9,10 +9,10 @@ import sys
 from service.queueing.intervals import Intervals
 from service.settings import Settings
 from tests.workers.running.fake_kinds import HELPERS, KINDS
-from workers.running.pool.setup import WorkSetup
-from workers.running.pool.supervisor import run_family
+from workers.running.pool.supervisor import run_workers
+from workers.running.setup import WorkSetup
 
 if __name__ == "__main__":
     timing = Intervals(**json.loads(sys.argv[1]))
     settings = Settings.from_environ(os.environ)
-    sys.exit(run_family(WorkSetup(settings=settings, kinds=KINDS, helpers=HELPERS, timing=timing)))
+    sys.exit(run_workers(WorkSetup(settings=settings, kinds=KINDS, helpers=HELPERS, timing=timing)))

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from service.errors import Unavailable
-from workers.running.store_retries import is_full, persistently
+from workers.running.store_retries import is_full, with_retries
 
 
 class Flaky:
@@ -32,14 +32,14 @@ def full() -> Unavailable:
 def test_what_fails_for_a_while_is_done_in_the_end() -> None:
     slept: list[float] = []
     flaky = Flaky(2, Unavailable("later"))
-    assert persistently(flaky, waits_s=(1.0, 2.0, 4.0), sleep=slept.append) == "done"
+    assert with_retries(flaky, waits_s=(1.0, 2.0, 4.0), sleep=slept.append) == "done"
     assert slept == [1.0, 2.0]
 
 
 def test_what_fails_for_ever_fails() -> None:
     flaky = Flaky(99, Unavailable("never"))
     with pytest.raises(Unavailable, match="never"):
-        persistently(flaky, waits_s=(1.0, 2.0), sleep=lambda _: None)
+        with_retries(flaky, waits_s=(1.0, 2.0), sleep=lambda _: None)
     assert flaky.n_calls == 3
 
 
@@ -47,7 +47,7 @@ def test_what_fails_for_ever_fails() -> None:
 def test_nothing_else_is_tried_again(error: Exception) -> None:
     flaky = Flaky(1, error)
     with pytest.raises(type(error)):
-        persistently(flaky, waits_s=(1.0,), sleep=lambda _: None)
+        with_retries(flaky, waits_s=(1.0,), sleep=lambda _: None)
     assert flaky.n_calls == 1
 
 

@@ -9,12 +9,13 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+from promptatlas.types.forms import Where
 from torch import Tensor
 
 from service.engine.model.hosted_model import HostedModel
-from service.engine.prompts.prompt import Kind, Prompt, Where
+from service.engine.prompts.prompt import Kind, Prompt
 from tests.oracle.models import N_VOCAB, build_model, build_tokenizer
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.settings import Member, TuneSettings
 from workers.tuning.training.trainer import Trainer
 
@@ -37,6 +38,9 @@ class Form:
             shape = model.kv_shape.layers[0]
             size = (model.architecture.n_layers, 2, shape.n_kv_heads, N_VIRTUAL, shape.d_key)
             return {"prefix": torch.randn(size, generator=generator)}
+        if self.kind == "steering":
+            vectors = torch.randn(len(self.layers), model.d_model, generator=generator)
+            return {f"steering.{layer}": vector for layer, vector in zip(self.layers, vectors, strict=True)}
         names = ["soft"] if self.kind == "soft" else [f"deep.{layer}" for layer in self.layers]
         return {name: torch.randn(N_VIRTUAL, model.d_model, generator=generator) for name in names}
 
@@ -52,6 +56,9 @@ FORMS: Mapping[str, Form] = {
     "deep-carried-from-embeddings": Form("deep", "carried", (0, 1)),
     "prefix": Form("prefix"),
     "prefix-reparametrised": Form("prefix", d_reparametrised=11),
+    "steering": Form("steering", layers=(0, 2)),
+    "steering-above": Form("steering", layers=(1,)),
+    "steering-last": Form("steering", layers=(2,)),
 }
 
 

@@ -27,7 +27,7 @@ from tests.workers.tuning.small_training import (
     settings,
     trainer,
 )
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.batches import Order
 from workers.tuning.training.parameters import Reparametrised
 from workers.tuning.training.settings import Member, TuneSettings
@@ -35,7 +35,9 @@ from workers.tuning.training.settings import Member, TuneSettings
 N_STEPS = 50
 
 
-@pytest.mark.parametrize("name", ["soft", "deep-local", "deep-carried", "prefix", "prefix-reparametrised"])
+@pytest.mark.parametrize(
+    "name", ["soft", "deep-local", "deep-carried", "prefix", "prefix-reparametrised", "steering", "steering-above"]
+)
 def test_beside_others_as_alone(name: str) -> None:
     team = members(FORMS[name], rates=(3e-3, 2e-2))
     chosen = settings(FORMS[name], steps=N_STEPS, batch_size=2)
@@ -88,7 +90,7 @@ def plain_vectors(form: Form, member: Member, chosen: TuneSettings) -> dict[str,
     return {name: leaf.detach() for name, leaf in leaves.items()}
 
 
-@pytest.mark.parametrize("name", ["soft", "deep-local", "deep-carried", "prefix"])
+@pytest.mark.parametrize("name", ["soft", "deep-local", "deep-carried", "prefix", "steering", "steering-above"])
 def test_as_plain_transformers_and_torch(name: str) -> None:
     form = FORMS[name]
     schedule = {"soft": "linear", "prefix": "cosine"}.get(name, "constant")

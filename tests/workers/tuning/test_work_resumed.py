@@ -29,6 +29,11 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
         "early_stopping": {"patience": 1, "min_delta": 0.5},
         "seeds": [0],
     },
+    "steering": {
+        "method": {"kind": "steering", "layers": [1, 2]},
+        "priors": [{"kind": "gaussian", "fit": {"activations": {"dataset": "words", "n": 20}}}],
+        "regularize": {"weight": 0.01},
+    },
 }
 
 

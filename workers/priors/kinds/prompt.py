@@ -40,10 +40,11 @@ class Stored(Prior):
 
 def vectors_at(prompt: Prompt, *, ref: str, space: Space) -> Float[Tensor, "n_virtual d_model"]:
     """The vectors that a prompt has at a place; InvalidRequest, saying what it has, where it has none."""
-    name = "soft" if space.layer is None else f"deep.{space.layer}"
+    name = space.tensor_name
     if name not in prompt.tensors:
-        has = f"layers {list(prompt.layers)}" if prompt.kind == "deep" else "that kind's tensors"
+        has = f"layers {list(prompt.layers)}" if prompt.layers else "that kind's tensors"
         raise InvalidRequest(
             f"expected a prompt with vectors at {space.place}; {ref!r} is {prompt.kind}, with {has}.", loc=("prior",)
         )
-    return prompt.tensors[name]
+    found = prompt.tensors[name]
+    return found.reshape(-1, found.shape[-1])

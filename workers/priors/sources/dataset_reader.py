@@ -68,7 +68,7 @@ class Reader:
             return embedded.float().cpu()
 
     def states(self, texts: Iterable[Tokens], *, layer: int) -> Iterator[Float[Tensor, "n d_model"]]:
-        """``resid_pre`` of ``layer`` for all own tokens, one bounded batch of texts after another."""
+        """The residual stream above ``layer`` blocks for all own tokens, one bounded batch of texts after another."""
         budget = max(_BATCH_BYTES // (4 * self._model.d_model), self._longest)
         batch: list[Tokens] = []
         n_tokens = 0
@@ -82,7 +82,9 @@ class Reader:
             yield self._capture(batch, layer=layer)
 
     def _capture(self, batch: list[Tokens], *, layer: int) -> Float[Tensor, "n d_model"]:
-        spec = CaptureSpec(sites=("resid_pre",), layers=(layer,))
+        above_all = layer == self._model.architecture.n_layers
+        site, at = ("resid_post", layer - 1) if above_all else ("resid_pre", layer)
+        spec = CaptureSpec(sites=(site,), layers=(at,))
         self._engine.submit(Capture(request_id="points", inputs=tuple(t.ids for t in batch), capture=spec))
         while self._engine.has_work:
             for event in self._engine.step():
@@ -92,7 +94,7 @@ class Reader:
                     result = event.result
         assert result is not None
         own = torch.tensor([flag for tokens in batch for flag in tokens.own])
-        return result.tensors[f"resid_pre.{layer}"][own]
+        return result.tensors[f"{site}.{at}"][own]
 
 
 def _no_prompt(sha256: str) -> Prompt:

@@ -1,1 +1,1 @@
-"""One attempt at a run: claim, progress, checkpoints, help from other workers, end."""
+"""One attempt at a run: execution, progress, checkpoints, helpers, end."""

@@ -1,4 +1,4 @@
-"""How long a run will take yet, from how fast it went lately."""
+"""Estimate of the remaining time of a run, from its recent speed."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ _MIN_APART_S = 0.2
 
 
 class EtaEstimator:
-    """Steps done over the last minute, as they were reported. Times are seconds of any steady clock."""
+    """Reported steps of the last minute. Times are seconds of any monotonic clock."""
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int]] = deque()
         self._step = 0
 
     def note(self, step: int, *, now_s: float) -> None:
-        """It is at ``step``. Going back to an earlier step begins anew."""
+        """Record that the run is at ``step``. An earlier step than the last one resets the estimate."""
         if self._marks and step < self._marks[-1][1]:
             self._marks.clear()
         self._step = step
         if not self._marks or now_s - self._marks[-1][0] >= _MIN_APART_S:
             self._marks.append((now_s, step))
-        # One mark from before the window stays, so that a slow run has two to compare.
+        # One mark from before the window is kept, so that a slow run has two to compare.
         while len(self._marks) > 2 and now_s - self._marks[1][0] > _WINDOW_S:
             self._marks.popleft()
 
-    def left_s(self, total: int) -> float | None:
-        """Predicted seconds until ``total`` steps are done; None while unknown."""
+    def remaining_s(self, total: int) -> float | None:
+        """Estimated seconds until ``total`` steps are done; None while unknown."""
         if len(self._marks) < 2:
             return None
         (first_s, first), (last_s, last) = self._marks[0], self._marks[-1]

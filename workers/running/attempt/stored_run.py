@@ -1,4 +1,4 @@
-"""The run as its kind of work sees it, on the store."""
+"""Run context of an attempt, backed by the store."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from service.settings import Settings, default_datasets_path
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
 from service.store.prompts.store import PromptStore
-from service.store.runs.writer import Fenced, RunWriter
+from service.store.runs.writer import RunWriter, StaleAttempt
+from workers.running.attempt.coordination import open_coordinator
 from workers.running.attempt.reporter import Reporter
-from workers.running.attempt.team import team_of
-from workers.running.interface import RunStopped, Team
+from workers.running.interface import Coordinator, RunStopped
 from workers.running.model_cache import ModelCache
-from workers.running.pool.stop_signals import StopSignals
-from workers.running.store_retries import persistently
+from workers.running.stop_signals import StopSignals
+from workers.running.store_retries import with_retries
 
 if TYPE_CHECKING:
     from service.engine.model.hosted_model import HostedModel
@@ -27,15 +27,15 @@ T = TypeVar("T")
 
 
 class StoredRun:
-    """One attempt at one run; a :class:`workers.running.interface.SharedRun`.
+    """One attempt at one run; a :class:`workers.running.interface.SharedRunContext`.
 
     Args:
         writer: of the attempt.
-        reporter: takes what the run says.
-        orders: what this process was told.
+        reporter: receives progress, metrics and messages.
+        stop_signals: of this process.
         settings: of this process.
         artifacts: the store.
-        timing: how often to try what the store refuses.
+        timing: intervals of retries and of coordination.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class StoredRun:
         writer: RunWriter,
         *,
         reporter: Reporter,
-        orders: StopSignals,
+        stop_signals: StopSignals,
         settings: Settings,
         artifacts: ArtifactStore,
         timing: Intervals,
@@ -60,60 +60,60 @@ class StoredRun:
         )
         self._writer = writer
         self._reporter = reporter
-        self._orders = orders
+        self._stop_signals = stop_signals
         self._timing = timing
         self._waits_s = timing.retries_s
         self._models = ModelCache(settings)
 
     @cached_property
-    def team(self) -> Team:
-        """Those who work on the run."""
-        return team_of(self.run_id, settings=self.settings, timing=self._timing)
+    def coordinator(self) -> Coordinator:
+        """Coordinates this worker with the helpers of the run."""
+        return open_coordinator(self.run_id, settings=self.settings, timing=self._timing)
 
     def load_model(self, name: str) -> HostedModel:
-        """The base model of that name; NotFound when this worker has none such."""
+        """The base model of that name; NotFound if this worker does not have it."""
         return self._models.get(name)
 
     def progress(self, step: int, total: int) -> None:
-        """How far it is."""
+        """Report progress."""
         self._reporter.progress(step, total)
 
     def metric(self, step: int, *, member: str | None = None, **values: float) -> None:
-        """A point of the run's curves."""
+        """Add a point to the run's curves."""
         self._reporter.metric(step, member=member, values=values)
 
     def log(self, text: str, *, level: str = "info") -> None:
-        """A sentence for the run's owner."""
-        self._reporter.say("log", {"level": level, "text": text})
+        """Add a message for the owner of the run."""
+        self._reporter.event("log", {"level": level, "text": text})
 
     def made_prompt(self, ref: str) -> None:
-        """Note that the run has made this prompt version."""
+        """Record that the run has created this prompt version."""
         self._reporter.prompt(ref)
 
     def check(self) -> None:
         """Raise RunStopped if the run must stop."""
-        if self._reporter.fenced or self._orders.given is not None:
+        if self._reporter.fenced or self._stop_signals.received is not None:
             raise RunStopped
 
     def save_checkpoint(self, files: Mapping[str, bytes]) -> None:
-        """Keep ``files`` as the newest checkpoint."""
-        self._stored(lambda: self._writer.save_checkpoint(files))
+        """Store ``files`` as the newest checkpoint."""
+        self._access_store(lambda: self._writer.save_checkpoint(files))
 
     def load_checkpoint(self) -> Mapping[str, bytes] | None:
-        """The newest whole checkpoint."""
-        return self._stored(self._writer.load_checkpoint)
+        """The newest complete checkpoint."""
+        return self._access_store(self._writer.load_checkpoint)
 
     def save_output(self, path: str, data: bytes) -> None:
-        """Keep an artifact of the run."""
-        self._stored(lambda: self._writer.put_output(path, data))
+        """Store an output file of the run."""
+        self._access_store(lambda: self._writer.put_output(path, data))
 
     def read_output(self, path: str) -> bytes | None:
-        """An artifact of this run saved before."""
-        return self._stored(lambda: self._writer.read_output(path))
+        """An output file of this run."""
+        return self._access_store(lambda: self._writer.read_output(path))
 
-    def _stored(self, action: Callable[[], T]) -> T:
+    def _access_store(self, action: Callable[[], T]) -> T:
         try:
-            return persistently(action, waits_s=self._waits_s)
-        except Fenced as error:
+            return with_retries(action, waits_s=self._waits_s)
+        except StaleAttempt as error:
             self._reporter.fenced = True
             raise RunStopped from error

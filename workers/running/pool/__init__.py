@@ -1,1 +1,1 @@
-"""The processes of ``python -m workers``: supervisor, RQ workers, work horses, and their monitoring."""
+"""Processes of ``python -m workers``: supervisor, RQ workers, work horses and their monitor."""

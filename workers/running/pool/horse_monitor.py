@@ -1,6 +1,6 @@
-"""A worker's eye on its work horse: shows that it lives, tells it to stop, and kills it if it will not.
+"""Monitor of a work horse: sends heartbeats for its run, passes on stop signals, kills it if it does not stop.
 
-In the worker's process and not the horse's, so that a run that holds its interpreter for long neither looks dead nor
+It runs in the worker's process, so that a run that holds its interpreter lock for long neither loses its heartbeat nor
 escapes a cancel.
 """
 
@@ -20,24 +20,27 @@ from service.queueing.queue import RunQueue
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore
 from workers.running.periodic import PeriodicThread
-from workers.running.pool.stop_signals import StopSignal
+from workers.running.stop_signals import StopSignal
 
 _log = structlog.get_logger(__name__)
 
 
 class HorseMonitor:
-    """Watches one attempt, from ``with`` to its end.
+    """Context manager that monitors one attempt.
 
     Args:
         run_id: of the run.
-        attempt: number of the attempt; None for a helper, which is no sign of the run's life.
-        queue: where signs of life go.
-        runs: says whether the run was cancelled or has been given to another.
-        shutdown_grace_s: how long the run may take to save itself when the worker shuts down.
-        horse_pid: of the work horse; 0 before it was started and after it has ended.
-        is_stopping: whether the worker shuts down.
-        clock: steady seconds.
+        attempt: number of the attempt; None for a helper, which sends no heartbeats.
+        queue: receives heartbeats.
+        runs: holds the state of the run.
+        shutdown_grace_s: how long a run may take to save a checkpoint when the worker shuts down.
+        horse_pid: returns the process id of the work horse; 0 before its start and after its end.
+        is_stopping: returns whether the worker shuts down.
+        clock: monotonic seconds.
         kill: sends a signal to a process.
+
+    Attributes:
+        kill_reason: why the monitor has killed the work horse; None if it has not.
     """
 
     def __init__(
@@ -62,16 +65,18 @@ class HorseMonitor:
         self._is_stopping = is_stopping
         self._clock = clock
         self._kill = kill
-        self._told: dict[StopSignal, float] = {}
-        self._over_since_s: float | None = None
+        self._sent_at_s: dict[StopSignal, float] = {}
+        self._ended_since_s: float | None = None
         self._threads = contextlib.ExitStack()
-        self.killed_for: str | None = None
+        self.kill_reason: str | None = None
 
     def __enter__(self) -> HorseMonitor:
         timing = self._queue.timing
-        self._threads.enter_context(PeriodicThread(self.beat, interval_s=timing.beat_s, name="show that a run lives"))
         self._threads.enter_context(
-            PeriodicThread(self.look, interval_s=timing.look_s, name="look whether a run must stop")
+            PeriodicThread(self.beat, interval_s=timing.beat_s, name="send heartbeats of a run")
+        )
+        self._threads.enter_context(
+            PeriodicThread(self.check, interval_s=timing.look_s, name="check whether a run must stop")
         )
         return self
 
@@ -81,55 +86,55 @@ class HorseMonitor:
         self._threads.close()
         if self._attempt is not None:
             with contextlib.suppress(Unavailable):
-                self._queue.note_gone(self._run_id, self._attempt)
+                self._queue.clear_heartbeat(self._run_id, self._attempt)
 
     def beat(self) -> None:
-        """Give a sign of life. While Redis is away nobody misses it."""
+        """Send a heartbeat. While Redis is unreachable, no process checks heartbeats."""
         if self._attempt is not None:
             with contextlib.suppress(Unavailable):
-                self._queue.note_alive(self._run_id, self._attempt)
+                self._queue.set_heartbeat(self._run_id, self._attempt)
 
-    def look(self) -> None:
-        """Pass on new orders, and make those obeyed that are not in time."""
+    def check(self) -> None:
+        """Send new stop signals, and kill the work horse if it has not followed one in time."""
         state = self._state()
-        if state is not None and self._is_over(state):
-            self._end_what_is_over()
+        if state is not None and self._has_ended(state):
+            self._kill_after_grace()
         if self._is_stopping():
-            self._tell(StopSignal.SHUTDOWN)
+            self._send_once(StopSignal.SHUTDOWN)
         if state is not None and (state.cancel_requested or (self._attempt is None and state.has_ended)):
-            self._tell(StopSignal.CANCEL)
-        for order, told_s in self._told.items():
-            if self._clock() - told_s > self._graces_s[order]:
-                self._end(f"it did not stop in time when told to {order.name.lower()}")
+            self._send_once(StopSignal.CANCEL)
+        for stop_signal, sent_at_s in self._sent_at_s.items():
+            if self._clock() - sent_at_s > self._graces_s[stop_signal]:
+                self._kill_horse(f"it did not stop in time after a {stop_signal.name.lower()} signal")
 
     def _state(self) -> RunState | None:
         try:
             return self._runs.get(self._run_id)[1]
         except AtlasError as error:
-            _log.warning("run cannot be looked at for now", run_id=self._run_id, reason=error.detail)
+            _log.warning("state of a run cannot be read at the moment", run_id=self._run_id, reason=error.detail)
             return None
 
-    def _is_over(self, state: RunState) -> bool:
+    def _has_ended(self, state: RunState) -> bool:
         if self._attempt is None:
             return state.has_ended
         if state.attempts == self._attempt:
             return state.status != "running"
         return state.attempts > self._attempt
 
-    def _end_what_is_over(self) -> None:
-        # A horse that has written its run's end is given time to leave by itself.
-        self._over_since_s = self._over_since_s or self._clock()
-        if self._clock() - self._over_since_s > self._graces_s[StopSignal.CANCEL]:
-            self._end("its run has ended, or goes on elsewhere")
+    def _kill_after_grace(self) -> None:
+        # A work horse that has recorded the end of its run gets time to exit.
+        self._ended_since_s = self._ended_since_s or self._clock()
+        if self._clock() - self._ended_since_s > self._graces_s[StopSignal.CANCEL]:
+            self._kill_horse("its run has ended, or another attempt has replaced it")
 
-    def _tell(self, order: StopSignal) -> None:
-        if order not in self._told and self._send(order.value):
-            self._told[order] = self._clock()
+    def _send_once(self, stop_signal: StopSignal) -> None:
+        if stop_signal not in self._sent_at_s and self._send(stop_signal.value):
+            self._sent_at_s[stop_signal] = self._clock()
 
-    def _end(self, reason: str) -> None:
-        if self.killed_for is None and self._send(signal.SIGKILL):
+    def _kill_horse(self, reason: str) -> None:
+        if self.kill_reason is None and self._send(signal.SIGKILL):
             _log.warning("work horse killed", run_id=self._run_id, attempt=self._attempt, reason=reason)
-            self.killed_for = reason
+            self.kill_reason = reason
 
     def _send(self, number: int) -> bool:
         pid = self._horse_pid()

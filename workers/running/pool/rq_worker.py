@@ -1,7 +1,7 @@
-"""An RQ worker that recovers within seconds and is sure about what becomes of its run.
+"""RQ worker that notices failures within seconds and settles the state of its run after each attempt.
 
-RQ keeps the line and the work horses' processes. That a run goes on after a death is decided by the store, through
-``service.queueing.reconciler``, so RQ's own retries are not used.
+RQ provides the queue and the processes of work horses. The store decides whether a run is continued after a failure, see
+:mod:`service.queueing.reconciler`, so RQ's own retries are not used.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ from service.errors import AtlasError
 from service.hosting.processes.process_setup import ignore_interrupts
 from service.queueing.connections import connect
 from service.queueing.queue import QUEUE, SERIALIZER, RunQueue
-from service.queueing.reconciler import bury
+from service.queueing.reconciler import record_death
 from service.queueing.work_sharing import HELP_JOB, HELP_QUEUE
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from workers.running.attempt.helper import decline_help
 from workers.running.pool.horse_monitor import HorseMonitor
-from workers.running.pool.setup import WorkSetup
-from workers.running.pool.work_horse import HorseOrder, RunJob, start_horse
+from workers.running.pool.work_horse import HorseArguments, RunJob, start_horse
+from workers.running.setup import WorkSetup
 
 _log = structlog.get_logger(__name__)
 
-_PACE = {"job_monitoring_interval": 5, "maintenance_interval": 5, "worker_ttl": 25, "log_job_description": False}
-"""Seconds. With RQ's own (30, 600, 420) it takes minutes until anybody notices that a worker has died."""
+_RQ_OPTIONS = {"job_monitoring_interval": 5, "maintenance_interval": 5, "worker_ttl": 25, "log_job_description": False}
+"""Seconds. With RQ's defaults (30, 600, 420) a dead worker is noticed after minutes."""
 
 
 class RunWorker(SpawnWorker):  # type: ignore[misc]
-    """One worker: takes runs off the line, one at a time, and sends a work horse for each.
+    """One worker: takes one run at a time from the queue and starts a work horse for it.
 
-    RQ makes another of this class in the work horse, from what it finds in Redis; that one has no ``setup``.
+    RQ creates another instance in the work horse, from the worker's record in Redis; that instance has no ``setup``.
     """
 
     max_connection_wait_time = 2.0
 
     def __init__(self, queues: Any, name: str | None = None, *, setup: WorkSetup | None = None, **options: Any) -> None:
-        super().__init__(queues, name, **{**_PACE, **options})
+        super().__init__(queues, name, **{**_RQ_OPTIONS, **options})
         self._setup = setup
         self._wait_status: int | None = None
 
     @classmethod
     def of(cls, setup: WorkSetup) -> RunWorker:
-        """A worker ready to ``work``; RedisError when Redis cannot be reached."""
+        """A worker that is ready to ``work``; RedisError if Redis is unreachable."""
         connection = connect(setup.redis_url)
-        # In this order: help is given only while no run waits.
-        lines = (QUEUE, HELP_QUEUE)
+        # In this order, so that a worker helps only while no run waits.
+        names = (QUEUE, HELP_QUEUE)
         return cls(
-            [Queue(line, connection=connection, job_class=RunJob, serializer=SERIALIZER) for line in lines],
+            [Queue(queue, connection=connection, job_class=RunJob, serializer=SERIALIZER) for queue in names],
             f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}",
             setup=setup,
             connection=connection,
@@ -66,37 +66,42 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
         )
 
     def execute_job(self, job: RunJob, queue: Queue) -> None:
-        """Have one attempt made, and see to what becomes of the run; or have help given."""
+        """Run one attempt in a work horse and settle the state of its run; or run a helper."""
         if job.func_name == HELP_JOB:
             self._help(job, queue)
             return
         run_id, attempt = job.args
         setup = self._required_setup()
-        lines = RunQueue.at(setup.redis_url, timing=setup.timing)
+        run_queue = RunQueue.at(setup.redis_url, timing=setup.timing)
         runs = RunStore(ArtifactStore(setup.settings.home))
-        watch = self._watch(run_id, attempt, queue=lines, runs=runs)
+        monitor = self._monitor(run_id, attempt, queue=run_queue, runs=runs)
         self._wait_status = None
-        with contextlib.suppress(RedisError), watch:
+        with contextlib.suppress(RedisError), monitor:
             super().execute_job(job, queue)
-        died = None if self._wait_status == 0 else watch.killed_for or _fate(self._wait_status)
+        death_reason = None if self._wait_status == 0 else monitor.kill_reason or _describe_end(self._wait_status)
         try:
-            self._settle(run_id, attempt, queue=lines, runs=runs, died=died)
+            self._settle(run_id, attempt, queue=run_queue, runs=runs, death_reason=death_reason)
         except AtlasError as error:
-            _log.warning("run left to be looked after later", run_id=run_id, attempt=attempt, reason=error.detail)
+            _log.warning(
+                "run could not be settled, left to the reconciler",
+                run_id=run_id,
+                attempt=attempt,
+                reason=error.detail,
+            )
 
     def _help(self, job: RunJob, queue: Queue) -> None:
         [run_id] = job.args
         setup = self._required_setup()
-        lines = RunQueue.at(setup.redis_url, timing=setup.timing)
-        watch = self._watch(run_id, None, queue=lines, runs=RunStore(ArtifactStore(setup.settings.home)))
+        run_queue = RunQueue.at(setup.redis_url, timing=setup.timing)
+        monitor = self._monitor(run_id, None, queue=run_queue, runs=RunStore(ArtifactStore(setup.settings.home)))
         self._wait_status = None
-        with contextlib.suppress(RedisError), watch:
+        with contextlib.suppress(RedisError), monitor:
             super().execute_job(job, queue)
-        if self._wait_status != 0 and watch.killed_for is None:
-            _log.warning("helper died", run_id=run_id, reason=_fate(self._wait_status))
+        if self._wait_status != 0 and monitor.kill_reason is None:
+            _log.warning("helper died", run_id=run_id, reason=_describe_end(self._wait_status))
             decline_help(run_id, setup=setup)
 
-    def _watch(self, run_id: str, attempt: int | None, *, queue: RunQueue, runs: RunStore) -> HorseMonitor:
+    def _monitor(self, run_id: str, attempt: int | None, *, queue: RunQueue, runs: RunStore) -> HorseMonitor:
         return HorseMonitor(
             run_id,
             attempt,
@@ -107,29 +112,29 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
             is_stopping=lambda: self._stop_requested,
         )
 
-    def _settle(self, run_id: str, attempt: int, *, queue: RunQueue, runs: RunStore, died: str | None) -> None:
+    def _settle(self, run_id: str, attempt: int, *, queue: RunQueue, runs: RunStore, death_reason: str | None) -> None:
         _, state = runs.get(run_id)
-        # A work horse that left in peace may have found that another had begun this attempt.
-        if died is not None and state.status == "running" and state.attempts == attempt:
-            bury(
+        # A work horse that exited without error may have found that another had claimed this attempt.
+        if death_reason is not None and state.status == "running" and state.attempts == attempt:
+            record_death(
                 queue,
                 runs,
                 run_id,
                 attempt=attempt,
-                reason=died,
+                reason=death_reason,
                 max_attempts=self._required_setup().settings.run_attempts,
             )
         elif state.status == "queued" and state.attempts >= attempt:
             queue.enqueue(run_id, state.attempts + 1)
 
     def fork_work_horse(self, job: RunJob, queue: Queue) -> None:
-        """Start the work horse. RQ's own way would put the address and password of Redis on its command line."""
+        """Start the work horse. RQ's own method would show the URL and password of Redis on its command line."""
         execution = self.execution
         assert execution is not None
         self._horse_pid = start_horse(
-            HorseOrder(
+            HorseArguments(
                 setup=self._required_setup(),
-                worker=type(self),
+                worker=f"{type(self).__module__}:{type(self).__qualname__}",
                 worker_key=self.key,
                 job_id=job.id,
                 execution_id=execution.id,
@@ -138,39 +143,39 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
         )
 
     def wait_for_horse(self) -> Any:
-        """Wait as RQ does, and remember how it ended."""
+        """Wait as RQ does, and keep the wait status."""
         ended = super().wait_for_horse()
         self._wait_status = ended[1]
         return ended
 
     def get_heartbeat_ttl(self, job: RunJob, working_time: float = 0.0) -> int:
-        """Three intervals instead of one and a minute, so that a dead worker's job is soon known as such."""
+        """Three intervals instead of RQ's one interval and a minute, so that the job of a dead worker is noticed early."""
         return int(self.job_monitoring_interval * 3)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Show that the worker lives; also to a Redis that has forgotten it."""
+        """Send a heartbeat; register again with a Redis that has lost its data."""
         if pipeline is not None:
             super().heartbeat(timeout, pipeline)
             return
         with contextlib.suppress(RedisError):
             super().heartbeat(timeout)
             if not self.connection.sismember(WORKERS_BY_QUEUE_KEY % QUEUE, self.key):
-                self._introduce()
+                self._register()
 
     def maintain_heartbeats(self, job: RunJob, execution: Any) -> None:
-        """As RQ does; while Redis is away the run goes on."""
+        """As RQ does; the run continues while Redis is unreachable."""
         with contextlib.suppress(RedisError):
             super().maintain_heartbeats(job, execution)
 
     def set_shutdown_requested_date(self) -> None:
-        """As RQ does; nobody depends on it."""
+        """As RQ does; errors are ignored because the date is only informative."""
         with contextlib.suppress(RedisError):
             super().set_shutdown_requested_date()
 
     def subscribe(self) -> None:
-        """Take no commands through Redis: cancels come from the store."""
+        """Accept no commands through Redis: cancel requests are read from the store."""
 
-    def _introduce(self) -> None:
+    def _register(self) -> None:
         with self.connection.pipeline() as pipeline:
             pipeline.hset(self.key, mapping=self.serialize())
             register(self, pipeline)
@@ -182,16 +187,16 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
 
     def _required_setup(self) -> WorkSetup:
         if self._setup is None:
-            raise ValueError("a worker made without setup cannot take runs")
+            raise ValueError("expected a worker with setup, got one that RQ created without")
         return self._setup
 
 
-def _fate(wait_status: int | None) -> str:
-    """Why a work horse is gone, from how its process ended."""
+def _describe_end(wait_status: int | None) -> str:
+    """Why a work horse ended, from the wait status of its process."""
     if wait_status is None:
-        return "its process ended, nobody knows how"
+        return "its process ended with unknown status"
     if os.WIFSIGNALED(wait_status):
         number = os.WTERMSIG(wait_status)
-        cause = ", perhaps for want of memory" if number == signal.SIGKILL else ""
+        cause = ", possibly because memory ran out" if number == signal.SIGKILL else ""
         return f"its process was killed by {signal.Signals(number).name}{cause}"
     return f"its process ended with status {os.waitstatus_to_exitcode(wait_status)}"

@@ -1,4 +1,4 @@
-"""The processes of ``python -m workers``: its workers, and one that looks after runs."""
+"""Process tree of ``python -m workers``: the workers and the reconciler."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from service.queueing.reconciler import Reconciler
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from workers.running.pool.rq_worker import RunWorker
-from workers.running.pool.setup import WorkSetup
+from workers.running.setup import WorkSetup
 
 _log = structlog.get_logger(__name__)
 
 _SLACK_S = 5.0
-_KNOCK_S = 0.2
+_CONNECT_RETRY_S = 0.2
 
 
-def run_family(setup: WorkSetup) -> int:
-    """Run the workers until told to stop; returns the exit status. The body of the main process, which stays light."""
+def run_workers(setup: WorkSetup) -> int:
+    """Run the workers until SIGTERM or SIGINT; returns the exit status. The body of the main process, which stays light."""
     configure_logs(setup.settings.log)
     workers = [
         Member(
             name=f"worker {number}",
             launch=lambda _: _fork(_work, setup),
             stop_s=setup.settings.worker_grace_s + _SLACK_S,
-            told_first=True,
+            stops_early=True,
         )
         for number in range(1, setup.settings.workers + 1)
     ]
@@ -47,22 +47,22 @@ def run_family(setup: WorkSetup) -> int:
 
 
 def _fork(body: Callable[[WorkSetup], None], setup: WorkSetup) -> BaseProcess:
-    # Forked, so that all share what is loaded; connections are made after the fork.
-    process = multiprocessing.get_context("fork").Process(target=_member, args=(body, setup, os.getpid()))
+    # Forked, so that the processes share loaded modules; connections are opened after the fork.
+    process = multiprocessing.get_context("fork").Process(target=_run_member, args=(body, setup, os.getpid()))
     process.start()
     return process
 
 
-def _member(body: Callable[[WorkSetup], None], setup: WorkSetup, parent_pid: int) -> None:
+def _run_member(body: Callable[[WorkSetup], None], setup: WorkSetup, parent_pid: int) -> None:
     die_with_parent(parent_pid)
-    signal.set_wakeup_fd(-1)  # the main process's alarm is not ours
+    signal.set_wakeup_fd(-1)  # the wakeup descriptor belongs to the main process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ignore_interrupts()
     body(setup)
 
 
 def _work(setup: WorkSetup) -> None:
-    worker = _patiently(lambda: RunWorker.of(setup))
+    worker = _connect(setup)
     worker.work(logging_level="WARNING")
 
 
@@ -73,18 +73,14 @@ def _reconcile(setup: WorkSetup) -> None:
     QueueMonitor(queue, reconciler).run(threading.Event())
 
 
-def _patiently(make: Callable[[], RunWorker]) -> RunWorker:
-    worker = _tried(make)
-    if worker is None:
-        _log.info("waiting for Redis")
-    while worker is None:
-        time.sleep(_KNOCK_S)
-        worker = _tried(make)
-    return worker
-
-
-def _tried(make: Callable[[], RunWorker]) -> RunWorker | None:
-    try:
-        return make()
-    except RedisError:
-        return None
+def _connect(setup: WorkSetup) -> RunWorker:
+    """A connected worker; waits until Redis is reachable."""
+    is_logged = False
+    while True:
+        try:
+            return RunWorker.of(setup)
+        except RedisError:
+            if not is_logged:
+                _log.info("waiting for Redis")
+            is_logged = True
+        time.sleep(_CONNECT_RETRY_S)

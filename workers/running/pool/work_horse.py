@@ -1,12 +1,14 @@
-"""The work horse: a fresh interpreter for each run, since torch does not survive a fork."""
+"""Work horse: a new interpreter for each run, since torch does not survive a fork."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
+import json
 import logging
 import os
-import pickle
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +21,17 @@ from service.logs import configure_logs
 from service.queueing.connections import connect
 from service.queueing.queue import RUN_JOB, SERIALIZER
 from service.queueing.work_sharing import HELP_JOB
-from workers.running.pool.setup import WorkSetup
+from workers.running.setup import WorkSetup
 
-_BOOT = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); pickle.load(sys.stdin.buffer)()"
+_BOOT = (
+    "import json, sys; sys.path[:], arguments = json.load(sys.stdin); "
+    "from workers.running.pool.work_horse import HorseArguments, run_horse; "
+    "run_horse(HorseArguments.from_json(arguments))"
+)
 
 
 class RunJob(Job):  # type: ignore[misc]
-    """A job as a work horse finds it. Whatever name stands in Redis, nothing but runs and help with them is performed."""
+    """A job as a work horse executes it. Only runs and help with runs are executed, whatever function Redis names."""
 
     setup: WorkSetup | None = None
 
@@ -36,45 +42,58 @@ class RunJob(Job):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HorseOrder:
-    """What a work horse does when it is called in its own process. worker: the class of the worker that sends it."""
+class HorseArguments:
+    """Arguments of a work horse. worker: dotted name ``module:class`` of the worker that starts it."""
 
     setup: WorkSetup
-    worker: type[Any]
+    worker: str
     worker_key: str
     job_id: str
     execution_id: str
     parent_pid: int
 
-    def __call__(self) -> None:
-        die_with_parent(self.parent_pid)
-        keep_freed_memory()
-        configure_logs(self.setup.settings.log)
-        logging.getLogger("rq.worker").setLevel(logging.WARNING)  # it says what we have said already
-        connection = connect(self.setup.redis_url)
-        worker = self.worker.find_by_key(
-            self.worker_key, connection=connection, job_class=RunJob, serializer=SERIALIZER
-        )
-        if worker is None:
-            sys.exit("the worker is not known to Redis any more")
-        job = RunJob.fetch(self.job_id, connection=connection, serializer=SERIALIZER)
-        job.setup = self.setup
-        execution = Execution.fetch(self.execution_id, self.job_id, connection=connection)
-        execution._job = job
-        worker.execution = execution
-        worker.main_work_horse(job, Queue(job.origin, connection=connection, job_class=RunJob, serializer=SERIALIZER))
+    def to_json(self) -> dict[str, Any]:
+        """The arguments as values that JSON can hold."""
+        return {**vars(self), "setup": self.setup.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> HorseArguments:
+        """The arguments that :meth:`to_json` was called on."""
+        return cls(**{**data, "setup": WorkSetup.from_json(data["setup"])})
 
 
-def start_horse(order: HorseOrder) -> int:
+def run_horse(arguments: HorseArguments) -> None:
+    """Execute one job; the body of the work horse's process."""
+    die_with_parent(arguments.parent_pid)
+    keep_freed_memory()
+    configure_logs(arguments.setup.settings.log)
+    logging.getLogger("rq.worker").setLevel(logging.WARNING)  # its messages repeat our own
+    connection = connect(arguments.setup.redis_url)
+    module, _, name = arguments.worker.partition(":")
+    worker_class = getattr(importlib.import_module(module), name)
+    worker = worker_class.find_by_key(
+        arguments.worker_key, connection=connection, job_class=RunJob, serializer=SERIALIZER
+    )
+    if worker is None:
+        sys.exit("Redis has no record of the worker any more")
+    job = RunJob.fetch(arguments.job_id, connection=connection, serializer=SERIALIZER)
+    job.setup = arguments.setup
+    execution = Execution.fetch(arguments.execution_id, arguments.job_id, connection=connection)
+    execution._job = job
+    worker.execution = execution
+    worker.main_work_horse(job, Queue(job.origin, connection=connection, job_class=RunJob, serializer=SERIALIZER))
+
+
+def start_horse(arguments: HorseArguments) -> int:
     """Start a work horse in a process group of its own; returns its process id.
 
-    Its order goes through a pipe, because command lines can be read by everyone on the machine.
+    The arguments are JSON on its standard input, because every user of the machine can read command lines.
     """
     reader, writer = os.pipe()
     try:
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-c", _BOOT, order.job_id],
+            [sys.executable, "-c", _BOOT, arguments.job_id],
             os.environ,
             setpgroup=0,
             file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0)],
@@ -84,6 +103,6 @@ def start_horse(order: HorseOrder) -> int:
         raise
     finally:
         os.close(reader)
-    with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "wb") as pipe:
-        pipe.write(pickle.dumps(sys.path) + pickle.dumps(order))
+    with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "w") as pipe:
+        json.dump([sys.path, arguments.to_json()], pipe)
     return pid

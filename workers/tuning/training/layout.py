@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from service.engine.attention.kernels import attend_sequence, causal_bias
+from service.engine.attention.kernels import AttentionSpec, attend_sequence, causal_bias
 from service.engine.shapes import Float, Int, Tensor
 from workers.tuning.training.batches import Batch
 
@@ -89,8 +89,8 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class MembersPlan:
-    """What the tokens of one block attend to.
+class MemberMetadata:
+    """Attention metadata of one block: what its tokens attend to.
 
     Attributes:
         virtual: keys and values of the virtual positions where they are known; None: none, or they are in the pack.
@@ -103,39 +103,21 @@ class MembersPlan:
     in_front: bool = False
     text: tuple[Tensor, Tensor] | None = None
 
-    def attend(
-        self,
-        layer: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        scale: float,
-        window: int | None,
-        softcap: float | None,
-    ) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, spec: AttentionSpec) -> Tensor:
         layout, virtual, parts = self.layout, self.virtual, []
         if self.in_front:
             n = layout.n_front
             q, k, v = (by_member(t[:n], n_members=layout.n_members) for t in (query, key, value))
-            out = attend_sequence(q, k, v, window=window, scale=scale, softcap=softcap)
+            out = attend_sequence(q, k, v, spec=spec)
             parts.append(out.transpose(1, 2).flatten(0, 1))
             query, key, value, virtual = query[n:], key[n:], value[n:], (k, v)
         if self.text is not None:
             key, value = self.text
-        parts += self._attend_text(query, key, value, virtual, scale=scale, window=window, softcap=softcap)
+        parts += self._attend_text(query, key, value, virtual, spec=spec)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _attend_text(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        virtual: KeysValues | None,
-        *,
-        scale: float,
-        window: int | None,
-        softcap: float | None,
+        self, query: Tensor, key: Tensor, value: Tensor, virtual: KeysValues | None, *, spec: AttentionSpec
     ) -> list[Tensor]:
         layout, groups = self.layout, self.layout.batch.groups
         lengths = [g.length for g in groups]
@@ -147,8 +129,8 @@ class MembersPlan:
         ):
             if virtual is not None:
                 k, v = _with_virtual(virtual[0], k), _with_virtual(virtual[1], v)
-            bias = layout.bias(q.shape[2], k.shape[2], window=window, like=q)
-            out = attend_sequence(q, k, v, window=window, scale=scale, softcap=softcap, bias=bias)
+            bias = layout.bias(q.shape[2], k.shape[2], window=spec.window, like=q)
+            out = attend_sequence(q, k, v, spec=spec, bias=bias)
             parts.append(out.transpose(1, 2).flatten(0, 1))
         return parts
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import torch
 
 from service.engine.shapes import Tensor
+from workers.tuning.training.forms.registry import TRAINING_FORMS
 from workers.tuning.training.optimizer import MemberOptimizer
-from workers.tuning.training.parameters import Parameters, parameters_of
+from workers.tuning.training.parameters import Parameters
 from workers.tuning.training.settings import Member, TuneSettings
 from workers.tuning.training.step_report import Status
 
@@ -27,7 +28,7 @@ class MemberTraining:
 
     def __init__(self, member: Member, *, settings: TuneSettings, device: torch.device) -> None:
         self.member = member
-        self.parameters: Parameters = parameters_of(member, settings=settings, device=device)
+        self.parameters: Parameters = TRAINING_FORMS[settings.kind].parameters(member, settings=settings, device=device)
         self.optimiser = MemberOptimizer(self.parameters.leaves, lr=member.lr, settings=settings)
         self.status: Status = "running"
         self.step = 0

@@ -9,7 +9,6 @@ from typing import Protocol
 import torch
 
 from service.engine.shapes import Float, Tensor
-from workers.tuning.training.settings import Member, TuneSettings
 
 
 class Parameters(Protocol):
@@ -70,15 +69,6 @@ class Reparametrised:
         flat = torch.addmm(leaf["out.bias"], hidden, leaf["out.weight"].T)
         n_layers, _, n_heads, n_virtual, d_head = self._shape
         return flat.view(n_virtual, n_layers, 2, n_heads, d_head).permute(1, 2, 3, 0, 4)
-
-
-def parameters_of(member: Member, *, settings: TuneSettings, device: torch.device) -> Parameters:
-    """Parameters that begin at the member's draw."""
-    if settings.kind == "prefix" and settings.d_reparametrised is not None:
-        return Reparametrised(
-            member.start["prefix"], d_hidden=settings.d_reparametrised, seed=member.seed, device=device
-        )
-    return Direct(member.start, device=device)
 
 
 def _leaf(tensor: Tensor, device: torch.device) -> Tensor:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from service.engine.prompts.prompt import Kind, Where
+from promptatlas.types.forms import Where
+
+from service.engine.prompts.prompt import Kind
 from service.engine.shapes import Tensor
 
 Schedule = Literal["linear", "cosine", "constant"]

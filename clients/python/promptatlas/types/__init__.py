@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from promptatlas.types import forms
 from promptatlas.types.activations import (
     ActivationRequest,
     ActivationsJson,
@@ -42,6 +43,7 @@ from promptatlas.types.datasets import (
     Split,
     Template,
 )
+from promptatlas.types.forms import *  # noqa: F403 (a new kind of prompt is exported by its registry)
 from promptatlas.types.harvest import (
     HarvestManifest,
     HarvestShard,
@@ -108,12 +110,10 @@ from promptatlas.types.prompts import (
     LensToken,
     NearToken,
     PromptHeader,
-    PromptKind,
     PromptManifest,
     PromptRow,
     PromptTokens,
     VectorTokens,
-    Where,
 )
 from promptatlas.types.references import (
     ALIAS_PATTERN,
@@ -187,20 +187,15 @@ from promptatlas.types.trajectories import (
     TrajectoryRequest,
 )
 from promptatlas.types.tuning import (
-    DeepMethod,
     EarlyStopping,
     Eval,
     EvaluateSpec,
-    Method,
     Metric,
     Optimizer,
-    PrefixMethod,
     Rate,
     Regularize,
     Schedule,
-    SoftMethod,
     TuneSpec,
-    Virtual,
 )
 from promptatlas.types.wire import (
     ListPage,
@@ -250,7 +245,6 @@ __all__ = [
     "DatasetPoints",
     "DatasetRef",
     "DatasetSource",
-    "DeepMethod",
     "EarlyStopping",
     "EmbeddingsMapSource",
     "EmbeddingsSource",
@@ -287,7 +281,6 @@ __all__ = [
     "MapSource",
     "MapSpec",
     "MaxTokens",
-    "Method",
     "Metric",
     "MetricCurve",
     "MetricPoint",
@@ -308,7 +301,6 @@ __all__ = [
     "PositionSlice",
     "Positions",
     "PosteriorPrior",
-    "PrefixMethod",
     "Prior",
     "PriorSource",
     "Problem",
@@ -318,7 +310,6 @@ __all__ = [
     "ProjectReduction",
     "PromptHeader",
     "PromptInput",
-    "PromptKind",
     "PromptManifest",
     "PromptPrior",
     "PromptRef",
@@ -351,7 +342,6 @@ __all__ = [
     "Shrinkage",
     "Site",
     "Sites",
-    "SoftMethod",
     "Source",
     "SourceName",
     "Split",
@@ -378,8 +368,7 @@ __all__ = [
     "Usage",
     "VaePrior",
     "VectorTokens",
-    "Virtual",
     "VocabularyPrior",
-    "Where",
     "XavierPrior",
 ]
+__all__ += forms.__all__

@@ -7,11 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from promptatlas.types.forms import PromptKind, Where
 from promptatlas.types.references import Sha256
 from promptatlas.types.wire import RequestBody, ResponseBody
 
-PromptKind = Literal["soft", "deep", "prefix"]
-Where = Literal["local", "carried"]
 ContentFormat = Literal["native", "peft"]
 
 

@@ -7,46 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from promptatlas.types.datasets import DatasetRef, Split, Template
+from promptatlas.types.forms import Method, SoftMethod
 from promptatlas.types.priors import Prior
-from promptatlas.types.prompts import Where
 from promptatlas.types.references import Name, Reference
 from promptatlas.types.wire import RequestBody
 
 Metric = Literal["exact_match", "f1", "precision", "recall", "accuracy", "numeric_match", "loss", "perplexity"]
 Schedule = Literal["linear", "cosine", "constant"]
 
-Virtual = Annotated[int, Field(ge=1, le=4096)]
 Rate = Annotated[float, Field(gt=0, le=100)]
-
-
-class SoftMethod(RequestBody):
-    """Vectors in front of the token embeddings."""
-
-    kind: Literal["soft"] = "soft"
-    n_virtual: Virtual = 20
-
-
-class DeepMethod(RequestBody):
-    """Vectors at the input of chosen layers; layer 0 is the token embeddings. Negative layers count from the end.
-
-    where: ``local``: seen by their own layer only (the paper's form); ``carried``: their outputs run on upwards.
-    """
-
-    kind: Literal["deep"]
-    n_virtual: Virtual = 20
-    layers: list[int] = Field(default=[-3, -2, -1], min_length=1, max_length=1024)
-    where: Where = "local"
-
-
-class PrefixMethod(RequestBody):
-    """Keys and values of every layer. d_reparametrised: train them through an MLP of this width, which is not kept."""
-
-    kind: Literal["prefix"]
-    n_virtual: Virtual = 20
-    d_reparametrised: int | None = Field(default=None, ge=1, le=16_384)
-
-
-Method = Annotated[SoftMethod | DeepMethod | PrefixMethod, Field(discriminator="kind")]
 
 
 class Optimizer(RequestBody):

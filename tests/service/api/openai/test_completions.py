@@ -8,7 +8,7 @@ import pytest
 
 from service.engine.requests import Delta, Failed, Generate, Sampling
 from service.errors import Busy, InvalidRequest, NotFound
-from service.hosting.ipc.messages import Ask, Finished, Happening, Submit
+from service.hosting.ipc.messages import EstimateCost, Finished, Submit, Update
 from tests.service.api.conftest import OpenWorld, World
 
 URL = "/v1/completions"
@@ -106,7 +106,7 @@ def test_a_stream_ends_in_done_and_asks_the_engine_to_stream(world: World) -> No
 def test_an_error_before_the_first_token_is_a_status(
     open_world: OpenWorld, stream: bool, error: Any, status: int
 ) -> None:
-    def refuse(message: Submit | Ask) -> Sequence[Happening]:
+    def refuse(message: Submit | EstimateCost) -> Sequence[Update]:
         return [Failed(request_id=message.request.request_id, error=error)]
 
     answer = open_world(script=refuse).client.post(URL, json={"model": "demo", "prompt": "x", "stream": stream})
@@ -116,7 +116,7 @@ def test_an_error_before_the_first_token_is_a_status(
 
 
 def test_an_error_inside_a_stream_is_its_last_event(open_world: OpenWorld) -> None:
-    def break_off(message: Submit | Ask) -> Sequence[Happening]:
+    def break_off(message: Submit | EstimateCost) -> Sequence[Update]:
         id_ = message.request.request_id
         delta = Delta(request_id=id_, row=0, text="so far", token_ids=(1,))
         return [delta, Failed(request_id=id_, error=InvalidRequest("broke"))]
@@ -128,7 +128,7 @@ def test_an_error_inside_a_stream_is_its_last_event(open_world: OpenWorld) -> No
 
 
 def test_empty_deltas_are_not_sent(open_world: OpenWorld) -> None:
-    def hold_back(message: Submit | Ask) -> Sequence[Happening]:
+    def hold_back(message: Submit | EstimateCost) -> Sequence[Update]:
         id_ = message.request.request_id
         return [
             Delta(request_id=id_, row=0, text="", token_ids=(1,)),

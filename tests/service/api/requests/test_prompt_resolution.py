@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from promptatlas.types.forms import PromptKind as Kind
 
 from service.engine.requests import PromptChoice
-from service.store.prompts.checks import BaseShape, Kind
+from service.store.prompts.checks import BaseShape
 from service.store.prompts.manifests import PromptManifest
 from service.store.prompts.native_format import make_prompt
 from tests.service.api.conftest import DEMO, World

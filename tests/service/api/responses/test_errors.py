@@ -9,7 +9,7 @@ import structlog
 from service import errors
 from service.api.responses.errors import status_of
 from service.engine.requests import Failed
-from service.hosting.ipc.messages import Ask, Happening, Submit
+from service.hosting.ipc.messages import EstimateCost, Submit, Update
 from tests.service.api.conftest import OpenWorld, World
 
 CAPTURE = {"model": "demo", "inputs": ["hi"], "sites": ["resid_post"], "layers": [1]}
@@ -30,7 +30,7 @@ CAPTURE = {"model": "demo", "inputs": ["hi"], "sites": ["resid_post"], "layers":
     ],
 )
 def test_each_error_of_the_tree_has_its_status(open_world: OpenWorld, error: errors.AtlasError, status: int) -> None:
-    def fail(message: Submit | Ask) -> Sequence[Happening]:
+    def fail(message: Submit | EstimateCost) -> Sequence[Update]:
         return [Failed(request_id=message.request.request_id, error=error)]
 
     assert status_of(error) == status
@@ -49,7 +49,7 @@ def test_each_error_of_the_tree_has_its_status(open_world: OpenWorld, error: err
 
 
 def test_an_engines_complaint_says_where_it_is(open_world: OpenWorld) -> None:
-    def fail(message: Submit | Ask) -> Sequence[Happening]:
+    def fail(message: Submit | EstimateCost) -> Sequence[Update]:
         error = errors.InvalidRequest("no such layer", loc=("layers", 0))
         return [Failed(request_id=message.request.request_id, error=error)]
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load, save
 
 from service.engine.requests import Capture, Failed, Lens, Nearest
 from service.errors import InvalidRequest
-from service.hosting.ipc.messages import Ask, Finished, Happening, Submit
+from service.hosting.ipc.messages import EstimateCost, Finished, Submit, Update
 from service.store.prompts.manifests import Provenance
 from service.store.prompts.native_format import make_prompt
 from tests.service.api.conftest import DEMO, OpenWorld, World, tensors
@@ -28,7 +28,7 @@ class TokenEngine:
         self.has_lens = has_lens
         self.n_asked: list[int] = []
 
-    def __call__(self, message: Submit | Ask) -> Sequence[Happening]:
+    def __call__(self, message: Submit | EstimateCost) -> Sequence[Update]:
         assert isinstance(message, Submit)
         request = message.request
         assert isinstance(request, Capture)
@@ -53,7 +53,7 @@ class TokenEngine:
         assert (put.site, put.op, put.positions) == ("embed", "set", tuple(range(n)))
         return load(message.tensors)[str(message.values[0])]
 
-    def _answer(self, ids: Any, scores: Any, name: str, kind: str) -> Sequence[Happening]:
+    def _answer(self, ids: Any, scores: Any, name: str, kind: str) -> Sequence[Update]:
         arrays = {f"embed.{name}_ids": ids.astype(np.int64), f"embed.{name}_{kind}": scores.astype(np.float32)}
         header = {"tokens": TEXTS, "vocabulary": {"n_tokens": 4, "mean_norm": 3.75}}
         return [Finished(result=tensors(arrays, header))]

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import re
 
-from service.api.readiness import Pings
+from service.api.readiness import ComponentChecks
 from service.queueing.monitor import QueueNumbers
-from service.queueing.queue import Census
+from service.queueing.queue import RunCounts
 from tests.service.api.conftest import OpenWorld, World
 from tests.service.queueing.conftest import redis_server
 from tests.service.queueing.redis_server import RedisServer
@@ -51,11 +51,11 @@ def test_workers_are_named_and_models_run_without_them(open_world: OpenWorld, re
     watch = world.services.queue_watch
     assert watch is not None
     assert world.client.get("/ready").json()["workers"]["status"] == "starting"
-    watch.look()
+    watch.check()
     answer = world.client.get("/ready").json()
     assert (answer["status"], answer["redis"]["status"], answer["workers"]["status"]) == ("ready", "ok", "off")
-    watch.numbers = QueueNumbers(census=Census(n_queued=3, n_running=1), n_workers=2)
-    assert world.client.get("/ready").json()["workers"] == {"status": "ok", "detail": "2 at work or waiting"}
+    watch.numbers = QueueNumbers(counts=RunCounts(n_queued=3, n_running=1), n_workers=2)
+    assert world.client.get("/ready").json()["workers"] == {"status": "ok", "detail": "2 workers, running or idle"}
     text = world.client.get("/metrics").text
     assert 'promptatlas_n_runs{status="queued"} 3.0' in text
     assert 'promptatlas_n_runs{status="running"} 1.0' in text
@@ -73,7 +73,7 @@ async def _state_of_a_broken_store() -> str:
     def fail() -> None:
         raise OSError("/secret")
 
-    state = await Pings(check_store=fail).store()
+    state = await ComponentChecks(check_store=fail).store()
     assert "secret" not in str(state)
     return state.status
 
@@ -106,7 +106,7 @@ def test_capabilities_are_the_settings(open_world: OpenWorld) -> None:
 
 def test_busy_when_too_many_wait(open_world: OpenWorld) -> None:
     world = open_world(max_pending=1, script=lambda _message: [])
-    world.hub._waiting["somebody"] = None  # type: ignore[assignment]
+    world.hub._pending["somebody"] = None  # type: ignore[assignment]
     answer = world.client.post("/v1/activations", json=CAPTURE)
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) >= 1

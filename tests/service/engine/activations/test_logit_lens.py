@@ -145,10 +145,10 @@ def test_many_rows_are_ranked_in_pieces(llama: World, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        (replace(LENS, sites=("logits",)), "numbers a row that token embeddings have"),
-        (replace(LENS, sites=("attn_probs",)), "numbers a row that token embeddings have"),
-        (replace(LENS, reduce=Lens(k=N_VOCAB + 1)), f"a vocabulary of {N_VOCAB}"),
-        (replace(LENS, reduce=Nearest(k=N_VOCAB + 1)), f"a vocabulary of {N_VOCAB}"),
+        (replace(LENS, sites=("logits",)), f"the width of the token embeddings, got {N_VOCAB}"),
+        (replace(LENS, sites=("attn_probs",)), "the width of the token embeddings, got one per head and key"),
+        (replace(LENS, reduce=Lens(k=N_VOCAB + 1)), f"at most {N_VOCAB} tokens.*, got {N_VOCAB + 1}"),
+        (replace(LENS, reduce=Nearest(k=N_VOCAB + 1)), f"at most {N_VOCAB} tokens.*, got {N_VOCAB + 1}"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused(llama: World, spec: CaptureSpec, why: str) -> None:
@@ -160,7 +160,7 @@ def test_a_model_whose_logits_are_something_else_has_no_lens(llama: World, monke
     engine = llama.engine()
     forward = llama.hosted.forward
     monkeypatch.setattr(llama.hosted, "forward", lambda *args, **more: forward(*args, **more).flip(-1))
-    with pytest.raises(InvalidRequest, match="no lens"):
+    with pytest.raises(InvalidRequest, match="no logit lens"):
         serve(engine, [ask(LENS, Case("none", TEXTS[0]))])
 
 

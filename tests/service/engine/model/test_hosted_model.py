@@ -57,7 +57,7 @@ def test_other_dtypes_pass_the_check_against_the_plain_forward(tmp_path: Path, d
 
 def test_bloom_is_refused_for_its_attention() -> None:
     model = small("bloom", hidden_size=24, n_layer=2, n_head=4)
-    with pytest.raises(UnsupportedModel, match="no exchangeable attention"):
+    with pytest.raises(UnsupportedModel, match="does not support a custom attn_implementation"):
         HostedModel("bloom", model, None, revision="")
 
 

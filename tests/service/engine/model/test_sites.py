@@ -1,9 +1,15 @@
 from __future__ import annotations
 
 import pytest
+from promptatlas.results.tensors.names import canonical
+from promptatlas.types.sites import NAMED_SITES, NamedSite, parse_alias
+from torch import nn
 
-from service.engine.model.sites import SiteCatalogue, Tap
+from service.engine.attention.kernels import REPORTED_SITES
+from service.engine.model.architecture import find_architecture
+from service.engine.model.sites import MODEL_SITES, SiteCatalogue, Tap
 from service.errors import InvalidRequest
+from tests.oracle.models import ARCHITECTURES, N_LAYERS, build_model
 
 CATALOGUE = SiteCatalogue(
     n_layers=4, d_model=11, vocab_size=97, n_heads=3, widths={"model.layers.1.mlp": (11,), "q": (3, 7)}
@@ -58,3 +64,39 @@ def test_widths_of_rows() -> None:
         )
     }
     assert sizes == {"embed": 11, "logits": 97, "attn_probs.0": 15, "q": 21, "mlp_out.2": 11}
+
+
+def test_the_table_has_a_row_for_each_named_site() -> None:
+    assert set(MODEL_SITES) == {site.name for site in NAMED_SITES}
+    assert {name for name, site in MODEL_SITES.items() if site.find is None} == set(REPORTED_SITES)
+    assert CATALOGUE.names == (*(site.name for site in NAMED_SITES), "model.layers.1.mlp", "q")
+
+
+@pytest.mark.parametrize("site", NAMED_SITES, ids=lambda site: site.name)
+def test_engine_and_sdk_give_an_alias_the_same_label(site: NamedSite) -> None:
+    label = f"{site.name}.2" if site.layered else site.name
+    alias = f"blocks.2.{site.alias}" if site.layered else site.alias
+    assert [tap.label for tap in CATALOGUE.resolve([alias], [])] == [label]
+    assert canonical(alias) == label
+    # The alias of a layered site needs a block, and that of another site has none.
+    assert parse_alias(site.alias if site.layered else f"blocks.2.{site.alias}") is None
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_sites_are_the_modules_that_the_oracle_knows(name: str) -> None:
+    model, parts = build_model(name), ARCHITECTURES[name].parts
+    architecture = find_architecture(model)
+    blocks = model.get_submodule(parts.blocks)
+
+    def module(kind: str, layer: int | None = None) -> nn.Module:
+        return Tap(kind, layer).module(model, architecture)
+
+    assert module("embed") is model.get_input_embeddings()
+    assert module("final_norm") is model.get_submodule(parts.norm)
+    assert module("logits") is model
+    for i in range(N_LAYERS):
+        assert module("resid_pre", i) is module("resid_post", i) is blocks[i]
+        assert module("attn_out", i) is blocks[i].get_submodule(parts.attention)
+        assert module("mlp_out", i) is blocks[i].get_submodule(parts.mlp)
+    path = f"{parts.blocks}.1.{parts.inner}"
+    assert Tap("module", path=path).module(model, architecture) is model.get_submodule(path)

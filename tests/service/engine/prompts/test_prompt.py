@@ -9,7 +9,9 @@ import torch
 
 from service.engine.attention.metadata import PackedMetadata, SequenceGroup
 from service.engine.model.hosted_model import HostedModel
-from service.engine.prompts.prompt import Prompt, PromptCache, compile_prompt, from_tensors, mix_prompts
+from service.engine.prompts.cache import PromptCache
+from service.engine.prompts.prompt import Prompt, from_tensors, mix_prompts
+from service.engine.prompts.registry import compile_prompt
 from service.engine.requests import PromptChoice
 from service.errors import InvalidRequest, NotFound
 from tests.oracle.models import build_model
@@ -39,7 +41,7 @@ def test_kinds_are_told_from_the_tensors() -> None:
 
 @pytest.mark.parametrize("names", [[], ["soft", "prefix"], ["deep.x"], ["deep.1", "soft"], ["hard"]])
 def test_tensors_of_no_kind_are_refused(names: list[str]) -> None:
-    with pytest.raises(InvalidRequest, match="soft, prefix or deep"):
+    with pytest.raises(InvalidRequest, match=r"soft, deep\.<layer>"):
         from_tensors({name: vectors() for name in names})
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from service.engine.attention.kv_cache import CompiledPrompt, KVShape, LayerShape
-from service.engine.prompts.prompt import LoadedPrompt, Prompt
+from service.engine.prompts.cache import LoadedPrompt
+from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Generate, Limits
 from service.engine.scheduling.scheduler import Scheduler
 from service.engine.scheduling.sequence import RequestState, SequenceState

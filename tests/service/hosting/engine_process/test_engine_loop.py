@@ -11,17 +11,17 @@ from safetensors.torch import load, load_file
 from service.engine.requests import Capture, CaptureSpec, Estimate, Generate, Intervention
 from service.errors import AtlasError, InvalidRequest, NotFound, Unavailable
 from service.hosting.engine_process.engine_loop import EngineLoop
-from service.hosting.ipc.messages import Ask, Cancel, EngineState, Estimated, Finished, Reply, Submit
+from service.hosting.ipc.messages import Cancel, EngineState, EstimateCost, Estimated, Finished, Reply, Submit
 from tests.service.hosting.conftest import EchoEngine
 from tests.service.hosting.wire import Peer
 
 
 @pytest.fixture
-def peer(driver: EngineLoop, socket_path: str) -> Iterator[Peer]:
+def peer(loop: EngineLoop, socket_path: str) -> Iterator[Peer]:
     made = Peer(socket_path)
     assert isinstance(made.receive(), EngineState)
     yield made
-    made.hang_up()
+    made.close()
 
 
 def generate(id_: str, text: str, *, model: str = "m", max_tokens: int = 99, **fields: Any) -> Submit:
@@ -34,9 +34,9 @@ def capture(id_: str, n_values: int, *, model: str = "m") -> Submit:
     return Submit(model=model, request=request, metadata={"model": model, "own": 2})
 
 
-def wait_for_message(driver: EngineLoop) -> None:
+def wait_for_message(loop: EngineLoop) -> None:
     """Until the thread that reads the socket has put what was sent, or a hang-up, where the next turn finds it."""
-    while driver._end._inbox.empty():
+    while loop._endpoint._inbox.empty():
         time.sleep(0.001)
 
 
@@ -49,35 +49,35 @@ def reply(peer: Peer) -> Reply:
 
 
 def error_of(answer: Reply) -> AtlasError:
-    (failed,) = answer.happenings
+    (failed,) = answer.updates
     error = getattr(failed, "error", None)
     assert isinstance(error, AtlasError)
     return error
 
 
-def test_whoever_connects_is_told_what_is_hosted(driver: EngineLoop, socket_path: str) -> None:
+def test_whoever_connects_is_told_what_is_hosted(loop: EngineLoop, socket_path: str) -> None:
     state = Peer(socket_path).receive()
     assert isinstance(state, EngineState)
     assert (state.generation, state.models) == (5, {"m": {"n_layers": 3}})
     assert state.stats == {"m": {"n_running": 0, "n_steps": 0}}
 
 
-def test_what_happens_in_one_step_is_one_message(driver: EngineLoop, peer: Peer) -> None:
+def test_what_happens_in_one_step_is_one_message(loop: EngineLoop, peer: Peer) -> None:
     peer.send(generate("a", "xy"))
-    driver.turn()
-    driver.turn()
+    loop.run_once()
+    loop.run_once()
     first, second = reply(peer), reply(peer)
-    assert [type(happening).__name__ for happening in first.happenings] == ["Delta"]
-    assert [type(happening).__name__ for happening in second.happenings] == ["Delta", "RowDone", "Finished"]
+    assert [type(update).__name__ for update in first.updates] == ["Delta"]
+    assert [type(update).__name__ for update in second.updates] == ["Delta", "RowDone", "Finished"]
     assert second.request_id == "a"
 
 
-def test_requests_are_admitted_between_steps_and_share_them(driver: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
+def test_requests_are_admitted_between_steps_and_share_them(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     peer.send(generate("a", "xyz"))
-    driver.turn()
+    loop.run_once()
     peer.send(generate("b", "q"))
-    wait_for_message(driver)
-    driver.turn()
+    wait_for_message(loop)
+    loop.run_once()
     assert (engine.given, engine.n_steps) == ({"a": 2, "b": 1}, 2)
     assert [reply(peer).request_id for _ in range(3)] == ["a", "a", "b"]
 
@@ -92,66 +92,64 @@ def test_requests_are_admitted_between_steps_and_share_them(driver: EngineLoop, 
     ],
 )
 def test_a_request_that_fails_fails_alone(
-    driver: EngineLoop, peer: Peer, engine: EchoEngine, job: Submit, kind: type[AtlasError], detail: str
+    loop: EngineLoop, peer: Peer, engine: EchoEngine, job: Submit, kind: type[AtlasError], detail: str
 ) -> None:
     peer.send(generate("other", "xyz"))
-    driver.turn()
+    loop.run_once()
     peer.send(job)
-    wait_for_message(driver)
-    driver.turn()
+    wait_for_message(loop)
+    loop.run_once()
     (answer,) = [message for message in (reply(peer) for _ in range(3)) if message.request_id == "a"]
     assert type(error_of(answer)) is kind
     assert error_of(answer).detail == detail
     assert list(engine.jobs) == ["other"]
 
 
-def test_a_cancelled_request_is_dropped_before_the_next_step(
-    driver: EngineLoop, peer: Peer, engine: EchoEngine
-) -> None:
+def test_a_cancelled_request_is_dropped_before_the_next_step(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     peer.send(generate("a", "xyz"))
-    driver.turn()
+    loop.run_once()
     peer.send(Cancel(request_id="a"))
-    wait_for_message(driver)
-    driver.turn()
+    wait_for_message(loop)
+    loop.run_once()
     assert (engine.cancelled, engine.n_steps) == (["a"], 1)
 
 
-def test_cancelling_what_is_not_there_is_fine(driver: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
+def test_cancelling_what_is_not_there_is_fine(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     peer.send(Cancel(request_id="unknown"))
-    driver.turn()
+    loop.run_once()
     assert engine.cancelled == []
 
 
 def test_the_requests_of_an_api_process_that_died_are_cancelled(
-    driver: EngineLoop, peer: Peer, engine: EchoEngine, socket_path: str
+    loop: EngineLoop, peer: Peer, engine: EchoEngine, socket_path: str
 ) -> None:
     peer.send(generate("stays", "xyz"))
-    driver.turn()
+    loop.run_once()
     doomed = Peer(socket_path)
     doomed.send(generate("goes", "xyz"))
-    wait_for_message(driver)
-    driver.turn()
+    wait_for_message(loop)
+    loop.run_once()
     assert list(engine.jobs) == ["stays", "goes"]
-    doomed.hang_up()
-    wait_for_message(driver)
-    driver.turn()
+    doomed.close()
+    wait_for_message(loop)
+    loop.run_once()
     assert engine.cancelled == ["goes"]
 
 
-def test_a_small_result_travels_in_its_message(driver: EngineLoop, peer: Peer) -> None:
+def test_a_small_result_travels_in_its_message(loop: EngineLoop, peer: Peer) -> None:
     peer.send(capture("a", 7))
-    driver.turn()
-    (finished,) = reply(peer).happenings
+    loop.run_once()
+    (finished,) = reply(peer).updates
     assert isinstance(finished, Finished)
     assert finished.result is not None
     assert finished.result.path is None
     assert load(finished.result.data or b"")["embed"].shape == (7,)
 
 
-def test_a_large_result_is_a_file(driver: EngineLoop, peer: Peer, tmp_path: Path) -> None:
+def test_a_large_result_is_a_file(loop: EngineLoop, peer: Peer, tmp_path: Path) -> None:
     peer.send(capture("a", 1000))
-    driver.turn()
-    (finished,) = reply(peer).happenings
+    loop.run_once()
+    (finished,) = reply(peer).updates
     assert isinstance(finished, Finished)
     assert finished.result is not None
     assert finished.result.data is None
@@ -161,49 +159,47 @@ def test_a_large_result_is_a_file(driver: EngineLoop, peer: Peer, tmp_path: Path
     assert load_file(path)["embed"].shape == (1000,)
 
 
-def test_a_question_is_answered_without_a_step(driver: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
+def test_a_question_is_answered_without_a_step(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     question = capture("a", 3).request
     assert isinstance(question, Capture)
-    peer.send(Ask(model="m", request=question))
-    driver.turn()
-    assert reply(peer).happenings == (Estimated(estimate=Estimate(n_tokens=1, n_bytes=2, seconds=0.5)),)
+    peer.send(EstimateCost(model="m", request=question))
+    loop.run_once()
+    assert reply(peer).updates == (Estimated(estimate=Estimate(n_tokens=1, n_bytes=2, seconds=0.5)),)
     assert engine.n_steps == 0
 
 
-def test_a_step_that_breaks_fails_what_it_carried_and_goes_on(
-    driver: EngineLoop, peer: Peer, engine: EchoEngine
-) -> None:
+def test_a_step_that_breaks_fails_what_it_carried_and_goes_on(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     peer.send(generate("a", "xy"))
     engine.n_broken_steps = 1
-    driver.turn()
+    loop.run_once()
     assert isinstance(error_of(reply(peer)), Unavailable)
     assert engine.cancelled == ["a"]
     peer.send(generate("b", "x"))
-    driver.turn()
-    assert isinstance(reply(peer).happenings[-1], Finished)
+    loop.run_once()
+    assert isinstance(reply(peer).updates[-1], Finished)
 
 
-def test_an_engine_whose_every_step_breaks_ends_the_process(driver: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
+def test_an_engine_whose_every_step_breaks_ends_the_process(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     engine.n_broken_steps = 9
     for i in range(2):
         peer.send(generate(f"r{i}", "x"))
-        driver.turn()
+        loop.run_once()
     peer.send(generate("last", "x"))
     with pytest.raises(RuntimeError, match="broken"):
-        driver.turn()
+        loop.run_once()
 
 
-def test_values_that_are_missing_are_the_clients_fault(driver: EngineLoop, peer: Peer) -> None:
+def test_values_that_are_missing_are_the_clients_fault(loop: EngineLoop, peer: Peer) -> None:
     request = Generate(request_id="a", inputs=("x",), interventions=(Intervention(site="embed"),))
     peer.send(Submit(model="m", request=request, values=("v",)))
-    driver.turn()
+    loop.run_once()
     assert "'v'" in error_of(reply(peer)).detail
 
 
-def test_stats_are_told_when_work_ends(driver: EngineLoop, peer: Peer) -> None:
+def test_stats_are_told_when_work_ends(loop: EngineLoop, peer: Peer) -> None:
     peer.send(generate("a", "xyz"))
     for _ in range(3):
-        driver.turn()
+        loop.run_once()
     messages = [peer.receive() for _ in range(4)]
     assert isinstance(messages[-1], EngineState)
     assert messages[-1].stats == {"m": {"n_running": 0, "n_steps": 3}}

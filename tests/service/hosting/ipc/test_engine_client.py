@@ -13,16 +13,16 @@ from service.engine.requests import Capture, CaptureSpec, Delta, Estimate, Faile
 from service.errors import Busy, DeadlineExceeded, InvalidRequest, Unavailable
 from service.hosting.ipc.engine_client import EngineClient, Exchange, Step
 from service.hosting.ipc.messages import (
-    Ask,
     Cancel,
     EngineState,
+    EstimateCost,
     Estimated,
     Finished,
     FromApi,
-    Happening,
     Reply,
     StoredResult,
     Submit,
+    Update,
 )
 from service.hosting.ipc.tensor_results import OpenResult
 
@@ -43,8 +43,8 @@ class World:
     end: RecordingEnd
     hub: EngineClient
 
-    def happen(self, id_: str, *happenings: Happening) -> None:
-        self.hub.on_message(Reply(request_id=id_, happenings=happenings))
+    def happen(self, id_: str, *updates: Update) -> None:
+        self.hub.on_message(Reply(request_id=id_, updates=updates))
 
     def open(self, id_: str = "a", *, deadline_s: float = 1e9) -> contextlib.AbstractAsyncContextManager[Exchange]:
         return self.hub.open(Submit(model="m", request=Generate(request_id=id_, inputs=("x",))), deadline_s=deadline_s)
@@ -249,4 +249,4 @@ def test_a_question_gets_its_answer(world: World) -> None:
         assert await task == answer
 
     run(test)
-    assert world.end.sent == [Ask(model="m", request=capture)]
+    assert world.end.sent == [EstimateCost(model="m", request=capture)]

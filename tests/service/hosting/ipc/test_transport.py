@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -8,22 +10,23 @@ import pytest
 
 from service.errors import Unavailable
 from service.hosting.ipc.messages import Cancel, EngineState, FromEngine, Reply
-from service.hosting.ipc.transport import ApiEnd, EngineEnd, Gone, Received
+from service.hosting.ipc.transport import ApiEndpoint, Disconnected, EngineEndpoint, Received, frame
+from tests.service.hosting.wire import Peer
 
 
 def state(generation: int) -> EngineState:
     return EngineState(generation=generation, pid=1, models={}, stats={})
 
 
-def open_end(path: str, *, generation: int = 1) -> EngineEnd:
-    return EngineEnd(path, greet=lambda: state(generation))
+def open_end(path: str, *, generation: int = 1) -> EngineEndpoint:
+    return EngineEndpoint(path, first_message=lambda: state(generation))
 
 
 class Listener:
     """An API process's end with what it has seen; ``until`` waits for some of it."""
 
     def __init__(self, path: str) -> None:
-        self.end = ApiEnd(path)
+        self.end = ApiEndpoint(path)
         self.seen: list[FromEngine | None] = []
         self._changed = asyncio.Event()
 
@@ -47,7 +50,7 @@ async def connected(path: str) -> tuple[Listener, asyncio.Task[None]]:
     return listener, task
 
 
-async def receive(end: EngineEnd) -> Any:
+async def receive(end: EngineEndpoint) -> Any:
     return await asyncio.to_thread(end.receive, block=True)
 
 
@@ -62,13 +65,13 @@ def test_messages_go_both_ways(socket_path: str) -> None:
         listener, task = await connected(socket_path)
         listener.end.send(Cancel(request_id="é" * 100_000))
         received = await receive(end)
-        assert received == Received(consumer=1, message=Cancel(request_id="é" * 100_000))
+        assert received == Received(connection_id=1, message=Cancel(request_id="é" * 100_000))
         assert end.receive(block=False) is None
-        assert end.send(Reply(request_id="r", happenings=()), consumer=1)
-        assert not end.send(Reply(request_id="r", happenings=()), consumer=9)
+        assert end.send(Reply(request_id="r", updates=()), connection_id=1)
+        assert not end.send(Reply(request_id="r", updates=()), connection_id=9)
         end.broadcast(state(2))
         await listener.until(lambda seen: len(seen) == 3)
-        assert listener.seen == [state(1), Reply(request_id="r", happenings=()), state(2)]
+        assert listener.seen == [state(1), Reply(request_id="r", updates=()), state(2)]
         task.cancel()
 
     run(test)
@@ -82,8 +85,8 @@ def test_an_api_process_that_goes_is_told_of(socket_path: str) -> None:
         _, task = await connected(socket_path)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert await receive(end) == Gone(consumer=1)
-        assert not end.send(state(1), consumer=1)
+        assert await receive(end) == Disconnected(connection_id=1)
+        assert not end.send(state(1), connection_id=1)
 
     run(test)
     end.close()
@@ -113,4 +116,35 @@ def test_only_its_own_user_can_reach_the_socket(socket_path: str) -> None:
 
     end = open_end(socket_path)
     assert os.stat(socket_path).st_mode & 0o777 == 0o600
+    end.close()
+
+
+@pytest.mark.parametrize("body", [b"\x93\x63\x01\x02", b"not msgpack", pickle.dumps(Cancel(request_id="a"))])
+def test_an_api_process_that_sends_a_malformed_frame_is_disconnected(socket_path: str, body: bytes) -> None:
+    end = open_end(socket_path)
+    good, bad = Peer(socket_path), Peer(socket_path)
+    assert (good.receive(), bad.receive()) == (state(1), state(1))
+    bad.send_bytes(struct.pack("!I", len(body)) + body)
+    assert bad.receive() is None
+    assert end.receive(block=True) == Disconnected(connection_id=2)
+    good.send(Cancel(request_id="b"))
+    assert end.receive(block=True) == Received(connection_id=1, message=Cancel(request_id="b"))
+    end.close()
+
+
+def test_an_engine_that_sends_a_malformed_frame_is_disconnected_and_connected_again(socket_path: str) -> None:
+    end = open_end(socket_path)
+
+    async def test() -> None:
+        listener, task = await connected(socket_path)
+        end._connections[1].send(frame(Cancel(request_id="a")))  # a message of the other direction
+        assert await receive(end) == Disconnected(connection_id=1)
+        await listener.until(lambda seen: len(seen) == 3)
+        assert listener.seen == [state(1), None, state(1)]
+        while not end.send(state(2), connection_id=2):  # until the new connection is accepted
+            await asyncio.sleep(0.001)
+        await listener.until(lambda seen: seen[-1] == state(2))
+        task.cancel()
+
+    run(test)
     end.close()

@@ -48,6 +48,23 @@ def test_prefix(base: BaseShape) -> None:
     assert (prompt.n_virtual, prompt.layers, prompt.d_model) == (11, (0, 1, 2), 7)
 
 
+def test_steering(base: BaseShape) -> None:
+    tensors = {"steering.2": vectors(7), "steering.0": vectors(7) + 1}
+    prompt = parse_native(encode(tensors, metadata={"kind": "steering", "base": "tiny"}), bases=[base])
+    assert (prompt.n_virtual, prompt.layers, prompt.where) == (0, (0, 2), None)
+    np.testing.assert_array_equal(prompt.tensors["steering.2"], tensors["steering.2"])
+    for bad, message in (
+        ({"steering.3": vectors(7)}, "layers 0 to 2"),
+        ({"steering.1": vectors(1, 7)}, r"\[7\] for tiny"),
+        ({"steering": vectors(7)}, "'steering.0', 'steering.1', …"),
+        ({"steering.01": vectors(7)}, "'steering.0', 'steering.1', …"),
+    ):
+        with pytest.raises(InvalidRequest, match=message):
+            parse_native(encode(bad, metadata={"kind": "steering", "base": "tiny"}), bases=[base])
+    with pytest.raises(InvalidRequest, match="'where' is for deep prompts"):
+        parse_native(encode(tensors, metadata={"kind": "steering", "base": "tiny", "where": "local"}), bases=[base])
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float32])
 def test_every_float_is_stored_as_float32(base: BaseShape, dtype: torch.dtype) -> None:
     values = torch.linspace(-3, 3, 28).reshape(4, 7).to(dtype)
@@ -70,7 +87,11 @@ def with_value(value: float, dtype: Any = np.float32) -> dict[str, Any]:
         ({"soft": vectors(4, 7)}, [1], "promptatlas: "),
         ({"soft": vectors(4, 7)}, {"base": "tiny"}, "promptatlas.kind: Field required"),
         ({"soft": vectors(4, 7)}, {"kind": "soft"}, "promptatlas.base: Field required"),
-        ({"soft": vectors(4, 7)}, {**SOFT, "kind": "hard"}, "promptatlas.kind: .*'soft', 'deep' or 'prefix'"),
+        (
+            {"soft": vectors(4, 7)},
+            {**SOFT, "kind": "hard"},
+            "promptatlas.kind: .*'soft', 'deep', 'prefix' or 'steering'",
+        ),
         ({"soft": vectors(4, 7)}, {**SOFT, "base_rev": "x"}, "promptatlas.base_rev"),
         ({"soft": vectors(4, 7)}, {**SOFT, "base": "huge"}, "'huge', which is not hosted here; hosted: 'tiny'"),
         ({"soft": vectors(4, 7)}, {**SOFT, "base_revision": "rev-0"}, "'rev-0' of tiny; hosted is 'rev-1'"),

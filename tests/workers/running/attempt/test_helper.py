@@ -9,17 +9,17 @@ import pytest
 
 from service.errors import Unavailable
 from service.queueing.intervals import Intervals
-from service.queueing.work_sharing import HelpLine, Leases
+from service.queueing.work_sharing import HelpQueue, Leases
 from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
 from tests.integration.running import wait_until
 from tests.workers.running.yard import Yard
-from workers.running.attempt.helper import HelpedRun, help_along
-from workers.running.attempt.team import LoneTeam, RedisTeam, team_of
+from workers.running.attempt.coordination import LocalCoordinator, RedisCoordinator, open_coordinator
+from workers.running.attempt.helper import HelpedRun, help_with_run
 from workers.running.interface import RunStopped
-from workers.running.pool.setup import WorkSetup
-from workers.running.pool.stop_signals import StopSignal, StopSignals
+from workers.running.setup import WorkSetup
+from workers.running.stop_signals import StopSignal, StopSignals
 
 # --- in processes ---
 
@@ -92,15 +92,15 @@ class Clock:
         return self.now_s
 
 
-class FakeLine:
-    """Takes requests, or is out of reach."""
+class FakeQueue:
+    """Accepts requests and leases, or is unreachable."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.withdrawn = 0
         self.is_away = False
 
-    def ask(self, run_id: str, *, n: int) -> int:
+    def request(self, run_id: str, *, n: int) -> int:
         self._reach()
         self.asked.append(n)
         return n
@@ -109,22 +109,22 @@ class FakeLine:
         self._reach()
         self.withdrawn += 1
 
-    def runs_wait(self) -> bool:
+    def has_waiting_runs(self) -> bool:
         self._reach()
         return True
 
-    def take(self, part: str) -> bool:
+    def acquire(self, part: str) -> bool:
         self._reach()
         return part != "taken"
 
-    def free(self, parts: Any) -> list[str]:
+    def available(self, parts: Any) -> list[str]:
         self._reach()
         return []
 
     def renew(self, part: str) -> None:
         self._reach()
 
-    def give_back(self, part: str) -> None:
+    def release(self, part: str) -> None:
         self._reach()
 
     def _reach(self) -> None:
@@ -133,8 +133,8 @@ class FakeLine:
 
 
 @pytest.fixture
-def line() -> FakeLine:
-    return FakeLine()
+def queue() -> FakeQueue:
+    return FakeQueue()
 
 
 @pytest.fixture
@@ -143,50 +143,56 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def team(line: FakeLine, clock: Clock) -> RedisTeam:
-    return RedisTeam(
-        "run-a", line=cast(HelpLine, line), leases=cast(Leases, line), timing=Intervals(look_s=1.0), clock=clock
+def coordinator(queue: FakeQueue, clock: Clock) -> RedisCoordinator:
+    return RedisCoordinator(
+        "run-a",
+        help_queue=cast(HelpQueue, queue),
+        leases=cast(Leases, queue),
+        timing=Intervals(look_s=1.0),
+        clock=clock,
     )
 
 
-def test_help_is_asked_for_no_oftener_than_others_are_looked_at(team: RedisTeam, line: FakeLine, clock: Clock) -> None:
-    assert [team.ask(2), team.ask(2)] == [2, 0]
+def test_helpers_are_requested_at_most_once_per_interval(
+    coordinator: RedisCoordinator, queue: FakeQueue, clock: Clock
+) -> None:
+    assert [coordinator.request_helpers(2), coordinator.request_helpers(2)] == [2, 0]
     clock.now_s += 1.0
-    assert team.ask(3) == 3
-    assert line.asked == [2, 3]
-    team.disband()
-    assert line.withdrawn == 1
+    assert coordinator.request_helpers(3) == 3
+    assert queue.asked == [2, 3]
+    coordinator.withdraw_requests()
+    assert queue.withdrawn == 1
 
 
-def test_who_asked_nobody_has_nothing_to_take_back(team: RedisTeam, line: FakeLine) -> None:
-    team.ask(0)
-    team.disband()
-    assert line.withdrawn == 0
+def test_who_asked_nobody_has_nothing_to_take_back(coordinator: RedisCoordinator, queue: FakeQueue) -> None:
+    coordinator.request_helpers(0)
+    coordinator.withdraw_requests()
+    assert queue.withdrawn == 0
 
 
-def test_without_redis_each_goes_on_alone(team: RedisTeam, line: FakeLine, clock: Clock) -> None:
-    with team.part("taken") as is_mine:
+def test_without_redis_each_goes_on_alone(coordinator: RedisCoordinator, queue: FakeQueue, clock: Clock) -> None:
+    with coordinator.lease("taken") as is_mine:
         assert not is_mine
-    assert team.is_needed_elsewhere()
-    line.is_away = True
-    with team.part("taken") as is_mine:
+    assert coordinator.runs_are_waiting()
+    queue.is_away = True
+    with coordinator.lease("taken") as is_mine:
         assert is_mine
-    assert team.free(["a", "b"]) == ["a", "b"]
-    assert team.ask(2) == 0
-    assert not team.is_needed_elsewhere()
-    team.disband()
-    assert isinstance(team_of("run-a", settings=Settings(), timing=Intervals()), LoneTeam)
+    assert coordinator.unleased(["a", "b"]) == ["a", "b"]
+    assert coordinator.request_helpers(2) == 0
+    assert not coordinator.runs_are_waiting()
+    coordinator.withdraw_requests()
+    assert isinstance(open_coordinator("run-a", settings=Settings(), timing=Intervals()), LocalCoordinator)
 
 
 def test_a_helper_stops_with_its_run(tmp_path: Path, clock: Clock) -> None:
     artifacts = ArtifactStore(str(tmp_path))
     runs = RunStore(artifacts)
     record = runs.create("share", spec={})
-    orders = StopSignals()
+    stop_signals = StopSignals()
     helped = HelpedRun(
         record,
         runs=runs,
-        orders=orders,
+        stop_signals=stop_signals,
         settings=Settings(),
         timing=Intervals(look_s=1.0),
         artifacts=artifacts,
@@ -198,7 +204,7 @@ def test_a_helper_stops_with_its_run(tmp_path: Path, clock: Clock) -> None:
     clock.now_s += 1.0
     with pytest.raises(RunStopped):
         helped.check()
-    orders.given = StopSignal.SHUTDOWN
+    stop_signals.received = StopSignal.SHUTDOWN
     with pytest.raises(RunStopped):
         helped.check()
 
@@ -210,4 +216,4 @@ def test_there_is_no_help_with_what_has_ended_or_cannot_be_shared(tmp_path: Path
     ended, lonely = runs.create("share", spec={}).id, runs.create("count", spec={}).id
     runs.request_cancel(ended)
     for run_id in (ended, lonely):
-        help_along(run_id, setup=setup, orders=StopSignals(), runs=runs, artifacts=artifacts)
+        help_with_run(run_id, setup=setup, stop_signals=StopSignals(), runs=runs, artifacts=artifacts)

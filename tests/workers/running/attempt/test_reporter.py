@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from service.errors import InvalidRequest, Unavailable
-from service.store.runs.writer import Fenced, RunWriter
-from workers.running.attempt.reporter import Reporter, Told, told_by
+from service.store.runs.writer import RunWriter, StaleAttempt
+from workers.running.attempt.reporter import ReportedPoints, Reporter, reported_points
 
 
 class HeardWriter:
@@ -39,14 +39,14 @@ class Clock:
         return self.now_s
 
 
-def opened(*, told: Told | None = None) -> tuple[Reporter, HeardWriter, Clock]:
+def opened(*, reported: ReportedPoints | None = None) -> tuple[Reporter, HeardWriter, Clock]:
     writer, clock = HeardWriter(), Clock()
-    return Reporter(cast(RunWriter, writer), told=lambda: told or {}, clock=clock), writer, clock
+    return Reporter(cast(RunWriter, writer), load_reported=lambda: reported or {}, clock=clock), writer, clock
 
 
 def test_nothing_reaches_the_writer_before_a_flush_and_then_all_of_it_once() -> None:
     reporter, writer, clock = opened()
-    reporter.say("log", {"level": "info", "text": "hello"})
+    reporter.event("log", {"level": "info", "text": "hello"})
     for step in range(1, 4):
         clock.now_s += 1.0
         reporter.progress(step, 10)
@@ -62,13 +62,13 @@ def test_nothing_reaches_the_writer_before_a_flush_and_then_all_of_it_once() -> 
 
 
 def test_numbers_that_an_earlier_attempt_told_are_dropped() -> None:
-    told = told_by([{"step": 1, "member": "a", "loss": 0.5}, {"step": 2, "loss": 0.4}])
-    reporter, writer, _ = opened(told=told)
+    reported = reported_points([{"step": 1, "member": "a", "loss": 0.5}, {"step": 2, "loss": 0.4}])
+    reporter, writer, _ = opened(reported=reported)
     reporter.metric(1, member="a", values={"loss": 0.5})
     reporter.metric(1, member="b", values={"loss": 0.6})
     reporter.metric(1, member="a", values={"loss": 0.5, "validation": 0.7})
     reporter.metric(2, member=None, values={"loss": 0.4})
-    reporter.hand_on()
+    reporter.pass_to_writer()
     assert writer.heard == [
         ("metric", {"step": 1, "member": "b", "loss": 0.6}),
         ("metric", {"step": 1, "member": "a", "validation": 0.7}),
@@ -80,14 +80,14 @@ def test_a_store_out_of_reach_is_borne_and_a_fence_is_remembered() -> None:
     writer.error = Unavailable("gone")
     reporter.flush()
     assert not reporter.fenced
-    writer.error = Fenced("replaced")
+    writer.error = StaleAttempt("replaced")
     reporter.flush()
     assert reporter.fenced
 
 
 def test_an_event_that_is_too_large_does_not_take_others_along() -> None:
     reporter, writer, _ = opened()
-    reporter.say("log", {"level": "info", "text": "too long"})
-    reporter.say("log", {"level": "info", "text": "short"})
-    reporter.hand_on()
+    reporter.event("log", {"level": "info", "text": "too long"})
+    reporter.event("log", {"level": "info", "text": "short"})
+    reporter.pass_to_writer()
     assert writer.heard == [("log", {"level": "info", "text": "short"})]

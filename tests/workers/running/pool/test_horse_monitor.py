@@ -49,7 +49,7 @@ class Scene:
             raise Unavailable("gone")
         return None, self.state
 
-    def note_alive(self, run_id: str, attempt: int) -> None:
+    def set_heartbeat(self, run_id: str, attempt: int) -> None:
         if not self.redis:
             raise Unavailable("gone")
         self.beats.append((run_id, attempt))
@@ -60,7 +60,7 @@ class Scene:
 
     def look(self, *, after_s: float = 0.0) -> list[int]:
         self.now_s += after_s
-        self.watch.look()
+        self.watch.check()
         return self.sent
 
 
@@ -74,7 +74,7 @@ def test_a_cancel_is_passed_on_once_and_enforced_after_its_grace() -> None:
     assert scene.look(after_s=1.9) == [signal.SIGUSR1]
     assert scene.look(after_s=0.2) == [signal.SIGUSR1, signal.SIGKILL]
     assert scene.look(after_s=9.0) == [signal.SIGUSR1, signal.SIGKILL]
-    assert scene.watch.killed_for == "it did not stop in time when told to cancel"
+    assert scene.watch.kill_reason == "it did not stop in time after a cancel signal"
 
 
 def test_a_shutdown_has_its_own_grace_and_needs_no_store() -> None:

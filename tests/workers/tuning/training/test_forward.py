@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from service.engine.activations.interventions import prompt_changes
 from service.engine.attention.metadata import PackedMetadata, SequenceGroup
+from service.engine.model.hooks import ForwardHooks
 from service.engine.model.hosted_model import HostedModel
-from service.engine.prompts.prompt import compile_prompt
+from service.engine.prompts.registry import compile_prompt, compiler_of
 from tests.oracle.models import ARCHITECTURES
-from tests.workers.tuning.small_training import FORMS, N_VIRTUAL, Form, examples, hosted
-from workers.tuning.encoding import EncodedExample
+from tests.workers.tuning.small_training import FORMS, Form, examples, hosted
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.batches import batch_of
 from workers.tuning.training.forward import TuningForward, lowest_layer
 from workers.tuning.training.frozen_layers import FrozenLayers
@@ -24,7 +26,7 @@ TRAINED_DIRECTLY = [name for name, form in FORMS.items() if form.d_reparametrise
 def forward_of(model: HostedModel, form: Form, *, gradient_checkpointing: bool = False) -> TuningForward:
     prompt = form.prompt(form.draw(model, seed=0))
     first = lowest_layer(prompt)
-    frozen = FrozenLayers(model, layer=first, n_virtual=N_VIRTUAL, max_bytes=1 << 20) if first else None
+    frozen = FrozenLayers(model, layer=first, n_virtual=prompt.n_virtual, max_bytes=1 << 20) if first else None
     return TuningForward(model, prompt, frozen=frozen, gradient_checkpointing=gradient_checkpointing)
 
 
@@ -36,13 +38,16 @@ def loss_by_compiling(
     model: HostedModel, form: Form, tensors: Mapping[str, Tensor], texts: list[EncodedExample]
 ) -> Tensor:
     """Every example by itself, under the prompt as it would be served."""
-    compiled = compile_prompt(model, form.prompt(tensors))
+    prompt = form.prompt(tensors)
+    compiled = compile_prompt(model, prompt)
     losses = []
     for example in texts:
         plan = PackedMetadata([SequenceGroup(0, 1, example.length, compiled)])
         ids = torch.tensor(example.input_ids + example.target_ids[:-1])
         at = torch.arange(len(example.input_ids) - 1, example.length)
-        logits = model.forward(plan, ids=ids, positions=plan.positions, logits_at=at)
+        changes = prompt_changes([(0, example.length, compiler_of(prompt).additions(prompt))])
+        with ForwardHooks(model.module, model.architecture, reads=(), on_read=lambda *_: None, changes=changes):
+            logits = model.forward(plan, ids=ids, positions=plan.positions, logits_at=at)
         losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(example.target_ids), reduction="sum"))
     return torch.stack(losses).sum()
 
@@ -63,7 +68,7 @@ def assert_same_as_compiled(
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("name", ["soft", "deep-local", "deep-carried", "prefix"])
+@pytest.mark.parametrize("name", ["soft", "deep-local", "deep-carried", "prefix", "steering"])
 def test_every_architecture_gives_the_compiled_prompts_gradients(architecture: str, name: str) -> None:
     assert_same_as_compiled(hosted(architecture), FORMS[name], examples(3, seed=3), checkpointing=False)
 
@@ -81,7 +86,7 @@ def test_running_text_is_all_answer(name: str) -> None:
     assert_same_as_compiled(hosted(), FORMS[name], texts, checkpointing=False)
 
 
-@pytest.mark.parametrize("name", ["soft", "prefix", "deep-local"])
+@pytest.mark.parametrize("name", ["soft", "prefix", "deep-local", "steering"])
 def test_checkpointing_keeps_less(name: str) -> None:
     model, form = hosted(), FORMS[name]
     kept = {}

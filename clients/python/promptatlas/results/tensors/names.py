@@ -1,0 +1,23 @@
+"""Names of the tensors in a result: site names, and their TransformerLens aliases."""
+
+from __future__ import annotations
+
+from promptatlas.types.sites import NAMED_SITES, parse_alias
+
+Key = str | tuple[str] | tuple[str, int | None]
+"""``"resid_post.3"``, ``("resid_post", 3)``, ``"blocks.3.hook_resid_post"``, ``"embed"`` or a module path."""
+
+# TransformerLens' caches accept the part of an alias after "hook_", such as ("pattern", 5).
+_SHORT = {site.alias.rpartition("hook_")[2]: site.name for site in NAMED_SITES}
+
+
+def canonical(key: Key) -> str:
+    """The tensor's name in a result, from any of its names. Names of no site, such as module paths, stay as they are."""
+    if isinstance(key, str):
+        found = parse_alias(key)
+        return key if found is None else _label(found[0].name, found[1])
+    return _label(_SHORT.get(key[0], key[0]), key[1] if len(key) > 1 else None)
+
+
+def _label(site: str, layer: int | None) -> str:
+    return site if layer is None else f"{site}.{layer}"

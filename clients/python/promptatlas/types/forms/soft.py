@@ -1,0 +1,32 @@
+"""Soft prompts (Lester et al. 2021): vectors in front of the token embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from promptatlas.types.forms.form import N_VIRTUAL, ModelShape, PromptForm, Shape, TuningMethod
+
+Virtual = Annotated[int, Field(ge=1, le=4096)]
+
+
+class SoftMethod(TuningMethod):
+    """Vectors in front of the token embeddings."""
+
+    kind: Literal["soft"] = "soft"
+    n_virtual: Virtual = 20
+
+
+class SoftForm(PromptForm):
+    """Tensor ``soft`` `[n_virtual, d_model]`."""
+
+    kind: ClassVar[str] = "soft"
+    method = SoftMethod
+
+    def shape(self, base: ModelShape) -> Shape:
+        return (N_VIRTUAL, base.d_model)
+
+    def layers_with_states(self, own: Sequence[int] | None, *, where: str | None, wanted: Iterable[int]) -> list[int]:
+        return list(wanted)

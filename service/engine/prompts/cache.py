@@ -1,0 +1,78 @@
+"""Cache of compiled prompts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from service.engine.attention.kv_cache import CompiledPrompt
+from service.engine.model.hosted_model import HostedModel
+from service.engine.model.sites import Tap
+from service.engine.prompts.prompt import Prompt, mix_prompts
+from service.engine.prompts.registry import compile_prompt, compiler_of
+from service.engine.requests import PromptChoice
+from service.engine.shapes import Tensor
+
+
+@dataclass(frozen=True)
+class LoadedPrompt:
+    """A prompt as stored and as applied.
+
+    additions: vectors `[d_model]` added to the states of every text and generated token at a tap.
+    """
+
+    prompt: Prompt
+    compiled: CompiledPrompt
+    additions: Mapping[Tap, Tensor] = field(default_factory=dict)
+
+    @property
+    def n_bytes(self) -> int:
+        return self.compiled.n_bytes + sum(t.numel() * t.element_size() for t in self.additions.values())
+
+
+class PromptCache:
+    """Least-recently-used compiled prompts, keyed by the content of the choice: two prompts never share an entry.
+
+    One cache belongs to one model in one dtype, so neither is part of the key. Only a choice of which every part was
+    loaded is kept; a failure keeps nothing.
+    """
+
+    def __init__(self, model: HostedModel, *, load: Callable[[str], Prompt], max_bytes: int) -> None:
+        self._model = model
+        self._load = load
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[tuple[tuple[str, float], ...], LoadedPrompt] = OrderedDict()
+        self.n_bytes = 0
+        self.n_hits = 0
+        self.n_misses = 0
+
+    def get(self, choice: PromptChoice) -> LoadedPrompt:
+        """The choice, compiled; loads and compiles at most once while it stays in the cache.
+
+        Raises:
+            NotFound, DamagedArtifact: from the injected loader.
+            InvalidRequest: it does not fit the model, or its parts do not fit each other.
+        """
+        entry = self._entries.get(choice.key)
+        if entry is not None:
+            self._entries.move_to_end(choice.key)
+            self.n_hits += 1
+            return entry
+        self.n_misses += 1
+        parts = [(self._load(sha256), weight) for sha256, weight in choice.parts]
+        prompt = parts[0][0] if len(parts) == 1 and parts[0][1] == 1.0 else mix_prompts(parts)
+        with torch.inference_mode():
+            compiled = compile_prompt(self._model, prompt)
+        entry = LoadedPrompt(prompt, compiled, compiler_of(prompt).additions(prompt))
+        self._keep(choice, entry)
+        return entry
+
+    def _keep(self, choice: PromptChoice, entry: LoadedPrompt) -> None:
+        self._entries[choice.key] = entry
+        self.n_bytes += entry.n_bytes
+        while self.n_bytes > self._max_bytes and len(self._entries) > 1:
+            _, oldest = self._entries.popitem(last=False)
+            self.n_bytes -= oldest.n_bytes

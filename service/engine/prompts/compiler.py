@@ -1,0 +1,137 @@
+"""How the engine applies one kind of prompt. One :class:`PromptCompiler` a kind, in a file of its own.
+
+A prompt in front of a causal model does not depend on the text after it, so virtual positions become a key/value prefix.
+``compile`` is differentiable in the prompt's tensors: a prompt is served by the function that it was tuned through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from service.engine.attention.kv_cache import CompiledPrompt
+from service.engine.attention.metadata import ProbabilitySink, RecordingMetadata
+from service.engine.model.hooks import Change, ForwardHooks, Read, StopForward
+from service.engine.model.hosted_model import HostedModel
+from service.engine.model.sites import Tap
+from service.engine.prompts.prompt import Prompt
+from service.engine.shapes import Tensor
+from service.errors import InvalidRequest
+
+
+class PromptCompiler(ABC):
+    """Checks, compiles and describes prompts of one kind. Stateless."""
+
+    @abstractmethod
+    def compile(self, model: HostedModel, prompt: Prompt) -> CompiledPrompt:
+        """Keys and values of a prompt that fits the model; gradients flow to its tensors unless they are switched off."""
+
+    def check(self, model: HostedModel, prompt: Prompt) -> None:
+        """Raise InvalidRequest, with expected and received shapes, when the prompt does not fit the model."""
+        n_layers = model.architecture.n_layers
+        expected = prompt.described.full_shape(_Sizes(model), n_virtual=prompt.n_virtual)
+        for name, tensor in prompt.tensors.items():
+            if tuple(tensor.shape) != expected:
+                raise InvalidRequest(f"{name}: expected shape {expected}, got {tuple(tensor.shape)}.")
+        if prompt.layers and prompt.layers[-1] >= n_layers:
+            name = prompt.described.tensor_name(prompt.layers[-1])
+            raise InvalidRequest(f"{name}: the model has layers 0 to {n_layers - 1}.")
+
+    def has_states(self, prompt: Prompt, layer: int) -> bool:
+        """Whether the prompt's virtual positions exist in this block."""
+        return False
+
+    def has_head_states(self, prompt: Prompt) -> bool:
+        """Whether the prompt's virtual positions reach the final norm and the logits."""
+        return False
+
+    def reads_at(self, prompt: Prompt, tap: Tap, *, n_layers: int) -> bool:
+        """Whether the prompt's virtual positions have a state at a tap."""
+        if tap.kind == "embed":
+            return False
+        if tap.kind in ("final_norm", "logits"):
+            return self.has_head_states(prompt)
+        layer = tap.layer
+        if layer is None:
+            numbers = [int(part) for part in (tap.path or "").split(".") if part.isdecimal()]
+            layer = numbers[0] if numbers else None
+        return layer is not None and layer < n_layers and self.has_states(prompt, layer)
+
+    def run(
+        self,
+        model: HostedModel,
+        prompt: Prompt,
+        *,
+        reads: Sequence[Tap],
+        on_read: Read,
+        on_probabilities: ProbabilitySink | None = None,
+    ) -> RecordingMetadata | None:
+        """Run the virtual positions through the model and report ``reads``; None for a kind that has no such positions."""
+        return None
+
+    def additions(self, prompt: Prompt) -> Mapping[Tap, Tensor]:
+        """Vectors `[d_model]` added to the states of every text and generated token at a tap."""
+        return {}
+
+
+class _Sizes:
+    """The sizes of a hosted model that shapes of vectors depend on. Keys and values may differ by layer."""
+
+    def __init__(self, model: HostedModel) -> None:
+        first = model.kv_shape.layers[0]
+        self.n_layers = model.architecture.n_layers
+        self.d_model = model.d_model
+        self.n_kv_heads = first.n_kv_heads
+        self.d_head = first.d_key
+
+
+def run_vectors(
+    model: HostedModel,
+    vectors: Tensor,
+    *,
+    changes: Mapping[Tap, Sequence[Change]],
+    last_layer: int | None,
+    reads: Sequence[Tap],
+    on_read: Read,
+    on_probabilities: ProbabilitySink | None = None,
+) -> RecordingMetadata:
+    """Run `[n_virtual, d_model]` through the model as one sequence, keep keys and values, report ``reads``.
+
+    Args:
+        changes: applied at block inputs.
+        last_layer: stop after this layer's attention; None: run to the end, or to the last read.
+    """
+
+    def stop_at_last(layer: int) -> None:
+        if layer == last_layer:
+            raise StopForward
+
+    layers = frozenset(tap.layer for tap in reads if tap.kind == "attn_probs" and tap.layer is not None)
+    metadata = RecordingMetadata(
+        len(vectors), on_layer=stop_at_last, on_probabilities=on_probabilities, probability_layers=layers
+    )
+    at = torch.arange(len(vectors)) if any(tap.kind == "logits" for tap in reads) else None
+    hooked = [tap for tap in reads if tap.kind != "embed"]
+    hooks = ForwardHooks(model.module, model.architecture, reads=hooked, on_read=on_read, changes=changes)
+    with hooks, contextlib.suppress(StopForward):
+        model.forward(metadata, vectors=vectors, positions=metadata.positions, logits_at=at)
+    return metadata
+
+
+def compiled_from(
+    metadata: RecordingMetadata, *, n_virtual: int, layers: Sequence[int], n_layers: int
+) -> CompiledPrompt:
+    """The recorded keys and values of ``layers``; the others have none."""
+    shown = set(layers)
+    return CompiledPrompt(
+        n_virtual,
+        tuple(metadata.keys[i] if i in shown else None for i in range(n_layers)),
+        tuple(metadata.values[i] if i in shown else None for i in range(n_layers)),
+    )
+
+
+def ignore(tap: Tap, states: Tensor) -> None:
+    """A reader for runs without reads."""

@@ -1,0 +1,71 @@
+"""The compilers of all kinds, and the functions that choose among them. To add a kind: a file like ``soft.py``, a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from promptatlas.types.forms import PromptKind
+
+from service.engine.attention.kv_cache import CompiledPrompt
+from service.engine.model.hosted_model import HostedModel
+from service.engine.model.sites import Tap
+from service.engine.prompts.compiler import PromptCompiler
+from service.engine.prompts.deep import DeepCompiler
+from service.engine.prompts.prefix import PrefixCompiler
+from service.engine.prompts.prompt import Prompt
+from service.engine.prompts.soft import SoftCompiler
+from service.engine.prompts.steering import SteeringCompiler
+from service.engine.shapes import Tensor
+
+COMPILERS: Mapping[PromptKind, PromptCompiler] = {
+    "soft": SoftCompiler(),
+    "deep": DeepCompiler(),
+    "prefix": PrefixCompiler(),
+    "steering": SteeringCompiler(),
+}
+
+
+def compiler_of(prompt: Prompt) -> PromptCompiler:
+    """The compiler of the prompt's kind."""
+    return COMPILERS[prompt.kind]
+
+
+def check_fit(model: HostedModel, prompt: Prompt) -> None:
+    """Raise InvalidRequest, with expected and received shapes, when the prompt does not fit the model."""
+    compiler_of(prompt).check(model, prompt)
+
+
+def compile_prompt(model: HostedModel, prompt: Prompt) -> CompiledPrompt:
+    """Keys and values of ``prompt`` in every layer; gradients flow to its tensors unless they are switched off.
+
+    Raises:
+        InvalidRequest: the prompt does not fit the model.
+    """
+    check_fit(model, prompt)
+    return compiler_of(prompt).compile(model, prompt)
+
+
+def has_states(prompt: Prompt, layer: int) -> bool:
+    """Whether the prompt's virtual positions exist in this block."""
+    return compiler_of(prompt).has_states(prompt, layer)
+
+
+def virtual_states(model: HostedModel, prompt: Prompt, taps: Sequence[Tap]) -> dict[Tap, Tensor]:
+    """States `[n_virtual, …]` at the prompt's own positions; zeros at taps where it has none."""
+    compiler, n = compiler_of(prompt), prompt.n_virtual
+    states: dict[Tap, Tensor] = {}
+
+    def keep(tap: Tap, rows: Tensor) -> None:
+        states[tap] = rows.detach().float().cpu()
+
+    def keep_pattern(layer: int, offset: int, pattern: Tensor) -> None:
+        keep(Tap("attn_probs", layer), pattern)
+
+    with torch.inference_mode():
+        compiler.run(model, prompt, reads=taps, on_read=keep, on_probabilities=keep_pattern)
+    for tap in taps:
+        # A run also computes what a local prompt cuts off again.
+        if tap not in states or not compiler.reads_at(prompt, tap, n_layers=model.architecture.n_layers):
+            states[tap] = torch.zeros(n, *model.catalogue.row_shape(tap, n_keys=n))
+    return states

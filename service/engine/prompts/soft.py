@@ -1,0 +1,56 @@
+"""Soft prompts: vectors that are run through the model once, whose keys and values every text then attends to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from service.engine.attention.kv_cache import CompiledPrompt
+from service.engine.attention.metadata import ProbabilitySink, RecordingMetadata
+from service.engine.model.hooks import Read
+from service.engine.model.hosted_model import HostedModel
+from service.engine.model.sites import Tap
+from service.engine.prompts.compiler import PromptCompiler, compiled_from, ignore, run_vectors
+from service.engine.prompts.prompt import Prompt
+
+
+class SoftCompiler(PromptCompiler):
+    """Tensor ``soft`` in the place of token embeddings."""
+
+    def compile(self, model: HostedModel, prompt: Prompt) -> CompiledPrompt:
+        n_layers = model.architecture.n_layers
+        metadata = self.run(model, prompt, reads=(), on_read=ignore)
+        return compiled_from(metadata, n_virtual=prompt.n_virtual, layers=range(n_layers), n_layers=n_layers)
+
+    def has_states(self, prompt: Prompt, layer: int) -> bool:
+        return True
+
+    def has_head_states(self, prompt: Prompt) -> bool:
+        return True
+
+    def reads_at(self, prompt: Prompt, tap: Tap, *, n_layers: int) -> bool:
+        return True
+
+    def run(
+        self,
+        model: HostedModel,
+        prompt: Prompt,
+        *,
+        reads: Sequence[Tap],
+        on_read: Read,
+        on_probabilities: ProbabilitySink | None = None,
+    ) -> RecordingMetadata:
+        """Without reads the run stops at the last layer's attention: nothing above it writes keys or values."""
+        vectors = prompt.tensors["soft"]
+        if any(tap.kind == "embed" for tap in reads):
+            # The vectors stand in for the embedding module's output; the module itself is not run.
+            on_read(Tap("embed"), vectors)
+        last = None if reads else model.architecture.n_layers - 1
+        return run_vectors(
+            model,
+            vectors,
+            changes={},
+            last_layer=last,
+            reads=reads,
+            on_read=on_read,
+            on_probabilities=on_probabilities,
+        )

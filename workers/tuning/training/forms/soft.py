@@ -1,0 +1,27 @@
+"""Soft prompts: vectors that are packed in front of the text's embeddings."""
+
+from __future__ import annotations
+
+import torch
+
+from service.engine.prompts.prompt import Prompt
+from service.engine.shapes import Tensor
+from workers.tuning.training.forms.form import Pass, TrainingForm, embedded_text
+
+
+class SoftTraining(TrainingForm):
+    """Tensor ``soft``."""
+
+    kind = "soft"
+
+    def packs_virtual(self, prompt: Prompt) -> bool:
+        return True
+
+    def n_packed_virtual(self, prompt: Prompt) -> int:
+        return prompt.n_virtual
+
+    def inputs(self, run: Pass) -> dict[str, Tensor]:
+        text = embedded_text(run)
+        front = run.vectors(None, like=text)
+        assert front is not None
+        return {"vectors": torch.cat([front.flatten(0, 1), text])}
