@@ -32,7 +32,7 @@ async def _deadline(
 ) -> float:
     settings = services.settings
     seconds = min(settings.timeout_s, settings.max_timeout_s) if timeout is None else _seconds(timeout)
-    return services.hub.deadline_in(min(seconds, settings.max_timeout_s))
+    return services.engine.deadline_in(min(seconds, settings.max_timeout_s))
 
 
 Deadline = Annotated[float, Depends(_deadline)]
