@@ -1,4 +1,4 @@
-"""Capture buffers: the states kept of one row, and the tensors of a response made from them."""
+"""Capture buffers: the states kept of one row, and the tensors of a response."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class SequenceState:
         return len(self.ids) - self.n_input
 
     @property
-    def wants_token(self) -> bool:
+    def needs_token(self) -> bool:
         """Whether a next token is chosen from the logits after its last one."""
         return self.finish_reason is None and self.n_generated < self.max_tokens
 

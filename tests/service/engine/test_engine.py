@@ -1,4 +1,4 @@
-"""The engine's manners: cancel, limits, failures, echo, long captures; and what stops where."""
+"""The engine: cancellation, limits, failures, echo, long captures, and forwards that stop early."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def tokens_of(events: Iterable[Event], request_id: str) -> list[int]:
     return [t for e in events if isinstance(e, Delta) and e.request_id == request_id for t in e.token_ids]
 
 
-def test_a_cancelled_request_frees_its_rows_and_disturbs_nobody(engine: Engine) -> None:
+def test_a_cancelled_request_frees_its_rows_and_the_others_continue(engine: Engine) -> None:
     engine.submit(generate("alone"))
     alone = tokens_of(finish(engine), "alone")
     for name in ("a", "b", "c"):
@@ -119,7 +119,7 @@ def test_a_waiting_request_can_be_cancelled_before_its_first_step(model: HostedM
     assert {e.request_id for e in finish(engine)} == {"a"}
 
 
-def test_a_full_queue_refuses_and_an_emptied_one_takes_again(model: HostedModel) -> None:
+def test_a_full_queue_refuses_requests_until_it_is_empty(model: HostedModel) -> None:
     engine = with_limits(model, max_rows=1, max_waiting=2)
     for name in ("a", "b"):
         engine.submit(generate(name))
@@ -165,7 +165,7 @@ def test_a_full_queue_refuses_and_an_emptied_one_takes_again(model: HostedModel)
         ),
     ],
 )
-def test_what_cannot_be_done_is_refused_at_once(
+def test_invalid_requests_are_refused_at_submission(
     engine: Engine, request_: Generate | Capture, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
@@ -186,7 +186,7 @@ def test_answers_and_rows_over_a_limit_are_refused_with_the_size(model: HostedMo
         engine.submit(generate("g", max_tokens=60))
 
 
-def test_a_forward_that_fails_takes_only_its_own_requests_down(engine: Engine, model: HostedModel) -> None:
+def test_a_forward_that_fails_ends_only_its_own_requests(engine: Engine, model: HostedModel) -> None:
     def explode(*_: object) -> None:
         raise RuntimeError("boom")
 
@@ -202,7 +202,7 @@ def test_a_forward_that_fails_takes_only_its_own_requests_down(engine: Engine, m
     assert tokens_of(finish(engine), "b")
 
 
-def test_running_out_of_device_memory_is_unavailable_and_passes(engine: Engine, model: HostedModel) -> None:
+def test_out_of_device_memory_is_unavailable_and_temporary(engine: Engine, model: HostedModel) -> None:
     def exhaust(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -238,7 +238,7 @@ def test_echo_scores_the_input_as_plain_transformers_does(engine: Engine, plain:
     assert (done.finish_reason, done.n_input, done.n_generated) == ("length", 7, 0)
 
 
-def test_echo_in_chunks_is_echo_at_once(model: HostedModel) -> None:
+def test_echo_in_chunks_equals_echo_in_one_step(model: HostedModel) -> None:
     answers = []
     for size in (2048, 3):
         engine = with_limits(model, max_step_tokens=size)
@@ -273,7 +273,7 @@ def test_the_forward_of_a_capture_stops_after_the_last_site(engine: Engine, mode
         handle.remove()
 
 
-def test_captures_longer_than_a_step_go_through_in_chunks_with_equal_states(model: HostedModel) -> None:
+def test_captures_longer_than_a_step_run_in_chunks_with_equal_states(model: HostedModel) -> None:
     sites = ("embed", "resid_post", "attn_probs", "logits", "model.layers.1.mlp.gate_proj")
     texts = (TEXT, (5, 4), TEXT * 5)
     prompt = PromptChoice(parts=(("p", 1.0),))
@@ -321,7 +321,7 @@ def test_positions_and_reductions_are_those_of_the_whole(engine: Engine) -> None
     assert (got["positions"].dtype, got["token_ids"].dtype) == (torch.int32, torch.int64)
 
 
-def test_an_estimate_counts_without_running(engine: Engine) -> None:
+def test_an_estimate_runs_no_capture(engine: Engine) -> None:
     request = capture(inputs=(TEXT, (4, 5)), layers="all", dtype="float16")
     estimate = engine.estimate(request)
     assert (estimate.n_tokens, estimate.n_bytes) == (9, 9 * 3 * 56 * 2)
@@ -329,7 +329,7 @@ def test_an_estimate_counts_without_running(engine: Engine) -> None:
     assert not engine.has_work
 
 
-def test_trajectories_hold_a_row_for_each_token_and_its_logprob(engine: Engine, plain: Any) -> None:
+def test_trajectories_have_a_row_and_a_logprob_for_each_token(engine: Engine, plain: Any) -> None:
     spec = CaptureSpec(sites=("resid_post",), layers=(0, 2))
     engine.submit(generate("t", inputs=(TEXT, (4, 6)), n=2, capture=spec))
     result = result_of(finish(engine), "t")
@@ -352,7 +352,7 @@ def test_trajectories_hold_a_row_for_each_token_and_its_logprob(engine: Engine, 
     torch.testing.assert_close(shorter["resid_post.2"], result.tensors["resid_post.2"][generated], atol=1e-4, rtol=0)
 
 
-def test_streamed_text_and_tokens_are_those_sent_at_once(engine: Engine) -> None:
+def test_streamed_text_and_tokens_equal_unstreamed_ones(engine: Engine) -> None:
     engine.submit(generate("once", max_tokens=9))
     once = finish(engine)
     engine.submit(generate("stream", max_tokens=9, stream=True))
@@ -384,7 +384,7 @@ def test_a_trajectory_that_ends_at_once_has_no_generated_rows(engine: Engine) ->
     assert result.metadata["inputs"] == [{"text": "", "finish_reason": "stop", "n_input": 7, "n_generated": 1}]
 
 
-def test_the_last_mlp_runs_on_the_wanted_tokens_alone_with_equal_states(engine: Engine, model: HostedModel) -> None:
+def test_the_last_mlp_runs_only_on_the_tokens_read_with_equal_states(engine: Engine, model: HostedModel) -> None:
     texts = (TEXT, (5, 4, 3), TEXT * 2)
     rows: list[int] = []
     handle = model.module.get_submodule("model.layers.1.mlp.gate_proj").register_forward_hook(
@@ -403,7 +403,7 @@ def test_the_last_mlp_runs_on_the_wanted_tokens_alone_with_equal_states(engine: 
     handle.remove()
 
 
-def test_edits_see_a_row_for_each_token_whatever_is_left_out(engine: Engine) -> None:
+def test_edits_get_one_row_per_token(engine: Engine) -> None:
     push = Intervention(site="mlp_out", layers=(1,), positions=(0,), value=torch.full((56,), 3.0))
     for name, more in (("all", {}), ("last", {"positions": "last"})):
         engine.submit(capture(name, layers=(1, 2), interventions=(push,), **more))
@@ -412,7 +412,7 @@ def test_edits_see_a_row_for_each_token_whatever_is_left_out(engine: Engine) -> 
     torch.testing.assert_close(last, whole[-1:], atol=1e-5, rtol=0)
 
 
-def test_reading_an_input_runs_the_last_mlp_where_logits_are_wanted(engine: Engine, model: HostedModel) -> None:
+def test_reading_an_input_runs_the_last_mlp_only_where_logits_are_needed(engine: Engine, model: HostedModel) -> None:
     rows: list[int] = []
     handle = model.module.get_submodule("model.layers.2.mlp.gate_proj").register_forward_hook(
         lambda _, args, __: rows.append(args[0].shape[1])
@@ -426,7 +426,7 @@ def test_reading_an_input_runs_the_last_mlp_where_logits_are_wanted(engine: Engi
     handle.remove()
 
 
-def test_set_puts_the_value_times_its_strength(engine: Engine) -> None:
+def test_set_writes_the_value_times_its_strength(engine: Engine) -> None:
     value = torch.arange(56.0)
     put = Intervention(site="resid_post", layers=(1,), positions=(2,), op="set", value=value, strength=0.5)
     engine.submit(capture("a"))
