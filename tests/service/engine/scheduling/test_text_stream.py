@@ -4,81 +4,11 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from service.engine.model.detokenizer import Detokenizer
 from service.engine.scheduling.text_stream import N_WINDOW, TextStream, n_unfinished
-
-SENTENCES = [
-    "The quick brown fox jumps over the lazy dog, again and again.",
-    "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.",
-    "Съешь ещё этих мягких французских булок, да выпей чаю.",
-    "いろはにほへと ちりぬるを わかよたれそ つねならむ",
-    "👩‍👩‍👧‍👦 families and 🇫🇷 flags, 😀😃😄 and  two  spaces\nand lines",
-]
-SPECIAL = ["<s>", "</s>"]
-
-
-def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    tokenizer.add_tokens([AddedToken("<tool>", special=False)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
-
-
-@pytest.fixture(scope="module")
-def byte_level() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(
-        SENTENCES,
-        trainers.BpeTrainer(vocab_size=330, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False),
-    )
-    return wrapped(tokenizer)
-
-
-@pytest.fixture(scope="module")
-def metaspace() -> PreTrainedTokenizerFast:
-    """Like Unigram models of sentencepiece: the first word gets a leading space, which decoding drops."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    tokenizer.train_from_iterator(
-        SENTENCES,
-        trainers.UnigramTrainer(vocab_size=220, special_tokens=[*SPECIAL, "<unk>"], unk_token="<unk>"),
-    )
-    return wrapped(tokenizer)
-
-
-@pytest.fixture(scope="module")
-def byte_fallback() -> PreTrainedTokenizerFast:
-    """Like the tokenizers of Llama 1 and 2: characters outside the vocabulary become byte tokens."""
-    tokens = [*SPECIAL, "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
-    tokens += [*"abcdefghijklmnopqrstuvwxyzöü.", "▁the", "▁fox", "и", "る"]
-    vocab = {token: index for index, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="<unk>", byte_fallback=True))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    return wrapped(tokenizer)
-
-
-ALL = ["byte_level", "metaspace", "byte_fallback"]
-
-
-@pytest.fixture
-def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
-    return request.getfixturevalue(request.param)
-
-
-def decode(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-
-def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+from tests.service.engine.tokenizers import ALL, SENTENCES, decode, encode, encode_bytes
 
 
 def streamed(stream: TextStream, ids: Sequence[int]) -> list[str]:
@@ -118,13 +48,6 @@ def test_text_of_random_bytes_is_the_decoded_text(tokenizer: PreTrainedTokenizer
         for _ in range(100):
             ids = [chance.choice(alphabet) for _ in range(150)]
             assert "".join(streamed(TextStream(tokenizer), ids)) == decode(tokenizer, ids)
-
-
-def encode_bytes(tokenizer: PreTrainedTokenizerFast, data: bytes) -> list[int]:
-    """One token per byte, with the byte-level alphabet."""
-    vocab = tokenizer.get_vocab()
-    split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    return [vocab[char] for char in split.pre_tokenize_str(data.decode())[0][0]]
 
 
 @pytest.mark.parametrize("tokenizer", ["byte_fallback"], indirect=True)
@@ -271,23 +194,6 @@ def test_a_stop_string_in_the_input_does_not_stop_the_output(byte_level: PreTrai
     stream = TextStream(byte_level, stop=("STOP", "Px"), input_ids=ids[:4])
     assert streamed(stream, ids[4:]) == ["x", ""]
     assert not stream.stopped
-
-
-@pytest.mark.parametrize("tokenizer", ALL, indirect=True)
-def test_token_texts_join_to_the_text(tokenizer: PreTrainedTokenizerFast) -> None:
-    detokenizer = Detokenizer(tokenizer)
-    ids = encode(tokenizer, "the lazy dog again")
-    texts = [detokenizer.token_text(token_id) for token_id in ids]
-    assert "".join(texts).strip() == "the lazy dog again"
-    assert "".join(texts[1:]) in "the lazy dog again"
-    assert detokenizer.token_text(tokenizer.eos_token_id) == "</s>"
-    assert detokenizer.token_text(len(tokenizer) + 3) == ""
-
-
-def test_token_texts_of_parts_of_characters_are_replacements(byte_level: PreTrainedTokenizerFast) -> None:
-    detokenizer = Detokenizer(byte_level)
-    texts = [detokenizer.token_text(token_id) for token_id in encode_bytes(byte_level, "é".encode())]
-    assert texts == ["\ufffd", "\ufffd"]
 
 
 def test_a_long_text_is_decoded_in_short_windows(byte_level: PreTrainedTokenizerFast) -> None:
