@@ -16,7 +16,8 @@ from service.engine.scheduling.text_stream import TextStream
 class RequestState:
     """A running request and its rows. The rows end at different times; the request ends with the last.
 
-    n_open: rows that have not ended.
+    Attributes:
+        n_open: rows that have not ended.
     """
 
     request: Generate | Capture
