@@ -95,6 +95,12 @@ def test_points_are_coloured_by_the_chosen_column(open_page: OpenPage, world: Wo
     expect(page.get_by_label("Colour by")).to_have_value("token")
 
 
+def test_an_unknown_colouring_falls_back_to_sources(open_page: OpenPage, world: World) -> None:
+    page = ready(open_page(f"atlas/{world.map}?layer=0&colour=zzz"))
+    expect(page.get_by_label("Colour by")).to_have_value("source")
+    assert legend_of(page) == Counter(world.get(f"/v1/maps/{world.map}", layer=0)["source"])
+
+
 def test_the_slider_changes_the_layer(open_page: OpenPage, world: World) -> None:
     page = ready(open_page(f"atlas/{world.map}"))
     counts = Counter(world.get(f"/v1/maps/{world.map}")["layer"])

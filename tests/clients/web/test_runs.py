@@ -59,6 +59,9 @@ def test_runs_open_on_a_tab_with_content(open_page: OpenPage, world: World) -> N
     expect(page.get_by_role("tab", selected=True)).to_have_text("Curves")
     page.get_by_role("tab", name="Spec").click()
     assert page.url.endswith("?tab=spec")
+    page.reload()
+    expect(page.get_by_role("tab", selected=True)).to_have_text("Spec")
+    expect(page.get_by_role("tab", name="Curves")).to_be_visible()
 
 
 def test_kinds_of_runs_come_from_the_server(open_page: OpenPage, world: World) -> None:

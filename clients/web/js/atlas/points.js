@@ -6,7 +6,10 @@ const NO_POSITION = -(2 ** 31);
 const RANK = { embedding: 0, state: 1, snapshot: 2, draw: 3, posterior: 4, placed: 5 };
 
 export class Points {
-  /** @param {Object} columns `coordinates` [n, 3], `layer` [n], `position` [n], `since` [n], `isFlat`, and a dictionary-encoded column `{codes, values}` for each of TEXTS; `since` is the order of arrival */
+  /**
+   * @param {Object} columns `coordinates` [n, 3], `layer` [n], `position` [n], `since` [n] (order of arrival), `isFlat` (2-D),
+   *   and a dictionary-encoded column `{codes, values}` for each of TEXTS
+   */
   constructor(columns) {
     Object.assign(this, columns);
     this.n = this.layer.length;

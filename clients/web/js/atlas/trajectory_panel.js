@@ -65,7 +65,7 @@ export class TrajectoryPanel {
       [points.get("prompt", first), truncated(points.get("text", first) ?? group, 60)].filter(Boolean).join(": ");
     setOptions(
       this.picker,
-      [["", `choose one of ${groups.length}`], ...groups.map((one, k) => [String(k), name(one)])],
+      [["", `choose a trajectory (${groups.length})`], ...groups.map((one, k) => [String(k), name(one)])],
       "",
     );
     this.#select("");

@@ -17,7 +17,8 @@ const MAX_STRETCH = 1.6;
 
 export class PointMap {
   /**
-   * @param {Object} on `hover(i, x, y)` (i is −1 where there is no point), `select(indices)`, `pick(i)`, `paint(context, toScreen)`, `escape()`
+   * @param {Object} on `hover(i, x, y)` and `pick(i)` (i is −1 where there is no point), `select(indices)`,
+   *   `paint(context, toScreen)`, `escape()`
    */
   constructor(on) {
     this.on = on;

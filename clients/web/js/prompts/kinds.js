@@ -2,8 +2,8 @@
  * What the page knows about kinds of prompts. A kind without an entry is described by its manifest alone: its name, its
  * number of virtual tokens, its layers and its width.
  *
- * description: where the tensors enter the model. hasPeft: PEFT has a format for it. noNearest: why its tensors have no
- * nearest tokens; kinds without it are sent to the server, which knows.
+ * description: where the tensors enter the model. hasPeft: PEFT has a format for this kind. noNearest: why its tensors have
+ * no nearest tokens; for all other kinds the server decides.
  */
 const KINDS = {
   soft: { description: "virtual tokens: vectors in place of token embeddings, before the text", hasPeft: true },

@@ -26,7 +26,10 @@ export class Curves {
     signal.addEventListener("abort", () => this.chart.destroy());
   }
 
-  /** Adds the data of a `metric` event: `step`, optionally `member`, and numbers. A resumed run may repeat steps; the last value counts. */
+  /**
+   * Adds the data of a `metric` event: `step`, optionally `member`, and numbers. A resumed run may repeat steps; the last
+   * value counts.
+   */
   add({ step, member, ...values }) {
     const key = member ?? "run";
     if (!this.members.has(key)) this.members.set(key, new Map());

@@ -2,6 +2,7 @@
 import { path } from "../api/client.js";
 import { button, h, setChildren } from "../dom/elements.js";
 import { count, dateTime, duration, number, secondsBetween } from "../dom/format.js";
+import { loading } from "../dom/states.js";
 import { badge, card, facts, progressBar, tabs } from "../dom/table.js";
 import { attempt } from "../shell/notices.js";
 import { link, updateQuery } from "../shell/router.js";
@@ -30,7 +31,7 @@ class RunPage {
     this.log = new Log();
     this.head = h("div", { class: "row" });
     this.state = h("div", {});
-    this.parts = h("div", {});
+    this.parts = h("div", {}, loading());
     this.follower = new Follower(api, signal, {
       metric: (data) => this.#addMetric(data),
       log: (data) => this.log.add(data),
@@ -54,7 +55,6 @@ class RunPage {
     setChildren(root, h("div", { class: "view" }, h("header", {}, title, this.head), this.state, this.parts));
     this.seenAt = new Date();
     this.#refresh();
-    if (this.tab) this.#showTabs();
     this.follower.follow(run.id);
   }
 
@@ -62,10 +62,9 @@ class RunPage {
     const { run } = this;
     const context = { api: this.api, signal: this.signal, run };
     const isOver = hasEnded(run);
+    this.hasCurves = !this.curves.isEmpty || !isOver;
     const parts = [
-      ...(this.curves.isEmpty && isOver && this.tab !== "curves"
-        ? []
-        : [["curves", "Curves", () => this.curves.element]]),
+      ...(this.hasCurves ? [["curves", "Curves", () => this.curves.element]] : []),
       ...(hasEvaluation(run) ? [["evaluation", "Evaluation", () => evaluation(context)]] : []),
       ["artifacts", "Artifacts", () => artifacts(context)],
       ["spec", "Spec", () => specCard(run)],
@@ -79,11 +78,11 @@ class RunPage {
     );
   }
 
-  /** Until the user chooses a tab: curves if the run reports metrics. Many kinds of runs report none. */
+  /** The first metric opens the curves, unless the user has chosen a tab. Many kinds of runs report no metrics. */
   #addMetric(data) {
     const isFirst = this.curves.isEmpty;
     this.curves.add(data);
-    if (isFirst && !this.curves.isEmpty && !this.tab) this.#showTabs();
+    if (isFirst && !this.curves.isEmpty && !(this.tab && this.hasCurves)) this.#showTabs();
   }
 
   #catchUp() {

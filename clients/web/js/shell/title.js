@@ -1,4 +1,4 @@
-/** Titles of browser tabs: what is shown first, so that several tabs can be distinguished. */
+/** Titles of browser tabs. The most specific part comes first, because tabs truncate long titles. */
 
 const N_ID = 6;
 
