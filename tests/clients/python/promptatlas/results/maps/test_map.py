@@ -1,9 +1,8 @@
-"""Points of a map without a server: columns, choices, frames, pictures."""
+"""Points of a map without a server: columns, selections, frames, plots."""
 
 from __future__ import annotations
 
-import builtins
-from typing import Any
+import sys
 
 import numpy as np
 import pytest
@@ -173,13 +172,7 @@ def test_missing_layers_and_points(atlas: Map) -> None:
 
 @pytest.mark.parametrize(("missing", "extra"), [("plotly", "plots"), ("pandas", "pandas")])
 def test_a_missing_package_is_named(atlas: Map, monkeypatch: pytest.MonkeyPatch, missing: str, extra: str) -> None:
-    known = builtins.__import__
-
-    def without(name: str, *arguments: Any, **more: Any) -> Any:
-        if name.split(".")[0] == missing:
-            raise ImportError(name)
-        return known(name, *arguments, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    for name in {missing, "plotly.graph_objects"}:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf"{missing}.*pip install 'promptatlas\[{extra}\]'"):
         atlas.plot() if missing == "plotly" else atlas.to_pandas()
