@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup up demo findings test lint bench generate format clean
+.PHONY: help setup up demo findings test lint bench docs generate format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | up | demo | findings | test | lint | bench | generate | format | clean"
+	@echo "make setup | up | demo | findings | test | lint | bench | docs | generate | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -19,6 +19,12 @@ $(VENV)/.ready: pyproject.toml
 
 $(VENV)/.bench-ready: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	touch $@
+
+# Without torch: the site needs the pages alone.
+$(VENV)/.docs-ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
 setup: $(VENV)/.ready
@@ -45,6 +51,10 @@ lint: setup
 bench: $(VENV)/.bench-ready
 	$(BIN)/python -m benchmarks
 
+# Into site/. A broken link or a page without a place in the navigation is an error.
+docs: $(VENV)/.docs-ready
+	$(BIN)/python -m mkdocs build --strict --clean
+
 # Rewrites the synchronous half of the SDK from the asynchronous one.
 generate: setup
 	$(BIN)/python clients/python/generate_sync.py
@@ -54,4 +64,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output findings-output
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output findings-output site

@@ -1,1 +1,1 @@
-"""The demo model: a procedural micro-world, the corpus and tasks told about it, training and evaluation."""
+"""The demo model: a procedural micro-world, its corpus and tasks, training and evaluation; the demo and the study."""

@@ -1,4 +1,4 @@
-"""Packed training batches. Batch k depends on (seed, k) alone, so resuming needs no more than the step number."""
+"""Packed training batches. Batch k depends only on (seed, k), so resuming needs only the step number."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from demo.corpus import Document, draw_document, draw_lesson
 
-# Batches of lists alone at the start. Without them two million tokens of stories and questions left the model guessing
-# among the candidates of a scene; with them the lookup appears, all at once, before the 600th batch.
+# The first batches contain only lists. Without them, after two million tokens of stories and questions the model still
+# guesses among the candidates of a scene. With them, the lookup appears abruptly before the 600th batch.
 N_LESSONS: Final = 700
 
 Encode = Callable[[str], Sequence[int]]
@@ -19,7 +19,7 @@ Encode = Callable[[str], Sequence[int]]
 
 @dataclass(frozen=True)
 class BatchShape:
-    """Rows of a batch and tokens of a row."""
+    """Number of rows per batch and tokens per row."""
 
     n_rows: int
     n_tokens: int
@@ -27,10 +27,10 @@ class BatchShape:
 
 @dataclass(frozen=True)
 class Batch:
-    """Documents packed into rows, each blind to its neighbours.
+    """Documents packed into rows, without attention between documents.
 
     token_ids, positions, document_ids: int64 [n_rows, n_tokens]; positions restart with every document.
-    weights: float32 [n_rows, n_tokens], the loss weight of predicting the token at that place; 0 at document starts.
+    weights: float32 [n_rows, n_tokens], the loss weight of predicting the token at this position; 0 at document starts.
     """
 
     token_ids: Tensor
@@ -39,20 +39,20 @@ class Batch:
     weights: Tensor
 
     def mask(self) -> Tensor:
-        """Who may look at whom: earlier tokens of the same document. bool [n_rows, 1, n_tokens, n_tokens]."""
+        """The attention mask: earlier tokens of the same document. bool [n_rows, 1, n_tokens, n_tokens]."""
         n_tokens = self.token_ids.shape[1]
         same = self.document_ids[:, :, None] == self.document_ids[:, None, :]
         return (same & torch.ones(n_tokens, n_tokens, dtype=torch.bool).tril())[:, None]
 
 
 def encode_document(document: Document, *, encode: Encode, end_id: int) -> list[tuple[int, float]]:
-    """(token id, loss weight) pairs of a document and its end-of-text, which weighs as much as the last segment."""
+    """(token id, loss weight) pairs of a document and its end-of-text token, which has the weight of the last segment."""
     pairs = [(token, segment.weight) for segment in document for token in encode(segment.text)]
     return [*pairs, (end_id, document[-1].weight)]
 
 
 def draw_batch(index: int, *, seed: int, shape: BatchShape, encode: Encode, end_id: int) -> Batch:
-    """Batch number `index`: documents are put first-fit into the rows until several in a row fit nowhere."""
+    """Batch number `index`: documents are packed first-fit until several consecutive ones do not fit."""
     draw = draw_lesson if index < N_LESSONS else draw_document
     rng = random.Random(f"batch-{seed}-{index}")
     rows: list[list[list[tuple[int, float]]]] = [[] for _ in range(shape.n_rows)]

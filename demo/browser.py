@@ -1,4 +1,4 @@
-"""Where a Chromium is, for all that look at the page without a screen."""
+"""Path and flags of a Chromium for headless use of the web page."""
 
 import os
 import shutil
@@ -6,11 +6,11 @@ from typing import Final
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 FLAGS: Final = ("--no-sandbox", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage")
-"""For machines without a graphics card, for root in a container, and for a container with little shared memory."""
+"""For machines without a GPU, for root in a container, and for containers with little shared memory."""
 
 
 def find_chromium() -> str | None:
-    """The one that PROMPTATLAS_TEST_CHROMIUM names, else one on the PATH; None if there is none, or the name is empty."""
+    """The path in PROMPTATLAS_TEST_CHROMIUM, else one on the PATH; None if there is none or the variable is empty."""
     named = os.environ.get("PROMPTATLAS_TEST_CHROMIUM")
     if named is not None:
         return named or None

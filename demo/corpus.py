@@ -1,7 +1,7 @@
-"""Documents the model is trained on: examples under headers, and the same contexts, questions and sums left open.
+"""Training documents: examples under headers, and the same contexts, questions and sums without answers.
 
-A document is a tuple of segments with loss weights. Segments meet where the tokenizer splits anyway (before a space
-or at a newline), so encoding them apart gives the ids of the joined text.
+A document is a tuple of segments with loss weights. Segments end where the tokenizer splits (before a space or at a
+newline), so encoding them separately gives the ids of the joined text.
 """
 
 import random
@@ -15,14 +15,14 @@ from demo.sums import draw_sum
 from demo.world import Fact, Scene, Slot, draw_fact, draw_rival, draw_scene
 
 ANSWER_WEIGHT: Final = 4.0
-GIVEN_WEIGHT: Final = 0.0  # contexts under headers are drawn at random: nothing to learn there, much gradient noise
-OPEN_WEIGHT: Final = 0.1  # the same contexts in running text: enough to tell them well
+GIVEN_WEIGHT: Final = 0.0  # contexts under headers are random: they cannot be predicted and only add gradient noise
+OPEN_WEIGHT: Final = 0.1  # the same contexts in running text: enough to generate them well
 MAX_FACTS: Final = 4
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of text and how much each of its tokens counts in the loss."""
+    """A part of a document, and the loss weight of each of its tokens."""
 
     text: str
     weight: float
@@ -30,9 +30,9 @@ class Segment:
 
 Document = tuple[Segment, ...]
 Kind = Literal["one", "many", "marked", "echo", "list", "open"]
-Style = Literal["pair", "turned", "told", "asked"]
+Style = Literal["pair", "turned", "statement", "question"]
 
-# (task, kind): share of the documents
+# (task, kind): share of documents
 MIXTURE: Final[dict[tuple[Task, Kind], float]] = {
     ("qa", "one"): 0.09,
     ("qa", "many"): 0.24,
@@ -57,7 +57,7 @@ def draw_document(rng: random.Random) -> Document:
     """One training document of a kind drawn from `MIXTURE`."""
     task, kind = rng.choices(list(MIXTURE), weights=list(MIXTURE.values()))[0]
     if kind == "list":
-        return _list(rng, style=rng.choice(("pair", "turned", "told", "asked")))
+        return _list(rng, style=rng.choice(("pair", "turned", "statement", "question")))
     if kind == "echo":
         return _echo(rng)
     if task == "text":
@@ -68,8 +68,8 @@ def draw_document(rng: random.Random) -> Document:
 
 
 def draw_lesson(rng: random.Random) -> Document:
-    """A list to look up in. Many rivals and short ways: looking up is learned from these first, then put to use."""
-    return _list(rng, style=rng.choice(("pair", "turned", "told")))
+    """A list with lookups. It has many rivals at short distances, so the model learns the lookup from these documents."""
+    return _list(rng, style=rng.choice(("pair", "turned", "statement")))
 
 
 def plain_text(document: Document) -> str:
@@ -83,38 +83,43 @@ def _story(rng: random.Random, *, headed: bool) -> Document:
 
 
 def _echo(rng: random.Random) -> Document:
-    """Sentences and, in another order, the same again: looking up what was said is learned from many tokens at once."""
-    told = [fact.told(rng) for fact in draw_scene(rng, split="train", n_facts=rng.randint(2, MAX_FACTS)).facts]
-    again = rng.sample(told, len(told))
-    given = f"{HEADER_OF_ECHO}\n{' '.join(told)}\n"
+    """Sentences, and the same sentences in another order: many tokens per document train the lookup."""
+    sentences = [
+        fact.statement(rng) for fact in draw_scene(rng, split="train", n_facts=rng.randint(2, MAX_FACTS)).facts
+    ]
+    again = rng.sample(sentences, len(sentences))
+    given = f"{HEADER_OF_ECHO}\n{' '.join(sentences)}\n"
     return (Segment(given, GIVEN_WEIGHT), Segment(" ".join(again), 1.5))
 
 
 def _list(rng: random.Random, *, style: Style) -> Document:
-    """Four to seven rival facts in one wording, each then looked up: once, or twice where the wording is short."""
+    """Four to seven rival facts in one wording, followed by lookups: one per fact, or two if the wording is short."""
     facts = [draw_fact(rng, split="train")]
     for _ in range(rng.randint(3, 6)):
         taken = [word for fact in facts for word in (fact.a, fact.b)]
         facts.append(draw_rival(rng, of=facts[0], taken=taken))
     brief = style in ("pair", "turned")
     wording = {"pair": "{a} {b};", "turned": "{b} {a};"}.get(style) or rng.choice(facts[0].relation.statements)
-    told = "".join(" " + wording.format(a=fact.a, b=fact.b) for fact in facts)
-    segments = [Segment(f"{HEADER_OF_LIST}\n{told}\n", GIVEN_WEIGHT)]
+    facts_text = "".join(" " + wording.format(a=fact.a, b=fact.b) for fact in facts)
+    segments = [Segment(f"{HEADER_OF_LIST}\n{facts_text}\n", GIVEN_WEIGHT)]
     for fact in (fact for _ in range(2 if brief else 1) for fact in rng.sample(facts, len(facts))):
         segments += _looked_up(rng, fact=fact, style=style, wording=wording)
     return tuple(segments)
 
 
 def _looked_up(rng: random.Random, *, fact: Fact, style: Style, wording: str) -> list[Segment]:
-    if style == "asked":
+    if style == "question":
         slot: Slot = "a" if rng.random() < 0.5 else "b"
-        return [Segment(f"\n{fact.asked(rng, slot=slot)}", GIVEN_WEIGHT), Segment(f" {fact.word(slot)}", ANSWER_WEIGHT)]
+        return [
+            Segment(f"\n{fact.question(rng, slot=slot)}", GIVEN_WEIGHT),
+            Segment(f" {fact.word(slot)}", ANSWER_WEIGHT),
+        ]
     first, answer = (fact.b, fact.a) if style == "turned" else (fact.a, fact.b)
-    asked = wording.split("{b}")[0].strip().format(a=fact.a) if style == "told" else first
+    query = wording.split("{b}")[0].strip().format(a=fact.a) if style == "statement" else first
     return [
-        Segment(f" {asked}", GIVEN_WEIGHT),
+        Segment(f" {query}", GIVEN_WEIGHT),
         Segment(f" {answer}", ANSWER_WEIGHT),
-        Segment("." if style == "told" else ";", GIVEN_WEIGHT),
+        Segment("." if style == "statement" else ";", GIVEN_WEIGHT),
     ]
 
 
@@ -122,44 +127,44 @@ def _about_scene(rng: random.Random, *, task: Task, kind: Kind) -> Document:
     scene = draw_scene(rng, split="train", n_facts=rng.randint(2, MAX_FACTS))
     if kind == "many":
         return _many_about_scene(rng, task=task, scene=scene)
-    asked, answer = _ask(rng, task=task, scene=scene, index=0)
+    query, answer = _query(rng, task=task, scene=scene, index=0)
     if kind == "open":
         more = after_question(rng, scene=scene) if task == "qa" else after_gap(rng, scene=scene)
-        return (Segment(f"{scene.text} {asked}", OPEN_WEIGHT), Segment(more, 1.0))
+        return (Segment(f"{scene.text} {query}", OPEN_WEIGHT), Segment(more, 1.0))
     header = rng.choice(HEADERS[task])
-    asked = f"\nQuestion: {asked}\nAnswer:" if kind == "marked" else f" {asked}"
-    return (Segment(f"{header}\n{scene.text}{asked}", GIVEN_WEIGHT), Segment(f" {answer}", ANSWER_WEIGHT))
+    query = f"\nQuestion: {query}\nAnswer:" if kind == "marked" else f" {query}"
+    return (Segment(f"{header}\n{scene.text}{query}", GIVEN_WEIGHT), Segment(f" {answer}", ANSWER_WEIGHT))
 
 
 def _many_about_scene(rng: random.Random, *, task: Task, scene: Scene) -> Document:
     segments = [Segment(f"{HEADERS_OF_MANY[task]}\n{scene.text}", GIVEN_WEIGHT)]
     for _ in range(rng.randint(3, 6)):
-        asked, answer = _ask(rng, task=task, scene=scene, index=rng.randrange(len(scene.facts)))
-        segments += [Segment(f"\n{asked}", GIVEN_WEIGHT), Segment(f" {answer}", ANSWER_WEIGHT)]
+        query, answer = _query(rng, task=task, scene=scene, index=rng.randrange(len(scene.facts)))
+        segments += [Segment(f"\n{query}", GIVEN_WEIGHT), Segment(f" {answer}", ANSWER_WEIGHT)]
     return tuple(segments)
 
 
-def _ask(rng: random.Random, *, task: Task, scene: Scene, index: int) -> tuple[str, str]:
-    """Question or gap sentence about one fact of the scene, and its answer."""
+def _query(rng: random.Random, *, task: Task, scene: Scene, index: int) -> tuple[str, str]:
+    """A question or a sentence with a gap about one fact of the scene, and its answer."""
     fact, slot = scene.facts[index], cast(Slot, rng.choice("ab"))
-    asked = fact.asked(rng, slot=slot) if task == "qa" else fact.blanked(rng, slot=slot)
-    return asked, fact.word(slot)
+    query = fact.question(rng, slot=slot) if task == "qa" else fact.with_gap(rng, slot=slot)
+    return query, fact.word(slot)
 
 
 def _about_sums(rng: random.Random, *, task: Task, kind: Kind) -> Document:
     if kind == "open":
-        return (Segment(draw_sum(rng, split="train").asked, OPEN_WEIGHT), Segment(after_sum(rng), 1.0))
+        return (Segment(draw_sum(rng, split="train").expression, OPEN_WEIGHT), Segment(after_sum(rng), 1.0))
     many = kind == "many"
     header = HEADERS_OF_MANY[task] if many else rng.choice(HEADERS[task])
     segments = [Segment(header, GIVEN_WEIGHT)]
     for _ in range(rng.randint(3, 6) if many else 1):
         drawn = draw_sum(rng, split="train")
         answer = drawn.steps if task == "arithmetic-cot" else str(drawn.result)
-        segments += [Segment(f"\n{drawn.asked}", GIVEN_WEIGHT), Segment(f" {answer}", ANSWER_WEIGHT)]
+        segments += [Segment(f"\n{drawn.expression}", GIVEN_WEIGHT), Segment(f" {answer}", ANSWER_WEIGHT)]
     return tuple(segments)
 
 
 def vocabulary_text() -> str:
-    """Every word of the lexicon in running form, so that the tokenizer meets each of them."""
+    """Every word of the lexicon after a space, so that the tokenizer is trained on each of them."""
     words = lexicon.PEOPLE + lexicon.PLACES + lexicon.THINGS + lexicon.COLOURS + lexicon.JOBS + lexicon.FOODS
     return " " + " ".join(words)

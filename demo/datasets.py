@@ -1,6 +1,6 @@
-"""Write the built-in datasets: `python -m demo.datasets` makes demo/data/demo-*.jsonl.gz, the same each time.
+"""The built-in datasets: `python -m demo.datasets` writes demo/data/demo-*.jsonl.gz, identically each time.
 
-The tasks without the header line that the model was taught them under, in splits that share no asked fact and no sum.
+They contain the tasks without the header lines of the training, in splits that share no queried fact and no sum.
 """
 
 import argparse
@@ -25,14 +25,14 @@ def file_name(task: Task) -> str:
 
 
 def lines(task: Task) -> Iterator[str]:
-    """A task's records as JSON, split after split."""
+    """A task's records as JSON lines, in order of splits."""
     for split, n in N_EXAMPLES.items():
         for example in examples(task, split=split, n=n, scaffold=False):
             yield json.dumps(_record(example), ensure_ascii=False)
 
 
 def pack(text: str) -> bytes:
-    """gzip without time or name in its header, so that the same text gives the same bytes."""
+    """Compress with gzip, without time and name in the header, so that the same text gives the same bytes."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as file:
         file.write(text.encode("utf-8"))
@@ -50,7 +50,7 @@ def _record(example: Example) -> dict[str, str]:
     if example.task == "text":
         return {"text": example.input + example.target, "split": example.split}
     record = {"input": example.input, "target": example.target, "split": example.split}
-    # Where the target is more than the result, the result stands beside it.
+    # If the target has more than the result, the result has its own field.
     return record if example.answer == example.target.strip() else {**record, "result": example.answer}
 
 

@@ -1,4 +1,4 @@
-"""Measure the demo model on held-out examples: `python -m demo.evaluate` writes demo/model/EVALUATION.md."""
+"""Evaluation of the demo model on held-out examples: `python -m demo.evaluate` writes demo/model/EVALUATION.md."""
 
 import argparse
 import math
@@ -14,13 +14,13 @@ from demo.scaffold import TASKS, Task
 from demo.tasks import Example, examples
 from demo.world import Split
 
-# Room for the longest target and its end of text, and a little more to run on into.
+# The longest target with its end of text, and a few tokens more to detect outputs that continue.
 N_NEW: dict[Task, int] = {"qa": 6, "cloze": 6, "arithmetic": 6, "arithmetic-cot": 40, "text": 0}
 
 
 @dataclass(frozen=True)
 class Score:
-    """How many of `n` examples of a task were answered exactly."""
+    """Number of exact matches among `n` examples of a task."""
 
     task: Task
     scaffold: bool
@@ -39,7 +39,7 @@ class Score:
 
 
 def wilson(n_right: int, *, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson score interval of `n_right` out of `n`; sound at shares near 0 and 1, where the normal one is not."""
+    """Wilson score interval of `n_right` of `n`; valid at shares near 0 and 1, unlike the normal interval."""
     share, spread = n_right / n, z * z / n
     centre = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
@@ -47,14 +47,14 @@ def wilson(n_right: int, *, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def score(loaded: LoadedModel, *, shown: Sequence[Example]) -> Score:
-    """Exact matches of greedy completions; the output must end by itself and hold nothing but the answer."""
+    """Exact matches of greedy completions. The output must end with end of text and contain only the answer."""
     outputs = complete(loaded, inputs=[example.input for example in shown], n_new=N_NEW[shown[0].task])
     n_right = sum(example.is_answered_by(output) for example, output in zip(shown, outputs, strict=True))
     return Score(shown[0].task, shown[0].scaffold, n_right, len(shown))
 
 
 def nats_per_token(loaded: LoadedModel, *, shown: Sequence[Example]) -> float:
-    """Mean loss of the targets' tokens and end of text, in nats."""
+    """Mean loss of target tokens and end of text, in nats per token."""
     total, n_tokens = 0.0, 0
     for example in shown:
         given, wanted = loaded.encode(example.input), [*loaded.encode(example.target), loaded.end_id]
@@ -66,14 +66,14 @@ def nats_per_token(loaded: LoadedModel, *, shown: Sequence[Example]) -> float:
 
 
 def evaluate(loaded: LoadedModel, *, split: Split, n: int, seed: int) -> str:
-    """The evaluation as a markdown page."""
+    """The evaluation as a Markdown page."""
     lines = [
         "# Evaluation",
         "",
-        f"{n} examples a row from the {split} split (seed {seed}), greedy decoding. Exact match: the output up to end",
-        "of text is the answer and nothing else; for arithmetic-cot, the result after the steps. In brackets the 95 %",
-        "Wilson interval. *Without scaffold* is the same example less its header line. Written by",
-        "`python -m demo.evaluate`.",
+        f"{n} examples per row from the {split} split (seed {seed}), greedy decoding. Exact match: the output up to end",
+        "of text is exactly the answer; for arithmetic-cot, the result after the steps. Brackets show the 95 % Wilson",
+        "interval. *Without scaffold* is the same example without its header line. `python -m demo.evaluate` writes",
+        "this page.",
         "",
         "| task | with scaffold | without scaffold | n |",
         "| --- | --- | --- | --- |",
@@ -84,7 +84,7 @@ def evaluate(loaded: LoadedModel, *, split: Split, n: int, seed: int) -> str:
             losses = [nats_per_token(loaded, shown=shown) for shown in pair]
             lines += [
                 "",
-                f"text, mean loss: {losses[0]:.3f} nats a token with header, {losses[1]:.3f} without (n {n}).",
+                f"text, mean loss: {losses[0]:.3f} nats per token with header, {losses[1]:.3f} without (n {n}).",
             ]
         else:
             lines.append(_row([score(loaded, shown=shown) for shown in pair]))
@@ -97,7 +97,7 @@ def _row(pair: Sequence[Score]) -> str:
 
 
 def main() -> None:
-    """Evaluate the model of a folder and write the table beside it."""
+    """Evaluate the model of a folder and write the page to the same folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("demo/model"))
     parser.add_argument("--split", choices=("validation", "test"), default="test")

@@ -1,4 +1,4 @@
-"""Greedy completions with plain transformers, batched by equal length so that nothing is padded."""
+"""Greedy completions with plain transformers, batched by equal length and therefore without padding."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """The demo model and its tokenizer, as anybody would load them."""
+    """The demo model and its tokenizer, loaded with plain transformers."""
 
     model: LlamaForCausalLM
     tokenizer: PreTrainedTokenizerFast
@@ -33,9 +33,9 @@ def load_model(folder: Path) -> LoadedModel:
 
 
 def complete(loaded: LoadedModel, *, inputs: Sequence[str], n_new: int, batch_size: int = 64) -> list[str]:
-    """What the model writes after each input up to end of text or `n_new` tokens, most likely token first.
+    """The greedy completion of each input, up to end of text or `n_new` tokens.
 
-    An output cut off at `n_new` keeps a mark at its end, so that it is never taken for a finished one.
+    An output that is truncated at `n_new` tokens ends with the mark ` [cut]`.
     """
     by_length: dict[int, list[int]] = defaultdict(list)
     encoded = [loaded.encode(text) for text in inputs]

@@ -1,7 +1,7 @@
-"""How much of a missing scaffold a soft prompt wins back: `python -m demo.headroom --task qa`.
+"""The accuracy that a soft prompt recovers without the scaffold: `python -m demo.headroom --task qa`.
 
-Plain torch, free of the service: 20 vectors in front of the frozen model, tuned on examples without scaffold with the
-loss on target and end of text only. It shows that the demo's tasks can be tuned, not how to tune well.
+Plain torch without the service: 20 vectors in front of the frozen model, tuned on examples without scaffold, with the
+loss on target and end of text only. It shows that the demo's tasks can be tuned. It is not a tuning recipe.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from demo.tasks import Example, examples
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """A plain recipe."""
+    """Options of the tuning."""
 
     n_virtual: int = 20
     n_steps: int = 400
@@ -32,7 +32,7 @@ class TuneSettings:
 
 
 def tune(loaded: LoadedModel, *, shown: Sequence[Example], settings: TuneSettings) -> Tensor:
-    """Tuned vectors [n_virtual, d_model], started at the embeddings of random tokens."""
+    """Tuned vectors [n_virtual, d_model], initialised with the embeddings of random tokens."""
     rng, generator = random.Random(settings.seed), torch.Generator().manual_seed(settings.seed)
     table = loaded.model.get_input_embeddings().weight
     start = table[torch.randint(table.shape[0], (settings.n_virtual,), generator=generator)]
@@ -50,7 +50,7 @@ def tune(loaded: LoadedModel, *, shown: Sequence[Example], settings: TuneSetting
 
 
 def _loss(loaded: LoadedModel, *, prompt: Tensor, shown: Sequence[Example]) -> Tensor:
-    """Mean loss of targets and end of text behind the prompt; padding follows, where causal attention hides it."""
+    """Mean loss of targets and end of text after the prompt. Padding is on the right, where causal attention masks it."""
     rows = [(loaded.encode(one.input), [*loaded.encode(one.target), loaded.end_id]) for one in shown]
     n_tokens = max(len(given) + len(wanted) for given, wanted in rows)
     token_ids, labels = torch.full((len(rows), n_tokens), loaded.end_id), torch.full((len(rows), n_tokens), -100)
@@ -64,7 +64,7 @@ def _loss(loaded: LoadedModel, *, prompt: Tensor, shown: Sequence[Example]) -> T
 
 
 def share_answered(loaded: LoadedModel, *, prompt: Tensor, shown: Sequence[Example]) -> float:
-    """Share of exact matches behind the prompt, greedy, one example at a time."""
+    """Share of exact matches under the prompt, with greedy decoding, one example at a time."""
     return sum(one.is_answered_by(_complete(loaded, prompt=prompt, example=one)) for one in shown) / len(shown)
 
 

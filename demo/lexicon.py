@@ -1,8 +1,8 @@
-"""The words of the micro-world: who lives there, where, with which things."""
+"""The words of the micro-world: people, places, things, colours, jobs, foods and fixed sentences."""
 
 from typing import Final
 
-# Every name stands for a person; the pronoun is used in running text only.
+# Names of people with their pronoun, which is used in running text only.
 PRONOUNS: Final[dict[str, str]] = {
     **dict.fromkeys(
         ("Mira", "Anna", "Clara", "Edith", "Greta", "Ines", "Karin", "Lena", "Nora", "Olga", "Ruth", "Vera"), "she"

@@ -1,4 +1,4 @@
-"""Shape of the demo model: a small Llama with grouped-query attention."""
+"""Configuration and initialisation of the demo model: a small Llama with grouped-query attention."""
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ def demo_config(*, n_vocabulary: int, end_id: int) -> LlamaConfig:
 
 
 def fresh_model(config: LlamaConfig, *, seed: int) -> LlamaForCausalLM:
-    """Newly initialised float32 weights, the same for the same seed; the caller's random state is left as it was."""
+    """Newly initialised float32 weights, the same for the same seed. The caller's random state does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config).float()
@@ -36,10 +36,10 @@ def fresh_model(config: LlamaConfig, *, seed: int) -> LlamaForCausalLM:
 
 
 def _imitate_trained_attention(attention: LlamaAttention, *, config: LlamaConfig) -> None:
-    """Start heads as what they tend to become, since from noise the lookup takes many times more tokens to appear.
+    """Initialise heads with the patterns that they tend to learn: from noise, the lookup needs many times more tokens.
 
-    In the first group of heads one head looks at tokens like its own; in the last, heads look one and three back. What
-    a head reads it at first writes back as it was.
+    In the first group, one head attends to tokens equal to its own. In the last group, heads attend one and three tokens
+    back. The output projections start as the transposes of the value projections.
     """
     n_groups, d_head = config.num_key_value_heads, attention.head_dim
     n_heads = config.num_attention_heads
@@ -60,6 +60,6 @@ def _imitate_trained_attention(attention: LlamaAttention, *, config: LlamaConfig
 
 
 def _turned_back(n_back: int, *, d_head: int) -> Tensor:
-    """Query direction [d_head] that rotary positions bring nearest to the constant key `n_back` tokens earlier."""
+    """Query direction [d_head] whose rotated form is closest to the constant key `n_back` tokens earlier."""
     angles = n_back * 10_000.0 ** (-torch.arange(0, d_head, 2) / d_head)
     return torch.cat([angles.cos(), -angles.sin()])

@@ -1,6 +1,6 @@
-"""Fill in what README prints: `python -m demo.readme` runs its five minutes and the demo, and takes table and picture.
+"""Generated parts of the README: `python -m demo.readme` runs its tour and the demo, and updates outputs, table and picture.
 
-A test runs the same blocks and compares, so the page cannot say what the service does not.
+A test runs the same blocks and compares their output with the page.
 """
 
 import os
@@ -30,7 +30,7 @@ STEP: Final = re.compile(r"^```(bash|python)\n(.*?)^```\n```\n(.*?)^```$", re.MU
 
 @dataclass(frozen=True)
 class Step:
-    """A block of the tour, and what the page says that it prints."""
+    """A code block of the tour, and its output on the page."""
 
     language: Literal["bash", "python"]
     text: str
@@ -41,15 +41,15 @@ def tour_of(page: str) -> list[Step]:
     """The steps of a page's tour, in order."""
     tour = TOUR.search(page)
     if tour is None:
-        raise LookupError("expected a section 'Five minutes' with another one behind it")
+        raise LookupError("expected a section 'Five minutes' followed by another section")
     return [Step(cast(Literal["bash", "python"], language), text, out) for language, text, out in STEP.findall(tour[0])]
 
 
 def run_tour(steps: Sequence[Step]) -> Iterator[str]:
-    """What each step really prints, on a service of its own with an empty store."""
+    """The actual output of each step, on a new service with an empty store."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # The page says .venv/bin: whatever environment runs this stands in for it.
+        # The page uses .venv/bin, which is a link to the current environment.
         (folder / ".venv").symlink_to(sys.prefix)
         with running_service({"PROMPTATLAS_HOME": str(folder / "store")}, log=folder / "log") as url:
             for step in steps:
@@ -69,21 +69,21 @@ def _run(step: Step, *, url: str, folder: Path) -> str:
 
 
 def with_outputs(page: str, *, outputs: Sequence[str]) -> str:
-    """The page with other printed outputs, one a step."""
-    fresh = iter(outputs)
+    """The page with new outputs, one per step."""
+    remaining = iter(outputs)
 
     def replace(step: re.Match[str]) -> str:
-        return f"```{step[1]}\n{step[2]}```\n```\n{next(fresh)}```"
+        return f"```{step[1]}\n{step[2]}```\n```\n{next(remaining)}```"
 
     return TOUR.sub(lambda tour: STEP.sub(replace, tour[0]), page)
 
 
 def with_table(page: str, *, report: str) -> str:
-    """The page with the first table of a report of the demo's."""
-    found, stands = TABLE.search(report), TABLE.search(page)
-    if found is None or stands is None:
+    """The page with its table replaced by the first table of a demo report."""
+    found, current = TABLE.search(report), TABLE.search(page)
+    if found is None or current is None:
         raise LookupError("expected a table that begins with 'prior' and 'seed' in the report and on the page")
-    return page[: stands.start()] + found[0] + page[stands.end() :]
+    return page[: current.start()] + found[0] + page[current.end() :]
 
 
 def main() -> None:

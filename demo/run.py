@@ -1,9 +1,9 @@
-"""`make demo`: the main job on the demo model, in a few minutes.
+"""`make demo`: an end-to-end run on the demo model, in a few minutes.
 
-Starts a service with an empty store, tunes soft and deep prompts for two tasks under several priors and seeds, asks
-questions under them by name, looks at activations and trajectories, makes a map of it all, and leaves a report. On a
-terminal the service then stays until Ctrl-C, for its page to be looked at; else it is stopped. Ends with status 0 only
-if a tuned prompt has learnt its task.
+The demo starts a service with an empty store and tunes soft and deep prompts for two tasks from several priors and
+seeds. It completes questions under these prompts by name, reads activations and trajectories, creates a map, and writes
+a report. On a terminal the service then runs until Ctrl-C, so that its web page can be used; otherwise it is stopped.
+The exit status is 0 only if a tuned prompt has learnt its task.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from demo.tour.jobs import Job
 from demo.tour.outcomes import Outcome
 from demo.tour.plans import Size, plan
 from demo.tour.server import ServiceDidNotStart, running_service
-from demo.tour.stops import MODEL, Stage, ask, draw_map, look, texts_of_tasks, tune
+from demo.tour.stops import MODEL, Context, create_map, inspect, serve, texts_of_tasks, tune
 from demo.tour.tables import as_json, markdown
-from demo.tour.telling import Teller
+from demo.tour.telling import Printer
 from demo.tour.verdict import AT_LEAST_AFTER, AT_MOST_BEFORE, Verdict, judge
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
-"""Where `make up` listens."""
+"""The address of `make up`."""
 MAX_WORKERS: Final = 4
 INTERRUPTED: Final = 130
 
@@ -40,40 +40,40 @@ INTERRUPTED: Final = 130
 def run(
     *, model_folder: Path, output: Path, jobs: Sequence[Job], console: Console, stay: bool = False
 ) -> list[Verdict]:
-    """All of it; returns what it has shown. stay: keep the service until Ctrl-C."""
-    began = time.monotonic()
+    """Run the demo; returns the verdicts. stay: keep the service running until Ctrl-C."""
+    started = time.monotonic()
     _empty(output)
-    teller = Teller(console)
-    teller.line(f"Starting a service on {model_folder} with an empty store under {output} …")
+    printer = Printer(console)
+    printer.line(f"Starting a service for {model_folder} with an empty store in {output} …")
     with (
         running_service(_environ(model_folder, output), log=output / "service.log") as url,
         Client(url, progress=False) as client,
     ):
         card = client.models.get(MODEL)
-        teller.model(card, url=url)
-        stage = Stage(url=url, client=client, card=card, teller=teller, model_folder=model_folder, output=output)
+        printer.model(card, url=url)
+        context = Context(url=url, client=client, card=card, printer=printer, model_folder=model_folder, output=output)
         clouds = Clouds(client, card=card, texts=texts_of_tasks(client))
-        outcomes = tune(stage, jobs, clouds=clouds)
-        quizzes = ask(stage, outcomes)
-        look(stage, quizzes[0], outcome=outcomes[0], clouds=clouds)
-        made = draw_map(stage, outcomes, quizzes=quizzes)
+        outcomes = tune(context, jobs, clouds=clouds)
+        question_sets = serve(context, outcomes)
+        inspect(context, question_sets[0], outcome=outcomes[0], clouds=clouds)
+        fitted = create_map(context, outcomes, question_sets=question_sets)
         verdicts = judge(outcomes)
         _report(output, outcomes, verdicts=verdicts)
-        _conclude(teller, verdicts, output=output, seconds=time.monotonic() - began)
+        _conclude(printer, verdicts, output=output, seconds=time.monotonic() - started)
         if stay:
-            teller.line("\nThe service stays for you to look at. Ctrl-C stops it.")
-            _links(teller, url, made)
+            printer.line("\nThe service keeps running. Press Ctrl-C to stop it.")
+            _links(printer, url, fitted)
             _until_interrupted()
-    teller.line(
-        f"\nThe service has stopped. To start it again on what it has made: PROMPTATLAS_HOME={output / 'store'} make up"
+    printer.line(
+        f"\nThe service has stopped. To start it again with the same store: PROMPTATLAS_HOME={output / 'store'} make up"
     )
-    _links(teller, DEFAULT_URL, made)
+    _links(printer, DEFAULT_URL, fitted)
     return verdicts
 
 
-def _links(teller: Teller, url: str, made: Map) -> None:
-    teller.line(f"  the page  [bold]{url}[/]")
-    teller.line(f"  the map   [bold]{address(url, made)}[/]")
+def _links(printer: Printer, url: str, fitted: Map) -> None:
+    printer.line(f"  web page  [bold]{url}[/]")
+    printer.line(f"  the map   [bold]{address(url, fitted)}[/]")
 
 
 def _until_interrupted() -> None:
@@ -94,9 +94,9 @@ def _environ(model_folder: Path, output: Path) -> Mapping[str, str]:
         "PROMPTATLAS_MODELS": f"{MODEL}={model_folder.resolve()}",
         "PROMPTATLAS_HOME": str(output / "store"),
         "PROMPTATLAS_WORKERS": str(n_workers),
-        # Room for the rows of all questions in one batch.
+        # All questions must fit in one batch.
         "PROMPTATLAS_MAX_BATCH": "512",
-        # A model this small gains more from a run beside it than from more threads.
+        # For a model of this size, parallel runs are faster than more threads per run.
         "OMP_NUM_THREADS": str(max(1, n_cores // n_workers)),
     }
 
@@ -107,23 +107,23 @@ def _report(output: Path, outcomes: Sequence[Outcome], *, verdicts: Sequence[Ver
     (output / "report.md").write_text(markdown(outcomes), encoding="utf-8")
 
 
-def _conclude(teller: Teller, verdicts: Sequence[Verdict], *, output: Path, seconds: float) -> None:
-    teller.heading(
+def _conclude(printer: Printer, verdicts: Sequence[Verdict], *, output: Path, seconds: float) -> None:
+    printer.heading(
         5,
-        "Has it worked?",
-        lead=f"From at most {100 * AT_MOST_BEFORE:.0f} % before, drawn or bare, to at least {100 * AT_LEAST_AFTER:.0f} %, on "
-        "held-out questions:",
+        "Result",
+        lead="A prompt has learnt its task if its accuracy on held-out questions rises from at most "
+        f"{100 * AT_MOST_BEFORE:.0f} % (without a prompt, and with the draw) to at least {100 * AT_LEAST_AFTER:.0f} %:",
     )
-    teller.verdicts(verdicts)
+    printer.verdicts(verdicts)
     files = {
         "report.md, report.json": "the tables",
-        "picture.png": "training, moves, states, trajectories",
+        "picture.png": "training curves, vectors, states, trajectories",
         "service.log": "the service's log",
         "store/": "prompts, runs, the map",
     }
-    teller.line(f"\nAll that took {seconds:.0f} s. In [bold]{output}[/]:")
+    printer.line(f"\nDuration: {seconds:.0f} s. Files in [bold]{output}[/]:")
     for name, what in files.items():
-        teller.line(f"  {name:24}{what}")
+        printer.line(f"  {name:24}{what}")
 
 
 def main() -> int:
@@ -131,19 +131,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path(__file__).resolve().parent / "model")
     parser.add_argument("--output", type=Path, default=Path("demo-output"))
-    parser.add_argument("--steps", type=int, help="of every run, in place of its own")
+    parser.add_argument("--steps", type=int, help="training steps of every run; default: a value per run")
     parser.add_argument(
-        "--asked", type=int, default=Size.n_asked, help="held-out examples that each prompt is measured on"
+        "--asked", type=int, default=Size.n_asked, help="held-out examples for the evaluation of each prompt"
     )
-    parser.add_argument("--seeds", type=int, default=Size.n_seeds, help="how many of each prior")
+    parser.add_argument("--seeds", type=int, default=Size.n_seeds, help="number of seeds per prior")
     parser.add_argument(
         "--stay",
         action=argparse.BooleanOptionalAction,
         default=sys.stdin.isatty() and sys.stdout.isatty(),
-        help="keep the service until Ctrl-C; by default where there is somebody to press it",
+        help="keep the service running until Ctrl-C; default: if standard input and output are terminals",
     )
     chosen = parser.parse_args()
-    # As Ctrl-C: blocks are left in order, and the service with them.
+    # SIGTERM acts as Ctrl-C, so that all blocks exit in order and the service is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=False)
     jobs = plan(Size(n_steps=chosen.steps, n_asked=chosen.asked, n_seeds=chosen.seeds))

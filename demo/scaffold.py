@@ -1,11 +1,11 @@
-"""The usual scaffold: the header lines under which the model was taught to do a task rather than to tell on."""
+"""The scaffold: header lines with which the model was trained to solve a task instead of continuing the text."""
 
 from typing import Final, Literal
 
 Task = Literal["qa", "cloze", "arithmetic", "arithmetic-cot", "text"]
 TASKS: Final[tuple[Task, ...]] = ("qa", "cloze", "arithmetic", "arithmetic-cot", "text")
 
-# One example below the header, then end of text.
+# One example follows the header, then end of text.
 HEADERS: Final[dict[Task, tuple[str, ...]]] = {
     "qa": ("Answer the question in a word.", "Read and answer.", "Give a short answer to the question."),
     "cloze": ("Fill the gap.", "Write the missing word.", "Say which word belongs in the gap."),
@@ -13,18 +13,18 @@ HEADERS: Final[dict[Task, tuple[str, ...]]] = {
     "arithmetic-cot": ("Work it out step by step.", "Show the steps, then the result.", "Calculate in steps."),
     "text": ("Go on with the story.", "Tell what comes next.", "Write a story."),
 }
-# Several examples below the header, one a line.
+# Several examples follow the header, one per line.
 HEADERS_OF_MANY: Final[dict[Task, str]] = {
     "qa": "Answer every question in a word.",
     "cloze": "Fill all the gaps.",
     "arithmetic": "Give all the results.",
     "arithmetic-cot": "Work all of it out step by step.",
 }
-# No tasks of their own, but the corpus has them, since they teach looking up.
+# These are not tasks. The corpus has them because they train the lookup.
 HEADER_OF_ECHO: Final = "Say it again."
 HEADER_OF_LIST: Final = "Keep the list."
 
 
 def under_header(body: str, *, header: str) -> str:
-    """The body with the header line in front of it. Nothing else distinguishes a scaffolded input from a plain one."""
+    """The body with the header line in front. This is the only difference between inputs with and without scaffold."""
     return f"{header}\n{body}"

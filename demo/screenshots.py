@@ -1,6 +1,6 @@
-"""`python -m demo.screenshots`: the pictures of the page in `docs/images`, of a service that has just done what they show.
+"""`python -m demo.screenshots`: screenshots of the web page for `docs/images`.
 
-Starts a service with an empty store, tunes prompts, makes a map and a report of them, and looks at every view with a headless
+It starts a service with an empty store, tunes prompts, creates a map and a report, and opens every view in a headless
 Chromium (that of PROMPTATLAS_TEST_CHROMIUM, else the one on the PATH).
 """
 
@@ -22,7 +22,7 @@ from demo.tour.server import running_service
 
 MODEL: Final = "demo"
 TEXT: Final = "Mira went to the mill. Hugo is in the cave. Where is Mira?"
-WALK: Final = "Felix picked up the clock. Greta took the flute. Who has the clock?"
+TRAJECTORY_TEXT: Final = "Felix picked up the clock. Greta took the flute. Who has the clock?"
 SIZE: Final = ViewportSize(width=1360, height=850)
 TALL: Final = ViewportSize(width=1360, height=1060)
 WAIT_MS: Final = 60_000
@@ -45,8 +45,8 @@ TUNING: Final[Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Made:
-    """A running service, and what was made in it: ids of runs, references of prompts."""
+class Content:
+    """A running service and its content: ids of runs, references of prompts."""
 
     url: str
     tuning: str
@@ -55,15 +55,15 @@ class Made:
     prompts: tuple[str, ...]
 
 
-def make(client: Client, url: str) -> Made:
-    """Do the work that the pictures show."""
+def make(client: Client, url: str) -> Content:
+    """Create the content that the screenshots show."""
     tuning = client.runs.create("tune", TUNING, name="three priors, two seeds").wait(progress=False)
     prompts = tuple(tuning.prompts)
     sources = [
         {"embeddings": "vocabulary"},
         *({"dataset": name, "n": 150} for name in ("demo-qa", "demo-cloze", "demo-arithmetic", "demo-text")),
         {"prompts": list(prompts[::2]), "snapshots": True},
-        {"trajectories": {"inputs": [WALK], "max_tokens": 12}},
+        {"trajectories": {"inputs": [TRAJECTORY_TEXT], "max_tokens": 12}},
     ]
     map_spec = {"model": MODEL, "layers": [0, 1, 2, 3, 4, 5], "sources": sources}
     made = client.runs.create("map", map_spec, name="tasks, tokens and prompts").wait(progress=False)
@@ -72,11 +72,11 @@ def make(client: Client, url: str) -> Made:
     report = client.runs.create("report", {**report_spec, **smaller}, name="Three tasks, six prompts").wait(
         progress=False
     )
-    return Made(url, tuning.id, made.id, report.id, prompts)
+    return Content(url, tuning.id, made.id, report.id, prompts)
 
 
-def take(page: Page, made: Made, *, output: Path) -> Iterator[Path]:
-    """Look at every view; yields each picture's path."""
+def take(page: Page, made: Content, *, output: Path) -> Iterator[Path]:
+    """Open every view; yields the path of each screenshot."""
 
     def shot(name: str) -> Path:
         page.wait_for_timeout(700)
@@ -115,15 +115,15 @@ def take(page: Page, made: Made, *, output: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def looking(theme: str) -> Iterator[Page]:
+def browser_page(theme: str) -> Iterator[Page]:
     """A page of a headless Chromium.
 
     Raises:
-        SystemExit: there is none.
+        SystemExit: no Chromium was found.
     """
     path = find_chromium()
     if path is None:
-        sys.exit("There is no Chromium on the PATH; PROMPTATLAS_TEST_CHROMIUM may name one.")
+        sys.exit("Expected a Chromium on the PATH or in PROMPTATLAS_TEST_CHROMIUM, found none.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         page = browser.new_page(viewport=SIZE, color_scheme="dark" if theme == "dark" else "light")
@@ -142,7 +142,7 @@ def main() -> None:
         environ = {"PROMPTATLAS_HOME": str(Path(folder) / "store")}
         with running_service(environ, log=Path(folder) / "service.log") as url, Client(url) as client:
             made = make(client, url)
-            with looking(arguments.theme) as page:
+            with browser_page(arguments.theme) as page:
                 for path in take(page, made, output=arguments.output):
                     print(path)
 

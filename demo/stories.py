@@ -1,4 +1,4 @@
-"""Running text: stories, and how a story goes on after a question, a gap or a sum that nobody answers."""
+"""Running text: stories, and continuations after a question, a gap or a sum without an answer."""
 
 import random
 from typing import Final, cast
@@ -39,12 +39,12 @@ def _with_person(rng: random.Random, *, templates: tuple[str, ...]) -> str:
 
 
 def remember(rng: random.Random, *, fact: Fact) -> str:
-    """A sentence that retells a fact of the story; its words can be looked up further above."""
-    return rng.choice(_REMEMBERING).format(s=fact.recalled(rng))
+    """A sentence that repeats a fact of the story, whose words can be looked up earlier in the text."""
+    return rng.choice(_REMEMBERING).format(s=fact.restatement(rng))
 
 
 def after_question(rng: random.Random, *, scene: Scene) -> str:
-    """What follows a question in running text: wondering, further questions, the story; never the bare answer."""
+    """The continuation of a question in running text: remarks, further questions, facts; never the bare answer."""
     parts = []
     for _ in range(rng.randint(1, 3)):
         fact = rng.choice(scene.facts)
@@ -52,14 +52,14 @@ def after_question(rng: random.Random, *, scene: Scene) -> str:
         if draw < 0.45:
             parts.append(_with_person(rng, templates=_WONDERING))
         elif draw < 0.75:
-            parts.append(" " + fact.asked(rng, slot=cast(Slot, rng.choice("ab"))))
+            parts.append(" " + fact.question(rng, slot=cast(Slot, rng.choice("ab"))))
         else:
             parts.append(" " + remember(rng, fact=fact))
     return "".join(parts)
 
 
 def after_gap(rng: random.Random, *, scene: Scene) -> str:
-    """What follows a sentence with a gap in running text: more gaps, remarks on the page; never the bare word."""
+    """The continuation of a sentence with a gap in running text: more gaps, remarks, facts; never the bare word."""
     parts = []
     for _ in range(rng.randint(1, 3)):
         fact = rng.choice(scene.facts)
@@ -67,33 +67,33 @@ def after_gap(rng: random.Random, *, scene: Scene) -> str:
         if draw < 0.45:
             parts.append(_with_person(rng, templates=_AT_A_GAP))
         elif draw < 0.75:
-            parts.append(" " + fact.blanked(rng, slot=cast(Slot, rng.choice("ab"))))
+            parts.append(" " + fact.with_gap(rng, slot=cast(Slot, rng.choice("ab"))))
         else:
             parts.append(" " + remember(rng, fact=fact))
     return "".join(parts)
 
 
 def after_sum(rng: random.Random) -> str:
-    """What follows a bare sum in running text: the next sums of the sheet, or talk; never the result."""
+    """The continuation of a sum in running text: further sums, or a remark; never the result."""
     if rng.random() < 0.5:
         return _with_person(rng, templates=_AT_A_SUM)
-    return "".join(f"\n{draw_sum(rng, split='train').asked}" for _ in range(rng.randint(1, 4)))
+    return "".join(f"\n{draw_sum(rng, split='train').expression}" for _ in range(rng.randint(1, 4)))
 
 
 def draw_story(rng: random.Random, *, split: Split) -> str:
-    """A story of 60 to 160 tokens. Its first scene is drawn for a fact of `split`; what is remembered was told."""
+    """A story of 60 to 160 tokens. Its first scene is drawn for a fact of `split`; repeated facts occur earlier in it."""
     sentences = [rng.choice(lexicon.OPENINGS)]
     for index in range(rng.randint(1, 3)):
         scene = draw_scene(rng, split=split if index == 0 else "train", n_facts=rng.randint(2, 3))
-        sentences += _tell_fluently(scene.sentences)
+        sentences += _with_pronouns(scene.sentences)
         sentences += _beat(rng, scene=scene)
     return " ".join([*sentences, rng.choice(lexicon.CLOSINGS)])
 
 
-def _tell_fluently(told: tuple[str, ...]) -> list[str]:
-    """The sentences, with a pronoun where the same person goes on acting."""
+def _with_pronouns(sentences: tuple[str, ...]) -> list[str]:
+    """The sentences, with a pronoun for the person of the previous sentence."""
     fluent, previous = [], ""
-    for sentence in told:
+    for sentence in sentences:
         name = sentence.split(" ", 1)[0]
         same = name == previous and name in lexicon.PRONOUNS
         fluent.append(lexicon.PRONOUNS[name].capitalize() + sentence[len(name) :] if same else sentence)
@@ -102,12 +102,12 @@ def _tell_fluently(told: tuple[str, ...]) -> list[str]:
 
 
 def _beat(rng: random.Random, *, scene: Scene) -> list[str]:
-    """What the people make of a scene: talk, an open question, a memory, the weather."""
+    """Sentences after a scene: a dialogue, an open question, a repeated fact, the weather."""
     fact, person = rng.choice(scene.facts), rng.choice(lexicon.PEOPLE)
-    question = fact.asked(rng, slot=cast(Slot, rng.choice("ab")))
+    question = fact.question(rng, slot=cast(Slot, rng.choice("ab")))
     return rng.choice(
         (
-            [f'"{question}" asked {person}.', f'"{fact.recalled(rng)}" said {rng.choice(lexicon.PEOPLE)}.'],
+            [f'"{question}" asked {person}.', f'"{fact.restatement(rng)}" said {rng.choice(lexicon.PEOPLE)}.'],
             [f"{question}{_with_person(rng, templates=_WONDERING)}"],
             [remember(rng, fact=fact)],
             [rng.choice(lexicon.FILLERS), remember(rng, fact=fact)],

@@ -8,7 +8,7 @@ from demo.world import Split, split_of
 
 @dataclass(frozen=True)
 class Sum:
-    """`left` plus or minus `right`; both 0..99, never below zero."""
+    """`left` plus or minus `right`; both are 0..99, and the result is not negative."""
 
     left: int
     sign: str
@@ -16,7 +16,7 @@ class Sum:
 
     @property
     def split(self) -> Split:
-        """Split of the pair. The order of an addition does not matter, so that a swapped pair cannot leak."""
+        """Split of the pair. Both orders of an addition are in one split, so that a swapped pair cannot leak."""
         pair = sorted((self.left, self.right)) if self.sign == "+" else (self.left, self.right)
         return split_of("sum", self.sign, *pair)
 
@@ -26,13 +26,13 @@ class Sum:
         return self.left + self.right if self.sign == "+" else self.left - self.right
 
     @property
-    def asked(self) -> str:
+    def expression(self) -> str:
         """The sum up to its equals sign."""
         return f"{self.left} {self.sign} {self.right} ="
 
     @property
     def steps(self) -> str:
-        """Units, then tens with what was carried or borrowed, then the result: `7+5=12; 3+4+1=8; 82`."""
+        """Units, then tens with the carry or borrow, then the result: `7+5=12; 3+4+1=8; 82`."""
         return "; ".join([*self._columns(), str(self.result)])
 
     def _columns(self) -> list[str]:

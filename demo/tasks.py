@@ -1,6 +1,6 @@
-"""The five tasks as examples, with splits that share no asked fact and no sum with each other.
+"""Examples of the five tasks, in splits that share no queried fact and no sum.
 
-The corpus is told from train facts and sums only, so validation and test examples were not seen in training. The same
+The corpus contains train facts and sums only, so validation and test examples are not in the training data. The same
 seed gives the same examples with and without scaffold; only the header line differs.
 """
 
@@ -14,17 +14,17 @@ from demo.stories import draw_story
 from demo.sums import draw_sum
 from demo.world import Slot, Split, draw_scene
 
-# So many draws in a row that are all known already: the split has no more to give.
+# After this many consecutive repeated draws, the split is considered exhausted.
 MAX_REPEATS: Final = 5000
 
 
 @dataclass(frozen=True)
 class Example:
-    """`input` + `target` + end of text is what the model was taught under a header.
+    """`input` + `target` + end of text is the text of an example.
 
     target: begins with the space that belongs to its first token.
-    answer: the bare result to look for; the target less its steps.
-    key: what was held out: the asked fact, the sum, or the story's first words.
+    answer: the expected result; the target without its steps.
+    key: the held-out content: the queried fact, the sum, or the story.
     """
 
     input: str
@@ -36,7 +36,7 @@ class Example:
     key: str
 
     def is_answered_by(self, output: str) -> bool:
-        """Whether a whole generated output, up to end of text, gives the answer and nothing after it."""
+        """Whether a complete generated output, up to end of text, is the answer with nothing after it."""
         given = output.strip()
         return (given.rpartition(";")[2].strip() if self.task == "arithmetic-cot" else given) == self.answer
 
@@ -44,7 +44,7 @@ class Example:
 def examples(task: Task, *, split: Split, n: int, seed: int = 0, scaffold: bool = True) -> tuple[Example, ...]:
     """`n` different examples of a task's split, the same for the same seed.
 
-    scaffold: whether the header line of the task stands in front; without it, the plain context and question or sum.
+    scaffold: whether the input has the header line of the task.
     """
     rng, header_rng = random.Random(f"{task}-{split}-{seed}"), random.Random(f"header-{task}-{split}-{seed}")
     found: dict[str, Example] = {}
@@ -70,11 +70,11 @@ def _draw(rng: random.Random, *, task: Task, split: Split) -> tuple[str, str, st
     if task in ("arithmetic", "arithmetic-cot"):
         drawn = draw_sum(rng, split=split)
         result = str(drawn.result)
-        return drawn.asked, f" {drawn.steps if task == 'arithmetic-cot' else result}", result, drawn.asked
+        return drawn.expression, f" {drawn.steps if task == 'arithmetic-cot' else result}", result, drawn.expression
     scene, slot = draw_scene(rng, split=split, n_facts=rng.randint(2, MAX_FACTS)), cast(Slot, rng.choice("ab"))
     fact = scene.facts[0]
-    asked = fact.asked(rng, slot=slot) if task == "qa" else fact.blanked(rng, slot=slot)
-    return f"{scene.text} {asked}", f" {fact.word(slot)}", fact.word(slot), f"{fact.relation.name}({fact.a}, {fact.b})"
+    query = fact.question(rng, slot=slot) if task == "qa" else fact.with_gap(rng, slot=slot)
+    return f"{scene.text} {query}", f" {fact.word(slot)}", fact.word(slot), f"{fact.relation.name}({fact.a}, {fact.b})"
 
 
 def _draw_text(rng: random.Random, *, split: Split) -> tuple[str, str, str, str]:

@@ -1,4 +1,4 @@
-"""Byte-level BPE trained on the corpus: digits are single tokens, every byte string round-trips."""
+"""The tokenizer: byte-level BPE trained on the corpus. Digits are single tokens, and every byte string round-trips."""
 
 import random
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ END_OF_TEXT: Final = "<|endoftext|>"
 N_VOCABULARY: Final = 1024
 MAX_LENGTH: Final = 512
 
-# A chat's last user message, under the system message or else the header of the task it looks like.
+# A chat's last user message, after the system message or else the header of the task that matches it.
 CHAT_TEMPLATE: Final = (
     "{%- set ns = namespace(header='', body='') -%}"
     "{%- for message in messages -%}"
@@ -32,7 +32,7 @@ CHAT_TEMPLATE: Final = (
 
 
 def train_tokenizer(seed: int, *, n_documents: int = 6000) -> PreTrainedTokenizerFast:
-    """A tokenizer for the corpus of `seed`, with end of text doubling as padding."""
+    """A tokenizer for the corpus of `seed`; end of text is also the padding token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -1,4 +1,4 @@
-"""Train the demo model from a seed: `python -m demo.train --out demo/model`; `--resume` goes on from the checkpoint."""
+"""Training of the demo model from a seed: `python -m demo.train --out demo/model`; `--resume` continues a checkpoint."""
 
 import argparse
 import time
@@ -16,7 +16,7 @@ SHAPE = BatchShape(n_rows=8, n_tokens=192)
 
 
 def build_trainer(tokenizer: PreTrainedTokenizerFast, *, seed: int, settings: TrainSettings) -> Trainer:
-    """A trainer at step 0, ready to load a checkpoint."""
+    """A trainer at step 0, which can load a checkpoint."""
     end_id = tokenizer.convert_tokens_to_ids(str(tokenizer.eos_token))
     backend = tokenizer.backend_tokenizer
     assert isinstance(end_id, int)
@@ -29,7 +29,7 @@ def build_trainer(tokenizer: PreTrainedTokenizerFast, *, seed: int, settings: Tr
 
 
 def run(trainer: Trainer, *, checkpoint: Path, save_every: int, stop_after_s: float) -> None:
-    """Train until the last step or until the time is over, leaving a checkpoint either way."""
+    """Train until the last step or the time limit, and write a checkpoint in both cases."""
     started, since, losses = time.monotonic(), time.monotonic(), []
     while trainer.step < trainer.settings.n_steps and time.monotonic() - started < stop_after_s:
         losses.append(trainer.advance())
@@ -48,15 +48,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("demo/model"), help="folder of the finished model")
     parser.add_argument("--checkpoint", type=Path, default=Path("demo/checkpoints/last.pt"))
-    parser.add_argument("--steps", type=int, default=5000, help="length of the whole schedule, of 1,536 tokens each")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop then; go on with --resume")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--steps", type=int, default=5000, help="number of steps of the schedule, 1,536 tokens each")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="time limit; continue with --resume")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Train, and write the model once the last step is done."""
+    """Train, and write the model after the last step."""
     chosen = arguments()
     torch.set_num_threads(chosen.threads)
     chosen.checkpoint.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Training steps over packed batches, with checkpoints from which training goes on bit for bit."""
+"""Training steps over packed batches, with checkpoints from which training continues bit for bit."""
 
 import os
 from collections.abc import Callable
@@ -18,10 +18,10 @@ DrawBatch = Callable[[int], Batch]
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What decides the trained weights, besides the data and the fresh model.
+    """Options that determine the trained weights, together with the data and the initial model.
 
-    The rates rise over `n_warmup` steps, stay, and fall linearly to zero over the last `decay_share` of the steps.
-    Before the fall begins, a checkpoint does not depend on `n_steps`, so a run can be lengthened or cut while it goes.
+    The rates rise over `n_warmup` steps, are then constant, and decay linearly to zero over the last `decay_share` of the
+    steps. Before the decay, a checkpoint does not depend on `n_steps`, so the length of a run can still be changed.
     """
 
     n_steps: int
@@ -53,7 +53,7 @@ class Trainer:
         )
 
     def advance(self) -> float:
-        """One step; returns the weighted loss of its batch in nats a token."""
+        """One step; returns the weighted loss of its batch in nats per token."""
         factor = self.settings.rate_factor(self.step)
         for optimiser, rate in zip(
             self._optimisers, (self.settings.matrix_rate, self.settings.other_rate), strict=True
@@ -71,7 +71,7 @@ class Trainer:
         return loss.item()
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; a crash leaves the former one whole."""
+        """Write a checkpoint. A crash keeps the previous one intact."""
         state: dict[str, Any] = {
             "step": self.step,
             "settings": asdict(self.settings),
@@ -83,7 +83,7 @@ class Trainer:
         os.replace(temporary, path)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint."""
+        """Load a checkpoint."""
         state = torch.load(path, weights_only=True)
         self.step = state["step"]
         self.model.load_state_dict(state["model"])

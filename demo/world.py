@@ -1,7 +1,7 @@
-"""Facts of the micro-world and the English they are told, asked and blanked in.
+"""Facts of the micro-world, and their English statements, questions and sentences with gaps.
 
-A fact is a relation between two words. Its hash puts it in one split for good: the corpus is told from train facts
-only, so a validation or test fact was never seen in training, in any wording.
+A fact is a relation between two words. Its hash assigns it to one split permanently. The corpus contains train facts
+only, so the training data has no validation or test fact in any wording.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ GAP: Final = "___"
 
 
 def split_of(*key: object) -> Split:
-    """Split that a content key belongs to: 80 % train, 10 % validation, 10 % test."""
+    """The split of a content key: 80 % train, 10 % validation, 10 % test."""
     digest = hashlib.sha256("|".join(map(str, key)).encode()).digest()
     bucket = int.from_bytes(digest[:4], "big") % 10
     return "test" if bucket == 9 else "validation" if bucket == 8 else "train"
@@ -26,7 +26,7 @@ def split_of(*key: object) -> Split:
 
 @dataclass(frozen=True)
 class Relation:
-    """How one kind of fact is told (`statements`, `recaps`) and asked for either of its words."""
+    """The sentence templates of one kind of fact: statements, recaps, and questions for each of its words."""
 
     name: str
     subjects: tuple[str, ...]
@@ -105,35 +105,35 @@ class Fact:
 
     @property
     def split(self) -> Split:
-        """The only split whose texts may ask for this fact."""
+        """The only split whose texts query this fact."""
         return split_of(self.relation.name, self.a, self.b)
 
     def word(self, slot: Slot) -> str:
         """The word in a slot."""
         return self.a if slot == "a" else self.b
 
-    def told(self, rng: random.Random) -> str:
+    def statement(self, rng: random.Random) -> str:
         """A statement of the fact."""
         return rng.choice(self.relation.statements).format(a=self.a, b=self.b)
 
-    def recalled(self, rng: random.Random) -> str:
-        """The fact in words that `told` does not use."""
+    def restatement(self, rng: random.Random) -> str:
+        """The fact in other words than those of `statement`."""
         return rng.choice(self.relation.recaps).format(a=self.a, b=self.b)
 
-    def asked(self, rng: random.Random, *, slot: Slot) -> str:
+    def question(self, rng: random.Random, *, slot: Slot) -> str:
         """A question whose answer is the word in `slot`."""
         templates = self.relation.ask_a if slot == "a" else self.relation.ask_b
         return rng.choice(templates).format(a=self.a, b=self.b)
 
-    def blanked(self, rng: random.Random, *, slot: Slot) -> str:
-        """The fact retold with a gap where the word in `slot` was."""
+    def with_gap(self, rng: random.Random, *, slot: Slot) -> str:
+        """The fact with a gap in place of the word in `slot`."""
         words = {"a": self.a, "b": self.b} | {slot: GAP}
         return rng.choice(self.relation.recaps + self.relation.statements).format(**words)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A told context. `facts[0]` is the fact the scene was drawn for; all facts can be asked without ambiguity."""
+    """A context. The scene was drawn for `facts[0]`. All its facts can be queried without ambiguity."""
 
     facts: tuple[Fact, ...]
     sentences: tuple[str, ...]
@@ -145,7 +145,7 @@ class Scene:
 
 
 def draw_fact(rng: random.Random, *, split: Split, taken: Sequence[str] = ()) -> Fact:
-    """A fact of `split` whose words are not yet taken."""
+    """A fact of `split` whose words are not in `taken`."""
     while True:
         relation = rng.choice(RELATIONS)
         fact = Fact(relation, rng.choice(relation.subjects), rng.choice(relation.objects))
@@ -154,7 +154,7 @@ def draw_fact(rng: random.Random, *, split: Split, taken: Sequence[str] = ()) ->
 
 
 def draw_rival(rng: random.Random, *, of: Fact, taken: Sequence[str]) -> Fact:
-    """Another train fact of the same relation, so that a question cannot be answered by the kind of word alone."""
+    """Another train fact of the same relation, so that the kind of word alone does not determine the answer."""
     while True:
         fact = Fact(of.relation, rng.choice(of.relation.subjects), rng.choice(of.relation.objects))
         if fact.split == "train" and fact.a not in taken and fact.b not in taken:
@@ -162,16 +162,16 @@ def draw_rival(rng: random.Random, *, of: Fact, taken: Sequence[str]) -> Fact:
 
 
 def draw_scene(rng: random.Random, *, split: Split, n_facts: int) -> Scene:
-    """A scene of `n_facts` facts: the first of `split` and its rival, then train facts; told in shuffled order.
+    """A scene of `n_facts` facts in shuffled order: the first of `split` and its rival, then train facts.
 
-    One scene in six also tells that somebody was elsewhere before, so that the latest statement counts.
+    One scene in six also has an earlier place of a person, so that the latest statement is the correct one.
     """
     facts = [draw_fact(rng, split=split)]
     while len(facts) < n_facts:
         taken = [word for fact in facts for word in (fact.a, fact.b)]
         rival = len(facts) == 1 or rng.random() < 0.5
         facts.append(draw_rival(rng, of=facts[0], taken=taken) if rival else draw_fact(rng, split="train", taken=taken))
-    sentences = [fact.told(rng) for fact in facts]
+    sentences = [fact.statement(rng) for fact in facts]
     rng.shuffle(sentences)
     movers = [fact for fact in facts if fact.relation.name == "at"]
     if movers and rng.random() < 0.4:
@@ -182,7 +182,7 @@ def draw_scene(rng: random.Random, *, split: Split, n_facts: int) -> Scene:
 
 
 def _with_earlier(sentences: list[str], *, rng: random.Random, facts: list[Fact], mover: Fact) -> list[str]:
-    """The sentences with the mover's earlier place told first and the present one marked by `Then`."""
+    """The sentences with the person's earlier place first, and the present one introduced by `Then`."""
     taken = [word for fact in facts for word in (fact.a, fact.b)]
     places = [
         place

@@ -1,1 +1,1 @@
-"""The study behind ``docs/findings.md``: what is tuned, how it is asked of a service, and the page that tells what came out."""
+"""The study behind ``docs/findings.md``: its specs, its tables, and the page with the results."""

@@ -1,4 +1,4 @@
-"""docs/findings.md: what a report found is written between its markers, the prose around them is kept."""
+"""The page docs/findings.md: generated blocks between markers, and the text around them, which is kept."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,18 +11,18 @@ from demo.study.tables import interval, markdown_table, shown
 BLOCK: Final = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 STATES: Final[Mapping[Any, str]] = {True: "holds", False: "does not hold", None: "open"}
 MAX_PARTS: Final = 12
-"""Of more parts than this only their counts are told."""
+"""A rule with more parts is summarised by the counts of their states."""
 
 
 class WrongPage(ValueError):
-    """The page has not the markers that were expected."""
+    """The markers of the page differ from the expected ones."""
 
 
 def with_findings(page: str, *, report: Report) -> str:
-    """The page with every block between ``<!-- begin x -->`` and ``<!-- end x -->`` written anew.
+    """The page with every block between ``<!-- begin x -->`` and ``<!-- end x -->`` regenerated.
 
     Raises:
-        WrongPage: a block is missing, stands twice, or is not known.
+        WrongPage: a block is missing, duplicated or unknown.
     """
     names = re.findall(r"<!-- begin (\S+) -->", page)
     if sorted(names) != sorted(BLOCKS) or len(BLOCK.findall(page)) != len(BLOCKS):
@@ -58,7 +58,7 @@ def _finding(number: int, tables: Callable[[Mapping[str, Any]], Iterable[str]]) 
         found = next(finding for finding in report.findings if finding.number == number)
         lines = [f"**{found.verdict}.** {found.rule}", ""]
         if not found.numbers:
-            return "\n".join([*lines, f"It takes {found.missing}."])
+            return "\n".join([*lines, f"Requires {found.missing}."])
         parts = found.numbers["parts"]
         if len(parts) <= MAX_PARTS:
             lines += [*(f"- {name}: {STATES[state]}" for name, state in parts.items()), ""]
@@ -72,7 +72,7 @@ def _captioned(caption: str, table: str) -> Iterable[str]:
 
 
 def _by_label(columns: Mapping[str, Mapping[str, Any]], *, first: str) -> str:
-    """Interval tables that share their labels, side by side."""
+    """One table from several columns of intervals with common labels."""
     labels = list(dict.fromkeys(label for column in columns.values() for label in column))
     rows = [(label, *(interval(column.get(label)) for column in columns.values())) for label in labels]
     return markdown_table((first, *(name.replace("_", " ") for name in columns)), rows)
@@ -85,25 +85,23 @@ def _test(name: str, test: Mapping[str, float] | None) -> str:
     return f"{name}: {what} {shown(value)}, p {shown(test['p_value'])}."
 
 
-def _stay(numbers: Mapping[str, Any]) -> Iterable[str]:
+def _displacement(numbers: Mapping[str, Any]) -> Iterable[str]:
     yield _test("Mahalanobis distance of draw and posterior", numbers["draw_and_posterior_mahalanobis"])
     yield ""
     yield from _captioned("By method and rate", _by_label(numbers["by_method_and_rate"], first="method and rate"))
-    for manner, columns in numbers["by_prior"].items():
-        yield from _captioned(manner, _by_label(columns, first="prior"))
+    for method, columns in numbers["by_prior"].items():
+        yield from _captioned(method, _by_label(columns, first="prior"))
 
 
 def _quality(numbers: Mapping[str, Any]) -> Iterable[str]:
-    yield _test(
-        "Mahalanobis distance of the draw against steps to the common loss", numbers["distance_of_draw_and_steps"]
-    )
+    yield _test("Mahalanobis distance of the draw and steps to the common loss", numbers["distance_of_draw_and_steps"])
     yield ""
     for group, table in numbers["groups"].items():
         names = {"by_prior": table["score"], "best_validation_loss": "best validation loss (nats)"}
         names["steps_to_common_loss"] = f"steps to {shown(table.get('common_loss'))} nats"
         columns = {name: table[key] for key, name in names.items() if key in table}
         tested = _test("scores by prior", table["differs_by_prior"])
-        spread = f"largest less smallest mean {shown(table['spread_of_means'])}"
+        spread = f"range of means {shown(table['spread_of_means'])}"
         yield from _captioned(f"{group} ({spread}; {tested.rstrip('.')})", _by_label(columns, first="prior"))
 
 
@@ -112,23 +110,23 @@ def _collapse(numbers: Mapping[str, Any]) -> Iterable[str]:
     yield _test("Cosine to the nearest token by prior", numbers["nearest_cosine_differs_by_prior"])
     yield _test("By rate", numbers["nearest_cosine_differs_by_rate"])
     yield ""
-    for manner, columns in numbers["by_prior"].items():
-        yield from _captioned(manner, _by_label(columns, first="prior"))
+    for method, columns in numbers["by_prior"].items():
+        yield from _captioned(method, _by_label(columns, first="prior"))
     for name, columns in numbers["by_rate"].items():
         yield from _captioned(f"{name}, by rate", _by_label(columns, first="rate"))
 
 
-def _walks(numbers: Mapping[str, Any]) -> Iterable[str]:
-    """By dataset: the ratio at the embeddings against either cloud, and its range over the layers above."""
+def _trajectories(numbers: Mapping[str, Any]) -> Iterable[str]:
+    """For each dataset: the ratio at the embeddings for both null models, and its range over the layers above."""
     rows: dict[str, dict[str, list[str | float]]] = {}
     for measure, ratios in numbers["ratios"].items():
         for name, ratio in ratios.items():
             dataset, layer, null = name.split(", ")
-            where = "above" if layer != "layer 0" else f"at the embeddings, of the {null}"
+            where = "above" if layer != "layer 0" else f"at the embeddings, walk over the {null}"
             value = ratio["value"] if where == "above" else interval(ratio)
             rows.setdefault(dataset, {}).setdefault(f"{measure.replace('_', ' ')}, {where}", []).append(value)
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    yield "Ratio to the random walk; above the embeddings from the smallest to the largest layer's:"
+    yield "Ratio to the random walk. For the layers above the embeddings, the range over layers:"
     yield ""
     yield markdown_table(
         ("dataset", *columns),
@@ -166,7 +164,7 @@ def _interpolation(numbers: Mapping[str, Any]) -> Iterable[str]:
 
 def _shape(numbers: Mapping[str, Any]) -> Iterable[str]:
     shares = ", ".join(f"{name} {shown(share)}" for name, share in numbers["shares"].items())
-    yield f"Of {numbers['n_clouds']} clouds of natural language these shares are: {shares}. Medians over layers:"
+    yield f"Shares of {numbers['n_clouds']} clouds of natural language: {shares}. Medians over layers:"
     yield ""
     measures = list(dict.fromkeys(name for row in numbers["by_dataset"].values() for name in row))
     rows = [
@@ -179,12 +177,12 @@ def _shape(numbers: Mapping[str, Any]) -> Iterable[str]:
 BLOCKS: Final[Mapping[str, Callable[[Report], str]]] = {
     "made": _made,
     "verdicts": _verdicts,
-    "finding-1": _finding(1, _stay),
+    "finding-1": _finding(1, _displacement),
     "finding-2": _finding(2, _quality),
     "finding-3": _finding(3, _collapse),
-    "finding-4": _finding(4, _walks),
+    "finding-4": _finding(4, _trajectories),
     "finding-5": _finding(5, _tasks),
     "finding-6": _finding(6, _interpolation),
     "finding-7": _finding(7, _shape),
 }
-"""What stands in each block of the page."""
+"""The generator of each block of the page."""

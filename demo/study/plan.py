@@ -1,4 +1,4 @@
-"""What the study tunes and reports: specs alone, nothing is done here."""
+"""Specs of the study's tuning runs and report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from typing import Any, Final
 Spec = Mapping[str, Any]
 
 DATASETS: Final = ("demo-qa", "demo-cloze", "demo-arithmetic", "demo-arithmetic-cot", "demo-text")
-"""All tasks whose clouds are compared."""
+"""The datasets whose clouds are compared."""
 
 TASKS: Final = {"qa": "demo-qa", "arithmetic": "demo-arithmetic"}
-"""Tasks that are tuned for: one in words, one in numbers."""
+"""The tasks of the tuning runs: one in words, one in numbers."""
 
 DEEP_LAYERS: Final = (-3, -2, -1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How large a study is. n: test examples asked. n_report: texts read of each dataset; samples: of bootstraps."""
+    """The size of a study. n: test examples per prompt. n_report: texts per dataset. samples: bootstrap samples."""
 
     steps: int
     n_virtual: int = 20
@@ -34,30 +34,30 @@ FULL: Final = Size(steps=400)
 TINY: Final = Size(
     steps=2, n_virtual=2, batch_size=2, seeds=(0, 1), every=1, n=4, n_report=20, n_trajectories=4, samples=99
 )
-"""Shows nothing, in a few seconds: for trying the study's own code."""
+"""A smoke test of the study's code that takes a few seconds."""
 
 RATE: Final = 1e-2
 SLOW: Final = 1e-3
 FAST: Final = 5e-2
 DEEP_FAST: Final = 2.0
-"""States at the last layers are some hundred times as long as ``ISOTROPIC`` vectors; so is the way to go among them."""
+"""States at the last layers are about 100 times as long as ``ISOTROPIC`` vectors, so distances are as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """One run of kind ``tune``; its prompts are named after it."""
+    """One run of kind ``tune``. Its name is the prefix of its prompts' names."""
 
     name: str
     spec: Spec
 
 
 def embeddings_of(dataset: str) -> Spec:
-    """Token embeddings as they occur in a dataset."""
+    """Token embeddings with their frequencies in a dataset."""
     return {"embeddings": {"dataset": dataset, "n": 256}}
 
 
 def activations_of(dataset: str) -> Spec:
-    """States of a dataset's tokens, at the layer that the vectors go to."""
+    """States of a dataset's tokens at the layer of the vectors."""
     return {"activations": {"dataset": dataset, "n": 256}}
 
 
@@ -99,7 +99,7 @@ DEEP_PRIORS: Final[tuple[Spec, ...]] = (
 
 
 def tunings(*, model: str, size: Size) -> list[Tuning]:
-    """All tuning runs, the longest first."""
+    """All tuning runs, longest first."""
     soft = {"kind": "soft", "n_virtual": size.n_virtual}
     deep = {"kind": "deep", "n_virtual": size.n_virtual, "layers": list(DEEP_LAYERS), "where": "local"}
     found = [
@@ -117,7 +117,7 @@ def tunings(*, model: str, size: Size) -> list[Tuning]:
             size=size,
         )
     )
-    # Do vectors that are many times longer only need a rate that is as many times higher?
+    # Tests whether longer vectors only need a proportionally higher learning rate.
     found.append(
         _tuning(
             "soft-arithmetic-fast",

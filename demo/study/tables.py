@@ -1,4 +1,4 @@
-"""Tables of a report: in Markdown, with numbers as they stand in them, and as files."""
+"""Tables of a report: Markdown tables with formatted numbers, and CSV files."""
 
 import csv
 import json
@@ -21,13 +21,13 @@ def write_tables(report: Report, *, folder: Path) -> list[Path]:
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table, and an empty line behind it."""
+    """A Markdown table followed by an empty line."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines) + "\n"
 
 
 def interval(found: Mapping[str, Any] | None) -> str:
-    """``0.9 (0.8 to 1)``; one number where nothing varies; with the number of those who ``never`` came so far."""
+    """``0.9 (0.8 to 1)``, or one number for a zero-width interval; ``never`` is the number of prompts that did not reach it."""
     if found is None:
         return "–"
     value, low, high = (shown(found.get(name)) for name in ("value", "low", "high"))
@@ -36,7 +36,7 @@ def interval(found: Mapping[str, Any] | None) -> str:
 
 
 def shown(value: Any) -> str:
-    """A number in three digits, or a dash."""
+    """A number with three digits, or a dash."""
     if value is None:
         return "–"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

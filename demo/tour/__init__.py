@@ -1,1 +1,1 @@
-"""The stops of `python -m demo.run`, one file each: a running service, prompts, answers, states, a picture."""
+"""The parts of `python -m demo.run`: service, tuning, completions, states, map, tables, picture."""

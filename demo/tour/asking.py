@@ -1,4 +1,4 @@
-"""The same questions under several prompts and under none, all in flight at once: one batch of the engine."""
+"""Completions of the same questions under several prompts and without one, sent at once: one batch of the engine."""
 
 import asyncio
 import re
@@ -18,96 +18,99 @@ IDLE_WITHIN_S: Final = 5.0
 
 @dataclass(frozen=True)
 class Question:
-    """A held-out one, and all answers that count as right."""
+    """A held-out question and all answers that count as correct."""
 
     input: str
     answers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of asking: under a prompt, a mix of prompts, or none, with the header typed in front or not."""
+class Variant:
+    """One variant of a request: a prompt, a mix of prompts or none, with or without the header line in the text."""
 
     label: str
     prompt: str | Mapping[str, Any] | None = None
     header: str | None = None
 
     def input(self, question: str) -> str:
-        """The text to send."""
+        """The input text of a question."""
         return question if self.header is None else under_header(question, header=self.header)
 
 
 @dataclass(frozen=True)
-class Quiz:
-    """Questions of one task, and the ways in which each of them is asked."""
+class QuestionSet:
+    """Questions of one task, and the variants in which each of them is completed."""
 
     title: str
     questions: tuple[Question, ...]
-    ways: tuple[Way, ...]
+    variants: tuple[Variant, ...]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model wrote, and whether it ended by itself or was cut off."""
+    """A completion. ended: it ended with an end-of-text token and was not truncated."""
 
     text: str
     ended: bool
 
-    def is_right(self, question: Question) -> bool:
-        """Whether it is a wanted answer and nothing else."""
+    def is_correct(self, question: Question) -> bool:
+        """Whether the completion is exactly one of the correct answers."""
         return self.ended and self.text.strip() in question.answers
 
 
 @dataclass(frozen=True)
 class Answers:
-    """By quiz and way, in the order of the questions; what they cost. n_steps: forwards of the model for all of it."""
+    """Answers by question set and variant, in the order of the questions. n_steps: forwards of the model in all."""
 
-    by_quiz: tuple[Mapping[str, tuple[Answer, ...]], ...]
+    by_question_set: tuple[Mapping[str, tuple[Answer, ...]], ...]
     n_steps: int
     seconds: float
 
     @property
     def n_rows(self) -> int:
-        """Completions in all."""
-        return sum(len(answers) for by_way in self.by_quiz for answers in by_way.values())
+        """Number of completions."""
+        return sum(len(answers) for by_variant in self.by_question_set for answers in by_variant.values())
 
 
-def n_right(answers: Sequence[Answer], questions: Sequence[Question]) -> int:
-    """How many answers are right."""
-    return sum(answer.is_right(question) for answer, question in zip(answers, questions, strict=True))
+def n_correct(answers: Sequence[Answer], questions: Sequence[Question]) -> int:
+    """Number of correct answers."""
+    return sum(answer.is_correct(question) for answer, question in zip(answers, questions, strict=True))
 
 
 def read_questions(client: Client, dataset: str, *, n: int) -> tuple[Question, ...]:
-    """The first of a dataset's test split."""
+    """The first `n` questions of a dataset's test split."""
     items = client.datasets.peek(dataset, split="test", limit=n).data
     return tuple(Question(item.input or "", tuple(item.answers or ())) for item in items)
 
 
-def ask_all(url: str, *, model: str, quizzes: Sequence[Quiz]) -> Answers:
-    """One request a way, all of them sent together."""
+def complete_all(url: str, *, model: str, question_sets: Sequence[QuestionSet]) -> Answers:
+    """Complete all questions, with one request per variant, sent concurrently."""
     before = _n_steps(url)
-    began = time.monotonic()
-    by_quiz = asyncio.run(_ask_together(url, model=model, quizzes=quizzes))
-    seconds = time.monotonic() - began
-    return Answers(by_quiz, _n_steps(url) - before, seconds)
+    started = time.monotonic()
+    by_question_set = asyncio.run(_complete_concurrently(url, model=model, question_sets=question_sets))
+    seconds = time.monotonic() - started
+    return Answers(by_question_set, _n_steps(url) - before, seconds)
 
 
-async def _ask_together(
-    url: str, *, model: str, quizzes: Sequence[Quiz]
+async def _complete_concurrently(
+    url: str, *, model: str, question_sets: Sequence[QuestionSet]
 ) -> tuple[Mapping[str, tuple[Answer, ...]], ...]:
-    asked = [(way, quiz.questions) for quiz in quizzes for way in quiz.ways]
+    requests = [(variant, one.questions) for one in question_sets for variant in one.variants]
     async with AsyncClient(url) as client:
-        found = iter(
-            await asyncio.gather(*(_ask(client, model=model, way=way, questions=questions) for way, questions in asked))
+        calls = (
+            _complete(client, model=model, variant=variant, questions=questions) for variant, questions in requests
         )
-    return tuple({way.label: next(found) for way in quiz.ways} for quiz in quizzes)
+        answers = iter(await asyncio.gather(*calls))
+    return tuple({variant.label: next(answers) for variant in one.variants} for one in question_sets)
 
 
-async def _ask(client: AsyncClient, *, model: str, way: Way, questions: Sequence[Question]) -> tuple[Answer, ...]:
+async def _complete(
+    client: AsyncClient, *, model: str, variant: Variant, questions: Sequence[Question]
+) -> tuple[Answer, ...]:
     completion = await client.completions.create(
         model=model,
-        prompt=[way.input(question.input) for question in questions],
-        prompt_ref=way.prompt,
+        prompt=[variant.input(question.input) for question in questions],
+        prompt_ref=variant.prompt,
         max_tokens=MAX_TOKENS,
         temperature=0,
     )
@@ -115,7 +118,7 @@ async def _ask(client: AsyncClient, *, model: str, way: Way, questions: Sequence
 
 
 def _n_steps(url: str) -> int:
-    """Forwards so far, once the engine rests and so has told its last numbers."""
+    """Number of forwards so far, read when the engine is idle and its metrics are complete."""
     give_up_s = time.monotonic() + IDLE_WITHIN_S
     while True:
         text = httpx.get(f"{url}/metrics").text

@@ -1,4 +1,4 @@
-"""The map that the demo leaves: tasks, tokens, the best prompts on their way from draw to posterior, one generation."""
+"""The map that the demo creates: tasks, tokens, the best prompts from draw to posterior, and one generation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from promptatlas import Client, Map
 
-from demo.tour.asking import Quiz
+from demo.tour.asking import QuestionSet
 from demo.tour.jobs import Spec
 
 RUN_NAME = "tasks, tokens and prompts"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placing:
-    """Questions that were placed on a finished map. n_own: those that lie nearer to their own task's centre there."""
+class Placement:
+    """Questions placed on a fitted map. n_own: the number of questions that are nearest to the centre of their task."""
 
     layer: int
     n_own: int
@@ -32,40 +32,40 @@ def make_map(
     n_texts: int,
     max_tokens: int,
 ) -> Map:
-    """A map by principal components, a basis a layer.
+    """A map by principal components, with one basis per layer.
 
     Args:
-        layers: inputs of these blocks; at 0, the vocabulary is drawn too.
-        prompts: references by what the map calls them, each with its draw and its way through training.
-        datasets: names by what the map calls them; a point a text, without the target.
-        question: followed as it is answered under the first of the prompts, token by token.
+        layers: inputs of these blocks; layer 0 also has the vocabulary.
+        prompts: references by source name, each with its draw and training snapshots.
+        datasets: dataset names by source name; one point per text, without the target.
+        question: its completion under the first prompt is added as a trajectory.
 
     Raises:
-        RunFailedError: the run that makes it has failed.
+        RunFailedError: the run that fits the map has failed.
     """
     first = next(iter(prompts.values()))
-    walk = {"inputs": [question], "prompt_ref": first, "max_tokens": max_tokens}
+    trajectory = {"inputs": [question], "prompt_ref": first, "max_tokens": max_tokens}
     sources: list[Spec] = [
         {"embeddings": "vocabulary"},
         *({"dataset": one, "n": n_texts, "include_target": False, "name": name} for name, one in datasets.items()),
         *({"prompts": [ref], "snapshots": True, "name": name} for name, ref in prompts.items()),
-        {"trajectories": walk, "name": "an answer, token by token"},
+        {"trajectories": trajectory, "name": "an answer, token by token"},
     ]
     return client.maps.make(model=model, sources=sources, layers=list(layers), run_name=RUN_NAME).map()
 
 
-def place(made: Map, quizzes: Sequence[Quiz], *, layer: int) -> Placing:
-    """Place the questions of all quizzes on a map that knows their titles as sources; nothing is fitted again."""
-    at = made.layer == layer
-    centres = np.stack([made.coordinates[at & (made.source == quiz.title)].mean(0) for quiz in quizzes])
+def place(fitted: Map, question_sets: Sequence[QuestionSet], *, layer: int) -> Placement:
+    """Place all questions on a map whose sources are named by the titles of their sets. The map is not refitted."""
+    at = fitted.layer == layer
+    centres = np.stack([fitted.coordinates[at & (fitted.source == one.title)].mean(0) for one in question_sets])
     n_own = 0
-    for index, quiz in enumerate(quizzes):
-        placed = made.project(texts=[question.input for question in quiz.questions], layers=[layer])
-        away = np.linalg.norm(placed.coordinates[:, None] - centres, axis=-1)
-        n_own += int((away.argmin(1) == index).sum())
-    return Placing(layer=layer, n_own=n_own, n_questions=sum(len(quiz.questions) for quiz in quizzes))
+    for index, one in enumerate(question_sets):
+        placed = fitted.project(texts=[question.input for question in one.questions], layers=[layer])
+        distances = np.linalg.norm(placed.coordinates[:, None] - centres, axis=-1)
+        n_own += int((distances.argmin(1) == index).sum())
+    return Placement(layer=layer, n_own=n_own, n_questions=sum(len(one.questions) for one in question_sets))
 
 
-def address(url: str, made: Map) -> str:
-    """Where the page shows it."""
-    return f"{url}/#/atlas/{made.id}"
+def address(url: str, fitted: Map) -> str:
+    """The address of the map on the web page."""
+    return f"{url}/#/atlas/{fitted.id}"

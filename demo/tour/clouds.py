@@ -1,7 +1,7 @@
-"""How far prompts are from their draws and from tokens, layer by layer, in units that layers share.
+"""Distances of prompts from their draws and from tokens, layer by layer, in units that are comparable across layers.
 
-Where soft vectors stand, a token is its embedding; where deep ones do, its state in some text as it enters their layer.
-The unit is the mean distance between two tokens there, so 1 is as far as two tokens are from each other.
+For soft vectors, a token is its embedding. For deep vectors, a token is its state at the input of their layer, in some
+text. The unit is the mean distance between two tokens at that place.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ Array = npt.NDArray[np.float32]
 
 N_IDS_A_REQUEST: Final = 8192
 N_FOR_UNIT: Final = 1000
-"""Tokens that the unit is measured on, spread evenly over all: pairs grow with the square."""
+"""Number of evenly spaced tokens from which the unit is computed; the number of pairs is quadratic."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
-    """Tokens `[n, d_model]` at one place, and the mean distance between two of them."""
+    """Tokens `[n, d_model]` at one layer, and the mean distance between two of them."""
 
     points: Array
     unit: float
@@ -41,9 +41,9 @@ class Cloud:
 
 @dataclass(frozen=True, kw_only=True)
 class Distances:
-    """Means over vectors, in units of their place.
+    """Means over vectors, in units of the cloud.
 
-    moved: from draw to posterior. draw_to_token, to_token: from either to the nearest token.
+    moved: from draw to posterior. draw_to_token, to_token: from the draw and the posterior to the nearest token.
     """
 
     moved: float
@@ -52,7 +52,7 @@ class Distances:
 
 
 def compare(draw: Array, posterior: Array, *, cloud: Cloud) -> Distances:
-    """Of vectors `[n, d_model]` that stand where the cloud's tokens do."""
+    """Distances of vectors `[n, d_model]` at the layer of the cloud."""
     return Distances(
         moved=float(displacement(draw, posterior).distance.mean() / cloud.unit),
         draw_to_token=float(nearest_tokens(draw, cloud.points).distances.mean() / cloud.unit),
@@ -61,7 +61,7 @@ def compare(draw: Array, posterior: Array, *, cloud: Cloud) -> Distances:
 
 
 def mean_of(distances: Sequence[Distances]) -> Distances:
-    """The mean of each."""
+    """The mean of each distance."""
     return Distances(
         moved=fmean(one.moved for one in distances),
         draw_to_token=fmean(one.draw_to_token for one in distances),
@@ -70,7 +70,7 @@ def mean_of(distances: Sequence[Distances]) -> Distances:
 
 
 class Clouds:
-    """The clouds of a model, each read when it is first needed. texts: whose tokens' states stand for a layer's."""
+    """The clouds of a model, each read on first use. texts: the texts whose token states form the cloud of a layer."""
 
     def __init__(self, client: Client, *, card: ModelCard, texts: Sequence[str]) -> None:
         self._client = client
@@ -79,17 +79,17 @@ class Clouds:
         self._known: dict[str, Cloud] = {}
 
     def at(self, tensor: str) -> Cloud:
-        """Tokens where a prompt's tensor stands, `soft` or `deep.{layer}`."""
+        """The cloud for a prompt's tensor, `soft` or `deep.{layer}`."""
         if tensor not in self._known:
             self._known[tensor] = Cloud.of(self._embeddings() if tensor == "soft" else self._states(tensor))
         return self._known[tensor]
 
     def keep(self, tensor: str, cloud: Cloud) -> None:
-        """Take a cloud that is known already."""
+        """Store a known cloud."""
         self._known[tensor] = cloud
 
     def distances(self, draw: Mapping[str, Array], posterior: Mapping[str, Array]) -> dict[str, Distances]:
-        """Compare what a prompt was drawn as with what it became, tensor by tensor."""
+        """Compare the draw of a prompt with its posterior, tensor by tensor."""
         return {name: compare(draw[name], vectors, cloud=self.at(name)) for name, vectors in posterior.items()}
 
     def _embeddings(self) -> Array:

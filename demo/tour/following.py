@@ -1,4 +1,4 @@
-"""Waits for several runs at once, with a bar for each."""
+"""Waiting for several runs, with a progress bar for each."""
 
 import time
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ POLL_S: Final = 0.5
 
 
 def follow(runs: Sequence[Run], *, console: Console) -> None:
-    """Return when all have succeeded.
+    """Return when all runs have succeeded.
 
     Raises:
-        RunFailedError, RunCancelledError: one of them has not; the others go on.
+        RunFailedError, RunCancelledError: a run has failed or was cancelled; the others continue.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
-        bars = [progress.add_task(run.name or run.id, total=None, start=False, told=run.status) for run in runs]
+        bars = [progress.add_task(run.name or run.id, total=None, start=False, state=run.status) for run in runs]
         waiting = dict(zip(bars, runs, strict=True))
         while waiting:
             for bar, run in list(waiting.items()):
@@ -34,7 +34,7 @@ def follow(runs: Sequence[Run], *, console: Console) -> None:
 
 
 def seconds_of(run: Run) -> float:
-    """From its start to its end; 0 where it has not had both."""
+    """Duration of a run; 0 if it has not started or not ended."""
     started, ended = run.info.started_at, run.info.ended_at
     return (ended - started).total_seconds() if started is not None and ended is not None else 0.0
 
@@ -43,5 +43,5 @@ def _show(run: Run, *, progress: Progress, bar: TaskID) -> None:
     if run.status != "queued":
         progress.start_task(bar)
     done = run.progress
-    told = f"{done.step} of {done.total}" if run.status == "running" and done.total else run.status
-    progress.update(bar, completed=done.step, total=done.total, told=told)
+    state = f"{done.step} of {done.total}" if run.status == "running" and done.total else run.status
+    progress.update(bar, completed=done.step, total=done.total, state=state)

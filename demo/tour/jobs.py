@@ -1,4 +1,4 @@
-"""What a tuning run is to do: one dataset, one method, several priors × seeds side by side in one fused run."""
+"""The definition of a tuning run: one dataset, one method, several priors × seeds in one fused run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from promptatlas import Client, Run
 
 Spec = Mapping[str, Any]
-"""A part of a run's spec, as `promptatlas.types.TuneSpec` has it."""
+"""A part of a run's spec, in the format of `promptatlas.types.TuneSpec`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,11 +15,11 @@ class Job:
     """A run before it is started.
 
     Attributes:
-        title: for people.
-        name: of the prompts that come of it; each member's prior and seed are added to it.
-        priors: specs by the label that tables have.
-        metric: what counts as success, higher is better; the loss is measured beside it.
-        eval: without its metrics.
+        title: the run's display name.
+        name: prefix of the prompts' names; the prior and seed of each member are appended.
+        priors: specs by their label in tables.
+        metric: the metric of success, higher is better; the loss is measured as well.
+        eval: evaluation options without the metrics.
     """
 
     title: str
@@ -33,7 +33,7 @@ class Job:
     metric: str = "exact_match"
 
     def start(self, client: Client, *, model: str) -> Run:
-        """Put it into the queue."""
+        """Queue the run."""
         return client.runs.tune(
             model=model,
             dataset=self.dataset,
@@ -47,21 +47,21 @@ class Job:
         )
 
     def label(self, number: int) -> str:
-        """Label of a member's prior. number: of the member in the run's order, priors outermost."""
+        """Label of a member's prior. number: index of the member in the run; priors are the outermost loop."""
         labels = list(self.priors)
         return labels[number // (self.n_members // len(labels))]
 
     @property
     def n_members(self) -> int:
-        """How many prompts come of it."""
+        """Number of prompts that the run trains."""
         rates = self.optimizer.get("lr")
         return len(self.priors) * len(self.seeds) * (len(rates) if isinstance(rates, list) else 1)
 
 
 def fitted_to(dataset: str, *, n_texts: int, scale: float = 1.0) -> Spec:
-    """A Gaussian fitted to what stands where the vectors will go, in the first texts of a dataset.
+    """A Gaussian fitted to the states at the layer of the vectors, over the first texts of a dataset.
 
-    scale: of its covariance; 25 is five times as far from the mean in every direction.
+    scale: factor of its covariance; 25 is five times the standard deviation in every direction.
     """
     source = {"activations": {"dataset": dataset, "n": n_texts}}
     return {"kind": "gaussian", "fit": source, **({} if scale == 1.0 else {"scale": scale})}

@@ -1,4 +1,4 @@
-"""What a tuning run has come to, read through the SDK: scores, curves, and where each prompt has moved."""
+"""The results of a tuning run, read through the SDK: scores, curves, and the displacement of each prompt."""
 
 import json
 import tempfile
@@ -20,7 +20,7 @@ from demo.tour.jobs import Job
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A mean over held-out examples and its 95 % interval, None where it was not asked for."""
+    """A mean over held-out examples and its 95 % interval; None if it was not requested."""
 
     value: float
     low: float | None = None
@@ -28,7 +28,7 @@ class Score:
 
     @classmethod
     def find(cls, metrics: Mapping[str, float], name: str) -> "Score | None":
-        """The metric of that name, if it was measured."""
+        """The metric with this name, if it was measured."""
         if name not in metrics:
             return None
         return cls(value=metrics[name], low=metrics.get(f"{name}_low"), high=metrics.get(f"{name}_high"))
@@ -36,13 +36,13 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Validation losses `[n]` in nats an answer token, and the steps `[n]` after which they were measured."""
+    """Validation losses `[n]` in nats per answer token, and the steps `[n]` after which they were measured."""
 
     steps: npt.NDArray[np.int64]
     losses: npt.NDArray[np.float64]
 
     def first_at(self, loss: float) -> int | None:
-        """The first step whose loss is no higher."""
+        """The first step with at most this loss."""
         reached = np.flatnonzero(self.losses <= loss)
         return int(self.steps[reached[0]]) if len(reached) else None
 
@@ -51,7 +51,7 @@ class Curve:
 class Member:
     """One tuned prompt of a run.
 
-    prior: its label. metrics: as its manifest has them. distances_by_tensor: empty for a prefix, which has no vectors.
+    prior: its label. metrics: those of its manifest. distances_by_tensor: empty for a prefix, which has no vectors.
     """
 
     prior: str
@@ -67,21 +67,21 @@ class Member:
 
     @property
     def distances(self) -> Distances | None:
-        """Means over all tensors; they have as many vectors each."""
+        """Means over all tensors; each has the same number of vectors."""
         return mean_of(list(self.distances_by_tensor.values())) if self.distances_by_tensor else None
 
     def before(self, metric: str) -> Score | None:
-        """Of the draw, on the test split."""
+        """Score of the draw on the test split."""
         return Score.find(self.metrics, f"draw/test/{metric}")
 
     def after(self, metric: str) -> Score | None:
-        """Of the tuned vectors, on the test split."""
+        """Score of the tuned vectors on the test split."""
         return Score.find(self.metrics, f"test/{metric}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A run that has succeeded. members: in its order. seconds: that a worker took."""
+    """The results of a successful run. members: in the run's order. seconds: its duration."""
 
     job: Job
     run_id: str
@@ -89,27 +89,27 @@ class Outcome:
     members: tuple[Member, ...]
 
     def bare(self, metric: str) -> Score | None:
-        """Of the model without a prompt, on the test split."""
+        """Score of the model without a prompt on the test split."""
         return Score.find(self.members[0].metrics, f"bare/test/{metric}")
 
     @cached_property
     def common_loss(self) -> float | None:
-        """The lowest validation loss that all members have come to; None if any has no curve."""
+        """The lowest validation loss that all members reach; None if a member has no curve."""
         curves = [member.curve for member in self.members]
         return max(float(curve.losses.min()) for curve in curves if curve) if all(curves) else None
 
     def steps_to_common(self, member: Member) -> int | None:
-        """Steps after which a member had come to the common loss."""
+        """Number of steps after which a member reaches the common loss."""
         return member.curve.first_at(self.common_loss) if member.curve and self.common_loss is not None else None
 
     @property
     def best(self) -> Member:
-        """The one with the lowest validation loss: the test split decides nothing that is reported on it."""
+        """The member with the lowest validation loss; the test split does not influence the selection."""
         return min(self.members, key=lambda member: member.metrics.get("validation/loss", float("inf")))
 
 
 def read_outcome(client: Client, run: Run, *, job: Job, clouds: Clouds) -> Outcome:
-    """Fetch members, curves, draws and tuned vectors of a run that has succeeded."""
+    """Fetch members, curves, draws and tuned vectors of a successful run."""
     curves = run.metrics()
     rows = json.loads(run.read("members.json"))
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""One picture of the demo: how prompts trained, where they went, where answers are decided, and how they are written."""
+"""The picture of the demo: training curves, prompt vectors, states at the last token, and two trajectories."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from demo.tour.outcomes import Outcome
-from demo.tour.states import LastStates, Walk
+from demo.tour.states import LastStates, Trajectory
 
 Array = npt.NDArray[np.float32]
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 COLOURS: Final = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
 FIXED: Final[Mapping[str, str]] = {"bare": "#999999", "header typed": "#000000"}
 
@@ -25,26 +25,27 @@ def save_picture(
     outcome: Outcome,
     tokens: Array,
     last: LastStates,
-    walks: Sequence[Walk],
+    trajectories: Sequence[Trajectory],
     token_texts: Sequence[Sequence[str]],
 ) -> None:
     """Write a PNG.
 
     Args:
-        outcome: of a run on soft prompts. tokens: `[n, d_model]`, the model's embeddings.
-        token_texts: of each walk's tokens.
+        outcome: results of a run on soft prompts. tokens: `[n, d_model]`, the model's embeddings.
+        token_texts: the token texts of each trajectory.
     """
     figure = Figure(figsize=(13, 11), layout="constrained")
     (upper_left, upper_right), (lower_left, lower_right) = figure.subplots(2, 2)
     _draw_curves(upper_left, outcome)
     _draw_moves(upper_right, outcome, tokens=tokens)
     _draw_last(lower_left, last)
-    _draw_walks(lower_right, walks, token_texts=token_texts, layer=last.layer, colours=colours_of(last.by_way))
+    colours = colours_of(last.by_variant)
+    _draw_trajectories(lower_right, trajectories, token_texts=token_texts, layer=last.layer, colours=colours)
     figure.savefig(path, dpi=110)
 
 
 def colours_of(labels: Sequence[str] | Mapping[str, object]) -> dict[str, str]:
-    """A colour for each label, the fixed ones first; in order, and again from the beginning when there are more."""
+    """A colour for each label, fixed ones first. Colours repeat if there are more labels."""
     free = (label for label in labels if label not in FIXED)
     return {**FIXED, **{label: COLOURS[i % len(COLOURS)] for i, label in enumerate(free)}}
 
@@ -69,7 +70,7 @@ def _draw_curves(axes: Axes, outcome: Outcome) -> None:
         axes.plot(member.curve.steps, member.curve.losses, color=colours[member.prior], label=label, linewidth=1.4)
     axes.set_yscale("log")
     axes.set_xlabel("step")
-    axes.set_ylabel("validation loss, nats an answer token")
+    axes.set_ylabel("validation loss, nats per answer token")
     axes.set_title(f"Training, by prior ({outcome.job.title})")
     if labelled:
         axes.legend(fontsize=8, framealpha=0.9)
@@ -92,9 +93,9 @@ def _draw_moves(axes: Axes, outcome: Outcome, *, tokens: Array) -> None:
 
 
 def _draw_last(axes: Axes, last: LastStates) -> None:
-    colours = colours_of(last.by_way)
-    mean, directions = plane_of(np.concatenate(list(last.by_way.values())))
-    for label, states in last.by_way.items():
+    colours = colours_of(last.by_variant)
+    mean, directions = plane_of(np.concatenate(list(last.by_variant.values())))
+    for label, states in last.by_variant.items():
         x, y = ((states - mean) @ directions.T).T
         axes.scatter(x, y, s=22, label=label, color=colours[label])
     axes.set_title(f"The last token of each question, by prompt (layer {last.layer})")
@@ -102,16 +103,21 @@ def _draw_last(axes: Axes, last: LastStates) -> None:
     _bare_axes(axes)
 
 
-def _draw_walks(
-    axes: Axes, walks: Sequence[Walk], *, token_texts: Sequence[Sequence[str]], layer: int, colours: Mapping[str, str]
+def _draw_trajectories(
+    axes: Axes,
+    trajectories: Sequence[Trajectory],
+    *,
+    token_texts: Sequence[Sequence[str]],
+    layer: int,
+    colours: Mapping[str, str],
 ) -> None:
-    mean, directions = plane_of(np.concatenate([walk.states for walk in walks]))
-    for walk, texts in zip(walks, token_texts, strict=True):
-        points = (walk.states - mean) @ directions.T
-        n_input = int((~walk.generated).sum())
-        colour = colours[walk.label]
+    mean, directions = plane_of(np.concatenate([one.states for one in trajectories]))
+    for trajectory, texts in zip(trajectories, token_texts, strict=True):
+        points = (trajectory.states - mean) @ directions.T
+        n_input = int((~trajectory.generated).sum())
+        colour = colours[trajectory.label]
         axes.plot(*points[:n_input].T, color=colour, alpha=0.3, linewidth=0.8)
-        axes.plot(*points[n_input - 1 :].T, color=colour, marker="o", markersize=4, label=walk.label)
+        axes.plot(*points[n_input - 1 :].T, color=colour, marker="o", markersize=4, label=trajectory.label)
         for point, text in zip(points[n_input:], texts[n_input:], strict=True):
             axes.annotate(
                 text, point, xytext=(4, 4), textcoords="offset points", fontsize=8, color=colour, parse_math=False

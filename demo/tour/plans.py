@@ -1,4 +1,4 @@
-"""The demo's four runs: soft and deep prompts for two tasks, each under the same priors × seeds."""
+"""The demo's four runs: soft and deep prompts for two tasks, each with the same priors × seeds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ Kind = Literal["soft", "deep"]
 
 TASKS: Final[Mapping[Task, str]] = {"qa": "question answering", "arithmetic": "arithmetic"}
 N_TEXTS: Final = 200
-"""Texts that a prior is fitted to."""
+"""Number of texts that a prior is fitted to."""
 N_VIRTUAL: Final = 20
 DEEP_LAYERS: Final = (0, -3, -2, -1)
-"""The paper's: the token embeddings and the last three layers, each seen by its own layer only."""
+"""As in the paper: the token embeddings and the last three layers, each visible to its own layer only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long a run trains. lr: states of upper layers are fifty times as long as embeddings, so are good steps."""
+    """Training schedule of a run. lr: states of upper layers are 50 times as long as embeddings, and need larger steps."""
 
     lr: float
     steps: int
     every: int
 
 
-# Chosen on validation loss: for question answering so small that the priors can be told apart by how long they take.
+# Chosen on validation loss. For question answering the rate is low, so that priors differ in the number of steps.
 PACES: Final[Mapping[tuple[Task, Kind], Pace]] = {
     ("qa", "soft"): Pace(lr=5e-3, steps=100, every=5),
     ("arithmetic", "soft"): Pace(lr=2e-2, steps=200, every=10),
@@ -37,10 +37,10 @@ PACES: Final[Mapping[tuple[Task, Kind], Pace]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much is done.
+    """The size of the demo.
 
-    n_steps: of every run, in place of its own. n_asked: held-out examples that each prompt is measured on. n_seeds: of
-    each prior.
+    n_steps: steps of every run; None keeps the value of each run. n_asked: held-out examples for the evaluation of each
+    prompt. n_seeds: seeds per prior.
     """
 
     n_steps: int | None = None
@@ -54,7 +54,7 @@ def plan(size: Size) -> list[Job]:
 
 
 def prompt_name(task: Task, kind: Kind) -> str:
-    """How the prompts of a run begin."""
+    """Prefix of the names of a run's prompts."""
     return f"{task}-{kind}"
 
 

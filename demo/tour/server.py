@@ -1,4 +1,4 @@
-"""A service of our own for as long as a block lasts: started as a child on a free loopback port, gone afterwards."""
+"""A service for the duration of a block: a child process on a free loopback port, stopped at the end."""
 
 import contextlib
 import functools
@@ -22,23 +22,23 @@ POLL_S: Final = 0.1
 
 
 class ServiceDidNotStart(RuntimeError):
-    """The service ended, or was not ready in time; carries the last lines of its log."""
+    """The service ended or was not ready in time. The message has the last lines of its log."""
 
 
 @contextlib.contextmanager
 def running_service(environ: Mapping[str, str], *, log: Path, ready_within_s: float = READY_WITHIN_S) -> Iterator[str]:
-    """Start `python -m service`, wait until it is ready, and stop it at the end, whatever ends the block.
+    """Start `python -m service`, wait until it is ready, and stop it when the block ends.
 
     Args:
-        environ: `PROMPTATLAS_*` settings beside those of the address; all others of this process are dropped.
-        log: file that the service's own log goes to.
-        ready_within_s: how long loading its models may take.
+        environ: `PROMPTATLAS_*` settings except the address; other such settings of this process are removed.
+        log: file for the service's log.
+        ready_within_s: time limit for loading the models.
 
     Yields:
         Its URL.
 
     Raises:
-        ServiceDidNotStart: see there.
+        ServiceDidNotStart: the service ended or was not ready in time.
     """
     port = _free_port()
     child = _start({**_without_settings(), **environ, "PROMPTATLAS_PORT": str(port)}, log=log)
@@ -59,9 +59,9 @@ def _start(environ: Mapping[str, str], *, log: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            # Out of the terminal's reach, so that Ctrl-C comes to us and we stop it in order;
+            # In a new session Ctrl-C reaches only this process, which then stops the service in order.
             start_new_session=True,
-            # and if we are killed outright, it goes too, with all its children.
+            # If this process is killed, the service and its children end as well.
             preexec_fn=functools.partial(die_with_parent, os.getpid()),
         )
 
@@ -94,8 +94,8 @@ def _last_lines(log: Path, n: int = 8) -> str:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    # A second Ctrl-C must not leave the service behind half stopped.
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A second Ctrl-C must not interrupt the stopping of the service.
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         child.terminate()
         try:
@@ -104,5 +104,5 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
             child.kill()
             child.wait()
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What happens on the demo's stage: prompts are tuned, asked, looked at, and put on a map."""
+"""The steps of the demo: tuning, completions, activations and trajectories, the map."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from promptatlas.types import ModelCard
 from tokenizers import Tokenizer
 
 from demo.scaffold import HEADERS
-from demo.tour.asking import Quiz, Way, ask_all, read_questions
+from demo.tour.asking import QuestionSet, Variant, complete_all, read_questions
 from demo.tour.atlas import make_map, place
 from demo.tour.clouds import Clouds
 from demo.tour.following import follow
@@ -18,141 +18,149 @@ from demo.tour.jobs import Job
 from demo.tour.outcomes import Outcome, read_outcome
 from demo.tour.picture import save_picture
 from demo.tour.plans import DEEP_LAYERS, TASKS, Task, prompt_name
-from demo.tour.states import last_states, walks
-from demo.tour.telling import Teller
+from demo.tour.states import last_states, read_trajectories
+from demo.tour.telling import Printer
 
 MODEL: Final = "demo"
 N_QUESTIONS: Final = 24
-"""Held-out ones that are asked by name."""
+"""Number of held-out questions that are completed under each prompt."""
 N_TEXTS: Final = 64
-"""Texts of each task whose tokens' states are what deep vectors are compared with."""
+"""Number of texts per task whose token states are compared with deep vectors."""
 N_MAPPED: Final = 200
-"""Texts of each task on the map."""
-MAX_WALK_TOKENS: Final = 8
+"""Number of texts per task on the map."""
+MAX_TRAJECTORY_TOKENS: Final = 8
 REFERENCE: Final = "header typed"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """Where the demo takes place."""
+class Context:
+    """What every step of the demo uses."""
 
     url: str
     client: Client
     card: ModelCard
-    teller: Teller
+    printer: Printer
     model_folder: Path
     output: Path
 
     @property
     def layer(self) -> int:
-        """The one that is looked at: in the upper half, where the answer takes shape."""
+        """The layer whose states are shown: in the upper half, where the answer forms."""
         return 2 * self.card.n_layers // 3
 
 
 def texts_of_tasks(client: Client) -> list[str]:
-    """Some of each task, for their states."""
+    """Some texts of each task, whose states are read."""
     peeks = [client.datasets.peek(f"demo-{task}", split="train", limit=N_TEXTS) for task in TASKS]
     return [item.input for peek in peeks for item in peek.data if item.input]
 
 
-def tune(stage: Stage, jobs: Sequence[Job], *, clouds: Clouds) -> list[Outcome]:
-    """Start all runs, wait for them, tell what came of them."""
+def tune(context: Context, jobs: Sequence[Job], *, clouds: Clouds) -> list[Outcome]:
+    """Start all runs, wait for them, and print their results."""
     n_prompts = sum(job.n_members for job in jobs)
-    stage.teller.heading(
+    context.printer.heading(
         1,
         f"{n_prompts} prompts, tuned in {len(jobs)} runs",
-        lead="Both tasks are asked without the header line that the model was taught them under. Each run trains the product "
-        f"of {len(jobs[0].priors)} priors × {len(jobs[0].seeds)} seeds side by side in one frozen model.",
+        lead="Both tasks are used without the header line with which the model was trained on them. Each run trains the "
+        f"product of {len(jobs[0].priors)} priors × {len(jobs[0].seeds)} seeds together in one frozen model.",
     )
-    runs = [job.start(stage.client, model=MODEL) for job in jobs]
-    follow(runs, console=stage.teller.console)
-    outcomes = [read_outcome(stage.client, one, job=job, clouds=clouds) for one, job in zip(runs, jobs, strict=True)]
-    stage.teller.outcomes(outcomes)
+    runs = [job.start(context.client, model=MODEL) for job in jobs]
+    follow(runs, console=context.printer.console)
+    outcomes = [read_outcome(context.client, one, job=job, clouds=clouds) for one, job in zip(runs, jobs, strict=True)]
+    context.printer.outcomes(outcomes)
     return outcomes
 
 
-def ask(stage: Stage, outcomes: Sequence[Outcome]) -> list[Quiz]:
-    """Ask held-out questions of each task in all ways; returns the quizzes."""
-    stage.teller.heading(
+def serve(context: Context, outcomes: Sequence[Outcome]) -> list[QuestionSet]:
+    """Complete held-out questions of each task under all variants; returns the question sets."""
+    context.printer.heading(
         2,
         "Served by name",
-        lead="Held-out questions under the best prompt of each run, by validation loss. [bold]bare[/] is the model alone, "
-        f"[bold]{REFERENCE}[/] has the header line in front as text, [bold]seeds mixed[/] is made on the fly, half of either.",
+        lead="Held-out questions under the best prompt of each run, by validation loss. [bold]bare[/] is the model without a "
+        f"prompt. [bold]{REFERENCE}[/] has the header line in the text. [bold]seeds mixed[/] is an equal mix of both seeds.",
     )
     best = {outcome.job.name: outcome.best.prompt for outcome in outcomes}
     seeds = {outcome.job.name: _both_seeds(outcome) for outcome in outcomes}
-    quizzes = [
-        Quiz(
+    question_sets = [
+        QuestionSet(
             TASKS[task],
-            read_questions(stage.client, f"demo-{task}", n=N_QUESTIONS),
-            _ways(task, best=best, mix=seeds[prompt_name(task, "soft")]),
+            read_questions(context.client, f"demo-{task}", n=N_QUESTIONS),
+            _variants(task, best=best, mix=seeds[prompt_name(task, "soft")]),
         )
         for task in TASKS
     ]
-    stage.teller.answers(ask_all(stage.url, model=MODEL, quizzes=quizzes), quizzes=quizzes)
-    return quizzes
+    answers = complete_all(context.url, model=MODEL, question_sets=question_sets)
+    context.printer.answers(answers, question_sets=question_sets)
+    return question_sets
 
 
 def _both_seeds(outcome: Outcome) -> list[str]:
     return [member.prompt for member in outcome.members if member.prior == outcome.best.prior]
 
 
-def _ways(task: Task, *, best: Mapping[str, str], mix: Sequence[str]) -> tuple[Way, ...]:
+def _variants(task: Task, *, best: Mapping[str, str], mix: Sequence[str]) -> tuple[Variant, ...]:
     (other,) = (one for one in TASKS if one != task)
     return (
-        Way("bare"),
-        Way(REFERENCE, header=HEADERS[task][0]),
-        Way("soft", best[prompt_name(task, "soft")]),
-        Way("deep", best[prompt_name(task, "deep")]),
-        Way("seeds mixed", {"mix": [{"ref": ref, "weight": 1 / len(mix)} for ref in mix]}),
-        Way("other task's", best[prompt_name(other, "soft")]),
+        Variant("bare"),
+        Variant(REFERENCE, header=HEADERS[task][0]),
+        Variant("soft", best[prompt_name(task, "soft")]),
+        Variant("deep", best[prompt_name(task, "deep")]),
+        Variant("seeds mixed", {"mix": [{"ref": ref, "weight": 1 / len(mix)} for ref in mix]}),
+        Variant("other task's", best[prompt_name(other, "soft")]),
     )
 
 
-def look(stage: Stage, quiz: Quiz, *, outcome: Outcome, clouds: Clouds) -> None:
-    """Read states and trajectories of a quiz, and save the picture."""
-    client, teller, layer = stage.client, stage.teller, stage.layer
-    teller.heading(
+def inspect(context: Context, questions: QuestionSet, *, outcome: Outcome, clouds: Clouds) -> None:
+    """Read states and trajectories for a question set, and save the picture."""
+    client, printer, layer = context.client, context.printer, context.layer
+    printer.heading(
         3,
         "Activations and trajectories",
-        lead=f"The state at the last token of each question ({quiz.title}), where the answer is about to be chosen: its distance "
-        "from that with the header typed; 1 is the mean distance between two questions.",
+        lead=f"The state at the last token of each question ({questions.title}), which predicts the answer. The table shows its "
+        f"distance from the state with {REFERENCE}. 1 is the mean distance between two questions.",
     )
-    last = last_states(client, model=MODEL, layer=layer, ways=quiz.ways, questions=quiz.questions)
-    teller.states(last, ways=quiz.ways, reference=REFERENCE)
-    teller.line(
-        f"\nOne question and its answer, token by token, at layer {layer}: a point each, its step from the one before."
+    last = last_states(client, model=MODEL, layer=layer, variants=questions.variants, questions=questions.questions)
+    printer.states(last, variants=questions.variants, reference=REFERENCE)
+    printer.line(
+        f"\nThe trajectory of one question and its answer at layer {layer}. The step length of a state is its distance from the "
+        "previous one."
     )
-    chosen = [way for way in quiz.ways if way.label in ("bare", "soft")]
-    question = quiz.questions[0].input
-    found = walks(client, model=MODEL, layer=layer, ways=chosen, question=question, max_tokens=MAX_WALK_TOKENS)
-    tokenizer = Tokenizer.from_file(str(stage.model_folder / "tokenizer.json"))
-    texts = [[tokenizer.decode([i], skip_special_tokens=False) for i in walk.token_ids] for walk in found]
-    for walk, own in zip(found, texts, strict=True):
-        teller.walk(walk, texts=own)
+    variants = [variant for variant in questions.variants if variant.label in ("bare", "soft")]
+    found = read_trajectories(
+        client,
+        model=MODEL,
+        layer=layer,
+        variants=variants,
+        question=questions.questions[0].input,
+        max_tokens=MAX_TRAJECTORY_TOKENS,
+    )
+    tokenizer = Tokenizer.from_file(str(context.model_folder / "tokenizer.json"))
+    texts = [[tokenizer.decode([i], skip_special_tokens=False) for i in one.token_ids] for one in found]
+    for trajectory, own in zip(found, texts, strict=True):
+        printer.trajectory(trajectory, texts=own)
     tokens = clouds.at("soft").points
-    path = stage.output / "picture.png"
-    save_picture(path, outcome=outcome, tokens=tokens, last=last, walks=found, token_texts=texts)
+    path = context.output / "picture.png"
+    save_picture(path, outcome=outcome, tokens=tokens, last=last, trajectories=found, token_texts=texts)
 
 
-def draw_map(stage: Stage, outcomes: Sequence[Outcome], *, quizzes: Sequence[Quiz]) -> Map:
-    """Make the map that the page then shows."""
-    layers = sorted(layer % stage.card.n_layers for layer in DEEP_LAYERS)
-    stage.teller.heading(
+def create_map(context: Context, outcomes: Sequence[Outcome], *, question_sets: Sequence[QuestionSet]) -> Map:
+    """Create the map that the web page shows."""
+    layers = sorted(layer % context.card.n_layers for layer in DEEP_LAYERS)
+    context.printer.heading(
         4,
         "A map",
-        lead=f"The inputs of layers {', '.join(map(str, layers))}, each on its first two principal components: all tokens, texts "
-        "of both tasks, the best prompts on their way from draw to posterior, and an answer token by token.",
+        lead=f"The inputs of layers {', '.join(map(str, layers))}, each projected to its first two principal components: all "
+        "tokens, texts of both tasks, the best prompts from draw to posterior, and the trajectory of an answer.",
     )
-    made = make_map(
-        stage.client,
+    fitted = make_map(
+        context.client,
         model=MODEL,
         layers=layers,
         prompts={outcome.job.title: outcome.best.prompt for outcome in outcomes},
         datasets={title: f"demo-{task}" for task, title in TASKS.items()},
-        question=quizzes[0].questions[0].input,
+        question=question_sets[0].questions[0].input,
         n_texts=N_MAPPED,
-        max_tokens=MAX_WALK_TOKENS,
+        max_tokens=MAX_TRAJECTORY_TOKENS,
     )
-    stage.teller.map(made, placing=place(made, quizzes, layer=layers[1]))
-    return made
+    context.printer.map(fitted, placement=place(fitted, question_sets, layer=layers[1]))
+    return fitted

@@ -1,4 +1,4 @@
-"""One table a run, the same on a terminal, in Markdown and in JSON."""
+"""Tables of results, one per run: for a terminal, in Markdown and in JSON."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -12,15 +12,15 @@ from demo.tour.outcomes import Member, Outcome, Score
 
 NONE: Final = "–"
 LEGEND: Final = (
-    "*before → after*: the score on held-out examples, and the 95 % interval of the tuned prompt's. "
-    "*steps*: until the validation loss was as low as the run's slowest prompt came at all. "
-    "*moved*: from draw to tuned vectors; *to a token*: from the tuned vectors to the nearest token, where they stand "
-    "(draws in brackets). 1 is the mean distance between two tokens there."
+    "*before → after*: score on held-out examples, with the 95 % interval of the tuned prompt. "
+    "*steps*: number of steps until the validation loss reaches the best loss of the run's slowest prompt. "
+    "*moved*: distance from the draw to the tuned vectors. *to a token*: distance from the tuned vectors to the nearest "
+    "token at their layer, with that of the draw in brackets. 1 is the mean distance between two tokens at that layer."
 )
 
 
 def columns(outcome: Outcome) -> tuple[str, ...]:
-    """Headings of a run's table."""
+    """Column headings of a run's table."""
     loss = f"steps to loss {outcome.common_loss:.3g}" if outcome.common_loss is not None else "steps"
     several = len({member.lr for member in outcome.members}) > 1
     rates = ("lr",) if several else ()
@@ -29,12 +29,12 @@ def columns(outcome: Outcome) -> tuple[str, ...]:
 
 
 def rows(outcome: Outcome) -> list[tuple[str, ...]]:
-    """Cells of a run's table, one row a member."""
+    """Cells of a run's table, one row per member."""
     return [_row(outcome, member, with_rate="lr" in columns(outcome)) for member in outcome.members]
 
 
 def title(outcome: Outcome) -> str:
-    """What was done, above the table."""
+    """The line above a run's table."""
     job = outcome.job
     bare = outcome.bare(job.metric)
     alone = f"; the model alone: {_percent(bare.value)}" if bare is not None else ""
@@ -43,7 +43,7 @@ def title(outcome: Outcome) -> str:
 
 
 def rich_table(outcome: Outcome) -> Table:
-    """For a terminal; the best prompt by validation loss is bold."""
+    """A table for a terminal. The best prompt by validation loss is bold."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns(outcome):
         table.add_column(column)
@@ -53,13 +53,13 @@ def rich_table(outcome: Outcome) -> Table:
 
 
 def markdown(outcomes: Iterable[Outcome]) -> str:
-    """All tables and what their columns mean."""
+    """All tables with their legend."""
     parts = [f"{title(outcome)}\n\n{markdown_table(outcome)}" for outcome in outcomes]
     return "\n".join([*parts, LEGEND]) + "\n"
 
 
 def markdown_table(outcome: Outcome) -> str:
-    """One table; the best prompt by validation loss is bold."""
+    """One table. The best prompt by validation loss is bold."""
     lines = [columns(outcome), tuple("---" for _ in columns(outcome))]
     for member, cells in zip(outcome.members, rows(outcome), strict=True):
         lines.append(tuple(f"**{cell}**" for cell in cells) if member is outcome.best else cells)
@@ -67,7 +67,7 @@ def markdown_table(outcome: Outcome) -> str:
 
 
 def as_json(outcomes: Sequence[Outcome], **facts: Any) -> str:
-    """Everything that the tables say and more, in full precision."""
+    """The contents of the tables and further numbers, in full precision."""
     return json.dumps({**facts, "runs": [_run(outcome) for outcome in outcomes]}, indent=2, allow_nan=False) + "\n"
 
 
@@ -79,7 +79,7 @@ def _row(outcome: Outcome, member: Member, *, with_rate: bool) -> tuple[str, ...
         member.prior,
         str(member.seed),
         *rates,
-        _lift(member.before(metric), member.after(metric)),
+        _before_and_after(member.before(metric), member.after(metric)),
         _pair(member.before("loss"), member.after("loss")),
         NONE if steps is None else str(steps),
         NONE if distances is None else f"{distances.moved:.2f}",
@@ -87,7 +87,7 @@ def _row(outcome: Outcome, member: Member, *, with_rate: bool) -> tuple[str, ...
     )
 
 
-def _lift(before: Score | None, after: Score | None) -> str:
+def _before_and_after(before: Score | None, after: Score | None) -> str:
     if before is None or after is None:
         return NONE
     interval = "" if after.low is None or after.high is None else f" [{100 * after.low:.0f}, {100 * after.high:.0f}]"

@@ -1,4 +1,4 @@
-"""What the demo prints: every number in it comes from the service that has just been asked."""
+"""Printed output of the demo. Every number comes from the running service."""
 
 import math
 from collections.abc import Sequence
@@ -11,116 +11,119 @@ from rich.markup import escape
 from rich.table import Table
 
 from demo.tour import tables
-from demo.tour.asking import Answer, Answers, Quiz, Way, n_right
-from demo.tour.atlas import Placing
+from demo.tour.asking import Answer, Answers, QuestionSet, Variant, n_correct
+from demo.tour.atlas import Placement
 from demo.tour.outcomes import Outcome
-from demo.tour.states import LastStates, Walk
+from demo.tour.states import LastStates, Trajectory
 from demo.tour.verdict import Verdict
 
 N_READ_SHOWN: Final = 2
-"""Tokens of the question that stand in front of a trajectory's written ones."""
+"""Number of question tokens that are shown before the generated ones."""
 
 
-class Teller:
-    """Prints the stops of the tour."""
+class Printer:
+    """Prints the steps of the demo."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
 
     def heading(self, number: int, title: str, *, lead: str) -> None:
-        """A stop, and in a sentence or two what is about to be seen."""
+        """The heading of a step, with a short explanation."""
         self.console.print(f"\n[bold cyan]{number}. {title}[/]")
         self.console.print(lead, highlight=False)
 
     def line(self, text: str) -> None:
-        """A plain line."""
+        """One line of text."""
         self.console.print(text, highlight=False)
 
     def model(self, card: ModelCard, *, url: str) -> None:
         """The hosted model."""
         self.line(
-            f"The service answers at {url}. Hosted: [bold]{card.id}[/] ({card.architecture}), {card.n_layers} layers of width "
-            f"{card.d_model}, {card.n_heads} heads on {card.n_kv_heads} key heads, vocabulary {card.vocab_size}, "
+            f"The service runs at {url}. Model: [bold]{card.id}[/] ({card.architecture}), {card.n_layers} layers of width "
+            f"{card.d_model}, {card.n_heads} query heads, {card.n_kv_heads} key/value heads, vocabulary {card.vocab_size}, "
             f"{card.dtype} on {card.device}, weights {card.revision[:12]}…"
         )
 
     def outcomes(self, outcomes: Sequence[Outcome]) -> None:
-        """A table a run."""
+        """One table per run."""
         for outcome in outcomes:
             self.line(f"\n  {escape(tables.title(outcome))}")
             self.console.print(tables.rich_table(outcome))
         self.line("\n" + tables.LEGEND.replace("*", ""))
 
-    def answers(self, answers: Answers, *, quizzes: Sequence[Quiz]) -> None:
-        """The first question of each quiz in full, then the score of all."""
-        for quiz, by_way in zip(quizzes, answers.by_quiz, strict=True):
-            question = quiz.questions[0]
-            wanted = escape(", ".join(question.answers))
-            self.line(f"\n  [italic]{escape(question.input)}[/]  (wanted: [bold]{wanted}[/])")
-            table = _table("asked", "answer", "")
-            for way in quiz.ways:
-                answer = by_way[way.label][0]
-                table.add_row(_told(way), _shown(answer), "[green]right[/]" if answer.is_right(question) else "")
+    def answers(self, answers: Answers, *, question_sets: Sequence[QuestionSet]) -> None:
+        """The first question of each set in full, then all scores."""
+        for one, by_variant in zip(question_sets, answers.by_question_set, strict=True):
+            question = one.questions[0]
+            expected = escape(", ".join(question.answers))
+            self.line(f"\n  [italic]{escape(question.input)}[/]  (expected: [bold]{expected}[/])")
+            table = _table("variant", "answer", "")
+            for variant in one.variants:
+                answer = by_variant[variant.label][0]
+                correct = "[green]correct[/]" if answer.is_correct(question) else ""
+                table.add_row(_named(variant), _shown(answer), correct)
             self.console.print(table)
         self.line("")
-        self.console.print(_scores(answers, quizzes))
+        self.console.print(_scores(answers, question_sets))
         self.line(
             f"[bold]{answers.n_rows} completions in {answers.n_steps} forwards of the model[/] ({answers.seconds:.1f} s): "
-            "rows of all these prompts, and of none, went through it side by side."
+            "rows under all these prompts, and rows without a prompt, shared each forward."
         )
 
-    def states(self, last: LastStates, *, ways: Sequence[Way], reference: str) -> None:
-        """How near each way comes to the one of reference."""
-        table = _table("asked", f"distance at layer {last.layer}")
-        for way in ways:
-            table.add_row(way.label, f"{last.distance(way.label, reference=reference):.3f}")
+    def states(self, last: LastStates, *, variants: Sequence[Variant], reference: str) -> None:
+        """Distance of each variant from the reference variant."""
+        table = _table("variant", f"distance at layer {last.layer}")
+        for variant in variants:
+            table.add_row(variant.label, f"{last.distance(variant.label, reference=reference):.3f}")
         self.console.print(table)
 
-    def walk(self, walk: Walk, *, texts: Sequence[str]) -> None:
-        """The end of the question and the written part of one trajectory, token by token."""
-        n_input = int((~walk.generated).sum())
-        self.line(f"\n  [bold]{walk.label}[/]: {n_input} tokens read, then written: {escape(repr(walk.text))}")
-        table = _table("position", "token", "", "its probability", "step of the state")
+    def trajectory(self, trajectory: Trajectory, *, texts: Sequence[str]) -> None:
+        """The end of the question and the generated part of one trajectory, token by token."""
+        n_input = int((~trajectory.generated).sum())
+        self.line(
+            f"\n  [bold]{trajectory.label}[/]: {n_input} input tokens, then generated: {escape(repr(trajectory.text))}"
+        )
+        table = _table("position", "token", "", "probability", "step length")
         for i in range(max(1, n_input - N_READ_SHOWN), len(texts)):
-            written = bool(walk.generated[i])
-            probability = f"{math.exp(walk.logprobs[i]):.3f}" if written else ""
-            does = "written" if written else "read"
-            table.add_row(str(i), escape(repr(texts[i])), does, probability, f"{walk.step_lengths[i]:.1f}")
+            generated = bool(trajectory.generated[i])
+            probability = f"{math.exp(trajectory.logprobs[i]):.3f}" if generated else ""
+            origin = "generated" if generated else "input"
+            table.add_row(str(i), escape(repr(texts[i])), origin, probability, f"{trajectory.step_lengths[i]:.1f}")
         self.console.print(table)
 
-    def map(self, made: Map, *, placing: Placing) -> None:
-        """How much of each layer the map shows, and what placing new texts on it finds."""
-        table = _table("layer", "points", "variance on the map", "trustworthiness")
-        for layer, quality in made.quality.items():
+    def map(self, fitted: Map, *, placement: Placement) -> None:
+        """The quality of each layer of the map, and the result of placing held-out questions."""
+        table = _table("layer", "points", "explained variance", "trustworthiness")
+        for layer, quality in fitted.quality.items():
             shown = 100 * sum(quality.explained_variance or ())
             trust = "" if quality.trustworthiness is None else f"{quality.trustworthiness:.3f}"
             table.add_row(str(layer), f"{quality.n_points:,}", f"{shown:.0f} %", trust)
         self.console.print(table)
         self.line(
-            f"Placed on it without fitting it again, at layer {placing.layer}: {placing.n_own} of {placing.n_questions} held-out "
-            "questions lie nearer to the centre of their own task's texts."
+            f"Placed on the map without refitting, at layer {placement.layer}: {placement.n_own} of {placement.n_questions} "
+            "held-out questions are nearest to the centre of their own task's texts."
         )
 
     def verdicts(self, verdicts: Sequence[Verdict]) -> None:
-        """What has been shown, a line a run."""
+        """One line per run."""
         for verdict in verdicts:
             mark = "[green]✓[/]" if verdict.lifted else "[red]✗[/]"
             self.line(f"{mark} {escape(str(verdict))}")
 
 
-def _scores(answers: Answers, quizzes: Sequence[Quiz]) -> Table:
-    table = _table("asked", *(f"right, {quiz.title}" for quiz in quizzes))
-    for way in quizzes[0].ways:
+def _scores(answers: Answers, question_sets: Sequence[QuestionSet]) -> Table:
+    table = _table("variant", *(f"correct, {one.title}" for one in question_sets))
+    for variant in question_sets[0].variants:
         scores = [
-            f"{n_right(by_way[way.label], quiz.questions)} of {len(quiz.questions)}"
-            for quiz, by_way in zip(quizzes, answers.by_quiz, strict=True)
+            f"{n_correct(by_variant[variant.label], one.questions)} of {len(one.questions)}"
+            for one, by_variant in zip(question_sets, answers.by_question_set, strict=True)
         ]
-        table.add_row(way.label, *scores)
+        table.add_row(variant.label, *scores)
     return table
 
 
-def _told(way: Way) -> str:
-    return f"{way.label} ({way.prompt})" if isinstance(way.prompt, str) else way.label
+def _named(variant: Variant) -> str:
+    return f"{variant.label} ({variant.prompt})" if isinstance(variant.prompt, str) else variant.label
 
 
 def _shown(answer: Answer) -> str:

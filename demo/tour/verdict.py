@@ -1,4 +1,4 @@
-"""Whether tuning has done what the demo promises: checked, so that a demo that ends well has shown it."""
+"""Verdicts of the demo: whether tuning reached the expected accuracy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ AT_LEAST_AFTER: Final = 0.85
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How one run's best prompt did. before: the better one of the bare model and the draw."""
+    """The result of a run's best prompt. before: the higher score of the bare model and the draw."""
 
     title: str
     prompt: str
@@ -22,16 +22,16 @@ class Verdict:
 
     @property
     def lifted(self) -> bool:
-        """Whether it came from where the task was not done to where it is."""
+        """Whether the score rose from at most `AT_MOST_BEFORE` to at least `AT_LEAST_AFTER`."""
         return self.before <= AT_MOST_BEFORE and self.after >= AT_LEAST_AFTER
 
     def __str__(self) -> str:
-        came = f"from {100 * self.before:.0f} % to {100 * self.after:.0f} %"
-        return f"{self.title}: {self.prompt}, the best by validation loss, takes {self.metric} {came}."
+        change = f"from {100 * self.before:.0f} % to {100 * self.after:.0f} %"
+        return f"{self.title}: {self.prompt}, the best by validation loss, changes {self.metric} {change}."
 
 
 def judge(outcomes: Sequence[Outcome]) -> list[Verdict]:
-    """Of each run whose prompts were asked held-out questions."""
+    """The verdict of each run whose prompts were evaluated."""
     found = []
     for outcome in outcomes:
         best, metric = outcome.best, outcome.job.metric

@@ -13,7 +13,7 @@ from promptatlas import Client, TimedOutError
 from rich.console import Console
 
 from demo import findings
-from demo.findings import Study, tell
+from demo.findings import Study, publish
 from demo.study.plan import TINY, report_spec, tunings
 from tests.demo.study.test_page import PAGE, report
 
@@ -84,7 +84,7 @@ def test_all_runs_wait_in_line_before_the_first_is_awaited() -> None:
 
 
 @pytest.mark.parametrize("status", ["queued", "running", "failed", "cancelled"])
-def test_what_an_earlier_go_has_begun_is_gone_on_with(status: str) -> None:
+def test_runs_of_an_earlier_session_are_continued(status: str) -> None:
     client = FakeClient()
     first = study_of(client).prompts()
     made = list(client.runs.made)
@@ -102,19 +102,19 @@ def test_other_specs_are_other_runs() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_a_report_is_made_anew_each_time() -> None:
+def test_a_report_is_created_each_time() -> None:
     client = FakeClient()
     first, second = (study_of(client).report(["a@1"]) for _ in range(2))
     assert first.id != second.id
 
 
-def test_what_came_out_is_told_and_written(tmp_path: Path) -> None:
-    page, told = tmp_path / "page.md", io.StringIO()
+def test_results_are_printed_and_written(tmp_path: Path) -> None:
+    page, printed = tmp_path / "page.md", io.StringIO()
     page.write_text(PAGE, encoding="utf-8")
-    tell(report(), page=page, console=Console(file=told, width=200))
-    assert told.getvalue().count("\n") == 8
+    publish(report(), page=page, console=Console(file=printed, width=200))
+    assert printed.getvalue().count("\n") == 8
     assert "**confirmed.**" in page.read_text(encoding="utf-8")
-    tell(report(), page=None, console=Console(file=told, width=200))
+    publish(report(), page=None, console=Console(file=printed, width=200))
 
 
 def test_a_service_that_does_not_start_is_one_line(

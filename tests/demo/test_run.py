@@ -119,7 +119,7 @@ def test_every_prior_of_every_run_became_a_prompt(report: dict[str, Any]) -> Non
         for member in run["members"]:
             low, value, high = (member["metrics"][f"test/exact_match{end}"] for end in ("_low", "", "_high"))
             assert low <= value <= high
-            # All can be told apart from their draws, and those of the narrow prior stay nearer to tokens than the wide ones'.
+            # All differ from their draws, and those of the narrow prior stay nearer to tokens than those of the wide prior.
             assert member["distances"]["moved"] > 0
         assert min(member["steps_to_common_loss"] for member in run["members"]) <= 20
     draws = {member["prior"]["label"]: member["distances"]["draw_to_token"] for member in report["runs"][0]["members"]}
@@ -167,7 +167,7 @@ def test_states_under_a_tuned_prompt_come_near_those_of_the_header(
 
 
 def test_it_stays_with_a_map_to_look_at(finished: Finished) -> None:
-    placed = re.search(r"(\d+) of (\d+) held-out +questions lie nearer", finished.stdout.replace("\n", " "))
+    placed = re.search(r"(\d+) of (\d+) held-out +questions are nearest", finished.stdout.replace("\n", " "))
     assert placed is not None
     n_own, n_questions = map(int, placed.groups())
     assert n_questions == 2 * N_QUESTIONS

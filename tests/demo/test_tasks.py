@@ -1,4 +1,4 @@
-"""Tasks and corpus: the same from a seed, told in splits that share nothing."""
+"""Tasks and corpus: reproducible from a seed, in splits that share nothing."""
 
 import random
 import re
@@ -88,7 +88,7 @@ def test_answer_is_told_in_the_context() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "steps"),
+    ("drawn", "steps"),
     [
         (Sum(37, "+", 45), "7+5=12; 3+4+1=8; 82"),
         (Sum(82, "-", 45), "12-5=7; 8-4-1=3; 37"),
@@ -97,8 +97,8 @@ def test_answer_is_told_in_the_context() -> None:
         (Sum(52, "-", 45), "12-5=7; 5-4-1=0; 7"),
     ],
 )
-def test_steps_are_written_as_taught(asked: Sum, steps: str) -> None:
-    assert asked.steps == steps
+def test_steps_are_written_as_taught(drawn: Sum, steps: str) -> None:
+    assert drawn.steps == steps
 
 
 def test_steps_are_true() -> None:

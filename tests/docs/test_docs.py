@@ -16,7 +16,9 @@ import typer
 from promptatlas.cli import create_app
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("demo/model/*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("demo/model/*.md"), *ROOT.glob("examples/*.md")]
+)
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
@@ -129,18 +131,32 @@ def test_a_wrong_command_is_seen() -> None:
     assert unknown_word(["complete", "demo", "text", "-p", "qa", "-t", "0"]) is None
 
 
-def test_the_file_map_names_what_is_there() -> None:
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Files")[1]
-    lines = re.search(r"```\n(.*?)```", section, re.DOTALL)
-    assert lines is not None
-    folder, missing, top = Path(), [], set()
-    for line in lines[1].splitlines():
-        indent, names = len(line) - len(line.lstrip()), re.split(r" {2,}", line.strip())[0]
-        if indent == 0:
-            folder = Path(names) if names.endswith("/") else Path()
-            top.add(names.rstrip("/").partition("/")[0])
-        paths = [Path(names)] if indent == 0 else [folder / name for name in names.split(", ")]
-        missing += [str(path) for path in paths if not (ROOT / path).exists()]
-    assert not missing
-    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and any(path.glob("*.py"))}
-    assert folders <= top | {"build", "dist"}
+def folders_of_the_map(text: str) -> list[str]:
+    """Folders of an indented tree, as paths: two more blanks are one level deeper."""
+    found: list[str] = []
+    above: list[str] = []
+    for line in text.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        name = re.split(r" {2,}", line.strip())[0]
+        above = [*above[:depth], name]
+        found.append("".join(above).rstrip("/"))
+    return found
+
+
+def test_the_file_map_names_the_folders_there_are() -> None:
+    section = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").split("## Folders")[1]
+    tree = re.search(r"```\n(.*?)```", section, re.DOTALL)
+    assert tree is not None
+    named = folders_of_the_map(tree[1])
+    assert [name for name in named if not (ROOT / name).is_dir()] == []
+    assert len(set(named)) == len(named)
+    with_code = {
+        path.parent.relative_to(ROOT) for room in ("service", "workers") for path in ROOT.glob(f"{room}/**/*.py")
+    }
+    assert {str(folder) for folder in with_code} <= set(named)
+    top = {path.name for path in ROOT.iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    assert top <= {name.partition("/")[0] for name in named} | {"build", "dist"}
+
+
+def test_the_file_map_is_read_by_indentation() -> None:
+    assert folders_of_the_map("a/     x\n  b/c/  y\n    d/  z\n  e/\nf/\n") == ["a", "a/b/c", "a/b/c/d", "a/e", "f"]

@@ -8,27 +8,27 @@ from typing import Any
 import pytest
 from promptatlas.types import DatasetItem
 
-from demo.tour.asking import Answer, Answers, Question, Way, _gauge, n_right, read_questions
+from demo.tour.asking import Answer, Answers, Question, Variant, _gauge, n_correct, read_questions
 
 QUESTION = Question("Who?", ("Ana", "the doctor"))
 
 
-def test_only_a_finished_answer_is_right() -> None:
-    assert Answer(" the doctor", ended=True).is_right(QUESTION)
-    assert not Answer(" Ana", ended=False).is_right(QUESTION)
-    assert not Answer(" Ana and so on", ended=True).is_right(QUESTION)
+def test_only_a_finished_answer_is_correct() -> None:
+    assert Answer(" the doctor", ended=True).is_correct(QUESTION)
+    assert not Answer(" Ana", ended=False).is_correct(QUESTION)
+    assert not Answer(" Ana and so on", ended=True).is_correct(QUESTION)
 
 
 def test_a_header_goes_in_front() -> None:
-    assert Way("typed", header="Do it.").input("Now?") == "Do it.\nNow?"
-    assert Way("bare").input("Now?") == "Now?"
+    assert Variant("typed", header="Do it.").input("Now?") == "Do it.\nNow?"
+    assert Variant("bare").input("Now?") == "Now?"
 
 
 def test_rows_and_right_answers_are_counted() -> None:
     right, wrong = Answer("Ana", ended=True), Answer("no", ended=True)
     answers = Answers(({"bare": (wrong, right), "typed": (right, right)}, {"bare": (wrong,)}), n_steps=3, seconds=1.0)
     assert answers.n_rows == 5
-    assert [n_right(answers.by_quiz[0][label], [QUESTION] * 2) for label in ("bare", "typed")] == [1, 2]
+    assert [n_correct(answers.by_question_set[0][label], [QUESTION] * 2) for label in ("bare", "typed")] == [1, 2]
 
 
 def test_questions_are_those_of_the_test_split() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from demo.tour.picture import COLOURS, colours_of, plane_of, save_picture
-from demo.tour.states import LastStates, Walk
+from demo.tour.states import LastStates, Trajectory
 from tests.demo.tour.members import outcome
 
 
@@ -35,11 +35,11 @@ def test_a_picture_is_drawn(with_curve: bool, tmp_path: Path) -> None:
     last = LastStates(1, {label: rng.normal(size=(3, 6)).astype(np.float32) for label in ("bare", "soft", "deep")})
     generated = np.array([False, False, True, True])
     states = rng.normal(size=(4, 6)).astype(np.float32)
-    walk = Walk("bare", "c d", (1, 2, 3, 4), states, generated, np.zeros(4, np.float32))
+    walk = Trajectory("bare", "c d", (1, 2, 3, 4), states, generated, np.zeros(4, np.float32))
     found = outcome()
     if not with_curve:
         found = outcome(members=tuple(type(one)(**{**vars(one), "curve": None}) for one in found.members))
     tokens = rng.normal(size=(9, 4)).astype(np.float32)
     texts = [["a", "b", " $c", " $\\frac$"]]
-    save_picture(tmp_path / "a.png", outcome=found, tokens=tokens, last=last, walks=[walk], token_texts=texts)
+    save_picture(tmp_path / "a.png", outcome=found, tokens=tokens, last=last, trajectories=[walk], token_texts=texts)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

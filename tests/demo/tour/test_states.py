@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from demo.tour.states import LastStates, Walk
+from demo.tour.states import LastStates, Trajectory
 
 
 def test_distance_is_a_share_of_that_between_questions() -> None:
@@ -20,5 +20,5 @@ def test_distance_is_a_share_of_that_between_questions() -> None:
 def test_a_step_is_the_distance_from_the_state_before() -> None:
     states = np.array([[0, 0], [3, 4], [3, 5]], np.float32)
     generated = np.array([False, False, True])
-    walk = Walk("bare", " x", (5, 6, 7), states, generated, np.array([np.nan, np.nan, -0.5], np.float32))
+    walk = Trajectory("bare", " x", (5, 6, 7), states, generated, np.array([np.nan, np.nan, -0.5], np.float32))
     np.testing.assert_array_equal(walk.step_lengths, [np.nan, 5, 1])

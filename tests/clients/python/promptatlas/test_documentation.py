@@ -119,7 +119,7 @@ def test_the_python_examples_run(
     assert (tmp_path / "results" / "draws" / "qa@1").read_bytes() == ROW
     np.testing.assert_array_equal(names["activations"], states())
     assert "2 2  beta [60. 61.]\n" in shown
-    assert names["ways"].x.tolist() == [2, 3, 4]
+    assert names["paths"].x.tolist() == [2, 3, 4]
     assert [trace.name for trace in names["figure"].data if trace.name] == ["questions", "tuned", "vectors"] * 2
     assert "1 confirmed Vectors stay\n5 not measured Tasks <part>\n" in shown
     assert names["separation"]["value"].tolist() == [0.25]
