@@ -19,7 +19,7 @@ import numpy.typing as npt
 from benchmarks.measuring.contest import Agreement, Contest, Metrics, Side, quotient, speedup
 from benchmarks.sides.processes import ROOT
 from service.projection.bases import FitSettings, fit_basis
-from service.projection.refit_loss import Truth, truth_of
+from service.projection.refit_loss import NeighbourQuality, neighbour_quality
 
 MEBIBYTE = 1 << 20
 
@@ -133,16 +133,16 @@ def _groups(n: int, d: int, *, seed: int) -> Floats:
 def _compare_places(both: Floats, old_places: Floats, answers: Mapping[str, Any]) -> list[Agreement]:
     rows = np.arange(len(old_places), len(both))
     old = old_places
-    placed = truth_of(both, np.concatenate([old, answers["place"]]), rows=rows)
+    placed = neighbour_quality(both, np.concatenate([old, answers["place"]]), rows=rows)
     # The refitted map has its own places of the old points; held against these, a new point says how it lies among its own.
-    refitted = truth_of(both[rows], answers["refit"], rows=np.arange(len(rows)))
-    alone = truth_of(both[rows], answers["place"], rows=np.arange(len(rows)))
+    refitted = neighbour_quality(both[rows], answers["refit"], rows=np.arange(len(rows)))
+    alone = neighbour_quality(both[rows], answers["place"], rows=np.arange(len(rows)))
     return [
         _as_true("new points among all of the map", placed, at_least=0.8),
         _as_true("new points among themselves, placed", alone, at_least=refitted.trustworthiness - 0.05),
     ]
 
 
-def _as_true(label: str, truth: Truth, *, at_least: float) -> Agreement:
+def _as_true(label: str, truth: NeighbourQuality, *, at_least: float) -> Agreement:
     detail = f"trustworthiness {truth.trustworthiness:.3f}, at least {at_least:.3f} was expected"
     return Agreement(label=label, holds=truth.trustworthiness >= at_least, detail=detail)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import pdist, squareform
 
 from benchmarks.measuring.contest import Agreement, Contest, Side, speedup
-from workers.analysis.permutation import Tested, looped
+from workers.analysis.permutation import PermutationResult, permutation_test_loop
 from workers.analysis.separation import energy_distance, mmd
 
 SEED = 5
@@ -39,7 +39,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
     rng = np.random.default_rng(1)
     first, second = rng.normal(size=(size.n, size.d)), rng.normal(0.02, size=(size.n, size.d))
 
-    def fast() -> dict[str, Tested]:
+    def fast() -> dict[str, PermutationResult]:
         tests = {"energy distance": energy_distance, "MMD": mmd}
         return {name: test(first, second, permutations=size.permutations, seed=SEED) for name, test in tests.items()}
 
@@ -56,7 +56,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
     )
 
 
-def _plain(first: Floats, second: Floats, size: Size) -> dict[str, Tested]:
+def _plain(first: Floats, second: Floats, size: Size) -> dict[str, PermutationResult]:
     points = np.concatenate([first, second])
     distances = squareform(pdist(points))
     sigma = float(np.median(pdist(points)))
@@ -64,8 +64,8 @@ def _plain(first: Floats, second: Floats, size: Size) -> dict[str, Tested]:
     np.fill_diagonal(kernel, 0.0)
     options = {"n_first": size.n, "permutations": size.permutations, "seed": SEED}
     return {
-        "energy distance": looped(distances, statistic=_energy, **options),
-        "MMD": looped(kernel, statistic=_mmd, **options),
+        "energy distance": permutation_test_loop(distances, statistic=_energy, **options),
+        "MMD": permutation_test_loop(kernel, statistic=_mmd, **options),
     }
 
 
@@ -82,7 +82,7 @@ def _compare(answers: Mapping[str, Any]) -> list[Agreement]:
     return [_agree(name, answers["product"][name], right) for name, right in answers["loop"].items()]
 
 
-def _agree(name: str, got: Tested, right: Tested) -> Agreement:
+def _agree(name: str, got: PermutationResult, right: PermutationResult) -> Agreement:
     detail = f"values {got.value:.6g} and {right.value:.6g}, p-values {got.p_value:.4g} and {right.p_value:.4g}"
     holds = got.p_value == right.p_value and bool(np.isclose(got.value, right.value, rtol=1e-6, atol=1e-12))
     return Agreement(label=name, holds=holds, detail=detail)

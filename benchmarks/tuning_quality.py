@@ -21,8 +21,8 @@ from demo.datasets import FOLDER
 from service.engine.model.hosted_model import HostedModel
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
-from workers.evaluation.intervals import bootstrap_interval
-from workers.tuning.encoding import EncodedExample, encode
+from workers.analysis.intervals import mean_interval
+from workers.inputs.examples import EncodedExample, encode
 
 ENGINE, PEFT = "engine", "PEFT"
 MODEL = Path(__file__).resolve().parent.parent / "demo" / "model"
@@ -119,7 +119,7 @@ def _goals(n_seeds: int) -> list[Goal]:
     def interval(turn: Round) -> tuple[float, float]:
         ours, theirs = turn[ENGINE], turn[PEFT]
         apart = [ours[_of_seed(i)] - theirs[_of_seed(i)] for i in range(n_seeds)]
-        return bootstrap_interval(apart, samples=SAMPLES, seed=0)
+        return mean_interval(apart, samples=SAMPLES, seed=0)
 
     label = f"validation loss, engine − PEFT, 95 % interval over {n_seeds} draws"
     return [

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from promptatlas import Client, PromptAtlasError, TimedOutError
-from promptatlas.results.runs import Run
+from promptatlas import Client, PromptAtlasError, Run, TimedOutError
 from promptatlas.types import Report
 from rich.console import Console
 

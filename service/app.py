@@ -20,8 +20,8 @@ from redis.asyncio import Redis
 
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
-from service.api.openai import chat, completions
-from service.api.readiness import Pings
+from service.api.openai import routes as openai
+from service.api.readiness import ComponentChecks
 from service.api.responses.errors import install_handlers
 from service.api.responses.openapi import describe
 from service.api.routes import activations, datasets, maps, models, priors, prompts, runs, system, trajectories
@@ -76,8 +76,7 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     for module in (
         system,
         models,
-        completions,
-        chat,
+        openai,
         activations,
         trajectories,
         prompts,
@@ -120,7 +119,7 @@ def create_services(settings: Settings, *, hub: EngineClient) -> Services:
         queue_watch=monitor,
         idempotency=IdempotencyStore(artifacts),
         metrics=Metrics(hub, queue_watch=monitor),
-        pings=Pings(check_store=artifacts.check, redis=redis),
+        checks=ComponentChecks(check_store=artifacts.check, redis=redis),
     )
 
 
@@ -234,7 +233,7 @@ async def _lifespan(_app: FastAPI, *, services: Services, background: Background
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await services.placer.close()
-        await services.pings.close()
+        await services.checks.close()
 
 
 def _body_limit(path: str, *, settings: Settings) -> int:

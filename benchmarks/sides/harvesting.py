@@ -29,8 +29,8 @@ from service.store.datasets.store import DatasetStore
 from service.store.prompts.store import PromptStore
 from service.store.runs.outputs import Outputs
 from workers.harvest.helper import help_harvest
-from workers.harvest.plan import PlanFile
 from workers.harvest.run import harvest
+from workers.harvest.shards.plan import PlanFile
 from workers.running.attempt.coordination import open_coordinator
 from workers.running.interface import Coordinator
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.sides.workload import random_texts
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Kind
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.batches import Order
 from workers.tuning.training.settings import Member, TuneSettings
 from workers.tuning.training.trainer import Trainer

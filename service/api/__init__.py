@@ -1,1 +1,1 @@
-"""HTTP routers, one a noun. Nothing here imports torch."""
+"""The HTTP API: routes, and the conversion of requests and responses. Nothing here imports torch."""

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus: requests as this process answers them, and the engine as it describes itself."""
+"""Prometheus metrics: requests of this process, statistics that the engine reports, and the queue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COUNTERS = frozenset({"n_steps", "n_tokens", "prompt_cache_hits", "prompt_cache
 
 
 class Metrics:
-    """A registry of its own, so that two applications in one process do not mix."""
+    """All metrics of one application, in a registry of its own: a process may have several applications."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -27,25 +27,25 @@ class Metrics:
             self._registry.register(_QueueCollector(queue_watch))
         self._requests = Counter(
             "promptatlas_requests",
-            "Requests answered, by route and status.",
+            "Requests, by route and status.",
             ["method", "route", "status"],
             registry=self._registry,
         )
         self._seconds = Histogram(
             "promptatlas_request_seconds",
-            "Seconds from a request's head to the end of its answer.",
+            "Seconds from the request's headers to the end of the response.",
             ["method", "route"],
             buckets=_BUCKETS_S,
             registry=self._registry,
         )
 
     def observe(self, *, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answered request. ``route``: the path with its parameters' names, so that labels stay few."""
+        """Count one request. ``route``: the path template, which keeps the number of labels small."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
     def render(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
@@ -55,12 +55,16 @@ class _EngineCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         hub = self._hub
-        yield GaugeMetricFamily("promptatlas_engine_up", "1 when the engine takes requests.", float(hub.status == "ok"))
-        yield GaugeMetricFamily("promptatlas_pending_requests", "Requests that wait on the engine.", hub.n_pending)
+        yield GaugeMetricFamily(
+            "promptatlas_engine_up", "1 while the engine accepts requests.", float(hub.status == "ok")
+        )
+        yield GaugeMetricFamily("promptatlas_pending_requests", "Requests that wait for the engine.", hub.n_pending)
         state = hub.state
         if state is None:
             return
-        yield GaugeMetricFamily("promptatlas_engine_generation", "Engine processes so far.", state.generation)
+        yield GaugeMetricFamily(
+            "promptatlas_engine_generation", "Number of engine processes started.", state.generation
+        )
         for stat in sorted({name for stats in state.stats.values() for name in stats}):
             family = CounterMetricFamily if stat in _COUNTERS else GaugeMetricFamily
             metric = family(f"promptatlas_engine_{stat}", f"The engine's {stat}.", labels=["model"])
@@ -76,12 +80,12 @@ class _QueueCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         numbers = self._watch.numbers
-        yield GaugeMetricFamily("promptatlas_queue_up", "1 when Redis and the store tell of runs.", numbers is not None)
+        yield GaugeMetricFamily("promptatlas_queue_up", "1 while Redis and the store report runs.", numbers is not None)
         if numbers is None:
             return
         yield GaugeMetricFamily("promptatlas_n_workers", "Workers on all hosts.", numbers.n_workers)
         if numbers.counts is not None:
-            runs = GaugeMetricFamily("promptatlas_n_runs", "Runs that wait and that run.", labels=["status"])
+            runs = GaugeMetricFamily("promptatlas_n_runs", "Queued and running runs.", labels=["status"])
             runs.add_metric(["queued"], numbers.counts.n_queued)
             runs.add_metric(["running"], numbers.counts.n_running)
             yield runs

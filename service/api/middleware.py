@@ -1,4 +1,4 @@
-"""Around every request: its id, its line in the log, its numbers, the limit of its body, and a last net for faults."""
+"""Middleware: request ids, access log, metrics, body limits, and the response to unexpected exceptions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = structlog.get_logger("service.access")
 
 
 class RequestScope:
-    """Gives each request an id (the client's if it is a sane one), logs and counts it, and answers what nobody caught."""
+    """Assigns a request id (the client's if it is valid), logs and counts the request, and handles unexpected exceptions."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, clock: Callable[[], float] = time.perf_counter) -> None:
         self._app = app
@@ -51,15 +51,15 @@ class RequestScope:
                 await self._app(scope, receive, send_with_id)
             except Exception:
                 _log.exception("request failed")
-                if status:  # too late for another answer: the connection is cut, so that nobody takes it for whole
+                if status:  # The response has started: closing the connection marks it as incomplete.
                     raise
                 await _internal_error(scope["path"], request_id)(scope, receive, send_with_id)
             finally:
-                self._note(scope, status=status, seconds=self._clock() - started_s)
+                self._record(scope, status=status, seconds=self._clock() - started_s)
 
-    def _note(self, scope: Scope, *, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, *, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"] if scope["method"] in _METHODS else "other"  # clients must not make up labels
+        method = scope["method"] if scope["method"] in _METHODS else "other"  # Clients must not create labels.
         self._metrics.observe(method=method, route=route, status=status, seconds=seconds)
         if scope["path"] in _QUIET:
             return
@@ -74,7 +74,7 @@ class RequestScope:
 
 
 class BodyLimit:
-    """Stops reading a body that is over its limit, which depends on the path."""
+    """Refuses a body over the limit of its path."""
 
     def __init__(self, app: ASGIApp, *, limit_of: Callable[[str], int]) -> None:
         self._app = app
@@ -91,7 +91,7 @@ class BodyLimit:
             message = await receive()
             n_bytes += len(message.get("body", b""))
             if n_bytes > limit:
-                raise TooLarge(f"The body is over this route's limit of {limit:,} bytes. Send less in one request.")
+                raise TooLarge(f"The body exceeds this route's limit of {limit:,} bytes. Split the request.")
             return message
 
         await self._app(scope, receive_within, send)
@@ -101,7 +101,7 @@ def _internal_error(path: str, request_id: str) -> ASGIApp:
     return make_response(
         500,
         title="Internal error",
-        detail="The server failed on this request; its log says why, under the request's id.",
+        detail="The server failed on this request; its log has the reason under the request's id.",
         path=path,
         request_id=request_id,
     )

@@ -1,4 +1,4 @@
-"""Whether what the service leans on can be reached: asked by ``/ready``, answered within a second or two."""
+"""Checks of the store and Redis for ``/ready``, each within two seconds."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from promptatlas.types import ComponentState
 from redis.asyncio import Redis
 
 _log = structlog.get_logger(__name__)
-_PATIENCE_S = 2.0
+_TIMEOUT_S = 2.0
 
 
-class Pings:
-    """Asks the store and Redis.
+class ComponentChecks:
+    """Checks whether the store and Redis are reachable.
 
     Args:
-        check_store: raises unless the store can be reached; blocking.
+        check_store: raises unless the store is reachable; blocking.
         redis: a client of the event loop that runs the routes; None when no Redis is configured.
     """
 
@@ -32,7 +32,9 @@ class Pings:
     async def redis(self) -> ComponentState:
         """State of Redis."""
         if self._redis is None:
-            return ComponentState(status="off", detail="none configured and no redis-server found: there are no runs")
+            return ComponentState(
+                status="off", detail="Redis is not configured and no redis-server was found: runs are disabled"
+            )
         return await _state("redis", self._redis.ping())
 
     async def close(self) -> None:
@@ -41,10 +43,10 @@ class Pings:
             await self._redis.aclose()
 
 
-async def _state(name: str, answer: Awaitable[object]) -> ComponentState:
+async def _state(name: str, check: Awaitable[object]) -> ComponentState:
     try:
-        await asyncio.wait_for(answer, _PATIENCE_S)
+        await asyncio.wait_for(check, _TIMEOUT_S)
     except Exception as error:
-        _log.warning("component lost", component=name, exc_info=error)
-        return ComponentState(status="lost", detail="no answer")
+        _log.warning("component unreachable", component=name, exc_info=error)
+        return ComponentState(status="lost", detail="no response")
     return ComponentState(status="ok")

@@ -1,4 +1,4 @@
-"""What routes work with, put together once by the composition root."""
+"""The services that routes use, created once by the composition root."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from service.api.metrics import Metrics
-from service.api.readiness import Pings
+from service.api.readiness import ComponentChecks
 from service.hosting.ipc.engine_client import EngineClient
 from service.projection.placement import PlacementProcess
 from service.queueing.monitor import QueueMonitor
@@ -23,9 +23,10 @@ from service.store.runs.store import RunStore
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The parts of the API process.
+    """Parts of the API process.
 
-    pings: whether the store and Redis answer. queue, queue_watch: None without a Redis, so that no run can be started.
+    hub: connection to the engine process. checks: of the store and Redis. queue, queue_watch: None without Redis; no run can
+    be started then.
     """
 
     settings: Settings
@@ -39,10 +40,10 @@ class Services:
     queue_watch: QueueMonitor | None
     idempotency: IdempotencyStore
     metrics: Metrics
-    pings: Pings
+    checks: ComponentChecks
 
 
-# Dependencies are coroutines, though they wait for nothing: plain functions would each be sent to a thread.
+# Dependencies are coroutines although they never wait: FastAPI runs plain functions in a thread each.
 async def _services(request: Request) -> Services:
     return cast(Services, request.app.state.services)
 
@@ -51,5 +52,5 @@ ServicesDep = Annotated[Services, Depends(_services)]
 
 
 def request_id_of(request: Request) -> str:
-    """The id that the client gave or the server made; it is in the answer's ``X-Request-ID`` and in the log."""
+    """The request's id, from the client or generated; also in the ``X-Request-ID`` response header and in the log."""
     return cast(str, request.state.request_id)

@@ -1,1 +1,1 @@
-"""Measures of vectors that the service and its workers share: pure functions over arrays, without torch."""
+"""Measures of vectors shared by the service and the workers: pure NumPy functions, without torch."""

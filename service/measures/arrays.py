@@ -1,4 +1,4 @@
-"""What measures take: float arrays, checked once, in double precision."""
+"""Validation of arrays for measures; all measures compute in double precision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def as_points(values: npt.ArrayLike, *, name: str, at_least: int = 1) -> Floats:
     """``values`` as float64 `[n, d]`.
 
     Raises:
-        ValueError: other dimensions, fewer than ``at_least`` points, or values that are not finite.
+        ValueError: Other dimensions, fewer than ``at_least`` points, or values that are not finite.
     """
     points: Floats = np.asarray(values, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] == 0:

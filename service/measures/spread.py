@@ -1,4 +1,4 @@
-"""How far the vectors of a cloud spread, and over how many directions."""
+"""Spread of a cloud: effective dimensions, pairwise distances, norms."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from service.measures.arrays import Floats, as_points, require_same_width
 
 
 def effective_rank(vectors: npt.ArrayLike, *, center: bool = False) -> float:
-    """exp of the entropy of the normalised singular values of `[n, d]` (Roy and Vetterli 2007): 1 to min(n, d).
+    """exp of the entropy of the normalized singular values of `[n, d]` (Roy and Vetterli 2007): 1 to min(n, d).
 
-    center: take the mean away first, so that a common offset does not count as a direction.
+    center: subtract the mean first, so that a common offset does not count as a direction.
     """
     points = as_points(vectors, name="vectors")
     values = np.linalg.svd(points - points.mean(0) if center else points, compute_uv=False)
@@ -20,7 +20,7 @@ def effective_rank(vectors: npt.ArrayLike, *, center: bool = False) -> float:
 
 
 def participation_ratio(vectors: npt.ArrayLike) -> float:
-    """(Σλ)² / Σλ² over the eigenvalues λ of the covariance: the number of directions that share the variance."""
+    """(Σλ)² / Σλ² over the eigenvalues λ of the covariance: effective number of directions with variance."""
     points = as_points(vectors, name="vectors", at_least=2)
     variances = np.linalg.svd(points - points.mean(0), compute_uv=False) ** 2
     total = float(np.square(variances).sum())
@@ -33,7 +33,7 @@ def mean_pairwise_distance(vectors: npt.ArrayLike) -> float:
 
 
 def norm_ratio(vectors: npt.ArrayLike, vocabulary: npt.ArrayLike) -> float:
-    """Mean length of the vectors over the mean length of the tokens' embeddings."""
+    """Mean norm of the vectors divided by the mean norm of the token embeddings."""
     points, tokens = as_points(vectors, name="vectors"), as_points(vocabulary, name="vocabulary")
     require_same_width(vectors=points, vocabulary=tokens)
     return float(np.linalg.norm(points, axis=1).mean() / np.linalg.norm(tokens, axis=1).mean())

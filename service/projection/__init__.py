@@ -1,4 +1,5 @@
-"""Bases: projections to two or three dimensions, fitted once, kept as plain tensors, used again to place new points.
+"""Projections to two or three dimensions: fitted once, stored as tensors, and applied to new points.
 
-Knows arrays only: no torch, no store, no HTTP. Never pickle: a basis is tensors and facts, and is made from them again.
+Works on numpy arrays, without torch. A basis is stored as tensors and JSON and is rebuilt from them; nothing is pickled.
+``placement`` and ``placement_process`` apply stored bases for the API process.
 """

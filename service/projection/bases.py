@@ -1,4 +1,4 @@
-"""All bases: fitting by method, and making a kept one again."""
+"""Fitting a basis by method, and loading a stored one."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class Basis(Protocol):
     def n_components(self) -> int: ...
 
     def place(self, vectors: npt.NDArray[Any]) -> Floats:
-        """Vectors `[n, d_model]` → places `[n, n_components]`, without refitting."""
+        """Coordinates `[n, n_components]` of vectors `[n, d_model]`, without refitting."""
 
     def tensors(self) -> Mapping[str, npt.NDArray[Any]]:
-        """Arrays to keep."""
+        """Arrays to store."""
 
     def facts(self) -> Mapping[str, Any]:
-        """Plain numbers to keep beside them."""
+        """JSON values to store with the tensors."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """How to fit; fields as in the wire contract's map spec."""
+    """Settings of a fit; fields of the wire type ``MapSpec``."""
 
     method: Literal["pca", "umap", "tsne"] = "pca"
     n_components: int = 2
@@ -55,10 +55,10 @@ class FitSettings:
 
 
 def fit_basis(vectors: npt.NDArray[Any], *, settings: FitSettings) -> tuple[Basis, Floats, PcaBasis]:
-    """Fit points `[n, d]`; the basis, their places `[n, n_components]`, and the PCA that was made on the way.
+    """Fit points `[n, d]`. Returns the basis, coordinates `[n, n_components]`, and the PCA that precedes the method.
 
     Raises:
-        InvalidRequest: too few points or dimensions, or t-SNE in other than two dimensions.
+        InvalidRequest: too few points or dimensions, or t-SNE with ``n_components`` other than 2.
     """
     given = as_vectors(vectors)
     n, d = given.shape
@@ -90,8 +90,8 @@ def fit_basis(vectors: npt.NDArray[Any], *, settings: FitSettings) -> tuple[Basi
 
 
 def load_basis(tensors: Mapping[str, npt.NDArray[Any]], *, facts: Mapping[str, Any]) -> Basis:
-    """The basis that ``tensors`` and ``facts`` were taken from; DamagedArtifact when they are of none."""
+    """The basis with these ``tensors`` and ``facts``; DamagedArtifact if they do not describe one."""
     try:
         return _KINDS[facts["method"]].from_tensors(tensors, facts=facts)
     except (KeyError, TypeError) as error:
-        raise DamagedArtifact(f"The map's basis is damaged: {error} is missing or of another form.") from None
+        raise DamagedArtifact(f"The map's basis is damaged: {error} is missing or malformed.") from None

@@ -1,4 +1,4 @@
-"""Bases that were used lately, so that placing a few points does not read a map anew each time."""
+"""Least-recently-used cache of bases."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from service.projection.bases import Basis
 MAX_KEPT_BYTES = 256 << 20
 
 Key = tuple[str, int]
-"""A map's id and a layer of it; what lies under it never changes."""
+"""Id of a map and one of its layers; the basis of a key never changes."""
 
 
 class BasisCache:
-    """Least recently used bases go first; safe to share between threads.
+    """Thread-safe cache with a limit in bytes.
 
     Args:
-        load: reads a basis; what it raises passes through, and nothing is kept.
+        load: reads a basis; its exceptions pass through, and nothing is cached.
     """
 
     def __init__(self, load: Callable[[Key], Basis], *, max_bytes: int = MAX_KEPT_BYTES) -> None:
@@ -29,7 +29,7 @@ class BasisCache:
         self.n_bytes = 0
 
     def get(self, key: Key) -> Basis:
-        """The basis under ``key``."""
+        """The basis of a map's layer."""
         with self._lock:
             if (found := self._kept.get(key)) is not None:
                 self._kept.move_to_end(key)

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours in a few dimensions, for placing points and for judging maps."""
+"""Exact nearest neighbours in few dimensions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def nearest(queries: Floats, points: Floats, *, k: int, metric: str = "euclidean") -> tuple[Ints, Floats]:
-    """The ``k`` nearest of ``points`` to each of ``queries``, nearest first: indices and distances `[n, k]`."""
+    """Indices and distances `[n, k]` of the ``k`` nearest ``points`` of each query, nearest first."""
     distances, indices = (
         NearestNeighbors(n_neighbors=k, metric=metric, algorithm="brute").fit(points).kneighbors(queries)
     )

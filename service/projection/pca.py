@@ -1,8 +1,7 @@
-"""Principal components of more points than fit in memory twice, or at all.
+"""Principal component analysis in one pass over the points, for inputs larger than memory.
 
-One pass adds up the mean and the products of all dimensions with each other, in blocks of rows; the components are
-their eigenvectors. That is exact, as a full decomposition is, and holds `[d, d]` beside one block instead of further
-copies of the points.
+The pass accumulates the mean and the `[d, d]` matrix of products in float64, block by block; the components are the
+eigenvectors of the covariance. The result is as exact as a full decomposition and needs memory for `[d, d]` and one block.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ BLOCK_BYTES = 32 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class PcaBasis:
-    """mean `[d]`, components `[k, d]` with orthonormal rows, variances `[k]` along them, total: over all dimensions."""
+    """mean `[d]`; components `[k, d]` with orthonormal rows; variances `[k]` along them; total variance of all dimensions."""
 
     mean: Floats
     components: Floats
@@ -35,28 +34,28 @@ class PcaBasis:
 
     @property
     def d_model(self) -> int:
-        """Dimensions of the vectors that can be placed."""
+        """Number of dimensions of the input."""
         return int(self.mean.shape[0])
 
     @property
     def n_components(self) -> int:
-        """Dimensions of the map."""
+        """Number of dimensions of the map."""
         return len(self.components)
 
     @property
     def explained_variance(self) -> list[float]:
-        """Share of the variance along each component."""
+        """Share of the variance explained by each component."""
         return (self.variances / self.total).tolist() if self.total > 0 else [0.0] * len(self.components)
 
     def place(self, vectors: npt.NDArray[Any]) -> Floats:
         """``(vectors − mean) · componentsᵀ``, `[n, k]`."""
         given = as_vectors(vectors, d=self.d_model)
-        # In blocks, so that no centred copy of all points is made.
+        # In blocks, to avoid a centred copy of all points.
         placed = [(block - self.mean) @ self.components.T for block in _blocks(given)]
         return np.concatenate(placed) if placed else np.zeros((0, self.n_components), np.float32)
 
     def first(self, n: int) -> PcaBasis:
-        """The basis of the first ``n`` components alone."""
+        """The basis with only the first ``n`` components."""
         return PcaBasis(
             mean=self.mean,
             components=self.components[:n],
@@ -66,11 +65,11 @@ class PcaBasis:
         )
 
     def tensors(self) -> Mapping[str, npt.NDArray[Any]]:
-        """What ``from_tensors`` makes it from again."""
+        """Arrays for ``from_tensors``."""
         return {"mean": self.mean, "components": self.components, "variances": self.variances}
 
     def facts(self) -> Mapping[str, Any]:
-        """The plain numbers beside the tensors."""
+        """JSON values for ``from_tensors``."""
         return {"method": self.method, "total": self.total, "n_points": self.n_points}
 
     @classmethod
@@ -86,7 +85,7 @@ class PcaBasis:
 
 
 class PcaFit:
-    """Adds up blocks of points; ``basis`` may be asked for at any time."""
+    """Accumulates blocks of points; ``basis`` may be called at any time."""
 
     def __init__(self, d: int) -> None:
         self._n = 0
@@ -95,12 +94,12 @@ class PcaFit:
         self._products = np.zeros((d, d), dtype=np.float64)
 
     def add(self, vectors: npt.NDArray[Any]) -> None:
-        """Take in points `[n, d]`."""
+        """Add points `[n, d]`."""
         given = as_vectors(vectors, d=len(self._sum))
         if not len(given):
             return
         if self._shift is None:
-            # Products of points near their own mean do not cancel: float32 is enough within a block.
+            # Near the mean the products do not cancel, so that float32 is precise enough within a block.
             self._shift = given[: min(len(given), 4096)].mean(0)
         for block in _blocks(given):
             centred = block - self._shift
@@ -109,14 +108,14 @@ class PcaFit:
             self._products += centred.T @ centred
 
     def basis(self, n_components: int) -> PcaBasis:
-        """The first components of what was added; a sign is fixed by the largest entry of each being positive.
+        """The first components of the points so far, each with the sign that makes its largest entry positive.
 
         Raises:
             InvalidRequest: fewer than two points, or fewer dimensions than components.
         """
         d = len(self._sum)
         if self._n < 2 or self._shift is None:
-            raise InvalidRequest(f"Principal components need at least 2 points, got {self._n}.")
+            raise InvalidRequest(f"Expected at least 2 points for principal components, got {self._n}.")
         if n_components > d:
             raise InvalidRequest(f"Expected at most {d} components of points with {d} dimensions, got {n_components}.")
         offset = self._sum / self._n
@@ -140,12 +139,12 @@ def fit_pca(vectors: npt.NDArray[Any] | Iterable[npt.NDArray[Any]], *, n_compone
     """Fit points `[n, d]`, or an iterable of such blocks, in one pass.
 
     Raises:
-        InvalidRequest: see ``PcaFit``; blocks of different width.
+        InvalidRequest: see ``PcaFit``, or blocks of different width.
     """
     blocks = iter([vectors]) if isinstance(vectors, np.ndarray) else iter(vectors)
     first = next(blocks, None)
     if first is None:
-        raise InvalidRequest("Principal components need at least 2 points, got 0.")
+        raise InvalidRequest("Expected at least 2 points for principal components, got 0.")
     fit = PcaFit(as_vectors(first).shape[1])
     fit.add(first)
     for block in blocks:

@@ -1,7 +1,7 @@
-"""Places new points on kept maps for the API process: by PCA here, in a thread; by UMAP and t-SNE in a process of its own.
+"""Projection of new points onto stored maps for the API process: PCA in a thread, UMAP and t-SNE in a separate process.
 
-Imports neither of the latter. The process is started when it is first needed, keeps the bases that it has used, and is
-killed when it takes longer than a request may; the next request starts another.
+The process (``placement_process``) starts on first use and caches bases. It is killed when a request exceeds its deadline;
+the next request starts a new one.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Floats = npt.NDArray[np.float32]
 
 
 class PlacementProcess:
-    """Places points; for use in one event loop.
+    """Projects points onto maps; for use in one event loop.
 
     Args:
-        home: of the store, as the settings name it.
-        command: of the process; it is told ``home`` and this process's id.
+        home: location of the store, as in the settings.
+        command: of the process; ``home`` and the id of this process are appended as arguments.
     """
 
     def __init__(self, maps: MapStore, *, home: str, command: tuple[str, ...] = (sys.executable, "-m", MODULE)) -> None:
@@ -42,31 +42,31 @@ class PlacementProcess:
         self._home = home
         self._command = command
         self._process: Process | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._linear: dict[tuple[str, int], PcaBasis] = {}
 
     @property
     def is_running(self) -> bool:
-        """Whether there is a process now."""
+        """Whether the process is running."""
         return self._process is not None and self._process.returncode is None
 
     async def place(self, found: StoredMap, *, layer: int, vectors: Floats, timeout_s: float) -> Floats:
-        """Where vectors `[n, d_model]` lie on a layer of a map, `[n, n_components]`.
+        """Coordinates `[n, n_components]` of vectors `[n, d_model]` on a layer of a map.
 
         Raises:
-            InvalidRequest: they have another width, or are not finite.
-            DamagedArtifact: the map is not what was stored.
-            DeadlineExceeded: it took longer than ``timeout_s``.
+            InvalidRequest: wrong width, or NaN or infinite values.
+            DamagedArtifact: the stored map is damaged.
+            DeadlineExceeded: ``timeout_s`` has passed.
         """
         if found.facts.method == "pca":
             return await asyncio.to_thread(self._place_linear, found.id, layer, vectors)
-        work = asyncio.ensure_future(self._place_there(found.id, layer, vectors, timeout_s=timeout_s))
-        # Whoever goes away leaves the answer to be read all the same: the next one's stands behind it.
-        work.add_done_callback(_note_outcome)
+        work = asyncio.ensure_future(self._place_in_process(found.id, layer, vectors, timeout_s=timeout_s))
+        # The response of a cancelled request must still be read: that of the next request follows it on the pipe.
+        work.add_done_callback(_retrieve_exception)
         return await asyncio.shield(work)
 
     async def close(self) -> None:
-        """End the process, if there is one."""
+        """End the process, if it runs."""
         process, self._process = self._process, None
         if process is not None:
             await _end(process)
@@ -79,34 +79,34 @@ class PlacementProcess:
             try:
                 basis = PcaBasis.from_tensors(file.tensors, facts=file.metadata)
             except (KeyError, TypeError):
-                raise DamagedArtifact(f"map {map_id} is damaged: its basis has an unknown form.") from None
+                raise DamagedArtifact(f"map {map_id} is damaged: its basis is malformed.") from None
             while len(self._linear) >= _N_LINEAR_KEPT:
                 self._linear.pop(next(iter(self._linear)), None)
             self._linear[key] = basis
         return basis.place(vectors)
 
-    async def _place_there(self, map_id: str, layer: int, vectors: Floats, *, timeout_s: float) -> Floats:
+    async def _place_in_process(self, map_id: str, layer: int, vectors: Floats, *, timeout_s: float) -> Floats:
         try:
-            return await asyncio.wait_for(self._in_turn(map_id, layer, vectors), timeout_s)
+            return await asyncio.wait_for(self._place_locked(map_id, layer, vectors), timeout_s)
         except (asyncio.TimeoutError, TimeoutError):
-            raise DeadlineExceeded("The points were not placed by the request's deadline.") from None
+            raise DeadlineExceeded("The points were not projected before the request's deadline.") from None
 
-    async def _in_turn(self, map_id: str, layer: int, vectors: Floats) -> Floats:
-        async with self._turn:
-            process = await self._started()
+    async def _place_locked(self, map_id: str, layer: int, vectors: Floats) -> Floats:
+        async with self._lock:
+            process = await self._running_process()
             try:
                 return await _exchange(process, map_id, layer, vectors)
             except AtlasError:
                 raise
             except (OSError, EOFError, ValueError):
                 await self.close()
-                raise Unavailable("The process that places points was lost.", retry_after_s=1.0) from None
+                raise Unavailable("The process that projects points was lost.", retry_after_s=1.0) from None
             except BaseException:
-                # Past the deadline, in the middle of an answer: what comes next on the line is no answer to anybody.
+                # Interrupted in the middle of a response: the pipe can no longer be parsed.
                 await self.close()
                 raise
 
-    async def _started(self) -> Process:
+    async def _running_process(self) -> Process:
         if self._process is None or not self.is_running:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, self._home, str(os.getpid()), stdin=PIPE, stdout=PIPE
@@ -140,7 +140,7 @@ async def _end(process: Process) -> None:
     await process.wait()
 
 
-def _note_outcome(work: asyncio.Future[Floats]) -> None:
-    # Nobody may be left to hear of its error.
+def _retrieve_exception(work: asyncio.Future[Floats]) -> None:
+    # Avoids asyncio's warning about exceptions that were never retrieved.
     if not work.cancelled():
         work.exception()

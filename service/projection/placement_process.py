@@ -1,8 +1,8 @@
-"""``python -m service.projection.placement_process HOME PARENT``: places points on maps, in a process of its own.
+"""``python -m service.projection.placement_process HOME PARENT``: projects points onto maps in a separate process.
 
-umap-learn, openTSNE and numba take seconds to load and hundreds of megabytes, and a point may take long to place: none of
-that belongs into the process that answers requests. Over stdin and stdout, one request after another, each and each answer
-a line of JSON and, where it says so, float32 numbers behind it:
+umap-learn, openTSNE and numba take seconds and hundreds of megabytes to load, and a projection may take long: this keeps
+both out of the API process. Requests arrive on stdin, responses leave on stdout, one at a time. Each is a line of JSON, with
+float32 numbers after it where it has a ``shape``:
 
     {"map": "run-…", "layer": 3, "shape": [2, 128]}    2·128 numbers
     {"shape": [2, 2]}                                  2·2 numbers
@@ -32,37 +32,40 @@ _log = logging.getLogger(__name__)
 
 
 def main(home: str, parent_pid: int) -> None:
-    """Serve until stdin ends."""
+    """Serve requests until stdin ends."""
     die_with_parent(parent_pid)
     ignore_interrupts()
-    answers = os.fdopen(os.dup(1), "wb")
-    # Whatever a library prints must not stand among the answers.
+    responses = os.fdopen(os.dup(1), "wb")
+    # Output that libraries print must not mix with the responses.
     os.dup2(2, 1)
     artifacts = ArtifactStore(home)
     maps = MapStore(artifacts, runs=RunStore(artifacts))
-    serve(sys.stdin.buffer, answers, bases=BasisCache(lambda key: _load(maps, key)))
+    serve(sys.stdin.buffer, responses, bases=BasisCache(lambda key: _load(maps, key)))
 
 
-def serve(requests: BinaryIO, answers: BinaryIO, *, bases: BasisCache) -> None:
-    """Answer requests until they end."""
+def serve(requests: BinaryIO, responses: BinaryIO, *, bases: BasisCache) -> None:
+    """Process requests until the stream ends."""
     while line := requests.readline():
-        asked = json.loads(line)
-        n, d = asked["shape"]
+        request = json.loads(line)
+        n, d = request["shape"]
         vectors = np.frombuffer(requests.read(4 * n * d), dtype=np.float32).reshape(n, d)
-        header, numbers = _answer(asked, vectors, bases=bases)
-        answers.write(json.dumps(header).encode() + b"\n" + numbers)
-        answers.flush()
+        header, numbers = _respond(request, vectors, bases=bases)
+        responses.write(json.dumps(header).encode() + b"\n" + numbers)
+        responses.flush()
 
 
-def _answer(asked: Mapping[str, Any], vectors: Any, *, bases: BasisCache) -> tuple[dict[str, Any], bytes]:
+def _respond(request: Mapping[str, Any], vectors: Any, *, bases: BasisCache) -> tuple[dict[str, Any], bytes]:
     try:
-        placed = bases.get((asked["map"], asked["layer"])).place(vectors)
+        placed = bases.get((request["map"], request["layer"])).place(vectors)
         return {"shape": list(placed.shape)}, np.ascontiguousarray(placed, dtype=np.float32).tobytes()
     except AtlasError as error:
         return {"error": type(error).__name__, "detail": error.detail}, b""
     except Exception:
-        _log.exception("points could not be placed")
-        return {"error": "EngineFault", "detail": "The points could not be placed; the server's log says why."}, b""
+        _log.exception("points could not be projected")
+        return {
+            "error": "EngineFault",
+            "detail": "The points could not be projected; the server's log has the reason.",
+        }, b""
 
 
 def _load(maps: MapStore, key: Key) -> Basis:

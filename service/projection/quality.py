@@ -1,4 +1,4 @@
-"""How true a map is to the space that it draws."""
+"""Quality of a map: how well it preserves neighbourhoods of the original space."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ N_NEIGHBORS = 15
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """trustworthiness: Venna and Kaski (2001), 1 where all neighbours on the map are neighbours in the space.
+    """Measured on ``n_neighbors`` neighbours within a sample of ``n_points``.
 
-    neighbor_overlap: mean share of a point's nearest neighbours in the space that are its nearest on the map.
-    Both over ``n_neighbors`` neighbours within a sample of ``n_points``.
+    trustworthiness: Venna and Kaski (2001); 1 if all neighbours on the map are neighbours in the space.
+    neighbor_overlap: mean share of a point's nearest neighbours in the space that are its nearest neighbours on the map.
     """
 
     trustworthiness: float
@@ -37,17 +37,17 @@ def quality_of(
     seed: int,
     metric: str = "euclidean",
 ) -> Quality:
-    """Compare points `[n, d]` with their places `[n, k]` on a seeded sample of them.
+    """Compare points `[n, d]` with their coordinates `[n, k]`, on a seeded sample.
 
     Raises:
         InvalidRequest: fewer than four points.
     """
     if len(vectors) != len(placed):
-        raise InvalidRequest(f"Expected as many places as points, got {len(placed)} and {len(vectors)}.")
+        raise InvalidRequest(f"Expected as many coordinates as points, got {len(placed)} and {len(vectors)}.")
     if len(vectors) < 4:
-        raise InvalidRequest(f"A map can be judged from 4 points on, this has {len(vectors)}.")
+        raise InvalidRequest(f"Expected at least 4 points to measure the quality of a map, got {len(vectors)}.")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:sample])
-    high, low = as_vectors(vectors[chosen]), as_vectors(placed[chosen], name="places")
+    high, low = as_vectors(vectors[chosen]), as_vectors(placed[chosen], name="coordinates")
     k = min(N_NEIGHBORS, (len(chosen) - 1) // 2)
     return Quality(
         trustworthiness=float(trustworthiness(high, low, n_neighbors=k, metric=metric)),
@@ -58,10 +58,10 @@ def quality_of(
 
 
 def _others(points: npt.NDArray[np.float32], *, k: int, metric: str) -> npt.NDArray[np.int64]:
-    """The ``k`` nearest other points of each, whichever of several equal ones comes first."""
+    """The ``k`` nearest other points of each point; ties are broken by order."""
     found, _ = nearest(points, points, k=k + 1, metric=metric)
     own = found == np.arange(len(points))[:, None]
-    # A point with twins may not find itself among its nearest: then the last is left out in its place.
+    # A point with duplicates may be missing from its own neighbours: then the last neighbour is dropped instead.
     own[~own.any(1), -1] = True
     others: npt.NDArray[np.int64] = found[~own].reshape(len(points), k)
     return others

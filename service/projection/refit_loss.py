@@ -1,4 +1,4 @@
-"""What placing points on a kept map loses against fitting the map anew with them."""
+"""Quality of points that are projected onto a fitted map, compared with refitting the map with them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from service.projection.quality import N_NEIGHBORS
 
 MIN_SAMPLE = 25
 MAX_SAMPLE = 2000
-"""Points that are fitted twice for this; of more, a seeded sample."""
+"""Points that are fitted twice; of more points a seeded sample."""
 
 _HELD_OUT_SHARE = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth:
-    """Of some points: trustworthiness (Venna and Kaski 2001) and the overlap of neighbours, within all points."""
+class NeighbourQuality:
+    """Trustworthiness (Venna and Kaski 2001) and neighbour overlap of some points among all points."""
 
     trustworthiness: float
     neighbor_overlap: float
@@ -29,23 +29,23 @@ class Truth:
 
 @dataclass(frozen=True, kw_only=True)
 class Refitting:
-    """How true the places of ``n_held_out`` points are: placed on a map of the others, and on a map fitted anew."""
+    """Quality of ``n_held_out`` points: projected onto a map of the other points, and on a map refitted with them."""
 
     n_held_out: int
-    placed: Truth
-    refitted: Truth
+    placed: NeighbourQuality
+    refitted: NeighbourQuality
 
 
 def compare_refitting(
     vectors: npt.NDArray[np.float32], *, settings: FitSettings, sample: int, seed: int
 ) -> Refitting | None:
-    """Hold out a fifth of a seeded sample of the points `[n, d]`; None where there are too few to tell anything."""
+    """Hold out a fifth of a seeded sample of the points `[n, d]`; None for fewer than ``MIN_SAMPLE`` points."""
     n = min(len(vectors), sample, MAX_SAMPLE)
     if n < MIN_SAMPLE:
         return None
     chosen = np.random.default_rng(seed).permutation(len(vectors))[:n]
     n_held_out = n // _HELD_OUT_SHARE
-    # Read in order, which is kinder to a file; the held-out ones are still any of them.
+    # Sorted, because the points may be read from a file; which ones are held out is random all the same.
     kept, held_out = (np.sort(part) for part in (chosen[n_held_out:], chosen[:n_held_out]))
     high = np.concatenate([vectors[kept], vectors[held_out]])
     basis, places, _ = fit_basis(high[: len(kept)], settings=settings)
@@ -55,15 +55,15 @@ def compare_refitting(
     metric = settings.metric if settings.method != "pca" else "euclidean"
     return Refitting(
         n_held_out=n_held_out,
-        placed=truth_of(high, placed, rows=rows, metric=metric),
-        refitted=truth_of(high, refitted, rows=rows, metric=metric),
+        placed=neighbour_quality(high, placed, rows=rows, metric=metric),
+        refitted=neighbour_quality(high, refitted, rows=rows, metric=metric),
     )
 
 
-def truth_of(
+def neighbour_quality(
     high: Floats, low: Floats, *, rows: npt.NDArray[np.int64], metric: str = "euclidean", k: int = N_NEIGHBORS
-) -> Truth:
-    """How true the map's places ``low`` are to the points ``high`` in the surroundings of ``rows``.
+) -> NeighbourQuality:
+    """Quality of the coordinates ``low`` `[n, k]` of the points ``high`` `[n, d]`, for the points ``rows``.
 
     With U(i) the points among the k nearest of i on the map but not in the space, and r(i, j) the rank of j among the
     neighbours of i in the space, trustworthiness is 1 − 2 / (m·k·(2n − 3k − 1)) · Σ_i Σ_{j ∈ U(i)} (r(i, j) − k) over the m
@@ -75,14 +75,14 @@ def truth_of(
     nearest = np.argsort(_distances(low, rows=rows, metric="euclidean"), axis=1, kind="stable")[:, :k]
     too_far = np.take_along_axis(ranks, nearest, axis=1) - k
     penalty = np.maximum(too_far, 0).sum()
-    return Truth(
+    return NeighbourQuality(
         trustworthiness=float(1 - penalty * 2 / (len(rows) * k * (2 * n - 3 * k - 1))),
         neighbor_overlap=float((too_far <= 0).mean()),
     )
 
 
 def _ranks(points: Floats, *, rows: npt.NDArray[np.int64], metric: str) -> npt.NDArray[np.int64]:
-    """Of every point its rank among the neighbours of each row, from 1."""
+    """Rank of every point among the neighbours of each row, starting at 1."""
     order = np.argsort(_distances(points, rows=rows, metric=metric), axis=1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(1, order.shape[1] + 1)[None, :], axis=1)

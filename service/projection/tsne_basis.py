@@ -1,7 +1,7 @@
-"""t-SNE (van der Maaten and Hinton 2008) by openTSNE (Poličar et al. 2024), kept as tensors and placed on again.
+"""t-SNE (van der Maaten and Hinton 2008) by openTSNE (Poličar et al. 2024), stored as tensors.
 
-openTSNE places new points on a fitted object; here the object is made anew from what was kept, with the neighbours of
-the new points searched exactly.
+openTSNE projects new points with a fitted object. Here that object is rebuilt from the stored tensors, with an exact search
+for the neighbours of the new points.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from service.projection.arrays import Floats, as_vectors
 from service.projection.neighbours import nearest
 from service.projection.pca import PcaBasis
 
-# openTSNE's own choice for placing: a point belongs with its few nearest, whatever the map's perplexity was.
+# The default of openTSNE's transform(), independent of the perplexity of the map.
 PLACING_PERPLEXITY = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TsneBasis:
-    """reduction: the PCA in front. points `[n, n_pca]`: what was fitted. embedding `[n, 2]`: where it lies, float64."""
+    """reduction: the preceding PCA. points `[n, n_pca]`: reduced points of the fit. embedding `[n, 2]`: their coordinates."""
 
     reduction: PcaBasis
     points: Floats
@@ -37,11 +37,11 @@ class TsneBasis:
 
     @property
     def d_model(self) -> int:
-        """Dimensions of the vectors that can be placed."""
+        """Number of dimensions of the input."""
         return self.reduction.d_model
 
     def place(self, vectors: npt.NDArray[Any]) -> Floats:
-        """Where new points lie, `[n, 2]`, each on its own; the old ones do not move."""
+        """Coordinates `[n, 2]` of new points, independent of each other; fitted points do not move."""
         reduced = self.reduction.place(as_vectors(vectors, d=self.d_model))
         if not len(reduced):
             return np.zeros((0, self.n_components), np.float32)
@@ -53,11 +53,11 @@ class TsneBasis:
         return np.asarray(placed, dtype=np.float32)
 
     def tensors(self) -> Mapping[str, npt.NDArray[Any]]:
-        """What ``from_tensors`` makes it from again."""
+        """Arrays for ``from_tensors``."""
         return {**self.reduction.tensors(), "points": self.points, "embedding": self.embedding}
 
     def facts(self) -> Mapping[str, Any]:
-        """The plain numbers beside the tensors."""
+        """JSON values for ``from_tensors``."""
         own = {"metric": self.metric, "seed": self.seed}
         return {**own, "method": self.method, "reduction": dict(self.reduction.facts())}
 
@@ -74,12 +74,12 @@ class TsneBasis:
 
 
 class _Neighbours:
-    """What openTSNE asks of the affinities of a map that is only placed on."""
+    """The part of openTSNE's affinities that ``transform`` needs."""
 
     def __init__(self, points: Floats, *, metric: str) -> None:
         self._points = points
         self._metric = metric
-        # Affinities among the old points would only be needed to move them.
+        # Affinities among the fitted points would only be needed to move them.
         self.P = csr_matrix((len(points), len(points)))
 
     @property
@@ -97,7 +97,7 @@ class _Neighbours:
 
         k = min(len(self._points), int(3 * perplexity))
         neighbours, distances = nearest(data, self._points, k=k, metric=self._metric)
-        chances = joint_probabilities_nn(
+        affinities = joint_probabilities_nn(
             neighbours,
             distances,
             [perplexity],
@@ -106,11 +106,11 @@ class _Neighbours:
             n_reference_samples=len(self._points),
             n_jobs=1,
         )
-        return (chances, neighbours, distances) if return_distances else chances
+        return (affinities, neighbours, distances) if return_distances else affinities
 
 
 def fit_tsne(vectors: npt.NDArray[Any], *, reduction: PcaBasis, perplexity: float, metric: str, seed: int) -> TsneBasis:
-    """Reduce by ``reduction`` and fit; the same seed gives the same map."""
+    """Fit the points reduced by ``reduction``; deterministic for a seed."""
     from openTSNE import TSNE
 
     points = reduction.place(vectors)
@@ -123,6 +123,6 @@ def fit_tsne(vectors: npt.NDArray[Any], *, reduction: PcaBasis, perplexity: floa
         n_jobs=1,
     ).fit(points)
     embedding = np.array(fitted, dtype=np.float64)
-    # Placing centres the map first; centred here, it stays where it is.
+    # transform() centres the embedding first; an embedding that is centred already does not move.
     embedding -= (embedding.max(0) + embedding.min(0)) / 2
     return TsneBasis(reduction=reduction, points=points, embedding=embedding, metric=metric, seed=seed)

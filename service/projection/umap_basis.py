@@ -1,8 +1,8 @@
-"""UMAP (McInnes et al. 2018) that can be kept as tensors and placed on again.
+"""UMAP (McInnes et al. 2018) by umap-learn, stored as tensors.
 
-Fitted by umap-learn. umap-learn places new points on a fitted object, which only pickle could keep; here the same steps
-(neighbours, membership strengths, weighted start, layout with the old points held still) run on what was kept, with
-exact neighbours in the place of its approximate ones.
+umap-learn projects new points with a fitted object, which can only be stored by pickle. Here the same steps (neighbours,
+membership strengths, weighted initialization, layout with fixed fitted points) run on the stored tensors, with exact instead
+of approximate neighbours.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from service.projection.arrays import Floats, as_vectors
 from service.projection.neighbours import nearest
 from service.projection.pca import PcaBasis
 
-# umap-learn's own numbers for placing, so that a point placed here and there is treated alike.
+# The constants of umap-learn's transform().
 N_EPOCHS_FEW, N_EPOCHS_MANY, MANY = 100, 30, 10_000
 REPULSION, NEGATIVE_SAMPLES, INITIAL_ALPHA = 1.0, 5.0, 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class UmapBasis:
-    """reduction: the PCA in front. points `[n, n_pca]`: what was fitted. embedding `[n, k]`: where it lies.
+    """reduction: the preceding PCA. points `[n, n_pca]`: reduced points of the fit. embedding `[n, k]`: their coordinates.
 
-    a, b: of the curve 1 / (1 + a·x^(2b)) that distances follow.
+    a, b: parameters of the low-dimensional membership strength 1 / (1 + a·x^(2b)).
     """
 
     reduction: PcaBasis
@@ -44,20 +44,20 @@ class UmapBasis:
 
     @property
     def d_model(self) -> int:
-        """Dimensions of the vectors that can be placed."""
+        """Number of dimensions of the input."""
         return self.reduction.d_model
 
     @property
     def n_components(self) -> int:
-        """Dimensions of the map."""
+        """Number of dimensions of the map."""
         return int(self.embedding.shape[1])
 
     def place(self, vectors: npt.NDArray[Any]) -> Floats:
-        """Where new points lie, `[n, k]`; the old ones do not move. The same points lie at the same place each time."""
+        """Coordinates `[n, k]` of new points, deterministic; fitted points do not move."""
         reduced = self.reduction.place(as_vectors(vectors, d=self.d_model))
         if not len(reduced):
             return np.zeros((0, self.n_components), np.float32)
-        import umap.umap_ as umap  # numba takes seconds to load, and only who places needs it
+        import umap.umap_ as umap  # numba takes seconds to load
 
         k = min(self.n_neighbors, len(self.points))
         indices, distances = nearest(reduced, self.points, k=k, metric=self.metric)
@@ -70,9 +70,9 @@ class UmapBasis:
         kept = graph.tocsr()
         kept.eliminate_zeros()
         start = umap.init_graph_transform(kept, self.embedding)
-        return self._laid_out(graph, start)
+        return self._optimize(graph, start)
 
-    def _laid_out(self, graph: Any, start: Floats) -> Floats:
+    def _optimize(self, graph: Any, start: Floats) -> Floats:
         import umap.umap_ as umap
         from umap.layouts import optimize_layout_euclidean
 
@@ -100,11 +100,11 @@ class UmapBasis:
         return placed
 
     def tensors(self) -> Mapping[str, npt.NDArray[Any]]:
-        """What ``from_tensors`` makes it from again."""
+        """Arrays for ``from_tensors``."""
         return {**self.reduction.tensors(), "points": self.points, "embedding": self.embedding}
 
     def facts(self) -> Mapping[str, Any]:
-        """The plain numbers beside the tensors."""
+        """JSON values for ``from_tensors``."""
         own = {name: getattr(self, name) for name in ("a", "b", "n_neighbors", "metric", "seed")}
         return {**own, "method": self.method, "reduction": dict(self.reduction.facts())}
 
@@ -130,11 +130,11 @@ def fit_umap(
     metric: str,
     seed: int,
 ) -> UmapBasis:
-    """Reduce by ``reduction`` and fit; the same seed gives the same map."""
+    """Fit the points reduced by ``reduction``; deterministic for a seed."""
     import umap
 
     points = reduction.place(vectors)
-    # One thread: umap-learn's result depends on their timing otherwise.
+    # A single thread: with several, the result depends on their timing.
     fitted = umap.UMAP(
         n_components=n_components,
         n_neighbors=min(n_neighbors, len(points) - 1),

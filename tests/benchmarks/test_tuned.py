@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.measuring.tuned import begun_alike, tuned_alike
 from benchmarks.sides.tuning import IGNORED, Tuned, padded
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 
 
 def tuned(*, loss: float = 0.0, vector: float = 0.0) -> Tuned:

@@ -25,8 +25,8 @@ from tests.integration.running import Service, command_of, running_service, wait
 from tests.integration.test_runs import descendants_of, part
 from tests.workers.harvest.field import FakeCoordinator, SharedFakeRun
 from tests.workers.harvest.small_t5 import plain_states, save_t5
-from workers.harvest.plan import PlanFile
 from workers.harvest.run import harvest
+from workers.harvest.shards.plan import PlanFile
 
 pytestmark = pytest.mark.skipif(find_server() is None, reason="no redis-server here")
 

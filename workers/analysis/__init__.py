@@ -1,4 +1,4 @@
-"""Measures of clouds, prompts and trajectories: arrays in, numbers out. No store, no engine, no torch.
+"""Statistics of clouds, prompts and trajectories: pure functions over NumPy arrays, without store, engine or torch.
 
-Every measure is defined, with formula and source, in ``docs/measures.md``.
+``docs/measures.md`` has the formula and source of each measure.
 """

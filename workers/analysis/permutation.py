@@ -1,8 +1,8 @@
-"""Permutation tests over a matrix of distances or kernels: all permutations at once, by one matrix product.
+"""Two-sample permutation tests on a matrix of distances or kernels: all permutations by one matrix product.
 
-For a symmetric matrix M over both samples together and a 0/1 vector z that says who is in the first, the sum of M within
-the first is zᵀMz, between the two zᵀM(1−z), within the second (1−z)ᵀM(1−z). All follow from M·Z for a matrix Z of
-permuted labels, so that a thousand permutations cost one product.
+Let M be the symmetric matrix over both samples and z the 0/1 vector that marks the first. The sum of M within the first
+sample is zᵀMz, between the samples zᵀM(1−z), within the second (1−z)ᵀM(1−z). All follow from M·Z for a matrix Z of
+permuted labels.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy.typing as npt
 
 from service.measures.arrays import Floats
 
-# Labels of this many permutations are multiplied at a time: memory is bounded, and the product is still large.
+# Permutations per matrix product; bounds memory.
 CHUNK = 512
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sums:
-    """Sums of the matrix's entries by where their two points lie; one number a permutation, the observed one first.
+    """Sums of matrix entries within and between the samples, one per permutation, the observed split first.
 
-    within_first and within_second count each pair twice, and the diagonal once.
+    within_first and within_second count each pair twice and the diagonal once.
     """
 
     within_first: Floats
@@ -32,8 +32,11 @@ class Sums:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
-    """A statistic with the share of permutations that reach it, the observed one among them (Phipson and Smyth 2010)."""
+class PermutationResult:
+    """A statistic and its p-value: the share of permutations that reach it, including the observed split.
+
+    Phipson and Smyth (2010).
+    """
 
     value: float
     p_value: float
@@ -43,11 +46,11 @@ def permuted_sums(matrix: Floats, *, n_first: int, permutations: int, seed: int)
     """Sums of ``matrix`` `[n, n]` under the observed split (the first ``n_first`` points) and under random ones.
 
     Raises:
-        ValueError: one side would be empty.
+        ValueError: One sample is empty.
     """
     n = len(matrix)
     if not 0 < n_first < n:
-        raise ValueError(f"expected points on both sides, got {n_first} of {n}")
+        raise ValueError(f"expected points in both samples, got {n_first} of {n} in the first")
     labels = _labels(n, n_first=n_first, permutations=permutations, seed=seed)
     rows = matrix.sum(1)
     total = rows.sum()
@@ -55,27 +58,27 @@ def permuted_sums(matrix: Floats, *, n_first: int, permutations: int, seed: int)
     for start in range(0, labels.shape[1], CHUNK):
         chunk = labels[:, start : start + CHUNK].astype(matrix.dtype)
         within = np.einsum("ij,ij->j", chunk, matrix @ chunk)
-        # Row sums of the first, less what stays within it, leads over to the second.
+        # Row sums of the first sample minus the sum within it give the sum between the samples.
         parts.append((within, rows @ chunk - within))
     within_first = np.concatenate([within for within, _ in parts])
     between = np.concatenate([between for _, between in parts])
     return Sums(within_first=within_first, within_second=total - within_first - 2 * between, between=between)
 
 
-def p_value(statistics: npt.NDArray[np.float64]) -> Tested:
-    """The first of ``statistics`` (the observed one) against all; large values speak against equality."""
-    # Rounding must not make a permutation that equals the observed split look smaller.
+def p_value(statistics: npt.NDArray[np.float64]) -> PermutationResult:
+    """One-sided p-value of the first of ``statistics``, the observed one; large values are evidence against equality."""
+    # A permutation equal to the observed split must not become smaller by rounding.
     tolerance = 1e-12 * max(1.0, float(np.abs(statistics).max()))
     reached = int(np.count_nonzero(statistics >= statistics[0] - tolerance))
-    return Tested(value=float(statistics[0]), p_value=reached / len(statistics))
+    return PermutationResult(value=float(statistics[0]), p_value=reached / len(statistics))
 
 
-def looped(
+def permutation_test_loop(
     matrix: Floats, *, n_first: int, permutations: int, seed: int, statistic: Callable[[Floats, Floats, Floats], float]
-) -> Tested:
-    """The same test written plainly, one permutation after another: what the fast form is held against.
+) -> PermutationResult:
+    """Reference implementation with one loop iteration per permutation, for tests and benchmarks of the fast form.
 
-    statistic: of the blocks (first, second, between).
+    statistic: Function of the blocks (within first, within second, between).
     """
     labels = _labels(len(matrix), n_first=n_first, permutations=permutations, seed=seed).astype(bool)
     found = []
@@ -87,7 +90,7 @@ def looped(
 
 
 def _labels(n: int, *, n_first: int, permutations: int, seed: int) -> npt.NDArray[np.uint8]:
-    """`[n, 1 + permutations]`, one where a point is in the first sample; the observed split comes first."""
+    """`[n, 1 + permutations]`, 1 if the point is in the first sample; column 0 is the observed split."""
     rng = np.random.default_rng(seed)
     labels = np.zeros((n, 1 + permutations), dtype=np.uint8)
     labels[:n_first] = 1

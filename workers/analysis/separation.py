@@ -1,7 +1,4 @@
-"""Do groups of points lie apart: one cluster or several.
-
-Distances between distributions with permutation tests, the silhouette, a linear probe, and clusters found blindly.
-"""
+"""Separation of groups of points: two-sample tests, silhouette, linear probe and unsupervised clusters."""
 
 from __future__ import annotations
 
@@ -21,25 +18,27 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from service.measures.arrays import Floats, as_points, require_same_width
-from workers.analysis.intervals import Interval, interval_of
-from workers.analysis.permutation import Sums, Tested, p_value, permuted_sums
+from workers.analysis.intervals import Interval, bootstrap_interval
+from workers.analysis.permutation import PermutationResult, Sums, p_value, permuted_sums
 
 N_FOLDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clusters:
-    """What HDBSCAN finds. agreement: adjusted Rand index with the given labels; noise: share of points in no cluster."""
+    """Clusters found by HDBSCAN. agreement: adjusted Rand index with the labels; noise: share of points in no cluster."""
 
     n_clusters: int
     noise: float
     agreement: float
 
 
-def energy_distance(first: npt.ArrayLike, second: npt.ArrayLike, *, permutations: int = 999, seed: int = 0) -> Tested:
+def energy_distance(
+    first: npt.ArrayLike, second: npt.ArrayLike, *, permutations: int = 999, seed: int = 0
+) -> PermutationResult:
     """2·E‖X−Y‖ − E‖X−X'‖ − E‖Y−Y'‖ over all ordered pairs (Székely and Rizzo 2013), with a permutation p-value.
 
-    It is at least 0, and 0 for equal distributions alone. In the units of the points.
+    Non-negative, and 0 only for equal distributions. In the units of the points.
     """
     distances, n_first = _distances(first, second)
     n_second = len(distances) - n_first
@@ -59,11 +58,14 @@ def mmd(
     bandwidth: float | None = None,
     permutations: int = 999,
     seed: int = 0,
-) -> Tested:
+) -> PermutationResult:
     """Unbiased squared maximum mean discrepancy under exp(−‖x−y‖²/2σ²) (Gretton et al. 2012), with a permutation p-value.
 
     Args:
-        bandwidth: σ; None: the median distance over all pairs.
+        bandwidth: σ. None: the median distance over all pairs.
+
+    Raises:
+        ValueError: ``bandwidth`` is None and the median distance is 0.
     """
     distances, n_first = _distances(first, second, at_least=2)
     n_second = len(distances) - n_first
@@ -80,19 +82,19 @@ def mmd(
 def silhouette(points: npt.ArrayLike, labels: Sequence[object], *, samples: int = 999, seed: int = 0) -> Interval:
     """Mean of (b − a) / max(a, b) over points (Rousseeuw 1987), with a bootstrap interval; −1 to 1.
 
-    a: mean distance to a point's own group, b: to the nearest other group.
+    a: mean distance to the points of the same group; b: mean distance to the nearest other group.
     """
     given, codes = _labelled(points, labels)
-    return interval_of(silhouette_samples(given, codes), samples=samples, seed=seed)
+    return bootstrap_interval(silhouette_samples(given, codes), samples=samples, seed=seed)
 
 
 def probe_accuracy(points: npt.ArrayLike, labels: Sequence[object], *, samples: int = 999, seed: int = 0) -> Interval:
-    """Accuracy of a linear probe (logistic regression on standardised points) on points that it has not seen.
+    """Cross-validated accuracy of a linear probe: logistic regression on standardized points, five stratified folds.
 
-    Cross-validated over five stratified folds; the interval is a bootstrap over points.
+    The interval is a bootstrap over points.
 
     Raises:
-        ValueError: a group has fewer than five points.
+        ValueError: A group has fewer than five points.
     """
     given, codes = _labelled(points, labels)
     if np.bincount(codes).min() < N_FOLDS:
@@ -100,10 +102,10 @@ def probe_accuracy(points: npt.ArrayLike, labels: Sequence[object], *, samples: 
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # A probe stopped early separates no better than it would have in the end.
+        # A probe that has not converged underestimates the separation, which is acceptable.
         warnings.simplefilter("ignore")
         predicted = cross_val_predict(probe, given, codes, cv=folds)
-    return interval_of((predicted == codes).astype(float), samples=samples, seed=seed)
+    return bootstrap_interval((predicted == codes).astype(float), samples=samples, seed=seed)
 
 
 def clusters(
@@ -114,11 +116,11 @@ def clusters(
     n_dims: int = 20,
     seed: int = 0,
 ) -> Clusters:
-    """Clusters that HDBSCAN (Campello et al. 2013) finds without the labels, held against them.
+    """Unsupervised clusters (HDBSCAN, Campello et al. 2013), compared with the labels.
 
     Args:
-        min_cluster_size: None: a twentieth of the points, at least 5. n_dims: of a PCA in front, since density means
-            little in hundreds of dimensions.
+        min_cluster_size: None: a twentieth of the points, at least 5.
+        n_dims: Dimensions kept by PCA first, since density estimates degrade in high dimensions.
     """
     given, codes = _labelled(points, labels)
     size = min_cluster_size if min_cluster_size is not None else max(5, len(given) // 20)
@@ -133,7 +135,7 @@ def clusters(
 
 
 def mean_distance_ratio(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-    """E‖X−Y‖ over the mean of E‖X−X'‖ and E‖Y−Y'‖ (pairs of different points): 1 where two groups lie as one."""
+    """E‖X−Y‖ over the mean of E‖X−X'‖ and E‖Y−Y'‖ (pairs of different points): 1 for equal distributions."""
     a, b = as_points(first, name="first", at_least=2), as_points(second, name="second", at_least=2)
     require_same_width(first=a, second=b)
     return float(cdist(a, b).mean() / ((pdist(a).mean() + pdist(b).mean()) / 2))
@@ -148,7 +150,7 @@ def _distances(first: npt.ArrayLike, second: npt.ArrayLike, *, at_least: int = 1
 def _labelled(points: npt.ArrayLike, labels: Sequence[object]) -> tuple[Floats, npt.NDArray[np.int64]]:
     given = as_points(points, name="points", at_least=2)
     if len(labels) != len(given):
-        raise ValueError(f"expected a label for each of {len(given)} points, got {len(labels)}")
+        raise ValueError(f"expected one label per point for {len(given)} points, got {len(labels)}")
     names = {label: code for code, label in enumerate(dict.fromkeys(labels))}
     if len(names) < 2:
         raise ValueError(f"expected at least two groups, got {len(names)}")

@@ -1,7 +1,6 @@
-"""Rank tests within strata: what differs between strata (methods, tasks, layers) cannot be taken for an effect.
+"""Rank tests within strata, so that differences between strata (methods, tasks, layers) are not confused with an effect.
 
-Values are ranked within their stratum, and labels are permuted within it, so the p-values hold for few values too; with
-very few they simply cannot become small.
+Values are ranked and permuted within their stratum, so p-values are valid for small samples too.
 """
 
 from __future__ import annotations
@@ -14,30 +13,30 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from service.measures.arrays import Floats
-from workers.analysis.permutation import Tested, p_value
+from workers.analysis.permutation import PermutationResult, p_value
 
 Statistic = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Stratum:
-    """ranks: of its values, centred, with a sum of squares of n − 1. statistic: of rows of permuted ranks `[p, n]`."""
+    """ranks: centred, with a sum of squares of n − 1. statistic: maps permuted ranks `[p, n]` to `[p]`."""
 
     ranks: Floats
     statistic: Statistic
 
 
-def differs_within(
+def kruskal_wallis_within(
     strata: Sequence[Hashable],
     labels: Sequence[Hashable],
     values: npt.ArrayLike,
     *,
     permutations: int = 999,
     seed: int = 0,
-) -> Tested | None:
-    """Do values differ by label: Kruskal and Wallis's (1952) H of each stratum, summed, with a permutation p-value.
+) -> PermutationResult | None:
+    """Test whether values differ between labels: Kruskal–Wallis H (1952) summed over strata, with a permutation p-value.
 
-    None where no stratum has two labels and two values that differ.
+    None if no stratum has two different labels and two different values.
     """
     groups = _by_stratum(strata, np.asarray(values, dtype=np.float64))
     found = []
@@ -45,15 +44,15 @@ def differs_within(
         names = [labels[row] for row in rows]
         if len(set(names)) > 1 and np.ptp(given) > 0:
             found.append(_Stratum(ranks=_ranks(given), statistic=_h_of(names)))
-    return _tested(found, permutations=permutations, seed=seed)
+    return _permutation_test(found, permutations=permutations, seed=seed)
 
 
-def correlates_within(
+def spearman_within(
     strata: Sequence[Hashable], first: npt.ArrayLike, second: npt.ArrayLike, *, permutations: int = 999, seed: int = 0
-) -> Tested | None:
-    """Do two values rise together: Spearman's (1904) rho of each stratum, averaged by its number of pairs.
+) -> PermutationResult | None:
+    """Test for positive correlation: Spearman's rho (1904) averaged over strata, weighted by the number of pairs.
 
-    The p-value is one-sided: small where they rise together. None where no stratum has three pairs that differ on both sides.
+    The p-value is one-sided. None if no stratum has three pairs with variation in both values.
     """
     x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     found, n_pairs = [], 0
@@ -61,15 +60,15 @@ def correlates_within(
         if len(rows) > 2 and np.ptp(given) > 0 and np.ptp(x[rows]) > 0:
             found.append(_Stratum(ranks=_ranks(given), statistic=_rho_of(_ranks(x[rows]))))
             n_pairs += len(rows)
-    tested = _tested(found, permutations=permutations, seed=seed)
-    return None if tested is None else Tested(value=tested.value / n_pairs, p_value=tested.p_value)
+    result = _permutation_test(found, permutations=permutations, seed=seed)
+    return None if result is None else PermutationResult(value=result.value / n_pairs, p_value=result.p_value)
 
 
 def _by_stratum(strata: Sequence[Hashable], values: Floats) -> list[tuple[npt.NDArray[np.intp], Floats]]:
     if len(strata) != len(values):
-        raise ValueError(f"expected a stratum for each value, got {len(strata)} for {len(values)}")
-    rows = [np.array([i for i, one in enumerate(strata) if one == stratum]) for stratum in dict.fromkeys(strata)]
-    return [(of, values[of]) for of in rows]
+        raise ValueError(f"expected one stratum per value, got {len(strata)} strata for {len(values)} values")
+    rows = [np.array([i for i, name in enumerate(strata) if name == stratum]) for stratum in dict.fromkeys(strata)]
+    return [(indices, values[indices]) for indices in rows]
 
 
 def _ranks(values: Floats) -> Floats:
@@ -79,11 +78,11 @@ def _ranks(values: Floats) -> Floats:
 
 
 def _h_of(names: Sequence[Hashable]) -> Statistic:
-    belongs = np.array([[name == label for label in dict.fromkeys(names)] for name in names], dtype=np.float64)
+    membership = np.array([[name == label for label in dict.fromkeys(names)] for name in names], dtype=np.float64)
 
     def statistic(rows: Floats) -> Floats:
         # Between-group sum of squares over the variance of the ranks: H, corrected for ties.
-        found: Floats = (np.square(rows @ belongs) / belongs.sum(0)).sum(1)
+        found: Floats = (np.square(rows @ membership) / membership.sum(0)).sum(1)
         return found
 
     return statistic
@@ -99,7 +98,7 @@ def _rho_of(ranks: Floats) -> Statistic:
     return statistic
 
 
-def _tested(strata: Sequence[_Stratum], *, permutations: int, seed: int) -> Tested | None:
+def _permutation_test(strata: Sequence[_Stratum], *, permutations: int, seed: int) -> PermutationResult | None:
     if not strata:
         return None
     rng = np.random.default_rng(seed)

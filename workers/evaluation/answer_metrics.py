@@ -1,8 +1,8 @@
-"""How well an output answers: exact match, precision, recall and token F1 as SQuAD counts them, and accuracy to the letter.
+"""Answer metrics: exact match, token precision, recall and F1 as defined by SQuAD, and exact-string accuracy.
 
-Each score compares an output with one answer and is 0…1; with several right answers the best one counts, for each score
-by itself. Definitions: Rajpurkar et al. (2016), https://arxiv.org/abs/1606.05250, and its evaluation script; the case of
-texts without any token is that of the script of SQuAD 2.0.
+Each score is between 0 and 1. With several correct answers each metric takes the best one. Definitions: Rajpurkar et al.
+(2016), https://arxiv.org/abs/1606.05250, and its evaluation script; texts without tokens are scored as in the SQuAD 2.0
+script.
 """
 
 from __future__ import annotations
@@ -19,63 +19,63 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 @dataclass(frozen=True)
-class Overlap:
-    """Shares of tokens: of the output that the answer has, of the answer that the output has, and their harmonic mean."""
+class TokenOverlap:
+    """Token overlap. precision: share of output tokens in the answer; recall: share of answer tokens in the output."""
 
     precision: float
     recall: float
     f1: float
 
 
-def normalise(text: str) -> str:
-    """SQuAD's normal form: lower case, without ASCII punctuation and English articles, single spaces between words."""
+def normalize(text: str) -> str:
+    """Normalize as SQuAD does: lower case, no ASCII punctuation, no English articles, single spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
 
 
 def exact_match(output: str, answers: Sequence[str]) -> float:
-    """1 if the output's normal form is that of one of the answers."""
-    given = normalise(output)
-    return float(any(given == normalise(answer) for answer in answers))
+    """1 if the normalized output equals one of the normalized answers."""
+    predicted = normalize(output)
+    return float(any(predicted == normalize(answer) for answer in answers))
 
 
 def accuracy(output: str, answers: Sequence[str]) -> float:
-    """1 if the output is the first answer to the letter; only white space at the ends, and how much of it, is forgiven.
+    """1 if the output equals the first answer, apart from whitespace.
 
-    Unlike an exact match it tells −5 from 5 and It from it, and knows one reference, so it is a classifier's accuracy.
+    Unlike ``exact_match`` it is sensitive to case and punctuation and has one reference, like a classifier's accuracy.
     """
-    return float(_to_the_letter(output) == _to_the_letter(answers[0]))
+    return float(_canonical(output) == _canonical(answers[0]))
 
 
-def overlap(output: str, answer: str) -> Overlap:
-    """Tokens that output and answer share, each as often as both have it. Two texts without tokens agree wholly."""
-    given, wanted = normalise(output).split(), normalise(answer).split()
-    if not given or not wanted:
-        return Overlap(*[float(given == wanted)] * 3)
-    n_shared = sum((Counter(given) & Counter(wanted)).values())
+def overlap(output: str, answer: str) -> TokenOverlap:
+    """Overlap of the two bags of tokens. Two texts without tokens score 1."""
+    predicted, expected = normalize(output).split(), normalize(answer).split()
+    if not predicted or not expected:
+        return TokenOverlap(*[float(predicted == expected)] * 3)
+    n_shared = sum((Counter(predicted) & Counter(expected)).values())
     if n_shared == 0:
-        return Overlap(0.0, 0.0, 0.0)
-    precision, recall = n_shared / len(given), n_shared / len(wanted)
-    return Overlap(precision, recall, 2 * precision * recall / (precision + recall))
+        return TokenOverlap(0.0, 0.0, 0.0)
+    precision, recall = n_shared / len(predicted), n_shared / len(expected)
+    return TokenOverlap(precision, recall, 2 * precision * recall / (precision + recall))
 
 
 def f1(output: str, answers: Sequence[str]) -> float:
-    """Token F1 with the answer that gives the highest."""
-    return _best(output, answers, lambda found: found.f1)
+    """Token F1 against the best answer."""
+    return _best(output, answers, lambda scores: scores.f1)
 
 
 def precision(output: str, answers: Sequence[str]) -> float:
-    """Token precision with the answer that gives the highest."""
-    return _best(output, answers, lambda found: found.precision)
+    """Token precision against the best answer."""
+    return _best(output, answers, lambda scores: scores.precision)
 
 
 def recall(output: str, answers: Sequence[str]) -> float:
-    """Token recall with the answer that gives the highest."""
-    return _best(output, answers, lambda found: found.recall)
+    """Token recall against the best answer."""
+    return _best(output, answers, lambda scores: scores.recall)
 
 
-def _best(output: str, answers: Sequence[str], part: Callable[[Overlap], float]) -> float:
+def _best(output: str, answers: Sequence[str], part: Callable[[TokenOverlap], float]) -> float:
     return max(part(overlap(output, answer)) for answer in answers)
 
 
-def _to_the_letter(text: str) -> str:
+def _canonical(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())

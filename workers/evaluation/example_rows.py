@@ -1,4 +1,4 @@
-"""What is kept of each example that was asked, as lines of JSON."""
+"""Rows of an evaluation: one example under one prompt, as lines of JSON."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 class ExampleRow:
     """One example under one prompt.
 
-    label: of the prompt. index: in its split. output, finish_reason: None if nothing was generated. scores: by metric.
-    loss: nats a token of the target, None if it was not asked for or is no finite number. n_tokens: of the target.
+    label: of the prompt. index: of the example in its split. output, finish_reason: None if nothing was generated.
+    scores: by metric. loss: nats per target token; None if not requested or not finite. n_tokens: of the target.
     """
 
     label: str
@@ -29,7 +29,7 @@ class ExampleRow:
     n_tokens: int = 0
 
     def to_json(self, **names: object) -> dict[str, Any]:
-        """The row as it is published; ``names`` come first and say whose it is, in place of the label."""
+        """The row as published; ``names`` come first and identify the prompt in place of the label."""
         shown = {
             "split": self.split,
             "index": self.index,
@@ -41,22 +41,40 @@ class ExampleRow:
         return {**names, **shown, **self.scores, "loss": self.loss, "n_tokens": self.n_tokens}
 
 
+class CheckpointInterval:
+    """When to checkpoint a growing list of rows: each time it has grown by a tenth.
+
+    All checkpoints together then write only a few times the final size.
+    """
+
+    def __init__(self, *, n_saved: int = 0) -> None:
+        self.n_saved = n_saved
+
+    def is_due(self, n: int) -> bool:
+        """Whether ``n`` rows are a tenth more than the last checkpoint holds."""
+        return n >= self.n_saved + max(1, self.n_saved // 10)
+
+    def saved(self, n: int) -> None:
+        """Record that a checkpoint with ``n`` rows has been written."""
+        self.n_saved = n
+
+
 def finite(value: float) -> float | None:
-    """The value, or None in its place if JSON cannot say it."""
+    """The value, or None if it is not finite, since JSON has no such numbers."""
     return value if math.isfinite(value) else None
 
 
 def write_lines(lines: Iterable[Mapping[str, Any]]) -> bytes:
-    """One JSON object a line, UTF-8."""
+    """JSON Lines, UTF-8."""
     return "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines).encode()
 
 
 def save_rows(rows: Iterable[ExampleRow]) -> bytes:
-    """Rows as a checkpoint keeps them."""
+    """Rows as stored in a checkpoint."""
     return write_lines(vars(row) for row in rows)
 
 
 def load_rows(data: bytes) -> list[ExampleRow]:
-    """The inverse of ``save_rows``."""
+    """Inverse of ``save_rows``."""
     found = [json.loads(line) for line in data.decode().split("\n") if line]
     return [ExampleRow(**{**fields, "answers": tuple(fields["answers"])}) for fields in found]

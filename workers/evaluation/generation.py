@@ -1,4 +1,4 @@
-"""Greedy answers from the engine that serves: rows of any prompts in one batch, each the same as alone."""
+"""Greedy generation of answers with the serving engine: rows of different prompts in one batch, batch-invariant."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _GREEDY = Sampling(temperature=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """Token ids to go on from under the prompt ``label``, for at most ``max_tokens`` tokens."""
+class GenerationInput:
+    """Token ids to continue under the prompt ``label``, for at most ``max_tokens`` tokens."""
 
     label: str
     ids: tuple[int, ...]
@@ -24,7 +24,7 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What was generated. finish_reason: ``stop`` at the end of text, ``length`` if it was cut."""
+    """A generated text. finish_reason: ``stop`` at the end of text, ``length`` at ``max_tokens``."""
 
     text: str
     finish_reason: str
@@ -32,12 +32,12 @@ class Output:
 
 
 class AnswerGenerator:
-    """Asks one model under a fixed set of prompts.
+    """Generates with one model under a fixed set of prompts.
 
     Args:
-        prompts: by label; None is the bare model.
-        limits: of the batch.
-        check: called before every step; what it raises ends the asking, and nothing of it stays in the engine.
+        prompts: By label; None is the bare model.
+        limits: Limits of the batch.
+        check: Called before every step. An exception that it raises cancels all requests.
     """
 
     def __init__(
@@ -53,45 +53,47 @@ class AnswerGenerator:
         self._check = check
         self._engine = Engine(model, limits=limits, load_prompt=self._load)
 
-    def ask(self, questions: Sequence[Question], *, on_done: Callable[[int], None] | None = None) -> list[Output]:
-        """The outputs, in order.
+    def generate(
+        self, inputs: Sequence[GenerationInput], *, on_done: Callable[[int], None] | None = None
+    ) -> list[Output]:
+        """Generate for all inputs; outputs are in the same order.
 
         Args:
-            on_done: told how many questions have been answered, after each step that answered some.
+            on_done: Called with the number of finished inputs after each step that finished some.
 
         Raises:
-            AtlasError: a question cannot be asked, such as one past the model's context.
+            AtlasError: An input cannot be generated from, e.g. because it exceeds the model's context.
         """
-        # Rows of about one length read and end together.
-        waiting = sorted(range(len(questions)), key=lambda i: (-len(questions[i].ids), questions[i].label, i))
-        collected = _Collected(len(questions))
-        asked: set[str] = set()
+        # Rows of similar length are prefilled and finish together.
+        waiting = sorted(range(len(inputs)), key=lambda i: (-len(inputs[i].ids), inputs[i].label, i))
+        outputs = _Outputs(len(inputs))
+        submitted: set[str] = set()
         try:
-            while collected.n_done < len(questions):
+            while outputs.n_done < len(inputs):
                 self._check()
-                while waiting and len(asked) - collected.n_done < self._n_ahead:
+                while waiting and len(submitted) - outputs.n_done < self._n_ahead:
                     i = waiting.pop()
-                    self._engine.submit(self._request(i, questions[i]))
-                    asked.add(str(i))
-                n_before = collected.n_done
+                    self._engine.submit(self._request(i, inputs[i]))
+                    submitted.add(str(i))
+                n_before = outputs.n_done
                 for event in self._engine.step():
-                    collected.take(event)
-                if on_done is not None and collected.n_done > n_before:
-                    on_done(collected.n_done)
+                    outputs.add(event)
+                if on_done is not None and outputs.n_done > n_before:
+                    on_done(outputs.n_done)
         except BaseException:
-            for request_id in asked:
+            for request_id in submitted:
                 self._engine.cancel(request_id)
             raise
-        return collected.outputs()
+        return outputs.in_order()
 
-    def _request(self, index: int, question: Question) -> Generate:
-        bare = self._prompts[question.label] is None
+    def _request(self, index: int, item: GenerationInput) -> Generate:
+        bare = self._prompts[item.label] is None
         return Generate(
             request_id=str(index),
-            inputs=(question.ids,),
-            max_tokens=question.max_tokens,
+            inputs=(item.ids,),
+            max_tokens=item.max_tokens,
             sampling=_GREEDY,
-            prompt=None if bare else PromptChoice(parts=((question.label, 1.0),)),
+            prompt=None if bare else PromptChoice(parts=((item.label, 1.0),)),
         )
 
     def _load(self, label: str) -> Prompt:
@@ -100,8 +102,8 @@ class AnswerGenerator:
         return prompt
 
 
-class _Collected:
-    """Outputs by the number of their question, as events bring them."""
+class _Outputs:
+    """Outputs by the index of their input, filled from engine events."""
 
     def __init__(self, n: int) -> None:
         self._texts: list[list[str]] = [[] for _ in range(n)]
@@ -111,7 +113,7 @@ class _Collected:
     def n_done(self) -> int:
         return len(self._ends)
 
-    def take(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         if isinstance(event, Failed):
             raise event.error
         if isinstance(event, Delta):
@@ -119,7 +121,7 @@ class _Collected:
         elif isinstance(event, RowDone):
             self._ends[int(event.request_id)] = event
 
-    def outputs(self) -> list[Output]:
+    def in_order(self) -> list[Output]:
         return [
             Output(
                 text="".join(parts),

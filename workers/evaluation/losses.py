@@ -1,4 +1,4 @@
-"""Loss of the right answers: what each token of a target costs when everything before it is given (teacher forcing)."""
+"""Loss of targets under teacher forcing: −log p of each target token given everything before it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import torch
-from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
+from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 from service.engine.activations.interventions import prompt_changes
 from service.engine.attention.metadata import PackedMetadata, SequenceGroup
@@ -18,15 +18,15 @@ from service.engine.prompts.cache import PromptCache
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Limits, PromptChoice
 from service.engine.shapes import Float, Tensor
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 
 MAX_LOGITS_BYTES = 256 << 20
-"""Of one forward, in float32."""
+"""Limit for the logits of one forward, in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One example under the prompt ``label``."""
+    """One example to score under the prompt ``label``."""
 
     label: str
     encoded: EncodedExample
@@ -34,7 +34,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Loss:
-    """nats: of all tokens of the target together, end of text included."""
+    """nats: sum over the target tokens, end of text included."""
 
     nats: float
     n_tokens: int
@@ -44,13 +44,13 @@ class Loss:
         return self.nats / self.n_tokens
 
 
-class Scorer:
-    """Scores targets of one model under a fixed set of prompts, many in one forward, each the same as alone.
+class LossScorer:
+    """Computes losses of one model under a fixed set of prompts, many targets per forward, batch-invariant.
 
     Args:
-        prompts: by label; None is the bare model.
-        limits: of tokens in one forward, and of memory for compiled prompts.
-        check: called before every forward; what it raises passes through.
+        prompts: By label; None is the bare model.
+        limits: Tokens per forward, and memory for compiled prompts.
+        check: Called before every forward; its exceptions propagate.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Scorer:
 
     @torch.inference_mode()
     def losses(self, targets: Sequence[Target]) -> list[Loss]:
-        """The losses, in order; nats are NaN or infinite where the model's numbers are."""
+        """Losses in the order of ``targets``; NaN or infinite if the model's logits are."""
         found: dict[int, Loss] = {}
         order = sorted(range(len(targets)), key=lambda i: (targets[i].encoded.length, targets[i].label, i))
         for pack in self._packs(order, targets):
@@ -79,35 +79,36 @@ class Scorer:
         return [found[i] for i in range(len(targets))]
 
     def _packs(self, order: Sequence[int], targets: Sequence[Target]) -> Iterator[list[int]]:
-        """Consecutive parts of ``order`` that fit one forward; a target that is too long for one goes alone."""
+        """Consecutive parts of ``order`` that fit one forward; a target that exceeds the limits is alone in its part."""
         pack: list[int] = []
         n_tokens = n_logits = 0
         for i in order:
-            length, n_wanted = targets[i].encoded.length, len(targets[i].encoded.target_ids)
-            if pack and (n_tokens + length > self._max_tokens or n_logits + n_wanted > self._max_logits):
+            length, n_predicted = targets[i].encoded.length, len(targets[i].encoded.target_ids)
+            if pack and (n_tokens + length > self._max_tokens or n_logits + n_predicted > self._max_logits):
                 yield pack
                 pack, n_tokens, n_logits = [], 0, 0
             pack.append(i)
-            n_tokens, n_logits = n_tokens + length, n_logits + n_wanted
+            n_tokens, n_logits = n_tokens + length, n_logits + n_predicted
         if pack:
             yield pack
 
     def _score(self, targets: Sequence[Target]) -> list[Loss]:
-        # Nothing follows a target's last token, so it is not read.
+        # The last target token is predicted only, so it is not read.
         sequences = [(*target.encoded.input_ids, *target.encoded.target_ids[:-1]) for target in targets]
         offsets = [0, *torch.tensor([len(s) for s in sequences]).cumsum(0).tolist()]
         groups, changes = self._groups(targets, offsets)
-        plan = PackedMetadata(groups)
+        metadata = PackedMetadata(groups)
         model = self._model
+        positions = [_predicting_positions(t, offset) for t, offset in zip(targets, offsets[:-1], strict=True)]
         with ForwardHooks(model.module, model.architecture, reads=(), on_read=_no_read, changes=changes):
             logits = model.forward(
-                plan,
+                metadata,
                 ids=torch.tensor([token for sequence in sequences for token in sequence]),
-                positions=plan.positions,
-                logits_at=torch.cat([_predicting(t, offset) for t, offset in zip(targets, offsets[:-1], strict=True)]),
+                positions=metadata.positions,
+                logits_at=torch.cat(positions),
             )
-        wanted = torch.tensor([token for target in targets for token in target.encoded.target_ids])
-        nats = _nats(logits, wanted.to(logits.device))
+        target_ids = torch.tensor([token for target in targets for token in target.encoded.target_ids])
+        nats = _nats(logits, target_ids.to(logits.device))
         parts = torch.split(nats, [len(target.encoded.target_ids) for target in targets])
         return [Loss(float(part.sum()), len(part)) for part in parts]
 
@@ -119,9 +120,9 @@ class Scorer:
         spans: list[tuple[int, int, Mapping[Tap, Tensor]]] = []
         pairs = zip(targets, offsets[:-1], strict=True)
         for (length, label), members in groupby(pairs, key=lambda pair: (pair[0].encoded.length, pair[0].label)):
-            alike = list(members)
+            same = list(members)
             loaded = None if self._prompts[label] is None else self._compiled.get(PromptChoice(parts=((label, 1.0),)))
-            groups.append(SequenceGroup(alike[0][1], len(alike), length, None if loaded is None else loaded.compiled))
+            groups.append(SequenceGroup(same[0][1], len(same), length, None if loaded is None else loaded.compiled))
             if loaded is not None:
                 spans.append((groups[-1].offset, groups[-1].n_tokens, loaded.additions))
         return groups, prompt_changes(spans)
@@ -136,12 +137,12 @@ def _no_read(tap: Tap, states: Tensor) -> None:
     return None
 
 
-def _predicting(target: Target, offset: int) -> Tensor:
-    """Packed tokens after which a token of the target comes: the input's last, and the target's but for its last."""
+def _predicting_positions(target: Target, offset: int) -> Tensor:
+    """Packed positions that predict a target token: the last input token and all target tokens but the last."""
     first = offset + len(target.encoded.input_ids) - 1
     return torch.arange(first, first + len(target.encoded.target_ids))
 
 
-def _nats(logits: Float[Tensor, "tokens vocab"], wanted: Tensor) -> Float[Tensor, " tokens"]:
-    """−log p of each wanted token, float64 on the CPU so that sums do not depend on their order by much."""
-    return F.cross_entropy(logits.float(), wanted, reduction="none").cpu().double()
+def _nats(logits: Float[Tensor, "tokens vocab"], target_ids: Tensor) -> Float[Tensor, " tokens"]:
+    """−log p of each target token, float64 on the CPU so that sums hardly depend on their order."""
+    return F.cross_entropy(logits.float(), target_ids, reduction="none").cpu().double()

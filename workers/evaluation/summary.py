@@ -1,4 +1,4 @@
-"""From rows to figures: a mean for each metric, with a bootstrap interval over examples."""
+"""Summary of an evaluation: the mean of each metric with a bootstrap interval over examples."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 from promptatlas.types.tuning import Metric
 
+from workers.analysis.intervals import mean_interval
 from workers.evaluation.example_rows import ExampleRow
-from workers.evaluation.intervals import bootstrap_interval
 
 MAX_EXPONENT = 700.0
-"""Of a perplexity: e to more is no float."""
+"""Largest exponent of a perplexity that is still a finite float."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A metric over ``n`` examples; low and high bound its 95 % bootstrap interval."""
+    """Mean of a metric over ``n`` examples; low and high are its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -29,9 +29,9 @@ class Score:
 
 
 class Summary:
-    """Scores of each label, by ``{split}/{metric}``.
+    """Scores of each label by ``{split}/{metric}``.
 
-    A metric that the rows of a label do not have is left out, and so is a loss with any example that has no finite one.
+    A metric without values is left out; so is the loss if it is not finite for some example.
     """
 
     def __init__(self, rows: Sequence[ExampleRow], *, metrics: Sequence[Metric], samples: int, seed: int) -> None:
@@ -46,11 +46,11 @@ class Summary:
             self._scores.setdefault(label, {}).update({k: v for k, v in named.items() if v is not None})
 
     def of(self, label: str) -> Mapping[str, Score]:
-        """Scores of one label by ``{split}/{metric}``; empty if it was not asked."""
+        """Scores of one label by ``{split}/{metric}``; empty if the label has no rows."""
         return self._scores.get(label, {})
 
     def flat(self, label: str, *, prefix: str = "") -> dict[str, float]:
-        """``{prefix}{split}/{metric}`` with ``…_low`` and ``…_high``, as manifests and runs keep it."""
+        """``{prefix}{split}/{metric}`` with ``…_low`` and ``…_high``, as stored in manifests and runs."""
         numbers: dict[str, float] = {}
         for name, score in self.of(label).items():
             numbers[f"{prefix}{name}"] = score.value
@@ -65,7 +65,7 @@ class Summary:
         return self._mean(values) if values else None
 
     def _loss(self, rows: Sequence[ExampleRow]) -> Score | None:
-        """Nats a token over all tokens of all targets: long targets count for more."""
+        """Mean nats per token over all target tokens, so long targets have a larger weight."""
         if any(row.loss is None for row in rows):
             return None
         values = [row.loss for row in rows if row.loss is not None]
@@ -74,7 +74,7 @@ class Summary:
     def _mean(self, values: Sequence[float], *, weights: Sequence[float] | None = None) -> Score:
         shares = weights or [1.0] * len(values)
         mean = math.fsum(v * w for v, w in zip(values, shares, strict=True)) / math.fsum(shares)
-        low, high = bootstrap_interval(values, samples=self._samples, seed=self._seed, weights=weights)
+        low, high = mean_interval(values, samples=self._samples, seed=self._seed, weights=weights)
         return Score(value=mean, low=low, high=high, n=len(values))
 
 

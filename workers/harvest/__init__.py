@@ -1,10 +1,9 @@
-"""Harvests: the states of a whole dataset's texts, in shards that any number of workers fill side by side.
+"""Harvests: states of all texts of a dataset, in shards that several workers compute in parallel.
 
-What a shard holds follows from the dataset and the spec alone, and the texts of one shard are computed together and with no
-others: so a shard comes out the same whoever computes it, is never computed again once it is there, and may be computed
-twice without harm.
+The content of a shard depends only on the dataset and the spec, and its texts are never batched with those of another
+shard. A shard is therefore the same whichever worker computes it, and computing it twice is harmless.
 
-    runs/{id}/plan.json                        which texts each shard holds
-    runs/{id}/outputs/shards%2F00003.…/        a shard, see tables
-    runs/{id}/outputs/manifest.json/           all shards, once they are there
+    runs/{id}/plan.json                        texts of each shard
+    runs/{id}/outputs/shards%2F00003.…/        one shard, see ``shards.table``
+    runs/{id}/outputs/manifest.json/           all shards; written when they are complete
 """

@@ -1,4 +1,4 @@
-"""What a harvest was asked, and the model it reads: the same for the worker whose run it is and for its helpers."""
+"""Context of a harvest: spec, dataset and model reader, for the worker that owns the run and for its helpers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from service.errors import Conflict, InvalidRequest
 from service.store.datasets.items import DatasetInfo
 from service.store.maps.store import MapStore
 from service.store.runs.store import RunStore
-from workers.harvest.plan import HarvestPlan, make_plan
 from workers.harvest.readers.reader import HarvestReader
+from workers.harvest.shards.plan import HarvestPlan, make_plan
 from workers.running.interface import WorkContext
 
 if TYPE_CHECKING:
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class HarvestContext:
-    """One harvest as one worker has it."""
+    """One harvest on one worker."""
 
     place: WorkContext
     spec: HarvestSpec
     dataset: DatasetInfo
-    reading: HarvestReader
+    reader: HarvestReader
 
     @classmethod
     def of(cls, place: WorkContext) -> HarvestContext:
-        """Look up what the run's spec names, and load the model."""
+        """Resolve the spec of the run and load the model."""
         spec = read_spec(place.spec)
-        return cls(place=place, spec=spec, dataset=place.datasets.get(spec.dataset), reading=open_reading(place, spec))
+        return cls(place=place, spec=spec, dataset=place.datasets.get(spec.dataset), reader=open_reader(place, spec))
 
     def examples(self) -> Iterator[Example]:
-        """All that is asked for, in order."""
+        """Examples of the spec, in order."""
         spec = self.spec
         return self.place.datasets.examples(spec.dataset, split=spec.split, n=spec.n, template=spec.template)
 
     def plan(self) -> HarvestPlan:
-        """Count the tokens of all texts; takes a while."""
+        """Make the plan. Slow: it tokenizes the whole dataset."""
         return make_plan(
-            self.reading,
+            self.reader,
             self.examples(),
             dataset_sha256=self.dataset.sha256,
             shard_bytes=self.spec.shard_bytes,
@@ -54,41 +54,41 @@ class HarvestContext:
         )
 
     def require_same(self, plan: HarvestPlan) -> None:
-        """Refuse to go on with a plan for another model, prompt or dataset; Conflict."""
-        identity = self.reading.identity
+        """Raise Conflict if model, prompt or dataset changed since the plan was made."""
+        identity = self.reader.identity
         for what, now, then in (
             ("model's weights", identity.revision, plan.revision),
             ("prompt", identity.prompt_sha256, plan.prompt_sha256),
             ("dataset", self.dataset.sha256, plan.dataset_sha256),
         ):
             if now != then:
-                raise Conflict(f"The {what} changed since this run began: start a new one with the same spec.")
+                raise Conflict(f"The {what} changed since this run started: start a new run with the same spec.")
 
 
 def read_spec(stored: Mapping[str, Any]) -> HarvestSpec:
-    """A run's spec as its type has it."""
-    # Through JSON, because the type is strict about JSON's types and not Python's.
+    """Parse a stored spec."""
+    # Through JSON, because strict validation distinguishes JSON types, not Python types.
     return HarvestSpec.model_validate_json(json.dumps(dict(stored)))
 
 
-def open_reading(place: WorkContext, spec: HarvestSpec) -> HarvestReader:
-    """The reading that a spec asks for.
+def open_reader(place: WorkContext, spec: HarvestSpec) -> HarvestReader:
+    """Open the reader for a spec: of a hosted causal model, or of an encoder–decoder.
 
     Raises:
-        NotFound, InvalidRequest, DamagedArtifact, UnsupportedModel: it cannot be done, or no longer.
+        NotFound, InvalidRequest, DamagedArtifact, UnsupportedModel: Something that the spec names cannot be read.
     """
     sources = {source.name: source.path for source in place.settings.read_models}
     if spec.model in sources:
-        return _two_sided(place, spec, path=sources[spec.model])
-    return _causal(place, spec)
+        return _encoder_decoder_reader(place, spec, path=sources[spec.model])
+    return _causal_reader(place, spec)
 
 
-def _causal(place: WorkContext, spec: HarvestSpec) -> HarvestReader:
-    # Here, so that a helper that finds nothing to do need not load torch.
+def _causal_reader(place: WorkContext, spec: HarvestSpec) -> HarvestReader:
+    # Imported here, so that a helper without work does not load torch.
     from service.engine.requests import CaptureSpec
-    from workers.evaluation.inputs import engine_limits
     from workers.harvest.readers.causal import CausalReader
     from workers.harvest.readers.texts import TextEncoder
+    from workers.inputs.limits import engine_limits
     from workers.states.prompt_choice import choose_prompt
 
     model = place.load_model(spec.model)
@@ -109,12 +109,12 @@ def _causal(place: WorkContext, spec: HarvestSpec) -> HarvestReader:
     )
 
 
-def _two_sided(place: WorkContext, spec: HarvestSpec, *, path: str) -> HarvestReader:
+def _encoder_decoder_reader(place: WorkContext, spec: HarvestSpec, *, path: str) -> HarvestReader:
     from workers.harvest.readers.encoder_decoder import EncoderDecoderCapture, EncoderDecoderReader
     from workers.harvest.readers.encoder_decoder_model import EncoderDecoderModel
 
     if spec.prompt_ref is not None or isinstance(spec.reduce, ProjectReduction):
-        raise InvalidRequest("An encoder–decoder is read without a prompt, and there are no maps of it.")
+        raise InvalidRequest("Encoder–decoder models support neither prompts nor map projections in a harvest.")
     settings = place.settings
     model = EncoderDecoderModel.load(spec.model, path, device=settings.device, dtype=settings.dtype)
     capture = EncoderDecoderCapture(

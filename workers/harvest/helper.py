@@ -1,20 +1,20 @@
-"""Helping with a harvest: shards that nobody has, until there are none or this worker is needed elsewhere."""
+"""Helper of a harvest: computes free shards until none are left or this worker is needed elsewhere."""
 
 from __future__ import annotations
 
 from workers.harvest.context import HarvestContext, read_spec
-from workers.harvest.plan import PlanFile
+from workers.harvest.shard_writer import ShardWriter
+from workers.harvest.shards.plan import PlanFile
 from workers.harvest.shards.store import ShardStore
-from workers.harvest.shards.worker import ShardWork
 from workers.running.interface import WorkContext
 
 
 def help_harvest(place: WorkContext) -> None:
-    """Do what can be done of a harvest whose plan is made.
+    """Compute free shards of a harvest; returns at once if it has no plan yet.
 
     Raises:
-        Conflict: what this worker would read is not what the plan is of.
-        NotFound, InvalidRequest, DamagedArtifact, UnsupportedModel: this worker cannot read it.
+        Conflict: Model, prompt or dataset differ from those of the plan.
+        NotFound, InvalidRequest, DamagedArtifact, UnsupportedModel: This worker cannot read the model, prompt or dataset.
     """
     plan = PlanFile(place.artifacts, run_id=place.run_id).load()
     if plan is None:
@@ -27,9 +27,9 @@ def help_harvest(place: WorkContext) -> None:
     job = HarvestContext.of(place)
     job.require_same(plan)
 
-    def may_go_on() -> bool:
+    def may_continue() -> bool:
         place.check()
         return not place.coordinator.runs_are_waiting()
 
-    work = ShardWork(job, plan=plan, store=store)
-    work.go_through(missing, before=may_go_on, done=lambda shard, output: None)
+    writer = ShardWriter(job, plan=plan, store=store)
+    writer.write(missing, before=may_continue, done=lambda shard, output: None)

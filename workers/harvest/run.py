@@ -1,4 +1,4 @@
-"""The kind ``harvest``: from a dataset to shards of states, with as many workers as have nothing else to do."""
+"""Run kind ``harvest``: computes shards of states of a dataset, with the help of idle workers."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from promptatlas.types.harvest import HarvestManifest, HarvestShard
 from service.errors import DamagedArtifact, InvalidRequest
 from service.store.runs.records import Output
 from workers.harvest.context import HarvestContext
-from workers.harvest.estimate import estimate, in_words
-from workers.harvest.plan import HarvestPlan, PlanFile, PlannedShard
+from workers.harvest.estimate import estimate, format_bytes
+from workers.harvest.shard_writer import ShardWriter
+from workers.harvest.shards.plan import HarvestPlan, PlanFile, PlannedShard
 from workers.harvest.shards.store import ShardStore
-from workers.harvest.shards.worker import ShardWork
 from workers.running.interface import SharedRunContext
 
 MANIFEST = "manifest.json"
 
-_LOOK_S = 0.25
-"""Between two looks at what others have done, while nothing is left but what they do."""
+_POLL_INTERVAL_S = 0.25
+"""Poll interval while only shards of helpers are missing."""
 
 
 def harvest(run: SharedRunContext) -> Mapping[str, float]:
-    """Read all texts of the spec; leaves ``shards/…``, and ``manifest.json`` once all are there.
+    """Compute all shards; writes ``shards/…`` and finally ``manifest.json``.
 
     Returns:
-        n_texts, n_tokens, n_rows, n_dropped, n_shards, n_bytes of all shards, and how many of them helpers have made in this
-        attempt.
+        n_texts, n_tokens, n_rows, n_dropped, n_shards and n_bytes of all shards, and n_shards_by_helpers, the number that
+        helpers computed during this attempt.
 
     Raises:
-        InvalidRequest, NotFound, DamagedArtifact, Conflict, UnsupportedModel: the spec cannot be done, or no longer.
+        InvalidRequest, NotFound, DamagedArtifact, Conflict, UnsupportedModel: The spec cannot be carried out.
     """
     run.save_output("spec.json", json.dumps(dict(run.spec), indent=2).encode())
-    return _Harvest(run, job=HarvestContext.of(run)).carry_out()
+    return _Harvest(run, job=HarvestContext.of(run)).execute()
 
 
 class _Harvest:
-    """One attempt."""
+    """One attempt at a harvest."""
 
     def __init__(
         self, run: SharedRunContext, *, job: HarvestContext, sleep: Callable[[float], None] = time.sleep
@@ -46,30 +46,30 @@ class _Harvest:
         self._run = run
         self._job = job
         self._sleep = sleep
-        self._plan = self._planned()
+        self._plan = self._load_or_make_plan()
         self._store = ShardStore(run.artifacts, run_id=run.run_id, shard_format=job.spec.format)
         self._shards = {shard.number: shard for shard in self._plan.shards}
         self._found = self._store.find_all(self._shards)
         self._n_before = len(self._found)
         self._n_own = 0
 
-    def carry_out(self) -> dict[str, float]:
-        self._tell_estimate()
+    def execute(self) -> dict[str, float]:
+        self._log_estimate()
         self._progress()
-        work = ShardWork(self._job, plan=self._plan, store=self._store)
+        writer = ShardWriter(self._job, plan=self._plan, store=self._store)
         while missing := self._missing():
             n_own = self._n_own
-            work.go_through(missing, before=self._before, done=self._done)
-            self._look()
+            writer.write(missing, before=self._before, done=self._done)
+            self._refresh()
             if self._n_own == n_own and self._missing():
                 self._wait()
         self._run.coordinator.withdraw_requests()
         self._run.save_output(MANIFEST, self._manifest().model_dump_json(indent=2).encode())
         return self._metrics()
 
-    def _planned(self) -> HarvestPlan:
+    def _load_or_make_plan(self) -> HarvestPlan:
         file = PlanFile(self._run.artifacts, run_id=self._run.run_id)
-        plan = self._kept(file)
+        plan = self._load_plan(file)
         if plan is None:
             self._run.log("Counting tokens.")
             plan = self._job.plan()
@@ -77,63 +77,63 @@ class _Harvest:
         self._job.require_same(plan)
         if not plan.shards:
             raise InvalidRequest(
-                f"There is nothing to read: of {plan.n_dropped} texts of {self._job.spec.dataset} none fits the model's "
-                "context and has the positions asked for. With max_tokens long texts are cut.",
+                f"There is nothing to read: none of the {plan.n_dropped} texts of {self._job.spec.dataset} fits the model's "
+                "context and has the requested positions. Set max_tokens to cut long texts.",
             )
-        self._check_room(plan)
+        self._check_size(plan)
         if plan.n_dropped:
             self._run.log(
                 f"{plan.n_dropped} of {plan.n_dropped + plan.n_texts} texts are left out: longer than the model's context, "
-                "empty, or without a position asked for.",
+                "empty, or without a requested position.",
                 level="warning",
             )
         return plan
 
-    def _kept(self, file: PlanFile) -> HarvestPlan | None:
+    def _load_plan(self, file: PlanFile) -> HarvestPlan | None:
         try:
             return file.load()
         except DamagedArtifact as error:
-            # It would come out the same again.
+            # A damaged plan is remade; the same examples give the same plan.
             self._run.log(error.detail, level="warning")
             return None
 
-    def _check_room(self, plan: HarvestPlan) -> None:
+    def _check_size(self, plan: HarvestPlan) -> None:
         limit = self._run.settings.max_harvest_bytes
         if plan.n_bytes > limit:
             raise InvalidRequest(
-                f"The harvest would hold {in_words(plan.n_bytes)}; this server keeps at most {in_words(limit)} of one. Ask "
-                "for fewer texts, layers or positions, reduce, or take dtype float16."
+                f"The harvest would have {format_bytes(plan.n_bytes)}; the limit of this server is {format_bytes(limit)}. "
+                "Request fewer texts, layers or positions, a reduction, or dtype float16."
             )
 
-    def _tell_estimate(self) -> None:
+    def _log_estimate(self) -> None:
         if not self._missing():
             return
-        found = estimate(self._plan, reading=self._job.reading, examples=self._job.examples())
+        found = estimate(self._plan, reader=self._job.reader, examples=self._job.examples())
         self._run.metric(0, member=None, **found.numbers())
         self._run.log(str(found))
 
     def _before(self) -> bool:
         self._run.check()
-        self._ask()
+        self._request_help()
         return True
 
     def _done(self, shard: PlannedShard, output: Output) -> None:
         self._n_own += 1
         self._found[shard.number] = output
-        self._look()
+        self._refresh()
 
-    def _look(self) -> None:
-        """See what others have done."""
+    def _refresh(self) -> None:
+        """Look up shards that helpers have written."""
         self._found |= self._store.find_all(self._missing())
         self._progress()
 
     def _wait(self) -> None:
         self._run.check()
-        self._ask()
-        self._sleep(_LOOK_S)
+        self._request_help()
+        self._sleep(_POLL_INTERVAL_S)
 
-    def _ask(self) -> None:
-        """Ask for as much help as there are shards that nobody has, but for the one that this worker goes on with."""
+    def _request_help(self) -> None:
+        """Request one helper per free shard, except for the shard that this worker computes next."""
         missing = [str(number) for number in self._missing()]
         if len(missing) > 1:
             self._run.coordinator.request_helpers(len(self._run.coordinator.unleased(missing)) - 1)
@@ -160,7 +160,7 @@ class _Harvest:
         return {name: float(count) for name, count in counts.items()}
 
     def _manifest(self) -> HarvestManifest:
-        spec, plan, identity = self._job.spec, self._plan, self._job.reading.identity
+        spec, plan, identity = self._job.spec, self._plan, self._job.reader.identity
         return HarvestManifest(
             run_id=self._run.run_id,
             model=identity.model,
@@ -176,7 +176,7 @@ class _Harvest:
             reduce=spec.reduce,
             dtype=spec.dtype,
             format=spec.format,
-            rows=self._job.reading.row_kind,
+            rows=self._job.reader.row_kind,
             tensors={name: list(shape) for name, shape in plan.tensors.items()},
             n_texts=plan.n_texts,
             n_tokens=plan.n_tokens,

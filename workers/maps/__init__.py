@@ -1,4 +1,4 @@
-"""The kind ``map``: points of any sources, gathered layer by layer, a basis fitted to each layer, and all placed on it.
+"""Runs of the kind ``map``: points from sources, a basis fitted to each layer, and all points projected by it.
 
-Bases themselves are in service.projection, where later points are placed on them too; here is what fills them.
+Sources are in ``service.map_sources``, bases in ``service.projection``: the API process uses both to project later points.
 """

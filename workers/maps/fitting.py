@@ -1,4 +1,4 @@
-"""From a layer's vectors to its basis, the places of all points, and how true they are."""
+"""Fitting the basis of a layer, with the coordinates of all points and the quality of the map."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.projection.quality import quality_of
 from service.projection.refit_loss import compare_refitting
 
 MAX_FITTED = 100_000
-"""Points that UMAP and t-SNE are fitted to; of more, a seeded sample is, and the rest is placed."""
+"""Maximum number of points for the fit of UMAP and t-SNE; of more, a seeded sample is fitted and the rest projected."""
 
 _BLOCK = 8192
 
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class FittedLayer:
-    """places: float32 `[n, n_components]`, a row for each vector."""
+    """A fitted layer. places: coordinates of all points, float32 `[n, n_components]`."""
 
     basis: Basis
     places: Floats
@@ -35,7 +35,7 @@ class FittedLayer:
 
 
 def fit_settings(spec: MapSpec) -> FitSettings:
-    """What of a spec the fit goes by."""
+    """The settings of a fit in a spec."""
     return FitSettings(
         method=spec.method,
         n_components=spec.n_components,
@@ -49,10 +49,10 @@ def fit_settings(spec: MapSpec) -> FitSettings:
 
 
 def fit_layer(vectors: Floats, *, layer: int, spec: MapSpec, max_fitted: int = MAX_FITTED) -> FittedLayer:
-    """Fit `[n, d_model]`; the same vectors and spec give the same.
+    """Fit vectors `[n, d_model]`; deterministic for the same vectors and spec.
 
     Raises:
-        InvalidRequest: there are too few points.
+        InvalidRequest: too few points.
     """
     if len(vectors) < MIN_POINTS:
         raise InvalidRequest(

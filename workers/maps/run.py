@@ -1,77 +1,55 @@
-"""The kind ``map``: gather points, fit a basis to each layer, place them, say how true it is.
+"""The kind ``map``: gather points, fit a basis to each layer, project the points, and measure the quality.
 
-A layer that is done is kept, basis and points, and noted in the checkpoint; whichever attempt comes next goes on with the
-others. All layers of a pass are read in the same forwards. The first pass is the lowest layer alone, which costs little and
-tells how many points there are, so that the others can be taken as many at once as there is room for.
+Basis and points of a completed layer are stored and recorded in the checkpoint; the next attempt continues with the other
+layers. All layers of a pass are read in the same forwards. The first pass reads the lowest layer alone: that is cheap and
+gives the number of points, from which follows how many layers the later passes can hold.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from promptatlas.types.maps import (
-    DatasetSource,
-    EmbeddingsMapSource,
-    MapQuality,
-    MapSpec,
-    PriorSource,
-    PromptsSource,
-    TextsSource,
-    TrajectoriesSource,
-)
+from promptatlas.types.maps import MapQuality, MapSpec
 
 from service.engine.model.hosted_model import HostedModel
+from service.map_sources.add_source import add_source
+from service.map_sources.gathered_points import GatheredPoints
+from service.map_sources.interface import SourceContext, run_to_end
 from service.store.artifacts.tensor_codec import encode
 from service.store.maps.store import MAP, TOKENS, MapFacts, basis_path, encode_tokens, points_path
 from service.store.runs.store import RunStore
 from workers.maps.fitting import fit_layer
-from workers.maps.layer_points import LayerPoints, PointCollector
-from workers.maps.sources.priors import add_prior
-from workers.maps.sources.prompts import add_prompts
-from workers.maps.sources.texts import add_dataset, add_texts
-from workers.maps.sources.trajectories import add_trajectories
-from workers.maps.sources.vocabulary import add_vocabulary
+from workers.maps.reader import InProcessMapReader
 from workers.priors.sources.sources import Sources
 from workers.running.interface import RunContext
 from workers.states.texts import Encoder
 
 DONE = "layers.json"
-"""File of a checkpoint: the quality of each layer that is done."""
+"""File of a checkpoint: the quality of each completed layer."""
 
 MEMORY_BYTES = 256 << 20
-"""Of the vectors of one pass in memory; those of more are in a temporary file."""
+"""Vectors of one pass in memory; more are in a temporary file."""
 
-SPOOL_BYTES = 8 << 30
-"""Of the vectors of one pass altogether, if it has several layers."""
-
-_SOURCES: Mapping[type[Any], Callable[..., None]] = {
-    DatasetSource: add_dataset,
-    TextsSource: add_texts,
-    PromptsSource: add_prompts,
-    PriorSource: add_prior,
-    TrajectoriesSource: add_trajectories,
-    EmbeddingsMapSource: add_vocabulary,
-}
+PASS_BYTES = 8 << 30
+"""Vectors of one pass altogether, if it has several layers."""
 
 
 def make_map(run: RunContext) -> Mapping[str, float]:
-    """Leave ``map.json``, ``tokens.safetensors``, and of each layer ``basis.{layer}`` and ``points.{layer}.safetensors``.
+    """Store ``map.json``, ``tokens.safetensors``, and for each layer ``basis.{layer}`` and ``points.{layer}.safetensors``.
 
     Returns:
-        ``n_points``, and by layer ``{layer}/trustworthiness`` and the other numbers of its quality.
+        ``n_points``, and by layer ``{layer}/trustworthiness`` and the other measures of its quality.
 
     Raises:
-        InvalidRequest, NotFound, DamagedArtifact, EngineFault: the spec cannot be done, or no longer.
+        InvalidRequest, NotFound, DamagedArtifact, EngineFault: the sources cannot be read, or no longer.
     """
     spec = MapSpec.model_validate_json(json.dumps(dict(run.spec)))
-    return _Making(run, spec, run.load_model(spec.model)).carry_out()
+    return _Attempt(run, spec, run.load_model(spec.model)).execute()
 
 
-class _Making:
-    """One attempt."""
+class _Attempt:
+    """One attempt at a map run."""
 
     def __init__(self, run: RunContext, spec: MapSpec, model: HostedModel) -> None:
         self._run = run
@@ -79,61 +57,55 @@ class _Making:
         self._model = model
         self._layers = sorted({layer % model.architecture.n_layers for layer in spec.layers})
         self._names = [source.name or f"source {i}" for i, source in enumerate(spec.sources)]
-        self._priors = Sources(model, datasets=run.datasets, prompts=run.prompts, check=run.check)
+        priors = Sources(model, datasets=run.datasets, prompts=run.prompts, check=run.check)
+        self._reader = InProcessMapReader(run, model, priors=priors)
         self._done = _load_done(run.load_checkpoint())
         self._progress = _Progress(run, n_layers=len(self._layers), n_sources=len(spec.sources))
 
-    def carry_out(self) -> dict[str, float]:
+    def execute(self) -> dict[str, float]:
         self._progress.skip(len(self._done))
         remaining = [layer for layer in self._layers if layer not in self._done]
         n_at_once = 1
         while remaining:
             layers, remaining = remaining[:n_at_once], remaining[n_at_once:]
-            with self._gathered(layers) as points:
-                n_at_once = max(1, SPOOL_BYTES // max(1, points[layers[0]].spool.n_bytes))
+            with GatheredPoints(layers, d_model=self._model.d_model, memory_bytes=MEMORY_BYTES) as points:
+                self._gather(points)
+                n_at_once = max(1, PASS_BYTES // max(1, points.n_bytes(layers[0])))
                 for layer in layers:
                     self._run.check()
-                    self._finish_layer(layer, points[layer])
-        return self._conclude()
+                    self._finish_layer(layer, points)
+        return self._finish()
 
-    @contextmanager
-    def _gathered(self, layers: Sequence[int]) -> Iterator[Mapping[int, LayerPoints]]:
-        memory_bytes = MEMORY_BYTES // len(layers)
-        points = {
-            layer: LayerPoints(layer=layer, d_model=self._model.d_model, memory_bytes=memory_bytes) for layer in layers
-        }
-        with ExitStack() as stack:
-            for each in points.values():
-                stack.enter_context(each.spool)
-            self._progress.begin_pass(len(layers))
-            gathering = PointCollector(
-                run=self._run,
-                model=self._model,
-                runs=RunStore(self._run.artifacts),
-                priors=self._priors,
-                layers=layers,
-                points=points,
-                tell=self._progress.tell,
-            )
-            for source, name in zip(self._spec.sources, self._names, strict=True):
-                self._run.check()
-                _SOURCES[type(source)](source, name=name, to=gathering)
-                self._progress.next_source()
-            yield points
+    def _gather(self, points: GatheredPoints) -> None:
+        self._progress.begin_pass(len(points.layers))
+        context = SourceContext(
+            model=self._model.card.name,
+            revision=self._model.card.revision,
+            prompts=self._run.prompts,
+            runs=RunStore(self._run.artifacts),
+            datasets=self._run.datasets,
+            reader=self._reader,
+            points=points,
+            progress=self._progress.update,
+        )
+        for source, name in zip(self._spec.sources, self._names, strict=True):
+            self._run.check()
+            run_to_end(add_source(source, name=name, to=context))
+            self._progress.next_source()
 
-    def _finish_layer(self, layer: int, points: LayerPoints) -> None:
-        fitted = fit_layer(points.spool.rows(), layer=layer, spec=self._spec)
+    def _finish_layer(self, layer: int, points: GatheredPoints) -> None:
+        fitted = fit_layer(points.vectors(layer), layer=layer, spec=self._spec)
         self._run.check()
         basis = encode(fitted.basis.tensors(), metadata=dict(fitted.basis.facts()))
         self._run.save_output(basis_path(layer), basis)
-        placed = points.labels.points(fitted.places)
+        placed = points.labels(layer).points(fitted.places)
         self._run.save_output(points_path(layer), encode(placed.tensors(), metadata={"layer": layer}))
         self._done[layer] = fitted.quality
         kept = {str(done): quality.model_dump(mode="json") for done, quality in self._done.items()}
         self._run.save_checkpoint({DONE: json.dumps(kept).encode()})
         self._progress.finish_layer()
 
-    def _conclude(self) -> dict[str, float]:
+    def _finish(self) -> dict[str, float]:
         encoder = Encoder(self._model)
         n_tokens = min(self._model.catalogue.vocab_size, encoder.n_tokens)
         self._run.save_output(TOKENS, encode_tokens(list(map(encoder.token_text, range(n_tokens)))))
@@ -155,7 +127,7 @@ class _Making:
 
 
 class _Progress:
-    """In hundredths of a source's work at one layer; fitting a layer counts as one more source."""
+    """Progress in hundredths of one source at one layer; fitting a layer counts as one more source."""
 
     def __init__(self, run: RunContext, *, n_layers: int, n_sources: int) -> None:
         self._run = run
@@ -165,36 +137,36 @@ class _Progress:
         self._n_layers_of_pass = 1
 
     def skip(self, n_layers: int) -> None:
-        """So many layers were done by earlier attempts."""
+        """Earlier attempts completed ``n_layers``."""
         self._step += n_layers * self._per_layer
-        self._say(self._step)
+        self._report(self._step)
 
     def begin_pass(self, n_layers: int) -> None:
-        """The next sources are read at so many layers at once."""
+        """The next sources are read at ``n_layers`` layers together."""
         self._n_layers_of_pass = n_layers
 
-    def tell(self, share: float) -> None:
-        """How much of the present source is done."""
-        self._say(self._step + 100 * min(share, 1.0) * self._n_layers_of_pass)
+    def update(self, share: float) -> None:
+        """``share`` of the current source is done, 0 to 1."""
+        self._report(self._step + 100 * min(share, 1.0) * self._n_layers_of_pass)
 
     def next_source(self) -> None:
-        """A source is done."""
+        """The current source is done."""
         self._step += 100 * self._n_layers_of_pass
-        self._say(self._step)
+        self._report(self._step)
 
     def finish_layer(self) -> None:
-        """A layer has been fitted and kept."""
+        """A layer is fitted and stored."""
         self._step += 100
-        self._say(self._step)
+        self._report(self._step)
 
-    def _say(self, step: float) -> None:
+    def _report(self, step: float) -> None:
         self._run.progress(min(int(step), self._total), self._total)
 
 
-def _load_done(kept: Mapping[str, bytes] | None) -> dict[int, MapQuality]:
-    if kept is None:
+def _load_done(checkpoint: Mapping[str, bytes] | None) -> dict[int, MapQuality]:
+    if checkpoint is None:
         return {}
-    return {int(layer): MapQuality.model_validate(found) for layer, found in json.loads(kept[DONE]).items()}
+    return {int(layer): MapQuality.model_validate(found) for layer, found in json.loads(checkpoint[DONE]).items()}
 
 
 def _numbers(quality: Sequence[MapQuality]) -> dict[str, float]:

@@ -1,5 +1,5 @@
-"""The paper's findings (arXiv 2412.18582), measured on a model, prompts and datasets of one's own.
+"""Reports: the findings of arXiv 2412.18582, tested on a given model, prompts and datasets.
 
-``gathering`` and ``reading`` collect the evidence, one file a question turns it into numbers, ``verdicts`` into an answer by
-a rule that is written out, ``figures`` and ``page`` into something to look at.
+``evidence`` reads prompts, states and trajectories; ``findings`` measures each finding and applies its decision rule;
+``rendering`` draws the figures and the HTML page.
 """

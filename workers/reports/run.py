@@ -1,4 +1,4 @@
-"""The kind ``report``: the paper's seven findings, measured, judged by rules that are written out, and drawn."""
+"""Run kind ``report``: tests the findings of arXiv 2412.18582 on a model and writes them as JSON and HTML."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from service.engine.model.hosted_model import HostedModel
 from workers.reports.evidence.assembly import assemble, layers_of, n_readings
 from workers.reports.evidence.collapse_measures import measure_collapse
 from workers.reports.evidence.evidence import Evidence
-from workers.reports.evidence.measurement_cache import MeasurementCache, Rows
-from workers.reports.evidence.prompt_history import plain
-from workers.reports.findings.answer import Answer
+from workers.reports.evidence.measurement_cache import MeasurementCache, Rows, plain
 from workers.reports.findings.cloud_shape import finding_shape, measure_shapes
 from workers.reports.findings.collapse import finding_collapse
-from workers.reports.findings.displacement import finding_stay
-from workers.reports.findings.localization import finding_walks, measure_walks
+from workers.reports.findings.displacement import finding_displacement
+from workers.reports.findings.localization import finding_localization, measure_trajectories
 from workers.reports.findings.quality import finding_interpolation, finding_quality
-from workers.reports.findings.statistics import Budget
+from workers.reports.findings.result import FindingResult
+from workers.reports.findings.statistics import Resampling
 from workers.reports.findings.task_clusters import finding_tasks, measure_separation
 from workers.reports.rendering.figures import draw_figures
 from workers.reports.rendering.page import render
@@ -32,61 +31,66 @@ TITLE = "Where prompts and activations lie"
 
 
 def report(run: RunContext) -> Mapping[str, float]:
-    """Leaves ``report.json``, ``report.html`` and ``spec.json``; the metrics count the verdicts.
+    """Write ``report.json``, ``report.html`` and ``spec.json``.
+
+    Returns:
+        The number of findings by verdict, ``n_{verdict}``.
 
     Raises:
-        InvalidRequest, NotFound, DamagedArtifact: the spec cannot be done, or no longer.
+        InvalidRequest, NotFound, DamagedArtifact: Something that the spec names is invalid, missing or damaged.
     """
     spec = ReportSpec.model_validate_json(json.dumps(dict(run.spec)))
     model = run.load_model(spec.model)
     n_read = n_readings(spec)
     n_measured = _n_measurements(spec, n_layers=len(layers_of(spec, n_layers=model.architecture.n_layers)))
-    # One more for all that comes after the measuring.
+    # One more step for writing the report.
     total = n_read + n_measured + 1
-    evidence = assemble(run, spec, model, done=_Readings(run, total=total).done)
-    once = MeasurementCache(run, evidence_of=_evidence_of(run, spec, model), begin=n_read, total=total).once
-    budget = Budget(samples=spec.samples, seed=spec.seed)
+    evidence = assemble(run, spec, model, done=_ReadingProgress(run, total=total).done)
+    cached = MeasurementCache(run, evidence_of=_evidence_of(run, spec, model), begin=n_read, total=total).cached
+    resampling = Resampling(samples=spec.samples, seed=spec.seed)
     measured = _Measured(
-        separation=measure_separation(evidence, budget=budget, once=once),
-        walks=measure_walks(evidence, budget=budget, once=once),
-        shapes=measure_shapes(evidence, budget=budget, once=once),
+        separation=measure_separation(evidence, resampling=resampling, cached=cached),
+        trajectories=measure_trajectories(evidence, resampling=resampling, cached=cached),
+        shapes=measure_shapes(evidence, resampling=resampling, cached=cached),
         collapse=measure_collapse(evidence, check=run.check),
     )
-    answers = _answers(evidence, measured, budget=budget)
-    found = _content(spec, model, answers, measured=measured)
-    figures = draw_figures(evidence, separation=measured.separation, walks=measured.walks, shapes=measured.shapes)
+    findings = _findings(evidence, measured, resampling=resampling)
+    found = _content(spec, model, findings, measured=measured)
+    figures = draw_figures(
+        evidence, separation=measured.separation, trajectories=measured.trajectories, shapes=measured.shapes
+    )
     run.save_output("report.json", json.dumps(found, indent=2, allow_nan=False).encode())
     run.save_output("report.html", render(found, figures=figures).encode())
     run.save_output("spec.json", json.dumps(dict(run.spec), indent=2).encode())
     run.progress(total, total)
-    verdicts = [answer.verdict for answer in answers]
+    verdicts = [finding.verdict for finding in findings]
     return {f"n_{name.replace(' ', '_')}": float(verdicts.count(name)) for name in sorted(set(verdicts))}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
-    """Tables that findings are read from; each is a part of ``report.json`` too."""
+    """Tables of measurements; each is also a part of ``report.json``."""
 
     separation: Rows
-    walks: Rows
+    trajectories: Rows
     shapes: Rows
     collapse: Mapping[str, Mapping[str, Any]]
 
 
-def _answers(evidence: Evidence, measured: _Measured, *, budget: Budget) -> list[Answer]:
+def _findings(evidence: Evidence, measured: _Measured, *, resampling: Resampling) -> list[FindingResult]:
     return [
-        finding_stay(evidence, measured.collapse, budget=budget),
-        finding_quality(evidence, measured.collapse, budget=budget),
-        finding_collapse(evidence, measured.collapse, budget=budget),
-        finding_walks(measured.walks),
+        finding_displacement(evidence, measured.collapse, resampling=resampling),
+        finding_quality(evidence, measured.collapse, resampling=resampling),
+        finding_collapse(evidence, measured.collapse, resampling=resampling),
+        finding_localization(measured.trajectories),
         finding_tasks(evidence, measured.separation),
-        finding_interpolation(evidence, budget=budget),
+        finding_interpolation(evidence, resampling=resampling),
         finding_shape(evidence, measured.shapes),
     ]
 
 
-class _Readings:
-    """Counts what has been read into the run's progress."""
+class _ReadingProgress:
+    """Reports progress of reading the evidence."""
 
     def __init__(self, run: RunContext, *, total: int) -> None:
         self._run, self._total, self._n = run, total, 0
@@ -98,28 +102,30 @@ class _Readings:
 
 
 def _evidence_of(run: RunContext, spec: ReportSpec, model: HostedModel) -> dict[str, Any]:
-    """What tells whether measurements of an earlier attempt are of the same evidence."""
+    """Versions of model and datasets, which tell whether cached measurements are valid."""
     datasets = {name: run.datasets.get(name).sha256 for name in spec.datasets}
     return {"revision": model.card.revision, "datasets": datasets}
 
 
 def _n_measurements(spec: ReportSpec, *, n_layers: int) -> int:
     n = len(spec.datasets)
-    pairs, walks, shapes = n * (n - 1) // 2 * n_layers, n * (n_layers + 1), n * n_layers
-    return pairs + walks + shapes
+    n_pairs, n_trajectories, n_shapes = n * (n - 1) // 2 * n_layers, n * (n_layers + 1), n * n_layers
+    return n_pairs + n_trajectories + n_shapes
 
 
-def _content(spec: ReportSpec, model: HostedModel, answers: Sequence[Answer], *, measured: _Measured) -> dict[str, Any]:
+def _content(
+    spec: ReportSpec, model: HostedModel, findings: Sequence[FindingResult], *, measured: _Measured
+) -> dict[str, Any]:
     packages = ("torch", "transformers", "scikit-learn", "scipy", "numpy", "promptatlas")
     content: dict[str, Any] = plain(
         {
             "title": spec.title or TITLE,
             "model": model.card.name,
             "revision": model.card.revision,
-            "findings": [vars(answer) for answer in answers],
+            "findings": [vars(finding) for finding in findings],
             "collapse": measured.collapse,
             "separation": measured.separation,
-            "trajectories": measured.walks,
+            "trajectories": measured.trajectories,
             "shape": measured.shapes,
             "spec": spec.model_dump(mode="json", by_alias=True),
             "versions": {name: importlib.metadata.version(name) for name in packages},

@@ -1,5 +1,4 @@
-"""Reading a model's states, for maps, harvests and reports: of texts or a dataset's examples, under any prompt or none.
+"""Reading of a model's states in process, for maps, harvests and reports: of texts, with a tuned prompt or without.
 
-Many texts a forward, a bounded number of bytes at a time. What was read says of each row which text, token and position it
-is of. Knows the engine and the stores' values; no runs, no HTTP.
+Texts are read in batches of bounded size; each row of the result has its text, token and position.
 """

@@ -1,4 +1,4 @@
-"""The prompt that states are read under: a stored one, or a mix of several, as one prompt in the engine's form."""
+"""Loads the prompt under which states are read: a stored prompt, or a mix."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from promptatlas.types.references import PromptRef
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, mix_prompts
 from service.store.prompts.store import PromptStore
-from workers.evaluation.inputs import read_prompt
+from workers.inputs.prompts import read_prompt
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenPrompt:
-    """A prompt of the model. ref: how it is shown, ``name@version``, or the mix in words."""
+    """A prompt of the model. ref: its label, ``name@version``, or the mix as text."""
 
     ref: str
     prompt: Prompt
 
 
 def choose_prompt(store: PromptStore, ref: PromptRef | None, *, model: HostedModel) -> ChosenPrompt | None:
-    """What a prompt reference means; None for the bare model.
+    """The prompt of a reference; None for the bare model.
 
     Raises:
         NotFound, DamagedArtifact: from the store.
-        InvalidRequest: it is for another model or other weights, or the parts of a mix do not fit each other.
+        InvalidRequest: it is for another model or other weights, or mixed prompts differ in shape.
     """
     if ref is None:
         return None

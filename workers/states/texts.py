@@ -1,55 +1,25 @@
-"""From texts and a dataset's records to token ids, with the tokens that are the text's own told from those added to it.
-
-Tokens that a tokenizer adds by itself (a beginning of text) are read, since the states of the others depend on them, but
-are no points: the state of a first token can be a hundred times as long as all others.
-"""
+"""Tokenization of texts and dataset examples for one model; marks the special tokens that the tokenizer adds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
-from service.store.maps.points import task_of
+from service.map_sources.texts import Text, TextParts
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example
 
+__all__ = ["MAX_TOKENS", "Encoder", "Text"]
+
 MAX_TOKENS = 4096
-"""Of each text, so many tokens at most are read, and never more than the model's context has room for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Text:
-    """One text to read.
-
-    ids: its tokens, of which those with ``own`` are the text's and the others were added. index: its number in what it
-    comes from; of a dataset's record that is the record's. task: the record's own label. input: the part in front of the
-    target, where there is one.
-    """
-
-    ids: tuple[int, ...]
-    own: tuple[bool, ...]
-    text: str
-    index: int
-    split: str | None = None
-    task: str | None = None
-    input: str | None = None
-
-    @property
-    def n_own(self) -> int:
-        """How many tokens are the text's own."""
-        return sum(self.own)
-
-    def cut(self, n: int) -> Text:
-        """The first ``n`` tokens; ``text`` stays whole."""
-        return self if len(self.ids) <= n else replace(self, ids=self.ids[:n], own=self.own[:n])
+"""Maximum number of tokens of a text that are read; the model's context may allow fewer."""
 
 
 class Encoder:
-    """Tokenises for one model.
+    """Tokenizes for one model.
 
     Args:
         n_virtual: positions of the context that a prompt takes.
@@ -61,50 +31,35 @@ class Encoder:
         self.longest = max(1, min(MAX_TOKENS, model.n_positions - n_virtual))
 
     def texts(self, texts: Iterable[str]) -> Iterator[Text]:
-        """Texts that are given, numbered from 0; longer ones are cut to ``longest`` tokens."""
+        """Given texts, numbered from 0, truncated to ``longest`` tokens."""
         for index, text in enumerate(texts):
-            ids, own = self._ids(text)
-            yield Text(ids=ids, own=own, text=text, index=index).cut(self.longest)
+            yield self.encode(TextParts(begin=text, index=index))
 
     def examples(self, examples: Iterable[Example], *, include_target: bool = True) -> Iterator[Text]:
-        """Records as tuning reads them: running text, or input and target, each tokenised by itself; long ones are cut.
-
-        Args:
-            include_target: else the input alone is read.
-        """
+        """Examples as tuning reads them (:meth:`TextParts.of_example`), truncated to ``longest`` tokens."""
         for example in examples:
-            yield self.example(example, include_target=include_target)
+            yield self.encode(TextParts.of_example(example, include_target=include_target))
 
-    def example(self, example: Example, *, include_target: bool = True) -> Text:
-        """One record; see ``examples``."""
-        begin = example.text if example.text is not None else example.input or ""
-        target = (example.target or "") if include_target and example.text is None else ""
-        ids, own = self._ids(begin)
-        if target:
-            more = tuple(self._tokenizer(target, add_special_tokens=False)["input_ids"])
+    def encode(self, parts: TextParts) -> Text:
+        """One text, truncated to ``longest`` tokens."""
+        ids, own = self._ids(parts.begin)
+        if parts.end:
+            more = tuple(self._tokenizer(parts.end, add_special_tokens=False)["input_ids"])
             ids, own = ids + more, own + (True,) * len(more)
-        return Text(
-            ids=ids,
-            own=own,
-            text=begin + target,
-            index=example.index,
-            split=example.split,
-            task=task_of(example.record),
-            input=example.input,
-        ).cut(self.longest)
+        return parts.tokenized(ids, own=own, max_tokens=self.longest)
 
     def token_text(self, token_id: int) -> str:
-        """The text of one token as it stands inside a text, with its leading space."""
+        """The text of one token inside a text, with its leading space."""
         return self._detokenizer.token_text(token_id)
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that texts can be made of; the model's embedding matrix may have more rows."""
+        """Number of tokens that texts can have; the model's embedding matrix may have more rows."""
         return len(self._tokenizer)
 
     @property
     def added(self) -> tuple[int, int]:
-        """How many tokens the tokenizer puts in front of every text, and how many behind it."""
+        """Number of tokens that the tokenizer adds before every text, and after it."""
         _, own = self._ids("a")
         first = next((i for i, flag in enumerate(own) if flag), len(own))
         behind = next((i for i, flag in enumerate(reversed(own)) if flag), 0)

@@ -16,11 +16,9 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Kind, Prompt
 from service.engine.shapes import Tensor
 from service.store.datasets.items import DatasetInfo
-from workers.evaluation.inputs import read_items
-from workers.evaluation.items import Item
+from workers.inputs.examples import EncodedExample, EvalExample, encode, read_eval_examples
 from workers.priors.sources.sources import Sources
 from workers.running.interface import RunContext
-from workers.tuning.encoding import EncodedExample, encode
 from workers.tuning.initialization import NamedMember, named_members
 
 EVAL_SEED = 0
@@ -35,7 +33,7 @@ class TuningContext:
     spec: TuneSpec
     model: HostedModel
     dataset: DatasetInfo
-    _items: dict[Split, list[Item]] = field(default_factory=dict)
+    _items: dict[Split, list[EvalExample]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: RunContext) -> TuningContext:
@@ -72,7 +70,7 @@ class TuningContext:
             self.warn(f"{n_dropped} of {n_dropped + len(encoded)} train examples are left out: too long, or empty.")
         return encoded
 
-    def items(self, split: Split) -> list[Item]:
+    def items(self, split: Split) -> list[EvalExample]:
         """The examples of a split that are measured on."""
         if split not in self._items:
             self._items[split] = self._read(split) if self.dataset.splits.get(split, 0) else []
@@ -82,8 +80,8 @@ class TuningContext:
         """Tell the run's owner something that should be looked at."""
         self.run.log(text, level="warning")
 
-    def _read(self, split: Split) -> list[Item]:
-        return read_items(
+    def _read(self, split: Split) -> list[EvalExample]:
+        return read_eval_examples(
             self.run.datasets,
             self.spec.dataset,
             model=self.model,

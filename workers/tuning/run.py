@@ -11,9 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from service.planning.checks.members import numbered_kinds
-from workers.evaluation.checkpoint_interval import CheckpointInterval
 from workers.evaluation.evaluator import Evaluation
-from workers.evaluation.example_rows import ExampleRow, write_lines
+from workers.evaluation.example_rows import CheckpointInterval, ExampleRow, write_lines
 from workers.running.interface import RunContext, RunStopped
 from workers.tuning.context import TuningContext
 from workers.tuning.initialization import Initialization, begin

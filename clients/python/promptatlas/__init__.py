@@ -1,12 +1,12 @@
-"""Prompt Atlas SDK: tuned prompts of one frozen model, its completions, activations and trajectories.
+"""SDK of Prompt Atlas: completions, activations and trajectories of a frozen model with tuned prompts.
 
 >>> from promptatlas import Client
 >>> client = Client()
 >>> client.completions.create(model="demo:qa@1", prompt="Where is Ana?").choices[0].text  # doctest: +SKIP
 """
 
-from promptatlas.calls.interventions import Intervention
-from promptatlas.client import AsyncClient, Client
+from promptatlas.async_client import AsyncClient
+from promptatlas.client import Client
 from promptatlas.errors import (
     AuthenticationError,
     BadGatewayError,
@@ -31,19 +31,24 @@ from promptatlas.errors import (
     UnsafeFileError,
     UnsupportedFormatError,
 )
-from promptatlas.results.activations import ActivationCache
-from promptatlas.results.activations_store import ActivationsStore
-from promptatlas.results.curves import Curves
-from promptatlas.results.harvests import Harvest, HarvestRow
-from promptatlas.results.maps import AsyncMap, Map
-from promptatlas.results.points import Points
+from promptatlas.resources._async.map import AsyncMap
+from promptatlas.resources._async.run import AsyncRun
+from promptatlas.resources._sync.map import Map
+from promptatlas.resources._sync.run import Run
+from promptatlas.resources.interventions import Intervention
+from promptatlas.results.harvests.activations_store import ActivationsStore
+from promptatlas.results.harvests.harvest import Harvest, HarvestRow
+from promptatlas.results.maps.points import Points
 from promptatlas.results.reports import Report
-from promptatlas.results.rows import Rows
-from promptatlas.results.runs import AsyncRun, Run
-from promptatlas.results.trajectories import Trajectories, Trajectory
-from promptatlas.sending.events import AsyncStream, Stream
-from promptatlas.sending.pages import AsyncPage, Page
-from promptatlas.sending.retry import RetryPolicy
+from promptatlas.results.runs.curves import Curves
+from promptatlas.results.tensors.activations import ActivationCache
+from promptatlas.results.tensors.rows import Rows
+from promptatlas.results.tensors.trajectories import Trajectories, Trajectory
+from promptatlas.transport._async.page import AsyncPage
+from promptatlas.transport._async.stream import AsyncStream
+from promptatlas.transport._sync.page import Page
+from promptatlas.transport._sync.stream import Stream
+from promptatlas.transport.retry import RetryPolicy
 
 __all__ = [
     "ActivationCache",

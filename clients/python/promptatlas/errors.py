@@ -1,22 +1,22 @@
-"""What can go wrong between a client and a server.
+"""Exceptions of the SDK.
 
 PromptAtlasError
-├── ConnectionFailedError         no answer came
-│   └── TimedOutError             not in time
+├── ConnectionFailedError         no response was received
+│   └── TimedOutError             not before the timeout
 ├── BrokenStreamError             a stream ended before its end mark
-├── UnexpectedAnswerError         the answer is not what the contract says
-├── UnsafeFileError               an upload that would need pickle
-├── RunFailedError                a run ended without success; says why
-│   └── RunCancelledError         because it was asked to
-└── ProblemError                  the server said no; one class a status
+├── UnexpectedAnswerError         a response that violates the API contract
+├── UnsafeFileError               a file that is a pickle
+├── RunFailedError                a run failed
+│   └── RunCancelledError         a run was cancelled
+└── ProblemError                  an error response; one class for each status
     ├── BadRequestError           400
-    ├── AuthenticationError       401 no key, or a wrong one
-    ├── ForbiddenError            403 the key lacks the scope
+    ├── AuthenticationError       401 the key is missing or wrong
+    ├── ForbiddenError            403 the key lacks a scope
     ├── NotFoundError             404 no such model, prompt, version or alias
-    ├── ConflictError             409 it would overwrite or break something
-    ├── TooLargeError             413 over a limit, with the way to shrink it
+    ├── ConflictError             409 the request conflicts with stored objects
+    ├── TooLargeError             413 a limit is exceeded; the detail suggests how to stay below it
     ├── UnsupportedFormatError    415
-    ├── InvalidRequestError       422 (raised before sending, too, where the fault can be seen here)
+    ├── InvalidRequestError       422 also raised by the SDK before it sends an invalid request
     ├── TooManyRequestsError      429 the queue is full
     └── ServerError               5xx
         ├── BadGatewayError       502
@@ -38,15 +38,15 @@ from promptatlas.types import OpenAIErrorBody, Problem, ProblemItem
 
 
 class PromptAtlasError(Exception):
-    """Base of all errors of this package."""
+    """Base class of all exceptions of this package."""
 
 
 class ConnectionFailedError(PromptAtlasError):
-    """No answer came: the server cannot be reached, or the connection broke."""
+    """No response was received: the server cannot be reached, or the connection broke."""
 
 
 class TimedOutError(ConnectionFailedError):
-    """No answer came in time. ``connecting``: nothing had been sent yet."""
+    """No response was received before the timeout. connecting: the connection was not established, so nothing was sent."""
 
     def __init__(self, detail: str, *, connecting: bool) -> None:
         super().__init__(detail)
@@ -54,19 +54,19 @@ class TimedOutError(ConnectionFailedError):
 
 
 class BrokenStreamError(PromptAtlasError):
-    """A stream ended before its end mark: what came is not all there was to come."""
+    """A stream ended before its end mark, so its values are incomplete."""
 
 
 class UnexpectedAnswerError(PromptAtlasError):
-    """The answer is not what the contract says: another kind of server, or a much older or newer one."""
+    """The response violates the API contract: it is from another kind of server, or from an incompatible version."""
 
 
 class UnsafeFileError(PromptAtlasError):
-    """The file would have to be unpickled to be read, which neither side does."""
+    """The file is a pickle, which neither the SDK nor the server loads."""
 
 
 class RunFailedError(PromptAtlasError):
-    """A run that was waited for ended without success. reason: why, as its worker saw it."""
+    """A run has failed. reason: the error of the worker. attempts: number of times that a worker has started the run."""
 
     def __init__(self, run_id: str, *, reason: str, attempts: int = 0) -> None:
         tried = f" (attempt {attempts})" if attempts > 1 else ""
@@ -77,7 +77,7 @@ class RunFailedError(PromptAtlasError):
 
 
 class RunCancelledError(RunFailedError):
-    """A run that was waited for was cancelled; ``resume`` goes on with it."""
+    """A run was cancelled; ``resume`` continues it."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(run_id, reason="cancelled")
@@ -85,11 +85,11 @@ class RunCancelledError(RunFailedError):
 
 
 class ProblemError(PromptAtlasError):
-    """The server refused.
+    """An error response of the server.
 
-    status: HTTP status. title: what kind of problem. detail: what was expected and what came.
-    errors: for validation, where each fault stands. request_id: what the server's log knows the request by.
-    retry_after_s: seconds after which trying again makes sense. code, param: as OpenAI's routes give them.
+    status: HTTP status. title: kind of problem. detail: what was expected and what was received.
+    errors: location and message of each invalid field. request_id: identifier of the request in the server's log.
+    retry_after_s: seconds to wait before a retry. code, param: fields of OpenAI's error format.
     """
 
     def __init__(
@@ -115,11 +115,10 @@ class ProblemError(PromptAtlasError):
         self.param = param
 
     def __str__(self) -> str:
-        # What the detail has said already needs no second telling.
-        told = [item for item in self.errors if item.msg not in self.detail]
-        faults = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in told)
+        # Messages that the detail repeats are omitted.
+        items = [item for item in self.errors if item.msg not in self.detail]
+        faults = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in items)
         text = f"{self.status} {self.title}"
-        # A title says it all where a server has nothing to add.
         for more in (self.detail if self.detail != self.title else "", faults):
             if more and more not in text:
                 text += f": {more}"
@@ -127,15 +126,15 @@ class ProblemError(PromptAtlasError):
 
 
 class BadRequestError(ProblemError):
-    """400: the request cannot be read."""
+    """400: the request is malformed."""
 
 
 class AuthenticationError(ProblemError):
-    """401: no key, or a wrong one."""
+    """401: the key is missing or wrong."""
 
 
 class ForbiddenError(ProblemError):
-    """403: the key lacks the scope."""
+    """403: the key lacks a scope."""
 
 
 class NotFoundError(ProblemError):
@@ -143,19 +142,19 @@ class NotFoundError(ProblemError):
 
 
 class ConflictError(ProblemError):
-    """409: it would overwrite or break something."""
+    """409: the request conflicts with stored objects."""
 
 
 class TooLargeError(ProblemError):
-    """413: over a limit of the server; ``detail`` says which, and how to get under it."""
+    """413: a limit of the server is exceeded; ``detail`` names it, and suggests how to stay below it."""
 
 
 class UnsupportedFormatError(ProblemError):
-    """415: a content type that the route does not take."""
+    """415: the route does not accept the content type."""
 
 
 class InvalidRequestError(ProblemError):
-    """422: the request cannot be done as asked; ``errors`` says where."""
+    """422: the request is invalid; ``errors`` has the locations."""
 
 
 class TooManyRequestsError(ProblemError):
@@ -163,11 +162,11 @@ class TooManyRequestsError(ProblemError):
 
 
 class ServerError(ProblemError):
-    """5xx: the server's own fault."""
+    """5xx: the server failed."""
 
 
 class BadGatewayError(ServerError):
-    """502: something between here and the server lost it."""
+    """502: a proxy could not reach the server."""
 
 
 class UnavailableError(ServerError):
@@ -175,7 +174,7 @@ class UnavailableError(ServerError):
 
 
 class DeadlineExceededError(ServerError):
-    """504: the request's time ran out."""
+    """504: the deadline of the request has passed."""
 
 
 _BY_STATUS: Mapping[int, type[ProblemError]] = {
@@ -200,22 +199,22 @@ def class_of(status: int) -> type[ProblemError]:
 
 
 def problem_error(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None) -> ProblemError:
-    """The error that an answer with this status stands for.
+    """The error of a response with this status.
 
     Args:
-        headers: of the answer, with case-insensitive names.
-        body: problem+json, OpenAI's error, or whatever a proxy wrote.
-        now: the time that an HTTP date in ``Retry-After`` counts from.
+        headers: headers of the response, with case-insensitive names.
+        body: problem+json, OpenAI's error format, or the page of a proxy.
+        now: current time, subtracted from an HTTP date in ``Retry-After``.
     """
-    told = _told(body)
-    told.setdefault("detail", told.get("title") or f"HTTP status {status}")
-    told.setdefault("title", "Error")
-    told["request_id"] = told.get("request_id") or headers.get("x-request-id")
-    return class_of(status)(status=status, retry_after_s=retry_after_s(headers, now=now), **told)
+    fields = _fields(body)
+    fields.setdefault("detail", fields.get("title") or f"HTTP status {status}")
+    fields.setdefault("title", "Error")
+    fields["request_id"] = fields.get("request_id") or headers.get("x-request-id")
+    return class_of(status)(status=status, retry_after_s=retry_after_s(headers, now=now), **fields)
 
 
 def stream_error(message: Any, headers: Mapping[str, str]) -> ProblemError | None:
-    """The error that an event of a stream stands for; None where it stands for none."""
+    """The error in an event of a stream; None if the event is not an error."""
     if not isinstance(message, dict) or not ("error" in message or {"title", "status"} <= message.keys()):
         return None
     inner = message.get("error")
@@ -225,7 +224,7 @@ def stream_error(message: Any, headers: Mapping[str, str]) -> ProblemError | Non
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """``Retry-After`` in seconds, from a number or an HTTP date; None where it is missing or unreadable."""
+    """``Retry-After`` in seconds, from a number or an HTTP date; None if it is missing or invalid."""
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
@@ -244,7 +243,7 @@ def _seconds_until(date: str, *, now: datetime) -> float | None:
     return max((when - now).total_seconds(), 0.0)
 
 
-def _told(body: bytes) -> dict[str, Any]:
+def _fields(body: bytes) -> dict[str, Any]:
     try:
         openai = OpenAIErrorBody.model_validate_json(body).error
         return {"title": openai.type, "detail": openai.message, "code": openai.code, "param": openai.param}
@@ -253,7 +252,7 @@ def _told(body: bytes) -> dict[str, Any]:
     try:
         problem = Problem.model_validate_json(body)
     except pydantic.ValidationError:
-        # A proxy's page is worth showing, but not all of it.
+        # The page of a proxy may be long: its beginning is enough.
         text = body[:500].decode(errors="replace").strip()
         return {"detail": text} if text else {}
     known = {"title": problem.title, "request_id": problem.request_id, "errors": problem.errors or ()}

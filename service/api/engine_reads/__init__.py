@@ -1,1 +1,1 @@
-"""Reads that routes make through the engine process: states of texts, and nearest tokens of vectors."""
+"""Reads through the engine process for routes that process the result: points of maps, and nearest tokens of vectors."""

@@ -1,1 +1,1 @@
-"""The routes that follow the OpenAI API: completions and chat, whole and streamed."""
+"""OpenAI-compatible routes: completions and chat completions, complete and streamed."""

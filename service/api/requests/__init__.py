@@ -1,1 +1,1 @@
-"""From an HTTP request to the objects the routes work with: bodies, auth, prompts, deadlines, idempotency."""
+"""HTTP requests: authentication, bodies, parameters, deadlines, idempotency, and conversion to requests of the engine."""

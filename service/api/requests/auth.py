@@ -1,4 +1,4 @@
-"""Who may do what: API keys by their sha256, each with a scope. ``read`` is part of ``write``, ``write`` of ``admin``."""
+"""Authentication by API key, and scopes: ``admin`` includes ``write``, which includes ``read``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from service.settings import ApiKey, Scope
 _RANKS: dict[Scope, int] = {"read": 0, "write": 1, "admin": 2}
 
 _bearer = HTTPBearer(auto_error=False, description="An API key of this server.")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own.")
+_header = APIKeyHeader(
+    name="X-API-Key", auto_error=False, description="The API key, as an alternative to the bearer token."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Whoever sent the request. name: of its key; ``anonymous`` where the server asks for none."""
+    """The sender of a request. name: of the API key; ``anonymous`` on a server without keys."""
 
     name: str
     scope: Scope
@@ -33,7 +35,7 @@ ANONYMOUS = Caller(name="anonymous", scope="admin")
 
 
 def identify(key: str | None, *, keys: Sequence[ApiKey]) -> Caller | None:
-    """Whose key this is; None when it is nobody's. Takes the same time whichever key it is, or is not."""
+    """The owner of a key; None for an unknown one. The comparison takes constant time."""
     if key is None:
         return None
     digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
@@ -42,7 +44,7 @@ def identify(key: str | None, *, keys: Sequence[ApiKey]) -> Caller | None:
 
 
 def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """A dependency that lets in callers with ``scope``: 401 without a good key, 403 when the key's scope is less."""
+    """A dependency that requires ``scope``: 401 without a valid key, 403 for a key with a lesser scope."""
 
     async def check(
         request: Request,
@@ -54,10 +56,10 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
         caller = identify(bearer.credentials if bearer else header, keys=keys) if keys else ANONYMOUS
         if caller is None:
             given = bearer is not None or header is not None
-            detail = "The API key is not one of this server's." if given else "This route needs an API key."
+            detail = "The API key is unknown to this server." if given else "This route requires an API key."
             raise HTTPException(401, detail, headers={"WWW-Authenticate": "Bearer"})
         if _RANKS[caller.scope] < _RANKS[scope]:
-            raise HTTPException(403, f"This needs a key of scope {scope!r}; the key given has {caller.scope!r}.")
+            raise HTTPException(403, f"Expected a key with scope {scope!r}; this key has {caller.scope!r}.")
         request.state.caller = caller.name
         return caller
 

@@ -1,6 +1,6 @@
-"""Bodies of the routes that run the model: JSON, or a multipart form with JSON in ``request`` and tensors beside it.
+"""Request bodies: JSON, or a multipart form with JSON in part ``request`` and tensors in another part.
 
-Read by a dependency of their own, so that a caller's key is looked at before the body is.
+Dependencies read them, so that the API key is checked before the body is read.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from starlette.exceptions import HTTPException
 
 from service.errors import InvalidRequest
 
-Asked = TypeVar("Asked", bound=RequestBody)
+Spec = TypeVar("Spec", bound=RequestBody)
 
 JSON_TYPE = "application/json"
 FORM_TYPE = "multipart/form-data"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Body(Generic[Asked]):
-    """What was sent: the request, and the safetensors file with its tensors (empty when there is none)."""
+class Body(Generic[Spec]):
+    """A parsed body. tensors: the safetensors file; empty if there is none."""
 
-    request: Asked
+    request: Spec
     tensors: bytes = b""
 
 
-def body_of(kind: type[Asked], *, part: str = "tensors") -> Callable[[Request], Awaitable[Body[Asked]]]:
-    """A dependency that reads a body of this type, sent as JSON or as a form. part: the form's part with the tensors."""
+def body_of(kind: type[Spec], *, part: str = "tensors") -> Callable[[Request], Awaitable[Body[Spec]]]:
+    """A dependency that reads a body of this type, as JSON or as a form. part: name of the form's part with the tensors."""
 
-    async def read(request: Request) -> Body[Asked]:
+    async def read(request: Request) -> Body[Spec]:
         if media_type(request) == FORM_TYPE:
             form = await _form(request)
             data = await _part(form, "request", required=True)
@@ -45,22 +45,27 @@ def body_of(kind: type[Asked], *, part: str = "tensors") -> Callable[[Request], 
     return read
 
 
-def json_of(kind: type[Asked]) -> Callable[[Request], Awaitable[Asked]]:
-    """A dependency that reads a body of this type, sent as JSON."""
+def json_of(kind: type[Spec]) -> Callable[[Request], Awaitable[Spec]]:
+    """A dependency that reads a body of this type, as JSON."""
 
-    async def read(request: Request) -> Asked:
+    async def read(request: Request) -> Spec:
         return _parse(kind, await _json_bytes(request))
 
     return read
 
 
 def media_type(request: Request) -> str:
-    """The content type without its parameters, in lower case; empty when none is given."""
+    """The content type in lower case, without parameters; empty if the header is missing."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def unsupported_type(kind: str, *, expected: str) -> HTTPException:
+    """415 for a body of type ``kind``. expected: what the route takes."""
+    return HTTPException(415, f"Expected {expected}, got {kind[:80]!r}.")
+
+
 def request_body(kind: type[RequestBody], *, form: bool = False, part: str = "tensors") -> dict[str, Any]:
-    """The description of such a body for a route's ``openapi_extra``. part: the form's part with the tensors."""
+    """OpenAPI description of such a body, for ``openapi_extra``. part: name of the form's part with the tensors."""
     schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
     content: dict[str, Any] = {JSON_TYPE: {"schema": schema}}
     if form:
@@ -77,9 +82,9 @@ def request_body(kind: type[RequestBody], *, form: bool = False, part: str = "te
 
 async def _json_bytes(request: Request) -> bytes:
     kind = media_type(request)
-    # No type at all is taken for JSON: there is nothing else that it could be.
+    # A missing type means JSON: these routes take nothing else.
     if kind and kind != JSON_TYPE and not kind.endswith("+json"):
-        raise HTTPException(415, f"Expected a body of type {JSON_TYPE}, got {kind[:80]!r}.")
+        raise unsupported_type(kind, expected=f"a body of type {JSON_TYPE}")
     return await request.body()
 
 
@@ -97,11 +102,13 @@ async def _part(form: FormData, name: str, *, required: bool) -> bytes:
     if isinstance(part, str):
         return part.encode("utf-8", "surrogateescape")
     if required:
-        raise InvalidRequest(f"The multipart form needs a part {name!r} with the request as JSON.", loc=(name,))
+        raise InvalidRequest(
+            f"Expected a part {name!r} with the request as JSON in the multipart form, got none.", loc=(name,)
+        )
     return b""
 
 
-def _parse(kind: type[Asked], data: bytes) -> Asked:
+def _parse(kind: type[Spec], data: bytes) -> Spec:
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""How long a request waits: until its deadline, and no longer than its client."""
+"""Deadlines of requests, and cancellation when the client disconnects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.api.responses.errors import ClientGone
 from service.api.services import ServicesDep
 from service.errors import InvalidRequest
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 async def _deadline(
@@ -22,7 +22,7 @@ async def _deadline(
         str | None,
         Header(
             alias="X-Request-Timeout",
-            description="Seconds after which the request is given up (504); capped by the server.",
+            description="Seconds until the request is aborted (504), at most the server's limit.",
             json_schema_extra={"type": "number", "exclusiveMinimum": 0},
         ),
     ] = None,
@@ -33,28 +33,28 @@ async def _deadline(
 
 
 Deadline = Annotated[float, Depends(_deadline)]
-"""When to give up, on the hub's clock."""
+"""The deadline on the clock of the engine client."""
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """The answer of ``work``, which is cancelled when the client closes its connection.
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of ``work``, which is cancelled when the client disconnects.
 
     The body must have been read. Raises :class:`ClientGone`, and what ``work`` raises.
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_wait_gone(request))
+    disconnected = asyncio.ensure_future(_wait_disconnected(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientGone
         return task.result()
     finally:
-        for pending in (task, gone):
+        for pending in (task, disconnected):
             pending.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        await asyncio.gather(task, disconnected, return_exceptions=True)
 
 
-async def _wait_gone(request: Request) -> None:
+async def _wait_disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -66,7 +66,7 @@ def _seconds(text: str) -> float:
         seconds = math.nan
     if not 0 < seconds < math.inf:
         raise InvalidRequest(
-            f"X-Request-Timeout takes seconds above 0, as a number; got {text[:40]!r}.",
+            f"Expected X-Request-Timeout in seconds, a number above 0; got {text[:40]!r}.",
             loc=("header", "X-Request-Timeout"),
         )
     return seconds

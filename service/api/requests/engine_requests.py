@@ -1,10 +1,12 @@
-"""From the wire's types to the engine's requests."""
+"""Conversion of the wire's types to requests of the engine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal, cast
 
 from promptatlas.types import (
     ActivationRequest,
@@ -16,10 +18,15 @@ from promptatlas.types import (
     ProjectReduction,
     SamplingFields,
 )
-from promptatlas.types.sites import Layers, Reduction, TokenReduction
+from promptatlas.types.sites import Layers
 
+from service.api.requests.bodies import Body
+from service.api.requests.prompt_resolution import ResolvedModel
+from service.api.services import Services
 from service.engine.requests import (
+    Capture,
     CaptureSpec,
+    Generate,
     Input,
     Intervention,
     Lens,
@@ -30,42 +37,71 @@ from service.engine.requests import (
     Sampling,
     Slice,
 )
+from service.hosting.ipc.messages import Submit
+
+_Reduction = Literal["mean", "norm"] | Projection | Ranking | None
 
 
-def sampling_of(asked: SamplingFields) -> Sampling:
-    """How to choose tokens."""
-    return Sampling(
-        temperature=asked.temperature,
-        top_k=asked.top_k,
-        top_p=asked.top_p,
-        min_p=asked.min_p,
-        repetition_penalty=asked.repetition_penalty,
-        presence_penalty=asked.presence_penalty,
-        frequency_penalty=asked.frequency_penalty,
-        logit_bias=asked.token_biases,
-        seed=asked.seed,
+def new_request_id() -> str:
+    """An id that no other request of the engine has."""
+    return uuid.uuid4().hex
+
+
+def job_of(
+    body: Body[Any],
+    request: Generate | Capture,
+    *,
+    resolved: ResolvedModel,
+    metadata: Mapping[str, Any] | None = None,
+    n_context: int | None = None,
+) -> Submit:
+    """The message that runs ``request``, made from ``body``, with the tensors of its interventions."""
+    return Submit(
+        model=resolved.model,
+        request=request,
+        tensors=body.tensors,
+        values=tuple(item.value for item in body.request.interventions),
+        metadata=metadata or {},
+        n_context=n_context,
     )
 
 
-def activations_of(asked: ActivationRequest, *, projection: Projection | None = None) -> CaptureSpec:
-    """What to keep of activations. projection: of the map that ``reduce`` names, if it names one."""
-    spec = trajectories_of(asked, projection=projection)
-    return replace(spec, positions=_positions(asked.positions), include_virtual=asked.include_virtual)
+def generate_of(spec: SamplingFields, *, resolved: ResolvedModel) -> Generate:
+    """A generation with the fields that completions, chats and trajectories share; inputs are not set."""
+    return Generate(
+        request_id=new_request_id(),
+        n=spec.n,
+        sampling=_sampling(spec),
+        stop=spec.stop_strings,
+        prompt=resolved.prompt,
+        interventions=interventions_of(spec.interventions),
+    )
 
 
-def trajectories_of(asked: CaptureFields, *, projection: Projection | None = None) -> CaptureSpec:
-    """What to keep at every position. projection: of the map that ``reduce`` names, if it names one."""
-    reduce = _reduction(asked.reduce) if projection is None else projection
-    return CaptureSpec(sites=tuple(asked.sites), layers=_layers(asked.layers), reduce=reduce, dtype=asked.dtype)
+async def capture_of(services: Services, spec: CaptureFields, *, resolved: ResolvedModel) -> CaptureSpec:
+    """What to capture; at every position unless ``spec`` has ``positions``.
+
+    Raises:
+        NotFound: ``reduce`` names a map that does not exist.
+        InvalidRequest: the map is not linear, or has several layers of which none is selected.
+    """
+    if isinstance(spec.reduce, ProjectReduction):
+        reduce: _Reduction = await _projection(services, spec.reduce, layers=spec.layers, card=resolved.card)
+    else:
+        reduce = _reduction(spec.reduce)
+    capture = CaptureSpec(sites=tuple(spec.sites), layers=_layers(spec.layers), reduce=reduce, dtype=spec.dtype)
+    if isinstance(spec, ActivationRequest):
+        return replace(capture, positions=_positions(spec.positions), include_virtual=spec.include_virtual)
+    return capture
 
 
 def inputs_of(inputs: Sequence[str | list[int]]) -> tuple[Input, ...]:
-    """Texts and lists of token ids."""
+    """Texts, and lists of token ids."""
     return tuple(item if isinstance(item, str) else tuple(item) for item in inputs)
 
 
-def interventions_of(asked: Sequence[InterventionSpec]) -> tuple[Intervention, ...]:
-    """Changes without their tensors, which the engine process puts in place."""
+def interventions_of(specs: Sequence[InterventionSpec]) -> tuple[Intervention, ...]:
+    """Interventions without their tensors, which the engine process attaches."""
     return tuple(
         Intervention(
             site=item.site,
@@ -74,13 +110,22 @@ def interventions_of(asked: Sequence[InterventionSpec]) -> tuple[Intervention, .
             op=item.op,
             strength=item.strength,
         )
-        for item in asked
+        for item in specs
     )
 
 
-def values_of(asked: Sequence[InterventionSpec]) -> tuple[str | None, ...]:
-    """The names of the tensors, one for each intervention."""
-    return tuple(item.value for item in asked)
+def _sampling(spec: SamplingFields) -> Sampling:
+    return Sampling(
+        temperature=spec.temperature,
+        top_k=spec.top_k,
+        top_p=spec.top_p,
+        min_p=spec.min_p,
+        repetition_penalty=spec.repetition_penalty,
+        presence_penalty=spec.presence_penalty,
+        frequency_penalty=spec.frequency_penalty,
+        logit_bias=spec.token_biases,
+        seed=spec.seed,
+    )
 
 
 def _layers(layers: Layers) -> tuple[int, ...] | Literal["all"]:
@@ -93,11 +138,22 @@ def _positions(positions: Literal["all", "last", "generated"] | list[int] | Posi
     return positions if isinstance(positions, str) else tuple(positions)
 
 
-def _reduction(reduction: Reduction | TokenReduction | None) -> Literal["mean", "norm"] | Ranking | None:
+def _reduction(
+    reduction: Literal["mean", "norm"] | LensReduction | NearestReduction | None,
+) -> Literal["mean", "norm"] | Ranking | None:
     if isinstance(reduction, LensReduction):
         return Lens(k=reduction.lens)
     if isinstance(reduction, NearestReduction):
         return Nearest(k=reduction.nearest, metric=reduction.metric)
-    if isinstance(reduction, ProjectReduction):
-        raise TypeError("a map's projection must have been looked up")
     return reduction
+
+
+async def _projection(
+    services: Services, reduction: ProjectReduction, *, layers: Layers, card: Mapping[str, Any]
+) -> Projection:
+    """The basis of a linear map, as numpy arrays; the engine process converts them to tensors."""
+    n_layers: int = card["n_layers"]
+    counted = None if isinstance(layers, str) else [layer + n_layers if layer < 0 else layer for layer in layers]
+    loc = ("reduce", "project")
+    basis = await asyncio.to_thread(services.maps.linear_basis, reduction.project, layers=counted, loc=loc)
+    return Projection(mean=cast(Any, basis.mean), components=cast(Any, basis.components))

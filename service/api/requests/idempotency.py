@@ -1,4 +1,4 @@
-"""``Idempotency-Key``: a POST sent again is answered as the first one was."""
+"""``Idempotency-Key``: a repeated POST gets the response of the first one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Header, Request, Response
+from pydantic import BaseModel
 
+from service.api.requests.bodies import JSON_TYPE
 from service.store.idempotency import Attempt, IdempotencyStore, StoredResponse
 
 IdempotencyKey = Annotated[
@@ -17,12 +19,12 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[ -~]+$",
-        description="Any string of yours; the same one again, with the same body, gets the same answer.",
+        description="A client-chosen string. A repeated request with the same key and body gets the same response.",
     ),
 ]
 
 
-async def replayed(
+async def respond_once(
     request: Request,
     store: IdempotencyStore,
     *,
@@ -31,10 +33,13 @@ async def replayed(
     body: bytes,
     work: Callable[[], StoredResponse],
 ) -> Response:
-    """The answer of ``work``, which blocks and is done once for each key of each caller.
+    """The response of ``work``, which may block and runs once per key and caller.
+
+    Args:
+        body: identifies the request: the body itself, or its hash.
 
     Raises:
-        Conflict: the key is in use with another body, or its first request is still running.
+        Conflict: the key was used with another body, or its first request is still running.
     """
     if key is None:
         return _response(await asyncio.to_thread(work))
@@ -45,20 +50,29 @@ async def replayed(
         response = _response(attempt)
         response.headers["Idempotent-Replayed"] = "true"
         return response
-    # Shielded: once begun it is finished and noted down, though the client may be gone.
-    return _response(await asyncio.shield(asyncio.to_thread(_do, store, attempt, work)))
+    # Shielded: work that has started is completed and recorded even if the client disconnects.
+    return _response(await asyncio.shield(asyncio.to_thread(_run, store, attempt, work)))
 
 
-def _do(store: IdempotencyStore, attempt: Attempt, work: Callable[[], StoredResponse]) -> StoredResponse:
+def created(resource: BaseModel, *, location: str, status: int = 201) -> StoredResponse:
+    """The response with a created resource."""
+    return StoredResponse(
+        status=status,
+        headers={"Location": location, "Content-Type": JSON_TYPE},
+        body=resource.model_dump_json().encode(),
+    )
+
+
+def _run(store: IdempotencyStore, attempt: Attempt, work: Callable[[], StoredResponse]) -> StoredResponse:
     try:
-        answer = work()
+        response = work()
     except BaseException:
-        # Nothing was made: trying again under the same key, perhaps with the fault mended, must be possible.
+        # Nothing was created: a retry with the same key, perhaps of a corrected request, must be possible.
         store.abandon(attempt)
         raise
-    store.finish(attempt, response=answer)
-    return answer
+    store.finish(attempt, response=response)
+    return response
 
 
-def _response(answer: StoredResponse) -> Response:
-    return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))
+def _response(stored: StoredResponse) -> Response:
+    return Response(stored.body, status_code=stored.status, headers=dict(stored.headers))

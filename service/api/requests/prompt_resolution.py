@@ -1,4 +1,4 @@
-"""From what a client names to what the engine runs: base models, and prompts by reference or as a mix."""
+"""Resolution of the model and prompt that a request names: base models, prompt references, and mixes of prompts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from promptatlas.types import Mix, PromptRef, PromptUsed
+from promptatlas.types import (
+    ActivationRequest,
+    ChatCompletionRequest,
+    CompletionRequest,
+    Mix,
+    PromptRef,
+    PromptUsed,
+    TrajectoryRequest,
+)
 from promptatlas.types.forms import FORMS
 from promptatlas.types.references import MixPart
 
+from service.api.services import Services
 from service.engine.requests import PromptChoice
 from service.errors import InvalidRequest, NotFound
 from service.hosting.ipc.messages import EngineState
@@ -20,12 +29,14 @@ from service.store.prompts.store import PromptStore
 
 MAX_NAMED = 80
 
+_ModelRequest = ActivationRequest | ChatCompletionRequest | CompletionRequest | TrajectoryRequest
+
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What a request runs on.
+class ResolvedModel:
+    """The model and prompt of a request.
 
-    card: the fields of the base model's card. prompt: for the engine; None is the bare model. used: for the client.
+    model: the base model. card: the fields of its card. prompt: for the engine; None is the bare model. used: for the client.
     """
 
     model: str
@@ -34,7 +45,7 @@ class Choice:
     used: PromptUsed | None = None
 
     def metadata(self, *, request_id: str) -> dict[str, Any]:
-        """What stands in the header of a tensor result beside what the engine writes there."""
+        """Fields of a tensor result's header, in addition to those of the engine."""
         return {
             "model": self.model,
             "revision": self.card["revision"],
@@ -46,12 +57,14 @@ class Choice:
         }
 
 
-async def choose(store: PromptStore, *, state: EngineState, model: str, prompt_ref: PromptRef | None = None) -> Choice:
-    """Resolve ``base`` or ``base:ref`` with, or instead, a prompt reference.
+async def resolve_model(
+    store: PromptStore, *, state: EngineState, model: str, prompt_ref: PromptRef | None = None
+) -> ResolvedModel:
+    """Resolve ``base`` with a prompt reference, or ``base:ref`` without one.
 
     Raises:
         NotFound: no such model, prompt, version or alias.
-        InvalidRequest: a prompt of another base, parts of different shapes, or a prompt named twice.
+        InvalidRequest: a prompt for another base model, mixed prompts of different shapes, or two prompt references.
     """
     base, colon, inner = model.partition(":")
     card = state.models.get(base)
@@ -59,11 +72,12 @@ async def choose(store: PromptStore, *, state: EngineState, model: str, prompt_r
         raise NotFound(f"No model {model[:MAX_NAMED]!r} is hosted here; hosted: {_names(state)}.", loc=("model",))
     if colon and prompt_ref is not None:
         raise InvalidRequest(
-            f"Both model {model[:MAX_NAMED]!r} and prompt_ref name a prompt; give one.", loc=("prompt_ref",)
+            f"Expected one prompt reference; model {model[:MAX_NAMED]!r} and prompt_ref both name a prompt.",
+            loc=("prompt_ref",),
         )
     ref: PromptRef | None = inner if colon else prompt_ref
     if ref is None:
-        return Choice(model=base, card=card)
+        return ResolvedModel(model=base, card=card)
     field = "model" if colon else "prompt_ref"
     parts = [(ref, 1.0)] if isinstance(ref, str) else [(part.ref, part.weight) for part in ref.mix]
     manifests = await asyncio.to_thread(_resolve_all, store, [part for part, _ in parts], base, field)
@@ -71,11 +85,17 @@ async def choose(store: PromptStore, *, state: EngineState, model: str, prompt_r
         _require_base(manifest, ref=part, base=base, card=card, field=field)
     _require_one_shape(manifests, refs=[part for part, _ in parts])
     weights = [weight for _, weight in parts]
-    return Choice(model=base, card=card, prompt=_prompt(manifests, weights), used=_used(ref, manifests, weights))
+    return ResolvedModel(model=base, card=card, prompt=_prompt(manifests, weights), used=_used(ref, manifests, weights))
+
+
+async def resolve_request(services: Services, spec: _ModelRequest) -> ResolvedModel:
+    """:func:`resolve_model` of a request that runs the model; Unavailable while there is no engine."""
+    state = services.hub.require_engine()
+    return await resolve_model(services.prompts, state=state, model=spec.model, prompt_ref=spec.prompt_ref)
 
 
 def base_shapes(state: EngineState) -> list[BaseShape]:
-    """The hosted models as the store's checks know them."""
+    """The hosted models in the form that prompts are validated against."""
     fields = ("revision", "n_layers", "d_model", "n_kv_heads", "d_head", "n_positions")
     return [BaseShape(name=name, **{field: card[field] for field in fields}) for name, card in state.models.items()]
 
@@ -109,7 +129,7 @@ def _require_one_shape(manifests: Sequence[PromptManifest], *, refs: Sequence[st
 
 
 def _shape(manifest: PromptManifest) -> str:
-    """Everything that must agree before prompts can be added, in words."""
+    """The properties that mixed prompts must share, as text."""
     where = f", {manifest.where}" if manifest.where else ""
     is_layered = FORMS[manifest.kind].is_layered
     layers = f", layers {list(manifest.layers)}" if is_layered and manifest.layers is not None else ""

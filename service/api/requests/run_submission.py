@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from promptatlas.types import RunKind
 
 from service.api.requests.bodies import JSON_TYPE
-from service.api.requests.idempotency import replayed
+from service.api.requests.idempotency import respond_once
 from service.api.responses.runs import run_answer
 from service.api.services import Services
 from service.errors import Unavailable
@@ -49,7 +49,7 @@ async def start_run(request: Request, services: Services, *, run: RunRequest, ke
     def start() -> StoredResponse:
         return _start(services, run)
 
-    return await replayed(request, services.idempotency, key=key, caller=caller, body=body, work=start)
+    return await respond_once(request, services.idempotency, key=key, caller=caller, body=body, work=start)
 
 
 def require_queue(services: Services) -> RunQueue:

@@ -1,4 +1,4 @@
-"""Bodies that are too large for memory: read into a temporary file and hashed on the way."""
+"""Uploads that are too large for memory: the body in a temporary file, hashed while it is read."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from typing import BinaryIO, cast
 
 from fastapi import Request
 
-from service.store.datasets.importer import disk_reported
+from service.store.datasets.importer import disk_errors_as_unavailable
 
 _IN_MEMORY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spooled:
-    """A body that has been read. file: at its beginning; whoever has it closes it. sha256: of its bytes."""
+class Upload:
+    """A body that was read. file: at its start; the owner closes it. sha256: of its bytes."""
 
     file: BinaryIO
     sha256: bytes
     n_bytes: int
 
 
-async def spool(request: Request) -> Spooled:
-    """Read the body; up to a mebibyte of it is in memory, the rest in a file without a name.
+async def read_upload(request: Request) -> Upload:
+    """Read the body: up to 1 MiB in memory, a longer one into an unnamed temporary file.
 
     Raises:
-        Unavailable: the disk for temporary files refused it.
+        Unavailable: the temporary file cannot be written.
     """
-    spooling = _Spooling()
+    writer = _UploadWriter()
     try:
-        waiting = bytearray()
+        pending = bytearray()
         async for chunk in request.stream():
-            waiting += chunk
-            if len(waiting) >= _IN_MEMORY_BYTES:
-                await asyncio.to_thread(spooling.write, bytes(waiting))
-                waiting.clear()
-        await asyncio.to_thread(spooling.write, bytes(waiting))
-        return spooling.finish()
+            pending += chunk
+            if len(pending) >= _IN_MEMORY_BYTES:
+                await asyncio.to_thread(writer.write, bytes(pending))
+                pending.clear()
+        await asyncio.to_thread(writer.write, bytes(pending))
+        return writer.finish()
     except BaseException:
-        spooling.close()
+        writer.close()
         raise
 
 
-class _Spooling:
-    """A body that is being read."""
+class _UploadWriter:
+    """Writes and hashes a body while it arrives."""
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
@@ -56,13 +56,13 @@ class _Spooling:
     def write(self, data: bytes) -> None:
         self._sha256.update(data)
         self._n_bytes += len(data)
-        with disk_reported():
+        with disk_errors_as_unavailable():
             self._file.write(data)
 
-    def finish(self) -> Spooled:
-        with disk_reported():
+    def finish(self) -> Upload:
+        with disk_errors_as_unavailable():
             self._file.seek(0)
-        return Spooled(file=cast(BinaryIO, self._file), sha256=self._sha256.digest(), n_bytes=self._n_bytes)
+        return Upload(file=cast(BinaryIO, self._file), sha256=self._sha256.digest(), n_bytes=self._n_bytes)
 
     def close(self) -> None:
         self._file.close()

@@ -1,1 +1,1 @@
-"""From results to HTTP responses: errors, tensors, runs, maps, and the OpenAPI document."""
+"""HTTP responses: errors, tensors, runs, and the OpenAPI document."""

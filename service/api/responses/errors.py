@@ -1,4 +1,4 @@
-"""Errors as clients read them: RFC 9457 on every route, OpenAI's shape on the routes that follow OpenAI."""
+"""Error responses: RFC 9457 on every route, OpenAI's format on the OpenAI-compatible routes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPENAI_PATHS = frozenset({"/v1/completions", "/v1/chat/completions"})
 
 _MAX_ITEMS = 20
 _MAX_PART = 80
-_GONE_STATUS = 499  # nobody reads it; it is for the log
+_GONE_STATUS = 499  # nginx's "client closed request"; only the log shows it
 
 _STATUSES: Mapping[type[errors.AtlasError], int] = {
     errors.InvalidRequest: 422,
@@ -45,16 +45,16 @@ _OPENAI_TYPES: Mapping[int, str] = {
 
 
 class ClientGone(Exception):
-    """The client has closed its connection before it was answered."""
+    """The client disconnected before the response."""
 
 
 def status_of(error: errors.AtlasError) -> int:
-    """The HTTP status of an error of the tree; 500 for those that are the server's own."""
+    """The HTTP status of an error; 500 for errors of the server itself."""
     return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 500)
 
 
 def respond(error: errors.AtlasError, *, path: str, request_id: str) -> Response:
-    """The answer to a request for ``path`` that ended in ``error``."""
+    """The response for ``error`` on a request for ``path``."""
     items = [] if error.loc is None else [ProblemItem(loc=_short(error.loc), msg=error.detail)]
     return make_response(
         status_of(error),
@@ -68,7 +68,7 @@ def respond(error: errors.AtlasError, *, path: str, request_id: str) -> Response
 
 
 def openai_error(error: errors.AtlasError) -> OpenAIErrorBody:
-    """An error in OpenAI's shape, as it also stands in a stream."""
+    """An error in OpenAI's format, also used inside streams."""
     items = [] if error.loc is None else [ProblemItem(loc=_short(error.loc), msg=error.detail)]
     return _openai_body(status_of(error), title=error.title, detail=error.detail, items=items)
 
@@ -83,7 +83,7 @@ def make_response(
     items: Sequence[ProblemItem] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """An error response in the shape that clients of ``path`` read."""
+    """An error response in the format of the route ``path``."""
     if path in OPENAI_PATHS:
         body = _openai_body(status, title=title, detail=detail, items=items).model_dump_json()
         return Response(body, status, dict(headers or {}), "application/json")
@@ -99,7 +99,7 @@ def make_response(
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Answer every error that a route may raise."""
+    """Register handlers for all errors that routes raise."""
     app.add_exception_handler(errors.AtlasError, _on_atlas_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -108,7 +108,7 @@ def install_handlers(app: FastAPI) -> None:
 
 
 def validation_items(found: Sequence[Mapping[str, Any]]) -> list[ProblemItem]:
-    """pydantic's faults without what was sent, which may be long or secret."""
+    """pydantic's errors without the input, which may be long or secret."""
     return [ProblemItem(loc=_short(fault["loc"]), msg=_message(fault)) for fault in found[:_MAX_ITEMS]]
 
 

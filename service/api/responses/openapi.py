@@ -1,4 +1,4 @@
-"""``/openapi.json``: what FastAPI derives from the routes, and what it cannot know of bodies and errors."""
+"""``/openapi.json``: FastAPI's document, completed with bodies and errors that FastAPI does not know."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from pydantic.json_schema import models_json_schema
 from service.api.responses.errors import PROBLEM_TYPE
 
 TENSORS_TYPE = "application/vnd.safetensors"
+EVENTS_TYPE = "text/event-stream"
 
-_DESCRIBED_BY_HAND: Sequence[type[BaseModel]] = (
+_EXPLICIT_SCHEMAS: Sequence[type[BaseModel]] = (
     ActivationRequest,
     ActivationsJson,
     AliasBody,
@@ -42,27 +43,29 @@ _DESCRIBED_BY_HAND: Sequence[type[BaseModel]] = (
     TrajectoryRequest,
     *(kind.spec for kind in RUN_KINDS.values()),
 )
-_MEANINGS = {
-    401: "No key, or none of this server's.",
-    403: "The key lacks the scope.",
+_DESCRIPTIONS = {
+    401: "Missing or unknown API key.",
+    403: "The key does not have the required scope.",
     404: "No such model, prompt, version, alias, dataset, run or map.",
-    409: "It would overwrite or break something, or its Idempotency-Key is in use.",
-    413: "Over a limit of this server, which is named.",
-    415: "A body of this type is not taken here.",
-    422: "Invalid; says what was expected and what came.",
-    429: "Too many requests wait already; see Retry-After.",
-    500: "The server's own fault: its log says why.",
-    503: "The engine is starting, lost or stopping, or the store is out of reach; see Retry-After.",
-    504: "Past the deadline.",
+    409: "Conflicts with an existing resource, or the Idempotency-Key is in use.",
+    413: "Exceeds a limit of this server; the detail names the limit.",
+    415: "Unsupported content type.",
+    422: "Invalid; the detail says what was expected and what was received.",
+    429: "The queue is full; see Retry-After.",
+    500: "Internal error; the server's log has the reason.",
+    503: "The engine is starting, lost or stopping, or the store is unreachable; see Retry-After.",
+    504: "The deadline has passed.",
 }
-_RETRY_HEADER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+_RETRY_HEADER = {
+    "Retry-After": {"description": "Seconds to wait before a retry.", "schema": {"type": "integer", "minimum": 1}}
+}
 
 ENGINE_ERRORS = (401, 403, 404, 413, 415, 422, 429, 500, 503, 504)
-"""What routes that run the model may answer."""
+"""Error statuses of routes that run the model."""
 
 
 def reference(kind: type[BaseModel]) -> dict[str, str]:
-    """A reference to the schema of a type that is described by hand."""
+    """A reference to the schema of a type."""
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
 
@@ -72,24 +75,29 @@ def problems(*statuses: int, openai: bool = False) -> dict[int | str, dict[str, 
     schema = reference(OpenAIErrorBody if openai else Problem)
     described: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
-        described[status] = {"description": _MEANINGS[status], "content": {media: {"schema": schema}}}
+        described[status] = {"description": _DESCRIPTIONS[status], "content": {media: {"schema": schema}}}
         if status in (429, 503):
             described[status]["headers"] = _RETRY_HEADER
     return described
 
 
 def events_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """Description of server-sent events whose data is ``kind`` as JSON; OpenAPI has words for them since 3.2."""
+    """Description of server-sent events with ``kind`` as JSON data, by ``itemSchema`` of OpenAPI 3.2."""
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": reference(kind)}
     return {"itemSchema": {"type": "object", "properties": {"data": data}, "required": ["data"]}}
 
 
+def location_of(resource: str) -> dict[str, Any]:
+    """Description of the ``Location`` header of a created resource."""
+    return {"Location": {"description": f"URL of the {resource}.", "schema": {"type": "string"}}}
+
+
 def tensors_or(kind: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """Description of a result: safetensors, or ``kind`` as JSON."""
+    """Description of a response with tensors: safetensors, or ``kind`` as JSON."""
     content = {TENSORS_TYPE: {"schema": {"type": "string", "format": "binary"}}}
     return {
         200: {
-            "description": "Tensors in safetensors; as nested lists with `Accept: application/json`.",
+            "description": "Tensors as safetensors; with `Accept: application/json` as nested lists.",
             "content": {**content, "application/json": {"schema": reference(kind)}},
         }
     }
@@ -101,7 +109,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         _, own = models_json_schema(
-            [(kind, "validation") for kind in _DESCRIBED_BY_HAND], ref_template="#/components/schemas/{model}"
+            [(kind, "validation") for kind in _EXPLICIT_SCHEMAS], ref_template="#/components/schemas/{model}"
         )
         for name, schema in own["$defs"].items():
             schemas.setdefault(name, schema)

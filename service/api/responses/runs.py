@@ -1,4 +1,4 @@
-"""Runs as clients read them."""
+"""Runs and their artifacts as the wire types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESUMABLE = frozenset({"failed", "cancelled"})
 def run_answer(
     record: RunRecord, state: RunState, *, position: int | None = None, outputs: Sequence[Output] = ()
 ) -> Run:
-    """One run. position: in the queue, shown only while it waits there."""
+    """One run. position: in the queue; included only while the run is queued."""
     return Run.model_validate(
         {
             "id": record.id,
@@ -40,5 +40,5 @@ def run_answer(
 
 
 def artifact_answer(output: Output) -> RunArtifact:
-    """One file of a run."""
+    """One artifact of a run."""
     return RunArtifact(path=output.path, n_bytes=output.n_bytes, sha256=output.sha256)

@@ -1,4 +1,4 @@
-"""Tensor results as clients get them: the engine's safetensors file sent through, or the same as JSON lists."""
+"""Responses with tensors: the engine's safetensors file as it is, or the same tensors as JSON lists."""
 
 from __future__ import annotations
 
@@ -16,49 +16,60 @@ from starlette.types import Receive, Scope, Send
 from service.api.requests.bodies import JSON_TYPE
 from service.api.requests.deadlines import while_connected
 from service.api.responses.openapi import TENSORS_TYPE
+from service.api.services import Services
 from service.errors import TooLarge
-from service.hosting.ipc.engine_client import EngineClient
 from service.hosting.ipc.messages import Submit
 from service.hosting.ipc.tensor_results import METADATA_KEY, OpenResult
 from service.store.artifacts.tensor_codec import decode
 
+_INSTEAD = f"{TENSORS_TYPE} (the default), fewer inputs, layers or positions, or use reduce"
+
+
+def accepted_types(accept: str) -> set[str]:
+    """The media types that an ``Accept`` header names, without their parameters."""
+    return {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+
 
 def wants_json(accept: str) -> bool:
-    """Whether an ``Accept`` header asks for JSON by name and not for safetensors."""
-    named = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-    return JSON_TYPE in named and TENSORS_TYPE not in named
+    """Whether an ``Accept`` header names JSON and not safetensors."""
+    accepted = accepted_types(accept)
+    return JSON_TYPE in accepted and TENSORS_TYPE not in accepted
 
 
-async def answer(
-    request: Request, job: Submit, *, hub: EngineClient, deadline_s: float, max_json_bytes: int
-) -> Response:
-    """Run a request that ends in tensors, and answer with them in the form that the client accepts.
+def too_large_for_json(n_bytes: int, *, limit: int, instead: str) -> TooLarge:
+    """The error for a result over the limit of JSON. instead: what the client can request."""
+    return TooLarge(f"The result has {n_bytes:,} bytes; the limit for JSON is {limit:,}. Request {instead}.")
+
+
+async def respond(request: Request, job: Submit, *, services: Services, deadline_s: float) -> Response:
+    """Run a request that results in tensors; respond with them in the format that the client accepts.
 
     Raises:
-        TooLarge: over ``max_json_bytes`` as JSON.
+        TooLarge: the JSON exceeds the server's ``max_json_bytes``.
     """
     as_json = wants_json(request.headers.get("accept", ""))
+    max_json_bytes = services.settings.max_json_bytes
 
-    async def wait() -> OpenResult:
-        async with hub.open(job, deadline_s=deadline_s) as exchange:
+    async def run() -> OpenResult:
+        async with services.hub.open(job, deadline_s=deadline_s) as exchange:
             return await exchange.result()
 
-    result = await while_connected(request, wait())
+    result = await while_connected(request, run())
     if not as_json:
         return TensorResponse(result)
     try:
         if result.n_bytes > max_json_bytes:
-            raise _too_large(result.n_bytes, limit=max_json_bytes)
+            raise too_large_for_json(result.n_bytes, limit=max_json_bytes, instead=_INSTEAD)
         body = await asyncio.to_thread(_as_json, result.read(0, n_bytes=result.n_bytes))
     finally:
         result.close()
     if len(body) > max_json_bytes:
-        raise _too_large(len(body), limit=max_json_bytes)
+        raise too_large_for_json(len(body), limit=max_json_bytes, instead=_INSTEAD)
     return Response(body, media_type=JSON_TYPE)
 
 
 class TensorResponse(Response):
-    """Sends a result in big slices and gives its memory back, also when the client has gone."""
+    """Sends a result in large slices and frees its memory, also when the client disconnects."""
 
     media_type = TENSORS_TYPE
 
@@ -92,7 +103,7 @@ def _as_json(data: bytes) -> bytes:
 
 
 def _listed(array: npt.NDArray[Any]) -> Any:
-    """Nested lists; what JSON cannot write (NaN where nothing was generated, infinities) becomes null."""
+    """Nested lists; NaN (where nothing was generated) and infinities become null, because JSON has neither."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return _nulled(array.tolist())
     return array.tolist()
@@ -102,10 +113,3 @@ def _nulled(value: Any) -> Any:
     if isinstance(value, list):
         return [_nulled(item) for item in value]
     return value if math.isfinite(value) else None
-
-
-def _too_large(n_bytes: int, *, limit: int) -> TooLarge:
-    return TooLarge(
-        f"The result has {n_bytes:,} bytes; as JSON at most {limit:,} are sent. Ask for {TENSORS_TYPE} (the default), "
-        "or for fewer inputs, layers or positions, or reduce."
-    )

@@ -1,1 +1,1 @@
-"""HTTP routers, one a noun."""
+"""Routers, one module per resource."""

@@ -1,8 +1,7 @@
-"""``POST /v1/activations`` and what it would cost."""
+"""``POST /v1/activations``, and the estimate of its cost."""
 
 from __future__ import annotations
 
-import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,14 +10,12 @@ from promptatlas.types import ActivationRequest, ActivationsJson, EstimateRespon
 from service.api.requests.auth import require
 from service.api.requests.bodies import Body, body_of, request_body
 from service.api.requests.deadlines import Deadline, while_connected
-from service.api.requests.engine_requests import activations_of, inputs_of, interventions_of, values_of
-from service.api.requests.projections import projection_of
-from service.api.requests.prompt_resolution import Choice, choose
+from service.api.requests.engine_requests import capture_of, inputs_of, interventions_of, job_of, new_request_id
+from service.api.requests.prompt_resolution import ResolvedModel, resolve_request
 from service.api.responses.openapi import ENGINE_ERRORS, problems, tensors_or
-from service.api.responses.tensors import answer
+from service.api.responses.tensors import respond
 from service.api.services import Services, ServicesDep, request_id_of
 from service.engine.requests import Capture
-from service.hosting.ipc.messages import Submit
 
 router = APIRouter(tags=["activations"], dependencies=[Depends(require("read"))])
 
@@ -32,17 +29,11 @@ ActivationBody = Annotated[Body[ActivationRequest], Depends(body_of(ActivationRe
     openapi_extra=request_body(ActivationRequest, form=True),
 )
 async def activations(request: Request, services: ServicesDep, body: ActivationBody, deadline_s: Deadline) -> Response:
-    """Read a model's activations over texts, under a prompt or none."""
-    choice = await _choose(services, body.request)
-    job = Submit(
-        model=choice.model,
-        request=await _capture(services, body.request, choice),
-        tensors=body.tensors,
-        values=values_of(body.request.interventions),
-        metadata=choice.metadata(request_id=request_id_of(request)),
-    )
-    limit = services.settings.max_json_bytes
-    return await answer(request, job, hub=services.hub, deadline_s=deadline_s, max_json_bytes=limit)
+    """Read a model's activations on texts, with a tuned prompt or without."""
+    resolved = await resolve_request(services, body.request)
+    capture = await _capture(services, body.request, resolved)
+    job = job_of(body, capture, resolved=resolved, metadata=resolved.metadata(request_id=request_id_of(request)))
+    return await respond(request, job, services=services, deadline_s=deadline_s)
 
 
 @router.post(
@@ -53,25 +44,20 @@ async def activations(request: Request, services: ServicesDep, body: ActivationB
 async def estimate(
     request: Request, services: ServicesDep, body: ActivationBody, deadline_s: Deadline
 ) -> EstimateResponse:
-    """What the same request would cost; nothing is run."""
-    choice = await _choose(services, body.request)
-    capture = await _capture(services, body.request, choice)
-    asking = services.hub.estimate(choice.model, request=capture, deadline_s=deadline_s)
-    found = await while_connected(request, asking)
+    """Estimate the cost of the same request to `/v1/activations`, without running it."""
+    resolved = await resolve_request(services, body.request)
+    capture = await _capture(services, body.request, resolved)
+    found = await while_connected(
+        request, services.hub.estimate(resolved.model, request=capture, deadline_s=deadline_s)
+    )
     return EstimateResponse(n_tokens=found.n_tokens, bytes=found.n_bytes, seconds=found.seconds)
 
 
-async def _choose(services: Services, asked: ActivationRequest) -> Choice:
-    state = services.hub.require_engine()
-    return await choose(services.prompts, state=state, model=asked.model, prompt_ref=asked.prompt_ref)
-
-
-async def _capture(services: Services, asked: ActivationRequest, choice: Choice) -> Capture:
-    projection = await projection_of(services, asked, card=choice.card)
+async def _capture(services: Services, spec: ActivationRequest, resolved: ResolvedModel) -> Capture:
     return Capture(
-        request_id=uuid.uuid4().hex,
-        inputs=inputs_of(asked.inputs),
-        capture=activations_of(asked, projection=projection),
-        prompt=choice.prompt,
-        interventions=interventions_of(asked.interventions),
+        request_id=new_request_id(),
+        inputs=inputs_of(spec.inputs),
+        capture=await capture_of(services, spec, resolved=resolved),
+        prompt=resolved.prompt,
+        interventions=interventions_of(spec.interventions),
     )

@@ -1,4 +1,4 @@
-"""Datasets: upload, list, a look at the first items, deletion."""
+"""Routes of datasets: upload, list, peek, delete."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from promptatlas.types import (
     Name,
     Split,
 )
-from starlette.exceptions import HTTPException
 
 from service.api.requests.auth import Admin, Reader, Writer
-from service.api.requests.bodies import FORM_TYPE, JSON_TYPE, media_type
-from service.api.requests.idempotency import IdempotencyKey, replayed
-from service.api.requests.uploads import Spooled, spool
-from service.api.responses.openapi import problems
+from service.api.requests.bodies import FORM_TYPE, JSON_TYPE, media_type, unsupported_type
+from service.api.requests.idempotency import IdempotencyKey, created, respond_once
+from service.api.requests.parameters import After, Limit
+from service.api.requests.uploads import Upload, read_upload
+from service.api.responses.openapi import location_of, problems
 from service.api.services import Services, ServicesDep
 from service.store.datasets.items import DatasetInfo, Example, Peek
-from service.store.datasets.store import MAX_LIMIT
-from service.store.datasets.templates import Sides
+from service.store.datasets.templates import TemplateOverride
 from service.store.idempotency import StoredResponse
 
 router = APIRouter(tags=["datasets"])
@@ -34,8 +33,8 @@ router = APIRouter(tags=["datasets"])
 _TYPES = ("application/octet-stream", "text/plain")
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 _UPLOAD = {"requestBody": {"required": True, "content": dict.fromkeys(_TYPES, _FILE)}}
-_LOCATION = {"Location": {"description": "The dataset's own address.", "schema": {"type": "string"}}}
-# Of each side in a query: both must fit the head of a request, where a character may take twelve.
+_LOCATION = location_of("dataset")
+# Both sides must fit into a URL, where a character may take twelve bytes.
 _MAX_SIDE = 2048
 
 NamePath = Annotated[
@@ -43,9 +42,8 @@ NamePath = Annotated[
 ]
 Side = Annotated[
     str | None,
-    Query(max_length=_MAX_SIDE, description="This side of the template: text with `{field}` in it."),
+    Query(max_length=_MAX_SIDE, description="One side of the template: text with `{field}` placeholders."),
 ]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
 
 @router.post(
@@ -54,7 +52,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
     response_model=DatasetManifest,
     responses={
         201: {"headers": _LOCATION},
-        200: {"model": DatasetManifest, "description": "These records were stored before.", "headers": _LOCATION},
+        200: {"model": DatasetManifest, "description": "The same records are stored already.", "headers": _LOCATION},
         **problems(401, 403, 409, 413, 415, 422, 429, 500, 503),
     },
     openapi_extra=_UPLOAD,
@@ -63,28 +61,28 @@ async def upload(
     request: Request,
     services: ServicesDep,
     caller: Writer,
-    name: Annotated[Name, Query(description="Name to store it under.")],
-    format_: Annotated[DatasetFormat, Query(alias="format", description="Of the file that is the body.")],
+    name: Annotated[Name, Query(description="Name of the dataset.")],
+    format_: Annotated[DatasetFormat, Query(alias="format", description="Format of the file.")],
     input_: Annotated[Side, Query(alias="input")] = None,
     target: Side = None,
-    cloze: Annotated[bool, Query(description="Cut running text into cloze items.")] = False,
+    cloze: Annotated[bool, Query(description="Split running text into cloze items.")] = False,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Store a dataset: the file itself is the body. Nothing of it stays when a single line is bad."""
+    """Store a dataset. The body is the file itself. Nothing is stored if any line is invalid."""
     if media_type(request) == FORM_TYPE:
-        raise HTTPException(415, "Expected the file itself as the body, got a multipart form.")
-    spooled = await spool(request)
+        raise unsupported_type(FORM_TYPE, expected="the file itself as the body")
+    file = await read_upload(request)
 
     def store() -> StoredResponse:
-        return _store(services, name, file_format=format_, spooled=spooled, sides=_sides(input_, target), cloze=cloze)
+        return _store(services, name, file_format=format_, upload=file, override=_override(input_, target), cloze=cloze)
 
     try:
-        # The body may be large: its hash stands for it.
-        return await replayed(
-            request, services.idempotency, key=key, caller=caller.name, body=spooled.sha256, work=store
+        # The hash identifies the body, which may be large.
+        return await respond_once(
+            request, services.idempotency, key=key, caller=caller.name, body=file.sha256, work=store
         )
     finally:
-        spooled.file.close()
+        file.file.close()
 
 
 @router.get("/v1/datasets", responses=problems(401, 403, 422, 500, 503))
@@ -92,9 +90,9 @@ async def list_datasets(
     services: ServicesDep,
     _caller: Reader,
     limit: Limit = 20,
-    after: Annotated[str | None, Query(max_length=320, description="The cursor `next` of the page before.")] = None,
+    after: After = None,
 ) -> ListPage[DatasetManifest]:
-    """Stored datasets, those that come with the server, and those of the hub that have been loaded, by name."""
+    """List stored datasets, built-in ones, and loaded ones of the Hugging Face Hub, by name."""
     page = await asyncio.to_thread(services.datasets.list_datasets, limit=limit, after=after)
     return ListPage[DatasetManifest](data=list(map(_on_wire, page.items)), has_more=page.has_more, next=page.next)
 
@@ -106,20 +104,20 @@ async def peek(
     services: ServicesDep,
     _caller: Reader,
     name: NamePath,
-    split: Annotated[Split | None, Query(description="All of them, when none is named.")] = None,
+    split: Annotated[Split | None, Query(description="Default: all splits.")] = None,
     limit: Limit = 10,
-    after: Annotated[int | None, Query(ge=0, le=2**53, description="The cursor `next` of the page before.")] = None,
+    after: Annotated[int | None, Query(ge=0, le=2**53, description="Cursor `next` of the previous page.")] = None,
     input_: Annotated[Side, Query(alias="input")] = None,
     target: Side = None,
 ) -> Response:
-    """What is known of a dataset, and its first items as the model gets them; another template may be tried."""
+    """Return the manifest and the first items as the model receives them. `input` and `target` try another template."""
     found = await asyncio.to_thread(
         services.datasets.peek,
         name,
         split=split,
         limit=limit,
         after=after,
-        sides=_sides(input_, target),
+        override=_override(input_, target),
         max_bytes=services.settings.max_json_bytes,
     )
     return Response(await asyncio.to_thread(_peek_json, found), media_type=JSON_TYPE)
@@ -127,23 +125,27 @@ async def peek(
 
 @router.delete("/v1/datasets/{name:path}", status_code=204, responses=problems(401, 403, 404, 409, 422, 500, 503))
 async def delete(services: ServicesDep, _caller: Admin, name: NamePath) -> None:
-    """Delete a dataset. One of the hub is loaded anew when it is next asked for."""
+    """Delete a dataset. One of the Hugging Face Hub is downloaded again on its next use."""
     await asyncio.to_thread(services.datasets.delete, name)
 
 
-def _sides(input_: str | None, target: str | None) -> Sides:
-    return Sides(input=input_, target=target)
+def _override(input_: str | None, target: str | None) -> TemplateOverride:
+    return TemplateOverride(input=input_, target=target)
 
 
 def _store(
-    services: Services, name: str, *, file_format: DatasetFormat, spooled: Spooled, sides: Sides, cloze: bool
+    services: Services,
+    name: str,
+    *,
+    file_format: DatasetFormat,
+    upload: Upload,
+    override: TemplateOverride,
+    cloze: bool,
 ) -> StoredResponse:
-    found, is_new = services.datasets.create(name, format=file_format, stream=spooled.file, sides=sides, cloze=cloze)
-    return StoredResponse(
-        status=201 if is_new else 200,
-        headers={"Location": f"/v1/datasets/{found.name}", "Content-Type": JSON_TYPE},
-        body=_on_wire(found).model_dump_json().encode(),
+    found, is_new = services.datasets.create(
+        name, format=file_format, stream=upload.file, override=override, cloze=cloze
     )
+    return created(_on_wire(found), location=f"/v1/datasets/{found.name}", status=201 if is_new else 200)
 
 
 def _on_wire(found: DatasetInfo) -> DatasetManifest:
@@ -154,7 +156,7 @@ def _peek_json(found: Peek) -> bytes:
     items = [_item(example) for example in found.examples]
     facts: dict[str, Any] = {**found.info.to_json(), "template": found.template}
     page = DatasetPeek(data=items, has_more=found.next is not None, next=found.next, **facts)
-    # Only of items, which are input and target or text, nothing is left out elsewhere.
+    # An item has either input and target or text; the other fields of the page keep their nulls.
     without_nulls = {index: {field for field, value in item if value is None} for index, item in enumerate(items)}
     return page.model_dump_json(exclude={"data": without_nulls}).encode()
 

@@ -1,39 +1,35 @@
-"""Maps: list, points, deletion, and new points placed on them. They are made by runs of kind ``map``."""
+"""Routes of maps: list, read, delete, and projection of new points. Runs of the kind ``map`` create maps."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Annotated
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
-import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from promptatlas.types import ListPage, Map, MapPoints, MapRow, ProjectBody
 
-from service.api.map_sources.collect import gather
-from service.api.map_sources.collector import NewPoints
+from service.api.engine_reads.map_points import VECTORS, gather_points
 from service.api.requests.auth import Admin, Reader
-from service.api.requests.bodies import Body, body_of, request_body
+from service.api.requests.bodies import JSON_TYPE, Body, body_of, request_body
 from service.api.requests.deadlines import Deadline, while_connected
-from service.api.responses.maps import facts_of, points_answer, row_of
+from service.api.requests.parameters import After, Limit
 from service.api.responses.openapi import ENGINE_ERRORS, TENSORS_TYPE, problems
+from service.api.responses.tensors import accepted_types, too_large_for_json
 from service.api.services import Services, ServicesDep
 from service.errors import InvalidRequest
-from service.projection.arrays import as_vectors
-from service.store.artifacts.tensor_codec import decode
+from service.map_sources.gathered_points import GatheredPoints
+from service.store.artifacts.tensor_codec import decode, encode
 from service.store.maps.points import Points, join_points
 from service.store.maps.store import StoredMap
-from service.store.runs.store import MAX_LIMIT
 
 router = APIRouter(tags=["maps"])
 
-VECTORS = "vectors"
-"""Name of the part, of its tensor, and of its points' source."""
+MAX_JSON_BYTES = 64 << 20
 
-MapId = Annotated[str, Path(max_length=100, description="A map's id, which is that of the run that made it.")]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
-After = Annotated[str | None, Query(max_length=100, description="The cursor `next` of the page before.")]
+MapId = Annotated[str, Path(max_length=100, description="Id of the map, which is the id of its run.")]
 
 _COLUMNS = {
     TENSORS_TYPE: {"schema": {"type": "string", "format": "binary", "description": "The columns as tensors."}},
@@ -42,9 +38,9 @@ _COLUMNS = {
 
 @router.get("/v1/maps", responses=problems(401, 403, 422, 500, 503))
 async def list_maps(services: ServicesDep, _caller: Reader, limit: Limit = 20, after: After = None) -> ListPage[MapRow]:
-    """Maps, newest first."""
+    """List maps, newest first."""
     page = await asyncio.to_thread(services.maps.list_maps, limit=limit, after=after)
-    return ListPage[MapRow](data=list(map(row_of, page.items)), has_more=page.has_more, next=page.next)
+    return ListPage[MapRow](data=list(map(_row_of, page.items)), has_more=page.has_more, next=page.next)
 
 
 @router.get(
@@ -57,23 +53,23 @@ async def get_map(
     services: ServicesDep,
     _caller: Reader,
     map_id: MapId,
-    layer: Annotated[int | None, Query(description="Points of this layer only.")] = None,
+    layer: Annotated[int | None, Query(description="Only points of this layer.")] = None,
 ) -> Response:
-    """A map with its points in columns: JSON, or safetensors when `Accept` names it."""
+    """Return a map with its points in columns: as JSON, or as safetensors if `Accept` names it."""
     accept = request.headers.get("accept", "")
 
     def read() -> Response:
         found = services.maps.get(map_id)
-        wanted = None if layer is None else found.layer(layer, loc=("query", "layer"))
-        points = services.maps.points(found, layer=wanted)
-        return points_answer(points, beside=facts_of(found), accept=accept)
+        selected = None if layer is None else found.layer(layer, loc=("query", "layer"))
+        points = services.maps.points(found, layer=selected)
+        return _points_response(points, metadata=_metadata_of(found), accept=accept)
 
     return await asyncio.to_thread(read)
 
 
 @router.delete("/v1/maps/{map_id}", status_code=204, responses=problems(401, 403, 404, 422, 500, 503))
 async def delete(services: ServicesDep, _caller: Admin, map_id: MapId) -> None:
-    """Delete a map. Its run stays, with the spec that would make it again."""
+    """Delete a map. Its run stays, with the spec to make the map again."""
     await asyncio.to_thread(services.maps.delete, map_id)
 
 
@@ -91,64 +87,99 @@ async def project(
     body: Annotated[Body[ProjectBody], Depends(body_of(ProjectBody, part=VECTORS))],
     deadline_s: Deadline,
 ) -> Response:
-    """Place new points on a map that is there; nothing is fitted, and nothing stored.
+    """Project new points onto an existing map, without refitting it. Nothing is stored.
 
-    Sources are those of a map run, priors excepted; in a form, the part `vectors` has a tensor `vectors` `[n, d_model]`,
-    which is placed at each layer.
+    Sources are those of a map run, except priors. In a form, the part `vectors` holds a tensor `vectors` `[n, d_model]`,
+    which is projected at each layer.
     """
-    work = _project(services, map_id, body, deadline_s=deadline_s)
-    points = await while_connected(request, work)
+    points = await while_connected(request, _project(services, map_id, body, deadline_s=deadline_s))
     accept = request.headers.get("accept", "")
-    return await asyncio.to_thread(points_answer, points, beside={"map": map_id}, accept=accept)
+    return await asyncio.to_thread(_points_response, points, metadata={"map": map_id}, accept=accept)
 
 
 async def _project(services: Services, map_id: str, body: Body[ProjectBody], *, deadline_s: float) -> Points:
     found = await asyncio.to_thread(services.maps.get, map_id)
-    asked = body.request
-    new = NewPoints(_layers(found, asked.layers, services))
-    if not asked.sources and not body.tensors:
-        raise InvalidRequest("There is nothing to place: give sources, or a part 'vectors'.", loc=("sources",))
-    if body.tensors:
-        vectors = await asyncio.to_thread(_vectors, body.tensors)
-        for layer in new.layers:
-            new.add(layer, vectors, source=VECTORS, role="placed")
-    if asked.sources:
-        await gather(asked.sources, found=found, to=new, services=services, deadline_s=deadline_s)
-    parts = [part for layer in new.layers if (part := await _placed(services, found, new, layer, deadline_s))]
+    spec = body.request
+    layers = _layers(found, spec.layers, services)
+    if not spec.sources and not body.tensors:
+        raise InvalidRequest("Expected sources, or a part 'vectors'; got neither.", loc=("sources",))
+    vectors = await asyncio.to_thread(_vectors, body.tensors) if body.tensors else None
+    gathered = await gather_points(
+        spec.sources, vectors=vectors, layers=layers, found=found, services=services, deadline_s=deadline_s
+    )
+    with gathered:
+        parts = [await _placed(services, found, gathered, layer, deadline_s) for layer in layers if gathered.n(layer)]
     if not parts:
         raise InvalidRequest("The sources have no points at these layers.", loc=("sources",))
     return join_points(parts)
 
 
-async def _placed(services: Services, found: StoredMap, new: NewPoints, layer: int, deadline_s: float) -> Points | None:
-    vectors = new.vectors(layer)
-    if vectors is None:
-        return None
+async def _placed(
+    services: Services, found: StoredMap, gathered: GatheredPoints, layer: int, deadline_s: float
+) -> Points:
     left_s = max(0.0, deadline_s - services.hub.deadline_in(0))
-    places = await services.placer.place(found, layer=layer, vectors=vectors, timeout_s=left_s)
-    return new.labels[layer].points(places)
+    places = await services.placer.place(found, layer=layer, vectors=gathered.vectors(layer), timeout_s=left_s)
+    return gathered.labels(layer).points(places)
 
 
-def _layers(found: StoredMap, asked: Sequence[int] | None, services: Services) -> list[int]:
-    """Layers to place on, ascending; those counted from the end need to know how many the model has."""
-    if asked is None:
+def _layers(found: StoredMap, requested: Sequence[int] | None, services: Services) -> list[int]:
+    """Layers to project onto, ascending. Negative ones count from the end, if the map's model is hosted."""
+    if requested is None:
         return list(found.facts.layers)
-    chosen: set[int] = set()
-    for i, layer in enumerate(asked):
-        loc = ("layers", i)
+    layers: set[int] = set()
+    for i, layer in enumerate(requested):
         card = services.hub.last_state().models.get(found.facts.model) if layer < 0 else None
-        chosen.add(found.layer(layer if card is None else layer + card["n_layers"], loc=loc))
-    return sorted(chosen)
+        layers.add(found.layer(layer if card is None else layer + card["n_layers"], loc=("layers", i)))
+    return sorted(layers)
 
 
-def _vectors(data: bytes) -> npt.NDArray[np.float32]:
+def _vectors(data: bytes) -> npt.NDArray[Any]:
     try:
         tensors = decode(data).tensors
     except InvalidRequest as error:
         raise InvalidRequest(f"Part 'vectors': {error.detail}", loc=(VECTORS,)) from None
     if VECTORS not in tensors:
-        has = ", ".join(sorted(tensors))[:200] or "none"
-        raise InvalidRequest(f"Part 'vectors' has no tensor 'vectors'; it has {has}.", loc=(VECTORS,))
+        names = ", ".join(sorted(tensors))[:200] or "none"
+        raise InvalidRequest(f"Expected a tensor 'vectors' in part 'vectors', got {names}.", loc=(VECTORS,))
     if tensors[VECTORS].dtype.kind != "f":
         raise InvalidRequest(f"Expected vectors of floats, got {tensors[VECTORS].dtype}.", loc=(VECTORS,))
-    return as_vectors(tensors[VECTORS])
+    return tensors[VECTORS]
+
+
+def _row_of(found: StoredMap) -> MapRow:
+    facts = found.facts
+    return MapRow.model_validate(
+        {
+            "id": found.id,
+            "name": found.record.name,
+            "model": facts.model,
+            "method": facts.method,
+            "layers": list(facts.layers),
+            "sources": list(facts.sources),
+            "n_points": facts.n_points,
+            "created_at": found.record.created_at,
+        }
+    )
+
+
+def _metadata_of(found: StoredMap) -> dict[str, Any]:
+    """All fields of a map except its points."""
+    facts = found.facts
+    return {
+        **_row_of(found).model_dump(mode="json"),
+        "revision": facts.revision,
+        "n_components": facts.n_components,
+        "quality": [dict(each) for each in facts.quality],
+        "spec": dict(found.record.spec),
+    }
+
+
+def _points_response(points: Points, *, metadata: Mapping[str, Any], accept: str) -> Response:
+    """Points in columns with ``metadata``: JSON, or safetensors if the ``Accept`` header names it."""
+    if TENSORS_TYPE in accepted_types(accept):
+        return Response(encode(points.tensors(), metadata=dict(metadata)), media_type=TENSORS_TYPE)
+    columns = {**metadata, **points.lists()}
+    body = json.dumps(columns, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    if len(body) > MAX_JSON_BYTES:
+        raise too_large_for_json(len(body), limit=MAX_JSON_BYTES, instead=f"{TENSORS_TYPE}, or a single layer")
+    return Response(body, media_type=JSON_TYPE)

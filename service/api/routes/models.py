@@ -1,4 +1,4 @@
-"""``GET /v1/models``: base models, and each prompt served on them as ``base:name``."""
+"""``GET /v1/models``: base models, and each prompt on them as ``base:name``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from fastapi import APIRouter, Depends
 from promptatlas.types import ModelCard, ModelEntry, ModelList
 
 from service.api.requests.auth import require
-from service.api.requests.prompt_resolution import choose
+from service.api.requests.prompt_resolution import resolve_model
 from service.api.responses.openapi import problems
 from service.api.services import ServicesDep
 from service.errors import NotFound
 from service.hosting.ipc.messages import EngineState
+from service.store.listing import MAX_LIMIT
 from service.store.prompts.manifests import PromptSummary
-from service.store.prompts.store import MAX_LIMIT, PromptStore
+from service.store.prompts.store import PromptStore
 
 router = APIRouter(tags=["models"], dependencies=[Depends(require("read"))])
 
@@ -40,7 +41,7 @@ _CARD_FIELDS = (
 
 @router.get("/v1/models", responses=problems(401, 403, 500, 503))
 async def list_models(services: ServicesDep) -> ModelList:
-    """All that can stand in a request's ``model``."""
+    """List all values of a request's `model`."""
     state = services.hub.last_state()
     bases = [ModelEntry(id=name, created=0, root=name) for name in sorted(state.models)]
     served = await asyncio.to_thread(_served_prompts, services.prompts, state)
@@ -49,11 +50,11 @@ async def list_models(services: ServicesDep) -> ModelList:
 
 @router.get("/v1/models/{model_id}", responses=problems(401, 403, 404, 422, 500, 503))
 async def get_model(services: ServicesDep, model_id: str) -> ModelCard:
-    """One model in full: ``base``, or ``base:ref`` with any prompt reference."""
+    """Return the full card of a model: `base`, or `base:ref` with any prompt reference."""
     state = services.hub.last_state()
-    choice = await choose(services.prompts, state=state, model=model_id)
-    parent = None if choice.prompt is None else choice.model
-    return _card(choice.card, name=model_id, root=choice.model, parent=parent)
+    resolved = await resolve_model(services.prompts, state=state, model=model_id)
+    parent = None if resolved.prompt is None else resolved.model
+    return _card(resolved.card, name=model_id, root=resolved.model, parent=parent)
 
 
 def _card(card: Mapping[str, Any], *, name: str, root: str, parent: str | None) -> ModelCard:
@@ -75,7 +76,7 @@ def _served_prompts(store: PromptStore, state: EngineState) -> list[ModelEntry]:
 def _entry(store: PromptStore, row: PromptSummary) -> ModelEntry | None:
     try:
         created_at = store.get(row.name, version=row.latest).created_at
-    except NotFound:  # deleted since the list was made
+    except NotFound:  # deleted after the page was read
         return None
     created = int(datetime.fromisoformat(created_at.replace("Z", "+00:00")).timestamp())
     return ModelEntry(id=f"{row.base}:{row.name}", created=created, parent=row.base, root=row.base)

@@ -1,4 +1,4 @@
-"""``GET /v1/prompts/{name}/versions/{v}/nearest``: the tokens that a prompt's vectors are near to, and how they are spread."""
+"""``GET /v1/prompts/{name}/versions/{v}/nearest``: nearest tokens of a prompt's vectors, and measures of their spread."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from fastapi import APIRouter, Query, Request
 from promptatlas.types import LensToken, NearToken, PromptTokens, VectorTokens
 from promptatlas.types.forms import FORMS
 
+from service.api.engine_reads.engine_model import EngineModel
 from service.api.engine_reads.nearest_tokens import Ranked, TokenReader
 from service.api.requests.auth import Reader
 from service.api.requests.deadlines import Deadline, while_connected
-from service.api.requests.prompt_resolution import choose
+from service.api.requests.prompt_resolution import resolve_model
 from service.api.responses.openapi import ENGINE_ERRORS, problems
 from service.api.routes.prompts import NamePath, VersionPath
 from service.api.services import ServicesDep
@@ -37,7 +38,10 @@ Metric = Literal["euclidean", "cosine"]
 
 @dataclass(frozen=True, kw_only=True)
 class Vectors:
-    """A prompt's vectors in one array. tensors, rows: of each tensor its rows in ``values``. moved: from its draw, if known."""
+    """A prompt's vectors in one array `[n, d_model]`.
+
+    rows: by tensor its rows in ``values``. moved: distance of each vector from its draw `[n]`, if the draw was kept.
+    """
 
     values: Array
     rows: Mapping[str, slice]
@@ -52,21 +56,21 @@ async def nearest(
     deadline_s: Deadline,
     name: NamePath,
     version: VersionPath,
-    k: Annotated[int, Query(ge=1, le=20, description="Tokens for each vector.")] = 5,
-    metric: Annotated[Metric, Query(description="Distance to token embeddings.")] = "euclidean",
+    k: Annotated[int, Query(ge=1, le=20, description="Tokens per vector.")] = 5,
+    metric: Annotated[Metric, Query(description="Distance to the token embeddings.")] = "euclidean",
 ) -> PromptTokens:
-    """The nearest tokens to each vector of a prompt, what a logit lens reads in it, and measures of collapse."""
+    """Return the nearest tokens of each vector of a prompt, its logit lens, and measures of collapse."""
     manifest = await asyncio.to_thread(services.prompts.get, name, version=version)
     form = FORMS[manifest.kind]
     if not form.has_vectors:
         raise InvalidRequest(f"{manifest.ref} has no vectors to compare with tokens: {form.why_no_vectors}.")
     state = services.hub.require_engine()
-    choice = await choose(services.prompts, state=state, model=manifest.base, prompt_ref=manifest.ref)
+    resolved = await resolve_model(services.prompts, state=state, model=manifest.base, prompt_ref=manifest.ref)
     vectors = await asyncio.to_thread(_vectors_of, manifest, services.prompts, services.runs)
-    reader = TokenReader(
-        hub=services.hub, model=choice.model, n_positions=choice.card["n_positions"], deadline_s=deadline_s
+    model = EngineModel(hub=services.hub, name=resolved.model, card=resolved.card, deadline_s=deadline_s)
+    return await while_connected(
+        request, _read(TokenReader(model=model), vectors, manifest=manifest, k=k, metric=metric)
     )
-    return await while_connected(request, _read(reader, vectors, manifest=manifest, k=k, metric=metric))
 
 
 async def _read(

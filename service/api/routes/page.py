@@ -1,4 +1,4 @@
-"""The page for people who would rather look, at ``/``: static files, open to all; the data they ask for is not."""
+"""The web page at ``/``: static files without authentication. The data they load requires a key."""
 
 from __future__ import annotations
 
@@ -12,20 +12,16 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-FRAME = "report-frame.html"
-"""The file that shows reports: without an origin, so that what a report holds can reach nothing of the page around it."""
+from service.api.routes.run_artifacts import REPORT_POLICY
 
-# Scripts, styles and data from this server only, and no text that becomes markup (trusted types).
+FRAME = "report-frame.html"
+"""The file that displays reports: sandboxed without an origin, so that a report cannot access the page around it."""
+
+# Scripts, styles and data from this server only; no text becomes markup (trusted types).
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "font-src 'self'; frame-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
-)
-# A report draws its figures itself, with code that it carries. It may run that, and has no connection to anywhere.
-_FRAME_POLICY = (
-    "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; worker-src blob:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'self'"
 )
 _TYPES: Mapping[str, str] = {
     ".css": "text/css; charset=utf-8",
@@ -36,36 +32,36 @@ _TYPES: Mapping[str, str] = {
 
 
 class PageFiles(StaticFiles):
-    """Files of the page. A browser asks each time whether one has changed (ETag), and is told 304 if not."""
+    """Files of the page. Browsers revalidate each one by its ETag."""
 
     def file_response(self, full_path: Any, stat_result: Any, scope: Scope, status_code: int = 200) -> Response:
-        """The file with what a browser is to hold it to."""
+        """The file with its security headers."""
         path = Path(full_path)
         response = super().file_response(full_path, stat_result, scope, status_code)
-        response.headers["Content-Security-Policy"] = _FRAME_POLICY if path.name == FRAME else _PAGE_POLICY
+        response.headers["Content-Security-Policy"] = REPORT_POLICY if path.name == FRAME else _PAGE_POLICY
         response.headers["Cache-Control"] = "no-cache"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-        if "content-type" in response.headers and path.suffix in _TYPES:  # the machine's own list may say otherwise
+        if "content-type" in response.headers and path.suffix in _TYPES:  # the system's MIME table may differ
             response.headers["Content-Type"] = _TYPES[path.suffix]
         return response
 
 
 def default_page_path() -> Path:
-    """Where the page's files lie: beside the package."""
+    """Folder of the page's files, next to the package."""
     return Path(__file__).resolve().parents[3] / "clients" / "web"
 
 
 def page_router(folder: Path) -> APIRouter:
-    """Routes for ``/`` and ``/web/…`` over the files in ``folder``; 404 with the reason where there are none."""
+    """Routes ``/`` and ``/web/…`` for the files in ``folder``; 404 if it does not exist."""
     router = APIRouter(include_in_schema=False)
     files = PageFiles(directory=folder, check_dir=False)
 
     async def send(path: str, request: Request) -> Response:
         if not folder.is_dir():
             raise HTTPException(
-                404, "This installation has no page; the API is under /v1, its description at /openapi.json."
+                404, "This installation has no web page; the API is at /v1, its description at /openapi.json."
             )
         return await files.get_response(path, request.scope)
 

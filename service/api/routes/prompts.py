@@ -1,4 +1,4 @@
-"""Prompts: upload, manifests, content, deletion, aliases."""
+"""Routes of prompts: upload, manifests, content, deletion, aliases."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from promptatlas.types import Alias, AliasBody, AliasName, ListPage, Name, PromptManifest, PromptRow
-from starlette.exceptions import HTTPException
 
 from service.api.requests.auth import Admin, Reader, Writer
-from service.api.requests.bodies import JSON_TYPE, json_of, media_type, request_body
-from service.api.requests.idempotency import IdempotencyKey, replayed
+from service.api.requests.bodies import json_of, media_type, request_body, unsupported_type
+from service.api.requests.idempotency import IdempotencyKey, created, respond_once
+from service.api.requests.parameters import After, Limit
 from service.api.requests.prompt_resolution import base_shapes
-from service.api.responses.openapi import TENSORS_TYPE, problems
+from service.api.responses.openapi import TENSORS_TYPE, location_of, problems
 from service.api.services import Services, ServicesDep
 from service.store.idempotency import StoredResponse
 from service.store.prompts import manifests
 from service.store.prompts.native_format import PromptFile, parse_native
 from service.store.prompts.peft import export_peft, parse_peft
-from service.store.prompts.store import MAX_LIMIT
 
 router = APIRouter(tags=["prompts"])
 
@@ -30,13 +29,11 @@ _ZIP_MAGIC = b"PK\x03\x04"
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _UPLOAD = {"requestBody": {"required": True, "content": dict.fromkeys((TENSORS_TYPE, _ANY_TYPE, ZIP_TYPE), _BINARY)}}
-_LOCATION = {"Location": {"description": "The version's own address.", "schema": {"type": "string"}}}
+_LOCATION = location_of("version")
 
 NamePath = Annotated[Name, Path(description="Name of the prompt.")]
 VersionPath = Annotated[int, Path(ge=1, le=999_999_999)]
-AliasPath = Annotated[AliasName, Path(description="A movable name of one version.")]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
-After = Annotated[str | None, Query(max_length=64, description="The cursor `next` of the page before.")]
+AliasPath = Annotated[AliasName, Path(description="Alias of one version.")]
 
 
 @router.post(
@@ -45,7 +42,7 @@ After = Annotated[str | None, Query(max_length=64, description="The cursor `next
     response_model=PromptManifest,
     responses={
         201: {"headers": _LOCATION},
-        200: {"model": PromptManifest, "description": "This content was stored before.", "headers": _LOCATION},
+        200: {"model": PromptManifest, "description": "The same content is stored already.", "headers": _LOCATION},
         **problems(401, 403, 404, 409, 413, 415, 422, 429, 500, 503),
     },
     openapi_extra=_UPLOAD,
@@ -54,28 +51,28 @@ async def upload(
     request: Request,
     services: ServicesDep,
     caller: Writer,
-    name: Annotated[Name, Query(description="Name to store it under.")],
-    base: Annotated[str | None, Query(max_length=64, description="The base model it is for.")] = None,
+    name: Annotated[Name, Query(description="Name of the prompt.")],
+    base: Annotated[str | None, Query(max_length=64, description="Base model of the prompt.")] = None,
     key: IdempotencyKey = None,
 ) -> Response:
     """Store a prompt: a native safetensors file, or a zip of a PEFT adapter directory."""
     kind = media_type(request)
     if kind not in (TENSORS_TYPE, _ANY_TYPE, ZIP_TYPE):
-        raise HTTPException(415, f"Expected {TENSORS_TYPE}, {_ANY_TYPE} or {ZIP_TYPE}, got {kind[:80]!r}.")
+        raise unsupported_type(kind, expected=f"{TENSORS_TYPE}, {_ANY_TYPE} or {ZIP_TYPE}")
     data = await request.body()
     is_zip = kind == ZIP_TYPE or (kind == _ANY_TYPE and data.startswith(_ZIP_MAGIC))
 
     def store() -> StoredResponse:
         return _store(services, name, data=data, is_zip=is_zip, base=base)
 
-    return await replayed(request, services.idempotency, key=key, caller=caller.name, body=data, work=store)
+    return await respond_once(request, services.idempotency, key=key, caller=caller.name, body=data, work=store)
 
 
 @router.get("/v1/prompts", responses=problems(401, 403, 422, 500, 503))
 async def list_prompts(
     services: ServicesDep, _caller: Reader, limit: Limit = 20, after: After = None
 ) -> ListPage[PromptRow]:
-    """Names of stored prompts, in order."""
+    """List the names of stored prompts, in order."""
     page = await asyncio.to_thread(services.prompts.list_names, limit=limit, after=after)
     rows = [PromptRow.model_validate({**asdict(row), "versions": list(row.versions)}) for row in page.items]
     return ListPage[PromptRow](data=rows, has_more=page.has_more, next=page.next)
@@ -83,7 +80,7 @@ async def list_prompts(
 
 @router.get("/v1/prompts/{name}", responses=problems(401, 403, 404, 422, 500, 503))
 async def newest(services: ServicesDep, _caller: Reader, name: NamePath) -> PromptManifest:
-    """The manifest of the newest version."""
+    """Return the manifest of the newest version."""
     return _on_wire(await asyncio.to_thread(services.prompts.resolve, name))
 
 
@@ -91,14 +88,14 @@ async def newest(services: ServicesDep, _caller: Reader, name: NamePath) -> Prom
 async def list_versions(
     services: ServicesDep, _caller: Reader, name: NamePath, limit: Limit = 20, after: After = None
 ) -> ListPage[PromptManifest]:
-    """Manifests of all versions, newest first."""
+    """List the manifests of all versions, newest first."""
     page = await asyncio.to_thread(services.prompts.list_versions, name, limit=limit, after=after)
     return ListPage[PromptManifest](data=list(map(_on_wire, page.items)), has_more=page.has_more, next=page.next)
 
 
 @router.get("/v1/prompts/{name}/versions/{version}", responses=problems(401, 403, 404, 422, 500, 503))
 async def manifest(services: ServicesDep, _caller: Reader, name: NamePath, version: VersionPath) -> PromptManifest:
-    """The manifest of one version."""
+    """Return the manifest of one version."""
     return _on_wire(await asyncio.to_thread(services.prompts.get, name, version=version))
 
 
@@ -117,7 +114,7 @@ async def content(
     version: VersionPath,
     format_: Annotated[Literal["native", "peft"], Query(alias="format")] = "native",
 ) -> Response:
-    """The prompt itself: a native file, or a zip that PEFT loads."""
+    """Download the prompt: a native safetensors file, or a zip that PEFT loads."""
     found = await asyncio.to_thread(services.prompts.get, name, version=version)
     if format_ == "peft":
         loaded = await asyncio.to_thread(services.prompts.load, found)
@@ -133,7 +130,7 @@ async def content(
     "/v1/prompts/{name}/versions/{version}", status_code=204, responses=problems(401, 403, 404, 409, 422, 500, 503)
 )
 async def delete(services: ServicesDep, _caller: Admin, name: NamePath, version: VersionPath) -> None:
-    """Delete a version that no alias serves. Its number is never given again."""
+    """Delete a version without aliases. Its number is not reused."""
     await asyncio.to_thread(services.prompts.delete, name, version=version)
 
 
@@ -149,14 +146,14 @@ async def set_alias(
     alias: AliasPath,
     body: Annotated[AliasBody, Depends(json_of(AliasBody))],
 ) -> Alias:
-    """Let ``name@alias`` mean a version from now on."""
+    """Point ``name@alias`` to a version."""
     await asyncio.to_thread(services.prompts.set_alias, name, alias=alias, version=body.version)
     return Alias(name=name, alias=alias, version=body.version)
 
 
 @router.delete("/v1/prompts/{name}/aliases/{alias}", status_code=204, responses=problems(401, 403, 404, 422, 500, 503))
 async def delete_alias(services: ServicesDep, _caller: Admin, name: NamePath, alias: AliasPath) -> None:
-    """Forget an alias; the version stays."""
+    """Delete an alias; its version stays."""
     await asyncio.to_thread(services.prompts.delete_alias, name, alias=alias)
 
 
@@ -164,11 +161,8 @@ def _store(services: Services, name: str, *, data: bytes, is_zip: bool, base: st
     parse = parse_peft if is_zip else parse_native
     prompt: PromptFile = parse(data, bases=base_shapes(services.hub.last_state()), base=base)
     found, is_new = services.prompts.create(name, prompt=prompt)
-    return StoredResponse(
-        status=201 if is_new else 200,
-        headers={"Location": f"/v1/prompts/{found.name}/versions/{found.version}", "Content-Type": JSON_TYPE},
-        body=_on_wire(found).model_dump_json().encode(),
-    )
+    location = f"/v1/prompts/{found.name}/versions/{found.version}"
+    return created(_on_wire(found), location=location, status=201 if is_new else 200)
 
 
 def _on_wire(found: manifests.PromptManifest) -> PromptManifest:

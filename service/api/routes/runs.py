@@ -12,8 +12,8 @@ from promptatlas.types import ListPage, MetricCurve, Run, RunBody, RunKind, RunS
 
 from service.api.requests.auth import Reader, Writer
 from service.api.requests.bodies import JSON_TYPE, json_of
-from service.api.requests.idempotency import IdempotencyKey, replayed
-from service.api.requests.run_paths import RunId
+from service.api.requests.idempotency import IdempotencyKey, respond_once
+from service.api.requests.parameters import RunId
 from service.api.requests.run_submission import RunRequest, enqueue, position_of, positions_of, require_queue, start_run
 from service.api.responses.openapi import problems
 from service.api.responses.run_openapi import ACCEPTED, RUN_BODY, STARTING_ERRORS
@@ -112,7 +112,7 @@ async def resume(
             body=_read_run(services, run_id).model_dump_json().encode(),
         )
 
-    return await replayed(request, services.idempotency, key=key, caller=caller.name, body=b"", work=requeue)
+    return await respond_once(request, services.idempotency, key=key, caller=caller.name, body=b"", work=requeue)
 
 
 @router.get("/v1/runs/{run_id}/metrics", response_model=MetricCurve, responses=problems(401, 403, 404, 422, 500, 503))

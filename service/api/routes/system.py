@@ -1,4 +1,4 @@
-"""Is the process there, can it work, what can it do, what has it done."""
+"""Health, readiness, metrics, capabilities, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ open_router = APIRouter(tags=["system"])
 router = APIRouter(tags=["system"], dependencies=[Depends(require("read"))])
 
 _NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"model": Ready, "description": "Not ready; says which part is to blame."}
+    503: {"model": Ready, "description": "Not ready; the component states say why."}
 }
 
 
 @open_router.get("/health")
 async def health() -> Health:
-    """The API process answers."""
+    """Report that the API process is running."""
     return Health()
 
 
 @open_router.get("/ready", responses=_NOT_READY)
 async def ready(services: ServicesDep, response: Response) -> Ready:
-    """Whether requests that run the model can be answered. Redis and workers are named, but only runs need them."""
-    store, redis = await asyncio.gather(services.pings.store(), services.pings.redis())
+    """Report whether requests can run the model. Redis and workers are included, but only runs need them."""
+    store, redis = await asyncio.gather(services.checks.store(), services.checks.redis())
     engine = _engine_state(services.hub)
     is_ready = engine.status == "ok" and store.status == "ok"
     if not is_ready:
@@ -58,13 +58,13 @@ async def ready(services: ServicesDep, response: Response) -> Ready:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(401, 403)},
 )
 async def metrics(services: ServicesDep) -> Response:
-    """Requests and the engine, in Prometheus' text format."""
+    """Return metrics of requests and of the engine in Prometheus' text format."""
     return Response(services.metrics.render(), media_type=services.metrics.content_type)
 
 
 @router.get("/v1/capabilities", responses=problems(401, 403, 503))
 async def capabilities(services: ServicesDep) -> Capabilities:
-    """Limits of this server, and the versions of what it is built of."""
+    """Return the limits of this server, and the versions of its libraries."""
     settings, state = services.settings, services.hub.last_state()
     cards = list(state.models.values())
     versions = {name: version for card in cards for name, version in card["versions"].items()}
@@ -88,13 +88,13 @@ async def capabilities(services: ServicesDep) -> Capabilities:
 
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> dict[str, Any]:
-    """Every route."""
+    """The OpenAPI document."""
     described: dict[str, Any] = request.app.openapi()
     return described
 
 
 def _read_models(models: EncoderDecoderConfigs) -> list[ReadModel]:
-    """Those whose configuration can be read; a harvest of another is refused with the reason."""
+    """The models whose configuration can be read. A harvest of another one is refused with the reason."""
     found = []
     for name in models.names:
         try:
@@ -125,17 +125,17 @@ def _engine_state(hub: EngineClient) -> ComponentState:
 
 def _workers_state(services: Services, redis: ComponentState) -> ComponentState:
     if services.queue_watch is None or redis.status != "ok":
-        return ComponentState(status=redis.status, detail="no Redis, no runs")
+        return ComponentState(status=redis.status, detail="runs need Redis")
     numbers = services.queue_watch.numbers
     if numbers is None or (numbers.n_workers == 0 and services.settings.workers > 0):
         return ComponentState(status="starting")
     if numbers.n_workers == 0:
-        return ComponentState(status="off", detail="no worker on any host: runs wait in line")
-    return ComponentState(status="ok", detail=f"{numbers.n_workers} at work or waiting")
+        return ComponentState(status="off", detail="no workers on any host: runs stay queued")
+    return ComponentState(status="ok", detail=f"{numbers.n_workers} workers, running or idle")
 
 
 def _own_version() -> str:
     try:
         return metadata.version("promptatlas")
-    except metadata.PackageNotFoundError:  # run from a plain checkout
+    except metadata.PackageNotFoundError:  # not installed, run from a checkout
         return "unknown"

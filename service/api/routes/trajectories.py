@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,14 +11,11 @@ from promptatlas.types import TrajectoriesJson, TrajectoryRequest
 from service.api.requests.auth import require
 from service.api.requests.bodies import Body, body_of, request_body
 from service.api.requests.deadlines import Deadline
-from service.api.requests.engine_requests import inputs_of, interventions_of, sampling_of, trajectories_of, values_of
-from service.api.requests.projections import projection_of
-from service.api.requests.prompt_resolution import Choice, choose
+from service.api.requests.engine_requests import capture_of, generate_of, inputs_of, job_of
+from service.api.requests.prompt_resolution import resolve_request
 from service.api.responses.openapi import ENGINE_ERRORS, problems, tensors_or
-from service.api.responses.tensors import answer
+from service.api.responses.tensors import respond
 from service.api.services import ServicesDep, request_id_of
-from service.engine.requests import Generate, Projection
-from service.hosting.ipc.messages import Submit
 
 router = APIRouter(tags=["trajectories"], dependencies=[Depends(require("read"))])
 
@@ -35,32 +32,15 @@ async def trajectories(
     body: Annotated[Body[TrajectoryRequest], Depends(body_of(TrajectoryRequest))],
     deadline_s: Deadline,
 ) -> Response:
-    """Continue texts and read the model's states on the way."""
-    asked = body.request
-    state = services.hub.require_engine()
-    choice = await choose(services.prompts, state=state, model=asked.model, prompt_ref=asked.prompt_ref)
-    projection = await projection_of(services, asked, card=choice.card)
-    job = Submit(
-        model=choice.model,
-        request=_generate(asked, choice, projection),
-        tensors=body.tensors,
-        values=values_of(asked.interventions),
-        metadata=choice.metadata(request_id=request_id_of(request)),
+    """Generate continuations of texts and return the model's states at each token."""
+    spec = body.request
+    resolved = await resolve_request(services, spec)
+    generate = replace(
+        generate_of(spec, resolved=resolved),
+        inputs=inputs_of(spec.inputs),
+        max_tokens=spec.max_tokens,
+        capture=await capture_of(services, spec, resolved=resolved),
+        include_input=spec.include_input,
     )
-    limit = services.settings.max_json_bytes
-    return await answer(request, job, hub=services.hub, deadline_s=deadline_s, max_json_bytes=limit)
-
-
-def _generate(asked: TrajectoryRequest, choice: Choice, projection: Projection | None) -> Generate:
-    return Generate(
-        request_id=uuid.uuid4().hex,
-        inputs=inputs_of(asked.inputs),
-        n=asked.n,
-        max_tokens=asked.max_tokens,
-        sampling=sampling_of(asked),
-        stop=asked.stop_strings,
-        prompt=choice.prompt,
-        interventions=interventions_of(asked.interventions),
-        capture=trajectories_of(asked, projection=projection),
-        include_input=asked.include_input,
-    )
+    job = job_of(body, generate, resolved=resolved, metadata=resolved.metadata(request_id=request_id_of(request)))
+    return await respond(request, job, services=services, deadline_s=deadline_s)

@@ -123,9 +123,7 @@ def _layers_with_points(manifest: PromptManifest, *, ref: str, context: SourceCo
             "(prompt_ref).",
             loc=at,
         )
-    found = form.layers_with_states(
-        manifest.layers, where=manifest.where, n_layers=context.base.n_layers, wanted=context.layers
-    )
+    found = form.layers_with_states(manifest.layers, where=manifest.where, wanted=context.layers)
     if not found:
         own = sorted(form.state_layer(layer) for layer in manifest.layers or ())
         above = f" and is carried above layer {own[0]}" if manifest.where == "carried" else ""

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 from service.store.datasets.formats.jsonl import Jsonl
 from service.store.datasets.importer import Importer
 from service.store.datasets.items import DatasetInfo, StoredRecord
-from service.store.datasets.templates import Sides
+from service.store.datasets.templates import TemplateOverride
 
 _SUFFIX = ".jsonl.gz"
 _MAX_BYTES = 256 << 20
@@ -59,5 +59,5 @@ class _InMemory:
 
 def _read(name: str, *, stream: BinaryIO) -> BuiltinDataset:
     sink, reader = _InMemory(), Jsonl()
-    imported = Importer(sink, sides=Sides(), max_bytes=_MAX_BYTES).run(reader, reader.read(stream))
+    imported = Importer(sink, override=TemplateOverride(), max_bytes=_MAX_BYTES).run(reader, reader.read(stream))
     return BuiltinDataset(info=imported.as_info(name=name, file_format=reader.name, builtin=True), records=sink.records)

@@ -80,7 +80,7 @@ class DatasetFiles:
         self._artifacts.discard_files(artifact)
         return True
 
-    def is_whole(self, dataset: StoredDataset) -> bool:
+    def is_intact(self, dataset: StoredDataset) -> bool:
         """Whether every file is what was stored; reads them all."""
         try:
             for name in dataset.artifact.files:

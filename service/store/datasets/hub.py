@@ -11,7 +11,7 @@ from promptatlas.types import DatasetFormat, Split, Template
 
 from service.errors import AtlasError, InvalidRequest, NotFound, Unavailable
 from service.store.datasets.formats import gsm8k, jsonl, squad
-from service.store.datasets.formats.places import Place
+from service.store.datasets.formats.locations import Location
 from service.store.datasets.formats.records import Record, split_named
 
 PREFIX: Final = "hub:"
@@ -96,24 +96,26 @@ class HubReader:
         for split, rows in self._rows.items():
             ours: Split | None = split_named(split) if len(self._rows) > 1 else None
             for index, row in enumerate(rows):
-                place = Place(f"Row {index} of {split}", (split, index))
-                yield Record(place=place, fields=self._fields_of(row, place=place), split=ours)
+                location = Location(f"Row {index} of {split}", (split, index))
+                yield Record(location=location, fields=self._fields_of(row, location=location), split=ours)
 
     def default_template(self, record: Record) -> Template | None:
         templates = {"squad": squad.TEMPLATE, "gsm8k": gsm8k.TEMPLATE}
         return templates.get(self.name, jsonl.PAIR if jsonl.has_pair(record.fields) else None)
 
-    def _fields_of(self, row: Mapping[str, Any], *, place: Place) -> dict[str, Any]:
+    def _fields_of(self, row: Mapping[str, Any], *, location: Location) -> dict[str, Any]:
         fields = {str(name): _plain(value, depth=1) for name, value in row.items()}
         answers = fields.get("answers")
         if isinstance(fields.get("context"), str) and isinstance(answers, dict) and "text" in answers:
             self.name = "squad"
             texts = [text for text in answers["text"] or [] if isinstance(text, str)]
             context = str(fields["context"])
-            return squad.asked(fields, context=context, answers=texts, is_impossible=not texts, place=place)
-        if gsm8k.is_worked(fields):
+            return squad.question_record(
+                fields, context=context, answers=texts, is_impossible=not texts, location=location
+            )
+        if gsm8k.is_gsm8k(fields):
             self.name = "gsm8k"
-            return gsm8k.worked(fields, place=place)
+            return gsm8k.split_answer(fields, location=location)
         return fields
 
 

@@ -15,12 +15,12 @@ from typing import Any, BinaryIO, Protocol
 from promptatlas.types import DatasetFormat, Split, Template
 
 from service.errors import InvalidRequest, TooLarge, Unavailable
-from service.store.datasets.formats.records import SPLITS, Form, Record
+from service.store.datasets.formats.records import SPLITS, Record, RecordFormat
 from service.store.datasets.items import DatasetInfo, StoredRecord
 from service.store.datasets.templates import (
     MAX_TEXT_CHARACTERS,
     Pattern,
-    Sides,
+    TemplateOverride,
     TemplatePatterns,
     complete_template,
     parse_template,
@@ -59,7 +59,7 @@ class Imported:
         )
 
 
-class Sink(Protocol):
+class RecordWriter(Protocol):
     """Takes the records one after the other."""
 
     def put(self, record: StoredRecord, *, text: bytes) -> None:
@@ -97,12 +97,12 @@ def file_of(split: Split) -> str:
 @contextmanager
 def split_files() -> Iterator[SplitFiles]:
     """Files in a temporary folder, gone afterwards. What the disk complains of is Unavailable."""
-    with disk_reported(), TemporaryDirectory(prefix="promptatlas-") as folder, ExitStack() as stack:
+    with disk_errors_as_unavailable(), TemporaryDirectory(prefix="promptatlas-") as folder, ExitStack() as stack:
         yield SplitFiles(Path(folder), stack=stack)
 
 
 @contextmanager
-def disk_reported() -> Iterator[None]:
+def disk_errors_as_unavailable() -> Iterator[None]:
     """Turn what the disk for temporary files complains of into Unavailable, without telling where it is."""
     try:
         yield
@@ -116,13 +116,13 @@ class Importer:
 
     Args:
         sink: where they go.
-        sides: the template that is asked for.
+        override: the template that is asked for.
         max_bytes: limit of all records together, as stored.
     """
 
-    def __init__(self, sink: Sink, *, sides: Sides, max_bytes: int) -> None:
+    def __init__(self, sink: RecordWriter, *, override: TemplateOverride, max_bytes: int) -> None:
         self._sink = sink
-        self._sides = sides
+        self._override = override
         self._max_bytes = max_bytes
         self._sha256 = hashlib.sha256()
         self._splits: dict[Split, int] = dict.fromkeys(SPLITS, 0)
@@ -132,7 +132,7 @@ class Importer:
         self._template: Template | None = None
         self._patterns: TemplatePatterns | None = None
 
-    def run(self, form: Form, records: Iterable[Record]) -> Imported:
+    def run(self, record_format: RecordFormat, records: Iterable[Record]) -> Imported:
         """Take all records of a file.
 
         Raises:
@@ -141,13 +141,13 @@ class Importer:
         """
         for record in records:
             if not self._n_records:
-                self._settle(record, default=form.default_template(record))
+                self._set_template(record, default=record_format.default_template(record))
             self._add(record)
         return self._result()
 
-    def _settle(self, record: Record, *, default: Template | None) -> None:
+    def _set_template(self, record: Record, *, default: Template | None) -> None:
         self._fields = usable_fields(record.fields)
-        self._template = complete_template(default, sides=self._sides, fields=self._fields)
+        self._template = complete_template(default, override=self._override, fields=self._fields)
         if self._template is not None:
             self._patterns = parse_template(self._template, fields=self._fields)
 
@@ -157,14 +157,14 @@ class Importer:
             _check_filled(record, patterns=self._patterns, there=there)
         if not there.issuperset(self._fields):
             self._fields = [name for name in self._fields if name in there]
-        text = record_text(record.fields)
+        text = canonical_record(record.fields)
         split = record.split or split_of(text if record.group is None else record.group.encode("utf-8"))
         self._n_bytes += len(text)
         if self._n_bytes > self._max_bytes:
             raise TooLarge(
-                f"{record.place.name}: up to here the records have more than the limit of {self._max_bytes:,} bytes; "
+                f"{record.location.name}: up to here the records have more than the limit of {self._max_bytes:,} bytes; "
                 "send the dataset in parts.",
-                loc=record.place.loc,
+                loc=record.location.loc,
             )
         self._sink.put(StoredRecord(index=self._n_records, split=split, fields=record.fields), text=text)
         self._n_records += 1
@@ -184,7 +184,7 @@ class Importer:
         )
 
 
-def record_text(fields: Mapping[str, Any]) -> bytes:
+def canonical_record(fields: Mapping[str, Any]) -> bytes:
     """One spelling per record: sorted names, no blanks, UTF-8."""
     return _ENCODER.encode(dict(fields)).encode("utf-8")
 
@@ -198,14 +198,16 @@ def split_of(key: bytes) -> Split:
 def _check_filled(record: Record, *, patterns: TemplatePatterns, there: set[str]) -> None:
     missing = sorted(patterns.names - there)
     if missing:
-        raise record.place.bad(f"text or a number in the field {missing[0]!r}, which the template names", got="none")
+        raise record.location.error(
+            f"text or a number in the field {missing[0]!r}, which the template names", got="none"
+        )
     for side, pattern in (("input", patterns.input), ("target", patterns.target)):
         _check_side(pattern, side=side, record=record)
 
 
 def _check_side(pattern: Pattern, *, side: str, record: Record) -> None:
     if pattern.is_blank(record.fields):
-        raise record.place.bad(f"some text for the template's {side}", got="none")
+        raise record.location.error(f"some text for the template's {side}", got="none")
     n_characters = pattern.n_characters(record.fields)
     if n_characters > MAX_TEXT_CHARACTERS:
-        raise record.place.bad(f"at most {MAX_TEXT_CHARACTERS:,} characters as {side}", got=f"{n_characters:,}")
+        raise record.location.error(f"at most {MAX_TEXT_CHARACTERS:,} characters as {side}", got=f"{n_characters:,}")

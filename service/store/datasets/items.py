@@ -11,7 +11,7 @@ from promptatlas.types import DatasetFormat, Split, Template
 
 from service.errors import DamagedArtifact, InvalidRequest, TooLarge
 from service.store.datasets.formats.jsonl import is_answers
-from service.store.datasets.templates import TemplatePatterns, parse_template, written
+from service.store.datasets.templates import TemplatePatterns, field_text, parse_template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class DatasetInfo:
             values = {item.name: found[item.name] for item in fields(cls)}
             values["template"] = None if values["template"] is None else Template.model_validate(values["template"])
         except (KeyError, ValueError):
-            raise DamagedArtifact(f"{label} is damaged: its manifest has an unknown form.") from None
+            raise DamagedArtifact(f"{label} is damaged: its manifest has an unknown record_format.") from None
         return cls(**{**values, "fields": tuple(values["fields"])})
 
 
@@ -132,7 +132,7 @@ def within(examples: Iterable[Example], *, max_bytes: int) -> Iterator[Example]:
 
 
 def _running_text(record: StoredRecord) -> Example:
-    return replace(bare_example(record), text=written(record.fields["text"]))
+    return replace(bare_example(record), text=field_text(record.fields["text"]))
 
 
 def _filled_in(record: StoredRecord, *, patterns: TemplatePatterns) -> Example:

@@ -6,7 +6,6 @@ asked for, and is stored from then on like any other.
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
@@ -22,7 +21,7 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.builtin import BuiltinDataset, BuiltinDatasets
 from service.store.datasets.files import DatasetFiles, StoredDataset
 from service.store.datasets.formats import open_format
-from service.store.datasets.formats.records import SPLITS, Form, Record
+from service.store.datasets.formats.records import SPLITS, Record, RecordFormat
 from service.store.datasets.hub import HubReader, LoadRows, is_hub_name, load_rows, parse_hub_name
 from service.store.datasets.importer import Importer, split_files
 from service.store.datasets.items import (
@@ -35,16 +34,13 @@ from service.store.datasets.items import (
     patterns_of,
     within,
 )
-from service.store.datasets.templates import Sides, complete_template
-from service.store.prompts.manifests import Page, check_name
-
-MAX_LIMIT = 1000
+from service.store.datasets.templates import TemplateOverride, complete_template
+from service.store.listing import Page, check_limit, log_damage
+from service.store.prompts.manifests import check_name
 
 _MAX_ATTEMPTS = 100
 _MAX_PEEK_BYTES = 4 << 20
-_NO_SIDES = Sides()
-
-_log = logging.getLogger(__name__)
+_NO_OVERRIDE = TemplateOverride()
 
 
 class DatasetStore:
@@ -79,7 +75,7 @@ class DatasetStore:
         *,
         format: DatasetFormat,  # noqa: A002
         stream: BinaryIO,
-        sides: Sides = _NO_SIDES,
+        override: TemplateOverride = _NO_OVERRIDE,
         cloze: bool = False,
     ) -> tuple[DatasetInfo, bool]:
         """Store the dataset in an open file; the same records again are the dataset that is there.
@@ -87,7 +83,7 @@ class DatasetStore:
         Args:
             format: of the file.
             stream: is read once, from its present position on.
-            sides: of the template, where they are to be others than the format's own.
+            override: of the template, where they are to be others than the format's own.
             cloze: cut running text into cloze items.
 
         Returns:
@@ -101,8 +97,8 @@ class DatasetStore:
         check_name(name)
         if name in self._builtin.names():
             raise Conflict(f"Dataset {name!r} comes with the server; take another name.")
-        reader = open_format(format, has_template=sides != _NO_SIDES, cloze=cloze)
-        return self._store(name, form=reader, records=reader.read(stream), sides=sides)
+        reader = open_format(format, has_template=override != _NO_OVERRIDE, cloze=cloze)
+        return self._store(name, record_format=reader, records=reader.read(stream), override=override)
 
     def get(self, name: str) -> DatasetInfo:
         """The facts of a dataset; one of the hub is loaded if it has not been.
@@ -117,8 +113,7 @@ class DatasetStore:
 
     def list_datasets(self, *, limit: int = 20, after: str | None = None) -> Page[DatasetInfo]:
         """Datasets by name, those behind the cursor ``after``; damaged ones are left out. Of the hub, those loaded."""
-        if not 1 <= limit <= MAX_LIMIT:
-            raise InvalidRequest(f"limit must be 1 to {MAX_LIMIT}; it is {limit}.", loc=("limit",))
+        check_limit(limit)
         names = sorted({*self._files.names(), *self._builtin.names()})
         behind = (name for name in names if after is None or name > after)
         found = list(islice(filter(None, map(self._sound, behind)), limit + 1))
@@ -161,8 +156,8 @@ class DatasetStore:
         """
         dataset = self._find(name)
         patterns = patterns_of(dataset.info, template=template)
-        n_there = dataset.info.n_records if split is None else dataset.info.splits.get(split, 0)
-        records = self._records(dataset, split=split, wanted=_choose(n_there, n=n, seed=seed))
+        n_available = dataset.info.n_records if split is None else dataset.info.splits.get(split, 0)
+        records = self._records(dataset, split=split, wanted=_choose(n_available, n=n, seed=seed))
         return make_examples(records, patterns=patterns)
 
     def peek(
@@ -172,17 +167,17 @@ class DatasetStore:
         split: Split | None = None,
         limit: int = 10,
         after: int | None = None,
-        sides: Sides = _NO_SIDES,
+        override: TemplateOverride = _NO_OVERRIDE,
         max_bytes: int = _MAX_PEEK_BYTES,
     ) -> Peek:
         """The first examples, those behind the record number ``after``; raises as ``get``.
 
         Args:
-            sides: of the template, to try others than the dataset's own.
+            override: of the template, to try others than the dataset's own.
             max_bytes: limit of all that is shown; TooLarge over it.
         """
         dataset = self._find(name)
-        template = complete_template(dataset.info.template, sides=sides, fields=dataset.info.fields)
+        template = complete_template(dataset.info.template, override=override, fields=dataset.info.fields)
         records = self._records(dataset, split=split, wanted=None)
         behind = records if after is None else (record for record in records if record.index > after)
         chosen = islice(behind, limit)
@@ -201,11 +196,16 @@ class DatasetStore:
         )
 
     def _store(
-        self, name: str, *, form: Form, records: Iterable[Record], sides: Sides = _NO_SIDES
+        self,
+        name: str,
+        *,
+        record_format: RecordFormat,
+        records: Iterable[Record],
+        override: TemplateOverride = _NO_OVERRIDE,
     ) -> tuple[DatasetInfo, bool]:
         with split_files() as files:
-            imported = Importer(files, sides=sides, max_bytes=self._max_bytes).run(form, records)
-            info = imported.as_info(name=name, file_format=form.name, created_at=write_time(self._clock()))
+            imported = Importer(files, override=override, max_bytes=self._max_bytes).run(record_format, records)
+            info = imported.as_info(name=name, file_format=record_format.name, created_at=write_time(self._clock()))
             return self._commit(info, paths=files.finish())
 
     def _commit(self, info: DatasetInfo, *, paths: dict[str, Path]) -> tuple[DatasetInfo, bool]:
@@ -223,7 +223,7 @@ class DatasetStore:
                     continue
                 return info, True
             _refuse_other(present.info, info)
-            if self._files.is_whole(present):
+            if self._files.is_intact(present):
                 return present.info, False
             self._files.replace(info, paths=paths)
             return info, True
@@ -237,7 +237,7 @@ class DatasetStore:
             reader = HubReader(self._load_hub(hub.repository, hub.config), name=name)
             # When another has stored it meanwhile, that one holds, whatever the hub says now.
             with suppress(Conflict):
-                self._store(name, form=reader, records=reader.records())
+                self._store(name, record_format=reader, records=reader.records())
             found = self._files.find(name)
         if found is None:
             raise NotFound(f"There is no dataset {name!r}.")
@@ -247,7 +247,7 @@ class DatasetStore:
         try:
             found = self._builtin.get(name) or self._files.find(name)
         except DamagedArtifact as error:
-            _log.warning("passed over: %s", error.detail)
+            log_damage(error)
             return None
         return None if found is None else found.info
 
@@ -268,13 +268,13 @@ class DatasetStore:
             check_name(name)
 
 
-def _choose(n_there: int, *, n: int | None, seed: int | None) -> Container[int] | None:
-    """Which of ``n_there`` records to take; None: all."""
+def _choose(n_available: int, *, n: int | None, seed: int | None) -> Container[int] | None:
+    """Which of ``n_available`` records to take; None: all."""
     if n is not None and n < 1:
         raise InvalidRequest(f"n must be 1 or more; it is {n}.", loc=("n",))
-    if n is None or n >= n_there:
+    if n is None or n >= n_available:
         return None
-    return range(n) if seed is None else frozenset(random.Random(seed).sample(range(n_there), n))
+    return range(n) if seed is None else frozenset(random.Random(seed).sample(range(n_available), n))
 
 
 def _refuse_other(present: DatasetInfo, info: DatasetInfo) -> None:

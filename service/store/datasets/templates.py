@@ -37,21 +37,23 @@ class Pattern:
 
     def is_blank(self, fields: Mapping[str, Any]) -> bool:
         """Whether nothing but blanks would be in the text."""
-        return not any(literal.strip() or (name and written(fields[name]).strip()) for literal, name in self.parts)
+        return not any(literal.strip() or (name and field_text(fields[name]).strip()) for literal, name in self.parts)
 
     def n_characters(self, fields: Mapping[str, Any]) -> int:
         """How long the text would be."""
-        return sum(len(literal) + (0 if name is None else len(written(fields[name]))) for literal, name in self.parts)
+        return sum(
+            len(literal) + (0 if name is None else len(field_text(fields[name]))) for literal, name in self.parts
+        )
 
     def render(self, fields: Mapping[str, Any]) -> str:
         """The text for a record that has all of ``names``; InvalidRequest when it would be absurdly long."""
         if self.n_characters(fields) > MAX_TEXT_CHARACTERS:
             raise InvalidRequest(f"The template makes a text of more than {MAX_TEXT_CHARACTERS:,} characters.")
-        return "".join(literal + ("" if name is None else written(fields[name])) for literal, name in self.parts)
+        return "".join(literal + ("" if name is None else field_text(fields[name])) for literal, name in self.parts)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sides:
+class TemplateOverride:
     """What a template is asked to be: None leaves a side as it is by default."""
 
     input: str | None = None
@@ -76,29 +78,32 @@ def usable_fields(fields: Mapping[str, Any]) -> list[str]:
     return [name for name, value in fields.items() if isinstance(value, str | int | float) and _NAME.fullmatch(name)]
 
 
-def written(value: str | int | float) -> str:
+def field_text(value: str | int | float) -> str:
     """A field's value as it stands in the text; numbers and truth values as in JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def complete_template(default: Template | None, *, sides: Sides, fields: Collection[str] = ()) -> Template | None:
+def complete_template(
+    default: Template | None, *, override: TemplateOverride, fields: Collection[str] = ()
+) -> Template | None:
     """The default with those sides replaced that are given; None when nothing is given and there is no default.
 
     Raises:
         InvalidRequest: one side is given and there is no default for the other.
     """
-    if sides == Sides():
+    if override == TemplateOverride():
         return default
-    for side, given in (("input", sides.input), ("target", sides.target)):
+    for side, given in (("input", override.input), ("target", override.target)):
         if given is None and default is None:
             raise InvalidRequest(
-                f"A template needs both 'input' and 'target' here, as there is no default for {side!r}. {_there(fields)}",
+                f"A template needs both 'input' and 'target' here, as there is no default for {side!r}. "
+                f"{_available_fields(fields)}",
                 loc=("query", side),
             )
     base = default or Template(input="", target="")
     return Template(
-        input=base.input if sides.input is None else sides.input,
-        target=base.target if sides.target is None else sides.target,
+        input=base.input if override.input is None else override.input,
+        target=base.target if override.target is None else override.target,
     )
 
 
@@ -123,7 +128,7 @@ def parse_template(
 
 def _parse(text: str, *, side: str, fields: Collection[str], loc: tuple[str | int, ...]) -> Pattern:
     def refuse(reason: str) -> InvalidRequest:
-        return InvalidRequest(f"The template's {side} {reason} {_there(fields)}", loc=(*loc, side))
+        return InvalidRequest(f"The template's {side} {reason} {_available_fields(fields)}", loc=(*loc, side))
 
     try:
         parts = list(Formatter().parse(text))
@@ -143,6 +148,6 @@ def _parse(text: str, *, side: str, fields: Collection[str], loc: tuple[str | in
     return Pattern(tuple(found))
 
 
-def _there(fields: Collection[str]) -> str:
+def _available_fields(fields: Collection[str]) -> str:
     names = [f"{{{name}}}" for name in list(fields)[:50]]
     return f"The fields there are: {', '.join(names) or 'none'}."

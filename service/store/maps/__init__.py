@@ -1,1 +1,1 @@
-"""Stored maps: fitted projections and their points."""
+"""Stored maps: their bases, and their points in columns."""

@@ -1,14 +1,13 @@
-"""Points of maps in columns: in memory, as safetensors, as lists.
+"""Points of maps in columns: in memory, as safetensors, and as lists.
 
-A column of texts is kept as the texts that occur, each once, and for each point which of them it has: of a million tokens
-the texts that they stand in are few. In safetensors a column ``text`` is three tensors:
+A column of texts is dictionary-encoded: many points share few texts. In safetensors a column ``text`` is three tensors:
 
-    text           int32 [n]      for each point the number of its text, −1 for none
-    text.bytes     uint8 [m]      all texts, UTF-8, one behind the other
+    text           int32 [n]      for each point the index of its text, −1 for none
+    text.bytes     uint8 [m]      all texts in UTF-8, concatenated
     text.offsets   int64 [k + 1]  text i is the bytes from offsets[i] to offsets[i + 1]
 
-Beside them are ``x``, ``y`` and perhaps ``z`` float32 `[n]`, ``layer`` int32 `[n]`, and ``position`` int32 `[n]`, which is
-:data:`NO_POSITION` where a point has none.
+The other tensors are ``x``, ``y`` and optionally ``z`` float32 `[n]`, ``layer`` int32 `[n]`, and ``position`` int32 `[n]`,
+which is :data:`NO_POSITION` for a point without one.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ AXES = ("x", "y", "z")
 TEXT_COLUMNS = ("source", "text", "token", "group", "role", "task", "prompt")
 
 MAX_TEXT = 1000
-"""Characters of a text that a point keeps to show."""
+"""Maximum number of characters of a point's text."""
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int32]
@@ -37,7 +36,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class TextColumn:
-    """values: each text once. codes: int32 `[n]`, the number of each point's text, −1 for none."""
+    """A column of texts. values: the distinct texts. codes: int32 `[n]`, index of each point's text, −1 for none."""
 
     codes: Ints
     values: Sequence[str]
@@ -48,7 +47,7 @@ class TextColumn:
         return found.tolist()  # type: ignore[no-any-return]
 
     def tensors(self, name: str) -> dict[str, Array]:
-        """The column's tensors; see the module."""
+        """The column as tensors; see the module."""
         encoded = [value.encode("utf-8", "replace") for value in self.values]
         offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         joined = np.frombuffer(b"".join(encoded), dtype=np.uint8)
@@ -56,44 +55,47 @@ class TextColumn:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Array], *, name: str) -> TextColumn:
-        """The inverse of ``tensors``; KeyError when one is missing."""
+        """The inverse of ``tensors``; KeyError for a missing tensor."""
         joined, offsets = tensors[f"{name}.bytes"].tobytes(), tensors[f"{name}.offsets"].tolist()
         values = [joined[start:end].decode() for start, end in pairwise(offsets)]
         return cls(codes=np.asarray(tensors[name], dtype=np.int32), values=values)
 
 
 class TextColumnBuilder:
-    """A column of texts that grows."""
+    """Builds a column of texts."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
+        self._codes_by_text: dict[str, int] = {}
         self._codes: list[Ints] = []
 
     def add(self, values: Iterable[str | None]) -> None:
-        """One text a point."""
-        self._codes.append(np.fromiter(map(self._number, values), dtype=np.int32))
+        """Add points, each with its own text."""
+        self._codes.append(np.fromiter(map(self._code, values), dtype=np.int32))
 
     def repeat(self, value: str | None, *, n: int) -> None:
-        """One text for ``n`` points."""
-        self._codes.append(np.full(n, self._number(value), dtype=np.int32))
+        """Add ``n`` points with the same text."""
+        self._codes.append(np.full(n, self._code(value), dtype=np.int32))
 
     def column(self) -> TextColumn:
-        """What was added so far."""
+        """The column of all points added so far."""
         codes = np.concatenate(self._codes) if self._codes else np.zeros(0, np.int32)
-        return TextColumn(codes=codes, values=list(self._numbers))
+        return TextColumn(codes=codes, values=list(self._codes_by_text))
 
     def extend(self, column: TextColumn) -> None:
-        """All points of another column."""
-        numbers = np.array([*map(self._number, column.values), -1], dtype=np.int32)
+        """Add the points of another column."""
+        numbers = np.array([*map(self._code, column.values), -1], dtype=np.int32)
         self._codes.append(numbers[column.codes])
 
-    def _number(self, value: str | None) -> int:
-        return -1 if value is None else self._numbers.setdefault(value, len(self._numbers))
+    def _code(self, value: str | None) -> int:
+        return -1 if value is None else self._codes_by_text.setdefault(value, len(self._codes_by_text))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """places: float32 `[n, 2 or 3]`. layers, positions: int32 `[n]`. texts: the columns of :data:`TEXT_COLUMNS`."""
+    """Points of a map.
+
+    places: coordinates, float32 `[n, 2 or 3]`. layers, positions: int32 `[n]`. texts: by name of :data:`TEXT_COLUMNS`.
+    """
 
     places: Floats
     layers: Ints
@@ -112,7 +114,7 @@ class Points:
         return found
 
     def lists(self) -> dict[str, list[Any]]:
-        """All columns as lists, as JSON has them."""
+        """All columns as lists of JSON values."""
         found: dict[str, list[Any]] = {
             name: _short(self.places[:, i]) for i, name in enumerate(AXES[: self.places.shape[1]])
         }
@@ -122,7 +124,7 @@ class Points:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Array], *, label: str) -> Points:
-        """The inverse of ``tensors``; DamagedArtifact when they are of another form."""
+        """The inverse of ``tensors``; DamagedArtifact for malformed tensors."""
         try:
             axes = [tensors[name] for name in AXES if name in tensors]
             return cls(
@@ -132,16 +134,16 @@ class Points:
                 texts={name: TextColumn.from_tensors(tensors, name=name) for name in TEXT_COLUMNS},
             )
         except (KeyError, ValueError) as error:
-            raise DamagedArtifact(f"{label} is damaged: its points have an unknown form ({error}).") from None
+            raise DamagedArtifact(f"{label} is damaged: its points are malformed ({error}).") from None
 
 
 def _short(values: Floats) -> list[float]:
-    # In the digits that float32 has; written out as float64 each number is twice as long.
+    # Nine digits represent float32 exactly; the repr of float64 would be twice as long.
     return [float(text) for text in np.char.mod("%.9g", values).tolist()]
 
 
 def join_points(parts: Sequence[Points]) -> Points:
-    """The points of all ``parts``, of which there is at least one, in order."""
+    """The points of all ``parts`` (at least one), in order."""
     if len(parts) == 1:
         return parts[0]
     builders = {name: TextColumnBuilder() for name in TEXT_COLUMNS}
@@ -157,7 +159,7 @@ def join_points(parts: Sequence[Points]) -> Points:
 
 
 class Labels:
-    """What points are of, in columns that grow: all of :class:`Points` but their places."""
+    """Builds the columns of :class:`Points` of one layer, except the coordinates."""
 
     def __init__(self, *, layer: int) -> None:
         self._layer = layer
@@ -174,7 +176,7 @@ class Labels:
         positions: npt.NDArray[np.integer[Any]] | None = None,
         **texts: str | Sequence[str | None] | None,
     ) -> None:
-        """Label ``n`` more points. texts: by column one for all of them, or one for each; what is left out is none."""
+        """Add ``n`` points. texts: by column one text for all points or one per point; missing columns are None."""
         given: Mapping[str, str | Sequence[str | None] | None] = {"source": source, "role": role, **texts}
         for name, builder in self._texts.items():
             value = given.get(name)
@@ -187,7 +189,7 @@ class Labels:
         self.n += n
 
     def points(self, places: Floats) -> Points:
-        """The labelled points at their places `[n, 2 or 3]`."""
+        """The points with their coordinates `[n, 2 or 3]`."""
         return Points(
             places=places,
             layers=np.full(self.n, self._layer, dtype=np.int32),
@@ -197,11 +199,11 @@ class Labels:
 
 
 def shown(text: str) -> str:
-    """A text as its points keep it."""
+    """A text truncated to :data:`MAX_TEXT` characters, as points store it."""
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
 def task_of(record: Mapping[str, Any]) -> str | None:
-    """A dataset record's own label: its field ``task``, if that is a text or a whole number."""
+    """The label of a dataset record: its field ``task``, if it is a string or an integer."""
     task = record.get("task")
     return str(task) if isinstance(task, (str, int)) and not isinstance(task, bool) else None

@@ -1,9 +1,9 @@
-"""Maps: what runs of the kind ``map`` have left, found by the run's id.
+"""Store of maps: the outputs of runs of the kind ``map``, by the run's id.
 
-runs/{id}/outputs/map.json                     what was fitted; a map exists from the moment this does, and is gone with it
-runs/{id}/outputs/points.{layer}.safetensors   the points of a layer, see map_points
-runs/{id}/outputs/basis.{layer}.safetensors    a layer's basis; its facts are the metadata
-runs/{id}/outputs/tokens.safetensors           the texts of all tokens, in order of their ids, as a column ``token``
+runs/{id}/outputs/map.json                     facts of the map; the map exists as long as this file does
+runs/{id}/outputs/points.{layer}.safetensors   the points of a layer; see ``service.store.maps.points``
+runs/{id}/outputs/basis.{layer}.safetensors    the basis of a layer, with its facts as metadata
+runs/{id}/outputs/tokens.safetensors           the texts of all tokens in order of their ids, as a column ``token``
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from promptatlas.types.runs import RunStatus
 from service.errors import DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts.store import ArtifactStore
 from service.store.artifacts.tensor_codec import TensorFile, decode, encode
+from service.store.listing import MAX_LIMIT, Page, check_limit, log_damage
 from service.store.maps.points import Points, TextColumn, join_points
-from service.store.prompts.manifests import Page
-from service.store.prompts.versions import log_damage
 from service.store.runs.outputs import Outputs
 from service.store.runs.records import RunRecord
-from service.store.runs.store import MAX_LIMIT, RunStore
+from service.store.runs.store import RunStore
 
 MAP, TOKENS = "map.json", "tokens.safetensors"
 KIND = "map"
@@ -36,21 +35,21 @@ _ENDED: RunStatus = "succeeded"
 
 
 def site_of(layer: int) -> str:
-    """The site whose states a layer of maps and reports means: ``resid_pre`` of that block, and of layer 0 ``embed``.
+    """The site that a layer of maps and reports denotes: ``resid_pre`` of that block, and ``embed`` for layer 0.
 
-    The token embeddings, and not the first block's input, because soft vectors, vocabulary and priors are of their space:
-    a model may add learnt positions, or a factor, in between. Where it does neither, the two are the same.
+    Layer 0 is the token embeddings and not the input of the first block, because soft prompts, vocabulary and priors are in
+    the embedding space; a model may add learned positions or a factor in between. Otherwise the two are equal.
     """
     return "embed" if layer == 0 else f"resid_pre.{layer}"
 
 
 def points_path(layer: int) -> str:
-    """Where the points of a layer lie among the run's outputs."""
+    """Path of a layer's points among the run's outputs."""
     return f"points.{layer}.safetensors"
 
 
 def basis_path(layer: int) -> str:
-    """Where the basis of a layer lies among the run's outputs."""
+    """Path of a layer's basis among the run's outputs."""
     return f"basis.{layer}.safetensors"
 
 
@@ -62,11 +61,10 @@ def encode_tokens(texts: Sequence[str]) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class MapFacts:
-    """What ``map.json`` says.
+    """Content of ``map.json``.
 
-    layers: that have a basis, ascending. sources: their names. n_points: of all layers. quality: the wire's fields, a layer
-    each. added: tokens that the model's tokenizer puts in front of every text, and behind it. max_tokens: what is read of a
-    text at most.
+    layers: with a basis, ascending. sources: their names. n_points: of all layers. quality: by layer the fields of the wire.
+    added: number of tokens that the tokenizer adds before and after every text. max_tokens: texts are truncated to it.
     """
 
     model: str
@@ -81,34 +79,34 @@ class MapFacts:
     max_tokens: int
 
     def to_bytes(self) -> bytes:
-        """As ``map.json`` holds it."""
+        """The content of ``map.json``."""
         found = {item.name: getattr(self, item.name) for item in fields(self)}
         return json.dumps(found, indent=2, allow_nan=False).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes, *, label: str) -> MapFacts:
-        """The inverse of ``to_bytes``; DamagedArtifact for another form. Fields of later versions are ignored."""
+        """The inverse of ``to_bytes``; DamagedArtifact for malformed content. Fields of later versions are ignored."""
         try:
             found = json.loads(data)
             return cls(**{item.name: found[item.name] for item in fields(cls)})
         except (KeyError, TypeError, ValueError):
-            raise DamagedArtifact(f"{label} is damaged: its map.json has an unknown form.") from None
+            raise DamagedArtifact(f"{label} is damaged: its map.json is malformed.") from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredMap:
-    """One map: the run that made it, and what it says of itself."""
+    """One map: its run and its facts."""
 
     record: RunRecord
     facts: MapFacts
 
     @property
     def id(self) -> str:
-        """The run's id, which is the map's."""
+        """Id of the map and of its run."""
         return self.record.id
 
     def layer(self, layer: int, *, loc: Loc = ("layer",)) -> int:
-        """``layer`` itself if the map has it, else InvalidRequest at ``loc``."""
+        """``layer``; InvalidRequest at ``loc`` if the map does not have it."""
         if layer not in self.facts.layers:
             has = ", ".join(map(str, self.facts.layers))
             raise InvalidRequest(f"Map {self.id} has no layer {layer}; it has {has}.", loc=loc)
@@ -117,14 +115,14 @@ class StoredMap:
 
 @dataclass(frozen=True, kw_only=True)
 class LinearBasis:
-    """Vectors become ``(vector - mean) @ components.T``: mean float32 `[d_model]`, components `[k, d_model]`."""
+    """Projects by ``(vector - mean) @ components.T``: mean float32 `[d_model]`, components `[k, d_model]`."""
 
     mean: npt.NDArray[np.float32]
     components: npt.NDArray[np.float32]
 
 
 class MapStore:
-    """The maps among the runs of a store; safe to share between threads."""
+    """Maps of a store; thread-safe."""
 
     def __init__(self, artifacts: ArtifactStore, *, runs: RunStore) -> None:
         self._artifacts = artifacts
@@ -134,38 +132,37 @@ class MapStore:
         """One map.
 
         Raises:
-            NotFound: there is none, none yet, or it was deleted.
-            DamagedArtifact: it is not what was stored.
+            NotFound: no such map, its run has not succeeded, or it was deleted.
+            DamagedArtifact: the stored file is damaged.
         """
         record = self._record(map_id)
         try:
             data = self._outputs(map_id).read(MAP)
         except NotFound:
             _, state = self._runs.get(map_id)
-            why = "it was deleted" if state.status == _ENDED else f"the run that makes it is {state.status}"
+            why = "it was deleted" if state.status == _ENDED else f"its run is {state.status}"
             raise NotFound(f"There is no map {map_id!r}: {why}.") from None
         return StoredMap(record=record, facts=MapFacts.from_bytes(data, label=f"map {map_id}"))
 
     def list_maps(self, *, limit: int = 20, after: str | None = None) -> Page[StoredMap]:
         """Maps, newest first, those older than the cursor ``after``. Damaged ones are logged and left out."""
-        if not 1 <= limit <= MAX_LIMIT:
-            raise InvalidRequest(f"limit must be 1 to {MAX_LIMIT}; it is {limit}.", loc=("limit",))
+        check_limit(limit)
         found: list[StoredMap] = []
         has_more = True
         while has_more and len(found) <= limit:
             page = self._runs.list_runs(kind=KIND, status=_ENDED, limit=min(limit + 1, MAX_LIMIT), after=after)
-            found += [kept for record, _ in page.items if (kept := self._sound(record.id)) is not None]
+            found += [kept for record, _ in page.items if (kept := self._get_if_sound(record.id)) is not None]
             has_more, after = page.has_more, page.next
         is_cut = len(found) > limit
         return Page(items=found[:limit], has_more=is_cut, next=found[limit - 1].id if is_cut else None)
 
     def points(self, found: StoredMap, *, layer: int | None = None) -> Points:
-        """All points of a map, or those of one of its layers."""
+        """All points of a map, or those of one layer."""
         layers = found.facts.layers if layer is None else [found.layer(layer)]
         return join_points([self._points(found.id, each) for each in layers])
 
     def basis(self, map_id: str, *, layer: int) -> TensorFile:
-        """A layer's basis: its tensors, and as metadata its facts. The layer must be one of the map's."""
+        """The basis of a layer of the map: tensors, with the facts as metadata."""
         return self._file(map_id, basis_path(layer))
 
     def tokens(self, found: StoredMap) -> Sequence[str]:
@@ -174,18 +171,18 @@ class MapStore:
         try:
             return TextColumn.from_tensors(file.tensors, name="token").values
         except (KeyError, ValueError):
-            raise DamagedArtifact(f"map {found.id} is damaged: its tokens have an unknown form.") from None
+            raise DamagedArtifact(f"map {found.id} is damaged: its tokens are malformed.") from None
 
     def linear_basis(self, map_id: str, *, layers: Sequence[int] | None, loc: Loc) -> LinearBasis:
-        """The basis by which activations at ``layers`` are projected: the map's only one, or that of the only layer.
+        """The basis to project activations at ``layers``: the map's only basis, or that of the only layer.
 
         Args:
-            layers: asked for, counted from 0; None: all of the model's.
-            loc: where the map is named in the request.
+            layers: requested ones, counted from 0; None: all of the model.
+            loc: field of the request that names the map.
 
         Raises:
-            NotFound: there is no such map.
-            InvalidRequest: it is not linear, or has several bases of which none is meant.
+            NotFound: no such map.
+            InvalidRequest: the map is not linear, or has several bases and ``layers`` selects none.
         """
         try:
             found = self.get(map_id)
@@ -193,17 +190,17 @@ class MapStore:
             raise NotFound(error.detail, loc=loc) from None
         if found.facts.method != "pca":
             raise InvalidRequest(
-                f"Map {map_id} was made by {found.facts.method}, which is no linear map and cannot reduce rows as they are "
-                f"read; make one by pca, or place vectors with POST /v1/maps/{map_id}/project.",
+                f"Expected a linear map (pca) to reduce rows, got map {map_id} by {found.facts.method}. Make a pca map, or "
+                f"project vectors with POST /v1/maps/{map_id}/project.",
                 loc=loc,
             )
         tensors = self.basis(map_id, layer=_one_layer(found, layers, loc)).tensors
         return LinearBasis(mean=tensors["mean"], components=tensors["components"])
 
     def delete(self, map_id: str) -> None:
-        """Forget a map; its run stays, with the spec that would make it again. NotFound when there is none."""
+        """Delete a map; its run stays, with the spec to make it again. NotFound if there is no such map."""
         outputs = self._outputs(self._record(map_id).id)
-        # The map itself first: what is left of a deletion that was cut short is no map.
+        # map.json first: an interrupted deletion leaves no map.
         paths = sorted((output.path for output in outputs.all()), key=lambda path: path != MAP)
         removed = [outputs.remove(path) for path in paths if path in (MAP, TOKENS) or _is_part(path)]
         if not any(removed):
@@ -218,7 +215,7 @@ class MapStore:
             raise NotFound(f"There is no map {map_id[:80]!r}.")
         return record
 
-    def _sound(self, map_id: str) -> StoredMap | None:
+    def _get_if_sound(self, map_id: str) -> StoredMap | None:
         try:
             return self.get(map_id)
         except NotFound:
@@ -248,17 +245,17 @@ def _one_layer(found: StoredMap, layers: Sequence[int] | None, loc: Loc) -> int:
     own = found.facts.layers
     if len(own) == 1:
         return own[0]
-    wanted = set(own if layers is None else layers)
-    if len(wanted) == 1 and (layer := wanted.pop()) in own:
+    requested = set(own if layers is None else layers)
+    if len(requested) == 1 and (layer := requested.pop()) in own:
         return layer
     raise InvalidRequest(
-        f"Map {found.id} has a basis for each of the layers {', '.join(map(str, own))}: ask for one of them at a time.",
+        f"Expected one layer, because map {found.id} has a basis for each of the layers {', '.join(map(str, own))}.",
         loc=loc,
     )
 
 
-def chosen_tokens(n_there: int, *, n: int | None, seed: int) -> npt.NDArray[np.int64]:
-    """Ids of the tokens that stand for a vocabulary of ``n_there``: all, or a seeded sample of ``n``, ascending."""
-    if n is None or n >= n_there:
-        return np.arange(n_there)
-    return np.sort(np.random.default_rng(seed).permutation(n_there)[:n])
+def chosen_tokens(n_tokens: int, *, n: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """Ids of the tokens that represent a vocabulary of ``n_tokens``: all, or a seeded sample of ``n``, ascending."""
+    if n is None or n >= n_tokens:
+        return np.arange(n_tokens)
+    return np.sort(np.random.default_rng(seed).permutation(n_tokens)[:n])

@@ -1,4 +1,4 @@
-"""Aliases of prompts: movable names of one version, each a sealed record ``prompts/{name}/aliases/{alias}.json``."""
+"""PromptAliases of prompts: movable names of one version, each a sealed record ``prompts/{name}/aliases/{alias}.json``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.store.artifacts.clock import write_time
 from service.store.artifacts.store import ArtifactStore
 
 
-class Aliases:
+class PromptAliases:
     """The aliases in an artifact store; knows nothing of the versions that they mean."""
 
     def __init__(self, artifacts: ArtifactStore) -> None:
@@ -27,7 +27,7 @@ class Aliases:
         return version
 
     def all_of(self, name: str) -> dict[str, int]:
-        """Aliases of a name and the versions they mean, sorted."""
+        """PromptAliases of a name and the versions they mean, sorted."""
         entries = self._artifacts.names(f"prompts/{name}/aliases")
         found = {entry.removesuffix(".json"): self.version_of(name, entry.removesuffix(".json")) for entry in entries}
         return {alias: version for alias, version in found.items() if version is not None}

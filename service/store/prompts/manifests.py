@@ -1,19 +1,17 @@
-"""What the store says about prompts: manifests of versions, rows of the list, pages."""
+"""What the store says about prompts: manifests of versions, rows of the list."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from promptatlas.types.forms import PromptKind, Where
 from promptatlas.types.references import ALIAS_PATTERN, NAME_PATTERN, SHA256_PATTERN
 
 from service.errors import DamagedArtifact, InvalidRequest
-
-Item = TypeVar("Item")
 
 MAX_NAME = 64
 
@@ -102,15 +100,6 @@ class PromptSummary:
     kind: PromptKind
     base: str
     aliases: Mapping[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Page(Generic[Item]):
-    """Part of a list. next: the cursor for the part behind it, None at the end."""
-
-    items: Sequence[Item]
-    has_more: bool
-    next: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from itertools import islice
 from service.errors import Busy, Conflict, DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts.clock import Clock, utc_now, write_time
 from service.store.artifacts.store import ArtifactStore
-from service.store.prompts.aliases import Aliases
+from service.store.listing import Page, check_limit, log_damage, raise_damage
+from service.store.prompts.aliases import PromptAliases
 from service.store.prompts.manifests import (
-    Page,
     PromptManifest,
     PromptSummary,
     Provenance,
@@ -23,10 +23,14 @@ from service.store.prompts.manifests import (
     parse_reference,
 )
 from service.store.prompts.native_format import PromptFile, read_stored
-from service.store.prompts.versions import Versions, hint_key, log_damage, manifest_in, raise_damage, version_folder
+from service.store.prompts.versions import (
+    PromptVersions,
+    hint_key,
+    manifest_in,
+    version_folder,
+)
 
 CONTENT = "prompt.safetensors"
-MAX_LIMIT = 1000
 
 _MAX_ATTEMPTS = 1000
 _NO_PROVENANCE = Provenance()
@@ -42,8 +46,8 @@ class PromptStore:
 
     def __init__(self, artifacts: ArtifactStore, *, clock: Clock = utc_now) -> None:
         self._artifacts = artifacts
-        self._versions = Versions(artifacts)
-        self._aliases = Aliases(artifacts)
+        self._versions = PromptVersions(artifacts)
+        self._aliases = PromptAliases(artifacts)
         self._clock = clock
 
     def create(
@@ -104,7 +108,7 @@ class PromptStore:
             return self._by_alias(name, wanted.alias)
         newest = next(self._versions.newest_first(name, on_damage=raise_damage), None)
         if newest is None:
-            raise self._versions.no_such(name)
+            raise self._versions.not_found(name)
         return newest
 
     def get(self, name: str, *, version: int) -> PromptManifest:
@@ -112,7 +116,7 @@ class PromptStore:
         check_name(name)
         manifest = self._versions.live(name, version)
         if manifest is None:
-            raise self._versions.no_such(name, version)
+            raise self._versions.not_found(name, version)
         return manifest
 
     def content(self, manifest: PromptManifest) -> bytes:
@@ -124,7 +128,7 @@ class PromptStore:
         """
         artifact = self._versions.artifact(manifest.name, manifest.version)
         if artifact is None or artifact.retired:
-            raise self._versions.no_such(manifest.name, manifest.version)
+            raise self._versions.not_found(manifest.name, manifest.version)
         return self._artifacts.read(artifact, CONTENT)
 
     def load(self, manifest: PromptManifest) -> PromptFile:
@@ -140,27 +144,27 @@ class PromptStore:
     def load_content(self, sha256: str) -> PromptFile:
         """The prompt with this content hash, from whichever version holds it whole; NotFound, or DamagedArtifact."""
         holders = self._by_hash(sha256, base=None)
-        sound = next(filter(self._is_whole, holders[:-1]), holders[-1])
+        sound = next(filter(self._is_intact, holders[:-1]), holders[-1])
         return self.load(sound)
 
     def list_names(self, *, limit: int = 20, after: str | None = None) -> Page[PromptSummary]:
         """Names in order, those behind the cursor ``after``. Names without a whole version are left out."""
-        _check_limit(limit)
+        check_limit(limit)
         names = (name for name in self._artifacts.names("prompts") if after is None or name > after)
         found = list(islice(filter(None, map(self._summary, names)), limit + 1))
         has_more = len(found) > limit
         return Page(items=found[:limit], has_more=has_more, next=found[limit - 1].name if has_more else None)
 
     def list_versions(self, name: str, *, limit: int = 20, after: str | None = None) -> Page[PromptManifest]:
-        """Versions of a name, newest first, those older than the cursor ``after``; NotFound for an unknown name."""
+        """PromptVersions of a name, newest first, those older than the cursor ``after``; NotFound for an unknown name."""
         check_name(name)
-        _check_limit(limit)
+        check_limit(limit)
         if after is not None and not (after.isascii() and after.isdecimal() and len(after) < 10):
             raise InvalidRequest(f"The cursor of versions is a version number; this is {after[:80]!r}.", loc=("after",))
         below = None if after is None else int(after)
         found = list(islice(self._versions.newest_first(name, below=below, on_damage=log_damage), limit + 1))
         if not found and self._summary(name) is None:
-            raise self._versions.no_such(name)
+            raise self._versions.not_found(name)
         has_more = len(found) > limit
         return Page(items=found[:limit], has_more=has_more, next=str(found[limit - 1].version) if has_more else None)
 
@@ -177,7 +181,7 @@ class PromptStore:
             # A deletion that died half-way is finished by the next.
             self._artifacts.discard_files(artifact)
         if artifact is None or artifact.retired:
-            raise self._versions.no_such(name, version)
+            raise self._versions.not_found(name, version)
         self._aliases.refuse_if_any(name, version)
         self._artifacts.retire(artifact)
         # Looked at again, because an alias may have been set in between; set_alias, too, looks again after writing.
@@ -197,7 +201,7 @@ class PromptStore:
         self._aliases.set(name, alias, version=version, now=self._clock())
         if self._versions.live(name, version) is None:
             self._aliases.put_back(name, alias, record=before)
-            raise self._versions.no_such(name, version)
+            raise self._versions.not_found(name, version)
         return manifest
 
     def delete_alias(self, name: str, *, alias: str) -> None:
@@ -209,7 +213,7 @@ class PromptStore:
         self._aliases.remove(name, alias)
 
     def aliases(self, name: str) -> dict[str, int]:
-        """Aliases of a name and the versions they mean, sorted; empty for an unknown name."""
+        """PromptAliases of a name and the versions they mean, sorted; empty for an unknown name."""
         return self._aliases.all_of(check_name(name))
 
     def _manifest_for(self, name: str, *, version: int, prompt: PromptFile, provenance: Provenance) -> PromptManifest:
@@ -237,11 +241,11 @@ class PromptStore:
         """The sound version of ``name`` with this content, made for the same base and revision."""
         for manifest in self._versions.with_hash(prompt.sha256, on_damage=log_damage):
             is_same_base = (manifest.base, manifest.base_revision) == (prompt.base, prompt.base_revision)
-            if manifest.name == name and is_same_base and self._is_whole(manifest):
+            if manifest.name == name and is_same_base and self._is_intact(manifest):
                 return manifest
         return None
 
-    def _is_whole(self, manifest: PromptManifest) -> bool:
+    def _is_intact(self, manifest: PromptManifest) -> bool:
         # Uploading a damaged prompt again must mend it, not answer with the damaged version.
         try:
             self.content(manifest)
@@ -253,7 +257,7 @@ class PromptStore:
         return True
 
     def _by_hash(self, sha256: str, *, base: str | None) -> list[PromptManifest]:
-        """Versions with this content, those for ``base`` first; never empty."""
+        """PromptVersions with this content, those for ``base`` first; never empty."""
         damages: list[DamagedArtifact] = []
         found = list(self._versions.with_hash(sha256, on_damage=damages.append))
         if not found and damages:
@@ -267,7 +271,7 @@ class PromptStore:
         if version is not None:
             return self.get(name, version=version)
         if not self._versions.numbers(name):
-            raise self._versions.no_such(name)
+            raise self._versions.not_found(name)
         known = ", ".join(self._aliases.all_of(name)) or "none"
         raise NotFound(f"Prompt {name!r} has no alias {alias!r}; it has: {known}.")
 
@@ -283,8 +287,3 @@ class PromptStore:
             base=manifests[0].base,
             aliases=self._aliases.all_of(name),
         )
-
-
-def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidRequest(f"limit must be 1 to {MAX_LIMIT}; it is {limit}.", loc=("limit",))

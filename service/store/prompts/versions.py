@@ -1,4 +1,4 @@
-"""Versions of prompts as artifacts: which numbers there are, which are live, which hold a content.
+"""PromptVersions of prompts as artifacts: which numbers there are, which are live, which hold a content.
 
 prompts/{name}/versions/{v}/            one artifact a version; a deleted one leaves its mark, so numbers never return
 prompt-hashes/{digits}/{name}@{v}.json  where a content may be found: a hint, checked against the manifest each time
@@ -6,30 +6,15 @@ prompt-hashes/{digits}/{name}@{v}.json  where a content may be found: a hint, ch
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from service.errors import DamagedArtifact, NotFound
 from service.store.artifacts.store import Artifact, ArtifactStore
+from service.store.listing import OnDamage, log_damage
 from service.store.prompts.manifests import PromptManifest
 
-Report = Callable[[DamagedArtifact], None]
-"""What to do about a broken version that was met on the way; it may raise."""
 
-_log = logging.getLogger(__name__)
-
-
-def log_damage(error: DamagedArtifact) -> None:
-    """Go on without it: one broken version must not hide all others."""
-    _log.warning("passed over: %s", error.detail)
-
-
-def raise_damage(error: DamagedArtifact) -> None:
-    """Stop: it may be the very version that was asked for."""
-    raise error
-
-
-class Versions:
+class PromptVersions:
     """Reads the versions in an artifact store; keeps nothing in memory."""
 
     def __init__(self, artifacts: ArtifactStore) -> None:
@@ -56,7 +41,7 @@ class Versions:
         artifact = self.artifact(name, number)
         return None if artifact is None or artifact.retired else manifest_in(artifact)
 
-    def newest_first(self, name: str, *, below: int | None = None, on_damage: Report) -> Iterator[PromptManifest]:
+    def newest_first(self, name: str, *, below: int | None = None, on_damage: OnDamage) -> Iterator[PromptManifest]:
         """Manifests of the live versions, those under ``below`` if given."""
         for number in self.numbers(name):
             if below is not None and number >= below:
@@ -69,7 +54,7 @@ class Versions:
             if manifest is not None:
                 yield manifest
 
-    def with_hash(self, sha256: str, *, on_damage: Report) -> Iterator[PromptManifest]:
+    def with_hash(self, sha256: str, *, on_damage: OnDamage) -> Iterator[PromptManifest]:
         """Manifests of the live versions of any name that hold this content."""
         for entry in self._artifacts.names(f"prompt-hashes/{_digits(sha256)}"):
             name, _, number = entry.removesuffix(".json").partition("@")
@@ -81,7 +66,7 @@ class Versions:
             if manifest is not None and manifest.sha256 == sha256:
                 yield manifest
 
-    def no_such(self, name: str, number: int | None = None) -> NotFound:
+    def not_found(self, name: str, number: int | None = None) -> NotFound:
         """The error for a name, or a number of it, that is not there."""
         newest = next(self.newest_first(name, on_damage=log_damage), None)
         if newest is None:

@@ -5,16 +5,14 @@ runs/{id}/checkpoints/{0|1}/    artifacts; the greater ``number`` in their metad
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from service.errors import DamagedArtifact
 from service.store.artifacts.store import ArtifactStore
+from service.store.listing import log_damage
 
 _PLACES = (0, 1)
-
-_log = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -64,7 +62,7 @@ class Checkpoints:
             return {name: self._artifacts.read(artifact, name) for name in artifact.files}
         except DamagedArtifact as error:
             self._bad.add(number)
-            _log.warning("passed over: %s", error.detail)
+            log_damage(error)
             return None
 
     def _known(self) -> dict[int, int]:
@@ -74,7 +72,7 @@ class Checkpoints:
             try:
                 artifact = self._artifacts.get(self._folder(place), label=self._label("?"))
             except DamagedArtifact as error:
-                _log.warning("passed over: %s", error.detail)
+                log_damage(error)
                 continue
             if artifact is not None:
                 numbers[place] = int(artifact.metadata["number"])

@@ -11,7 +11,7 @@ from promptatlas.types.runs import EventType
 
 from service.errors import InvalidRequest
 from service.store.artifacts.sealed_records import canonical_json
-from service.store.runs.records import NewEvent, cut, without_infinities
+from service.store.runs.records import NewEvent, cut, finite_json
 
 MAX_EVENT_BYTES = 65_536
 MAX_CHUNK_EVENTS = 500
@@ -25,13 +25,13 @@ class EventBuffer:
         self._lock = threading.Lock()
         self._events: deque[tuple[NewEvent, int]] = deque()
 
-    def say(self, event_type: EventType, data: Mapping[str, Any], *, now: str) -> None:
+    def add(self, event_type: EventType, data: Mapping[str, Any], *, now: str) -> None:
         """Add an event. Numbers that are not finite become null, long texts of a ``log`` are cut.
 
         Raises:
             InvalidRequest: it is over MAX_EVENT_BYTES, or a ``metric`` without a whole number ``step``.
         """
-        kept = without_infinities(data)
+        kept = finite_json(data)
         if event_type == "metric" and not isinstance(kept.get("step"), int):
             raise InvalidRequest(f"A metric event has a whole number 'step'; here it is {kept.get('step')!r}.")
         if isinstance(kept.get("text"), str):

@@ -10,15 +10,18 @@ state and the events cannot disagree, a run cannot end twice, and an attempt tha
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 from service.errors import AtlasError, DamagedArtifact
 from service.store.artifacts.store import ArtifactStore
-from service.store.prompts.versions import log_damage
-from service.store.runs.records import Chunk
+from service.store.listing import log_damage
+from service.store.runs.records import Chunk, StoredEvent
 
-_N_AT_ONCE = 64
+_BATCH_SIZE = 64
 
 Found = Chunk | DamagedArtifact
 """A chunk, or why it cannot be had."""
@@ -40,12 +43,12 @@ class RunLog:
     def heads(self, run_ids: Sequence[str]) -> dict[str, Found]:
         """The last chunks of many runs, in as few reads as one run takes."""
         found = self._hinted(run_ids)
-        walking = _sound(found)
+        walking = _intact(found)
         while walking:
             following = self._at({run_id: chunk.next_id for run_id, chunk in walking.items()})
             found.update(following)
-            walking = _sound(following)
-        lost = set(run_ids) - set(_sound(found))
+            walking = _intact(following)
+        lost = set(run_ids) - set(_intact(found))
         return found | {run_id: self._last_listed(run_id) for run_id in lost}
 
     def following(self, run_id: str, known: Chunk) -> Iterator[Chunk]:
@@ -82,13 +85,13 @@ class RunLog:
 
     def read(self, run_id: str, first_ids: Sequence[int]) -> Iterator[Chunk]:
         """The chunks that begin with these ids, in order; damaged ones are logged and left out."""
-        for start in range(0, len(first_ids), _N_AT_ONCE):
-            some = first_ids[start : start + _N_AT_ONCE]
+        for start in range(0, len(first_ids), _BATCH_SIZE):
+            some = first_ids[start : start + _BATCH_SIZE]
             labels = {_chunk_key(run_id, first_id): _label(run_id, first_id) for first_id in some}
             records = self._artifacts.get_records(labels)
             for key, label in labels.items():
                 if key in records:
-                    yield from _sound_or_logged(_chunk_from(records[key], label=label))
+                    yield from _intact_or_logged(_chunk_from(records[key], label=label))
 
     def _at(self, first_ids: Mapping[str, int]) -> dict[str, Found]:
         """The chunks that begin with these ids, by run; those that are there."""
@@ -114,11 +117,54 @@ class RunLog:
         return found.get(run_id) or DamagedArtifact(f"run {run_id} is damaged: its events are missing.")
 
 
-def _sound(found: Mapping[str, Found]) -> dict[str, Chunk]:
+def events_after(log: RunLog, run_id: str, *, after: int, limit: int) -> list[StoredEvent]:
+    """The first ``limit`` events with ids greater than ``after``; damaged chunks are logged and left out.
+
+    Raises:
+        DamagedArtifact: the last chunk is not what was written.
+    """
+    head = log.head(run_id)
+    found: list[StoredEvent] = []
+    for chunk in _chunks_after(log, run_id, after=after, head=head):
+        found += (event for event in _visible_events(chunk, head=head) if event.id > after)
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def curve_of(log: RunLog, run_id: str) -> list[dict[str, Any]]:
+    """One point for each (step, member), in order of step; a number said later replaces one said before."""
+    points: dict[tuple[int, str | None], dict[str, Any]] = {}
+    for chunk in log.read(run_id, log.first_ids(run_id)):
+        for event in chunk.events:
+            if event.type == "metric":
+                points.setdefault((event.data["step"], event.data.get("member")), {}).update(event.data)
+    return sorted(points.values(), key=lambda point: int(point["step"]))
+
+
+def _chunks_after(log: RunLog, run_id: str, *, after: int, head: Chunk) -> Iterator[Chunk]:
+    """The chunks with events behind ``after``, up to the one that is known to be the last."""
+    # Whoever follows a run is mostly here, and need not list all that went before.
+    if after + 1 < head.first_id:
+        first_ids = [first_id for first_id in log.first_ids(run_id) if first_id < head.first_id]
+        start = max(bisect_right(first_ids, after + 1) - 1, 0)
+        yield from log.read(run_id, first_ids[start:])
+    yield head
+
+
+def _visible_events(chunk: Chunk, *, head: Chunk) -> list[StoredEvent]:
+    """The chunk's events; ``done`` only where the run has really ended, and was not resumed since."""
+    is_last = chunk.first_id == head.first_id
+    return [
+        replace(event, type="status") if event.type == "done" and not is_last else event for event in chunk.numbered()
+    ]
+
+
+def _intact(found: Mapping[str, Found]) -> dict[str, Chunk]:
     return {run_id: chunk for run_id, chunk in found.items() if isinstance(chunk, Chunk)}
 
 
-def _sound_or_logged(found: Found) -> Iterator[Chunk]:
+def _intact_or_logged(found: Found) -> Iterator[Chunk]:
     if isinstance(found, Chunk):
         yield found
     else:

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from service.errors import Conflict, DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts.store import Artifact, ArtifactStore
-from service.store.prompts.versions import log_damage
+from service.store.listing import log_damage
 from service.store.runs.records import Output
 
 MAX_PATH = 200

@@ -19,7 +19,7 @@ ENDED: frozenset[str] = frozenset(get_args(EndStatus))
 """The statuses of a run that nothing works on or waits for."""
 
 
-class Fenced(Conflict):
+class StaleAttempt(Conflict):
     """This attempt is no longer the run's newest, or the run has ended: nothing more of it is written."""
 
 
@@ -159,14 +159,14 @@ def done_data(state: RunState) -> dict[str, Any]:
     return status_data(state, metrics=dict(state.metrics), error=state.error)
 
 
-def without_infinities(value: Any) -> Any:
+def finite_json(value: Any) -> Any:
     """``value`` with None for every number that JSON does not know, at any depth."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {key: without_infinities(item) for key, item in value.items()}
+        return {key: finite_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [without_infinities(item) for item in value]
+        return [finite_json(item) for item in value]
     return value
 
 

@@ -24,18 +24,15 @@ from service.errors import Busy, InvalidRequest
 from service.store.artifacts.clock import Clock, utc_now, write_time
 from service.store.artifacts.sealed_records import canonical_json
 from service.store.artifacts.store import ArtifactStore
-from service.store.prompts.manifests import Page
-from service.store.runs.event_reader import curve_of, events_after
+from service.store.listing import Page, check_limit
 from service.store.runs.ids import RunIds, is_run_id, made_at
-from service.store.runs.log import RunLog
+from service.store.runs.log import RunLog, curve_of, events_after
 from service.store.runs.outputs import Outputs
 from service.store.runs.records import Chunk, Output, RunRecord, RunState, StoredEvent, record_json
 from service.store.runs.summaries import Row, RunSummaries, run_folder
-from service.store.runs.transitions import Change, Decision, begun, cancelled, created, died, resumed
+from service.store.runs.transitions import Change, Decision, begin, cancel, create, record_death, resume
 from service.store.runs.unfinished import UnfinishedRuns
 from service.store.runs.writer import RunWriter
-
-MAX_LIMIT = 1000
 
 _MAX_TRIES = 1000
 _LONG_CREATION = timedelta(hours=1)
@@ -84,7 +81,7 @@ class RunStore:
         )
         # Before anything is written: a spec that JSON does not know.
         canonical_json(record_json(record))
-        chunk = _chunk(1, created(now=record.created_at))
+        chunk = _chunk(1, create(now=record.created_at))
         self._index.note(record.id, queued_id=chunk.first_id)
         self._log.append(record.id, chunk)
         self._artifacts.create(run_folder(record.id), label=f"run {record.id}", files={}, metadata=record_json(record))
@@ -98,8 +95,7 @@ class RunStore:
         self, *, kind: str | None = None, status: RunStatus | None = None, limit: int = 20, after: str | None = None
     ) -> Page[tuple[RunRecord, RunState]]:
         """Runs, newest first, those older than the cursor ``after``. Damaged ones are logged and left out."""
-        if not 1 <= limit <= MAX_LIMIT:
-            raise InvalidRequest(f"limit must be 1 to {MAX_LIMIT}; it is {limit}.", loc=("limit",))
+        check_limit(limit)
         if after is not None and not is_run_id(after):
             raise InvalidRequest(f"The cursor of runs is a run's id; this is {after[:80]!r}.", loc=("after",))
         names = reversed([name for name in self._artifacts.names("runs") if after is None or name < after])
@@ -129,7 +125,7 @@ class RunStore:
         Raises:
             Conflict: it has ended.
         """
-        return self._changed(run_id, lambda head: cancelled(head.state, run_id=run_id, now=self._now()))
+        return self._changed(run_id, lambda head: cancel(head.state, run_id=run_id, now=self._now()))
 
     def cancel_requested(self, run_id: str) -> bool:
         """Whether a running run was asked to stop."""
@@ -144,7 +140,7 @@ class RunStore:
         """
 
         def decide(head: Chunk) -> Change:
-            change = resumed(head.state, run_id=run_id, next_id=head.next_id, now=self._now())
+            change = resume(head.state, run_id=run_id, next_id=head.next_id, now=self._now())
             # Before the run is queued, so that whoever looks after the unfinished cannot miss it.
             self._index.note(run_id, queued_id=head.next_id)
             return change
@@ -158,7 +154,9 @@ class RunStore:
         """
         return self._changed(
             run_id,
-            lambda head: died(head.state, attempt=attempt, reason=reason, max_attempts=max_attempts, now=self._now()),
+            lambda head: record_death(
+                head.state, attempt=attempt, reason=reason, max_attempts=max_attempts, now=self._now()
+            ),
         )
 
     def claim(self, run_id: str, *, worker: str) -> RunWriter:
@@ -172,7 +170,7 @@ class RunStore:
             Conflict: it is not queued, or another worker was faster.
         """
         record = self._rows.record(run_id)
-        head = self._change(run_id, lambda head: begun(head.state, run_id=run_id, worker=worker, now=self._now()))
+        head = self._change(run_id, lambda head: begin(head.state, run_id=run_id, worker=worker, now=self._now()))
         return RunWriter(self._artifacts, record=record, claimed=head, clock=self._clock)
 
     def events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[StoredEvent]:

@@ -8,7 +8,7 @@ from itertools import islice
 
 from service.errors import DamagedArtifact, NotFound
 from service.store.artifacts.store import Artifact, ArtifactStore
-from service.store.prompts.versions import log_damage
+from service.store.listing import log_damage
 from service.store.runs.checkpoints import Checkpoints
 from service.store.runs.ids import is_run_id
 from service.store.runs.log import RunLog
@@ -16,7 +16,7 @@ from service.store.runs.records import RunRecord, RunState
 
 Row = tuple[RunRecord, RunState]
 
-_N_AT_ONCE = 50
+_BATCH_SIZE = 50
 _FIELDS = [item.name for item in fields(RunRecord)]
 
 
@@ -44,7 +44,7 @@ class RunSummaries:
     def rows(self, run_ids: Iterable[str]) -> Iterator[Row]:
         """Those of the runs that exist, in the order given; damaged ones are logged and left out."""
         remaining = (run_id for run_id in run_ids if is_run_id(run_id))
-        while some := list(islice(remaining, _N_AT_ONCE)):
+        while some := list(islice(remaining, _BATCH_SIZE)):
             yield from self._some(some)
 
     def _some(self, run_ids: list[str]) -> Iterator[Row]:

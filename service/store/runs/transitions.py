@@ -27,32 +27,32 @@ Decision = Callable[[Chunk], Change | None]
 """What shall happen to a run whose log ends with this chunk; None for nothing."""
 
 
-def created(*, now: str) -> Change:
+def create(*, now: str) -> Change:
     """A new run, queued."""
-    return _told(RunState(status="queued"), now=now)
+    return _status_change(RunState(status="queued"), now=now)
 
 
-def begun(state: RunState, *, run_id: str, worker: str, now: str) -> Change:
+def begin(state: RunState, *, run_id: str, worker: str, now: str) -> Change:
     """The next attempt; Conflict unless the run is queued."""
     if state.status != "queued":
         raise Conflict(f"Run {run_id} cannot be begun: it is {state.status}, not queued.")
     number = state.attempts + 1
     state = replace(state, status="running", attempts=number, started_at=state.started_at or now)
-    return _told(state, now=now, attempt=number, worker=worker)
+    return _status_change(state, now=now, attempt=number, worker=worker)
 
 
-def cancelled(state: RunState, *, run_id: str, now: str) -> Change | None:
+def cancel(state: RunState, *, run_id: str, now: str) -> Change | None:
     """A queued run ends; a running one is asked to stop; Conflict for one that has ended."""
     if state.has_ended:
         raise Conflict(f"Run {run_id} cannot be cancelled: it is {state.status} already.")
     if state.status == "queued":
-        return ended(state, "cancelled", now=now)
+        return end(state, "cancelled", now=now)
     if state.cancel_requested:
         return None
     return Change(state=replace(state, cancel_requested=True), events=(_log("The run was asked to stop.", now=now),))
 
 
-def resumed(state: RunState, *, run_id: str, next_id: int, now: str) -> Change:
+def resume(state: RunState, *, run_id: str, next_id: int, now: str) -> Change:
     """A run that failed or was cancelled is queued again; Conflict otherwise. next_id: of the event that says so."""
     advice = {
         "queued": "it waits for a worker already",
@@ -71,10 +71,10 @@ def resumed(state: RunState, *, run_id: str, next_id: int, now: str) -> Change:
         ended_at=None,
         queued_id=next_id,
     )
-    return _told(state, now=now)
+    return _status_change(state, now=now)
 
 
-def died(state: RunState, *, attempt: int, reason: str, max_attempts: int, now: str) -> Change | None:
+def record_death(state: RunState, *, attempt: int, reason: str, max_attempts: int, now: str) -> Change | None:
     """An attempt is dead: queued again, failed after so many deaths, or cancelled if that was asked for.
 
     None if it is not the attempt that is running.
@@ -84,21 +84,21 @@ def died(state: RunState, *, attempt: int, reason: str, max_attempts: int, now: 
     state = replace(state, n_deaths=state.n_deaths + 1)
     said = _log(f"Attempt {attempt} died: {cut(reason)}", now=now, level="warning")
     if state.cancel_requested:
-        return ended(state, "cancelled", now=now, said=(said,))
+        return end(state, "cancelled", now=now, said=(said,))
     if state.n_deaths >= max_attempts:
-        return ended(state, "failed", error=reason, now=now, said=(said,))
-    return _told(replace(state, status="queued"), now=now, said=(said,))
+        return end(state, "failed", error=reason, now=now, said=(said,))
+    return _status_change(replace(state, status="queued"), now=now, said=(said,))
 
 
-def released(state: RunState, *, reason: str, now: str) -> Change:
+def release(state: RunState, *, reason: str, now: str) -> Change:
     """Its worker gives a running run back: queued again, or cancelled if that was asked for."""
     said = _log(cut(reason), now=now)
     if state.cancel_requested:
-        return ended(state, "cancelled", now=now, said=(said,))
-    return _told(replace(state, status="queued"), now=now, said=(said,))
+        return end(state, "cancelled", now=now, said=(said,))
+    return _status_change(replace(state, status="queued"), now=now, said=(said,))
 
 
-def ended(
+def end(
     state: RunState,
     status: EndStatus,
     *,
@@ -119,7 +119,7 @@ def ended(
     return Change(state=state, events=(*said, NewEvent(type="done", time=now, data=done_data(state))))
 
 
-def _told(state: RunState, *, now: str, said: tuple[NewEvent, ...] = (), **more: object) -> Change:
+def _status_change(state: RunState, *, now: str, said: tuple[NewEvent, ...] = (), **more: object) -> Change:
     return Change(state=state, events=(*said, NewEvent(type="status", time=now, data=status_data(state, **more))))
 
 

@@ -27,17 +27,17 @@ from service.store.runs.records import (
     ENDED,
     Chunk,
     EndStatus,
-    Fenced,
     Output,
     RunProgress,
     RunRecord,
     RunState,
+    StaleAttempt,
     status_data,
 )
-from service.store.runs.transitions import Change, ended, released
+from service.store.runs.transitions import Change, end, release
 from service.store.runs.unfinished import UnfinishedRuns
 
-__all__ = ["Fenced", "RunWriter"]
+__all__ = ["RunWriter", "StaleAttempt"]
 
 _HINT_EVERY = 8
 
@@ -45,7 +45,7 @@ _HINT_EVERY = 8
 class RunWriter:
     """The right to write one attempt; made by ``RunStore.claim``. Safe to share between threads.
 
-    Every call that writes raises Fenced once another attempt has taken over, this one was given up for dead, or the run has
+    Every call that writes raises StaleAttempt once another attempt has taken over, this one was given up for dead, or the run has
     ended; and Unavailable when the store refuses, for instance because the disk is full, after which it may be tried again.
     ``emit``, ``set_progress`` and ``add_prompt`` only note something, and never wait for those that write.
 
@@ -79,7 +79,7 @@ class RunWriter:
         Raises:
             InvalidRequest: it is larger than an event may be, or a ``metric`` without a whole number ``step``.
         """
-        self._buffer.say(event_type, data, now=self._now())
+        self._buffer.add(event_type, data, now=self._now())
 
     def set_progress(self, step: int, *, total: int | None = None, eta_s: float | None = None) -> None:
         """Say how far the run is; the next ``flush`` keeps it, as one ``status`` event."""
@@ -100,11 +100,11 @@ class RunWriter:
             while self._buffer.first():
                 self._append(lambda: Change(state=self._state(), events=self._buffer.first()))
 
-    def check_fence(self) -> None:
-        """Raise Fenced unless this attempt may still write; afterwards ``cancel_requested`` is up to date."""
+    def require_current(self) -> None:
+        """Raise StaleAttempt unless this attempt may still write; afterwards ``cancel_requested`` is up to date."""
         with self._writing:
             self._follow()
-            self._check_is_mine()
+            self._require_current()
 
     @property
     def cancel_requested(self) -> bool:
@@ -117,7 +117,7 @@ class RunWriter:
         Raises:
             InvalidRequest: no output may be called so.
         """
-        self.check_fence()
+        self.require_current()
         return self._outputs.put(path, data)
 
     def read_output(self, path: str) -> bytes | None:
@@ -129,7 +129,7 @@ class RunWriter:
 
     def save_checkpoint(self, files: Mapping[str, bytes | Path]) -> None:
         """Keep ``files`` as the newest checkpoint, whole or not at all; the one before stays."""
-        self.check_fence()
+        self.require_current()
         with self._saving:
             self._checkpoints.save(files, attempt=self.attempt)
         if not self._noted.has_checkpoint:
@@ -152,10 +152,10 @@ class RunWriter:
         with self._writing:
             if self._has_left(status):
                 return
-            self._check_is_mine()
+            self._require_current()
             finite = self._finite(metrics or {})
             self.flush()
-            self._append(lambda: ended(self._state(), status, metrics=finite, error=error, now=self._now()))
+            self._append(lambda: end(self._state(), status, metrics=finite, error=error, now=self._now()))
             self._leave()
 
     def release(self, reason: str) -> None:
@@ -167,7 +167,7 @@ class RunWriter:
             if self._has_left("queued", "cancelled"):
                 return
             self.flush()
-            self._append(lambda: released(self._state(), reason=reason, now=self._now()))
+            self._append(lambda: release(self._state(), reason=reason, now=self._now()))
             self._leave()
 
     def _note(self, **changed: Any) -> None:
@@ -199,7 +199,7 @@ class RunWriter:
     def _append(self, decide: Callable[[], Change]) -> None:
         """Lengthen the log, deciding anew each time that another was faster."""
         while True:
-            self._check_is_mine()
+            self._require_current()
             change = decide()
             if not change.events:
                 # All of it turned out to be there already.
@@ -238,12 +238,14 @@ class RunWriter:
         if self._head.state.has_ended:
             self._index.forget(self.record.id, queued_id=self._head.state.queued_id)
 
-    def _check_is_mine(self) -> None:
+    def _require_current(self) -> None:
         state = self._head.state
         if state.attempts != self.attempt:
-            raise Fenced(f"Attempt {self.attempt} at run {self.record.id} was replaced by attempt {state.attempts}.")
+            raise StaleAttempt(
+                f"Attempt {self.attempt} at run {self.record.id} was replaced by attempt {state.attempts}."
+            )
         if state.status != "running":
-            raise Fenced(f"Attempt {self.attempt} at run {self.record.id} is over: the run is {state.status}.")
+            raise StaleAttempt(f"Attempt {self.attempt} at run {self.record.id} is over: the run is {state.status}.")
 
     def _now(self) -> str:
         return write_time(self._clock())

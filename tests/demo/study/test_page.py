@@ -14,13 +14,13 @@ from promptatlas.types import Finding, Report
 from demo.study.page import BLOCKS, WrongPage, with_findings
 from tests.workers.reports.evidence_made_up import evidence, tuned
 from workers.reports.evidence.collapse_measures import measure_collapse
-from workers.reports.evidence.prompt_history import plain
+from workers.reports.evidence.measurement_cache import plain
 from workers.reports.findings.cloud_shape import finding_shape, measure_shapes
 from workers.reports.findings.collapse import finding_collapse
-from workers.reports.findings.displacement import finding_stay
-from workers.reports.findings.localization import finding_walks, measure_walks
+from workers.reports.findings.displacement import finding_displacement
+from workers.reports.findings.localization import finding_localization, measure_trajectories
 from workers.reports.findings.quality import finding_interpolation, finding_quality
-from workers.reports.findings.statistics import Budget
+from workers.reports.findings.statistics import Resampling
 from workers.reports.findings.task_clusters import finding_tasks, measure_separation
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ PAGE = "# A\nprose\n" + "\n".join(
 )
 
 
-def once(_key: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def cached(_key: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
     return make()
 
 
@@ -39,16 +39,16 @@ def report() -> Report:
     priors = {"near": 10, "far": 40, "interpolation(a, b)": 20}
     prompts = [tuned(p, seed, moved=0.1, score=0.9, steps=s) for p, s in priors.items() for seed in range(3)]
     prompts += [tuned("near", seed, moved=0.1, score=0.9, steps=5, lr=0.5, ref=f"fast-{seed}@1") for seed in range(3)]
-    found, budget = evidence(*prompts), Budget(samples=99, seed=0)
+    found, resampling = evidence(*prompts), Resampling(samples=99, seed=0)
     collapse = measure_collapse(found, check=lambda: None)
     answers = [
-        finding_stay(found, collapse, budget=budget),
-        finding_quality(found, collapse, budget=budget),
-        finding_collapse(found, collapse, budget=budget),
-        finding_walks(measure_walks(found, budget=budget, once=once)),
-        finding_tasks(found, measure_separation(found, budget=budget, once=once)),
-        finding_interpolation(found, budget=budget),
-        finding_shape(found, measure_shapes(found, budget=budget, once=once)),
+        finding_displacement(found, collapse, resampling=resampling),
+        finding_quality(found, collapse, resampling=resampling),
+        finding_collapse(found, collapse, resampling=resampling),
+        finding_localization(measure_trajectories(found, resampling=resampling, cached=cached)),
+        finding_tasks(found, measure_separation(found, resampling=resampling, cached=cached)),
+        finding_interpolation(found, resampling=resampling),
+        finding_shape(found, measure_shapes(found, resampling=resampling, cached=cached)),
     ]
     spec = {"prompts": [], "datasets": ["a"], "n": 20, "n_trajectories": 2, "max_tokens": 4, "samples": 99, "seed": 0}
     findings = [Finding.model_validate(plain(vars(answer))) for answer in answers]

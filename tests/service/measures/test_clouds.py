@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.measures.displacement import displacement, way
+from service.measures.displacement import displacement, path_shape
 from service.measures.spread import effective_rank, mean_pairwise_distance, norm_ratio, participation_ratio
 
 
@@ -43,13 +43,13 @@ def test_displacement_by_hand() -> None:
     np.testing.assert_allclose(moved.distance, [4.0, 0.0])
     np.testing.assert_allclose(moved.cosine, [0.6, 0.0])
     np.testing.assert_allclose(moved.relative, [4 / 3, 0.0])
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="equal shape"):
         displacement([[1.0]], [[1.0, 2.0]])
 
 
-def test_a_way_by_hand() -> None:
-    found = way([[[0.0, 0.0], [1.0, 1.0]], [[3.0, 0.0], [1.0, 1.0]], [[3.0, 4.0], [1.0, 1.0]]])
+def test_a_path_by_hand() -> None:
+    found = path_shape([[[0.0, 0.0], [1.0, 1.0]], [[3.0, 0.0], [1.0, 1.0]], [[3.0, 4.0], [1.0, 1.0]]])
     np.testing.assert_allclose(found.length, [7.0, 0.0])
     np.testing.assert_allclose(found.straightness, [5 / 7, 0.0])
     with pytest.raises(ValueError, match="snapshots"):
-        way([[[1.0]]])
+        path_shape([[[1.0]]])

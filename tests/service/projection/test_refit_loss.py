@@ -5,7 +5,7 @@ import pytest
 from sklearn.manifold import trustworthiness
 
 from service.projection.bases import FitSettings
-from service.projection.refit_loss import MIN_SAMPLE, compare_refitting, truth_of
+from service.projection.refit_loss import MIN_SAMPLE, compare_refitting, neighbour_quality
 
 
 def cloud(n: int, d: int, *, seed: int) -> np.ndarray:
@@ -16,7 +16,7 @@ def cloud(n: int, d: int, *, seed: int) -> np.ndarray:
 def test_over_all_rows_it_is_the_known_trustworthiness(metric: str) -> None:
     high, low = cloud(61, 7, seed=0), cloud(61, 2, seed=1)
     low[:30] = high[:30, :2]
-    found = truth_of(high, low, rows=np.arange(61), metric=metric, k=11)
+    found = neighbour_quality(high, low, rows=np.arange(61), metric=metric, k=11)
     assert found.trustworthiness == pytest.approx(trustworthiness(high, low, n_neighbors=11, metric=metric))
 
 
@@ -24,7 +24,7 @@ def test_neighbours_are_shared_by_hand() -> None:
     high = np.array([[0.0], [1.0], [2.1], [10.0], [11.0], [12.1]], np.float32)
     # On the map the first point and the fourth have changed places.
     low = high[[3, 1, 2, 0, 4, 5]]
-    found = truth_of(high, low, rows=np.array([0, 1]), k=2)
+    found = neighbour_quality(high, low, rows=np.array([0, 1]), k=2)
     # In the space the nearest are {1, 2} of 0 and {0, 2} of 1; on the map {4, 5} of 0 and {2, 3} of 1.
     assert found.neighbor_overlap == pytest.approx((0 / 2 + 1 / 2) / 2)
 

@@ -77,7 +77,7 @@ def stopped_and_resumed(story: Story) -> None:
     writer = claim(story, run_id)
     story.work(writer, 1)
     story.do(lambda: story.runs.request_cancel(run_id))
-    writer.check_fence()
+    writer.require_current()
     story.finish(writer, "cancelled")
     story.end = None
     with suppress(Conflict):  # its first try was heard

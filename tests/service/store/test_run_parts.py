@@ -15,7 +15,7 @@ from service.store.artifacts.sealed_records import canonical_json
 from service.store.runs.event_buffer import MAX_CHUNK_BYTES, MAX_CHUNK_EVENTS, MAX_EVENT_BYTES, EventBuffer
 from service.store.runs.ids import RunIds, is_run_id, made_at
 from service.store.runs.records import ENDED, MAX_TEXT, Chunk, RunProgress, RunState
-from service.store.runs.transitions import Change, begun, cancelled, created, died, ended, released, resumed
+from service.store.runs.transitions import Change, begin, cancel, create, end, record_death, release, resume
 
 NOW = "2026-11-24T12:00:00.000000Z"
 STATUSES: tuple[RunStatus, ...] = get_args(RunStatus)
@@ -45,7 +45,7 @@ def test_what_is_no_id(text: str) -> None:
 def test_the_buffer_cuts_by_number_and_by_size() -> None:
     buffer = EventBuffer()
     for step in range(MAX_CHUNK_EVENTS + 1):
-        buffer.say("metric", {"step": step}, now=NOW)
+        buffer.add("metric", {"step": step}, now=NOW)
     first = buffer.first()
     assert [event.data["step"] for event in first] == list(range(MAX_CHUNK_EVENTS))
     assert buffer.first() == first
@@ -54,7 +54,7 @@ def test_the_buffer_cuts_by_number_and_by_size() -> None:
     buffer.drop(5)
     assert buffer.first() == ()
     for _ in range(30):
-        buffer.say("status", {"x": "y" * (MAX_EVENT_BYTES - 10)}, now=NOW)
+        buffer.add("status", {"x": "y" * (MAX_EVENT_BYTES - 10)}, now=NOW)
     cut_at = len(buffer.first())
     assert 10 < cut_at < 30
     assert sum(len(canonical_json(event.data)) for event in buffer.first()) <= MAX_CHUNK_BYTES
@@ -63,12 +63,12 @@ def test_the_buffer_cuts_by_number_and_by_size() -> None:
 def test_what_the_buffer_refuses_and_mends() -> None:
     buffer = EventBuffer()
     with pytest.raises(InvalidRequest, match="at most 65536 bytes"):
-        buffer.say("status", {"x": "y" * MAX_EVENT_BYTES}, now=NOW)
+        buffer.add("status", {"x": "y" * MAX_EVENT_BYTES}, now=NOW)
     with pytest.raises(InvalidRequest, match="whole number 'step'"):
-        buffer.say("metric", {"loss": 1.0}, now=NOW)
+        buffer.add("metric", {"loss": 1.0}, now=NOW)
     nan = float("nan")
-    buffer.say("metric", {"step": 1, "loss": nan, "deep": [{"x": -float("inf")}, 2.5]}, now=NOW)
-    buffer.say("log", {"level": "info", "text": "😀" * 100_000}, now=NOW)
+    buffer.add("metric", {"step": 1, "loss": nan, "deep": [{"x": -float("inf")}, 2.5]}, now=NOW)
+    buffer.add("log", {"level": "info", "text": "😀" * 100_000}, now=NOW)
     metric, log = buffer.first()
     assert metric.data == {"step": 1, "loss": None, "deep": [{"x": None}, 2.5]}
     assert len(log.data["text"]) == MAX_TEXT
@@ -83,9 +83,9 @@ def test_what_may_happen_to_a_run(status: RunStatus) -> None:
         "resumed": status in ("failed", "cancelled"),
     }
     changes: dict[str, Callable[[], Change | None]] = {
-        "begun": lambda: begun(state, run_id="r", worker="w", now=NOW),
-        "cancelled": lambda: cancelled(state, run_id="r", now=NOW),
-        "resumed": lambda: resumed(state, run_id="r", next_id=9, now=NOW),
+        "begun": lambda: begin(state, run_id="r", worker="w", now=NOW),
+        "cancelled": lambda: cancel(state, run_id="r", now=NOW),
+        "resumed": lambda: resume(state, run_id="r", next_id=9, now=NOW),
     }
     for name, change in changes.items():
         if allowed[name]:
@@ -93,7 +93,7 @@ def test_what_may_happen_to_a_run(status: RunStatus) -> None:
         else:
             with pytest.raises(Conflict, match=f"Run r.* is {status}"):
                 change()
-    death = died(state, attempt=2, reason="gone", max_attempts=3, now=NOW)
+    death = record_death(state, attempt=2, reason="gone", max_attempts=3, now=NOW)
     assert (death is None) == (status != "running")
 
 
@@ -103,30 +103,30 @@ def test_what_may_happen_to_a_run(status: RunStatus) -> None:
 )
 def test_a_refused_resume_says_what_to_do(status: RunStatus, advice: str) -> None:
     with pytest.raises(Conflict, match=advice):
-        resumed(RunState(status=status), run_id="r", next_id=9, now=NOW)
+        resume(RunState(status=status), run_id="r", next_id=9, now=NOW)
 
 
 def test_a_death_counts_until_the_run_fails() -> None:
     state = RunState(status="running", attempts=4, n_deaths=1)
-    once = died(state, attempt=4, reason="gone", max_attempts=3, now=NOW)
+    once = record_death(state, attempt=4, reason="gone", max_attempts=3, now=NOW)
     assert once is not None
     assert (once.state.status, once.state.n_deaths) == ("queued", 2)
-    last = died(state, attempt=4, reason="x" * 99_999, max_attempts=2, now=NOW)
+    last = record_death(state, attempt=4, reason="x" * 99_999, max_attempts=2, now=NOW)
     assert last is not None
     assert (last.state.status, last.state.ended_at) == ("failed", NOW)
     assert last.state.error == "x" * (MAX_TEXT - 1) + "…"
     assert [event.type for event in last.events] == ["log", "done"]
-    assert died(state, attempt=3, reason="late", max_attempts=2, now=NOW) is None
+    assert record_death(state, attempt=3, reason="late", max_attempts=2, now=NOW) is None
 
 
 def test_whoever_was_asked_to_stop_is_cancelled_and_not_queued_again() -> None:
     state = RunState(status="running", attempts=1, cancel_requested=True)
-    death = died(state, attempt=1, reason="gone", max_attempts=3, now=NOW)
+    death = record_death(state, attempt=1, reason="gone", max_attempts=3, now=NOW)
     assert death is not None
-    for change in (death, released(state, reason="shutting down", now=NOW)):
+    for change in (death, release(state, reason="shutting down", now=NOW)):
         assert (change.state.status, change.state.cancel_requested) == ("cancelled", False)
         assert change.events[-1].data["status"] == "cancelled"
-    assert cancelled(state, run_id="r", now=NOW) is None
+    assert cancel(state, run_id="r", now=NOW) is None
 
 
 def test_a_resumed_run_begins_a_new_life() -> None:
@@ -142,7 +142,7 @@ def test_a_resumed_run_begins_a_new_life() -> None:
         has_checkpoint=True,
         progress=RunProgress(step=7, total=9),
     )
-    again = resumed(state, run_id="r", next_id=21, now=NOW).state
+    again = resume(state, run_id="r", next_id=21, now=NOW).state
     assert again == RunState(
         status="queued",
         attempts=3,
@@ -152,12 +152,12 @@ def test_a_resumed_run_begins_a_new_life() -> None:
         progress=RunProgress(step=7, total=9),
         queued_id=21,
     )
-    assert begun(again, run_id="r", worker="w", now="later").state.started_at == NOW
+    assert begin(again, run_id="r", worker="w", now="later").state.started_at == NOW
 
 
 @pytest.mark.parametrize("status", sorted(ENDED))
 def test_the_last_event_says_what_the_state_says(status: Any) -> None:
-    change = ended(RunState(status="running"), status, metrics={"test/f1": 0.5}, error="why", now=NOW)
+    change = end(RunState(status="running"), status, metrics={"test/f1": 0.5}, error="why", now=NOW)
     assert change.events[-1].type == "done"
     assert change.events[-1].data == {
         "status": status,
@@ -169,7 +169,7 @@ def test_the_last_event_says_what_the_state_says(status: Any) -> None:
 
 
 def test_a_chunk_comes_back_from_json() -> None:
-    change = created(now=NOW)
+    change = create(now=NOW)
     chunk = Chunk(first_id=3, events=change.events, state=change.state, writer="w")
     found = json.loads(json.dumps(chunk.to_json()))
     assert Chunk.from_json(found, label="x") == chunk

@@ -15,7 +15,7 @@ from service.errors import Conflict
 from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
-from service.store.runs.writer import Fenced, RunWriter
+from service.store.runs.writer import RunWriter, StaleAttempt
 from tests.service.store.faults import Interrupted
 
 CHILD = """
@@ -154,7 +154,7 @@ def test_whoever_is_given_up_for_dead_in_the_middle_of_a_write_does_not_write(ru
 
         dead = late(at=is_second, meanwhile=lambda run_id=run_id, of=meanwhile_of: of(run_id)).claim(run_id, worker="w")
         dead.emit("metric", {"step": 1})
-        with pytest.raises(Fenced):
+        with pytest.raises(StaleAttempt):
             dead.finish("succeeded", metrics={"x": 1.0})
         assert len(calls) >= 2
         assert [event.type for event in runs.events(run_id)].count("metric") == 0

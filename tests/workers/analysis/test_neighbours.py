@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from workers.analysis.neighbours import nearest_tokens, own_radii, readable, share_within_radius
+from workers.analysis.neighbours import nearest_tokens, neighbour_radii, share_within_radius, token_names
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
@@ -29,13 +29,13 @@ def test_ties_go_to_the_lower_row() -> None:
 
 
 def test_own_radii_leave_out_the_token_itself() -> None:
-    np.testing.assert_allclose(own_radii([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]]), [5.0, 1.0, 1.0])
+    np.testing.assert_allclose(neighbour_radii([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]]), [5.0, 1.0, 1.0])
 
 
 def test_own_radii_are_right_when_they_are_computed_in_pieces() -> None:
     points = np.random.default_rng(1).normal(size=(6007, 5))
     expected = NearestNeighbors(n_neighbors=2).fit(points).kneighbors(points)[0][:, 1]
-    np.testing.assert_allclose(own_radii(points), expected, atol=1e-7)
+    np.testing.assert_allclose(neighbour_radii(points), expected, atol=1e-7)
 
 
 def test_share_within_radius_counts_vectors_nearer_than_tokens_are_to_each_other() -> None:
@@ -45,9 +45,9 @@ def test_share_within_radius_counts_vectors_nearer_than_tokens_are_to_each_other
     assert share_within_radius(vectors, vocabulary) == pytest.approx(2 / 3)
 
 
-def test_readable_names_the_tokens() -> None:
+def test_token_names() -> None:
     nearest = nearest_tokens([[0.9, 0.0]], [[0.0, 0.0], [1.0, 0.0]], k=2)
-    assert readable(nearest, tokens=["zero", "one"]) == [["one", "zero"]]
+    assert token_names(nearest, tokens=["zero", "one"]) == [["one", "zero"]]
 
 
 def test_what_cannot_be_measured_is_named() -> None:

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist, pdist, squareform
 from sklearn.metrics import silhouette_score
 
 from service.measures.arrays import Floats
-from workers.analysis.permutation import looped, permuted_sums
+from workers.analysis.permutation import permutation_test_loop, permuted_sums
 from workers.analysis.separation import clusters, energy_distance, mean_distance_ratio, mmd, probe_accuracy, silhouette
 
 
@@ -49,7 +49,7 @@ def test_all_permutations_at_once_are_the_plain_loop() -> None:
     def energy(own: Floats, other: Floats, between: Floats) -> float:
         return float(2 * between.mean() - own.mean() - other.mean())
 
-    plain = looped(matrix, n_first=23, permutations=700, seed=3, statistic=energy)
+    plain = permutation_test_loop(matrix, n_first=23, permutations=700, seed=3, statistic=energy)
     fast = energy_distance(first, second, permutations=700, seed=3)
     assert fast.value == pytest.approx(plain.value)
     assert fast.p_value == plain.p_value
@@ -119,7 +119,7 @@ def test_what_cannot_be_measured_is_named() -> None:
     points = np.zeros((6, 2))
     with pytest.raises(ValueError, match="at least two groups"):
         silhouette(points, ["a"] * 6)
-    with pytest.raises(ValueError, match="a label for each of 6"):
+    with pytest.raises(ValueError, match="one label per point for 6"):
         silhouette(points, ["a"])
     with pytest.raises(ValueError, match="at least 5 points in each group"):
         probe_accuracy(points, ["a", "a", "b", "b", "b", "b"])

@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workers.analysis.intervals import cohens_d, interval_of, ratio_of_means
-from workers.analysis.trajectories import compare_with_null, random_walks, shape_of
+from workers.analysis.intervals import bootstrap_interval, cohens_d, ratio_of_means
+from workers.analysis.trajectories import compare_with_null, random_walks, trajectory_shape
 
 
 def test_a_straight_line_by_hand() -> None:
-    shape = shape_of([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]])
+    shape = trajectory_shape([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]])
     assert shape.step_length == 2
     assert shape.radius_of_gyration == pytest.approx(np.sqrt(8 / 3))
     assert shape.persistence == pytest.approx(1)
 
 
 def test_turning_back_and_standing_still() -> None:
-    assert shape_of([[0.0], [1.0], [0.0], [1.0]]).persistence == pytest.approx(-1)
-    still = shape_of([[1.0], [1.0], [1.0]])
+    assert trajectory_shape([[0.0], [1.0], [0.0], [1.0]]).persistence == pytest.approx(-1)
+    still = trajectory_shape([[1.0], [1.0], [1.0]])
     assert (still.step_length, still.radius_of_gyration, still.persistence) == (0, 0, 0)
 
 
@@ -34,7 +34,7 @@ def test_the_null_model_goes_over_the_points_alone_in_the_lengths_asked_for() ->
 def test_independent_points_have_persistence_minus_one_half() -> None:
     points = np.random.default_rng(0).normal(size=(5000, 50))
     walks = random_walks(points, lengths=[100], n=40, seed=0)
-    assert np.mean([shape_of(walk).persistence for walk in walks]) == pytest.approx(-0.5, abs=0.01)
+    assert np.mean([trajectory_shape(walk).persistence for walk in walks]) == pytest.approx(-0.5, abs=0.01)
 
 
 def test_walks_of_the_null_model_equal_it() -> None:
@@ -69,13 +69,13 @@ def test_a_cloud_that_is_one_point_has_no_width_to_compare_with() -> None:
 
 def test_short_walks_are_left_out_and_too_few_refused() -> None:
     points = np.random.default_rng(0).normal(size=(10, 2))
-    with pytest.raises(ValueError, match="at least two walks"):
+    with pytest.raises(ValueError, match="at least two trajectories"):
         compare_with_null([points[:2], points[:5]], points)
 
 
 def test_the_interval_of_a_mean_covers_it_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
-    intervals = [interval_of(rng.normal(3, 1, size=60), seed=index) for index in range(200)]
+    intervals = [bootstrap_interval(rng.normal(3, 1, size=60), seed=index) for index in range(200)]
     covered = np.mean([found.low <= 3 <= found.high for found in intervals])
     assert 0.9 <= covered <= 0.99
 

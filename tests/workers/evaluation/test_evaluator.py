@@ -19,7 +19,7 @@ from tests.oracle.runs import oracle_generate, oracle_states
 from tests.service.engine.contract import TEXTS, World
 from workers.evaluation.evaluator import Evaluation, Evaluator
 from workers.evaluation.example_rows import ExampleRow, load_rows, save_rows
-from workers.evaluation.items import Item, prepare
+from workers.inputs.examples import EvalExample, eval_examples
 
 KINDS = ("soft", "soft-short", "deep-local", "deep-carried", "prefix", "steering")
 METRICS: tuple[Metric, ...] = ("exact_match", "f1", "precision", "recall", "accuracy", "numeric_match", "loss")
@@ -54,8 +54,8 @@ def examples() -> list[Example]:
 
 
 @pytest.fixture(scope="module")
-def items(llama: World) -> list[Item]:
-    found, n_dropped = prepare(llama.hosted, examples(), max_tokens=100)
+def items(llama: World) -> list[EvalExample]:
+    found, n_dropped = eval_examples(llama.hosted, examples(), max_tokens=100)
     assert n_dropped == 0
     return found
 
@@ -65,7 +65,7 @@ def prompts(world: World) -> dict[str, Prompt | None]:
 
 
 def evaluated(
-    world: World, items: Sequence[Item], *, limits: Limits | None = None, metrics: Sequence[Metric] = METRICS
+    world: World, items: Sequence[EvalExample], *, limits: Limits | None = None, metrics: Sequence[Metric] = METRICS
 ) -> list[ExampleRow]:
     return Evaluator(
         world.hosted, prompts=prompts(world), metrics=metrics, limits=limits or Limits(), max_tokens=N_NEW
@@ -76,7 +76,7 @@ def by_case(rows: Sequence[ExampleRow]) -> Mapping[tuple[str, int], ExampleRow]:
     return {(row.label, row.index): row for row in rows}
 
 
-def test_answers_and_losses_are_those_of_plain_transformers(llama: World, items: list[Item]) -> None:
+def test_answers_and_losses_are_those_of_plain_transformers(llama: World, items: list[EvalExample]) -> None:
     tokenizer = build_tokenizer()
     rows = evaluated(llama, items)
     assert [(row.index, row.label) for row in rows] == [(i.index, label) for i in items for label in prompts(llama)]
@@ -96,13 +96,15 @@ def test_answers_and_losses_are_those_of_plain_transformers(llama: World, items:
     assert ends == {"stop", "length"}
 
 
-def _oracle_loss(world: World, ids: Sequence[int], item: Item, label: str) -> float:
+def _oracle_loss(world: World, ids: Sequence[int], item: EvalExample, label: str) -> float:
     target = [int(word[1:]) for word in item.answers[0].split()] + [EOS]
     logits = oracle_states(world.model, world.parts, [*ids, *target[:-1]], world.prompts.get(label))["logits"]
     return float(functional.cross_entropy(logits[-len(target) :], torch.tensor(target)))
 
 
-def test_generation_under_a_soft_prompt_is_that_of_generate_with_embeddings(llama: World, items: list[Item]) -> None:
+def test_generation_under_a_soft_prompt_is_that_of_generate_with_embeddings(
+    llama: World, items: list[EvalExample]
+) -> None:
     vectors = llama.prompts["soft"].tensors["soft"]
     rows = by_case(evaluated(llama, items, metrics=("f1",)))
     for item in items:
@@ -120,18 +122,18 @@ def test_generation_under_a_soft_prompt_is_that_of_generate_with_embeddings(llam
 
 
 @pytest.mark.parametrize("limits", [Limits(max_rows=1, max_step_tokens=5), Limits(max_rows=7, prompt_cache_bytes=1)])
-def test_batches_make_no_difference(llama: World, items: list[Item], limits: Limits) -> None:
+def test_batches_make_no_difference(llama: World, items: list[EvalExample], limits: Limits) -> None:
     rows, others = evaluated(llama, items[2:7]), evaluated(llama, items[2:7], limits=limits)
     for row, other in zip(rows, others, strict=True):
         assert (row.output, row.scores) == (other.output, other.scores)
         assert row.loss == pytest.approx(other.loss, abs=1e-5)
 
 
-def test_scores_compare_the_output_with_all_answers(llama: World, items: list[Item]) -> None:
+def test_scores_compare_the_output_with_all_answers(llama: World, items: list[EvalExample]) -> None:
     row = by_case(evaluated(llama, items))["soft", items[1].index]
     assert row.output is not None
     # The same example again, but that the model's own output is its second answer.
-    again = Item(
+    again = EvalExample(
         split="test", index=0, input=items[1].input, answers=("t2", row.output.strip()), encoded=items[1].encoded
     )
     other = by_case(evaluated(llama, [again]))["soft", 0]
@@ -140,12 +142,12 @@ def test_scores_compare_the_output_with_all_answers(llama: World, items: list[It
     assert other.scores["accuracy"] == 0.0
 
 
-def test_only_what_the_metrics_need_is_made(llama: World, items: list[Item]) -> None:
+def test_only_what_the_metrics_need_is_made(llama: World, items: list[EvalExample]) -> None:
     assert {row.output for row in evaluated(llama, items, metrics=("loss",))} == {None}
     assert {row.loss for row in evaluated(llama, items, metrics=("f1",))} == {None}
 
 
-def test_the_longest_target_gives_room_for_every_answer(llama: World, items: list[Item]) -> None:
+def test_the_longest_target_gives_room_for_every_answer(llama: World, items: list[EvalExample]) -> None:
     evaluator = Evaluator(llama.hosted, prompts={"bare": None}, metrics=("f1",), limits=Limits())
     # Three tokens and end of text.
     assert max(len((row.output or "").split()) for row in evaluator.rows(items)) == 4
@@ -153,7 +155,7 @@ def test_the_longest_target_gives_room_for_every_answer(llama: World, items: lis
 
 def test_running_text_has_a_loss_and_no_answer(llama: World) -> None:
     story = Example(index=0, split="test", input=None, target=None, text=text(TEXTS[3]), answers=(), record={})
-    found, _ = prepare(llama.hosted, [story], max_tokens=100)
+    found, _ = eval_examples(llama.hosted, [story], max_tokens=100)
     (row,) = [r for r in evaluated(llama, found) if r.label == "bare"]
     logits = oracle_states(llama.model, llama.parts, TEXTS[3], None)["logits"]
     expected = functional.cross_entropy(logits, torch.tensor([*TEXTS[3][1:], EOS]))
@@ -164,7 +166,7 @@ def test_running_text_has_a_loss_and_no_answer(llama: World) -> None:
 
 
 def test_examples_that_do_not_fit_are_counted(llama: World) -> None:
-    found, n_dropped = prepare(llama.hosted, examples(), max_tokens=10)
+    found, n_dropped = eval_examples(llama.hosted, examples(), max_tokens=10)
     assert n_dropped == sum(len(str(e.input).split()) + len(str(e.target).split()) + 1 > 10 for e in examples())
     assert len(found) + n_dropped == len(examples())
     assert n_dropped > 0
@@ -172,7 +174,7 @@ def test_examples_that_do_not_fit_are_counted(llama: World) -> None:
 
 def test_generation_stops_at_the_end_of_the_models_context(llama: World) -> None:
     ids = tuple(2 + i % 90 for i in range(120))
-    found, _ = prepare(llama.hosted, [example(0, ids, (5,))], max_tokens=128)
+    found, _ = eval_examples(llama.hosted, [example(0, ids, (5,))], max_tokens=128)
     row = Evaluator(
         llama.hosted, prompts={"p": llama.load_prompt("soft")}, metrics=("f1",), limits=Limits(), max_tokens=50
     ).rows(found)[0]
@@ -180,14 +182,16 @@ def test_generation_stops_at_the_end_of_the_models_context(llama: World) -> None
     assert row.finish_reason == "stop" or len((row.output or "").split()) == 3
 
 
-def test_a_prompt_that_does_not_fit_the_model_is_named(llama: World, items: list[Item]) -> None:
+def test_a_prompt_that_does_not_fit_the_model_is_named(llama: World, items: list[EvalExample]) -> None:
     wrong = Prompt("soft", {"soft": torch.zeros(3, 5)})
     evaluator = Evaluator(llama.hosted, prompts={"wrong": wrong}, metrics=("f1",), limits=Limits())
     with pytest.raises(InvalidRequest, match="expected shape"):
         evaluator.rows(items)
 
 
-def test_an_order_to_stop_passes_through_and_leaves_the_evaluator_usable(llama: World, items: list[Item]) -> None:
+def test_an_order_to_stop_passes_through_and_leaves_the_evaluator_usable(
+    llama: World, items: list[EvalExample]
+) -> None:
     n_left = [4]
 
     def check() -> None:
@@ -203,10 +207,10 @@ def test_an_order_to_stop_passes_through_and_leaves_the_evaluator_usable(llama: 
     assert [row.output for row in evaluator.rows(items)] == [row.output for row in evaluated(llama, items)]
 
 
-def test_an_evaluation_goes_on_from_its_state_to_the_same_rows(llama: World, items: list[Item]) -> None:
+def test_an_evaluation_goes_on_from_its_state_to_the_same_rows(llama: World, items: list[EvalExample]) -> None:
     def evaluation() -> Evaluation:
         evaluator = Evaluator(llama.hosted, prompts=prompts(llama), metrics=METRICS, limits=Limits())
-        return Evaluation(evaluator, items=items, rows_per_chunk=18)
+        return Evaluation(evaluator, examples=items, rows_per_chunk=18)
 
     whole = evaluation()
     while not whole.finished:
@@ -221,7 +225,7 @@ def test_an_evaluation_goes_on_from_its_state_to_the_same_rows(llama: World, ite
     assert second.rows == whole.rows
 
 
-def test_rows_survive_a_checkpoint_and_read_well(llama: World, items: list[Item]) -> None:
+def test_rows_survive_a_checkpoint_and_read_well(llama: World, items: list[EvalExample]) -> None:
     rows = evaluated(llama, items)
     assert load_rows(save_rows(rows)) == rows
     line = rows[0].to_json(prompt=None)

@@ -21,8 +21,8 @@ from tests.workers.evaluation.fake_run import FakeDatasets, FakeRun, Killed
 from tests.workers.evaluation.test_evaluator import examples
 from workers.evaluation import evaluator
 from workers.evaluation.evaluator import Evaluator
-from workers.evaluation.items import prepare
 from workers.evaluation.run import evaluate
+from workers.inputs.examples import eval_examples
 from workers.running.interface import RunStopped
 
 SPEC: Mapping[str, Any] = {
@@ -69,7 +69,7 @@ def test_every_prompt_is_asked_every_example(run: FakeRun, llama: World) -> None
     rows = lines(run)
     assert {row["prompt"] for row in rows} == {"soft@2", None, "deep@1"}
     assert len(rows) == 3 * len(examples())
-    items, _ = prepare(llama.hosted, examples(), max_tokens=100)
+    items, _ = eval_examples(llama.hosted, examples(), max_tokens=100)
     prompts = {"soft@2": llama.load_prompt("soft"), "bare": None, "deep@1": llama.load_prompt("deep-carried")}
     direct = Evaluator(llama.hosted, prompts=prompts, metrics=("f1", "loss"), limits=Limits()).rows(items)
     assert [row["output"] for row in rows] == [row.output for row in direct]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from workers.analysis.intervals import mean_interval
 from workers.evaluation.example_rows import ExampleRow
-from workers.evaluation.intervals import bootstrap_interval
 from workers.evaluation.summary import Summary
 
 
@@ -32,14 +32,14 @@ def summary() -> Summary:
 def test_a_metric_is_the_mean_over_examples_with_its_interval() -> None:
     score = summary().of("a")["test/f1"]
     assert (score.value, score.n) == (0.5, 3)
-    assert (score.low, score.high) == bootstrap_interval([1.0, 0.25, 0.25], samples=500, seed=3)
+    assert (score.low, score.high) == mean_interval([1.0, 0.25, 0.25], samples=500, seed=3)
     assert score.low < score.value < score.high
 
 
 def test_a_loss_is_the_mean_over_tokens() -> None:
     score = summary().of("a")["test/loss"]
     assert score.value == pytest.approx((2 * 0.5 + 6 * 2.0 + 1 * 1.0) / 9)
-    assert (score.low, score.high) == bootstrap_interval([0.5, 2.0, 1.0], weights=[2, 6, 1], samples=500, seed=3)
+    assert (score.low, score.high) == mean_interval([0.5, 2.0, 1.0], weights=[2, 6, 1], samples=500, seed=3)
 
 
 def test_perplexity_is_e_to_the_loss_and_so_are_its_bounds() -> None:

@@ -20,8 +20,8 @@ from service.store.runs.store import RunStore
 from tests.oracle.runs import oracle_states
 from tests.workers.evaluation.fake_run import Killed
 from tests.workers.harvest.field import LENGTHS, FakeCoordinator, Field, header_of, ids_of, text_of, words_of
-from workers.harvest.plan import PlanFile
 from workers.harvest.run import harvest
+from workers.harvest.shards.plan import PlanFile
 from workers.running.interface import RunStopped
 
 N = len(LENGTHS)
@@ -228,14 +228,16 @@ def test_texts_that_are_too_long_are_left_out_or_cut(field: Field, tmp_path: Pat
 
 
 def test_nothing_to_read_is_an_error(field: Field) -> None:
-    with pytest.raises(InvalidRequest, match="none fits the model's context and has the positions asked for"):
+    with pytest.raises(
+        InvalidRequest, match=r"none of the .* fits the model's context and has the requested positions"
+    ):
         harvest(field.run(positions=[40]))
 
 
 def test_more_than_the_server_keeps_is_refused_before_anything_is_read(field: Field) -> None:
     run = field.run()
     run.settings = Settings(max_harvest_bytes=2048)
-    with pytest.raises(InvalidRequest, match=r"would hold 20\.2 KiB; this server keeps at most 2\.0 KiB"):
+    with pytest.raises(InvalidRequest, match=r"would have 20\.2 KiB; the limit of this server is 2\.0 KiB"):
         harvest(run)
     assert field.outputs().all() == []
 
@@ -351,7 +353,7 @@ def test_a_dataset_that_has_changed_is_not_gone_on_with(field: Field) -> None:
         harvest(run)
     field.datasets.delete("words")
     field.upload("words", [{"input": "t5", "target": " t6"}] * 11)
-    with pytest.raises(Conflict, match="dataset changed since this run began"):
+    with pytest.raises(Conflict, match="dataset changed since this run started"):
         harvest(run.again())
 
 

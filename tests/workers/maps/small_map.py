@@ -55,6 +55,8 @@ def put_prompt(
     rng = np.random.default_rng(len(name))
     names = ["soft"] if kind == "soft" else [f"deep.{layer}" for layer in layers]
     tensors: dict[str, Any] = {key: rng.normal(size=(n, D_MODEL)).astype(np.float32) for key in names}
+    if kind == "steering":
+        tensors = {f"steering.{layer}": rng.normal(size=D_MODEL).astype(np.float32) for layer in layers}
     if kind == "prefix":
         tensors = {"prefix": np.zeros((3, 2, 2, n, 14), np.float32)}
     runs = RunStore(run.artifacts)

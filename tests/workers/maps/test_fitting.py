@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from promptatlas.types.maps import MapSpec
 
+from service.map_sources.vector_buffer import VectorBuffer
 from service.projection.pca import PcaBasis
 from workers.maps.fitting import fit_layer
-from workers.maps.spool import Spool
 
 
 def spec(**changes: Any) -> MapSpec:
@@ -39,9 +39,9 @@ def test_a_layer_is_fitted_placed_and_judged() -> None:
 
 def test_vectors_in_a_file_give_the_same(tmp_path: Path) -> None:
     vectors = clusters(90)
-    with Spool(12, memory_bytes=0) as spool:
-        spool.add(vectors)
-        from_file = fit_layer(spool.rows(), layer=0, spec=spec())
+    with VectorBuffer(12, memory_bytes=0) as buffer:
+        buffer.add(vectors)
+        from_file = fit_layer(buffer.rows(), layer=0, spec=spec())
     in_memory = fit_layer(vectors, layer=0, spec=spec())
     np.testing.assert_array_equal(from_file.places, in_memory.places)
     assert from_file.quality == in_memory.quality

@@ -17,9 +17,9 @@ from tests.workers.evaluation.fake_run import FakeRun, Killed
 from tests.workers.maps.small_map import facts_of, make_run, points_of, put_prompt, rows_of
 from tests.workers.tuning.small_run import small_model
 from workers.maps.run import make_map
-from workers.states.prompt_states import prompt_states
 from workers.states.reader import StateReader
 from workers.states.texts import Encoder
+from workers.states.virtual_states import virtual_states
 
 TEXTS = ["t5 t6 t7", "t8 t9", "t10 t11 t12 t13", "t14", "t15 t16"]
 GIVEN = {"texts": TEXTS, "name": "given"}
@@ -90,7 +90,9 @@ def test_a_prompt_lies_with_its_draw_and_its_way(tmp_path: Path) -> None:
     steps = np.concatenate([own + 1, own + 0.5, own + 0.25, own])
     np.testing.assert_allclose(points_of(run, 0).places, placed(run, 0, steps), atol=1e-5)
     # Above, the states that the vectors become.
-    (above,) = prompt_states(small_model(), Prompt("soft", {"soft": torch.from_numpy(own.copy())}), layers=[2]).values()
+    (above,) = virtual_states(
+        small_model(), Prompt("soft", {"soft": torch.from_numpy(own.copy())}), layers=[2]
+    ).values()
     np.testing.assert_allclose(points_of(run, 2).places[-3:], placed(run, 2, above), atol=1e-5)
     assert [row["role"] for row in rows_of(run, 2)] == [row["role"] for row in rows]
 

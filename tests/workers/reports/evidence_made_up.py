@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from workers.reports.evidence.evidence import Evidence, Floats, TaskCloud, Tuned, Walks, Wording
+from workers.reports.evidence.evidence import Evidence, Floats, TaskCloud, TextStatistics, Trajectories, TunedPrompt
 
 D, N_VIRTUAL, N_LAYERS = 6, 4, 2
 PRIORS = ("near", "far")
@@ -18,7 +18,7 @@ def vocabulary() -> Floats:
 
 def tuned(
     prior: str, seed: int, *, moved: float, score: float, steps: int, onto_tokens: bool = False, **changes: Any
-) -> Tuned:
+) -> TunedPrompt:
     """A prompt that began in its prior's own place, moved so far, and reached a loss of 1 after so many steps."""
     rng = np.random.default_rng([PRIORS.index(prior) if prior in PRIORS else 7, seed])
     place = 3.0 if prior == "far" else 0.5
@@ -40,11 +40,11 @@ def tuned(
         "snapshots": {0: np.stack([draw, vectors])},
         "curve": [(0, 5.0), (steps, 1.0), (100, 0.5)],
     }
-    return Tuned(**{**fields, **changes})
+    return TunedPrompt(**{**fields, **changes})
 
 
-def evidence(*prompts: Tuned, apart: float = 20.0, local: bool = False) -> Evidence:
-    """Two datasets ``apart``, a third beside the first; walks that jump, or stay where they are."""
+def evidence(*prompts: TunedPrompt, apart: float = 20.0, local: bool = False) -> Evidence:
+    """Two datasets ``apart``, a third beside the first; trajectories that jump, or stay where they are."""
     rng = np.random.default_rng(1)
     shifts = {"language": 0.0, "more language": 0.0, "sums": apart}
     clouds = {
@@ -54,18 +54,18 @@ def evidence(*prompts: Tuned, apart: float = 20.0, local: bool = False) -> Evide
         }
         for name, shift in shifts.items()
     }
-    walks = {layer: [_walk(rng, local=local) for _ in range(20)] for layer in range(N_LAYERS)}
+    trajectories = {layer: [_walk(rng, local=local) for _ in range(20)] for layer in range(N_LAYERS)}
     return Evidence(
         layers=range(N_LAYERS),
         prompts=prompts,
         clouds=clouds,
         vocabulary=vocabulary(),
         tokens=[f"t{i}" for i in range(80)],
-        walks=[Walks(dataset="language", part="generated", by_layer=walks)],
-        wordings={
-            "language": Wording(counts=np.array([5, 5, 0]), share_letters=0.9),
-            "more language": Wording(counts=np.array([6, 3, 1]), share_letters=0.8),
-            "sums": Wording(counts=np.array([0, 0, 9]), share_letters=0.0),
+        trajectories=[Trajectories(dataset="language", part="generated", by_layer=trajectories)],
+        text_statistics={
+            "language": TextStatistics(counts=np.array([5, 5, 0]), share_letters=0.9),
+            "more language": TextStatistics(counts=np.array([6, 3, 1]), share_letters=0.8),
+            "sums": TextStatistics(counts=np.array([0, 0, 9]), share_letters=0.0),
         },
     )
 

@@ -154,4 +154,4 @@ def test_texts_of_one_word(tmp_path: Path, words: list[str]) -> None:
 def test_one_dataset_alone(tmp_path: Path) -> None:
     found = made(make_run(tmp_path, datasets=["words"]))
     assert found.separation == []
-    assert {finding.number: finding.missing for finding in found.findings}[5] == "two datasets or more"
+    assert {finding.number: finding.missing for finding in found.findings}[5] == "at least two datasets"

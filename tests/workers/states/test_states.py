@@ -10,13 +10,14 @@ import torch
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import CaptureSpec
-from service.errors import EngineFault, InvalidRequest
+from service.errors import EngineFault
+from service.map_sources.texts import TextParts
 from service.store.datasets.items import Example
 from tests.oracle.models import build_model, save
 from workers.running.interface import RunStopped
-from workers.states.prompt_states import own_vectors, prompt_states
 from workers.states.reader import StateReader, States
 from workers.states.texts import Encoder, Text
+from workers.states.virtual_states import virtual_states
 
 
 @pytest.fixture(scope="module")
@@ -114,40 +115,8 @@ def test_states_under_a_prompt_are_those_behind_its_vectors(model: HostedModel, 
     (found,) = StateReader(model, prompt=prompt).states(some_texts()[:1], layers=[2])
     expected = hidden_states(plain, front + some_texts()[0].ids)[2]
     np.testing.assert_allclose(found.vectors[2], expected[3:].numpy(), rtol=1e-4, atol=1e-5)
-    own = prompt_states(model, prompt, layers=[0, 2])
-    np.testing.assert_array_equal(own[0], vectors.numpy())
-    np.testing.assert_allclose(own[2], expected[:3].numpy(), rtol=1e-4, atol=1e-5)
-
-
-def deep(where: str, *layers: int) -> Prompt:
-    generator = torch.Generator().manual_seed(3)
-    tensors = {f"deep.{layer}": torch.randn(2, 56, generator=generator) for layer in layers}
-    return Prompt("deep", tensors, where)  # type: ignore[arg-type]
-
-
-def test_deep_vectors_lie_at_their_layers_and_carried_ones_above_too(model: HostedModel) -> None:
-    local, carried = deep("local", 1), deep("carried", 1)
-    assert list(prompt_states(model, local, layers=[0, 1, 2])) == [1]
-    found = prompt_states(model, carried, layers=[0, 1, 2])
-    assert list(found) == [1, 2]
-    np.testing.assert_array_equal(found[1], carried.tensors["deep.1"].numpy())
-    assert found[2].shape == (2, 56)
-    assert not np.allclose(found[2], found[1])
-    assert own_vectors(carried, layer=2) is None
-
-
-def test_a_steering_vector_lies_among_the_states_that_it_is_added_to(model: HostedModel) -> None:
-    steering = Prompt("steering", {f"steering.{layer}": torch.full((56,), layer + 0.5) for layer in (0, 2)})
-    found = prompt_states(model, steering, layers=[0, 1, 2])
-    # The output of block 0 is the input of block 1; above the last block no map has a layer.
-    assert list(found) == [1]
-    np.testing.assert_array_equal(found[1], np.full((1, 56), 0.5, np.float32))
-
-
-def test_a_prefix_lies_nowhere(model: HostedModel) -> None:
-    prefix = Prompt("prefix", {"prefix": torch.zeros(3, 2, 2, 4, 14)})
-    with pytest.raises(InvalidRequest, match="no vectors"):
-        prompt_states(model, prefix, layers=[0])
+    virtual = virtual_states(model, prompt, layers=[2])
+    np.testing.assert_allclose(virtual[2], expected[:3].numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_stop_leaves_nothing_in_the_engine(model: HostedModel) -> None:
@@ -176,13 +145,15 @@ def example(record: Mapping[str, object], **parts: str) -> Example:
 
 def test_records_are_read_as_tuning_reads_them(model: HostedModel) -> None:
     encoder = Encoder(model)
-    pair = encoder.example(example({"task": "sums"}, input="t5 t6", target=" t7"))
+    pair = encoder.encode(TextParts.of_example(example({"task": "sums"}, input="t5 t6", target=" t7")))
     assert (pair.text, pair.task, pair.index, pair.split, pair.input) == ("t5 t6 t7", "sums", 4, "test", "t5 t6")
-    alone = encoder.example(example({"task": 3}, input="t5 t6", target=" t7"), include_target=False)
+    alone = encoder.encode(
+        TextParts.of_example(example({"task": 3}, input="t5 t6", target=" t7"), include_target=False)
+    )
     assert (alone.text, alone.task) == ("t5 t6", "3")
     assert pair.ids[: len(alone.ids)] == alone.ids
     assert len(pair.ids) == len(alone.ids) + 1
-    running = encoder.example(example({"task": True}, text="t8 t9"))
+    running = encoder.encode(TextParts.of_example(example({"task": True}, text="t8 t9")))
     assert (running.text, running.task, running.n_own) == ("t8 t9", None, 2)
 
 

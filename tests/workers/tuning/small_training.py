@@ -15,7 +15,7 @@ from torch import Tensor
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Kind, Prompt
 from tests.oracle.models import N_VOCAB, build_model, build_tokenizer
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.settings import Member, TuneSettings
 from workers.tuning.training.trainer import Trainer
 

@@ -27,7 +27,7 @@ from tests.workers.tuning.small_training import (
     settings,
     trainer,
 )
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.batches import Order
 from workers.tuning.training.parameters import Reparametrised
 from workers.tuning.training.settings import Member, TuneSettings

@@ -21,11 +21,10 @@ from service.store.datasets.store import DatasetStore
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.tuning.small_run import SPEC, SPLITS, make_run, put_dataset, records, small_model
 from workers.evaluation.evaluator import Evaluator
-from workers.evaluation.inputs import read_prompt
-from workers.evaluation.items import prepare
+from workers.inputs.examples import encode, eval_examples
+from workers.inputs.prompts import read_prompt
 from workers.priors.sources.sources import Sources
 from workers.tuning.draws import draw
-from workers.tuning.encoding import encode
 from workers.tuning.run import tune
 from workers.tuning.training.settings import Member, TuneSettings
 from workers.tuning.training.trainer import Trainer
@@ -104,7 +103,7 @@ def test_snapshots_lead_from_near_the_draw_to_the_last_vectors(tmp_path: Path) -
 def test_metrics_are_those_of_asking_the_stored_prompt(done: FakeRun) -> None:
     model = small_model()
     manifest = done.prompts.resolve("wording-vocabulary-7")
-    items, _ = prepare(model, done.datasets.examples("words", split="test", n=6, seed=0), max_tokens=100)
+    items, _ = eval_examples(model, done.datasets.examples("words", split="test", n=6, seed=0), max_tokens=100)
     prompts = {"it": read_prompt(done.prompts, manifest, model=model), "bare": None}
     rows = Evaluator(model, prompts=prompts, metrics=("loss", "exact_match"), limits=Limits()).rows(items)
     for label, prefix in (("it", ""), ("bare", "bare/")):

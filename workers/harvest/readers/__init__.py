@@ -1,1 +1,1 @@
-"""Reading states of a model: causal language models through the engine, and encoder-decoders."""
+"""Readers of a model's states: causal language models through the engine, and encoder–decoders."""

@@ -1,4 +1,7 @@
-"""Reading a hosted model: the engine's captures, which batch by length, pad nothing and stop above the last layer needed."""
+"""Reader of causal language models, through captures of the engine.
+
+Captures batch texts by length without padding and stop after the last requested layer.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
+from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 from service.engine.activations.capture_buffer import DTYPES
 from service.engine.model.detokenizer import Detokenizer
@@ -27,17 +30,17 @@ if TYPE_CHECKING:
     from service.store.datasets.items import Example
 
 MAX_UNCUT_TOKENS = 8192
-"""Longer texts are read in pieces over a cache, which keeps keys and values of layers that nobody looks at."""
+"""Longer texts are prefilled in chunks, whose KV cache includes layers above the last requested one."""
 
 
 class CausalReader:
-    """States of a decoder-only model under one prompt or none; a :class:`workers.harvest.readers.reader.Reading`.
+    """Reads states of a decoder-only model with or without a prompt; a :class:`workers.harvest.readers.reader.HarvestReader`.
 
     Args:
-        capture: what to keep.
-        encoder: makes texts of records.
-        limits: of the engine's steps.
-        check: called before every forward; what it raises ends the reading.
+        capture: Sites, layers, positions and reduction.
+        encoder: Tokenizes examples.
+        limits: Limits of the engine's steps.
+        check: Called before every forward; may raise to stop.
     """
 
     def __init__(
@@ -67,42 +70,42 @@ class CausalReader:
 
     @property
     def identity(self) -> Identity:
-        """Of which model under which prompt."""
+        """Model and prompt that are read."""
         card = self._model.card
         return Identity(
             model=card.name,
             revision=card.revision,
             prompt=None if self._prompt is None else self._prompt.ref,
-            prompt_sha256=None if self._prompt is None else digest_of(self._prompt.prompt),
+            prompt_sha256=None if self._prompt is None else prompt_digest(self._prompt.prompt),
             metadata={"dtype": card.dtype, "attention": card.attention, "versions": dict(card.versions)},
         )
 
     @property
     def row_kind(self) -> RowKind:
-        """A text's mean, or a token."""
+        """``text`` for means, otherwise ``token``."""
         return "text" if self._capture.reduce == "mean" else "token"
 
     @property
     def itemsize(self) -> int:
-        """Bytes of a number."""
+        """Bytes per value."""
         return int(DTYPES[self._capture.dtype].itemsize)
 
     def encode(self, examples: Sequence[Example]) -> list[Text | None]:
-        """Texts that fit the context beside the prompt and have something to read."""
-        room = self._model.n_positions - self._n_virtual
+        """Texts that fit the context together with the prompt and have the requested positions."""
+        max_tokens = self._model.n_positions - self._n_virtual
         texts = self._encoder.encode(examples)
-        return [text if len(text.ids) <= room and self._chosen(text) else None for text in texts]
+        return [text if len(text.ids) <= max_tokens and self._chosen(text) else None for text in texts]
 
     def n_tokens(self, text: Text) -> int:
-        """All of its tokens are read, whichever are asked for."""
+        """Number of tokens: all are read, whichever positions are captured."""
         return len(text.ids)
 
     def n_rows(self, text: Text) -> int:
-        """One a text, or one a position."""
+        """One per text, or one per captured position."""
         return 1 if self.row_kind == "text" else len(self._chosen(text))
 
     def shapes(self, *, longest: int) -> Shapes:
-        """Attention patterns are as wide as the longest text and the prompt."""
+        """Row shapes; attention patterns are as wide as the longest text and the prompt."""
         n_keys = self._n_virtual + longest
         reduce = self._capture.reduce
         if reduce == "norm":
@@ -112,11 +115,11 @@ class CausalReader:
         return {tap.label: self._model.catalogue.row_shape(tap, n_keys=n_keys) for tap in self._taps}
 
     def read(self, texts: Sequence[Text], *, longest: int) -> Rows:
-        """The rows of these texts."""
+        """Rows of these texts."""
         batches = list(self._reader.read(texts, spec=self._capture))
         shapes = self.shapes(longest=longest)
         tensors = {
-            name: torch.cat([_widened(batch.tensors[name], shape) for batch in batches])
+            name: torch.cat([_padded(batch.tensors[name], shape) for batch in batches])
             for name, shape in shapes.items()
         }
         counts = [self.n_rows(text) for text in texts]
@@ -124,7 +127,7 @@ class CausalReader:
         return Rows(texts=texts, tensors=tensors, owners=owners, tokens=self._tokens(texts, batches))
 
     def token_text(self, token_id: int) -> str:
-        """With its leading space."""
+        """Text of a token with its leading space."""
         return self._detokenizer.token_text(token_id)
 
     def _tokens(self, texts: Sequence[Text], batches: Sequence[Batch]) -> Tokens | None:
@@ -139,15 +142,15 @@ class CausalReader:
         return rows_of(self._capture.positions, n_tokens=len(text.ids))
 
 
-def digest_of(prompt: Prompt) -> str:
-    """sha256 over a prompt's form and numbers: of a mix, over what came of it."""
+def prompt_digest(prompt: Prompt) -> str:
+    """sha256 over a prompt's kind, shape and values; of a mix, over the mixed values."""
     digest = hashlib.sha256(repr(prompt.form).encode())
     for name in sorted(prompt.tensors):
         digest.update(prompt.tensors[name].detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
-def _widened(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Patterns of attention are as wide as the longest text of their batch; all others fit already."""
+def _padded(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Pad attention patterns, which are as wide as the longest text of their batch, to ``shape``."""
     missing = shape[-1] - rows.shape[-1] if shape else 0
     return F.pad(rows, (0, missing)) if missing else rows

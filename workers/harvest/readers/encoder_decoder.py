@@ -1,6 +1,6 @@
-"""Reading an encoder–decoder: the encoder reads the input, the decoder its start token and the target behind it.
+"""Reader of encoder–decoders: the encoder reads the input, the decoder its start token followed by the target.
 
-The state at a decoder's token predicts the target's next one, as in training; the end of the text is not read.
+The state at a decoder token predicts the next target token, as in training; the end-of-text token is not read.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from service.errors import InvalidRequest
 from service.store.maps.points import task_of
 from workers.harvest.readers.encoder_decoder_model import EncoderDecoderModel
 from workers.harvest.readers.reader import Identity, RowKind, Rows, Shapes, Tokens, rows_of
-from workers.harvest.readers.texts import Flags, Ids, bare, with_added
+from workers.harvest.readers.texts import Flags, Ids, encode_with_special_tokens, encode_without_special_tokens
 from workers.states.texts import Text
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example
 
 STEP_TOKENS = 1024
-"""Tokens of one forward, both sides together; more fall out of a CPU's cache."""
+"""Tokens of one forward, both sides together; more exceed the cache of a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderDecoderText(Text):
-    """A text whose ``ids`` are the encoder's; the decoder's stand beside them."""
+    """A text with separate ids for the encoder (``ids``) and the decoder."""
 
     decoder_ids: Ids
     decoder_own: Flags
 
     def ids_of(self, side: Side) -> Ids:
-        """What a side reads."""
+        """Token ids of a side."""
         return self.ids if side == "encoder" else self.decoder_ids
 
     def own_of(self, side: Side) -> Flags:
-        """Which of them are the text's own."""
+        """For each token of a side, whether it belongs to the text itself."""
         return self.own if side == "encoder" else self.decoder_own
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderDecoderCapture:
-    """What to keep; fields as the engine's CaptureSpec has them."""
+    """What to capture; fields as in the engine's CaptureSpec."""
 
     taps: tuple[SideTap, ...]
     positions: Positions
@@ -60,23 +60,23 @@ class EncoderDecoderCapture:
     def __post_init__(self) -> None:
         if len(self.sides) > 1 and self.reduce != "mean":
             raise InvalidRequest(
-                "The encoder's rows are of other tokens than the decoder's: ask for one side, or for reduce mean.",
+                "Rows of the encoder and the decoder are different tokens: request sites of one side, or reduce mean.",
                 loc=("sites",),
             )
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """The sides that something is read of."""
+        """Sides with at least one tap."""
         return tuple(dict.fromkeys(tap.side for tap in self.taps))
 
 
 class EncoderDecoderReader:
-    """States of an encoder–decoder; a :class:`workers.harvest.readers.reader.Reading`.
+    """Reads states of an encoder–decoder; a :class:`workers.harvest.readers.reader.HarvestReader`.
 
     Args:
-        include_target: else the decoder reads its start token alone.
-        max_tokens: what each side reads is cut to so many tokens.
-        check: called before every forward; what it raises ends the reading.
+        include_target: Whether the decoder reads the target; otherwise only its start token.
+        max_tokens: Limit for each side; longer texts are cut.
+        check: Called before every forward; may raise to stop.
     """
 
     def __init__(
@@ -98,29 +98,29 @@ class EncoderDecoderReader:
 
     @property
     def identity(self) -> Identity:
-        """Which model it is."""
+        """The model that is read."""
         model = self._model
         metadata = {"dtype": model.dtype, "attention": model.attention, "versions": model.versions}
         return Identity(model=model.name, revision=model.revision, metadata=metadata)
 
     @property
     def row_kind(self) -> RowKind:
-        """A text's mean, or a token."""
+        """``text`` for means, otherwise ``token``."""
         return "text" if self._capture.reduce == "mean" else "token"
 
     @property
     def itemsize(self) -> int:
-        """Bytes of a number."""
+        """Bytes per value."""
         return int(DTYPES[self._capture.dtype].itemsize)
 
     def encode(self, examples: Sequence[Example]) -> list[Text | None]:
-        """Texts that fit, of which there is something to read on every side that is read."""
+        """Texts that fit the context and have the requested positions on every captured side."""
         inputs = [example.text if example.text is not None else example.input or "" for example in examples]
         targets = [self._target(example) for example in examples]
-        encoded = with_added(self._model.tokenizer, inputs)
-        behind = bare(self._model.tokenizer, targets)
+        encoded = encode_with_special_tokens(self._model.tokenizer, inputs)
+        target_ids = encode_without_special_tokens(self._model.tokenizer, targets)
         found: list[Text | None] = []
-        for example, text, target, (ids, own), more in zip(examples, inputs, targets, encoded, behind, strict=True):
+        for example, text, target, (ids, own), more in zip(examples, inputs, targets, encoded, target_ids, strict=True):
             whole = EncoderDecoderText(
                 ids=ids,
                 own=own,
@@ -137,27 +137,31 @@ class EncoderDecoderReader:
         return found
 
     def n_tokens(self, text: Text) -> int:
-        """Of the sides that run."""
+        """Number of tokens on the sides that run."""
         assert isinstance(text, EncoderDecoderText)
         return len(text.ids) + (len(text.decoder_ids) if self._reads_decoder else 0)
 
     def n_rows(self, text: Text) -> int:
-        """One a text, or one a position of the side that is read."""
+        """One per text, or one per captured position."""
         return 1 if self.row_kind == "text" else len(self._chosen(text, self._capture.sides[0]))
 
     def shapes(self, *, longest: int) -> Shapes:
-        """All states have one width."""
+        """Row shapes; all states have width d_model."""
         shape = () if self._capture.reduce == "norm" else (self._model.shape.d_model,)
         return {tap.label: shape for tap in self._capture.taps}
 
     def read(self, texts: Sequence[Text], *, longest: int) -> Rows:
-        """The rows of these texts."""
+        """Rows of these texts."""
         parts: dict[tuple[SideTap, int], Tensor] = {}
         for batch in self._batches(texts):
             self._check()
             chosen = [texts[i] for i in batch]
             encoder_ids = torch.tensor([text.ids for text in chosen])
-            decoder_ids = torch.tensor([_two(text).decoder_ids for text in chosen]) if self._reads_decoder else None
+            decoder_ids = (
+                torch.tensor([_as_encoder_decoder_text(text).decoder_ids for text in chosen])
+                if self._reads_decoder
+                else None
+            )
             states = self._model.read(encoder_ids, decoder_ids, taps=self._capture.taps)
             for tap in self._capture.taps:
                 for i, text, rows in zip(batch, chosen, states[tap], strict=True):
@@ -167,7 +171,7 @@ class EncoderDecoderReader:
         return Rows(texts=texts, tensors=tensors, owners=owners, tokens=self._tokens(texts))
 
     def token_text(self, token_id: int) -> str:
-        """With its leading space."""
+        """Text of a token with its leading space."""
         return self._detokenizer.token_text(token_id)
 
     def _target(self, example: Example) -> str:
@@ -182,25 +186,27 @@ class EncoderDecoderReader:
         )
 
     def _is_readable(self, text: EncoderDecoderText) -> bool:
-        room = self._model.shape.n_positions
-        fits = room is None or max(len(text.ids), len(text.decoder_ids)) <= room
+        max_positions = self._model.shape.n_positions
+        fits = max_positions is None or max(len(text.ids), len(text.decoder_ids)) <= max_positions
         return fits and bool(text.ids) and all(self._chosen(text, side) for side in self._capture.sides)
 
     def _chosen(self, text: Text, side: Side) -> tuple[int, ...]:
-        return rows_of(self._capture.positions, n_tokens=len(_two(text).ids_of(side)))
+        return rows_of(self._capture.positions, n_tokens=len(_as_encoder_decoder_text(text).ids_of(side)))
 
     def _batches(self, texts: Sequence[Text]) -> Iterator[list[int]]:
-        """Indices of texts that are equally long on the sides that run, as many as one forward takes."""
-        alike: dict[tuple[int, int], list[int]] = defaultdict(list)
+        """Batches of indices of texts with equal lengths on the sides that run, up to ``STEP_TOKENS`` tokens."""
+        by_length: dict[tuple[int, int], list[int]] = defaultdict(list)
         for i, text in enumerate(texts):
-            alike[len(text.ids), len(_two(text).decoder_ids) if self._reads_decoder else 0].append(i)
-        for (n, m), members in sorted(alike.items()):
-            n_at_once = max(1, STEP_TOKENS // (n + m))
-            for start in range(0, len(members), n_at_once):
-                yield members[start : start + n_at_once]
+            by_length[
+                len(text.ids), len(_as_encoder_decoder_text(text).decoder_ids) if self._reads_decoder else 0
+            ].append(i)
+        for (n, m), members in sorted(by_length.items()):
+            batch_size = max(1, STEP_TOKENS // (n + m))
+            for start in range(0, len(members), batch_size):
+                yield members[start : start + batch_size]
 
     def _reduced(self, states: Tensor, *, at: tuple[int, ...]) -> Tensor:
-        """`[tokens, d_model]` → the rows that are kept, on the CPU."""
+        """Reduce `[tokens, d_model]` to the rows at ``at``, on the CPU."""
         rows = states[torch.tensor(at, device=states.device)]
         if self._capture.reduce == "mean":
             rows = rows.float().mean(0, keepdim=True)
@@ -212,7 +218,7 @@ class EncoderDecoderReader:
         if self.row_kind == "text":
             return None
         side = self._capture.sides[0]
-        at = [(_two(text), position) for text in texts for position in self._chosen(text, side)]
+        at = [(_as_encoder_decoder_text(text), position) for text in texts for position in self._chosen(text, side)]
         return Tokens(
             positions=np.array([position for _, position in at], dtype=np.int32),
             ids=np.array([text.ids_of(side)[position] for text, position in at], dtype=np.int64),
@@ -220,6 +226,6 @@ class EncoderDecoderReader:
         )
 
 
-def _two(text: Text) -> EncoderDecoderText:
+def _as_encoder_decoder_text(text: Text) -> EncoderDecoderText:
     assert isinstance(text, EncoderDecoderText)
     return text

@@ -1,4 +1,4 @@
-"""Encoder–decoders built as T5 is: loaded by workers, for reading alone. The engine hosts none."""
+"""Encoder–decoder models with the architecture of T5, loaded by workers to read states. The engine does not host them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ States = dict[SideTap, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class _Parts:
-    """Modules of one side."""
+    """Modules of the encoder or the decoder."""
 
     stack: nn.Module
     embed: nn.Module
@@ -32,13 +32,13 @@ class _Parts:
 
 
 class EncoderDecoderModel:
-    """One frozen model, both sides of which can be read.
+    """One frozen encoder–decoder model.
 
     Attributes:
-        name: how it is asked for.
-        shape: its sites and sizes.
-        tokenizer: its fast tokenizer.
-        start_id: the token that the decoder begins with.
+        name: Name in the wire contract.
+        shape: Sites and sizes.
+        tokenizer: The fast tokenizer.
+        start_id: First token of the decoder.
     """
 
     def __init__(self, name: str, module: Any, tokenizer: Any, *, revision: str) -> None:
@@ -55,7 +55,7 @@ class EncoderDecoderModel:
 
     @classmethod
     def load(cls, name: str, path: str, *, device: str, dtype: str) -> EncoderDecoderModel:
-        """Load from a directory or a hub id; UnsupportedModel when it is of another build, or cannot be loaded."""
+        """Load from a directory or a hub id; raises UnsupportedModel for another architecture or if loading fails."""
         folder, config = find_model(path)
         EncoderDecoderShape.of(config.to_dict(), label=path)
         module, tokenizer = load_as(AutoModelForSeq2SeqLM, folder, label=path, device=device, dtype=dtype)
@@ -63,22 +63,22 @@ class EncoderDecoderModel:
 
     @property
     def dtype(self) -> str:
-        """Of its weights, without ``torch.``."""
+        """Dtype of the weights, without ``torch.``."""
         return str(next(self._module.parameters()).dtype).removeprefix("torch.")
 
     @property
     def _device(self) -> torch.device:
-        """Where token ids go in."""
+        """Device of the input embeddings."""
         return self._module.get_input_embeddings().weight.device  # type: ignore[no-any-return]
 
     @property
     def attention(self) -> str:
-        """The implementation that runs."""
+        """Attention implementation of transformers."""
         return str(self._module.config._attn_implementation)
 
     @property
     def versions(self) -> dict[str, str]:
-        """Of the libraries that run it."""
+        """Versions of torch and transformers."""
         return {"torch": torch.__version__, "transformers": transformers.__version__}
 
     def read(
@@ -90,25 +90,29 @@ class EncoderDecoderModel:
     ) -> States:
         """States `[texts, n, d_model]` (of the decoder: `[texts, m, d_model]`), on the model's device.
 
-        Nothing above the last tap runs, and the decoder not at all where nothing of it is asked for.
+        Layers above the last tap do not run; the decoder does not run without decoder taps.
 
         Args:
-            encoder_ids: texts of equal length, so that nothing need be padded.
-            decoder_ids: what the decoder reads; may be None where no tap is the decoder's.
+            encoder_ids: Texts of equal length, so that no padding is needed.
+            decoder_ids: Decoder input; may be None without decoder taps.
         """
         device = self._device
-        wanted = {side: [tap for tap in taps if tap.side == side] for side in SIDES}
+        taps_by_side = {side: [tap for tap in taps if tap.side == side] for side in SIDES}
         states: States = {}
         with torch.inference_mode():
             encoded = self._run(
-                "encoder", wanted["encoder"], states, whole=bool(wanted["decoder"]), input_ids=encoder_ids.to(device)
+                "encoder",
+                taps_by_side["encoder"],
+                states,
+                whole=bool(taps_by_side["decoder"]),
+                input_ids=encoder_ids.to(device),
             )
-            if wanted["decoder"]:
+            if taps_by_side["decoder"]:
                 assert decoder_ids is not None
                 assert encoded is not None
                 self._run(
                     "decoder",
-                    wanted["decoder"],
+                    taps_by_side["decoder"],
                     states,
                     whole=False,
                     input_ids=decoder_ids.to(device),
@@ -118,8 +122,8 @@ class EncoderDecoderModel:
         return states
 
     def _run(self, side: Side, taps: Sequence[SideTap], states: States, *, whole: bool, **inputs: Any) -> Tensor | None:
-        """One side's forward; its last hidden state, None if it was stopped before."""
-        with contextlib.suppress(StopForward), _reading(self._parts[side], taps, states, stop=not whole):
+        """Forward of one side; returns its last hidden state, or None if it stopped early."""
+        with contextlib.suppress(StopForward), _capturing(self._parts[side], taps, states, stop=not whole):
             return self._parts[side].stack(**inputs)[0]  # type: ignore[no-any-return]
         return None
 
@@ -129,10 +133,10 @@ def _parts_of(stack: Any) -> _Parts:
 
 
 @contextlib.contextmanager
-def _reading(parts: _Parts, taps: Sequence[SideTap], states: States, *, stop: bool) -> Iterator[None]:
-    """Hooks that take the taps' states, and stop the forward once all are there."""
+def _capturing(parts: _Parts, taps: Sequence[SideTap], states: States, *, stop: bool) -> Iterator[None]:
+    """Register hooks that capture the taps' states and stop the forward after the last one."""
 
-    def keep(tap: SideTap, hidden: Tensor | None) -> None:
+    def capture(tap: SideTap, hidden: Tensor | None) -> None:
         assert hidden is not None
         states[tap] = hidden
         if stop and all(other in states for other in taps):
@@ -142,9 +146,9 @@ def _reading(parts: _Parts, taps: Sequence[SideTap], states: States, *, stop: bo
     for tap in taps:
         if tap.kind == "resid_pre":
             assert tap.layer is not None
-            handles.append(parts.blocks[tap.layer].register_forward_pre_hook(_on_input(tap, keep), with_kwargs=True))
+            handles.append(parts.blocks[tap.layer].register_forward_pre_hook(_on_input(tap, capture), with_kwargs=True))
         else:
-            handles.append(_module_of(parts, tap).register_forward_hook(_on_output(tap, keep)))
+            handles.append(_module_of(parts, tap).register_forward_hook(_on_output(tap, capture)))
     try:
         yield
     finally:
@@ -158,15 +162,15 @@ def _module_of(parts: _Parts, tap: SideTap) -> nn.Module:
     return parts.embed if tap.kind == "embed" else parts.final_norm
 
 
-def _on_input(tap: SideTap, keep: Callable[[SideTap, Tensor | None], None]) -> Callable[..., None]:
+def _on_input(tap: SideTap, capture: Callable[[SideTap, Tensor | None], None]) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        keep(tap, args[0] if args else kwargs["hidden_states"])
+        capture(tap, args[0] if args else kwargs["hidden_states"])
 
     return hook
 
 
-def _on_output(tap: SideTap, keep: Callable[[SideTap, Tensor | None], None]) -> Callable[..., None]:
+def _on_output(tap: SideTap, capture: Callable[[SideTap, Tensor | None], None]) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        keep(tap, first_tensor(output))
+        capture(tap, first_tensor(output))
 
     return hook

@@ -1,4 +1,4 @@
-"""What a harvest needs of a model, whatever its architecture: texts in, rows of states out."""
+"""Interface of harvest readers: texts in, rows of states out."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 RowKind = Literal["token", "text"]
 Shapes = Mapping[str, tuple[int, ...]]
-"""Of each tensor by its name in the wire contract, the shape of one row."""
+"""Shape of one row by tensor name, as in the wire contract."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What is read. revision: of the weights. prompt: as it is shown; prompt_sha256: of its numbers. None: the bare model.
+    """Model and prompt that are read. revision: of the weights. prompt, prompt_sha256: reference and content; None: bare model.
 
-    metadata: what the header of a result says of the model, as the wire contract has it.
+    metadata: description of the model in result headers, as in the wire contract.
     """
 
     model: str
@@ -39,7 +39,7 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """Which token each row is of: int32 and int64 `[n_rows]`, and whether the tokenizer has added it."""
+    """Position (int32) and id (int64) of the token of each row `[n_rows]`; added: special token added by the tokenizer."""
 
     positions: npt.NDArray[np.int32]
     ids: npt.NDArray[np.int64]
@@ -48,7 +48,7 @@ class Tokens:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """The rows of some texts, in order. owners: int64 `[n_rows]`, index in ``texts``. tokens: None where a row is a text."""
+    """Rows of some texts, in order. owners: int64 `[n_rows]`, index in ``texts``. tokens: None if each row is a text."""
 
     texts: Sequence[Text]
     tensors: Mapping[str, Tensor]
@@ -57,41 +57,41 @@ class Rows:
 
 
 class HarvestReader(Protocol):
-    """One model's states, read in one way."""
+    """Reads states of one model with one capture spec."""
 
     @property
     def identity(self) -> Identity:
-        """Of which model under which prompt they are."""
+        """Model and prompt that are read."""
 
     @property
     def row_kind(self) -> RowKind:
-        """What a row is of."""
+        """Whether a row is a token or a text."""
 
     @property
     def itemsize(self) -> int:
-        """Bytes of a number."""
+        """Bytes per value."""
 
     def encode(self, examples: Sequence[Example]) -> list[Text | None]:
-        """A text for each record; None where there is nothing to read of it, or more than the model can read at once."""
+        """One text per example; None if it has nothing to read or exceeds the context."""
 
     def n_tokens(self, text: Text) -> int:
-        """Tokens that the model reads of a text."""
+        """Number of tokens that the model reads for a text."""
 
     def n_rows(self, text: Text) -> int:
-        """Rows that a text becomes."""
+        """Number of rows of a text."""
 
     def shapes(self, *, longest: int) -> Shapes:
-        """Of every tensor, where the longest text has so many tokens."""
+        """Row shapes of all tensors if the longest text has ``longest`` tokens."""
 
     def read(self, texts: Sequence[Text], *, longest: int) -> Rows:
-        """The rows of these texts, computed with no others. The same texts always give the same."""
+        """Rows of these texts, not batched with others. Deterministic."""
 
     def token_text(self, token_id: int) -> str:
-        """The text of a token as it stands inside a text."""
+        """Text of a token as it appears inside a text, with its leading space."""
 
 
 def rows_of(positions: Positions, *, n_tokens: int) -> tuple[int, ...]:
-    """Positions of a text that are read; none where one that is asked for is not there."""
+    """Positions to read in a text; empty if a requested position does not exist."""
     try:
         return chosen_positions(positions, n_input=n_tokens)
     except InvalidRequest:

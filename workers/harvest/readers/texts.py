@@ -1,4 +1,4 @@
-"""From a dataset's records to token ids, many at a time, as tuning reads them: input and target, each by itself."""
+"""Encoding of examples as texts to read: input and target are tokenized separately, as in tuning."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Flags = tuple[bool, ...]
 
 
 class TextEncoder:
-    """Tokenises records.
+    """Tokenizes examples in batches.
 
     Args:
-        tokenizer: of transformers.
-        include_target: else the input alone is read.
-        max_tokens: texts are cut to so many; None: they stay as they are.
+        tokenizer: A tokenizer of transformers.
+        include_target: Whether the target follows the input.
+        max_tokens: Longer texts are cut; None: no limit.
     """
 
     def __init__(self, tokenizer: Any, *, include_target: bool, max_tokens: int | None) -> None:
@@ -30,17 +30,22 @@ class TextEncoder:
         self._max_tokens = max_tokens
 
     def encode(self, examples: Sequence[Example]) -> list[Text]:
-        """A text for each record, perhaps without tokens; nothing is left out here."""
-        begins = [example.text if example.text is not None else example.input or "" for example in examples]
+        """One text per example; a text may be empty."""
+        inputs = [example.text if example.text is not None else example.input or "" for example in examples]
         targets = [self._target(example) for example in examples]
         texts = []
-        for example, begin, target, (ids, own), more in zip(
-            examples, begins, targets, with_added(self._tokenizer, begins), bare(self._tokenizer, targets), strict=True
+        for example, input_text, target, (ids, own), more in zip(
+            examples,
+            inputs,
+            targets,
+            encode_with_special_tokens(self._tokenizer, inputs),
+            encode_without_special_tokens(self._tokenizer, targets),
+            strict=True,
         ):
             whole = Text(
                 ids=ids + more,
                 own=own + (True,) * len(more),
-                text=begin + target,
+                text=input_text + target,
                 index=example.index,
                 split=example.split,
                 task=task_of(example.record),
@@ -53,8 +58,8 @@ class TextEncoder:
         return (example.target or "") if self._include_target and example.text is None else ""
 
 
-def with_added(tokenizer: Any, texts: Sequence[str]) -> list[tuple[Ids, Flags]]:
-    """Each text's ids with what the tokenizer adds, and of each id whether it is the text's own."""
+def encode_with_special_tokens(tokenizer: Any, texts: Sequence[str]) -> list[tuple[Ids, Flags]]:
+    """Ids of each text with special tokens, and for each id whether it belongs to the text itself."""
     if not texts:
         return []
     found = tokenizer(list(texts), return_special_tokens_mask=True)
@@ -64,8 +69,8 @@ def with_added(tokenizer: Any, texts: Sequence[str]) -> list[tuple[Ids, Flags]]:
     ]
 
 
-def bare(tokenizer: Any, texts: Sequence[str]) -> list[Ids]:
-    """Each text's ids, nothing added."""
-    wanted = [text for text in texts if text]
-    found = iter(tokenizer(wanted, add_special_tokens=False)["input_ids"] if wanted else ())
+def encode_without_special_tokens(tokenizer: Any, texts: Sequence[str]) -> list[Ids]:
+    """Ids of each text without special tokens."""
+    nonempty = [text for text in texts if text]
+    found = iter(tokenizer(nonempty, add_special_tokens=False)["input_ids"] if nonempty else ())
     return [tuple(next(found)) if text else () for text in texts]

@@ -1,1 +1,1 @@
-"""Shards of a harvest: tables, files, storage, and the work on them."""
+"""Shards of a harvest: plan, tables, file formats and storage."""

@@ -1,4 +1,4 @@
-"""Shards as files: safetensors, or Parquet. The same table always gives the same bytes."""
+"""File formats of shards: safetensors and Parquet. Writing is deterministic."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ Write = Callable[[ShardTable, Path], None]
 
 
 def write_safetensors(table: ShardTable, path: Path) -> None:
-    """Columns of numbers as tensors beside the states; a column of texts as three, see ``service.store.maps.points``."""
+    """Write states and numeric columns as tensors, and each text column as three tensors, see ``service.store.maps.points``."""
     columns = dict(table.numbers)
     for name, column in table.texts.items():
         columns |= column.tensors(name)
     tensors = {name: torch.from_numpy(np.array(values)) for name, values in columns.items()}
     tensors |= {name: rows.contiguous() for name, rows in table.tensors.items()}
-    # One entry: the library writes several in an order that differs from process to process.
+    # A single entry, because the library writes several entries in an order that differs between processes.
     safetensors.torch.save_file(tensors, path, metadata={METADATA_KEY: _header_text(table)})
 
 
 def write_parquet(table: ShardTable, path: Path) -> None:
-    """States as columns of lists of fixed size, row by row flattened; texts as dictionaries.
+    """Write states as fixed-size list columns with flattened rows, and texts as dictionary columns.
 
     Raises:
-        ValueError: a tensor's type is none of Parquet's (bfloat16).
+        ValueError: A tensor is bfloat16, which Parquet does not have.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -55,7 +55,7 @@ def write_parquet(table: ShardTable, path: Path) -> None:
     pq.write_table(
         pa.table(list(columns.values()), schema=schema),
         path,
-        # Floats of states do not get smaller.
+        # Floating-point states do not compress.
         compression=dict.fromkeys((*table.texts, *table.numbers), "zstd"),
         use_dictionary=list(table.texts),
         dictionary_pagesize_limit=MAX_DICTIONARY_BYTES,

@@ -1,4 +1,4 @@
-"""The shards of a run in the store: each written once, by whoever is first, and found by all."""
+"""Store of a run's shards: each is written once, by the first worker to finish it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote
 from promptatlas.types.harvest import ShardFormat
 
 from service.store.artifacts.store import ArtifactStore
-from service.store.datasets.importer import disk_reported
+from service.store.datasets.importer import disk_errors_as_unavailable
 from service.store.runs.outputs import Outputs
 from service.store.runs.records import Output
 from workers.harvest.shards.files import WRITERS
@@ -18,11 +18,11 @@ from workers.harvest.shards.table import ShardTable
 from workers.running.store_retries import with_retries
 
 RETRIES_S = (0.5, 1.0, 2.0, 4.0)
-"""Waits before each new try at storing a shard."""
+"""Waits before each retry of storing a shard."""
 
 
 class ShardStore:
-    """Shards by number."""
+    """Stored shards by number."""
 
     def __init__(self, artifacts: ArtifactStore, *, run_id: str, shard_format: ShardFormat) -> None:
         self._artifacts = artifacts
@@ -31,23 +31,23 @@ class ShardStore:
         self._format: ShardFormat = shard_format
 
     def path(self, number: int) -> str:
-        """What a shard is called among the run's outputs."""
+        """Path of a shard among the run's outputs."""
         return f"shards/{number:05d}.{self._format}"
 
     def find(self, number: int) -> Output | None:
-        """A shard; None when it is not there yet, or damaged."""
+        """A stored shard, or None if it is missing or damaged."""
         return self._outputs.find(self.path(number))
 
     def find_all(self, numbers: Iterable[int]) -> dict[int, Output]:
-        """Those of many shards that are there."""
-        begun = set(self._artifacts.names(self._folder))
-        wanted = [number for number in numbers if quote(self.path(number), safe="") in begun]
+        """The stored shards among ``numbers``."""
+        stored = set(self._artifacts.names(self._folder))
+        wanted = [number for number in numbers if quote(self.path(number), safe="") in stored]
         found = ((number, self.find(number)) for number in wanted)
         return {number: output for number, output in found if output is not None}
 
     def put(self, number: int, table: ShardTable) -> Output:
-        """Write a shard, unless it is there by now; Unavailable when the store or this machine's disk refuses."""
-        with disk_reported(), tempfile.TemporaryDirectory(prefix="promptatlas-") as folder:
+        """Store a shard unless it is already stored; raises Unavailable if the store or the local disk fails."""
+        with disk_errors_as_unavailable(), tempfile.TemporaryDirectory(prefix="promptatlas-") as folder:
             file = Path(folder) / "shard"
             WRITERS[self._format](table, file)
             return with_retries(lambda: self._outputs.put_once(self.path(number), file), waits_s=RETRIES_S)

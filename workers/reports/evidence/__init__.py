@@ -1,1 +1,1 @@
-"""What the findings are measured on, read from the stores and the model."""
+"""Evidence for the findings: tuned prompts, states and trajectories, read from the stores and the model."""

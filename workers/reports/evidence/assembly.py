@@ -1,4 +1,4 @@
-"""All evidence of a report, read from the stores and the model."""
+"""Assembly of a report's evidence from the stores and the model."""
 
 from __future__ import annotations
 
@@ -15,41 +15,43 @@ from workers.priors.prior import Space
 from workers.priors.sources.sources import Sources
 from workers.reports.evidence.cloud_reader import CloudReader
 from workers.reports.evidence.densities import Densities
-from workers.reports.evidence.evidence import Evidence, Floats, Tuned, prior_label
+from workers.reports.evidence.evidence import Evidence, Floats, TunedPrompt, prior_label
 from workers.reports.evidence.prompt_history import PromptHistory
 from workers.running.interface import RunContext
 
 N_DRAWN = 100
-"""Vectors drawn of each prior that is only looked at."""
+"""Vectors sampled from each prior of the spec that no prompt was tuned from."""
 
 
 def layers_of(spec: ReportSpec, *, n_layers: int) -> list[int]:
-    """The layers that are reported on, in order."""
+    """Layers of the report, in order."""
     return list(range(n_layers)) if spec.layers == "all" else sorted({layer % n_layers for layer in spec.layers})
 
 
 def n_readings(spec: ReportSpec) -> int:
-    """How often ``assemble`` calls ``done``."""
+    """Number of calls of ``done`` by ``assemble``."""
     return 2 * len(spec.datasets) + len(spec.prompts) + len(spec.priors)
 
 
 def assemble(run: RunContext, spec: ReportSpec, model: HostedModel, *, done: Callable[[], None]) -> Evidence:
-    """Read everything. done: called after each of ``n_readings`` parts.
+    """Read all evidence. done: called after each of ``n_readings`` parts.
 
     Raises:
-        InvalidRequest, NotFound, DamagedArtifact: what the spec names cannot be read.
+        InvalidRequest, NotFound, DamagedArtifact: Something that the spec names cannot be read.
     """
     layers = layers_of(spec, n_layers=model.architecture.n_layers)
-    past = PromptHistory(run.artifacts, prompts=run.prompts)
-    prompts = [past.tuned(ref, base=spec.model) for ref in spec.prompts]
-    # A prompt's vectors are measured among the states of their own layer, whichever layers were asked for.
-    read = sorted({*layers, *(layer for prompt in prompts for layer in prompt.vectors)})
+    history = PromptHistory(run.artifacts, prompts=run.prompts)
+    prompts = [history.tuned(ref, base=spec.model) for ref in spec.prompts]
+    # Vectors of a prompt are compared with states of their own layer, even if the spec does not request it.
+    read_layers = sorted({*layers, *(layer for prompt in prompts for layer in prompt.vectors)})
     reader = CloudReader(model, datasets=run.datasets, check=run.check, seed=spec.seed)
-    clouds, walks = {}, []
+    clouds, trajectories = {}, []
     for dataset in spec.datasets:
-        clouds[dataset] = reader.cloud(dataset, layers=read, n=spec.n)
+        clouds[dataset] = reader.cloud(dataset, layers=read_layers, n=spec.n)
         done()
-        walks.append(reader.walks(dataset, layers=layers, n=spec.n_trajectories, max_tokens=spec.max_tokens))
+        trajectories.append(
+            reader.trajectories(dataset, layers=layers, n=spec.n_trajectories, max_tokens=spec.max_tokens)
+        )
         done()
     vocabulary, tokens = reader.vocabulary()
     sources = Sources(model, datasets=run.datasets, prompts=run.prompts, check=run.check)
@@ -59,15 +61,15 @@ def assemble(run: RunContext, spec: ReportSpec, model: HostedModel, *, done: Cal
         clouds=clouds,
         vocabulary=vocabulary,
         tokens=tokens,
-        walks=walks,
+        trajectories=trajectories,
         draws=_draws(spec, model, sources, done=done),
-        wordings={dataset: reader.wording(dataset, n=spec.n) for dataset in spec.datasets},
+        text_statistics={dataset: reader.text_statistics(dataset, n=spec.n) for dataset in spec.datasets},
     )
 
 
 def _with_densities(
-    run: RunContext, prompts: Sequence[Tuned], sources: Sources, *, done: Callable[[], None]
-) -> list[Tuned]:
+    run: RunContext, prompts: Sequence[TunedPrompt], sources: Sources, *, done: Callable[[], None]
+) -> list[TunedPrompt]:
     densities = Densities(sources)
     found = []
     for prompt in prompts:
@@ -75,7 +77,7 @@ def _with_densities(
         try:
             found.append(densities.of(prompt, prior=run.prompts.resolve(prompt.ref).prior))
         except AtlasError as error:
-            # A dataset or prompt that the prior was fitted to may be gone; all else can still be said.
+            # The dataset or prompt that the prior was fitted to may have been deleted.
             run.log(f"{prompt.ref} has no density under its prior: {error.detail}", level="warning")
             found.append(prompt)
         done()

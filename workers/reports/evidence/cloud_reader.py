@@ -1,4 +1,4 @@
-"""Clouds and walks, read from the model."""
+"""Reader of clouds and trajectories: runs the model on a dataset's texts."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from service.engine.requests import CaptureSpec, Generate, Sampling
 from service.errors import InvalidRequest
 from service.store.datasets.store import DatasetStore
 from service.store.maps.store import site_of
-from workers.reports.evidence.evidence import Floats, TaskCloud, Walks, Wording
+from workers.reports.evidence.evidence import Floats, TaskCloud, TextStatistics, Trajectories
 from workers.states.reader import StateReader
 from workers.states.texts import Encoder, Text
 
 SPLITS: tuple[Split, ...] = ("test", "validation", "train")
-"""Where texts are taken from: the first of these that has any, so that what was tuned on is read last."""
+"""Splits by preference; ``train`` comes last, because prompts are tuned on it."""
 
 MAX_TOKENS_A_LAYER = 4000
-"""Of a dataset's tokens, so many at most stand for the cloud at each layer: distances are taken over all pairs."""
+"""Token states kept per dataset and layer, a limit because distances are computed over all pairs."""
 
-MIN_WALK = 5
-"""Generations shorter than this, in tokens, say little about how a walk goes on."""
+MIN_GENERATED_TOKENS = 5
+"""If the median generation is shorter, trajectories include the input."""
 
 
 class CloudReader:
-    """Reads one model's states without a prompt.
+    """Reads states of the bare model.
 
     Args:
-        check: called before every forward; may raise to stop.
+        check: Called before every forward; may raise to stop.
     """
 
     def __init__(self, model: HostedModel, *, datasets: DatasetStore, check: Callable[[], None], seed: int) -> None:
@@ -44,7 +44,7 @@ class CloudReader:
         self._n_tokens = min(self._encoder.n_tokens, model.catalogue.vocab_size)
 
     def vocabulary(self) -> tuple[Floats, list[str]]:
-        """Embeddings of all tokens that texts can be made of, and the tokens' texts."""
+        """Embeddings of all tokens that the tokenizer can produce, and the tokens' texts."""
         n = self._n_tokens
         with torch.inference_mode():
             ids = torch.arange(n, device=self._model.device)
@@ -52,7 +52,7 @@ class CloudReader:
         return table, [self._encoder.token_text(index) for index in range(n)]
 
     def cloud(self, dataset: str, *, layers: Sequence[int], n: int) -> dict[int, TaskCloud]:
-        """States of the first ``n`` of a seeded choice of texts, by layer: means of texts, and a sample of tokens."""
+        """States of ``n`` sampled texts by layer: the mean of each text, and a sample of tokens."""
         texts = self._texts(dataset, n=n, include_target=True)
         means: dict[int, list[Floats]] = {layer: [] for layer in layers}
         tokens: dict[int, list[Floats]] = {layer: [] for layer in layers}
@@ -69,41 +69,43 @@ class CloudReader:
             for layer in layers
         }
 
-    def wording(self, dataset: str, *, n: int) -> Wording:
-        """What the texts that ``cloud`` reads are made of."""
+    def text_statistics(self, dataset: str, *, n: int) -> TextStatistics:
+        """Token counts and share of letters of the texts that ``cloud`` reads."""
         texts = self._texts(dataset, n=n, include_target=True)
         ids = [token for text in texts for token, is_own in zip(text.ids, text.own, strict=True) if is_own]
         characters = [character for text in texts for character in text.text if not character.isspace()]
         share = sum(map(str.isalpha, characters)) / max(1, len(characters))
-        return Wording(counts=np.bincount(ids, minlength=self._n_tokens).astype(np.int64), share_letters=share)
+        return TextStatistics(counts=np.bincount(ids, minlength=self._n_tokens).astype(np.int64), share_letters=share)
 
-    def walks(self, dataset: str, *, layers: Sequence[int], n: int, max_tokens: int) -> Walks:
-        """What the bare model goes on with after a dataset's inputs, greedily, token by token.
+    def trajectories(self, dataset: str, *, layers: Sequence[int], n: int, max_tokens: int) -> Trajectories:
+        """States of the bare model's greedy continuations of a dataset's inputs, token by token.
 
-        Where most answers are short, the input's tokens are part of the walk, since the answer alone would be none.
+        If most continuations are short, the trajectories include the input tokens.
         """
         texts = [text for text in self._texts(dataset, n=n, include_target=False) if text.n_own]
-        room = self._model.n_positions - max_tokens
-        texts = [text.cut(max(1, room)) for text in texts]
+        max_input = self._model.n_positions - max_tokens
+        texts = [text.cut(max(1, max_input)) for text in texts]
         if not texts:
-            raise InvalidRequest(f"Dataset {dataset!r} has no text to go on from.", loc=("datasets",))
+            raise InvalidRequest(f"Dataset {dataset!r} has no text to continue.", loc=("datasets",))
         tensors = self._generate(texts, layers=layers, max_tokens=max_tokens)
         offsets, generated = tensors["row_offsets"].tolist(), tensors["generated"].numpy()
         spans = list(pairwise(offsets))
-        short = np.median([generated[begin:end].sum() for begin, end in spans]) < MIN_WALK
+        short = np.median([generated[begin:end].sum() for begin, end in spans]) < MIN_GENERATED_TOKENS
         by_layer: dict[int, list[Floats]] = {}
         for layer in layers:
             states = tensors[site_of(layer)].float().numpy()
             by_layer[layer] = [
                 states[begin:end] if short else states[begin:end][generated[begin:end]] for begin, end in spans
             ]
-        return Walks(dataset=dataset, part="input and answer" if short else "generated", by_layer=by_layer)
+        return Trajectories(dataset=dataset, part="input and answer" if short else "generated", by_layer=by_layer)
 
     def _texts(self, dataset: str, *, n: int, include_target: bool) -> list[Text]:
         info = self._datasets.get(dataset)
         split = next((name for name in SPLITS if info.splits.get(name, 0)), SPLITS[0])
-        n_there = info.splits.get(split, 0)
-        examples = self._datasets.examples(dataset, split=split, n=min(n, n_there), seed=self._seed) if n_there else []
+        n_available = info.splits.get(split, 0)
+        examples = (
+            self._datasets.examples(dataset, split=split, n=min(n, n_available), seed=self._seed) if n_available else []
+        )
         return list(self._encoder.examples(examples, include_target=include_target))
 
     def _generate(self, texts: Sequence[Text], *, layers: Sequence[int], max_tokens: int) -> Mapping[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""How likely a prompt's vectors are under the prior that its draw came from."""
+"""Densities of a prompt's vectors under the prior that its draw was sampled from."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from workers.priors import prior as priors
 from workers.priors.kinds.registry import build_prior
 from workers.priors.prior import NoDensity, Space
 from workers.priors.sources.sources import Sources
-from workers.reports.evidence.evidence import Floats, Tuned
+from workers.reports.evidence.evidence import Floats, TunedPrompt
 
 _PRIOR: TypeAdapter[Prior] = TypeAdapter(Prior)
 
 
 class Densities:
-    """Densities of prompts; a prior that several were drawn from is fitted once a layer."""
+    """Computes densities of prompts; each prior is fitted once per layer."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._fitted: dict[tuple[str, Space], priors.Prior] = {}
 
-    def of(self, prompt: Tuned, *, prior: Mapping[str, Any] | None) -> Tuned:
-        """The prompt with ``log_density``: of draw and posterior, nats a vector, mean over vectors and layers.
+    def of(self, prompt: TunedPrompt, *, prior: Mapping[str, Any] | None) -> TunedPrompt:
+        """Add ``log_density`` of draw and posterior, in nats per vector, mean over vectors and layers.
 
-        Unchanged where the prior is unknown or has no density, or there is no draw to compare with.
+        The prompt is unchanged if its prior is unknown or has no density, or if its draw was not kept.
 
         Raises:
-            AtlasError: the prior cannot be fitted any more.
+            AtlasError: The prior can no longer be fitted.
         """
         if not prior or not prompt.vectors or not prompt.draw:
             return prompt
@@ -61,7 +61,7 @@ class Densities:
     def _fit(self, prior: Mapping[str, Any], space: Space) -> priors.Prior:
         key = (json.dumps(dict(prior), sort_keys=True), space)
         if key not in self._fitted:
-            # What is stored is what the request was completed to, as JSON has it.
+            # Priors are stored as the JSON of the completed request.
             self._fitted[key] = build_prior(_PRIOR.validate_json(key[0]), space=space, sources=self._sources)
         return self._fitted[key]
 

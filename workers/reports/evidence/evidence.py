@@ -1,4 +1,4 @@
-"""What the findings are measured on: tuned prompts with their past, clouds of states, walks."""
+"""Evidence of a report: tuned prompts with their history, clouds of states, trajectories."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PRIOR: TypeAdapter[Prior] = TypeAdapter(Prior)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuned:
+class TunedPrompt:
     """One tuned prompt.
 
-    vectors, draw: `[n_virtual, d_model]` by layer, 0 being the embeddings; a draw is empty where none was kept.
+    vectors, draw: `[n_virtual, d_model]` by layer, 0 being the embeddings; ``draw`` is empty if it was not kept.
     snapshots: `[n_snapshots, n_virtual, d_model]` by layer. curve: (step, validation loss), in order.
-    log_density: mean log p of posterior vectors and of draw vectors under the prior that the draw is from, nats a vector.
+    log_density: mean log p, in nats per vector, of tuned and of drawn vectors under the prior of the draw.
     """
 
     ref: str
@@ -41,36 +41,35 @@ class Tuned:
     log_density: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def manner(self) -> str:
-        """Prompts whose vectors may be compared: tuned by one method at one rate, for whatever task."""
+    def method_and_rate(self) -> str:
+        """Label of the prompts whose vectors are comparable: same method and learning rate, any task."""
         return self.method + ("" if self.lr is None else f" at {self.lr:g}")
 
     @property
     def group(self) -> str:
-        """Prompts whose scores may be compared: tuned by one method for one task at one rate."""
+        """Label of the prompts whose scores are comparable: same method, task and learning rate."""
         return f"{self.method} for {self.task}" + ("" if self.lr is None else f" at {self.lr:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskCloud:
-    """A dataset's states at one layer. texts: `[n_texts, d_model]` means; tokens: `[n_tokens, d_model]`, a sample."""
+    """States of a dataset at one layer. texts: means `[n_texts, d_model]`; tokens: a sample `[n_tokens, d_model]`."""
 
     texts: Floats
     tokens: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wording:
-    """What a dataset's texts are made of. counts: `[n_tokens]`, of each token of the vocabulary; share_letters: of what is no
-    blank, the part that is letters."""
+class TextStatistics:
+    """Token counts `[vocab]` of a dataset's texts, and the share of letters among their non-whitespace characters."""
 
     counts: npt.NDArray[np.int64]
     share_letters: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Walks:
-    """Generations of one dataset: by layer, a list of `[n_tokens, d_model]`. part: which tokens they are of."""
+class Trajectories:
+    """Trajectories of one dataset: by layer, a list of `[n_tokens, d_model]`. part: which tokens they cover."""
 
     dataset: str
     part: str
@@ -79,23 +78,23 @@ class Walks:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All of it.
+    """All evidence of a report.
 
-    clouds: by dataset, then layer. vocabulary: `[n_tokens, d_model]`; tokens: their texts. walks, wordings: by dataset.
-    draws: `[n, d_model]` of priors at the embeddings, by label, that nothing was tuned from.
+    clouds: by dataset, then layer. vocabulary: embeddings `[n_tokens, d_model]`; tokens: their texts. draws: `[n, d_model]`
+    by label, sampled at the embeddings from priors that no prompt was tuned from.
     """
 
     layers: Sequence[int]
-    prompts: Sequence[Tuned]
+    prompts: Sequence[TunedPrompt]
     clouds: Mapping[str, Mapping[int, TaskCloud]]
     vocabulary: Floats
     tokens: Sequence[str]
-    walks: Sequence[Walks]
+    trajectories: Sequence[Trajectories]
     draws: Mapping[str, Floats] = field(default_factory=dict)
-    wordings: Mapping[str, Wording] = field(default_factory=dict)
+    text_statistics: Mapping[str, TextStatistics] = field(default_factory=dict)
 
-    def surroundings(self, layer: int) -> Floats:
-        """What a prompt's vectors at a layer are among: the vocabulary at 0, tokens' states of all datasets above."""
+    def cloud_points(self, layer: int) -> Floats:
+        """Points of the model's cloud at a layer: the vocabulary at layer 0, token states of all datasets above."""
         if layer == 0:
             return self.vocabulary
         return np.concatenate([clouds[layer].tokens for clouds in self.clouds.values()])

@@ -1,8 +1,7 @@
-"""Tuned prompts with all that the runs which made them have kept: draws, snapshots, curves."""
+"""History of tuned prompts: draws, snapshots and loss curves kept by the runs that tuned them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,26 +14,26 @@ from service.store.artifacts.tensor_codec import decode
 from service.store.prompts.manifests import PromptManifest
 from service.store.prompts.store import PromptStore
 from service.store.runs.store import RunStore
-from workers.reports.evidence.evidence import Floats, Tuned, prior_label
+from workers.reports.evidence.evidence import Floats, TunedPrompt, prior_label
 
 
 class PromptHistory:
-    """Reads prompts and their runs from the stores."""
+    """Reads tuned prompts and the outputs of their runs."""
 
     def __init__(self, artifacts: ArtifactStore, *, prompts: PromptStore) -> None:
         self._prompts = prompts
         self._runs = RunStore(artifacts)
         self._curves: dict[str, Mapping[str, Sequence[tuple[int, float]]]] = {}
 
-    def tuned(self, ref: str, *, base: str) -> Tuned:
-        """A prompt and its past; what was not kept is left empty.
+    def tuned(self, ref: str, *, base: str) -> TunedPrompt:
+        """A prompt with its history; fields whose data was not kept are empty.
 
         Raises:
-            NotFound, DamagedArtifact: of the prompt itself.
+            NotFound, DamagedArtifact: The prompt itself is missing or damaged.
         """
         manifest = self._prompts.resolve(ref, base=base)
         notes = manifest.notes if isinstance(manifest.notes, dict) else {}
-        return Tuned(
+        return TunedPrompt(
             ref=manifest.ref,
             run_id=manifest.run_id,
             method=_method(manifest),
@@ -55,7 +54,7 @@ class PromptHistory:
         try:
             return decode(self._runs.read_output(manifest.run_id, path)).tensors
         except AtlasError:
-            # A run may be gone, or have kept no snapshots: the prompt is measured without.
+            # The run may be deleted or may not have kept snapshots.
             return {}
 
     def _curve(self, manifest: PromptManifest) -> Sequence[tuple[int, float]]:
@@ -95,18 +94,3 @@ def _by_layer(tensors: Mapping[str, Any], *, kind: PromptKind) -> dict[int, Floa
             vectors = np.asarray(values, dtype=np.float32)
             found[form.state_layer(form.layer_of(name))] = vectors if form.takes_positions else vectors[..., None, :]
     return dict(sorted(found.items()))
-
-
-def plain(value: Any) -> Any:
-    """``value`` as JSON has it: numpy's numbers as Python's, numbers that are not finite as null."""
-    return json.loads(json.dumps(_finite(value), default=lambda one: _finite(one.item())))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if np.isfinite(value) else None
-    return value

@@ -1,1 +1,1 @@
-"""The seven findings of arXiv 2412.18582: measures, decision rules and verdicts."""
+"""The seven findings of arXiv 2412.18582: one module per question, with measures, decision rule and verdict."""

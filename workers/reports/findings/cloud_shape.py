@@ -1,4 +1,4 @@
-"""What shape the clouds of natural language have across layers. Finding 7."""
+"""Finding 7: the shape of the states of natural language across layers."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from workers.analysis.shape import (
     share_multimodal,
 )
 from workers.reports.evidence.evidence import Evidence, Floats
-from workers.reports.evidence.measurement_cache import Once
-from workers.reports.findings.answer import Answer, judged, not_measured
-from workers.reports.findings.statistics import LEVEL, Budget
+from workers.reports.evidence.measurement_cache import Cached
+from workers.reports.findings.result import FindingResult, judge, not_measured
+from workers.reports.findings.statistics import LEVEL, Resampling
 
 MAX_SHARE = 0.2
 MAX_DIP = 0.0165
-"""Of two Gaussians of equal weight, three standard deviations apart: between them the density is a third lower."""
+"""Dip of two equally weighted Gaussians three standard deviations apart, whose density drops by a third in between."""
 
 LANGUAGE = 0.5
 MIN_TOKENS = 40
 
-TITLE = "The activation cloud of natural language stays unimodal across layers, and a Gaussian fits it badly"
+TITLE = "States of natural language are unimodal across layers and not Gaussian"
 RULE = (
-    "On states of tokens of the datasets of natural language (of what is no blank in their texts, at least "
-    f"{LANGUAGE:.0%} are letters), at all layers. A cloud is unimodal in most directions when the dip test sees several "
-    f"modes (p below {LEVEL:g}) along at most {MAX_SHARE:.0%} of random ones; unimodal along its first principal axis "
-    f"when the dip there is at most {MAX_DIP:g}, that of two even Gaussians three standard deviations apart (of "
-    "thousands of points any unevenness has a small p-value); peaked when the mean excess kurtosis of random "
-    "projections is above 0 (low end of the interval); and no Gaussian when a mixture's gain in held-out "
-    "log-likelihood is above 0 (low end). Parts: each of the four holds for most clouds."
+    "Measured on token states of the datasets of natural language (at least "
+    f"{LANGUAGE:.0%} of their non-whitespace characters are letters), at all layers. A cloud is unimodal in most directions if "
+    f"the dip test rejects unimodality (p below {LEVEL:g}) along at most {MAX_SHARE:.0%} of random directions. It is unimodal "
+    f"along its first principal axis if the dip there is at most {MAX_DIP:g}, that of two equally weighted Gaussians three "
+    "standard deviations apart (with thousands of points, p-values are small for any deviation). It is peaked if the mean excess "
+    "kurtosis of random projections is above 0 (lower end of the interval). It is not Gaussian if a mixture has a higher "
+    "held-out log-likelihood than one Gaussian (lower end of the interval). Parts: each of the four holds for most clouds."
 )
 
 
-def measure_shapes(evidence: Evidence, *, budget: Budget, once: Once) -> list[dict[str, Any]]:
-    """One row a dataset and layer, on states of tokens."""
+def measure_shapes(evidence: Evidence, *, resampling: Resampling, cached: Cached) -> list[dict[str, Any]]:
+    """One row per dataset and layer, on token states."""
     rows: list[dict[str, Any]] = []
     for dataset, clouds in evidence.clouds.items():
         for layer in evidence.layers:
             points = clouds[layer].tokens
             if len(points) >= MIN_TOKENS:
                 fields = {"dataset": dataset, "layer": layer, "n_tokens": len(points)}
-                rows += once(
+                rows += cached(
                     f"shape {dataset} {layer}",
                     lambda points=points, fields=fields: [  # type: ignore[misc]
-                        {**fields, **_shape(points, budget=budget)}
+                        {**fields, **_shape(points, resampling=resampling)}
                     ],
                 )
     return rows
 
 
-def finding_shape(evidence: Evidence, rows: list[dict[str, Any]]) -> Answer:
-    """Finding 7: unimodal, and sharply peaked where a Gaussian is not."""
-    letters = {name: wording.share_letters for name, wording in evidence.wordings.items()}
+def finding_shape(evidence: Evidence, rows: list[dict[str, Any]]) -> FindingResult:
+    """Finding 7: states of natural language are unimodal and not Gaussian."""
+    letters = {name: found.share_letters for name, found in evidence.text_statistics.items()}
     own = [row for row in rows if letters[row["dataset"]] >= LANGUAGE]
     if not own:
-        missing = f"a dataset of natural language with {MIN_TOKENS} tokens or more"
+        missing = f"a dataset of natural language with at least {MIN_TOKENS} tokens"
         return not_measured(7, title=TITLE, rule=RULE, missing=missing)
     holds = {
         "unimodal in most directions": [row["share_multimodal"] <= MAX_SHARE for row in own],
@@ -75,11 +75,11 @@ def finding_shape(evidence: Evidence, rows: list[dict[str, Any]]) -> Answer:
         "share_letters": letters,
         "by_dataset": {name: _medians([row for row in rows if row["dataset"] == name]) for name in letters},
     }
-    return judged(7, title=TITLE, rule=RULE, parts=parts, numbers=numbers)
+    return judge(7, title=TITLE, rule=RULE, parts=parts, numbers=numbers)
 
 
 def _medians(rows: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Over layers, of what a shape is told by."""
+    """Medians of the shape measures over layers."""
     if not rows:
         return {}
     of = {
@@ -92,22 +92,22 @@ def _medians(rows: list[dict[str, Any]]) -> dict[str, float | None]:
     return {name: float(np.median(values)) if values else None for name, values in of.items()}
 
 
-def _shape(points: Floats, *, budget: Budget) -> dict[str, Any]:
+def _shape(points: Floats, *, resampling: Resampling) -> dict[str, Any]:
     dip = dip_test(points)
-    fit = gaussian_fit(points, samples=budget.samples, seed=budget.seed)
+    fit = gaussian_fit(points, samples=resampling.samples, seed=resampling.seed)
     try:
         dimension: float | None = intrinsic_dimension(points)
     except ValueError:
         dimension = None
     return {
-        "kurtosis": projection_kurtosis(points, samples=budget.samples, seed=budget.seed).to_json(),
+        "kurtosis": projection_kurtosis(points, samples=resampling.samples, seed=resampling.seed).to_json(),
         "dip": dip.dip,
         "dip_p_value": dip.p_value,
-        "share_multimodal": share_multimodal(points, seed=budget.seed, level=LEVEL),
+        "share_multimodal": share_multimodal(points, seed=resampling.seed, level=LEVEL),
         "gaussian": fit.gaussian,
         "mixture": fit.mixture,
         "mixture_gain": fit.gain.to_json(),
         "mixture_components": fit.n_components,
         "intrinsic_dimension": dimension,
-        "anisotropy": anisotropy(points, seed=budget.seed),
+        "anisotropy": anisotropy(points, seed=resampling.seed),
     }

@@ -1,4 +1,4 @@
-"""Do priors decide where tuned vectors end. Finding 1."""
+"""Finding 1: whether tuned vectors stay near their prior draw."""
 
 from __future__ import annotations
 
@@ -9,66 +9,95 @@ import numpy as np
 
 from workers.analysis.neighbours import nearest_tokens
 from workers.reports.evidence.collapse_measures import CollapseMeasures, measure_draws
-from workers.reports.evidence.evidence import Evidence, Floats, Tuned
-from workers.reports.findings.answer import Answer, judged, not_measured
-from workers.reports.findings.statistics import Budget, above, by_label, by_manner, correlates, differs, is_shown
+from workers.reports.evidence.evidence import Evidence, Floats, TunedPrompt
+from workers.reports.findings.result import FindingResult, judge, not_measured
+from workers.reports.findings.statistics import (
+    Resampling,
+    by_label,
+    by_method_and_rate,
+    is_above,
+    is_significant,
+    kruskal_wallis,
+    spearman,
+)
 
-OWN, STAYS = "own_draw_is_nearest", "nearer_to_draw_than_to_cloud"
+OWN_DRAW_NEAREST, NEARER_TO_DRAW = "own_draw_is_nearest", "nearer_to_draw_than_to_cloud"
 MEASURES = ("displacement", "displacement_cosine", "nearest_distance", "draw_mahalanobis", "mahalanobis")
 
 TITLE = "Tuned vectors stay near their prior draw, within or outside the model's own cloud"
 RULE = (
-    "Parts: for each method and rate, (a) in more than half of a prompt's vectors the nearest of all prompts' draws at that "
-    "layer is the vector's own (mean over prompts: the whole interval above 0.5; below 0.5, it does not hold), and (b) more "
-    "than half of the vectors lie nearer to their own draw than to any point of the model's own cloud (likewise). Over all "
-    "groups, (c) prompts that are drawn far from the cloud end far from it: the Mahalanobis distances of draw and posterior "
-    "rise together within groups (Spearman's rho, permutation p-value below 0.05)."
+    "Parts. For each method and learning rate: (a) for more than half of a prompt's vectors, the nearest of all prompts' draws "
+    "at that layer is the vector's own draw; (b) more than half of the vectors are nearer to their own draw than to any point "
+    "of the model's cloud. Both hold if the interval of the mean over prompts is above 0.5, and do not hold if it is below 0.5. "
+    "Over all groups: (c) prompts drawn far from the cloud remain far from it, i.e. the Mahalanobis distances of draw and "
+    "posterior are positively correlated within groups (Spearman's rho, permutation p-value below 0.05)."
 )
 
 
-def finding_stay(evidence: Evidence, collapse: Mapping[str, Mapping[str, Any]], *, budget: Budget) -> Answer:
-    """Finding 1: priors decide where tuned vectors end."""
+def finding_displacement(
+    evidence: Evidence, collapse: Mapping[str, Mapping[str, Any]], *, resampling: Resampling
+) -> FindingResult:
+    """Finding 1: tuned vectors stay near their prior draw."""
     prompts = [prompt for prompt in evidence.prompts if prompt.vectors and prompt.draw]
     if len(prompts) < 2:
-        missing = "at least two soft or deep prompts whose runs have kept their draws"
+        missing = "at least two soft or deep prompts whose runs kept their draws"
         return not_measured(1, title=TITLE, rule=RULE, missing=missing)
     measures = CollapseMeasures(evidence)
-    own = {prompt.ref: {OWN: share} for prompt in prompts if (share := _own_draw_nearest(prompt, prompts)) is not None}
-    stays = {prompt.ref: {STAYS: float(np.mean(measures.stays(prompt)))} for prompt in prompts}
-    told = {p.ref: {**collapse[p.ref], **stays[p.ref], **own.get(p.ref, {})} for p in prompts}
-    shares = {name: _of_manners(prompts, told, name, budget=budget) for name in (OWN, STAYS)}
-    placed = [prompt for prompt in prompts if "draw_mahalanobis" in collapse[prompt.ref]]
-    groups = [prompt.group for prompt in placed]
-    before, after = ([collapse[prompt.ref][name] for prompt in placed] for name in ("draw_mahalanobis", "mahalanobis"))
-    ends_as_begun = correlates(groups, before, after, budget=budget)
+    own = {
+        prompt.ref: {OWN_DRAW_NEAREST: share}
+        for prompt in prompts
+        if (share := _own_draw_nearest(prompt, prompts)) is not None
+    }
+    nearer_to_draw = {
+        prompt.ref: {NEARER_TO_DRAW: float(np.mean(measures.nearer_to_draw(prompt)))} for prompt in prompts
+    }
+    measured = {p.ref: {**collapse[p.ref], **nearer_to_draw[p.ref], **own.get(p.ref, {})} for p in prompts}
+    shares = {
+        name: _shares_by_method_and_rate(prompts, measured, name, resampling=resampling)
+        for name in (OWN_DRAW_NEAREST, NEARER_TO_DRAW)
+    }
+    with_distance = [prompt for prompt in prompts if "draw_mahalanobis" in collapse[prompt.ref]]
+    groups = [prompt.group for prompt in with_distance]
+    before, after = (
+        [collapse[prompt.ref][name] for prompt in with_distance] for name in ("draw_mahalanobis", "mahalanobis")
+    )
+    distance_correlation = spearman(groups, before, after, resampling=resampling)
     numbers: dict[str, Any] = {
         "by_method_and_rate": {name: table for name, table in shares.items() if table},
-        "draw_and_posterior_mahalanobis": ends_as_begun,
-        "mahalanobis_differs_by_prior": differs(groups, [prompt.prior for prompt in placed], after, budget=budget),
-        "by_prior": by_manner(prompts, told, measures=(OWN, STAYS, *MEASURES), budget=budget),
+        "draw_and_posterior_mahalanobis": distance_correlation,
+        "mahalanobis_differs_by_prior": kruskal_wallis(
+            groups, [prompt.prior for prompt in with_distance], after, resampling=resampling
+        ),
+        "by_prior": by_method_and_rate(
+            prompts, measured, measures=(OWN_DRAW_NEAREST, NEARER_TO_DRAW, *MEASURES), resampling=resampling
+        ),
         "draws": measure_draws(evidence),
     }
     parts = {
-        f"{name.replace('_', ' ')}: {manner}": above(share, 0.5)
+        f"{name.replace('_', ' ')}: {setting}": is_above(share, 0.5)
         for name, table in shares.items()
-        for manner, share in table.items()
+        for setting, share in table.items()
     }
-    if ends_as_begun is not None:
-        parts["far draws end far"] = ends_as_begun["rho"] > 0 and is_shown(ends_as_begun)
-    return judged(1, title=TITLE, rule=RULE, parts=parts, numbers=numbers)
+    if distance_correlation is not None:
+        parts["far draws end far"] = distance_correlation["rho"] > 0 and is_significant(distance_correlation)
+    return judge(1, title=TITLE, rule=RULE, parts=parts, numbers=numbers)
 
 
-def _of_manners(
-    prompts: Sequence[Tuned], told: Mapping[str, Mapping[str, Any]], name: str, *, budget: Budget
+def _shares_by_method_and_rate(
+    prompts: Sequence[TunedPrompt], measured: Mapping[str, Mapping[str, Any]], name: str, *, resampling: Resampling
 ) -> dict[str, dict[str, float]]:
-    kept = [prompt for prompt in prompts if name in told[prompt.ref]]
-    return by_label([prompt.manner for prompt in kept], [told[prompt.ref][name] for prompt in kept], budget=budget)
+    kept = [prompt for prompt in prompts if name in measured[prompt.ref]]
+    return by_label(
+        [prompt.method_and_rate for prompt in kept],
+        [measured[prompt.ref][name] for prompt in kept],
+        resampling=resampling,
+    )
 
 
-def _own_draw_nearest(prompt: Tuned, prompts: Sequence[Tuned]) -> float | None:
-    """Of a prompt's vectors, the share whose nearest draw among those of all prompts at its layer is its own.
+def _own_draw_nearest(prompt: TunedPrompt, prompts: Sequence[TunedPrompt]) -> float | None:
+    """Share of a prompt's vectors whose nearest draw, among the draws of all prompts at that layer, is their own.
 
-    None where no other prompt has draws there that differ from its own.
+    None if no other prompt has draws at these layers.
     """
     found: list[bool] = []
     for layer, vectors in prompt.vectors.items():
@@ -76,11 +105,11 @@ def _own_draw_nearest(prompt: Tuned, prompts: Sequence[Tuned]) -> float | None:
         if layer not in prompt.draw or not others:
             continue
         nearest = nearest_tokens(vectors, np.concatenate([prompt.draw[layer], *others])).distances[:, 0]
-        own = _lengths(vectors, prompt.draw[layer])
-        # Prompts may share one draw (other rates, other tasks): equal distances count as one's own.
+        own = _distances(vectors, prompt.draw[layer])
+        # Prompts with other rates or tasks may share a draw: equal distances count as their own.
         found += (own <= nearest + 1e-6 * (1 + own)).tolist()
     return float(np.mean(found)) if found else None
 
 
-def _lengths(first: Floats, second: Floats) -> Any:
+def _distances(first: Floats, second: Floats) -> Any:
     return np.linalg.norm(first.astype(np.float64) - second, axis=1)

@@ -1,4 +1,4 @@
-"""Are trajectories localized, or do they jump about nearly as widely as chance. Finding 4."""
+"""Finding 4: whether trajectories of generated texts are localized, compared with a random walk."""
 
 from __future__ import annotations
 
@@ -7,70 +7,70 @@ from typing import Any
 
 from workers.analysis.trajectories import compare_with_null
 from workers.reports.evidence.evidence import Evidence, Floats
-from workers.reports.evidence.measurement_cache import Once
-from workers.reports.findings.answer import Answer, judged, not_measured
-from workers.reports.findings.statistics import Budget
+from workers.reports.evidence.measurement_cache import Cached
+from workers.reports.findings.result import FindingResult, judge, not_measured
+from workers.reports.findings.statistics import Resampling
 
 LOCAL = 0.5
-JUDGED = ("radius_of_gyration", "step_length")
+RULE_MEASURES = ("radius_of_gyration", "step_length")
 
 TITLE = "Trajectories of generated sentences are not localized"
 RULE = (
-    "Parts: at each layer, the trajectories of each dataset are not localized. It holds when their radius of gyration "
-    f"and their step length are both at least {LOCAL:g} of those of a random walk (low ends of the intervals of the "
-    "ratios); it does not when one is less (high end); else it is open. The walk is over the vocabulary at the "
-    "embeddings, and over the same dataset's tokens above."
+    "Parts: for each dataset and layer, the trajectories are not localized. This holds if their radius of gyration and their "
+    f"step length are both at least {LOCAL:g} of those of a random walk (lower ends of the intervals of the ratios); it does "
+    "not hold if one of them is less (upper end); otherwise it is open. The random walk is over the vocabulary at the embedding "
+    "layer, and over states of the same dataset above."
 )
 
 
-def measure_walks(evidence: Evidence, *, budget: Budget, once: Once) -> list[dict[str, Any]]:
-    """One row a dataset, layer and null model; each holds the comparisons of all measures."""
+def measure_trajectories(evidence: Evidence, *, resampling: Resampling, cached: Cached) -> list[dict[str, Any]]:
+    """One row per dataset, layer and null model, with the comparisons of all measures."""
     rows: list[dict[str, Any]] = []
-    for walks in evidence.walks:
-        for layer, found in walks.by_layer.items():
+    for trajectories in evidence.trajectories:
+        for layer, found in trajectories.by_layer.items():
             nulls = {"vocabulary": evidence.vocabulary} if layer == 0 else {}
-            if walks.dataset in evidence.clouds and layer in evidence.clouds[walks.dataset]:
-                nulls["dataset"] = evidence.clouds[walks.dataset][layer].tokens
-            fields = {"dataset": walks.dataset, "part": walks.part, "layer": layer, "n_walks": len(found)}
+            if trajectories.dataset in evidence.clouds and layer in evidence.clouds[trajectories.dataset]:
+                nulls["dataset"] = evidence.clouds[trajectories.dataset][layer].tokens
+            fields = {"dataset": trajectories.dataset, "part": trajectories.part, "layer": layer, "n_walks": len(found)}
             for null, points in nulls.items():
-                rows += once(
-                    f"walks {walks.dataset} {layer} {null}",
+                rows += cached(
+                    f"walks {trajectories.dataset} {layer} {null}",
                     lambda points=points, found=found, fields={**fields, "null": null}: _compared(  # type: ignore[misc]
-                        found, points, fields=fields, budget=budget
+                        found, points, fields=fields, resampling=resampling
                     ),
                 )
     return rows
 
 
-def finding_walks(rows: list[dict[str, Any]]) -> Answer:
+def finding_localization(rows: list[dict[str, Any]]) -> FindingResult:
     """Finding 4: trajectories of generated sentences are not localized."""
-    # At the embeddings the paper's null model is the vocabulary; above there is only the dataset's own cloud.
-    judged_rows = [row for row in rows if row["layer"] > 0 or row["null"] == "vocabulary"]
-    if not judged_rows:
+    # At the embeddings the null model of the paper is the vocabulary; above, it is the dataset's own states.
+    rule_rows = [row for row in rows if row["layer"] > 0 or row["null"] == "vocabulary"]
+    if not rule_rows:
         return not_measured(4, title=TITLE, rule=RULE, missing="generations of three tokens or more")
-    parts = {f"{row['dataset']}, layer {row['layer']}": _is_wide(row) for row in judged_rows}
+    parts = {f"{row['dataset']}, layer {row['layer']}": _is_not_localized(row) for row in rule_rows}
     ratios = {
         name: {f"{row['dataset']}, layer {row['layer']}, {row['null']}": row[name]["ratio"] for row in rows}
-        for name in JUDGED
+        for name in RULE_MEASURES
     }
-    return judged(4, title=TITLE, rule=RULE, parts=parts, numbers={"ratios": ratios})
+    return judge(4, title=TITLE, rule=RULE, parts=parts, numbers={"ratios": ratios})
 
 
 def _compared(
-    found: Sequence[Floats], points: Floats, *, fields: dict[str, Any], budget: Budget
+    found: Sequence[Floats], points: Floats, *, fields: dict[str, Any], resampling: Resampling
 ) -> list[dict[str, Any]]:
     try:
-        compared = compare_with_null(found, points, samples=budget.samples, seed=budget.seed)
+        compared = compare_with_null(found, points, samples=resampling.samples, seed=resampling.seed)
     except ValueError:
-        # Fewer than two walks of three tokens: nothing to compare.
+        # Fewer than two trajectories of three or more tokens.
         return []
-    return [{**fields, **{one.measure: one.to_json() for one in compared}}]
+    return [{**fields, **{comparison.measure: comparison.to_json() for comparison in compared}}]
 
 
-def _is_wide(row: dict[str, Any]) -> bool | None:
-    ratios = [row[name]["ratio"] for name in JUDGED]
+def _is_not_localized(row: dict[str, Any]) -> bool | None:
+    ratios = [row[name]["ratio"] for name in RULE_MEASURES]
     if None in ratios:
-        # A cloud that is a single point has no width to compare with.
+        # A cloud that is a single point has no radius to compare with.
         return None
     if any(ratio["high"] < LOCAL for ratio in ratios):
         return False

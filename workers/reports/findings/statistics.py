@@ -1,4 +1,4 @@
-"""Small statistics that several findings share."""
+"""Statistics shared by the findings."""
 
 from __future__ import annotations
 
@@ -8,82 +8,92 @@ from typing import Any
 
 import numpy.typing as npt
 
-from workers.analysis.intervals import interval_of
-from workers.analysis.permutation import Tested
-from workers.analysis.strata import correlates_within, differs_within
-from workers.reports.evidence.evidence import Tuned
+from workers.analysis.intervals import bootstrap_interval
+from workers.analysis.permutation import PermutationResult
+from workers.analysis.strata import kruskal_wallis_within, spearman_within
+from workers.reports.evidence.evidence import TunedPrompt
 
 LEVEL = 0.05
-"""Of p-values, below which something is held for shown."""
+"""Significance level of p-values."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
-    """How much is spent on intervals and permutations, and the seed of all of them."""
+class Resampling:
+    """Number of bootstrap resamples and permutations, and their seed."""
 
     samples: int
     seed: int
 
 
-def summary(values: npt.ArrayLike, *, budget: Budget) -> dict[str, float]:
-    """Mean with its bootstrap interval, as plain numbers."""
-    return interval_of(values, samples=budget.samples, seed=budget.seed).to_json()
+def summary(values: npt.ArrayLike, *, resampling: Resampling) -> dict[str, float]:
+    """Mean with its bootstrap interval, as a JSON object."""
+    return bootstrap_interval(values, samples=resampling.samples, seed=resampling.seed).to_json()
 
 
-def by_label(labels: Sequence[str], values: Sequence[float], *, budget: Budget) -> dict[str, dict[str, float]]:
+def by_label(labels: Sequence[str], values: Sequence[float], *, resampling: Resampling) -> dict[str, dict[str, float]]:
     """``summary`` of the values of each label."""
     groups: dict[str, list[float]] = {}
     for label, value in zip(labels, values, strict=True):
         groups.setdefault(label, []).append(value)
-    return {label: summary(group, budget=budget) for label, group in groups.items()}
+    return {label: summary(group, resampling=resampling) for label, group in groups.items()}
 
 
-def by_manner(
-    prompts: Sequence[Tuned], collapse: Mapping[str, Mapping[str, Any]], *, measures: Sequence[str], budget: Budget
+def by_method_and_rate(
+    prompts: Sequence[TunedPrompt],
+    collapse: Mapping[str, Mapping[str, Any]],
+    *,
+    measures: Sequence[str],
+    resampling: Resampling,
 ) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """By manner, measure and prior: ``summary`` over prompts, of those measures that any has."""
+    """``summary`` over prompts by method and rate, then measure, then prior; measures without values are left out."""
     found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-    for manner in dict.fromkeys(prompt.manner for prompt in prompts):
+    for setting in dict.fromkeys(prompt.method_and_rate for prompt in prompts):
         for measure in measures:
-            own = [prompt for prompt in prompts if prompt.manner == manner and measure in collapse[prompt.ref]]
+            own = [
+                prompt for prompt in prompts if prompt.method_and_rate == setting and measure in collapse[prompt.ref]
+            ]
             if own:
                 values = [collapse[prompt.ref][measure] for prompt in own]
-                table = by_label([prompt.prior for prompt in own], values, budget=budget)
-                found.setdefault(manner, {})[measure] = table
+                table = by_label([prompt.prior for prompt in own], values, resampling=resampling)
+                found.setdefault(setting, {})[measure] = table
     return found
 
 
-def differs(
-    strata: Sequence[Hashable], labels: Sequence[str], values: Sequence[float], *, budget: Budget
+def kruskal_wallis(
+    strata: Sequence[Hashable], labels: Sequence[str], values: Sequence[float], *, resampling: Resampling
 ) -> dict[str, float] | None:
-    """:func:`differs_within` as plain numbers: ``h`` and ``p_value``."""
-    return _plain("h", differs_within(strata, labels, values, permutations=budget.samples, seed=budget.seed))
+    """:func:`kruskal_wallis_within` as a JSON object: ``h`` and ``p_value``."""
+    return _as_json(
+        "h", kruskal_wallis_within(strata, labels, values, permutations=resampling.samples, seed=resampling.seed)
+    )
 
 
-def correlates(
-    strata: Sequence[Hashable], first: Sequence[float], second: Sequence[float], *, budget: Budget
+def spearman(
+    strata: Sequence[Hashable], first: Sequence[float], second: Sequence[float], *, resampling: Resampling
 ) -> dict[str, float] | None:
-    """:func:`correlates_within` as plain numbers: ``rho`` and the one-sided ``p_value``."""
-    return _plain("rho", correlates_within(strata, first, second, permutations=budget.samples, seed=budget.seed))
+    """:func:`spearman_within` as a JSON object: ``rho`` and the one-sided ``p_value``."""
+    return _as_json(
+        "rho", spearman_within(strata, first, second, permutations=resampling.samples, seed=resampling.seed)
+    )
 
 
-def is_shown(test: Mapping[str, float] | None) -> bool | None:
-    """Whether a test's p-value is below ``LEVEL``; None where it could not be made."""
+def is_significant(test: Mapping[str, float] | None) -> bool | None:
+    """Whether the p-value is below ``LEVEL``; None if the test could not be computed."""
     return None if test is None else test["p_value"] < LEVEL
 
 
-def above(interval: Mapping[str, float], threshold: float) -> bool | None:
-    """Whether a whole interval lies above a threshold (True), or below it (False); None where it straddles."""
+def is_above(interval: Mapping[str, float], threshold: float) -> bool | None:
+    """True if the whole interval is above the threshold, False if it is below, None if it contains it."""
     if interval["low"] > threshold:
         return True
     return False if interval["high"] < threshold else None
 
 
 def spread_of_means(table: Mapping[str, Mapping[str, Any]]) -> float:
-    """The largest mean of a ``by_label`` table less the smallest."""
+    """Largest minus smallest mean of a ``by_label`` table."""
     means = [row["value"] for row in table.values()]
     return float(max(means) - min(means)) if means else 0.0
 
 
-def _plain(name: str, tested: Tested | None) -> dict[str, float] | None:
-    return None if tested is None else {name: tested.value, "p_value": tested.p_value}
+def _as_json(name: str, result: PermutationResult | None) -> dict[str, float] | None:
+    return None if result is None else {name: result.value, "p_value": result.p_value}

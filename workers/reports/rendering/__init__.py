@@ -1,1 +1,1 @@
-"""A report as HTML with SVG figures."""
+"""Rendering of a report: SVG figures and an HTML page."""

@@ -1,4 +1,4 @@
-"""Figures of a report, as SVG text: no script runs where it is read, and every line stays sharp."""
+"""Figures of a report, as SVG."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from service.projection.pca import PcaBasis, fit_pca
-from workers.reports.evidence.evidence import Evidence, Tuned
+from workers.reports.evidence.evidence import Evidence, TunedPrompt
 from workers.reports.findings.quality import groups_of
+from workers.reports.rendering.labels import label
 
 MAX_VOCABULARY = 3000
 MAX_LINES = 24
-MARKERS, LINES = ("o", "s", "^", "D"), ("-", "--", ":", "-.")
-# Told apart by most colour-blind readers (Okabe and Ito 2008).
+MARKERS, LINE_STYLES = ("o", "s", "^", "D"), ("-", "--", ":", "-.")
+# Distinguishable with most colour vision deficiencies (Okabe and Ito 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#f0e442")
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -31,14 +32,14 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "axes.titlesize": 10,
     "legend.frameon": False,
-    # Names of priors and datasets are nobody's formulas.
+    # Names of priors and datasets may contain dollar signs.
     "text.parse_math": False,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """Colour, mark and line of one thing, the same in all panels of a figure."""
+class SeriesStyle:
+    """Colour, marker and line style of one series, the same in all panels of a figure."""
 
     colour: str
     marker: str
@@ -49,16 +50,16 @@ def draw_figures(
     evidence: Evidence,
     *,
     separation: Sequence[Mapping[str, Any]],
-    walks: Sequence[Mapping[str, Any]],
+    trajectories: Sequence[Mapping[str, Any]],
     shapes: Sequence[Mapping[str, Any]],
 ) -> dict[str, str]:
-    """SVG by name; a figure whose evidence is missing is left out."""
+    """SVG by name; figures without evidence are left out."""
     with matplotlib.rc_context(STYLE):
         found = {
             "prompts": _prompts(evidence),
             "curves": _curves(evidence),
             "separation": _separation(separation),
-            "walks": _walks(walks),
+            "trajectories": _trajectories(trajectories),
             "shapes": _shapes(shapes),
             "tasks": _tasks(evidence),
         }
@@ -66,7 +67,7 @@ def draw_figures(
 
 
 def _prompts(evidence: Evidence) -> Figure | None:
-    """Draws and posteriors over the vocabulary, on its first two principal components: all of them, and those near it."""
+    """Prior draws and posteriors with the vocabulary on two principal components: all points, and a zoom on the vocabulary."""
     prompts = [prompt for prompt in evidence.prompts if 0 in prompt.vectors]
     if not prompts:
         return None
@@ -74,36 +75,38 @@ def _prompts(evidence: Evidence) -> Figure | None:
     basis = fit_pca(iter([evidence.vocabulary, *(prompt.vectors[0] for prompt in prompts), *draws]), n_components=2)
     tokens = basis.place(evidence.vocabulary[:: max(1, len(evidence.vocabulary) // MAX_VOCABULARY)])
     figure = Figure(figsize=(7.2, 4.4))
-    for axes, title in zip(figure.subplots(1, 2), ("all", "around the vocabulary"), strict=True):
-        axes.scatter(tokens[:, 0], tokens[:, 1], s=5, c="#c8c8c8", label="all tokens", linewidths=0)
+    for axes, title in zip(figure.subplots(1, 2), ("all vectors", "zoom on the vocabulary"), strict=True):
+        axes.scatter(tokens[:, 0], tokens[:, 1], s=5, c="#c8c8c8", label="token embeddings", linewidths=0)
         for index, prior in enumerate(dict.fromkeys(prompt.prior for prompt in prompts)):
-            _moves(axes, [prompt for prompt in prompts if prompt.prior == prior], basis, look=_look(index))
+            _displacements(
+                axes, [prompt for prompt in prompts if prompt.prior == prior], basis, style=_series_style(index)
+            )
         axes.set(title=title, xlabel="PC 1", ylabel="PC 2")
     low, high = tokens.min(0), tokens.max(0)
-    room = 0.5 * (high - low) + 1e-9
-    axes.set(xlim=(low[0] - room[0], high[0] + room[0]), ylim=(low[1] - room[1], high[1] + room[1]))
-    figure.suptitle("Draws (rings) and tuned vectors (dots) among the vocabulary", fontsize=10)
+    margin = 0.5 * (high - low) + 1e-9
+    axes.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
+    figure.suptitle("Prior draws (rings), tuned vectors (dots) and token embeddings (grey)", fontsize=10)
     _legend_below(figure, axes)
     return figure
 
 
-def _moves(axes: Axes, prompts: Sequence[Tuned], basis: PcaBasis, *, look: Look) -> None:
-    """The vectors of one prior's prompts, each joined to its draw."""
+def _displacements(axes: Axes, prompts: Sequence[TunedPrompt], basis: PcaBasis, *, style: SeriesStyle) -> None:
+    """Tuned vectors of the prompts of one prior, each with a line to its draw."""
     after = basis.place(np.concatenate([prompt.vectors[0] for prompt in prompts]))
     if all(0 in prompt.draw for prompt in prompts):
         before = basis.place(np.concatenate([prompt.draw[0] for prompt in prompts]))
-        axes.plot(*np.stack([before, after]).transpose(2, 0, 1), c=look.colour, lw=0.4, alpha=0.5)
+        axes.plot(*np.stack([before, after]).transpose(2, 0, 1), c=style.colour, lw=0.4, alpha=0.5)
         axes.scatter(
             before[:, 0],
             before[:, 1],
             s=7,
             facecolors="none",
-            edgecolors=look.colour,
+            edgecolors=style.colour,
             linewidths=0.6,
-            marker=look.marker,
+            marker=style.marker,
         )
     axes.scatter(
-        after[:, 0], after[:, 1], s=10, c=look.colour, label=prompts[0].prior, linewidths=0, marker=look.marker
+        after[:, 0], after[:, 1], s=10, c=style.colour, label=prompts[0].prior, linewidths=0, marker=style.marker
     )
 
 
@@ -121,8 +124,8 @@ def _curves(evidence: Evidence) -> Figure | None:
     for axes, (name, group) in zip(panels, groups.items(), strict=False):
         for prompt in group:
             steps, losses = zip(*prompt.curve, strict=True)
-            look = _look(priors.index(prompt.prior))
-            axes.plot(steps, losses, c=look.colour, ls=look.line, lw=0.9, label=prompt.prior)
+            style = _series_style(priors.index(prompt.prior))
+            axes.plot(steps, losses, c=style.colour, ls=style.line, lw=0.9, label=prompt.prior)
         axes.set(xlabel="step", ylabel="validation loss (nats)", yscale="log")
         axes.set_title(name, fontsize=8)
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -137,20 +140,20 @@ def _separation(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     figure = Figure(figsize=(7.2, 3.2))
     for axes, measure in zip(figure.subplots(1, 2), ("silhouette", "hdbscan_ari"), strict=True):
         own = [row for row in rows if row["measure"] == measure and row["per"] == "text"]
-        _lines(
+        _plot_by_layer(
             axes,
             {" | ".join(row["pair"]): [] for row in own},
             own,
             key=lambda row: " | ".join(row["pair"]),
             value="value",
         )
-        axes.set(title=measure.replace("_", " "), xlabel="layer (input of block)")
+        axes.set(title=label(measure), xlabel="layer (input of block)")
         axes.axhline(0, c="#999999", lw=0.5)
     _legend_below(figure, *figure.axes)
     return figure
 
 
-def _walks(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
+def _trajectories(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     if not rows:
         return None
     figure = Figure(figsize=(7.2, 3.2))
@@ -164,9 +167,9 @@ def _walks(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
             for row in rows
             if row[measure]["ratio"] is not None
         ]
-        _lines(axes, {row["name"]: [] for row in flat}, flat, key=lambda row: str(row["name"]), value="value")
+        _plot_by_layer(axes, {row["name"]: [] for row in flat}, flat, key=lambda row: str(row["name"]), value="value")
         axes.axhline(1, c="#999999", lw=0.5)
-        axes.set(title=f"{measure.replace('_', ' ')} / random walk", xlabel="layer (input of block)", ylim=(0, None))
+        axes.set(title=f"{label(measure)} relative to random walk", xlabel="layer (input of block)", ylim=(0, None))
     _legend_below(figure, *figure.axes)
     return figure
 
@@ -191,14 +194,16 @@ def _shapes(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
         strict=True,
     ):
         kept = [row for row in flat if row[measure] is not None]
-        _lines(axes, {row["dataset"]: [] for row in kept}, kept, key=lambda row: str(row["dataset"]), value=measure)
+        _plot_by_layer(
+            axes, {row["dataset"]: [] for row in kept}, kept, key=lambda row: str(row["dataset"]), value=measure
+        )
         axes.set(title=title, xlabel="layer (input of block)")
     _legend_below(figure, *figure.axes)
     return figure
 
 
 def _tasks(evidence: Evidence) -> Figure | None:
-    """Means of texts at a low, a middle and the highest layer, each on its own first two principal components."""
+    """Mean states of texts at the first, a middle and the last layer, each layer on its own two principal components."""
     layers = sorted({evidence.layers[0], evidence.layers[len(evidence.layers) // 2], evidence.layers[-1]})
     figure = Figure(figsize=(7.2, 2.7))
     for axes, layer in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
@@ -213,33 +218,37 @@ def _tasks(evidence: Evidence) -> Figure | None:
     return figure
 
 
-def _lines(axes: Axes, lines: dict[str, list[Any]], rows: Sequence[Mapping[str, Any]], *, key: Any, value: str) -> None:
+def _plot_by_layer(
+    axes: Axes, series: dict[str, list[Any]], rows: Sequence[Mapping[str, Any]], *, key: Any, value: str
+) -> None:
     for row in rows:
-        lines[key(row)].append((row["layer"], row[value]))
-    for index, (name, points) in enumerate(list(lines.items())[:MAX_LINES]):
+        series[key(row)].append((row["layer"], row[value]))
+    for index, (name, points) in enumerate(list(series.items())[:MAX_LINES]):
         layers, values = zip(*sorted(points), strict=True)
-        look = _look(index)
-        axes.plot(layers, values, marker=look.marker, ms=3, lw=1, ls=look.line, c=look.colour, label=name)
+        style = _series_style(index)
+        axes.plot(layers, values, marker=style.marker, ms=3, lw=1, ls=style.line, c=style.colour, label=name)
 
 
-def _look(index: int) -> Look:
-    """Of the so many-th thing in a figure; colours come again with other marks and lines."""
-    again = index // len(COLOURS)
-    return Look(
-        colour=COLOURS[index % len(COLOURS)], marker=MARKERS[again % len(MARKERS)], line=LINES[again % len(LINES)]
+def _series_style(index: int) -> SeriesStyle:
+    """Style of the series ``index``; when colours repeat, marker and line style differ."""
+    cycle = index // len(COLOURS)
+    return SeriesStyle(
+        colour=COLOURS[index % len(COLOURS)],
+        marker=MARKERS[cycle % len(MARKERS)],
+        line=LINE_STYLES[cycle % len(LINE_STYLES)],
     )
 
 
 def _legend_below(figure: Figure, *panels: Axes) -> None:
-    """One legend for all panels, under them, where it covers nothing."""
-    named = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=7)
+    """One legend for all panels, below them."""
+    handles = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=7)
 
 
 def _svg(figure: Figure) -> str:
     figure.set_layout_engine("constrained")
     buffer = io.StringIO()
-    # Without a date, so that the same report is the same file.
+    # Without a date, so that equal reports are equal files.
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]

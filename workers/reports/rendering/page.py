@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: styles and figures inside, no script, no network."""
+"""HTML page of a report: one self-contained file with inline styles and figures, no scripts, no network."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-FIGURES_OF = {1: ("prompts",), 2: ("curves",), 3: (), 4: ("walks",), 5: ("tasks", "separation"), 6: (), 7: ("shapes",)}
-"""Which figures belong to which finding."""
+from workers.reports.rendering.labels import label, part_label
+
+FIGURES_OF = {
+    1: ("prompts",),
+    2: ("curves",),
+    3: (),
+    4: ("trajectories",),
+    5: ("tasks", "separation"),
+    6: (),
+    7: ("shapes",),
+}
+"""Number of a finding → names of its figures."""
 
 COLLAPSE_COLUMNS = (
     "prior",
@@ -28,14 +38,20 @@ COLLAPSE_COLUMNS = (
 
 
 def render(report: Mapping[str, Any], *, figures: Mapping[str, str]) -> str:
-    """The page of ``report.json``. figures: SVG by name, made by us; all other text is escaped."""
+    """HTML page of the content of ``report.json``. figures: trusted SVG by name; all other text is escaped."""
     environment = Environment(
         loader=PackageLoader("workers.reports.rendering", "templates"),
         autoescape=select_autoescape(default=True),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "indented": indented, "tables": tables_of}
+    environment.filters |= {
+        "number": number,
+        "indented": indented,
+        "tables": tables_of,
+        "label": label,
+        "part_label": part_label,
+    }
     return environment.get_template("report.html.j2").render(
         report=report,
         figures={name: Markup(svg) for name, svg in figures.items()},
@@ -45,7 +61,7 @@ def render(report: Mapping[str, Any], *, figures: Mapping[str, str]) -> str:
 
 
 def number(value: Any) -> str:
-    """A value of a table: numbers in four digits, a dash where there is none."""
+    """A table cell: floats with four significant digits, a dash for None."""
     if value is None:
         return "–"
     if isinstance(value, float):
@@ -56,13 +72,13 @@ def number(value: Any) -> str:
 
 
 def indented(value: Any) -> str:
-    """Numbers of a finding as JSON that can be read, floats in six digits."""
+    """Numbers of a finding as indented JSON, floats with six significant digits."""
     return json.dumps(_rounded(value), indent=2, ensure_ascii=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Part of a finding's numbers. rows: a label, and a cell a column."""
+    """Part of a finding's numbers. rows: a label and one cell per column."""
 
     caption: str
     columns: Sequence[str]
@@ -70,20 +86,20 @@ class Table:
 
 
 def tables_of(numbers: Mapping[str, Any], *, path: Sequence[str] = ()) -> list[Table]:
-    """What of a finding's numbers is a table: intervals by label, side by side, and records by label."""
+    """Tables in a finding's numbers: intervals by label, joined into one table, and records by label."""
     inner = {name: value for name, value in numbers.items() if isinstance(value, Mapping) and value and name != "parts"}
-    beside = {name: value for name, value in inner.items() if _are_intervals(value.values())}
+    intervals = {name: value for name, value in inner.items() if _are_intervals(value.values())}
     found = []
-    if beside:
-        labels = dict.fromkeys(label for column in beside.values() for label in column)
-        rows = [(label, [_interval(column.get(label)) for column in beside.values()]) for label in labels]
-        found.append(Table(caption=_caption(path), columns=list(beside), rows=rows))
+    if intervals:
+        keys = dict.fromkeys(key for column in intervals.values() for key in column)
+        rows = [(key, [_interval(column.get(key)) for column in intervals.values()]) for key in keys]
+        found.append(Table(caption=_caption(path), columns=list(intervals), rows=rows))
     for name, value in inner.items():
-        if name in beside:
+        if name in intervals:
             continue
         if all(map(_is_record, value.values())):
             columns = list(dict.fromkeys(key for record in value.values() for key in record))
-            rows = [(label, [number(record.get(key)) for key in columns]) for label, record in value.items()]
+            rows = [(row, [number(record.get(key)) for key in columns]) for row, record in value.items()]
             found.append(Table(caption=_caption([*path, name]), columns=columns, rows=rows))
         else:
             found += tables_of(value, path=[*path, name])
@@ -109,7 +125,7 @@ def _interval(value: Mapping[str, Any] | None) -> str:
 
 
 def _caption(path: Sequence[str]) -> str:
-    return ", ".join(path).replace("_", " ")
+    return ", ".join(map(label, path))
 
 
 def _rounded(value: Any) -> Any:

@@ -15,7 +15,7 @@ from service.queueing.queue import RunQueue
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import EndStatus
 from service.store.runs.store import RunStore
-from service.store.runs.writer import Fenced, RunWriter
+from service.store.runs.writer import RunWriter, StaleAttempt
 from workers.running.attempt.reporter import ReportedPoints, Reporter, reported_points
 from workers.running.attempt.stored_run import StoredRun
 from workers.running.interface import RunStopped, Work
@@ -59,7 +59,7 @@ def execute_attempt(
     reporter.pass_to_writer()
     try:
         with_retries(lambda: _store_end(writer, end), waits_s=setup.timing.retries_s)
-    except Fenced as error:
+    except StaleAttempt as error:
         _log.warning("attempt was replaced by another", run_id=run.run_id, attempt=run.attempt, reason=error.detail)
         return
     except Unavailable:
@@ -86,7 +86,7 @@ def _work(
     """The end of the attempt; None if another worker is to continue the run."""
     try:
         metrics = _load_work(kinds, kind)(run)
-    except (RunStopped, Fenced):
+    except (RunStopped, StaleAttempt):
         if stop_signals.received is StopSignal.CANCEL:
             return _End(status="cancelled")
         if stop_signals.received is StopSignal.SHUTDOWN or reporter.fenced:

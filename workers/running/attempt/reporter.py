@@ -10,7 +10,7 @@ import structlog
 from promptatlas.types.runs import EventType
 
 from service.errors import InvalidRequest, Unavailable
-from service.store.runs.writer import Fenced, RunWriter
+from service.store.runs.writer import RunWriter, StaleAttempt
 from workers.running.attempt.eta import EtaEstimator
 
 _log = structlog.get_logger(__name__)
@@ -77,7 +77,7 @@ class Reporter:
         try:
             self._writer.flush()
             self._is_unavailable = False
-        except Fenced:
+        except StaleAttempt:
             self.fenced = True
         except Unavailable as error:
             if not self._is_unavailable:

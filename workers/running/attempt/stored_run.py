@@ -12,7 +12,7 @@ from service.settings import Settings, default_datasets_path
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
 from service.store.prompts.store import PromptStore
-from service.store.runs.writer import Fenced, RunWriter
+from service.store.runs.writer import RunWriter, StaleAttempt
 from workers.running.attempt.coordination import open_coordinator
 from workers.running.attempt.reporter import Reporter
 from workers.running.interface import Coordinator, RunStopped
@@ -114,6 +114,6 @@ class StoredRun:
     def _access_store(self, action: Callable[[], T]) -> T:
         try:
             return with_retries(action, waits_s=self._waits_s)
-        except Fenced as error:
+        except StaleAttempt as error:
             self._reporter.fenced = True
             raise RunStopped from error

@@ -8,8 +8,8 @@ from typing import Any
 from service.engine.prompts.prompt import Prompt
 from workers.evaluation.evaluator import Evaluation, Evaluator
 from workers.evaluation.example_rows import ExampleRow
-from workers.evaluation.inputs import engine_limits
 from workers.evaluation.summary import Summary
+from workers.inputs.limits import engine_limits
 from workers.tuning.context import EVAL_SEED, TuningContext
 from workers.tuning.initialization import Initialization, NamedMember
 from workers.tuning.training.step_report import Outcome
@@ -32,7 +32,7 @@ def evaluation_of(job: TuningContext, beginning: Initialization, outcomes: Seque
         max_tokens=job.spec.eval.max_tokens,
         check=job.run.check,
     )
-    return Evaluation(evaluator, items=items)
+    return Evaluation(evaluator, examples=items)
 
 
 class Measured:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 
 from service.engine.shapes import Int, Tensor
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 
 Item = TypeVar("Item")
 

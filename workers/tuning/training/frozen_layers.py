@@ -10,7 +10,7 @@ from service.engine.model.hooks import ForwardHooks, StopForward
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
 from service.engine.shapes import Float, Tensor
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 
 
 class FrozenLayers:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from service.engine.model.hosted_model import HostedModel
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.batches import Item, cut
 
 # What is kept for the way back and made on it, measured on Llamas, is 0.9 times what all modules in the blocks put out.

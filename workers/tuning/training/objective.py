@@ -11,7 +11,7 @@ from service.engine.model.packed_linear import pack_gradients
 from service.engine.model.rms_norm import freeze_rms_norms
 from service.engine.prompts.prompt import Prompt
 from service.engine.shapes import Float, Tensor
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.batches import batch_of
 from workers.tuning.training.forward import TuningForward, lowest_layer
 from workers.tuning.training.frozen_layers import FrozenLayers

@@ -1,4 +1,4 @@
-"""The commands, put together; errors of a server as one line and exit code 1."""
+"""The command line: all commands, and errors as one line with exit code 1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from promptatlas.cli import (
+from promptatlas.cli.commands import (
     captures,
     completions,
     datasets,
@@ -27,9 +27,9 @@ from promptatlas.errors import PromptAtlasError
 
 
 class _Commands(TyperGroup):
-    """Shows what went wrong, not where in our code. (The context's class is typer's business: it moved once.)"""
+    """Prints errors as one line, without a traceback."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Any) -> Any:  # the class of the context differs between versions of typer
         try:
             return super().invoke(ctx)
         except (PromptAtlasError, OSError, ValueError, ImportError) as error:
@@ -44,10 +44,10 @@ def _version(wanted: bool) -> None:
 
 
 def create_app(connect: Connect | None = None) -> typer.Typer:
-    """The command line.
+    """The command line application.
 
     Args:
-        connect: opens a client; in place of ``promptatlas.Client``.
+        connect: opens a client; replaces ``promptatlas.Client``.
     """
     app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)
     connector = Connector(connect)
@@ -59,7 +59,7 @@ def create_app(connect: Connect | None = None) -> typer.Typer:
             bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
         ] = False,
     ) -> None:
-        """Tuned prompts of one frozen model: tune them, complete under them, look at what they do inside."""
+        """Tune prompts of a frozen model, complete texts with them, and inspect activations."""
         context.obj = connector
 
     groups = {"models": models, "prompts": prompts, "datasets": datasets, "priors": priors, "runs": runs}

@@ -1,4 +1,4 @@
-"""Tables for people, JSON for programs."""
+"""Output of commands: tables or JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 
 def print_json(value: Any) -> None:
-    """Prints pydantic models, and lists and dicts of plain values."""
+    """Prints a pydantic model, a list of them, or plain values."""
     if isinstance(value, pydantic.BaseModel):
         value = value.model_dump(mode="json")
     elif isinstance(value, list):
@@ -25,9 +25,28 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Prints a table; None is an empty cell."""
     table = Table(*columns, header_style="bold", box=None, pad_edge=False)
     for row in rows:
-        # Names may look like markup: escape nothing, interpret nothing.
+        # Cells are plain text: names may look like markup.
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     Console(markup=False, highlight=False, width=None if Console().is_terminal else 200).print(table)
+
+
+def confirm_deletion(name: str, *, yes: bool) -> None:
+    """Asks for confirmation unless ``yes``. Raises typer.Abort if it is denied."""
+    if not yes:
+        typer.confirm(f"Delete {name} for good?", abort=True, err=True)
+
+
+def print_deleted(name: str, *, as_json: bool) -> None:
+    """Prints the name of a deleted object."""
+    if as_json:
+        print_json({"deleted": name})
+    else:
+        typer.echo(f"deleted {name}")
+
+
+def joined(values: Iterable[Any]) -> str:
+    """Values separated by commas."""
+    return ", ".join(map(str, values))
 
 
 def print_fields(model: pydantic.BaseModel) -> None:
@@ -38,5 +57,5 @@ def print_fields(model: pydantic.BaseModel) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return joined(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)

@@ -1,4 +1,4 @@
-"""Values of options that are more than a number or a text."""
+"""Parsing of option values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def positions(text: str) -> Any:
 
 
 def reduction(text: str | None) -> Any:
-    """``mean``, ``norm``, ``project:MAP``, or tokens: ``lens:K``, ``nearest:K``."""
+    """``mean``, ``norm``, ``project:MAP``, or the best tokens: ``lens:K``, ``nearest:K``."""
     if text is None or text in ("mean", "norm"):
         return text
     kind, colon, name = text.partition(":")
@@ -41,7 +41,7 @@ def reduction(text: str | None) -> Any:
 
 
 def prompt_choice(reference: str | None, mix: list[str] | None) -> dict[str, Any]:
-    """The request's ``prompt_ref`` out of ``--prompt-ref`` and ``--mix``; nothing for the bare model."""
+    """The field ``prompt_ref`` from ``--prompt-ref`` and ``--mix``; no field for the model without a prompt."""
     if not mix:
         return {} if reference is None else {"prompt_ref": reference}
     if reference is not None:
@@ -50,12 +50,12 @@ def prompt_choice(reference: str | None, mix: list[str] | None) -> dict[str, Any
 
 
 def texts(given: list[str]) -> list[str]:
-    """Texts as given; ``-`` is standard input."""
+    """The texts; ``-`` is replaced by standard input."""
     return [sys.stdin.read() if text == "-" else text for text in given]
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """Options that were given: the server knows the defaults of the others."""
+    """The options that are not None; the server has defaults for the others."""
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""Specs in files, YAML or JSON, and what the command line changes in them."""
+"""Specs in YAML or JSON files, and changes to them by ``--set``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-# YAML 1.1, which PyYAML reads, takes 1e-3 for a text; everybody who writes it means a number.
+# PyYAML implements YAML 1.1, which reads 1e-3 as a text instead of a number.
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+")
 
 
@@ -20,8 +20,8 @@ def read_spec(source: str) -> dict[str, Any]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is neither YAML nor JSON, or no object.
-        ImportError: it is YAML, and PyYAML is not installed.
+        ValueError: the content is neither YAML nor JSON, or is not an object.
+        ImportError: the content is YAML, and PyYAML is not installed.
     """
     name = "standard input" if source == "-" else source
     text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
@@ -32,20 +32,20 @@ def read_spec(source: str) -> dict[str, Any]:
 
 
 def parsed(text: str, name: str) -> Any:
-    """The value that a text is, in JSON or in YAML."""
-    # JSON needs nothing to be installed.
+    """The value of a text in JSON or YAML."""
+    # JSON first: it requires no package.
     if text.lstrip().startswith(("{", "[")):
         try:
             return json.loads(text)
         except ValueError:
-            pass  # YAML has braces too
+            pass  # YAML also allows braces
     return _yaml(text, name)
 
 
 def with_changes(spec: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """The spec with ``path.to.field=value`` changes made, in order; a number in a path is a list's index.
+    """The spec after changes ``path.to.field=value``, applied in order. A number in a path is an index of a list.
 
-    A value is JSON, or else a text. Raises typer.BadParameter.
+    A value that is not JSON is a text. Raises typer.BadParameter.
     """
     changed: dict[str, Any] = json.loads(json.dumps(spec))
     for change in changes:
@@ -59,22 +59,22 @@ def with_changes(spec: Mapping[str, Any], changes: Sequence[str]) -> dict[str, A
     return changed
 
 
-def _set(inside: Any, path: Sequence[str], value: Any) -> None:
+def _set(container: Any, path: Sequence[str], value: Any) -> None:
     first, rest = path[0], path[1:]
-    if isinstance(inside, list):
-        if not first.isdigit() or int(first) >= len(inside):
-            raise LookupError(f"expected an index from 0 to {len(inside) - 1}, got {first!r}")
+    if isinstance(container, list):
+        if not first.isdigit() or int(first) >= len(container):
+            raise LookupError(f"expected an index from 0 to {len(container) - 1}, got {first!r}")
         key: Any = int(first)
-    elif isinstance(inside, dict):
+    elif isinstance(container, dict):
         key = first
         if rest:
-            inside.setdefault(key, {})
+            container.setdefault(key, {})
     else:
-        raise TypeError(f"expected an object or a list above {first!r}, got {inside!r}")
+        raise TypeError(f"expected an object or a list above {first!r}, got {container!r}")
     if rest:
-        _set(inside[key], rest, value)
+        _set(container[key], rest, value)
     else:
-        inside[key] = value
+        container[key] = value
 
 
 def _value(text: str) -> Any:
@@ -100,11 +100,11 @@ def _yaml(text: str, name: str) -> Any:
         ) from error
 
     class Loader(yaml.SafeLoader):
-        """Safe, with floats as everybody writes them."""
+        """SafeLoader that reads 1e-3 as a number."""
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
     try:
         return yaml.load(text, Loader)
     except yaml.YAMLError as error:
-        said = " ".join(str(error).split())
-        raise ValueError(f"{name}: expected YAML or JSON: {said}") from error
+        message = " ".join(str(error).split())
+        raise ValueError(f"{name}: expected YAML or JSON: {message}") from error

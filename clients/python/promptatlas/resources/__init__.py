@@ -1,1 +1,1 @@
-"""``client.noun.verb()``: each noun, blocking and not, over the same descriptions of calls."""
+"""``client.noun.verb()``: one module a noun in ``_async``, with the requests that it sends; ``_sync`` is generated from it."""

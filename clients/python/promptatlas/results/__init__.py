@@ -1,1 +1,1 @@
-"""Results as numpy, torch and pandas, read from their file as they are asked for."""
+"""Results as Python objects. Knows no HTTP: every result is built from bytes or a file."""

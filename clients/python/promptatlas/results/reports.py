@@ -1,4 +1,4 @@
-"""A report as an object: findings with their verdicts, the tables behind them, and the page."""
+"""A report: findings with their verdicts, tables, and an HTML page."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from promptatlas.types import Report as ReportInfo
 if TYPE_CHECKING:
     import pandas
 
+HTML, NUMBERS = "report.html", "report.json"
+
 Table = Literal["findings", "numbers", "collapse", "separation", "trajectories", "shape"]
 
 
 class Report:
-    """What a report run has found. It needs no server any more.
+    """The result of a report run. Requires no server.
 
     Args:
-        run_id: of the run that made it.
-        info: all that ``report.json`` holds.
-        html: the page, which needs nothing beside it.
+        run_id: the run that made the report.
+        info: the content of ``report.json``.
+        html: the page, in one self-contained file.
     """
 
     def __init__(self, run_id: str, *, info: ReportInfo, html: str) -> None:
@@ -35,52 +37,52 @@ class Report:
 
     @property
     def title(self) -> str:
-        """What it is about."""
+        """Title of the report."""
         return self.info.title
 
     @property
     def model(self) -> str:
-        """The model that it is about."""
+        """The model that was measured."""
         return self.info.model
 
     @property
     def findings(self) -> list[Finding]:
-        """Each with its verdict, the rule that it follows from, and numbers with intervals."""
+        """Findings with verdict, the rule of the verdict, and numbers with confidence intervals."""
         return self.info.findings
 
     @property
     def collapse(self) -> dict[str, dict[str, Any]]:
-        """How tuned vectors lie among tokens: by prompt, then by measure."""
+        """Position of tuned vectors relative to token embeddings, by prompt and measure."""
         return self.info.collapse
 
     @property
     def separation(self) -> list[Separation]:
-        """How far the tasks lie apart, by layer and measure."""
+        """Separation of the tasks, by layer and measure."""
         return self.info.separation
 
     @property
     def trajectories(self) -> list[dict[str, Any]]:
-        """How generations walk, against random walks."""
+        """Statistics of generations compared with random walks."""
         return self.info.trajectories
 
     @property
     def shape(self) -> list[dict[str, Any]]:
-        """Of what form the clouds of activations are."""
+        """Shape of the distribution of activations, by layer."""
         return self.info.shape
 
     def finding(self, number: int) -> Finding:
-        """One finding by its number; KeyError where the report has none of it."""
-        found = {each.number: each for each in self.findings}
-        if number not in found:
-            raise KeyError(f"no finding {number}; there are {', '.join(map(str, found)) or 'none'}")
-        return found[number]
+        """One finding by its number. Raises KeyError if the report does not have it."""
+        findings = {finding.number: finding for finding in self.findings}
+        if number not in findings:
+            raise KeyError(f"no finding {number}; there are {', '.join(map(str, findings)) or 'none'}")
+        return findings[number]
 
     def to_pandas(self, table: Table = "findings") -> pandas.DataFrame:
-        """One of the tables as a frame; a number inside another is in a column of both names, ``a.b``. Needs pandas.
+        """One of the tables as a frame. A nested value is in the column ``outer.inner``. Requires pandas.
 
         Args:
-            table: ``findings``, ``numbers`` (of all findings, a line a number: ``finding``, ``name``, ``value``),
-                ``collapse`` (a line a prompt), ``separation``, ``trajectories`` or ``shape``.
+            table: ``findings``, ``numbers`` (one row for each number of a finding: ``finding``, ``name``, ``value``),
+                ``collapse`` (one row a prompt), ``separation``, ``trajectories`` or ``shape``.
         """
         if table not in get_args(Table):
             raise ValueError(f"table: expected one of {', '.join(get_args(Table))}, got {table!r}")
@@ -91,7 +93,7 @@ class Report:
         return pd.json_normalize(list(self._rows(table)))
 
     def save(self, path: str | Path) -> Path:
-        """Writes the page to a file, or all that the report holds as JSON where the file ends in ``.json``."""
+        """Saves the page, or the whole report as JSON if the path ends in ``.json``."""
         target = Path(path)
         is_json = target.suffix == ".json"
         target.write_text(self.info.model_dump_json(indent=2) if is_json else self.html, encoding="utf-8")
@@ -102,7 +104,7 @@ class Report:
         return f"Report(id={self.id!r}, title={self.title!r}, verdicts={verdicts})"
 
     def _repr_html_(self) -> str:
-        """The verdicts, as notebooks show them."""
+        """Table of verdicts for notebooks."""
         cells = ((str(each.number), each.title, each.verdict) for each in self.findings)
         rows = "".join(f"<tr>{''.join(f'<td>{escaping.escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
         return f"<p><b>{escaping.escape(self.title)}</b></p><table>{rows}</table>"
@@ -115,21 +117,21 @@ class Report:
         if table == "numbers":
             named = ((each.number, name, value) for each in self.findings for name, value in _named(each.numbers))
             return [{"finding": number, "name": name, "value": value} for number, name, value in named]
-        found: list[dict[str, Any]] = self.info.model_dump(mode="json")[table]
-        return found
+        rows: list[dict[str, Any]] = self.info.model_dump(mode="json")[table]
+        return rows
 
 
 def _named(numbers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Numbers with their names, those inside another under both, ``a.b``."""
+    """Numbers with their names; the name of a nested number is ``outer.inner``."""
     for name, value in numbers.items():
         if isinstance(value, Mapping):
-            yield from ((f"{name}.{inner}", found) for inner, found in _named(value))
+            yield from ((f"{name}.{inner}", number) for inner, number in _named(value))
         else:
             yield name, value
 
 
 def read_report(run_id: str, *, numbers: bytes, page: bytes) -> Report:
-    """A report out of the two files that a run has left."""
+    """A report from the two artifacts of its run. Raises UnexpectedAnswerError."""
     try:
         info = ReportInfo.model_validate_json(numbers)
     except pydantic.ValidationError as error:

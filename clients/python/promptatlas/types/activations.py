@@ -1,4 +1,4 @@
-"""Activations: what to read and how it comes back."""
+"""Requests for activations, and their results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from promptatlas.types.wire import RequestBody, ResponseBody
 
 
 class CaptureFields(RequestBody):
-    """What activations and trajectories share.
+    """Fields shared by activations and trajectories.
 
-    sites: what to read. layers: at which blocks; ignored by sites without layers.
-    reduce: null (every row), ``mean`` over the chosen positions of an input, ``norm`` of each row, a projection, or tokens:
-    by the logit lens or the nearest embeddings.
-    dtype: of the tensors that come back.
+    sites: tensors to read. layers: blocks at which to read them; ignored by sites without layers.
+    reduce: null (every row), ``mean`` over the selected positions of an input, ``norm`` of each row, a projection, or tokens
+    by logit lens or nearest embeddings.
+    dtype: of the returned tensors.
     """
 
     model: ModelId
@@ -34,7 +34,7 @@ class CaptureFields(RequestBody):
 class ActivationRequest(CaptureFields):
     """Body of ``POST /v1/activations`` and ``POST /v1/activations/estimate``.
 
-    positions: of the text; ``include_virtual`` puts the prompt's own positions −n…−1 in front.
+    positions: of the text; ``include_virtual`` adds the prompt's virtual positions −n…−1 before them.
     """
 
     prompt_ref: PromptRef | None = None
@@ -44,7 +44,7 @@ class ActivationRequest(CaptureFields):
 
 
 class EstimateResponse(ResponseBody):
-    """What a request would cost; nothing was run. ``bytes`` is the size of the result."""
+    """Predicted cost of a request. ``bytes`` is the size of the result."""
 
     n_tokens: int
     bytes: int
@@ -52,9 +52,9 @@ class EstimateResponse(ResponseBody):
 
 
 class PromptUsed(ResponseBody):
-    """The prompt that a result was made under.
+    """The prompt that was used for a result.
 
-    ref: as it was asked for. sha256: of the stored prompt; None for a mix, whose ``parts`` name theirs.
+    ref: as requested. sha256: of the stored prompt; None for a mix, whose ``parts`` have theirs.
     """
 
     ref: PromptRef
@@ -67,9 +67,9 @@ class PromptUsed(ResponseBody):
 class CaptureMetadata(ResponseBody):
     """The JSON under ``promptatlas`` in the header of a result.
 
-    attention: the implementation that ran. revision: sha256 over the model's weights.
-    tokens: under a lens or nearest tokens, the text of each id in the result. vocabulary: under nearest tokens, how many
-    token embeddings there are (``n_tokens``), and their ``mean_norm``.
+    attention: the attention implementation. revision: sha256 of the model's weights.
+    tokens: with a lens or nearest tokens, the text of each token id in the result. vocabulary: with nearest tokens, the number
+    of token embeddings (``n_tokens``) and their ``mean_norm``.
     """
 
     model: str
@@ -84,9 +84,9 @@ class CaptureMetadata(ResponseBody):
 
 
 class ActivationsJson(ResponseBody):
-    """A result under ``Accept: application/json``: each tensor as nested lists under its own name.
+    """A result with ``Accept: application/json``: each tensor as nested lists under its name.
 
-    Tensors are the extra members, e.g. ``"resid_post.3": [[…], …]``.
+    Tensors are additional members, e.g. ``"resid_post.3": [[…], …]``.
     """
 
     row_offsets: list[int]

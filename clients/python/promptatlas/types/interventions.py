@@ -1,4 +1,4 @@
-"""Declarative changes of the model's activations while it runs."""
+"""Declarative interventions on the model's activations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TensorName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
 class InterventionSpec(RequestBody):
-    """One change at one site.
+    """One intervention at one site.
 
     op: ``add`` (x + strength·v), ``set`` (strength·v), ``scale`` (strength·x), ``project_out`` (x − strength·(x·v̂)v̂).
-    value: name of the tensor v, ``[d]`` or ``[n_positions, d]``; required except for ``scale``, which takes none.
+    value: name of the tensor v, ``[d]`` or ``[n_positions, d]``; required, except for ``scale``, which has none.
     positions: of the text; ``generated`` is every token after the input.
     """
 
@@ -31,9 +31,9 @@ class InterventionSpec(RequestBody):
     @model_validator(mode="after")
     def _value_where_needed(self) -> InterventionSpec:
         if self.op == "scale" and self.value is not None:
-            raise ValueError(f"value: op 'scale' multiplies by strength and takes no tensor, got {self.value!r}")
+            raise ValueError(f"value: expected none for op 'scale', which multiplies by strength; got {self.value!r}")
         if self.op != "scale" and self.value is None:
-            raise ValueError(f"value: op {self.op!r} needs the name of a tensor of the part 'tensors', got none")
+            raise ValueError(f"value: expected the name of a tensor in part 'tensors' for op {self.op!r}, got none")
         return self
 
 

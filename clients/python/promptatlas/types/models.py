@@ -1,4 +1,4 @@
-"""Models that a server hosts, and what it allows."""
+"""Hosted models, and the capabilities of a server."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from promptatlas.types.wire import ListPage, ResponseBody
 
 
 class ModelEntry(ResponseBody):
-    """One model of the list: a base model, or a served prompt as ``base:name`` with its base in ``parent``.
+    """One model of the list: a base model, or a prompt as ``base:name`` with its base model in ``parent``.
 
-    created: Unix time in seconds, as OpenAI has it.
+    created: Unix time in seconds, as in OpenAI's API.
     """
 
     id: str
@@ -24,7 +24,7 @@ class ModelEntry(ResponseBody):
 
 
 class ModelCard(ModelEntry):
-    """A model in full. ``sites``: all names that activations take. ``revision``: sha256 over the weights' files."""
+    """Full description of a model. ``sites``: site names for activations. ``revision``: sha256 of the weight files."""
 
     n_layers: int
     d_model: int
@@ -43,11 +43,11 @@ class ModelCard(ModelEntry):
 
 
 class ModelList(ListPage[ModelEntry]):
-    """Answer of ``GET /v1/models``."""
+    """Response of ``GET /v1/models``."""
 
 
 class ReadModel(ResponseBody):
-    """A model that only workers load, for harvests: an encoder–decoder. n_positions: tokens a side; None: any number."""
+    """An encoder–decoder model, loaded by workers for harvests. n_positions: tokens per side; None for no limit."""
 
     name: str
     architecture: str
@@ -59,12 +59,12 @@ class ReadModel(ResponseBody):
 
 
 class Capabilities(ResponseBody):
-    """Limits of this server, and the versions of what it is built of.
+    """Limits of a server, and the versions of its libraries.
 
-    max_batch: rows decoding together. max_waiting: requests queued behind them. max_tokens: input and generated tokens
-    of one row. max_json_bytes: the largest result sent as JSON. max_timeout_s: the longest deadline of a request.
-    max_harvest_bytes: of the shards of one harvest. read_models: models that harvests can read in addition to the hosted
-    ones. run_kinds: kinds of runs that exist.
+    max_batch: rows that decode together. max_waiting: queued requests. max_tokens: input and generated tokens of one row.
+    max_json_bytes: size of a result in JSON. max_timeout_s: longest deadline of a request. max_harvest_bytes: size of the
+    shards of one harvest. read_models: models that harvests can read in addition to the hosted ones. run_kinds: kinds of
+    runs that exist.
     """
 
     max_batch: int

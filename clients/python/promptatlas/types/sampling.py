@@ -1,4 +1,4 @@
-"""How the next token is chosen: the fields that completions, chat and trajectories share."""
+"""Sampling parameters, shared by completions, chat completions and trajectories."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Stop = _Text | Annotated[list[_Text], Field(max_length=4)]
 
 
 class SamplingFields(RequestBody):
-    """Fields of OpenAI's API first, then those of vLLM's. Null means the default.
+    """Sampling parameters of OpenAI's API, then those of vLLM. Null means the default.
 
-    temperature: 0 is greedy. top_k: 0 or −1 is off. min_p: 0 is off. repetition_penalty: 1 is off.
-    seed: the same request with the same seed gives the same tokens, alone and in any batch.
+    temperature: 0 is greedy. top_k: 0 or −1 disables it. min_p: 0 disables it. repetition_penalty: 1 disables it.
+    seed: a request with the same seed generates the same tokens, alone and in any batch.
     """
 
     n: Annotated[_Count, null_means(1, schema=_Count | None)] = 1
@@ -52,12 +52,12 @@ class SamplingFields(RequestBody):
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
-        """``stop`` as a tuple, however it was written."""
+        """``stop`` as a tuple."""
         if self.stop is None:
             return ()
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
     @property
     def token_biases(self) -> dict[int, float]:
-        """``logit_bias`` with token ids as numbers."""
+        """``logit_bias`` with integer token ids."""
         return {int(key): value for key, value in (self.logit_bias or {}).items()}

@@ -1,4 +1,4 @@
-"""Trajectories: the ordered states of a generation."""
+"""Trajectories: the ordered states of generations."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from promptatlas.types.wire import ResponseBody, null_means
 class TrajectoryRequest(SamplingFields, CaptureFields):
     """Body of ``POST /v1/trajectories``: the sampling fields of completions and the capture fields of activations.
 
-    include_input: states of the input's tokens too.
-    stream, echo, logprobs: taken only with the values that ask for nothing; a result has every token's logprob anyway.
+    include_input: also return the states of the input's tokens.
+    stream, echo, logprobs: only their no-op values are accepted; results always contain log-probabilities.
     """
 
     max_tokens: Annotated[MaxTokens, null_means(16, schema=MaxTokens | None)] = 16
@@ -34,13 +34,13 @@ class TrajectoryInfo(ResponseBody):
 
 
 class TrajectoryMetadata(CaptureMetadata):
-    """The JSON under ``promptatlas`` in the header of a result: ``inputs`` has one object a trajectory."""
+    """The JSON under ``promptatlas`` in the header of a result: ``inputs`` has one object per trajectory."""
 
     inputs: list[TrajectoryInfo]
 
 
 class TrajectoriesJson(ResponseBody):
-    """``Accept: application/json``: tensors are the extra members, ``logprobs`` null where not generated."""
+    """A result with ``Accept: application/json``: tensors are additional members; ``logprobs`` is null for input tokens."""
 
     row_offsets: list[int]
     token_ids: list[int] | None = None

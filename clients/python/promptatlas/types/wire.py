@@ -1,4 +1,4 @@
-"""What every message shares: strict bodies in, open answers out, pages of a list, problems."""
+"""Base classes of messages: strict requests, extensible responses, list pages, and problems."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ Row = TypeVar("Row")
 
 
 class RequestBody(BaseModel):
-    """What a client sends: unknown fields, NaN, infinities and values of the wrong JSON type are refused."""
+    """Base of request bodies. Unknown fields, NaN, infinities and values of the wrong JSON type are invalid."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ResponseBody(BaseModel):
-    """What a server answers. Fields that this version does not know are kept, so that servers may grow.
+    """Base of responses. Unknown fields, e.g. of a newer server, are kept.
 
-    ``_request_id`` is the answer's ``X-Request-ID``, filled in by the client.
+    ``_request_id`` is the ``X-Request-ID`` header of the response, set by the client.
     """
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
@@ -26,7 +26,7 @@ class ResponseBody(BaseModel):
 
 
 def null_means(default: Any, *, schema: Any) -> BeforeValidator:
-    """A field that OpenAI's clients may send as null, which then means its default."""
+    """Validator for a field that OpenAI's clients may send as null, which means its default."""
 
     def replace(value: Any) -> Any:
         return default if value is None else value
@@ -35,7 +35,7 @@ def null_means(default: Any, *, schema: Any) -> BeforeValidator:
 
 
 class ListPage(ResponseBody, Generic[Row]):
-    """One page of a list. ``next`` is the cursor to send as ``after`` for the page behind this one."""
+    """One page of a list. ``next``: cursor of the next page, to send as ``after``."""
 
     object: Literal["list"] = "list"
     data: list[Row]
@@ -44,14 +44,14 @@ class ListPage(ResponseBody, Generic[Row]):
 
 
 class ProblemItem(ResponseBody):
-    """One fault of a request: where it stands and what is wrong with it."""
+    """One error of a request. loc: path of the field. msg: the error."""
 
     loc: list[str | int]
     msg: str
 
 
 class Problem(ResponseBody):
-    """An error as RFC 9457 writes it (``application/problem+json``)."""
+    """An error in the format of RFC 9457 (``application/problem+json``)."""
 
     type: str = "about:blank"
     title: str
@@ -62,7 +62,7 @@ class Problem(ResponseBody):
 
 
 class OpenAIError(ResponseBody):
-    """The inside of an error on the routes that follow OpenAI."""
+    """The content of an error on the OpenAI-compatible routes."""
 
     message: str
     type: str
@@ -71,6 +71,6 @@ class OpenAIError(ResponseBody):
 
 
 class OpenAIErrorBody(ResponseBody):
-    """An error on the routes that follow OpenAI."""
+    """An error on the OpenAI-compatible routes."""
 
     error: OpenAIError

@@ -10,12 +10,12 @@ from service.errors import InvalidRequest
 from service.store.datasets.formats.deepmind_math import DeepmindMath
 from service.store.datasets.formats.gsm8k import Gsm8k
 from service.store.datasets.formats.jsonl import Jsonl
-from service.store.datasets.formats.records import Format
+from service.store.datasets.formats.records import FileFormat
 from service.store.datasets.formats.squad import Squad
 from service.store.datasets.formats.text import ClozeText, PlainText
 
 
-def open_format(name: DatasetFormat, *, has_template: bool = False, cloze: bool = False) -> Format:
+def open_format(name: DatasetFormat, *, has_template: bool = False, cloze: bool = False) -> FileFormat:
     """The reader for files of a format.
 
     Args:
@@ -25,7 +25,7 @@ def open_format(name: DatasetFormat, *, has_template: bool = False, cloze: bool 
     Raises:
         InvalidRequest: there is no such format, or ``cloze`` is asked of another one than ``text``.
     """
-    makers: Mapping[str, Callable[[], Format]] = {
+    makers: Mapping[str, Callable[[], FileFormat]] = {
         "jsonl": lambda: Jsonl(free=has_template),
         "squad": Squad,
         "gsm8k": Gsm8k,

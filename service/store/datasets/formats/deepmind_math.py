@@ -8,7 +8,7 @@ from typing import BinaryIO
 from promptatlas.types import DatasetFormat, Template
 
 from service.store.datasets.formats.lines import numbered_lines
-from service.store.datasets.formats.places import Place
+from service.store.datasets.formats.locations import Location
 from service.store.datasets.formats.records import Record
 
 TEMPLATE = Template(input="Question: {question}\nAnswer:", target=" {answer}")
@@ -30,17 +30,17 @@ class DeepmindMath:
                 blank = blank or number
                 continue
             if blank is not None:
-                raise Place.line(blank).bad("a question", got="a blank line")
+                raise Location.line(blank).error("a question", got="a blank line")
             if not text:
-                raise Place.line(number).bad(wanted, got="a blank line")
+                raise Location.line(number).error(wanted, got="a blank line")
             if question is None:
                 question = text
                 continue
             fields = {"question": question, "answer": text, "answers": [text]}
-            yield Record(place=Place.line(number - 1), fields=fields)
+            yield Record(location=Location.line(number - 1), fields=fields)
             question = None
         if question is not None:
-            raise Place.line(number + 1).bad("the answer to the question above", got="the end of the file")
+            raise Location.line(number + 1).error("the answer to the question above", got="the end of the file")
 
     def default_template(self, record: Record) -> Template | None:
         return TEMPLATE

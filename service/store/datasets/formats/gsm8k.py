@@ -9,12 +9,12 @@ from typing import Any, BinaryIO
 from promptatlas.types import DatasetFormat, Template
 
 from service.store.datasets.formats.lines import numbered_lines
-from service.store.datasets.formats.places import Place, describe
+from service.store.datasets.formats.locations import Location, describe
 from service.store.datasets.formats.records import Record, take_split, text_field
 from service.store.datasets.formats.strict_json import parse_object
 
 TEMPLATE = Template(input="Question: {question}\nAnswer:", target=" {reasoning}\n#### {final}")
-MARK = "####"
+MARKER = "####"
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
@@ -28,28 +28,28 @@ class Gsm8k:
         for number, line in numbered_lines(stream):
             if not line.strip():
                 continue
-            place = Place.line(number)
-            fields = parse_object(line, place=place)
-            split = take_split(fields, place=place)
-            yield Record(place=place, fields=worked(fields, place=place), split=split)
+            location = Location.line(number)
+            fields = parse_object(line, location=location)
+            split = take_split(fields, location=location)
+            yield Record(location=location, fields=split_answer(fields, location=location), split=split)
 
     def default_template(self, record: Record) -> Template | None:
         return TEMPLATE
 
 
-def is_worked(fields: Mapping[str, Any]) -> bool:
+def is_gsm8k(fields: Mapping[str, Any]) -> bool:
     """Whether a record looks like one of this format."""
     answer = fields.get("answer")
-    return isinstance(fields.get("question"), str) and isinstance(answer, str) and MARK in answer
+    return isinstance(fields.get("question"), str) and isinstance(answer, str) and MARKER in answer
 
 
-def worked(fields: Mapping[str, Any], *, place: Place) -> dict[str, Any]:
+def split_answer(fields: Mapping[str, Any], *, location: Location) -> dict[str, Any]:
     """The record with its answer taken apart; ``answers`` is the result alone."""
-    text_field(fields, "question", place=place)
-    answer = text_field(fields, "answer", place=place)
-    reasoning, mark, final = answer.rpartition(MARK)
+    text_field(fields, "question", location=location)
+    answer = text_field(fields, "answer", location=location)
+    reasoning, mark, final = answer.rpartition(MARKER)
     final = final.strip()
     if not mark or not final or "\n" in final:
-        raise place.bad(f"an 'answer' that ends in {MARK} and the result", got=describe(answer[-60:]))
+        raise location.error(f"an 'answer' that ends in {MARKER} and the result", got=describe(answer[-60:]))
     steps = _CALCULATOR.sub("", reasoning).strip()
     return {**fields, "reasoning": steps, "final": final, "answers": [final]}

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, TypeGuard
 from promptatlas.types import DatasetFormat, Template
 
 from service.store.datasets.formats.lines import numbered_lines
-from service.store.datasets.formats.places import Place, describe
+from service.store.datasets.formats.locations import Location, describe
 from service.store.datasets.formats.records import Record, take_split, text_field
 from service.store.datasets.formats.strict_json import parse_object
 
@@ -32,13 +32,13 @@ class Jsonl:
         for number, line in numbered_lines(stream):
             if not line.strip():
                 continue
-            place = Place.line(number)
-            fields = parse_object(line, place=place)
-            split = take_split(fields, place=place)
+            location = Location.line(number)
+            fields = parse_object(line, location=location)
+            split = take_split(fields, location=location)
             if not self._free:
                 is_pair = has_pair(fields) if is_pair is None else is_pair
-                _check(fields, is_pair=is_pair, place=place)
-            yield Record(place=place, fields=fields, split=split)
+                _check(fields, is_pair=is_pair, location=location)
+            yield Record(location=location, fields=fields, split=split)
 
     def default_template(self, record: Record) -> Template | None:
         return PAIR if self._free or has_pair(record.fields) else None
@@ -49,24 +49,24 @@ def has_pair(fields: Any) -> bool:
     return "input" in fields and "target" in fields
 
 
-def _check(fields: dict[str, Any], *, is_pair: bool, place: Place) -> None:
+def _check(fields: dict[str, Any], *, is_pair: bool, location: Location) -> None:
     if not is_pair:
         if "text" not in fields:
             names = ", ".join(repr(name[:40]) for name in list(fields)[:20]) or "none"
-            raise place.bad(
+            raise location.error(
                 "the fields 'input' and 'target', or 'text' (others need a template with the upload: "
                 "?input=…&target=…)",
                 got=f"the fields {names}",
             )
-        text_field(fields, "text", place=place)
+        text_field(fields, "text", location=location)
         return
     for name in ("input", "target"):
         if isinstance(fields.get(name), bool | int | float):
             continue
-        text_field(fields, name, place=place)
+        text_field(fields, name, location=location)
     answers = fields.get("answers")
     if answers is not None and not is_answers(answers):
-        raise place.bad("'answers' to be a list of texts, one at least", got=describe(answers))
+        raise location.error("'answers' to be a list of texts, one at least", got=describe(answers))
 
 
 def is_answers(value: object) -> TypeGuard[list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from service.errors import InvalidRequest, TooLarge
-from service.store.datasets.formats.places import Place
+from service.store.datasets.formats.locations import Location
 
 MAX_LINE_BYTES = 16 << 20
 
@@ -27,17 +27,17 @@ def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, str]]:
         if number == 1:
             _refuse_packed(line)
             line = line.removeprefix(_BYTE_ORDER_MARK)
-        yield number, decode(_without_end(line, number=number), place=Place.line(number))
+        yield number, decode(_without_end(line, number=number), location=Location.line(number))
 
 
-def decode(data: bytes, *, place: Place) -> str:
+def decode(data: bytes, *, location: Location) -> str:
     """UTF-8 text without NUL characters; InvalidRequest otherwise."""
     if b"\0" in data:
-        raise place.bad("UTF-8 text", got=f"a NUL character at byte {data.index(0) + 1}")
+        raise location.error("UTF-8 text", got=f"a NUL character at byte {data.index(0) + 1}")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise place.bad("UTF-8 text", got=f"a byte that is none at byte {error.start + 1}") from None
+        raise location.error("UTF-8 text", got=f"a byte that is none at byte {error.start + 1}") from None
 
 
 def _without_end(line: bytes, *, number: int) -> bytes:

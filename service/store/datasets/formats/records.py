@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from promptatlas.types import DatasetFormat, Split, Template
 
-from service.store.datasets.formats.places import Place, describe
+from service.store.datasets.formats.locations import Location, describe
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 
@@ -31,13 +31,13 @@ class Record:
     group: records of one group belong in one split; None: the record is its own group.
     """
 
-    place: Place
+    location: Location
     fields: Mapping[str, Any]
     split: Split | None = None
     group: str | None = None
 
 
-class Form(Protocol):
+class RecordFormat(Protocol):
     """What records of one form have in common."""
 
     @property
@@ -48,7 +48,7 @@ class Form(Protocol):
         """The template of files that begin with this record; None for running text, or where there is no default."""
 
 
-class Format(Form, Protocol):
+class FileFormat(RecordFormat, Protocol):
     """How files of one format are read."""
 
     def read(self, stream: BinaryIO) -> Iterator[Record]:
@@ -65,26 +65,28 @@ def split_named(name: object) -> Split | None:
     return _SPLIT_NAMES.get(name.lower()) if isinstance(name, str) else None
 
 
-def take_split(fields: dict[str, Any], *, place: Place) -> Split | None:
+def take_split(fields: dict[str, Any], *, location: Location) -> Split | None:
     """Take the field ``split`` out of ``fields``; None when there is none, or it is null."""
     name = fields.pop("split", None)
     if name is None:
         return None
     split = split_named(name)
     if split is None:
-        raise place.bad("a 'split' of train, validation or test", got=describe(name))
+        raise location.error("a 'split' of train, validation or test", got=describe(name))
     return split
 
 
-def text_field(fields: Mapping[str, Any], name: str, *, place: Place) -> str:
+def text_field(fields: Mapping[str, Any], name: str, *, location: Location) -> str:
     """The text in a field that must be there and not be blank."""
     if name not in fields:
-        raise place.bad(f"a field {name!r}", got=f"the fields {', '.join(map(_quoted, list(fields)[:20])) or 'none'}")
+        raise location.error(
+            f"a field {name!r}", got=f"the fields {', '.join(map(_quoted, list(fields)[:20])) or 'none'}"
+        )
     value = fields[name]
     if not isinstance(value, str):
-        raise place.bad(f"text in {name!r}", got=describe(value))
+        raise location.error(f"text in {name!r}", got=describe(value))
     if not value.strip():
-        raise place.bad(f"text in {name!r}", got="nothing but blanks" if value else "empty text")
+        raise location.error(f"text in {name!r}", got="nothing but blanks" if value else "empty text")
     return value
 
 

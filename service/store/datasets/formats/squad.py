@@ -12,7 +12,7 @@ from promptatlas.types import DatasetFormat, Template
 
 from service.errors import InvalidRequest, TooLarge
 from service.store.datasets.formats.lines import decode
-from service.store.datasets.formats.places import Place, describe
+from service.store.datasets.formats.locations import Location, describe
 from service.store.datasets.formats.records import Record, text_field
 from service.store.datasets.formats.strict_json import parse_object
 
@@ -38,51 +38,55 @@ class Squad:
             )
         if not data.strip():
             return
-        whole = Place("The file", ("body",))
-        root = parse_object(decode(data.removeprefix(b"\xef\xbb\xbf"), place=whole), place=whole)
-        for article, place in _items(root, "data", within=Place("", ("body",))):
-            for paragraph, spot in _items(article, "paragraphs", within=place):
-                yield from _questions(paragraph, title=article.get("title"), place=spot)
+        whole = Location("The file", ("body",))
+        root = parse_object(decode(data.removeprefix(b"\xef\xbb\xbf"), location=whole), location=whole)
+        for article, article_location in _items(root, "data", within=Location("", ("body",))):
+            for paragraph, location in _items(article, "paragraphs", within=article_location):
+                yield from _questions(paragraph, title=article.get("title"), location=location)
 
     def default_template(self, record: Record) -> Template | None:
         return TEMPLATE
 
 
-def asked(
-    fields: Mapping[str, Any], *, context: str, answers: list[str], is_impossible: bool, place: Place
+def question_record(
+    fields: Mapping[str, Any], *, context: str, answers: list[str], is_impossible: bool, location: Location
 ) -> dict[str, Any]:
     """The record of one question. answers: all that are given, in order; they may repeat."""
     distinct = list(dict.fromkeys(answer.strip() for answer in answers if answer.strip()))
     if not distinct and not is_impossible:
-        raise place.bad("at least one answer, or 'is_impossible': true", got="none")
+        raise location.error("at least one answer, or 'is_impossible': true", got="none")
     chosen = [UNANSWERABLE] if is_impossible else distinct
     known = {name: fields[name] for name in ("id", "title") if isinstance(fields.get(name), str | int)}
     return {
         **known,
         "context": context,
-        "question": text_field(fields, "question", place=place).strip(),
+        "question": text_field(fields, "question", location=location).strip(),
         "answer": chosen[0],
         "answers": chosen,
         "is_impossible": is_impossible,
     }
 
 
-def _questions(paragraph: dict[str, Any], *, title: object, place: Place) -> Iterator[Record]:
-    context = text_field(paragraph, "context", place=place)
-    for question, spot in _items(paragraph, "qas", within=place):
+def _questions(paragraph: dict[str, Any], *, title: object, location: Location) -> Iterator[Record]:
+    context = text_field(paragraph, "context", location=location)
+    for question, question_location in _items(paragraph, "qas", within=location):
         is_impossible = question.get("is_impossible", False)
         if not isinstance(is_impossible, bool):
-            raise spot.bad("'is_impossible' to be true or false", got=describe(is_impossible))
-        given = [] if is_impossible else _items(question, "answers", within=spot)
-        answers = [text_field(answer, "text", place=inner) for answer, inner in given]
-        fields = asked(
-            {**question, "title": title}, context=context, answers=answers, is_impossible=is_impossible, place=spot
+            raise question_location.error("'is_impossible' to be true or false", got=describe(is_impossible))
+        given = [] if is_impossible else _items(question, "answers", within=question_location)
+        answers = [text_field(answer, "text", location=answer_location) for answer, answer_location in given]
+        fields = question_record(
+            {**question, "title": title},
+            context=context,
+            answers=answers,
+            is_impossible=is_impossible,
+            location=question_location,
         )
-        yield Record(place=spot, fields=fields)
+        yield Record(location=question_location, fields=fields)
 
 
-def _items(parent: dict[str, Any], name: str, *, within: Place) -> Iterator[tuple[dict[str, Any], Place]]:
-    """The objects in the list ``parent[name]``, each with its place: ``data[3].paragraphs[0]``."""
+def _items(parent: dict[str, Any], name: str, *, within: Location) -> Iterator[tuple[dict[str, Any], Location]]:
+    """The objects in the list ``parent[name]``, each with its location: ``data[3].paragraphs[0]``."""
     items = parent.get(name)
     if not isinstance(items, list):
         where = within.name or "The file"
@@ -93,7 +97,7 @@ def _items(parent: dict[str, Any], name: str, *, within: Place) -> Iterator[tupl
         )
     for index, item in enumerate(items):
         path = f"{within.name}.{name}[{index}]".lstrip(".")
-        place = Place(path, (*within.loc, name, index))
+        location = Location(path, (*within.loc, name, index))
         if not isinstance(item, dict):
-            raise place.bad("an object", got=describe(item))
-        yield item, place
+            raise location.error("an object", got=describe(item))
+        yield item, location

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any, Final
 
-from service.store.datasets.formats.places import Place, describe
+from service.store.datasets.formats.locations import Location, describe
 
 MAX_DEPTH: Final = 32
 MAX_FIELDS: Final = 1000
@@ -18,27 +18,27 @@ class _Unfit(ValueError):
     """Well-formed, and still not to be had; the message says what came."""
 
 
-def parse_json(text: str, *, place: Place) -> Any:
+def parse_json(text: str, *, location: Location) -> Any:
     """The value that ``text`` is; InvalidRequest when it is none."""
     try:
         value = _DECODER.decode(text)
         if "\\u" in text or text.count("[") + text.count("{") > MAX_DEPTH:
             _check_inside(value)
     except _Unfit as error:
-        raise place.bad("JSON", got=str(error)) from None
+        raise location.error("JSON", got=str(error)) from None
     except json.JSONDecodeError as error:
         column = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-        raise place.bad("JSON", got=f"something else at {column} ({error.msg})") from None
+        raise location.error("JSON", got=f"something else at {column} ({error.msg})") from None
     except RecursionError:
-        raise place.bad("JSON", got=f"more than {MAX_DEPTH} lists and objects inside each other") from None
+        raise location.error("JSON", got=f"more than {MAX_DEPTH} lists and objects inside each other") from None
     return value
 
 
-def parse_object(text: str, *, place: Place) -> dict[str, Any]:
+def parse_object(text: str, *, location: Location) -> dict[str, Any]:
     """The JSON object that ``text`` is; InvalidRequest when it is none."""
-    value = parse_json(text, place=place)
+    value = parse_json(text, location=location)
     if not isinstance(value, dict):
-        raise place.bad("a JSON object", got=describe(value))
+        raise location.error("a JSON object", got=describe(value))
     return value
 
 

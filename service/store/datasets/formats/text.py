@@ -10,7 +10,7 @@ from promptatlas.types import DatasetFormat, Template
 from service.errors import InvalidRequest
 from service.store.datasets.formats import cloze
 from service.store.datasets.formats.lines import numbered_lines
-from service.store.datasets.formats.places import Place
+from service.store.datasets.formats.locations import Location
 from service.store.datasets.formats.records import Record
 
 
@@ -22,7 +22,7 @@ class PlainText:
     def read(self, stream: BinaryIO) -> Iterator[Record]:
         for number, line in numbered_lines(stream):
             if line.strip():
-                yield Record(place=Place.line(number), fields={"text": line.strip()})
+                yield Record(location=Location.line(number), fields={"text": line.strip()})
 
     def default_template(self, record: Record) -> Template | None:
         return None
@@ -42,7 +42,7 @@ class ClozeText:
             document = line.strip()
             for item in cloze.items_of(document):
                 n_items += 1
-                yield Record(place=Place.line(number), fields=item, group=document)
+                yield Record(location=Location.line(number), fields=item, group=document)
         if number and not n_items:
             raise InvalidRequest(
                 f"There is nothing to mask: no passage has {cloze.MIN_WORDS} words, one of them of letters only.",

@@ -59,7 +59,7 @@ def safetensors_shard(rows: slice, *, bf16: bool = False) -> bytes:
 
 
 def text_tensors(name: str, values: list[str | None]) -> dict[str, Any]:
-    """A column of texts by number, see ``promptatlas.results.map_columns``."""
+    """A column of texts by number, see ``promptatlas.results.maps.columns``."""
     distinct = list(dict.fromkeys(value for value in values if value is not None))
     encoded = [value.encode() for value in distinct]
     codes = [-1 if value is None else distinct.index(value) for value in values]

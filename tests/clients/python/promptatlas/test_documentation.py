@@ -35,7 +35,7 @@ from tests.clients.python.promptatlas.resources.test_priors import draw
 from tests.clients.python.promptatlas.resources.test_prompts import MANIFEST, ROWS, page
 from tests.clients.python.promptatlas.resources.test_running import COMPLETION
 from tests.clients.python.promptatlas.resources.test_system import CARD, ENTRIES, PARTS
-from tests.clients.python.promptatlas.results.test_trajectories import result as trajectory_bytes
+from tests.clients.python.promptatlas.results.tensors.test_trajectories import result as trajectory_bytes
 
 TEXT = (Path(__file__).parents[4] / "docs" / "sdk.md").read_text(encoding="utf-8")
 

@@ -101,7 +101,7 @@ def test_an_installation_without_a_page_says_so(tmp_path: Path) -> None:
     app.include_router(page_router(tmp_path / "none"))
     answer = TestClient(app).get("/")
     assert answer.status_code == 404
-    assert "no page" in answer.json()["detail"]
+    assert "no web page" in answer.json()["detail"]
 
 
 def test_unknown_files_are_problems_as_everywhere(world: World) -> None:

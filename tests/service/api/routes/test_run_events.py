@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.responses import StreamingResponse
 
-from service.api.routes.run_events import EventFeed, Pace
+from service.api.routes.run_events import EventFeed, Polling
 from service.errors import NotFound, Unavailable
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import StoredEvent
@@ -17,7 +17,7 @@ from service.store.runs.store import RunStore
 from tests.service.api.conftest import World
 from tests.service.api.run_world import start, with_queue, work_on
 
-PACE = Pace(least_s=0.5, most_s=2.0, heartbeat_s=5.0)
+POLLING = Polling(least_s=0.5, most_s=2.0, heartbeat_s=5.0)
 
 
 def read(text: str) -> list[tuple[str, ...]]:
@@ -127,7 +127,7 @@ def follow(
     runs: Any, run_id: str, clock: Clock, *, after: int = 0, stopping: Callable[[], bool] = lambda: False
 ) -> str:
     async def collect() -> str:
-        feed = EventFeed(runs, run_id, after=after, stopping=stopping, pace=PACE, sleep=clock.sleep)
+        feed = EventFeed(runs, run_id, after=after, stopping=stopping, polling=POLLING, sleep=clock.sleep)
         stream: AsyncIterator[bytes] = await feed.open()
         return b"".join([piece async for piece in stream]).decode()
 

@@ -157,7 +157,7 @@ def test_a_running_run_is_asked_to_stop(world: World, queue: MemoryQueue) -> Non
     run_id = start(world)
     writer = work_on(world, run_id)
     assert world.client.post(f"/v1/runs/{run_id}/cancel").json()["status"] == "running"
-    writer.check_fence()
+    writer.require_current()
     assert writer.cancel_requested
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from service.api.readiness import Pings
+from service.api.readiness import ComponentChecks
 from service.queueing.monitor import QueueNumbers
 from service.queueing.queue import RunCounts
 from tests.service.api.conftest import OpenWorld, World
@@ -55,7 +55,7 @@ def test_workers_are_named_and_models_run_without_them(open_world: OpenWorld, re
     answer = world.client.get("/ready").json()
     assert (answer["status"], answer["redis"]["status"], answer["workers"]["status"]) == ("ready", "ok", "off")
     watch.numbers = QueueNumbers(counts=RunCounts(n_queued=3, n_running=1), n_workers=2)
-    assert world.client.get("/ready").json()["workers"] == {"status": "ok", "detail": "2 at work or waiting"}
+    assert world.client.get("/ready").json()["workers"] == {"status": "ok", "detail": "2 workers, running or idle"}
     text = world.client.get("/metrics").text
     assert 'promptatlas_n_runs{status="queued"} 3.0' in text
     assert 'promptatlas_n_runs{status="running"} 1.0' in text
@@ -73,7 +73,7 @@ async def _state_of_a_broken_store() -> str:
     def fail() -> None:
         raise OSError("/secret")
 
-    state = await Pings(check_store=fail).store()
+    state = await ComponentChecks(check_store=fail).store()
     assert "secret" not in str(state)
     return state.status
 

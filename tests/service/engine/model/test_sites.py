@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from promptatlas.results.names import canonical
+from promptatlas.results.tensors.names import canonical
 from promptatlas.types.sites import NAMED_SITES, NamedSite, parse_alias
 from torch import nn
 

@@ -20,7 +20,7 @@ from service.errors import Conflict, DamagedArtifact, InvalidRequest, NotFound, 
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.items import DatasetInfo, Example
 from service.store.datasets.store import DatasetStore
-from service.store.datasets.templates import Sides
+from service.store.datasets.templates import TemplateOverride
 from tests.service.store.conftest import SetClock
 from tests.service.store.datasets.formats.reading import real_file
 
@@ -121,7 +121,7 @@ def test_the_same_records_again_are_the_same_dataset(datasets: DatasetStore, clo
         (pairs(6), {}, "with other records; delete it first, or take another name"),
         (b"".join(reversed(pairs(5).splitlines(keepends=True))), {}, "with other records"),
         (pairs(5, split="test"), {}, "with other records"),
-        (pairs(5), {"sides": Sides(input="Q: {input}")}, "with these records and another template"),
+        (pairs(5), {"override": TemplateOverride(input="Q: {input}")}, "with these records and another template"),
     ],
 )
 def test_other_content_under_a_name_is_a_conflict(
@@ -148,15 +148,27 @@ def test_other_content_under_a_name_is_a_conflict(
         (b"", {"format": "text", "cloze": True}, "at least one record"),
         (b"\n", {"format": "deepmind-math"}, "at least one record"),
         (pairs(3), {"format": "csv"}, "A format is one of jsonl, squad, gsm8k, deepmind-math, text"),
-        (pairs(3) + b'{"target":"x"}', {"sides": Sides(input="{input}")}, "Line 4: expected text or a number in"),
+        (
+            pairs(3) + b'{"target":"x"}',
+            {"override": TemplateOverride(input="{input}")},
+            "Line 4: expected text or a number in",
+        ),
         (
             b'{"a":"x","b":" "}',
-            {"sides": Sides(input="{a}", target=" {b}")},
+            {"override": TemplateOverride(input="{a}", target=" {b}")},
             "Line 1: expected some text for the template",
         ),
-        (b'{"a":"x"}', {"sides": Sides(input="", target="{a}")}, "Line 1: expected some text for the template's input"),
-        (pairs(3), {"sides": Sides(target="{nope}")}, "The fields there are: {input}, {target}."),
-        (b"one\ntwo", {"format": "text", "sides": Sides(input="{text}")}, "'target'. The fields there are: {text}."),
+        (
+            b'{"a":"x"}',
+            {"override": TemplateOverride(input="", target="{a}")},
+            "Line 1: expected some text for the template's input",
+        ),
+        (pairs(3), {"override": TemplateOverride(target="{nope}")}, "The fields there are: {input}, {target}."),
+        (
+            b"one\ntwo",
+            {"format": "text", "override": TemplateOverride(input="{text}")},
+            "'target'. The fields there are: {text}.",
+        ),
     ],
 )
 def test_nothing_stays_of_a_bad_file(
@@ -198,7 +210,7 @@ def test_a_full_disk_is_said_without_a_path(datasets: DatasetStore, monkeypatch:
 
 def test_templates_are_kept_and_may_be_replaced_when_asking(datasets: DatasetStore) -> None:
     data = b'{"q":"1+1","a":2,"note":"x"}\n{"q":"2+2","a":4,"note":null}'
-    info, _ = put(datasets, data, sides=Sides(input="{q}=", target=" {a}"))
+    info, _ = put(datasets, data, override=TemplateOverride(input="{q}=", target=" {a}"))
     assert info.template == Template(input="{q}=", target=" {a}")
     assert info.fields == ("q", "a")
     assert [(one.input, one.target, one.answers) for one in datasets.examples("d")] == [
@@ -259,7 +271,7 @@ def test_a_peek_shows_a_few_and_says_where_it_goes_on(datasets: DatasetStore) ->
     put(datasets, pairs(5))
     first = datasets.peek("d", limit=3)
     assert (inputs(first.examples), first.next) == (["q0", "q1", "q2"], "2")
-    rest = datasets.peek("d", limit=3, after=2, sides=Sides(input="? {input}"))
+    rest = datasets.peek("d", limit=3, after=2, override=TemplateOverride(input="? {input}"))
     assert (inputs(rest.examples), rest.next) == (["? q3", "? q4"], None)
     assert rest.template == Template(input="? {input}", target="{target}")
     assert datasets.get("d").template == Template(input="{input}", target="{target}")

@@ -8,7 +8,7 @@ from promptatlas.types import Template
 from service.errors import InvalidRequest
 from service.store.datasets.templates import (
     MAX_TEMPLATE_FIELDS,
-    Sides,
+    TemplateOverride,
     complete_template,
     parse_template,
     usable_fields,
@@ -74,11 +74,11 @@ def test_a_text_has_a_limit() -> None:
 
 def test_one_side_may_be_replaced() -> None:
     default = Template(input="{question}", target="{n}")
-    assert complete_template(default, sides=Sides()) == default
-    assert complete_template(None, sides=Sides()) is None
-    assert complete_template(default, sides=Sides(input="x")) == Template(input="x", target="{n}")
-    assert complete_template(default, sides=Sides(target="")) == Template(input="{question}", target="")
+    assert complete_template(default, override=TemplateOverride()) == default
+    assert complete_template(None, override=TemplateOverride()) is None
+    assert complete_template(default, override=TemplateOverride(input="x")) == Template(input="x", target="{n}")
+    assert complete_template(default, override=TemplateOverride(target="")) == Template(input="{question}", target="")
     with pytest.raises(InvalidRequest, match="no default for 'input'") as caught:
-        complete_template(None, sides=Sides(target="x"), fields=FIELDS)
+        complete_template(None, override=TemplateOverride(target="x"), fields=FIELDS)
     assert caught.value.detail.endswith("The fields there are: {context}, {question}, {n}.")
     assert caught.value.loc == ("query", "input")

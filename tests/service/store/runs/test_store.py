@@ -10,7 +10,7 @@ from service.errors import Conflict, InvalidRequest, NotFound
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import RunProgress
 from service.store.runs.store import RunStore
-from service.store.runs.writer import Fenced
+from service.store.runs.writer import StaleAttempt
 from tests.service.store.run_steps import begin, told
 
 NOBODY = "run-" + "0" * 17
@@ -122,7 +122,7 @@ def test_a_running_run_is_asked_to_stop_and_can_go_on_later(runs: RunStore) -> N
     assert runs.request_cancel(run_id).cancel_requested
     assert runs.cancel_requested(run_id)
     assert not writer.cancel_requested
-    writer.check_fence()
+    writer.require_current()
     assert writer.cancel_requested
     writer.set_progress(5, total=9)
     writer.finish("cancelled")
@@ -151,18 +151,18 @@ def test_a_dead_attempt_is_followed_by_another_and_writes_no_more(runs: RunStore
         dead.emit("metric", {"step": 2, "loss": 0.5})
         for write in (
             dead.flush,
-            dead.check_fence,
+            dead.require_current,
             lambda: dead.finish("succeeded"),
             lambda: dead.release("x"),
             lambda: dead.save_checkpoint({"a": b""}),
             lambda: dead.put_output("a", b""),
         ):
-            with pytest.raises(Fenced, match="Attempt 1 at run"):
+            with pytest.raises(StaleAttempt, match="Attempt 1 at run"):
                 write()
     assert runs.note_death(run_id, attempt=1, reason="late", max_attempts=2).status == "running"
     state = runs.note_death(run_id, attempt=2, reason="its host went away", max_attempts=2)
     assert (state.status, state.error, state.n_deaths) == ("failed", "its host went away", 2)
-    with pytest.raises(Fenced):
+    with pytest.raises(StaleAttempt):
         living.finish("succeeded")
     assert told(runs, run_id)[-2:] == [(7, "log", "Attempt 2 died: its host went away"), (8, "done", "failed")]
     assert runs.get(run_id)[1].has_checkpoint is False
@@ -182,7 +182,7 @@ def test_a_worker_that_shuts_down_gives_its_run_back(local: RunStore) -> None:
         (4, "log", "The worker shuts down."),
         (5, "status", "queued"),
     ]
-    with pytest.raises(Fenced):
+    with pytest.raises(StaleAttempt):
         writer.finish("succeeded")
     second = local.claim(run_id, worker="w2")
     local.request_cancel(run_id)
@@ -195,7 +195,7 @@ def test_an_end_may_be_told_again_but_not_changed(local: RunStore) -> None:
     run_id, writer = begin(local)
     writer.finish("failed", error="why")
     writer.finish("failed", error="why")
-    with pytest.raises(Fenced, match="the run is failed"):
+    with pytest.raises(StaleAttempt, match="the run is failed"):
         writer.finish("succeeded")
     with pytest.raises(InvalidRequest, match="this is 'running'"):
         writer.finish("running")  # type: ignore[arg-type]

@@ -130,11 +130,11 @@ def test_shards_do_not_depend_on_each_other(field: Field, t5_path: Path, tmp_pat
 @pytest.mark.parametrize(
     ("spec", "match"),
     [
-        ({"sites": ["encoder.embed", "decoder.embed"]}, "ask for one side, or for reduce mean"),
+        ({"sites": ["encoder.embed", "decoder.embed"]}, "request sites of one side, or reduce mean"),
         ({"sites": ["resid_post"]}, "not known of a t5"),
         ({"sites": ["encoder.resid_post"], "layers": [3]}, "The encoder has layers 0 to 2"),
         ({"sites": ["decoder.resid_post.2"]}, "The decoder has layers 0 to 1"),
-        ({"sites": ["encoder.embed"], "prompt_ref": "soft"}, "without a prompt"),
+        ({"sites": ["encoder.embed"], "prompt_ref": "soft"}, "support neither prompts"),
     ],
 )
 def test_what_cannot_be_read(field: Field, t5_path: Path, spec: dict[str, Any], match: str) -> None:

@@ -42,8 +42,8 @@ def test_only_some_tokens_stand_for_many(reader: CloudReader, monkeypatch: pytes
 
 
 def test_where_answers_are_short_the_input_walks_along(reader: CloudReader) -> None:
-    long = reader.walks("words", layers=[0, 1], n=4, max_tokens=8)
-    short = reader.walks("words", layers=[0, 1], n=4, max_tokens=3)
+    long = reader.trajectories("words", layers=[0, 1], n=4, max_tokens=8)
+    short = reader.trajectories("words", layers=[0, 1], n=4, max_tokens=3)
     assert (long.part, short.part) == ("generated", "input and answer")
     lengths = [len(walk) for walk in long.by_layer[0]]
     assert max(lengths) == 8
@@ -53,7 +53,7 @@ def test_where_answers_are_short_the_input_walks_along(reader: CloudReader) -> N
 
 
 def test_wording_by_hand(reader: CloudReader) -> None:
-    found = reader.wording("told", n=2)
+    found = reader.text_statistics("told", n=2)
     assert found.share_letters == pytest.approx(5 / 9)
     tokens = reader.vocabulary()[1]
     counted = {tokens[i].strip(): int(found.counts[i]) for i in np.flatnonzero(found.counts)}

@@ -52,7 +52,7 @@ def test_parts_are_told() -> None:
 def test_figures_with_odd_names_are_text() -> None:
     prior = "<b>$x_{$</b>&"
     found = evidence(*[tuned(prior, seed, moved=0.1, score=1, steps=5) for seed in range(2)])
-    figures = draw_figures(found, separation=[], walks=[], shapes=[])
+    figures = draw_figures(found, separation=[], trajectories=[], shapes=[])
     assert set(figures) == {"prompts", "curves", "tasks"}
     assert all("<b>" not in svg for svg in figures.values())
     assert "&lt;b&gt;$x_{$&lt;/b&gt;&amp;" in figures["curves"]
@@ -60,7 +60,7 @@ def test_figures_with_odd_names_are_text() -> None:
 
 def test_figures_are_the_same_bytes_each_time() -> None:
     found = evidence(tuned("near", 0, moved=0.1, score=1, steps=5))
-    once, twice = (draw_figures(found, separation=[], walks=[], shapes=[]) for _ in range(2))
+    once, twice = (draw_figures(found, separation=[], trajectories=[], shapes=[]) for _ in range(2))
     assert once == twice
 
 
@@ -83,3 +83,18 @@ def test_tables_of_intervals_and_of_records() -> None:
 @pytest.mark.parametrize(("value", "shown"), [(None, "–"), (0.123456, "0.1235"), (3, "3"), ("x", "x")])
 def test_values_of_tables(value: Any, shown: str) -> None:
     assert number(value) == shown
+
+
+def test_json_keys_are_shown_as_labels() -> None:
+    report = {
+        **REPORT,
+        "findings": [
+            {**REPORT["findings"][0], "numbers": {"parts": {"alike: soft for a: b": True, "other": True}, "x": {}}},
+        ],
+        "collapse": {"a@1": {"nearest_distance": 0.25, "effective_rank": 2.0}},
+    }
+    page = render(report, figures={})
+    assert "<li>mean scores differ by at most the tolerance: soft for a: b: <b>holds</b></li>" in page
+    assert "<li>other: <b>holds</b></li>" in page
+    assert "<th>distance to nearest token</th>" in page
+    assert "_" not in "".join(re.findall(r"<th>(.*?)</th>", page))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from service.errors import InvalidRequest, Unavailable
-from service.store.runs.writer import Fenced, RunWriter
+from service.store.runs.writer import RunWriter, StaleAttempt
 from workers.running.attempt.reporter import ReportedPoints, Reporter, reported_points
 
 
@@ -80,7 +80,7 @@ def test_a_store_out_of_reach_is_borne_and_a_fence_is_remembered() -> None:
     writer.error = Unavailable("gone")
     reporter.flush()
     assert not reporter.fenced
-    writer.error = Fenced("replaced")
+    writer.error = StaleAttempt("replaced")
     reporter.flush()
     assert reporter.fenced
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests.workers.tuning.small_training import TRAIN, examples
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.batches import Order, batch_of, cut
 
 

@@ -15,7 +15,7 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.registry import compile_prompt, compiler_of
 from tests.oracle.models import ARCHITECTURES
 from tests.workers.tuning.small_training import FORMS, Form, examples, hosted
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.batches import batch_of
 from workers.tuning.training.forward import TuningForward, lowest_layer
 from workers.tuning.training.frozen_layers import FrozenLayers

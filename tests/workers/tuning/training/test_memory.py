@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.workers.tuning.small_training import TRAIN, examples, hosted
-from workers.tuning.encoding import EncodedExample
+from workers.inputs.examples import EncodedExample
 from workers.tuning.training.memory import Costs, costs_of, group_examples, group_members
 
 COSTS = Costs(bytes_per_token=10, bytes_per_answer=100)

@@ -34,8 +34,6 @@ class DeepForm(PromptForm):
     def shape(self, base: ModelShape) -> Shape:
         return (N_VIRTUAL, base.d_model)
 
-    def layers_with_states(
-        self, own: Sequence[int] | None, *, where: str | None, n_layers: int, wanted: Iterable[int]
-    ) -> list[int]:
+    def layers_with_states(self, own: Sequence[int] | None, *, where: str | None, wanted: Iterable[int]) -> list[int]:
         layers = sorted(own or ())
         return [layer for layer in wanted if layer in layers or (where == "carried" and layer >= layers[0])]

@@ -92,9 +92,7 @@ class PromptForm(ABC):
             return None
         return state_layer - self.state_layer(0)
 
-    def layers_with_states(
-        self, own: Sequence[int] | None, *, where: str | None, n_layers: int, wanted: Iterable[int]
-    ) -> list[int]:
+    def layers_with_states(self, own: Sequence[int] | None, *, where: str | None, wanted: Iterable[int]) -> list[int]:
         """Of the ``wanted`` state layers, those where a prompt has vectors, or states that its vectors become.
 
         Args:

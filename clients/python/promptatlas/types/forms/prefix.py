@@ -35,7 +35,5 @@ class PrefixForm(PromptForm):
     def fixed_layers(self, base: ModelShape) -> tuple[int, ...] | None:
         return tuple(range(base.n_layers))
 
-    def layers_with_states(
-        self, own: Sequence[int] | None, *, where: str | None, n_layers: int, wanted: Iterable[int]
-    ) -> list[int]:
+    def layers_with_states(self, own: Sequence[int] | None, *, where: str | None, wanted: Iterable[int]) -> list[int]:
         return []

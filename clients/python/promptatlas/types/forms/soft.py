@@ -28,7 +28,5 @@ class SoftForm(PromptForm):
     def shape(self, base: ModelShape) -> Shape:
         return (N_VIRTUAL, base.d_model)
 
-    def layers_with_states(
-        self, own: Sequence[int] | None, *, where: str | None, n_layers: int, wanted: Iterable[int]
-    ) -> list[int]:
+    def layers_with_states(self, own: Sequence[int] | None, *, where: str | None, wanted: Iterable[int]) -> list[int]:
         return list(wanted)

@@ -25,7 +25,7 @@ from tests.clients.python.promptatlas.fake_server import (
 from tests.clients.python.promptatlas.resources.test_prompts import MANIFEST, ROWS, page
 from tests.clients.python.promptatlas.resources.test_running import COMPLETION
 from tests.clients.python.promptatlas.resources.test_system import CARD, ENTRIES, PARTS
-from tests.clients.python.promptatlas.results.test_trajectories import result as trajectory_bytes
+from tests.clients.python.promptatlas.results.tensors.test_trajectories import result as trajectory_bytes
 
 COMMANDS = [
     ["models", "list"],

@@ -14,8 +14,8 @@ import httpx
 import numpy as np
 import pytest
 from promptatlas import AsyncClient, Client, errors, types
-from promptatlas.calls.call import Upload
-from promptatlas.sending.files import CHUNK_BYTES, FileStream
+from promptatlas.transport.call import Upload
+from promptatlas.transport.files import CHUNK_BYTES, FileStream
 
 from tests.clients.python.promptatlas.fake_server import FakeServer, problem, reply
 
@@ -103,7 +103,7 @@ def test_texts_are_lines_for_the_format_text(client: Client, server: FakeServer,
     assert server.request.content == "One.\nZwei – é.\n".encode()
     assert dict(server.request.url.params) == {"name": "prose", "format": "text", "cloze": "true"}
     for wrong in ("two\nlines", {"text": "x"}):
-        with pytest.raises(ValueError, match="number 1 is none"):
+        with pytest.raises(ValueError, match="as number 1"):
             client.datasets.upload("prose", records=["One.", wrong], format="text")
     assert len(server.requests) == 1
 

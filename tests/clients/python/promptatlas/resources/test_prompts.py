@@ -149,7 +149,7 @@ def test_aliases_are_looked_up(client: Client, server: FakeServer, tmp_path: Pat
 
 
 def test_a_version_is_named_once(client: Client) -> None:
-    with pytest.raises(ValueError, match="expected none beside 'qa@3'"):
+    with pytest.raises(ValueError, match="expected none, since 'qa@3' has one"):
         client.prompts.get("qa@3", version=2)
 
 

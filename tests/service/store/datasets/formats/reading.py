@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 
 from service.errors import AtlasError
-from service.store.datasets.formats.records import Format, Record
+from service.store.datasets.formats.records import FileFormat, Record
 
 TEST_DATA = "PROMPTATLAS_TEST_DATA"
 
 
-def records_of(reader: Format, data: bytes | str) -> list[Record]:
+def records_of(reader: FileFormat, data: bytes | str) -> list[Record]:
     """All records of a file."""
     return list(reader.read(io.BytesIO(data.encode() if isinstance(data, str) else data)))
 
 
-def fields_of(reader: Format, data: bytes | str) -> list[dict[str, Any]]:
+def fields_of(reader: FileFormat, data: bytes | str) -> list[dict[str, Any]]:
     """The fields of all records."""
     return [dict(record.fields) for record in records_of(reader, data)]
 
 
-def refusal(reader: Format, data: bytes | str, kind: type[AtlasError]) -> AtlasError:
+def refusal(reader: FileFormat, data: bytes | str, kind: type[AtlasError]) -> AtlasError:
     """The error that a file ends in."""
     with pytest.raises(kind) as caught:
         records_of(reader, data)

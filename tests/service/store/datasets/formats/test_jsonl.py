@@ -17,7 +17,7 @@ def test_pairs_keep_their_further_fields_and_their_split() -> None:
         '{"input":"2+2=","target":4,"split":"dev","task":"sum"}\n  \n{"target":" b","input":"a","answers":["b","c"]}\n',
     )
     assert (first.fields, first.split) == ({"input": "2+2=", "target": 4, "task": "sum"}, "validation")
-    assert (second.fields["answers"], second.split, second.place.name) == (["b", "c"], None, "Line 3")
+    assert (second.fields["answers"], second.split, second.location.name) == (["b", "c"], None, "Line 3")
     assert Jsonl().default_template(first) == PAIR
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from service.errors import InvalidRequest
-from service.store.datasets.formats.places import Place
+from service.store.datasets.formats.locations import Location
 from service.store.datasets.formats.strict_json import MAX_DEPTH, parse_json, parse_object
 
-PLACE = Place.line(7)
+PLACE = Location.line(7)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ PLACE = Place.line(7)
 )
 def test_bad_json_is_refused_with_its_line(text: str, said: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        parse_json(text, place=PLACE)
+        parse_json(text, location=PLACE)
     assert caught.value.detail.startswith("Line 7: expected JSON, got ")
     assert said in caught.value.detail
     assert caught.value.loc == ("body", 7)
@@ -49,8 +49,8 @@ def test_bad_json_is_refused_with_its_line(text: str, said: str) -> None:
     ],
 )
 def test_good_json_is_what_it_says(text: str, value: Any) -> None:
-    assert value is None or parse_json(text, place=PLACE) == value
-    parse_json(text, place=PLACE)
+    assert value is None or parse_json(text, location=PLACE) == value
+    parse_json(text, location=PLACE)
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_good_json_is_what_it_says(text: str, value: Any) -> None:
 )
 def test_an_object_is_an_object(text: str, got: str) -> None:
     with pytest.raises(InvalidRequest, match=f"expected a JSON object, got {got}"):
-        parse_object(text, place=PLACE)
+        parse_object(text, location=PLACE)

@@ -20,7 +20,7 @@ STORY = (
 
 def test_a_line_is_a_document() -> None:
     records = records_of(PlainText(), " One. \n\n\tTwo.\r\n")
-    assert [(record.fields, record.place.name) for record in records] == [
+    assert [(record.fields, record.location.name) for record in records] == [
         ({"text": "One."}, "Line 1"),
         ({"text": "Two."}, "Line 3"),
     ]
@@ -66,7 +66,7 @@ def test_what_cannot_be_masked_gives_nothing(text: str) -> None:
 def test_items_of_one_document_are_one_group() -> None:
     records = records_of(ClozeText(), f"{STORY * 4}\n{STORY}")
     assert len({record.group for record in records}) == 2
-    assert {record.place.name for record in records} == {"Line 1", "Line 2"}
+    assert {record.location.name for record in records} == {"Line 1", "Line 2"}
 
 
 def test_a_file_with_nothing_to_mask_is_refused() -> None:

@@ -1,1 +1,0 @@
-"""What each verb sends and how its answer reads: plain descriptions, no input or output."""

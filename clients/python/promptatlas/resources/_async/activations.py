@@ -1,0 +1,76 @@
+"""``client.activations``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy.typing as npt
+
+from promptatlas.resources.options import Layers, ModelOptions, Reduction, model_request
+from promptatlas.results.tensors.activations import ActivationCache
+from promptatlas.results.tensors.tensor_file import TensorFile
+from promptatlas.transport._async.sender import AsyncSender
+from promptatlas.transport.call import SAFETENSORS, Call, nothing, reader
+from promptatlas.types import ActivationRequest, DType, EstimateResponse
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Inputs = Sequence[str | Sequence[int] | npt.NDArray[Any]]
+
+
+class CaptureOptions(ModelOptions, total=False):
+    """Options of activations; see ``promptatlas.types.ActivationRequest``."""
+
+    layers: Layers
+    positions: Literal["all", "last"] | Sequence[int] | slice
+    include_virtual: bool
+    reduce: Reduction
+    dtype: DType
+
+
+class AsyncActivations:
+    """Activations of a forward pass."""
+
+    def __init__(self, sender: AsyncSender) -> None:
+        self._sender = sender
+
+    async def get(
+        self,
+        *,
+        model: str,
+        inputs: Inputs,
+        sites: Sequence[str],
+        to: str | Path | None = None,
+        **options: Unpack[CaptureOptions],
+    ) -> ActivationCache:
+        """Reads the tensors at sites during the forward pass over inputs.
+
+        Args:
+            inputs: texts, or lists of token ids.
+            sites: e.g. ``resid_post``, a TransformerLens name or a module path.
+            to: file to keep the result in. None: a temporary file, deleted when the result is closed.
+            options: see ``promptatlas.types.ActivationRequest``; ``interventions`` with their arrays;
+                ``timeout_s``, ``request_id``.
+
+        Raises:
+            InvalidRequestError: a field is unknown or out of range; nothing was sent.
+            TooLargeError: the result would exceed the server's limit; it suggests how to reduce it.
+            PromptAtlasError: see ``promptatlas.errors``.
+        """
+        request = model_request(ActivationRequest, {"model": model, "inputs": inputs, "sites": sites}, options)
+        call = Call(method="POST", path="/v1/activations", parse=nothing, accept=SAFETENSORS, **request)
+        received = await self._sender.fetch(call, None if to is None else Path(to))
+        file = TensorFile(received.path, temporary=received.temporary)
+        return ActivationCache(file, request_id=received.request_id)
+
+    async def estimate(
+        self, *, model: str, inputs: Inputs, sites: Sequence[str], **options: Unpack[CaptureOptions]
+    ) -> EstimateResponse:
+        """The cost of ``get`` with the same arguments, without running the model."""
+        request = model_request(ActivationRequest, {"model": model, "inputs": inputs, "sites": sites}, options)
+        path, parse = "/v1/activations/estimate", reader(EstimateResponse)
+        call = Call(method="POST", path=path, parse=parse, **request)
+        return await self._sender.send(call)

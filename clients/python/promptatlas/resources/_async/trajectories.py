@@ -1,0 +1,62 @@
+"""``client.trajectories``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from promptatlas.resources.options import Layers, Reduction, SamplingOptions, model_request
+from promptatlas.results.tensors.tensor_file import TensorFile
+from promptatlas.results.tensors.trajectories import Trajectories
+from promptatlas.transport._async.sender import AsyncSender
+from promptatlas.transport.call import SAFETENSORS, Call, nothing
+from promptatlas.types import DType, TrajectoryRequest
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class TrajectoryOptions(SamplingOptions, total=False):
+    """Options of trajectories; see ``promptatlas.types.TrajectoryRequest``."""
+
+    layers: Layers
+    reduce: Reduction
+    dtype: DType
+    include_input: bool
+
+
+class AsyncTrajectoriesResource:
+    """Activations of every token of a generation."""
+
+    def __init__(self, sender: AsyncSender) -> None:
+        self._sender = sender
+
+    async def create(
+        self,
+        *,
+        model: str,
+        inputs: Sequence[str | Sequence[int] | npt.NDArray[Any]],
+        sites: Sequence[str],
+        to: str | Path | None = None,
+        **options: Unpack[TrajectoryOptions],
+    ) -> Trajectories:
+        """Generates from inputs and records the activations: ``n`` trajectories for each input, input by input.
+
+        Args:
+            inputs: texts, or lists of token ids.
+            sites: e.g. ``resid_post``, a TransformerLens name or a module path.
+            to: file to keep the result in. None: a temporary file, deleted when the result is closed.
+            options: see ``promptatlas.types.TrajectoryRequest``; ``timeout_s``, ``request_id``.
+
+        Raises:
+            InvalidRequestError: a field is unknown or out of range; nothing was sent.
+            PromptAtlasError: see ``promptatlas.errors``.
+        """
+        request = model_request(TrajectoryRequest, {"model": model, "inputs": inputs, "sites": sites}, options)
+        call = Call(method="POST", path="/v1/trajectories", parse=nothing, accept=SAFETENSORS, **request)
+        received = await self._sender.fetch(call, None if to is None else Path(to))
+        file = TensorFile(received.path, temporary=received.temporary)
+        return Trajectories(file, request_id=received.request_id)

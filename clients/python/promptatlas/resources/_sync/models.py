@@ -1,0 +1,38 @@
+# Generated from promptatlas.resources._async.models by generate_sync.py: edit that module, then run `make generate`.
+"""``client.models``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from promptatlas.resources.options import page_params
+from promptatlas.transport._sync.page import Page
+from promptatlas.transport._sync.sender import Sender
+from promptatlas.transport.call import Call, CallOptions, options_of, reader
+from promptatlas.types import ListPage, ModelCard, ModelEntry
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Models:
+    """The base models of a server, and the prompts served with them."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    def list(
+        self, *, limit: int | None = None, after: str | None = None, **options: Unpack[CallOptions]
+    ) -> Page[ModelEntry]:
+        """One page of ``limit`` models; iterating over it continues with the next pages."""
+        params, parse = page_params(limit, after), reader(ListPage[ModelEntry])
+        call = Call(method="GET", path="/v1/models", parse=parse, params=params, **options_of(options))
+        page = self._sender.send(call)
+        return Page(page, follow=lambda cursor: self.list(limit=limit, after=cursor, **options))
+
+    def get(self, model: str, **options: Unpack[CallOptions]) -> ModelCard:
+        """The card of a model: its sizes, revision and sites."""
+        path = f"/v1/models/{quote(model, safe=':@')}"
+        call = Call(method="GET", path=path, parse=reader(ModelCard), **options_of(options))
+        return self._sender.send(call)

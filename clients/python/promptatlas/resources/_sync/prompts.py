@@ -1,0 +1,146 @@
+# Generated from promptatlas.resources._async.prompts by generate_sync.py: edit that module, then run `make generate`.
+"""``client.prompts``."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from promptatlas.errors import NotFoundError
+from promptatlas.resources._async.prompts import _alias_path, _path, _split_reference
+from promptatlas.resources.encoding import checked, json_body
+from promptatlas.resources.options import page_params
+from promptatlas.resources.prompt_files import ZIP, prompt_file
+from promptatlas.transport._sync.page import Page
+from promptatlas.transport._sync.sender import Sender
+from promptatlas.transport.call import SAFETENSORS, Call, CallOptions, nothing, options_of, reader
+from promptatlas.types import Alias, AliasBody, ContentFormat, ListPage, PromptManifest, PromptRow, Where
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Prompts:
+    """Tuned prompts: named, versioned, immutable."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    def upload(
+        self,
+        name: str,
+        *,
+        tensors: Mapping[str, Any] | None = None,
+        path: str | Path | None = None,
+        peft_dir: str | Path | None = None,
+        base: str | None = None,
+        base_revision: str | None = None,
+        where: Where | None = None,
+        notes: Any = None,
+        **options: Unpack[CallOptions],
+    ) -> PromptManifest:
+        """Stores a new version of a prompt. Uploading the same content again returns the existing version.
+
+        Args:
+            tensors: ``soft`` ``[n_virtual, d_model]``, or ``deep.{layer}`` of that shape each, or ``prefix``
+                ``[n_layers, 2, n_kv_heads, n_virtual, d_head]``, or ``steering.{layer}`` ``[d_model]`` each; arrays or torch
+                tensors, stored as float32.
+                They require ``base``, the model they are for; deep ones also ``where``: ``local`` or ``carried``.
+            path: a safetensors file in the native format, or a zip of a PEFT adapter.
+            peft_dir: folder of a PEFT adapter (prompt tuning, prefix tuning, p-tuning), saved as safetensors.
+            base: the model. None: the one that the file names, or for PEFT the hosted model that matches.
+
+        Raises:
+            InvalidRequestError: shape, dtype, base or revision do not match, or values are not finite.
+            UnsafeFileError: the adapter is a pickle.
+        """
+        header = {"base": base, "base_revision": base_revision, "where": where, "notes": notes}
+        body = prompt_file(tensors=tensors, path=path, peft_dir=peft_dir, header=header)
+        # The header of tensors names their base.
+        params = {"name": name} if base is None or tensors is not None else {"name": name, "base": base}
+        common = options_of(options, creates=True)
+        parse = reader(PromptManifest)
+        call = Call(method="POST", path="/v1/prompts", parse=parse, params=params, body=body, **common)
+        return self._sender.send(call)
+
+    def list(
+        self, *, limit: int | None = None, after: str | None = None, **options: Unpack[CallOptions]
+    ) -> Page[PromptRow]:
+        """One page of ``limit`` names; iterating over it continues with the next pages."""
+        params, parse = page_params(limit, after), reader(ListPage[PromptRow])
+        call = Call(method="GET", path="/v1/prompts", parse=parse, params=params, **options_of(options))
+        page = self._sender.send(call)
+        return Page(page, follow=lambda cursor: self.list(limit=limit, after=cursor, **options))
+
+    def get(self, name: str, *, version: int | str | None = None, **options: Unpack[CallOptions]) -> PromptManifest:
+        """The manifest of ``name`` (its latest version), ``name@3`` or ``name@alias``."""
+        bare, number = self._resolve(name, version, options)
+        path = _path(bare, version=number)
+        call = Call(method="GET", path=path, parse=reader(PromptManifest), **options_of(options))
+        return self._sender.send(call)
+
+    def versions(self, name: str, **options: Unpack[CallOptions]) -> builtins.list[int]:
+        """All version numbers of a name, in ascending order."""
+        row = self._row(name, options)
+        return sorted(row.versions)
+
+    def download(
+        self,
+        name: str,
+        *,
+        to: str | Path,
+        version: int | str | None = None,
+        format: ContentFormat = "native",  # noqa: A002 — the wire's own word
+        **options: Unpack[CallOptions],
+    ) -> Path:
+        """Saves the file of a version: native safetensors, or a zip of a PEFT adapter."""
+        bare, number = self._resolve(name, version, options)
+        if number is None:
+            manifest = self.get(bare, **options)
+            number = manifest.version
+        path = f"{_path(bare, version=number)}/content"
+        accept, params = SAFETENSORS if format == "native" else ZIP, {"format": format}
+        call = Call(method="GET", path=path, parse=nothing, params=params, accept=accept, **options_of(options))
+        received = self._sender.fetch(call, Path(to))
+        return received.path
+
+    def delete(self, name: str, *, version: int | None = None, **options: Unpack[CallOptions]) -> None:
+        """Deletes one version, given as ``version`` or as ``name@3``. ConflictError while an alias points to it."""
+        bare, number = _split_reference(name, version=version)
+        if not isinstance(number, int):
+            # No default and no alias: a deletion names its version in full.
+            raise ValueError(f"version: expected the number of a version, as in {bare + '@3'!r}, got {number!r}")
+        path = _path(bare, version=number)
+        call = Call(method="DELETE", path=path, parse=nothing, **options_of(options))
+        self._sender.send(call)
+
+    def set_alias(self, name: str, alias: str, *, version: int, **options: Unpack[CallOptions]) -> Alias:
+        """Points an alias to a version; it may have pointed to another one before."""
+        body = json_body(checked(AliasBody, {"version": version}))
+        path = _alias_path(name, alias=alias)
+        call = Call(method="PUT", path=path, parse=reader(Alias), body=body, **options_of(options))
+        return self._sender.send(call)
+
+    def delete_alias(self, name: str, alias: str, **options: Unpack[CallOptions]) -> None:
+        """Deletes an alias; the version stays."""
+        path = _alias_path(name, alias=alias)
+        call = Call(method="DELETE", path=path, parse=nothing, **options_of(options))
+        self._sender.send(call)
+
+    def _row(self, name: str, options: CallOptions) -> PromptRow:
+        for row in self.list(**options):
+            if row.name == name:
+                return row
+        raise NotFoundError(f"no prompt {name!r}", status=404, title="Not found")
+
+    def _resolve(self, name: str, version: int | str | None, options: CallOptions) -> tuple[str, int | None]:
+        """The bare name, and the number of a version or alias; None for the latest version."""
+        bare, chosen = _split_reference(name, version=version)
+        if not isinstance(chosen, str):
+            return bare, chosen
+        row = self._row(bare, options)
+        if chosen not in row.aliases:
+            raise NotFoundError(f"no alias {chosen!r} of prompt {bare!r}", status=404, title="Not found")
+        return bare, row.aliases[chosen]

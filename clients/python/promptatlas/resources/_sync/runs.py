@@ -1,0 +1,113 @@
+# Generated from promptatlas.resources._async.runs by generate_sync.py: edit that module, then run `make generate`.
+"""``client.runs``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from promptatlas.resources._async.runs import EvaluateOptions, TuneOptions
+from promptatlas.resources._sync.run import Run
+from promptatlas.resources.options import Spec, page_params, split_options
+from promptatlas.resources.run_requests import create_request, run_request
+from promptatlas.transport._async.page import Mapped
+from promptatlas.transport._sync.page import Page
+from promptatlas.transport._sync.sender import Sender
+from promptatlas.transport.call import Call, CallOptions, options_of, reader
+from promptatlas.types import ListPage, RunKind, RunStatus
+from promptatlas.types import Run as RunInfo
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Runs:
+    """Runs: long jobs on the workers. They continue without this client."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    def create(self, kind: RunKind, spec: Spec, *, name: str | None = None, **options: Unpack[CallOptions]) -> Run:
+        """Queues a run of any kind.
+
+        Args:
+            spec: the spec of the kind, see ``promptatlas.types``.
+            name: display name of the run.
+
+        Raises:
+            InvalidRequestError: the spec is invalid; ``errors`` has the locations.
+        """
+        info = self._sender.send(create_request(kind, spec, name=name, options=options))
+        return Run(info, sender=self._sender)
+
+    def tune(
+        self,
+        *,
+        model: str,
+        dataset: str,
+        priors: Sequence[Spec],
+        run_name: str | None = None,
+        **options: Unpack[TuneOptions],
+    ) -> Run:
+        """Tunes prompts: the product priors × seeds × learning rates, in parallel. Each becomes a prompt version.
+
+        Args:
+            priors: distributions of the initial vectors, e.g. ``[{"kind": "isotropic", "std": 0.02}]``.
+            run_name: display name of the run; ``name`` names the prompts.
+            options: see ``promptatlas.types.TuneSpec``; ``timeout_s``, ``request_id``.
+
+        Raises:
+            InvalidRequestError: the spec is invalid; ``errors`` has the locations.
+        """
+        fields, call_options = split_options(options)
+        spec = {"model": model, "dataset": dataset, "priors": priors, **fields}
+        return self.create("tune", spec, name=run_name, **call_options)
+
+    def evaluate(
+        self,
+        *,
+        model: str,
+        prompts: Sequence[str | None],
+        dataset: str,
+        run_name: str | None = None,
+        **options: Unpack[EvaluateOptions],
+    ) -> Run:
+        """Evaluates prompts on a dataset, with metrics and their confidence intervals.
+
+        Args:
+            prompts: references; None is the model without a prompt.
+            run_name: display name of the run.
+            options: see ``promptatlas.types.EvaluateSpec``; ``timeout_s``, ``request_id``.
+
+        Raises:
+            InvalidRequestError: the spec is invalid; ``errors`` has the locations.
+        """
+        fields, call_options = split_options(options)
+        spec = {"model": model, "prompts": prompts, "dataset": dataset, **fields}
+        return self.create("evaluate", spec, name=run_name, **call_options)
+
+    def get(self, run_id: str, **options: Unpack[CallOptions]) -> Run:
+        """A run by its id."""
+        return Run(self._sender.send(run_request(run_id, options=options)), sender=self._sender)
+
+    def list(
+        self,
+        *,
+        kind: RunKind | None = None,
+        status: RunStatus | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Page[Run]:
+        """One page of ``limit`` runs, newest first; iterating over it continues with the next pages.
+
+        Their ``artifacts`` are empty; ``refresh`` of a run loads them.
+        """
+        chosen = {name: value for name, value in (("kind", kind), ("status", status)) if value is not None}
+        params, parse = {**chosen, **page_params(limit, after)}, reader(ListPage[RunInfo])
+        call = Call(method="GET", path="/v1/runs", parse=parse, params=params, **options_of(options))
+        page = self._sender.send(call)
+        rows = Mapped([Run(info, sender=self._sender) for info in page.data], page.has_more, page.next)
+        return Page(
+            rows, follow=lambda cursor: self.list(kind=kind, status=status, limit=limit, after=cursor, **options)
+        )

@@ -1,0 +1,80 @@
+"""Requests about runs that several nouns send."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+import pydantic
+
+from promptatlas.errors import UnexpectedAnswerError
+from promptatlas.resources.encoding import checked, json_body, plain
+from promptatlas.resources.options import Spec
+from promptatlas.transport.call import EVENTS, Call, CallOptions, Following, ServerEvent, nothing, options_of, reader
+from promptatlas.types import RUN_KINDS, RunBody, RunEvent, RunKind
+from promptatlas.types import Run as RunInfo
+
+# Artifacts are tensors, tables and pages.
+ANY_TYPE = "*/*"
+
+
+def create_request(kind: RunKind, spec: Spec, *, name: str | None, options: CallOptions) -> Call[RunInfo]:
+    """Queues a run. Raises InvalidRequestError if the spec is invalid."""
+    given = {"kind": kind, "spec": plain(spec)}
+    fields = checked(RunBody, given if name is None else {**given, "name": name})
+    body = json_body({**fields, "spec": checked(RUN_KINDS[kind].spec, given["spec"])})
+    common = options_of(options, creates=True)
+    return Call(method="POST", path="/v1/runs", parse=reader(RunInfo), body=body, **common)
+
+
+def run_request(run_id: str, *, options: CallOptions) -> Call[RunInfo]:
+    """Reads a run."""
+    return Call(method="GET", path=run_path(run_id), parse=reader(RunInfo), **options_of(options))
+
+
+def artifact_request(run_id: str, path: str, *, options: CallOptions) -> Call[None]:
+    """Downloads an artifact to a file."""
+    address = _artifact_path(run_id, path)
+    return Call(method="GET", path=address, parse=nothing, accept=ANY_TYPE, **options_of(options))
+
+
+def content_request(run_id: str, path: str, *, options: CallOptions) -> Call[bytes]:
+    """Reads an artifact into memory."""
+    address = _artifact_path(run_id, path)
+    return Call(method="GET", path=address, parse=bytes, accept=ANY_TYPE, **options_of(options))
+
+
+def events_request(run_id: str, *, after: int, following: Following, options: CallOptions) -> Call[RunEvent]:
+    """Streams the events after the one with id ``after``; 0: all."""
+    common = options_of(options)
+    if after:
+        common["headers"] = {**common["headers"], "Last-Event-ID": str(after)}
+    return Call(
+        method="GET",
+        path=f"{run_path(run_id)}/events",
+        parse=reader(RunEvent),
+        parse_event=read_event,
+        following=following,
+        accept=EVENTS,
+        **common,
+    )
+
+
+def read_event(event: ServerEvent) -> RunEvent:
+    """The event of a run in a server-sent event. Raises UnexpectedAnswerError."""
+    try:
+        data = json.loads(event.data)
+        return RunEvent.model_validate({"id": event.id, "type": event.event, "data": data})
+    except (ValueError, pydantic.ValidationError) as error:
+        raise UnexpectedAnswerError(
+            f"expected an event with a number, a type and JSON, got {event.id!r}, {event.event!r}, {event.data[:80]!r}"
+        ) from error
+
+
+def run_path(run_id: str) -> str:
+    """The path of a run's route."""
+    return f"/v1/runs/{quote(run_id, safe='')}"
+
+
+def _artifact_path(run_id: str, path: str) -> str:
+    return f"{run_path(run_id)}/artifacts/{quote(path)}"

@@ -1,0 +1,1 @@
+"""Harvests: shards on disk, and the tables and batches read from them."""

@@ -1,0 +1,1 @@
+"""Maps: their points in columns, and plots of them."""

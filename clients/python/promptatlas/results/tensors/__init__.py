@@ -1,0 +1,1 @@
+"""Tensors of a result file: safetensors read lazily, as numpy, torch or pandas."""

@@ -1,1 +1,0 @@
-"""How calls travel: attempts and their delays, event streams, files. Knows no route."""

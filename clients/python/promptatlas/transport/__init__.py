@@ -1,0 +1,1 @@
+"""Transport of requests over httpx: retries, event streams, files. Knows no route."""

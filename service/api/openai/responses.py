@@ -1,0 +1,177 @@
+"""Response to a completion or chat request, complete or as server-sent events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import structlog
+from fastapi import Request, Response
+from promptatlas.types import ChatCompletionRequest, CompletionRequest, Usage
+from pydantic import BaseModel
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from service.api.openai.formats import Format, Piece
+from service.api.requests.bodies import JSON_TYPE
+from service.api.requests.deadlines import while_connected
+from service.api.responses.errors import openai_error
+from service.api.responses.openapi import EVENTS_TYPE
+from service.engine.requests import Delta, RowDone
+from service.errors import AtlasError
+from service.hosting.ipc.engine_client import EngineClient, Exchange
+from service.hosting.ipc.messages import Submit
+
+_DONE = b"data: [DONE]\n\n"
+_log = structlog.get_logger(__name__)
+
+
+class ResponseBuilder:
+    """Collects the output of one request and formats it.
+
+    Args:
+        with_logprobs: whether the client requested log-probabilities.
+    """
+
+    def __init__(
+        self, job: Submit, *, spec: CompletionRequest | ChatCompletionRequest, wire_format: Format, with_logprobs: bool
+    ) -> None:
+        self.job = job
+        self.is_streamed = spec.stream
+        self._n = spec.n
+        self._model = spec.model
+        self._with_usage = spec.stream_options is not None and spec.stream_options.include_usage
+        self._format = wire_format
+        self._with_logprobs = with_logprobs
+        self._created = int(time.time())
+        self._deltas: dict[int, list[Delta]] = {}
+        self._ends: dict[int, RowDone] = {}
+
+    def add(self, step: Delta | RowDone) -> None:
+        """Record one step of a row."""
+        if isinstance(step, RowDone):
+            self._ends[step.row] = step
+        elif not self.is_streamed:
+            self._deltas.setdefault(step.row, []).append(step)
+
+    def chunk(self, step: Delta | RowDone) -> BaseModel | None:
+        """The chunk of one step; None for a step without content."""
+        if isinstance(step, RowDone):
+            return self._chunk(Piece(index=step.row, finish_reason=step.finish_reason))
+        logprobs = step.logprobs if self._with_logprobs and step.logprobs else None
+        if not step.text and logprobs is None:
+            return None
+        return self._chunk(Piece(index=step.row, text=step.text, logprobs=logprobs))
+
+    def complete(self) -> BaseModel:
+        """The complete response, with choices in row order."""
+        choices = [self._format.choice(self._row(index)) for index in sorted({*self._deltas, *self._ends})]
+        return self._message(self._format.complete, choices, usage=self._usage)
+
+    def first_chunks(self) -> Iterator[BaseModel]:
+        """Chunks before all output."""
+        if self._format.opening is not None:
+            for index in range(self._n):
+                yield self._message(self._format.chunk, [self._format.opening(index)])
+
+    def last_chunk(self) -> BaseModel | None:
+        """The chunk with the token counts, if the client requested it."""
+        return self._message(self._format.chunk, [], usage=self._usage) if self._with_usage else None
+
+    @property
+    def _usage(self) -> Usage:
+        """Token counts. An input counts once, however many rows continue it."""
+        n_input = sum(end.n_input for index, end in self._ends.items() if index % self._n == 0)
+        n_generated = sum(end.n_generated for end in self._ends.values())
+        return Usage(prompt_tokens=n_input, completion_tokens=n_generated, total_tokens=n_input + n_generated)
+
+    def _row(self, index: int) -> Piece:
+        deltas, end = self._deltas.get(index, []), self._ends.get(index)
+        return Piece(
+            index=index,
+            text="".join(delta.text for delta in deltas),
+            logprobs=[token for delta in deltas for token in delta.logprobs] if self._with_logprobs else None,
+            finish_reason=None if end is None else end.finish_reason,
+        )
+
+    def _chunk(self, piece: Piece) -> BaseModel:
+        return self._message(self._format.chunk, [self._format.chunk_choice(piece)])
+
+    def _message(self, kind: type[BaseModel], choices: list[BaseModel], *, usage: Usage | None = None) -> BaseModel:
+        request_id = f"{self._format.id_prefix}-{self.job.request.request_id}"
+        return kind(id=request_id, created=self._created, model=self._model, choices=choices, usage=usage)
+
+
+async def respond(request: Request, builder: ResponseBuilder, *, hub: EngineClient, deadline_s: float) -> Response:
+    """Run the request and send its response, as a stream if the client requested one."""
+    if builder.is_streamed:
+        return await _stream(request, builder, hub=hub, deadline_s=deadline_s)
+
+    async def collect() -> None:
+        async with hub.open(builder.job, deadline_s=deadline_s) as exchange:
+            while (step := await _next_of(exchange)) is not None:
+                builder.add(step)
+
+    await while_connected(request, collect())
+    return Response(builder.complete().model_dump_json(), media_type=JSON_TYPE)
+
+
+async def _stream(
+    request: Request, builder: ResponseBuilder, *, hub: EngineClient, deadline_s: float
+) -> StreamingResponse:
+    """Wait for the first step, so that errors before it become HTTP statuses, then stream."""
+    stack = AsyncExitStack()
+    try:
+        exchange = await stack.enter_async_context(hub.open(builder.job, deadline_s=deadline_s))
+        first = await while_connected(request, _next_of(exchange))
+    except BaseException:
+        await stack.aclose()
+        raise
+    return _Stream(_events(builder, exchange, first), stack=stack)
+
+
+async def _events(builder: ResponseBuilder, exchange: Exchange, first: Delta | RowDone | None) -> AsyncIterator[bytes]:
+    for opening in builder.first_chunks():
+        yield _event(opening)
+    step = first
+    try:
+        while step is not None:
+            builder.add(step)
+            if (chunk := builder.chunk(step)) is not None:
+                yield _event(chunk)
+            step = await _next_of(exchange)
+    except AtlasError as error:
+        # The status is sent already: OpenAI's clients look for an error among the events.
+        _log.warning("stream ended early", error=error.title)
+        yield _event(openai_error(error))
+        return
+    if (last := builder.last_chunk()) is not None:
+        yield _event(last)
+    yield _DONE
+
+
+class _Stream(StreamingResponse):
+    """Closes the exchange when the stream is sent, or when the client disconnects, even before the start."""
+
+    def __init__(self, content: AsyncIterator[bytes], *, stack: AsyncExitStack) -> None:
+        super().__init__(content, media_type=EVENTS_TYPE, headers={"Cache-Control": "no-cache"})
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._stack.aclose()
+
+
+async def _next_of(exchange: Exchange) -> Delta | RowDone | None:
+    async for step in exchange:
+        if not isinstance(step, Delta | RowDone):
+            raise TypeError(f"expected the output of a row, got {type(step).__name__}")
+        return step
+    return None
+
+
+def _event(message: BaseModel) -> bytes:
+    return b"data: " + message.model_dump_json().encode() + b"\n\n"

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+from promptatlas.results.tensors.names import Key, canonical
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("resid_post.3", "resid_post.3"),
+        (("resid_post", 3), "resid_post.3"),
+        ("blocks.3.hook_resid_post", "resid_post.3"),
+        ("blocks.10.hook_resid_pre", "resid_pre.10"),
+        ("blocks.0.hook_attn_out", "attn_out.0"),
+        ("blocks.0.hook_mlp_out", "mlp_out.0"),
+        ("blocks.5.attn.hook_pattern", "attn_probs.5"),
+        (("pattern", 5), "attn_probs.5"),
+        ("hook_embed", "embed"),
+        (("embed",), "embed"),
+        (("embed", None), "embed"),
+        ("ln_final.hook_normalized", "final_norm"),
+        ("logits", "logits"),
+        ("model.layers.3.mlp.gate_proj", "model.layers.3.mlp.gate_proj"),
+        ("blocks.3.hook_unknown", "blocks.3.hook_unknown"),
+    ],
+)
+def test_each_name_of_a_tensor(key: Key, name: str) -> None:
+    assert canonical(key) == name

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import anyio
+import httpx
+import pytest
+from promptatlas import AsyncClient, Client, errors
+from promptatlas.transport.sse import EventDecoder
+
+from tests.clients.python.promptatlas.fake_server import FakeServer, Pieces, events, problem
+
+CRLF = "event: status\r\ndata: é\u2028x\r\n\r\n: a comment\rdata: one\rdata: two\r\rid: 3\nretry: 5\ndata:three\n\n"
+
+
+def chunk(text: str) -> dict[str, object]:
+    return {"id": "c", "created": 1, "model": "demo", "choices": [{"index": 0, "text": text}]}
+
+
+def stream_of(*pieces: bytes, then: Exception | None = None) -> tuple[httpx.Response, Pieces]:
+    body = Pieces(*pieces, then=then)
+    return httpx.Response(200, stream=body, headers={"x-request-id": "req_4"}), body
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 1000])
+def test_events_cut_anywhere_and_all_line_ends(size: int) -> None:
+    content = CRLF.encode()
+    decoder = EventDecoder()
+    found = [event for at in range(0, len(content), size) for event in decoder.feed(content[at : at + size])]
+    assert [(event.event, event.data) for event in found] == [
+        ("status", "é\u2028x"),
+        ("message", "one\ntwo"),
+        ("message", "three"),
+    ]
+
+
+def test_the_last_blank_line_may_be_missing() -> None:
+    decoder = EventDecoder()
+    assert decoder.feed(b"data: x") == []
+    assert [event.data for event in decoder.finish()] == ["x"]
+
+
+def test_pieces_come_as_values(client: Client, server: FakeServer) -> None:
+    content = events(chunk("Hé"), chunk("\u2028llo"))
+    response, body = stream_of(*(content[at : at + 1] for at in range(len(content))))
+    server.will(response)
+    with client.completions.create(model="demo", prompt="x", stream=True) as stream:
+        assert [piece.choices[0].text for piece in stream] == ["Hé", "\u2028llo"]
+    assert server.sent == {"model": "demo", "prompt": "x", "stream": True}
+    assert server.request.headers["accept"] == "text/event-stream"
+    assert stream.request_id == "req_4"
+    assert body.closed
+
+
+def test_an_error_before_the_first_piece_is_raised_at_once(client: Client, server: FakeServer) -> None:
+    server.will(problem(404))
+    with pytest.raises(errors.NotFoundError):
+        client.completions.create(model="demo:none", prompt="x", stream=True)
+
+
+def test_an_error_in_the_stream_is_raised_where_it_stands(client: Client, server: FakeServer) -> None:
+    lost = {"error": {"message": "engine lost", "type": "unavailable", "code": "503", "param": None}}
+    server.will(stream_of(events(chunk("a"), lost))[0])
+    stream = client.completions.create(model="demo", prompt="x", stream=True)
+    assert next(stream).choices[0].text == "a"
+    with pytest.raises(errors.UnavailableError, match="engine lost") as caught:
+        next(stream)
+    assert caught.value.request_id == "req_4"
+
+
+def test_a_stream_without_its_end_is_no_success(client: Client, server: FakeServer) -> None:
+    server.will(stream_of(events(chunk("a"), done=False))[0])
+    with pytest.raises(errors.BrokenStreamError):
+        list(client.completions.create(model="demo", prompt="x", stream=True))
+
+
+def test_a_connection_that_breaks_inside_a_stream(client: Client, server: FakeServer) -> None:
+    server.will(stream_of(events(chunk("a"), done=False), then=httpx.ReadError("cut"))[0])
+    stream = client.completions.create(model="demo", prompt="x", stream=True)
+    assert next(stream).choices[0].text == "a"
+    with pytest.raises(errors.ConnectionFailedError, match="cut"):
+        next(stream)
+    assert len(server.requests) == 1
+
+
+def test_leaving_a_stream_early_closes_it(client: Client, server: FakeServer) -> None:
+    response, body = stream_of(*(events(chunk(str(count)), done=False) for count in range(100)))
+    server.will(response)
+    with client.completions.create(model="demo", prompt="x", stream=True) as stream:
+        next(stream)
+        assert not body.closed
+    assert body.closed
+
+
+@pytest.mark.parametrize("content", [b"data: {oops\n\n", b'data: {"id": 3}\n\n'])
+def test_what_is_no_chunk_is_said_so(client: Client, server: FakeServer, content: bytes) -> None:
+    server.will(stream_of(content)[0])
+    with pytest.raises(errors.UnexpectedAnswerError):
+        list(client.completions.create(model="demo", prompt="x", stream=True))
+
+
+def test_async_streams(async_client: AsyncClient, server: FakeServer) -> None:
+    response, body = stream_of(events(chunk("a"), chunk("b")))
+    server.will(response)
+
+    async def run() -> list[str]:
+        async with await async_client.completions.create(model="demo", prompt="x", stream=True) as stream:
+            return [piece.choices[0].text async for piece in stream]
+
+    assert anyio.run(run) == ["a", "b"]
+    assert body.closed
+
+
+def test_async_streams_that_break(async_client: AsyncClient, server: FakeServer) -> None:
+    server.will(stream_of(events(chunk("a"), done=False))[0])
+
+    async def run() -> None:
+        async for _ in await async_client.completions.create(model="demo", prompt="x", stream=True):
+            pass
+
+    with pytest.raises(errors.BrokenStreamError):
+        anyio.run(run)
+
+
+def test_ids_stay_until_another_comes() -> None:
+    found = EventDecoder().feed(b"data: a\n\nid: 3\ndata: b\n\ndata: c\n\nid\ndata: d\n\n")
+    assert [(event.id, event.data) for event in found] == [("", "a"), ("3", "b"), ("3", "c"), ("", "d")]
