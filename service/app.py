@@ -21,6 +21,8 @@ from redis.asyncio import Redis
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
 from service.api.openai import routes as openai
+from service.api.origin_guard import CorsHeaders, OriginGuard
+from service.api.origin_policy import OriginPolicy
 from service.api.readiness import ComponentChecks
 from service.api.responses.errors import install_handlers
 from service.api.responses.openapi import describe
@@ -91,7 +93,10 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     app.include_router(page_router(default_page_path()))
     app.openapi = functools.partial(describe, app)  # type: ignore[method-assign]
     app.add_middleware(BodyLimit, limit_of=functools.partial(_body_limit, settings=services.settings))
+    policy = OriginPolicy.of(services.settings)
+    app.add_middleware(OriginGuard, policy=policy)
     app.add_middleware(RequestScope, metrics=services.metrics)
+    app.add_middleware(CorsHeaders, policy=policy)
     return app
 
 
