@@ -24,6 +24,7 @@ from service.api.openai import routes as openai
 from service.api.origin_guard import CorsHeaders, OriginGuard
 from service.api.origin_policy import OriginPolicy
 from service.api.readiness import ComponentChecks
+from service.api.requests.bodies import FORM_TYPE
 from service.api.responses.errors import install_handlers
 from service.api.responses.openapi import describe
 from service.api.routes import activations, datasets, maps, models, priors, prompts, runs, system, trajectories
@@ -241,6 +242,10 @@ async def _lifespan(_app: FastAPI, *, services: Services, background: Background
         await services.checks.close()
 
 
-def _body_limit(path: str, *, settings: Settings) -> int:
+def _body_limit(path: str, content_type: str, *, settings: Settings) -> int:
     limits = {"/v1/prompts": settings.max_upload_bytes, "/v1/datasets": settings.max_dataset_bytes}
-    return limits.get(path, settings.max_body_bytes)
+    if path in limits:
+        return limits[path]
+    if content_type == FORM_TYPE:
+        return settings.max_body_bytes
+    return min(settings.max_body_bytes, settings.max_json_body_bytes)

@@ -102,6 +102,7 @@ class Settings(BaseModel):
     max_capture_bytes: int = Field(default=1 << 30, ge=1)
     max_pending: int = Field(default=1024, ge=1)
     max_body_bytes: int = Field(default=64 << 20, ge=1024)
+    max_json_body_bytes: int = Field(default=16 << 20, ge=1024)
     max_upload_bytes: int = Field(default=256 << 20, ge=1024)
     max_dataset_bytes: int = Field(default=4 << 30, ge=1024)
     max_json_bytes: int = Field(default=4 << 20, ge=1024)

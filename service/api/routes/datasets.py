@@ -18,7 +18,7 @@ from promptatlas.types import (
 )
 
 from service.api.requests.auth import Admin, Reader, Writer
-from service.api.requests.bodies import FORM_TYPE, JSON_TYPE, media_type, unsupported_type
+from service.api.requests.bodies import JSON_TYPE, media_type, unsupported_type
 from service.api.requests.idempotency import IdempotencyKey, created, respond_once
 from service.api.requests.parameters import After, Limit
 from service.api.requests.uploads import Upload, read_upload
@@ -30,7 +30,8 @@ from service.store.idempotency import StoredResponse
 
 router = APIRouter(tags=["datasets"])
 
-_TYPES = ("application/octet-stream", "text/plain")
+# Any file is an octet stream. text/plain is not accepted: every web page may send it without a preflight.
+_TYPES = ("application/octet-stream", JSON_TYPE, "application/jsonl", "application/x-ndjson")
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 _UPLOAD = {"requestBody": {"required": True, "content": dict.fromkeys(_TYPES, _FILE)}}
 _LOCATION = location_of("dataset")
@@ -69,8 +70,9 @@ async def upload(
     key: IdempotencyKey = None,
 ) -> Response:
     """Store a dataset. The body is the file itself. Nothing is stored if any line is invalid."""
-    if media_type(request) == FORM_TYPE:
-        raise unsupported_type(FORM_TYPE, expected="the file itself as the body")
+    kind = media_type(request)
+    if kind not in _TYPES:
+        raise unsupported_type(kind, expected=f"the file itself as the body, as {', '.join(_TYPES)}")
     file = await read_upload(request)
 
     def store() -> StoredResponse:
