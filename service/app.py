@@ -18,6 +18,7 @@ import structlog
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
+from service.api.hub_loads import HubLoads
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
 from service.api.openai import routes as openai
@@ -47,6 +48,7 @@ from service.queueing.queue import RunQueue
 from service.queueing.reconciler import Reconciler
 from service.settings import Settings, SettingsError, default_datasets_path
 from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.hub import load_rows
 from service.store.datasets.store import DatasetStore
 from service.store.housekeeping import Housekeeper
 from service.store.idempotency import IdempotencyStore
@@ -105,6 +107,9 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
     """The parts of the API process, on the store and the Redis of the settings."""
     artifacts = ArtifactStore(settings.home)
     store = RunStore(artifacts)
+    open_datasets = functools.partial(
+        DatasetStore, artifacts, builtin=default_datasets_path(cwd=Path.cwd()), max_bytes=settings.max_dataset_bytes
+    )
     map_store = MapStore(artifacts, runs=store)
     redis, queue, monitor = None, None, None
     if settings.redis_url is not None:
@@ -115,9 +120,8 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
         settings=settings,
         engine=engine,
         prompts=PromptStore(artifacts),
-        datasets=DatasetStore(
-            artifacts, builtin=default_datasets_path(cwd=Path.cwd()), max_bytes=settings.max_dataset_bytes
-        ),
+        datasets=open_datasets(load_hub=None),
+        hub=HubLoads(open_datasets(load_hub=load_rows)),
         runs=store,
         maps=map_store,
         placer=PlacementProcess(map_store, home=settings.home),

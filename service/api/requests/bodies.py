@@ -42,7 +42,7 @@ class Body(Generic[Spec]):
     tensors: bytes = b""
 
 
-def body_of(kind: type[Spec], *, part: str = "tensors") -> Callable[[Request], Awaitable[Body[Spec]]]:
+def body_of(kind: type[Spec], *, part: str = "tensors") -> Callable[..., Awaitable[Body[Spec]]]:
     """A dependency that reads a body of this type, as JSON or as a form. part: name of the form's part with the tensors."""
 
     async def read(request: Request, services: ServicesDep) -> Body[Spec]:

@@ -1,4 +1,4 @@
-"""Routes of datasets: upload, list, peek, delete."""
+"""Routes of datasets: upload, list, peek, load, delete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from promptatlas.types import (
     Split,
 )
 
-from service.api.requests.auth import Admin, Reader, Writer
+from service.api.requests.auth import ANONYMOUS, Admin, Reader, Writer
 from service.api.requests.bodies import JSON_TYPE, media_type, unsupported_type
 from service.api.requests.idempotency import IdempotencyKey, created, respond_once
 from service.api.requests.parameters import After, Limit
@@ -100,11 +100,11 @@ async def list_datasets(
 
 
 @router.get(
-    "/v1/datasets/{name:path}", response_model=DatasetPeek, responses=problems(401, 403, 404, 413, 422, 500, 503)
+    "/v1/datasets/{name:path}", response_model=DatasetPeek, responses=problems(401, 403, 404, 413, 422, 429, 500, 503)
 )
 async def peek(
     services: ServicesDep,
-    _caller: Reader,
+    caller: Reader,
     name: NamePath,
     split: Annotated[Split | None, Query(description="Default: all splits.")] = None,
     limit: Limit = 10,
@@ -112,7 +112,13 @@ async def peek(
     input_: Annotated[Side, Query(alias="input")] = None,
     target: Side = None,
 ) -> Response:
-    """Return the manifest and the first items as the model receives them. `input` and `target` try another template."""
+    """Return the manifest and the first items as the model receives them. `input` and `target` try another template.
+
+    A dataset of the hub that is not stored yet is loaded for a key with scope `write`.
+    """
+    # Without keys any page can link here, so that a GET must not make the server download.
+    if caller != ANONYMOUS and caller.scope != "read":
+        await services.hub.ensure(name)
     found = await asyncio.to_thread(
         services.datasets.peek,
         name,
@@ -123,6 +129,17 @@ async def peek(
         max_bytes=services.settings.max_json_bytes,
     )
     return Response(await asyncio.to_thread(_peek_json, found), media_type=JSON_TYPE)
+
+
+@router.put(
+    "/v1/datasets/{name:path}",
+    response_model=DatasetManifest,
+    responses=problems(401, 403, 404, 413, 422, 429, 500, 503),
+)
+async def load(services: ServicesDep, _caller: Writer, name: NamePath) -> DatasetManifest:
+    """Load a dataset of the Hugging Face Hub, `hub:owner/name`, unless it is stored already."""
+    await services.hub.ensure(name)
+    return _on_wire(await asyncio.to_thread(services.datasets.get, name))
 
 
 @router.delete("/v1/datasets/{name:path}", status_code=204, responses=problems(401, 403, 404, 409, 422, 500, 503))

@@ -1,7 +1,6 @@
-"""Datasets by name: stored ones, those that come with the server, and those of the Hugging Face hub.
+"""Datasets by name: stored ones, built-in ones, and those of the Hugging Face hub.
 
-A dataset never changes, and whatever dies on the way leaves nothing of it. One of the hub is read once, when it is first
-asked for, and is stored from then on like any other.
+A dataset never changes, and an interrupted upload leaves nothing. One of the hub is stored when it is first used.
 """
 
 from __future__ import annotations
@@ -47,10 +46,9 @@ class DatasetStore:
     """The datasets in an artifact store; safe to share between threads, beside any number of others on the same store.
 
     Args:
-        artifacts: where they lie.
         builtin: folder of the datasets that come with the server.
         max_bytes: limit of one dataset's records as they are stored.
-        load_hub: answers the rows of a dataset of the hub.
+        load_hub: loads the rows of a dataset of the hub. None: those that are not stored yet are not found.
         clock: stamps ``created_at``.
     """
 
@@ -60,7 +58,7 @@ class DatasetStore:
         *,
         builtin: Path | None = None,
         max_bytes: int = 4 << 30,
-        load_hub: LoadRows = load_rows,
+        load_hub: LoadRows | None = load_rows,
         clock: Clock = utc_now,
     ) -> None:
         self._files = DatasetFiles(artifacts)
@@ -110,6 +108,11 @@ class DatasetStore:
             Unavailable: the hub cannot be reached.
         """
         return self._find(name).info
+
+    def is_stored(self, name: str) -> bool:
+        """Whether a dataset is here, without loading one of the hub; InvalidRequest for what is no name."""
+        self._check(name)
+        return self._builtin.get(name) is not None or self._files.find(name) is not None
 
     def list_datasets(self, *, limit: int = 20, after: str | None = None) -> Page[DatasetInfo]:
         """Datasets by name, those behind the cursor ``after``; damaged ones are left out. Of the hub, those loaded."""
@@ -213,15 +216,13 @@ class DatasetStore:
             try:
                 present = self._files.find(info.name)
             except DamagedArtifact:
-                # Nobody can read what was there.
                 self._files.replace(info, paths=paths)
                 return info, True
             if present is None:
-                try:
+                with suppress(Conflict):
                     self._files.create(info, paths=paths)
-                except Conflict:
-                    continue
-                return info, True
+                    return info, True
+                continue
             _refuse_other(present.info, info)
             if self._files.is_intact(present):
                 return present.info, False
@@ -233,15 +234,23 @@ class DatasetStore:
         self._check(name)
         found = self._builtin.get(name) or self._files.find(name)
         if found is None and is_hub_name(name):
-            hub = parse_hub_name(name)
-            reader = HubReader(self._load_hub(hub.repository, hub.config), name=name)
-            # When another has stored it meanwhile, that one holds, whatever the hub says now.
-            with suppress(Conflict):
-                self._store(name, record_format=reader, records=reader.records())
+            self._load(name)
             found = self._files.find(name)
         if found is None:
             raise NotFound(f"There is no dataset {name!r}.")
         return found
+
+    def _load(self, name: str) -> None:
+        if self._load_hub is None:
+            raise NotFound(
+                f"Dataset {name!r} is not stored here. The first request for a dataset of the hub loads it, and needs a key "
+                f"with scope 'write': a run that uses it, or PUT /v1/datasets/{name}."
+            )
+        hub = parse_hub_name(name)
+        reader = HubReader(self._load_hub(hub.repository, hub.config), name=name)
+        # Another process may have stored it in the meantime. Its copy stays, even if the hub has changed since.
+        with suppress(Conflict):
+            self._store(name, record_format=reader, records=reader.records())
 
     def _sound(self, name: str) -> DatasetInfo | None:
         try:

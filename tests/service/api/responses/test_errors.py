@@ -191,7 +191,8 @@ def test_a_body_of_too_many_values_is_refused_and_too_many_faults_are_counted(
     answer = world.client.post("/v1/activations", json=wrong)
     assert answer.status_code == 422
     assert "14,001 values are invalid" in answer.json()["detail"]
-    for inputs in ([[1] * 30_000], [[]] * 30_001, ["x"] * 60_002, [{"a": 1}] * 20_000):
+    many: list[list[Any]] = [[[1] * 30_000], [[]] * 30_001, ["x"] * 60_002, [{"a": 1}] * 20_000]
+    for inputs in many:
         refused = world.client.post("/v1/activations", json={**CAPTURE, "inputs": inputs})
         assert refused.status_code == 413, inputs[:1]
         assert "30,000 JSON values" in refused.json()["detail"]

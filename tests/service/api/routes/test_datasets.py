@@ -205,8 +205,9 @@ def test_what_is_not_there_is_not_found(world: World, method: str, name: str, st
 
 
 def test_a_dataset_of_the_hub_has_an_address(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world.services.datasets, "_load_hub", lambda *_: {"train": [{"text": "a"}], "test": []})
+    monkeypatch.setattr(world.services.hub._store, "_load_hub", lambda *_: {"train": [{"text": "a"}], "test": []})
     for address in ("hub:owner/name:main", quote("hub:owner/name:main", safe="")):
+        assert world.client.put(f"/v1/datasets/{address}").json()["name"] == "hub:owner/name:main"
         page = world.client.get(f"/v1/datasets/{address}").json()
         assert (page["name"], page["data"][0]["text"]) == ("hub:owner/name:main", "a")
     assert world.client.delete("/v1/datasets/hub:owner/name:main").status_code == 204
