@@ -82,6 +82,36 @@ def test_routes_that_are_not_there_are_problems_too(world: World, method: str, p
     assert answer.json()["status"] == status
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/assistants", 404),
+        ("GET", "/v1/threads/t_1/messages", 404),
+        ("POST", "/v1/audio/speech", 404),
+        ("GET", "/v1/chat/completions/c_1", 404),
+        ("GET", "/v1/chat/completions", 405),
+    ],
+)
+def test_openais_clients_understand_the_refusal_of_routes_that_are_not_here(
+    world: World, method: str, path: str, status: int
+) -> None:
+    answer = world.client.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    assert answer.json() == {
+        "error": {
+            "message": f"{method} {path}: {'not found' if status == 404 else 'method not allowed'}.",
+            "type": "invalid_request_error",
+            "code": "not_found" if status == 404 else "method_not_allowed",
+            "param": None,
+        }
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1/models/none", "/v1/assistant", "/v1", "/v1/", "/assistants", "/x/v1/assistants"])
+def test_other_unknown_routes_answer_with_a_problem(world: World, path: str) -> None:
+    assert world.client.get(path).headers["content-type"] == "application/problem+json"
+
+
 def test_a_fault_of_ours_shows_nothing_of_the_inside(open_world: OpenWorld) -> None:
     def explode(_message: object) -> Any:
         raise RuntimeError("/secret/path")
