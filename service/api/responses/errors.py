@@ -20,11 +20,11 @@ from service.api.requests.deadlines import ClientGone
 from service.api.services import request_id_of
 
 PROBLEM_TYPE = "application/problem+json"
-_OPENAI_FOLDERS = frozenset(
-    "assistants audio batches chat completions containers conversations edits embeddings engines evals files fine_tuning "
-    "images moderations organization realtime responses threads uploads vector_stores videos".split()
+# OpenAI's paths, without those of models. Its clients show only errors in OpenAI's format.
+_OPENAI_PATH = re.compile(
+    r"/v1/(assistants|audio|batches|chat|completions|containers|conversations|edits|embeddings|engines|evals|files|fine_tuning|"
+    r"images|moderations|organization|realtime|responses|threads|uploads|vector_stores|videos)(/.*)?"
 )
-"""First parts of OpenAI's paths under ``/v1``, without ``models``. OpenAI's clients show errors only in OpenAI's format."""
 
 _MAX_ITEMS = 20
 _MAX_PART = 80
@@ -76,8 +76,7 @@ def openai_error(error: errors.AtlasError) -> OpenAIErrorBody:
 
 def is_openai_path(path: str) -> bool:
     """Whether OpenAI's API has this path, no matter if this server does."""
-    parts = path.split("/")
-    return parts[:2] == ["", "v1"] and len(parts) > 2 and parts[2] in _OPENAI_FOLDERS
+    return _OPENAI_PATH.fullmatch(path) is not None
 
 
 def make_response(
