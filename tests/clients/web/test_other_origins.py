@@ -169,6 +169,16 @@ def test_pages_of_other_origins_reach_nothing(page: Page, tmp_path: Path, foreig
         assert site.end.received == []
 
 
+def test_the_own_page_is_answered(page: Page, tmp_path: Path) -> None:
+    with serving(tmp_path) as site:
+        for route in ("runs", "prompts", "atlas", "reports"):
+            page.goto(f"{site.url}/#/{route}")
+            page.reload(wait_until="networkidle")
+        paths = {path for _, path, _ in site.responses}
+        assert {"/", "/web/js/main.js", "/v1/runs", "/v1/prompts"} <= paths
+        assert 403 not in {status for _, _, status in site.responses}
+
+
 def test_a_name_that_resolves_to_this_machine_is_refused(page: Page, tmp_path: Path) -> None:
     with serving(tmp_path) as site:
         keep_dataset(page, site)
