@@ -95,7 +95,7 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     return app
 
 
-def create_services(settings: Settings, *, hub: EngineClient) -> Services:
+def create_services(settings: Settings, *, engine: EngineClient) -> Services:
     """The parts of the API process, on the store and the Redis of the settings."""
     artifacts = ArtifactStore(settings.home)
     store = RunStore(artifacts)
@@ -107,7 +107,7 @@ def create_services(settings: Settings, *, hub: EngineClient) -> Services:
         monitor = QueueMonitor(queue, Reconciler(queue, store, max_attempts=settings.run_attempts))
     return Services(
         settings=settings,
-        hub=hub,
+        engine=engine,
         prompts=PromptStore(artifacts),
         datasets=DatasetStore(
             artifacts, builtin=default_datasets_path(cwd=Path.cwd()), max_bytes=settings.max_dataset_bytes
@@ -118,7 +118,7 @@ def create_services(settings: Settings, *, hub: EngineClient) -> Services:
         queue=queue,
         queue_watch=monitor,
         idempotency=IdempotencyStore(artifacts),
-        metrics=Metrics(hub, queue_watch=monitor),
+        metrics=Metrics(engine, queue_watch=monitor),
         checks=ComponentChecks(check_store=artifacts.check, redis=redis),
     )
 
@@ -207,17 +207,17 @@ def _launch_api(settings: Settings, *, sock: socket.socket, runtime: Runtime) ->
 
 def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_pid: int) -> None:
     endpoint = ApiEndpoint(runtime.socket_path)
-    hub = EngineClient(endpoint, max_pending=settings.max_pending)
-    services = create_services(settings, hub=hub)
-    app = create_app(services, background=lambda: _run_background(services, hub, endpoint))
-    serve(app, sock=sock, drain=hub.drain, grace_s=settings.grace_s, parent_pid=parent_pid)
+    engine = EngineClient(endpoint, max_pending=settings.max_pending)
+    services = create_services(settings, engine=engine)
+    app = create_app(services, background=lambda: _run_background(services, engine, endpoint))
+    serve(app, sock=sock, drain=engine.drain, grace_s=settings.grace_s, parent_pid=parent_pid)
 
 
-async def _run_background(services: Services, hub: EngineClient, endpoint: ApiEndpoint) -> None:
+async def _run_background(services: Services, engine: EngineClient, endpoint: ApiEndpoint) -> None:
     monitor = services.queue_watch
     housekeeper = Housekeeper(ArtifactStore(services.settings.home), idempotency=services.idempotency)
     await asyncio.gather(
-        run_engine_client(hub, endpoint),
+        run_engine_client(engine, endpoint),
         housekeeper.run_beside(),
         *([] if monitor is None else [monitor.run_forever()]),
     )

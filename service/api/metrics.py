@@ -20,9 +20,9 @@ class Metrics:
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, hub: EngineClient, *, queue_watch: QueueMonitor | None = None) -> None:
+    def __init__(self, engine: EngineClient, *, queue_watch: QueueMonitor | None = None) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_EngineCollector(hub))
+        self._registry.register(_EngineCollector(engine))
         if queue_watch is not None:
             self._registry.register(_QueueCollector(queue_watch))
         self._requests = Counter(
@@ -50,16 +50,16 @@ class Metrics:
 
 
 class _EngineCollector(Collector):
-    def __init__(self, hub: EngineClient) -> None:
-        self._hub = hub
+    def __init__(self, engine: EngineClient) -> None:
+        self._engine = engine
 
     def collect(self) -> Iterator[Metric]:
-        hub = self._hub
+        engine = self._engine
         yield GaugeMetricFamily(
-            "promptatlas_engine_up", "1 while the engine accepts requests.", float(hub.status == "ok")
+            "promptatlas_engine_up", "1 while the engine accepts requests.", float(engine.status == "ok")
         )
-        yield GaugeMetricFamily("promptatlas_pending_requests", "Requests that wait for the engine.", hub.n_pending)
-        state = hub.state
+        yield GaugeMetricFamily("promptatlas_pending_requests", "Requests that wait for the engine.", engine.n_pending)
+        state = engine.state
         if state is None:
             return
         yield GaugeMetricFamily(

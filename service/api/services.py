@@ -25,12 +25,12 @@ from service.store.runs.store import RunStore
 class Services:
     """Parts of the API process.
 
-    hub: connection to the engine process. checks: of the store and Redis. queue, queue_watch: None without Redis; no run can
+    engine: connection to the engine process. checks: of the store and Redis. queue, queue_watch: None without Redis; no run can
     be started then.
     """
 
     settings: Settings
-    hub: EngineClient
+    engine: EngineClient
     prompts: PromptStore
     datasets: DatasetStore
     runs: RunStore

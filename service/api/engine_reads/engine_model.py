@@ -19,9 +19,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class EngineModel:
-    """One hosted model. card: its fields. deadline_s: on the clock of ``hub``; past it requests end with DeadlineExceeded."""
+    """One hosted model. card: its fields. deadline_s: on the clock of ``engine``; past it requests end with DeadlineExceeded."""
 
-    hub: EngineClient
+    engine: EngineClient
     name: str
     card: Mapping[str, Any]
     deadline_s: float
@@ -34,7 +34,7 @@ class EngineModel:
         """
         tensors = encode(values) if values else b""
         job = Submit(model=self.name, request=request, tensors=tensors, values=tuple(values or ()))
-        async with self.hub.open(job, deadline_s=self.deadline_s) as exchange:
+        async with self.engine.open(job, deadline_s=self.deadline_s) as exchange:
             result = await exchange.result()
         try:
             data = await asyncio.to_thread(result.read, 0, n_bytes=result.n_bytes)

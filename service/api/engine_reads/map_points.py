@@ -48,16 +48,21 @@ async def gather_points(
     """
     # Without sources no engine is needed: the map's basis checks the width of the vectors.
     model = _model_of(found, services, deadline_s=deadline_s) if sources else None
-    given = None if vectors is None else as_vectors(vectors, d=None if model is None else model.card["d_model"])
-    d_model: int = model.card["d_model"] if model is not None else 0 if given is None else given.shape[1]
-    in_memory = 4 * d_model * MAX_POINTS * len(layers)
-    points = GatheredPoints(layers, d_model=d_model, memory_bytes=in_memory, max_points=MAX_POINTS)
+    d_model = None if model is None else model.card["d_model"]
+    given = None if vectors is None else as_vectors(vectors, d=d_model)
+    width = d_model if given is None else given.shape[1]
+    points = _empty_points(layers, d_model=width or 0)
     if given is not None:
         for layer in layers:
             points.add(layer, given, source=VECTORS, role="placed")
     if model is not None:
         await _add_sources(sources, model=model, points=points, found=found, services=services)
     return points
+
+
+def _empty_points(layers: Sequence[int], *, d_model: int) -> GatheredPoints:
+    all_bytes = 4 * d_model * MAX_POINTS * len(layers)
+    return GatheredPoints(layers, d_model=d_model, memory_bytes=all_bytes, max_points=MAX_POINTS)
 
 
 async def _add_sources(
@@ -88,7 +93,7 @@ async def _add(completed: CompletedSource, *, to: SourceContext, at: Loc) -> Non
 
 def _model_of(found: StoredMap, services: Services, *, deadline_s: float) -> EngineModel:
     facts = found.facts
-    state = services.hub.require_engine()
+    state = services.engine.require_engine()
     card = state.models.get(facts.model)
     if card is None:
         hosted = ", ".join(sorted(state.models))
@@ -98,13 +103,13 @@ def _model_of(found: StoredMap, services: Services, *, deadline_s: float) -> Eng
             f"Map {found.id} was made of revision {facts.revision} of {facts.model}; hosted is {card['revision']}, with "
             "other weights: make a new map."
         )
-    return EngineModel(hub=services.hub, name=facts.model, card=card, deadline_s=deadline_s)
+    return EngineModel(engine=services.engine, name=facts.model, card=card, deadline_s=deadline_s)
 
 
 def _complete(
     sources: Sequence[MapSource], model: str, layers: Sequence[int], services: Services
 ) -> list[CompletedSource]:
-    models = services.hub.last_state().models
+    models = services.engine.last_state().models
     context = PlanningContext(models=models, prompts=services.prompts, datasets=services.datasets)
     resolver = Resolver(context=context)
     return complete_sources(sources, base=resolver.model(model), layers=layers, resolver=resolver)

@@ -119,7 +119,7 @@ class EngineMapReader:
         self._tokens: Sequence[str] | None = None
 
     async def under(self, ref: PromptRef | None) -> EngineTextReader:
-        state = self._services.hub.require_engine()
+        state = self._services.engine.require_engine()
         resolved = await resolve_model(self._services.prompts, state=state, model=self._model.name, prompt_ref=ref)
         max_bytes = self._services.settings.max_capture_bytes
         return EngineTextReader(self._model, found=self._found, resolved=resolved, max_bytes=max_bytes)

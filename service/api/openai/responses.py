@@ -103,13 +103,13 @@ class ResponseBuilder:
         return kind(id=request_id, created=self._created, model=self._model, choices=choices, usage=usage)
 
 
-async def respond(request: Request, builder: ResponseBuilder, *, hub: EngineClient, deadline_s: float) -> Response:
+async def respond(request: Request, builder: ResponseBuilder, *, engine: EngineClient, deadline_s: float) -> Response:
     """Run the request and send its response, as a stream if the client requested one."""
     if builder.is_streamed:
-        return await _stream(request, builder, hub=hub, deadline_s=deadline_s)
+        return await _stream(request, builder, engine=engine, deadline_s=deadline_s)
 
     async def collect() -> None:
-        async with hub.open(builder.job, deadline_s=deadline_s) as exchange:
+        async with engine.open(builder.job, deadline_s=deadline_s) as exchange:
             while (step := await _next_of(exchange)) is not None:
                 builder.add(step)
 
@@ -118,12 +118,12 @@ async def respond(request: Request, builder: ResponseBuilder, *, hub: EngineClie
 
 
 async def _stream(
-    request: Request, builder: ResponseBuilder, *, hub: EngineClient, deadline_s: float
+    request: Request, builder: ResponseBuilder, *, engine: EngineClient, deadline_s: float
 ) -> StreamingResponse:
     """Wait for the first step, so that errors before it become HTTP statuses, then stream."""
     stack = AsyncExitStack()
     try:
-        exchange = await stack.enter_async_context(hub.open(builder.job, deadline_s=deadline_s))
+        exchange = await stack.enter_async_context(engine.open(builder.job, deadline_s=deadline_s))
         first = await while_connected(request, _next_of(exchange))
     except BaseException:
         await stack.aclose()

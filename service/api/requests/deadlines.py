@@ -9,11 +9,14 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Request
 
-from service.api.responses.errors import ClientGone
 from service.api.services import ServicesDep
 from service.errors import InvalidRequest
 
 Result = TypeVar("Result")
+
+
+class ClientGone(Exception):
+    """The client disconnected before the response."""
 
 
 async def _deadline(
@@ -29,7 +32,7 @@ async def _deadline(
 ) -> float:
     settings = services.settings
     seconds = min(settings.timeout_s, settings.max_timeout_s) if timeout is None else _seconds(timeout)
-    return services.hub.deadline_in(min(seconds, settings.max_timeout_s))
+    return services.engine.deadline_in(min(seconds, settings.max_timeout_s))
 
 
 Deadline = Annotated[float, Depends(_deadline)]

@@ -90,7 +90,7 @@ async def resolve_model(
 
 async def resolve_request(services: Services, spec: _ModelRequest) -> ResolvedModel:
     """:func:`resolve_model` of a request that runs the model; Unavailable while there is no engine."""
-    state = services.hub.require_engine()
+    state = services.engine.require_engine()
     return await resolve_model(services.prompts, state=state, model=spec.model, prompt_ref=spec.prompt_ref)
 
 

@@ -48,7 +48,7 @@ async def estimate(
     resolved = await resolve_request(services, body.request)
     capture = await _capture(services, body.request, resolved)
     found = await while_connected(
-        request, services.hub.estimate(resolved.model, request=capture, deadline_s=deadline_s)
+        request, services.engine.estimate(resolved.model, request=capture, deadline_s=deadline_s)
     )
     return EstimateResponse(n_tokens=found.n_tokens, bytes=found.n_bytes, seconds=found.seconds)
 

@@ -117,7 +117,7 @@ async def _project(services: Services, map_id: str, body: Body[ProjectBody], *, 
 async def _placed(
     services: Services, found: StoredMap, gathered: GatheredPoints, layer: int, deadline_s: float
 ) -> Points:
-    left_s = max(0.0, deadline_s - services.hub.deadline_in(0))
+    left_s = max(0.0, deadline_s - services.engine.deadline_in(0))
     places = await services.placer.place(found, layer=layer, vectors=gathered.vectors(layer), timeout_s=left_s)
     return gathered.labels(layer).points(places)
 
@@ -128,7 +128,7 @@ def _layers(found: StoredMap, requested: Sequence[int] | None, services: Service
         return list(found.facts.layers)
     layers: set[int] = set()
     for i, layer in enumerate(requested):
-        card = services.hub.last_state().models.get(found.facts.model) if layer < 0 else None
+        card = services.engine.last_state().models.get(found.facts.model) if layer < 0 else None
         layers.add(found.layer(layer if card is None else layer + card["n_layers"], loc=("layers", i)))
     return sorted(layers)
 

@@ -42,7 +42,7 @@ _CARD_FIELDS = (
 @router.get("/v1/models", responses=problems(401, 403, 500, 503))
 async def list_models(services: ServicesDep) -> ModelList:
     """List all values of a request's `model`."""
-    state = services.hub.last_state()
+    state = services.engine.last_state()
     bases = [ModelEntry(id=name, created=0, root=name) for name in sorted(state.models)]
     served = await asyncio.to_thread(_served_prompts, services.prompts, state)
     return ModelList(data=[*bases, *served])
@@ -51,7 +51,7 @@ async def list_models(services: ServicesDep) -> ModelList:
 @router.get("/v1/models/{model_id}", responses=problems(401, 403, 404, 422, 500, 503))
 async def get_model(services: ServicesDep, model_id: str) -> ModelCard:
     """Return the full card of a model: `base`, or `base:ref` with any prompt reference."""
-    state = services.hub.last_state()
+    state = services.engine.last_state()
     resolved = await resolve_model(services.prompts, state=state, model=model_id)
     parent = None if resolved.prompt is None else resolved.model
     return _card(resolved.card, name=model_id, root=resolved.model, parent=parent)

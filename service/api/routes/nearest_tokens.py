@@ -64,10 +64,10 @@ async def nearest(
     form = FORMS[manifest.kind]
     if not form.has_vectors:
         raise InvalidRequest(f"{manifest.ref} has no vectors to compare with tokens: {form.why_no_vectors}.")
-    state = services.hub.require_engine()
+    state = services.engine.require_engine()
     resolved = await resolve_model(services.prompts, state=state, model=manifest.base, prompt_ref=manifest.ref)
     vectors = await asyncio.to_thread(_vectors_of, manifest, services.prompts, services.runs)
-    model = EngineModel(hub=services.hub, name=resolved.model, card=resolved.card, deadline_s=deadline_s)
+    model = EngineModel(engine=services.engine, name=resolved.model, card=resolved.card, deadline_s=deadline_s)
     return await while_connected(
         request, _read(TokenReader(model=model), vectors, manifest=manifest, k=k, metric=metric)
     )

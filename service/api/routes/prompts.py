@@ -159,7 +159,7 @@ async def delete_alias(services: ServicesDep, _caller: Admin, name: NamePath, al
 
 def _store(services: Services, name: str, *, data: bytes, is_zip: bool, base: str | None) -> StoredResponse:
     parse = parse_peft if is_zip else parse_native
-    prompt: PromptFile = parse(data, bases=base_shapes(services.hub.last_state()), base=base)
+    prompt: PromptFile = parse(data, bases=base_shapes(services.engine.last_state()), base=base)
     found, is_new = services.prompts.create(name, prompt=prompt)
     location = f"/v1/prompts/{found.name}/versions/{found.version}"
     return created(_on_wire(found), location=location, status=201 if is_new else 200)

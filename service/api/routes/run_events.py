@@ -162,7 +162,7 @@ async def events(
     """Stream the events of a run: `status`, `metric`, `log`, and finally `done`."""
 
     def stopping() -> bool:
-        return services.hub.draining
+        return services.engine.draining
 
     feed = EventFeed(services.runs, run_id, after=max(after, last_event_id), stopping=stopping)
     stream = await feed.open()

@@ -12,23 +12,18 @@ from promptatlas.types import ListPage, MetricCurve, Run, RunBody, RunKind, RunS
 
 from service.api.requests.auth import Reader, Writer
 from service.api.requests.bodies import JSON_TYPE, json_of
-from service.api.requests.idempotency import IdempotencyKey, respond_once
-from service.api.requests.parameters import RunId
-from service.api.requests.run_submission import RunRequest, enqueue, position_of, positions_of, require_queue, start_run
+from service.api.requests.idempotency import IdempotencyKey, created, respond_once
+from service.api.requests.parameters import After, Limit, RunId
 from service.api.responses.openapi import problems
 from service.api.responses.run_openapi import ACCEPTED, RUN_BODY, STARTING_ERRORS
 from service.api.responses.runs import run_answer
 from service.api.routes import run_artifacts, run_events
+from service.api.run_submission import RunRequest, enqueue, position_of, positions_of, require_queue, start_run
 from service.api.services import Services, ServicesDep
 from service.errors import Unavailable
 from service.store.idempotency import StoredResponse
 
 router = APIRouter(tags=["runs"])
-
-MAX_LIMIT = 1000
-
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
-After = Annotated[str | None, Query(max_length=100, description="The cursor `next` of the previous page.")]
 
 
 @router.post(
@@ -106,11 +101,7 @@ async def resume(
         queue = require_queue(services)
         state = services.runs.resume(run_id)
         enqueue(queue, run_id, attempt=state.attempts + 1)
-        return StoredResponse(
-            status=202,
-            headers={"Location": f"/v1/runs/{run_id}", "Content-Type": JSON_TYPE},
-            body=_read_run(services, run_id).model_dump_json().encode(),
-        )
+        return created(_read_run(services, run_id), location=f"/v1/runs/{run_id}", status=202)
 
     return await respond_once(request, services.idempotency, key=key, caller=caller.name, body=b"", work=requeue)
 

@@ -16,7 +16,7 @@ from service.api.responses.openapi import problems
 from service.api.services import Services, ServicesDep
 from service.errors import UnsupportedModel
 from service.hosting.ipc.engine_client import EngineClient
-from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
+from service.planning.encoder_decoders import EncoderDecoderConfigs
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ async def health() -> Health:
 async def ready(services: ServicesDep, response: Response) -> Ready:
     """Report whether requests can run the model. Redis and workers are included, but only runs need them."""
     store, redis = await asyncio.gather(services.checks.store(), services.checks.redis())
-    engine = _engine_state(services.hub)
+    engine = _engine_state(services.engine)
     is_ready = engine.status == "ok" and store.status == "ok"
     if not is_ready:
         response.status_code = 503
@@ -65,7 +65,7 @@ async def metrics(services: ServicesDep) -> Response:
 @router.get("/v1/capabilities", responses=problems(401, 403, 503))
 async def capabilities(services: ServicesDep) -> Capabilities:
     """Return the limits of this server, and the versions of its libraries."""
-    settings, state = services.settings, services.hub.last_state()
+    settings, state = services.settings, services.engine.last_state()
     cards = list(state.models.values())
     versions = {name: version for card in cards for name, version in card["versions"].items()}
     return Capabilities(
@@ -117,10 +117,10 @@ def _read_models(models: EncoderDecoderConfigs) -> list[ReadModel]:
     return found
 
 
-def _engine_state(hub: EngineClient) -> ComponentState:
-    if hub.draining:
+def _engine_state(engine: EngineClient) -> ComponentState:
+    if engine.draining:
         return ComponentState(status="lost", detail="stopping")
-    return ComponentState(status=hub.status)
+    return ComponentState(status=engine.status)
 
 
 def _workers_state(services: Services, redis: ComponentState) -> ComponentState:

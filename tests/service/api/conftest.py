@@ -1,4 +1,4 @@
-"""The application over a real hub and store, and an engine that answers from a script."""
+"""The application over a real engine client and store, and an engine that answers from a script."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ScriptedEnd:
     """Stands where the connection to the engine stands; answers each request in a later turn of the loop."""
 
     script: Script
-    hub: EngineClient | None = None
+    engine: EngineClient | None = None
     connected: bool = True
     received: list[FromApi] = field(default_factory=list)
 
@@ -77,9 +77,9 @@ class ScriptedEnd:
             asyncio.get_running_loop().call_soon(self._answer, message)
 
     def _answer(self, message: Submit | EstimateCost) -> None:
-        assert self.hub is not None
+        assert self.engine is not None
         updates = tuple(self.script(message))
-        self.hub.on_message(Reply(request_id=message.request.request_id, updates=updates))
+        self.engine.on_message(Reply(request_id=message.request.request_id, updates=updates))
 
     @property
     def submitted(self) -> list[Submit]:
@@ -116,7 +116,7 @@ class World:
     """One application under test."""
 
     client: TestClient
-    hub: EngineClient
+    engine: EngineClient
     end: ScriptedEnd
     services: Services
 
@@ -131,15 +131,15 @@ def open_world(tmp_path: Path) -> Iterator[OpenWorld]:
 
     def make(*, script: Script = echo, ready: bool = True, max_pending: int = 8, **settings: Any) -> World:
         end = ScriptedEnd(script)
-        hub = EngineClient(end, max_pending=max_pending)
-        end.hub = hub
+        engine = EngineClient(end, max_pending=max_pending)
+        end.engine = engine
         if ready:
-            hub.on_message(STATE)
-        services = create_services(Settings(home=str(tmp_path / "store"), **settings), hub=hub)
+            engine.on_message(STATE)
+        services = create_services(Settings(home=str(tmp_path / "store"), **settings), engine=engine)
         client = TestClient(create_app(services), raise_server_exceptions=False)
         client.__enter__()
         clients.append(client)
-        return World(client=client, hub=hub, end=end, services=services)
+        return World(client=client, engine=engine, end=end, services=services)
 
     yield make
     for client in clients:

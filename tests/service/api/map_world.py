@@ -32,13 +32,13 @@ def open_small_world(open_world: OpenWorld, home: Path) -> tuple[World, FakeRun]
     run = make_run(home / "store")
     world = open_world(ready=False, script=_engine_script(run.prompts))
     card = {**asdict(small_model().card), "name": "small"}
-    world.hub.on_message(EngineState(generation=1, pid=7, models={"small": card}, stats={"small": {}}))
+    world.engine.on_message(EngineState(generation=1, pid=7, models={"small": card}, stats={"small": {}}))
     return world, run
 
 
 def put_map(world: World, run: FakeRun, **spec: Any) -> str:
     """Plan a map, make it, and store what was left; the id of the map."""
-    context = PlanningContext(models=world.hub.last_state().models, prompts=run.prompts, datasets=run.datasets)
+    context = PlanningContext(models=world.engine.last_state().models, prompts=run.prompts, datasets=run.datasets)
     planned = plan("map", {"model": "small", **spec}, context=context)
     runs = RunStore(run.artifacts)
     record = runs.create("map", spec=planned.spec, name="a map")

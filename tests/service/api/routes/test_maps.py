@@ -208,7 +208,7 @@ def test_what_cannot_be_placed_is_refused_where_it_stands(
 def test_other_weights_than_the_maps_place_nothing(map_world: MapWorld) -> None:
     world, run = map_world
     map_id = put_map(world, run, layers=[1], sources=[{"texts": TEXTS}])
-    state = world.hub.last_state()
+    state = world.engine.last_state()
     state.models["small"]["revision"] = "other"  # type: ignore[index]
     answer = project(world, map_id, sources=[{"texts": ["t5"]}])
     assert answer.status_code == 422

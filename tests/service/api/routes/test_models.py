@@ -35,5 +35,5 @@ def test_models_are_known_once_an_engine_was_ready_even_when_it_is_lost(open_wor
     world = open_world(ready=False)
     assert world.client.get("/v1/models").status_code == 503
     world = open_world()
-    world.hub.on_lost()
+    world.engine.on_lost()
     assert world.client.get("/v1/models").status_code == 200

@@ -28,8 +28,8 @@ def test_readiness_names_each_part(world: World) -> None:
 
 def test_an_engine_that_starts_is_lost_or_stops_is_not_ready(open_world: OpenWorld) -> None:
     starting, lost, stopping = open_world(ready=False), open_world(), open_world()
-    lost.hub.on_lost()
-    stopping.hub.drain()
+    lost.engine.on_lost()
+    stopping.engine.drain()
     for world, status in ((starting, "starting"), (lost, "lost"), (stopping, "lost")):
         answer = world.client.get("/ready")
         assert answer.status_code == 503
@@ -106,7 +106,7 @@ def test_capabilities_are_the_settings(open_world: OpenWorld) -> None:
 
 def test_busy_when_too_many_wait(open_world: OpenWorld) -> None:
     world = open_world(max_pending=1, script=lambda _message: [])
-    world.hub._pending["somebody"] = None  # type: ignore[assignment]
+    world.engine._pending["somebody"] = None  # type: ignore[assignment]
     answer = world.client.post("/v1/activations", json=CAPTURE)
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) >= 1

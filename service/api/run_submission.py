@@ -12,13 +12,12 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from promptatlas.types import RunKind
 
-from service.api.requests.bodies import JSON_TYPE
-from service.api.requests.idempotency import respond_once
+from service.api.requests.idempotency import created, respond_once
 from service.api.responses.runs import run_answer
 from service.api.services import Services
 from service.errors import Unavailable
-from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
 from service.planning.context import PlanningContext
+from service.planning.encoder_decoders import EncoderDecoderConfigs
 from service.planning.run_kinds import plan
 from service.planning.specs import BrokenSpec, Loc
 from service.queueing.queue import RunQueue
@@ -93,16 +92,12 @@ def _start(services: Services, run: RunRequest) -> StoredResponse:
     record = services.runs.create(run.kind, spec=planned.spec, name=run.name, resolved=planned.resolved)
     enqueue(queue, record.id, attempt=1)
     _, state = services.runs.get(record.id)
-    answer = run_answer(record, state, position=position_of(queue, record.id))
-    return StoredResponse(
-        status=202,
-        headers={"Location": f"/v1/runs/{record.id}", "Content-Type": JSON_TYPE},
-        body=answer.model_dump_json().encode(),
-    )
+    stored = run_answer(record, state, position=position_of(queue, record.id))
+    return created(stored, location=f"/v1/runs/{record.id}", status=202)
 
 
 def _planning_context(services: Services) -> PlanningContext:
-    models = services.hub.last_state().models
+    models = services.engine.last_state().models
     return PlanningContext(
         models=models,
         prompts=services.prompts,
