@@ -12,11 +12,12 @@ from promptatlas.types.datasets import Split
 from service.engine.model.hosted_model import HostedModel
 from service.engine.requests import CaptureSpec, Generate, Sampling
 from service.errors import InvalidRequest
+from service.map_sources.texts import Text
 from service.store.datasets.store import DatasetStore
 from service.store.maps.store import site_of
 from workers.reports.evidence.evidence import Floats, TaskCloud, TextStatistics, Trajectories
 from workers.states.reader import StateReader
-from workers.states.texts import Encoder, Text
+from workers.states.texts import Encoder
 
 SPLITS: tuple[Split, ...] = ("test", "validation", "train")
 """Splits by preference; ``train`` comes last, because prompts are tuned on it."""
