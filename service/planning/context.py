@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from service.errors import AtlasError, InvalidRequest, NotFound
+from service.errors import AtlasError, NotFound
 from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
 from service.planning.specs import Loc, error_at
 from service.store.datasets.items import DatasetInfo
-from service.store.prompts.manifests import PromptManifest
+from service.store.prompts.manifests import PromptManifest, require_base
 
 _MAX_SHOWN = 80
 
@@ -139,14 +139,7 @@ class Resolver:
             found = self.context.prompts.resolve(ref, base=base.name)
         except AtlasError as error:
             raise error_at(error, loc=at) from error
-        if found.base != base.name:
-            raise InvalidRequest(f"Prompt {ref!r} is for {found.base!r}, the run for {base.name!r}.", loc=at)
-        if found.base_revision != base.revision:
-            raise InvalidRequest(
-                f"Prompt {ref!r} was tuned for revision {found.base_revision} of {base.name}; the hosted revision is "
-                f"{base.revision}, with other weights.",
-                loc=at,
-            )
+        require_base(found, base=base.name, revision=base.revision, ref=ref, loc=at)
         pinned = ref if ref.startswith("sha256:") else found.ref
         self.prompts[pinned] = found.sha256
         return pinned, found
