@@ -99,11 +99,7 @@ class Resolver:
 
     def card(self, name: str) -> Mapping[str, Any]:
         """The fields of a base model's card; NotFound at the spec's field ``model``."""
-        card = self.context.models.get(name)
-        if card is None:
-            hosted = ", ".join(sorted(self.context.models))
-            raise NotFound(f"No model {name[:_MAX_SHOWN]!r} is hosted here; hosted: {hosted}.", loc=("model",))
-        return card
+        return card_of(name, models=self.context.models)
 
     def model(self, name: str) -> Base:
         """The base model of a spec; NotFound at its field ``model``."""
@@ -143,3 +139,16 @@ class Resolver:
         pinned = ref if ref.startswith("sha256:") else found.ref
         self.prompts[pinned] = found.sha256
         return pinned, found
+
+
+def card_of(name: str, *, models: Mapping[str, Mapping[str, Any]], named: str | None = None) -> Mapping[str, Any]:
+    """The fields of a hosted model's card; NotFound at the field ``model`` if it is not hosted.
+
+    Args:
+        named: the model as the request names it; default: ``name``.
+    """
+    card = models.get(name)
+    if card is None:
+        shown, hosted = (name if named is None else named)[:_MAX_SHOWN], ", ".join(sorted(models))
+        raise NotFound(f"No model {shown!r} is hosted here; hosted: {hosted}.", loc=("model",))
+    return card

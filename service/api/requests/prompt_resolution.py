@@ -23,6 +23,7 @@ from service.api.services import Services
 from service.engine.requests import PromptChoice
 from service.errors import InvalidRequest, NotFound
 from service.hosting.ipc.messages import EngineState
+from service.planning.context import card_of
 from service.store.prompts.checks import BaseShape
 from service.store.prompts.manifests import PromptManifest, require_base
 from service.store.prompts.store import PromptStore
@@ -67,9 +68,7 @@ async def resolve_model(
         InvalidRequest: a prompt for another base model, mixed prompts of different shapes, or two prompt references.
     """
     base, colon, inner = model.partition(":")
-    card = state.models.get(base)
-    if card is None:
-        raise NotFound(f"No model {model[:MAX_NAMED]!r} is hosted here; hosted: {_names(state)}.", loc=("model",))
+    card = card_of(base, models=state.models, named=model)
     if colon and prompt_ref is not None:
         raise InvalidRequest(
             f"Expected one prompt reference; model {model[:MAX_NAMED]!r} and prompt_ref both name a prompt.",
@@ -140,7 +139,3 @@ def _used(ref: str | Mix, manifests: Sequence[PromptManifest], weights: Sequence
         n_virtual=first.n_virtual,
         parts=parts if mixed else None,
     )
-
-
-def _names(state: EngineState) -> str:
-    return ", ".join(sorted(state.models))
