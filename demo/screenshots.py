@@ -92,9 +92,9 @@ def take(page: Page, made: Content, *, output: Path) -> Iterator[Path]:
     page.wait_for_function("() => performance.getEntriesByName('atlas-painted').length > 0")
     yield shot("atlas")
     go(f"atlas/{made.map_id}?layer=4&colour=source")
-    page.select_option("#walk-picker", "0")
+    page.select_option("#trajectory-picker", "0")
     for _ in range(14):
-        page.get_by_label("One step on").click()
+        page.get_by_label("One step forward").click()
     yield shot("trajectory")
     go(f"runs/{made.tuning}")
     page.locator(".chart canvas").wait_for()

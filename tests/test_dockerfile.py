@@ -19,7 +19,7 @@ COPIED = sorted(
 )
 
 
-def test_torch_is_the_one_of_the_package() -> None:
+def test_the_torch_version_is_that_of_the_package() -> None:
     required = re.search(r'"torch==([\d.]+)"', (ROOT / "pyproject.toml").read_text())
     built = re.search(r"^ARG TORCH_VERSION=(\S+)$", DOCKERFILE, re.MULTILINE)
     assert required is not None
@@ -28,7 +28,7 @@ def test_torch_is_the_one_of_the_package() -> None:
 
 
 @pytest.mark.parametrize("source", COPIED)
-def test_what_is_copied_exists_and_is_let_through(source: str) -> None:
+def test_copied_files_exist_and_pass_dockerignore(source: str) -> None:
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert f"!{source}" in ignored
     # The demo model may not be trained yet.
@@ -53,7 +53,7 @@ def test_each_image_runs_the_module_that_it_has() -> None:
             assert "PROMPTATLAS_WORKERS=0" in stage
 
 
-def test_images_run_without_root_and_are_watched() -> None:
+def test_images_run_without_root_and_have_health_checks() -> None:
     runtime = DOCKERFILE.split(" AS runtime")[1]
     assert "USER atlas" in runtime.split("FROM")[0]
     assert "USER root" not in runtime
@@ -63,7 +63,7 @@ def test_images_run_without_root_and_are_watched() -> None:
         assert "CMD [" in stage.split("HEALTHCHECK")[1]
 
 
-def test_compose_builds_a_target_that_exists_and_demands_keys() -> None:
+def test_compose_builds_existing_targets_and_requires_keys() -> None:
     services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
     service, worker = services["service"], services["worker"]
     for built in (service, worker):

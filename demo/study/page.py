@@ -7,6 +7,7 @@ from typing import Any, Final
 from promptatlas.types import Report
 
 from demo.study.tables import interval, markdown_table, shown
+from workers.reports.rendering.labels import label, part_label
 
 BLOCK: Final = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 STATES: Final[Mapping[Any, str]] = {True: "holds", False: "does not hold", None: "open"}
@@ -61,7 +62,7 @@ def _finding(number: int, tables: Callable[[Mapping[str, Any]], Iterable[str]]) 
             return "\n".join([*lines, f"Requires {found.missing}."])
         parts = found.numbers["parts"]
         if len(parts) <= MAX_PARTS:
-            lines += [*(f"- {name}: {STATES[state]}" for name, state in parts.items()), ""]
+            lines += [*(f"- {part_label(name)}: {STATES[state]}" for name, state in parts.items()), ""]
         return "\n".join([*lines, "\n".join(tables(found.numbers))])
 
     return block
@@ -73,9 +74,9 @@ def _captioned(caption: str, table: str) -> Iterable[str]:
 
 def _by_label(columns: Mapping[str, Mapping[str, Any]], *, first: str) -> str:
     """One table from several columns of intervals with common labels."""
-    labels = list(dict.fromkeys(label for column in columns.values() for label in column))
-    rows = [(label, *(interval(column.get(label)) for column in columns.values())) for label in labels]
-    return markdown_table((first, *(name.replace("_", " ") for name in columns)), rows)
+    keys = list(dict.fromkeys(key for column in columns.values() for key in column))
+    rows = [(key, *(interval(column.get(key)) for column in columns.values())) for key in keys]
+    return markdown_table((first, *map(label, columns)), rows)
 
 
 def _test(name: str, test: Mapping[str, float] | None) -> str:
@@ -124,7 +125,7 @@ def _trajectories(numbers: Mapping[str, Any]) -> Iterable[str]:
             dataset, layer, null = name.split(", ")
             where = "above" if layer != "layer 0" else f"at the embeddings, walk over the {null}"
             value = ratio["value"] if where == "above" else interval(ratio)
-            rows.setdefault(dataset, {}).setdefault(f"{measure.replace('_', ' ')}, {where}", []).append(value)
+            rows.setdefault(dataset, {}).setdefault(f"{label(measure)}, {where}", []).append(value)
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     yield "Ratio to the random walk. For the layers above the embeddings, the range over layers:"
     yield ""
@@ -150,8 +151,8 @@ def _tasks(numbers: Mapping[str, Any]) -> Iterable[str]:
         )
         for pair, row in numbers["pairs"].items()
     ]
-    names = (f"{measure.replace('_', ' ')}, median layer" for measure in measures)
-    yield markdown_table(("pair", "total variation of tokens", "apart at layers", *names), rows)
+    names = (f"{label(measure)}, median layer" for measure in measures)
+    yield markdown_table(("pair", label("total_variation"), label("apart_at"), *names), rows)
 
 
 def _interpolation(numbers: Mapping[str, Any]) -> Iterable[str]:
@@ -163,7 +164,7 @@ def _interpolation(numbers: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _shape(numbers: Mapping[str, Any]) -> Iterable[str]:
-    shares = ", ".join(f"{name} {shown(share)}" for name, share in numbers["shares"].items())
+    shares = ", ".join(f"{part_label(name)} {shown(share)}" for name, share in numbers["shares"].items())
     yield f"Shares of {numbers['n_clouds']} clouds of natural language: {shares}. Medians over layers:"
     yield ""
     measures = list(dict.fromkeys(name for row in numbers["by_dataset"].values() for name in row))
@@ -171,7 +172,7 @@ def _shape(numbers: Mapping[str, Any]) -> Iterable[str]:
         (name, shown(numbers["share_letters"][name]), *(shown(row.get(measure)) for measure in measures))
         for name, row in numbers["by_dataset"].items()
     ]
-    yield markdown_table(("dataset", "share of letters", *(name.replace("_", " ") for name in measures)), rows)
+    yield markdown_table(("dataset", "share of letters", *map(label, measures)), rows)
 
 
 BLOCKS: Final[Mapping[str, Callable[[Report], str]]] = {

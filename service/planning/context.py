@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from service.errors import AtlasError, NotFound
-from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
+from service.planning.encoder_decoders import EncoderDecoderConfigs
 from service.planning.specs import Loc, error_at
 from service.store.datasets.items import DatasetInfo
 from service.store.prompts.manifests import PromptManifest, require_base

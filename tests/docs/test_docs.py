@@ -125,6 +125,13 @@ def test_modules_and_test_files_exist(name: str) -> None:
         assert not missing
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("README", "docs/"))])
+def test_paths_in_inline_code_exist(name: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    paths = re.findall(r"`((?:service|workers|clients|tests|benchmarks|docs)/[\w/.*-]+)`", text)
+    assert [path for path in paths if not any(ROOT.glob(path.rstrip("/")))] == []
+
+
 def test_a_wrong_command_is_seen() -> None:
     assert unknown_word(["prompts", "invent"]) == "invent"
     assert unknown_word(["complete", "demo", "text", "--loud"]) == "--loud"

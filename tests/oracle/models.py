@@ -1,4 +1,4 @@
-"""Small random models of many architectures, and where each keeps its parts. Nothing here knows the engine."""
+"""Small random models of many architectures, and the names of their modules. Independent of the engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 N_VOCAB = 97
 N_LAYERS = 3
 WINDOW = 7
-"""Of sliding attention: shorter than most texts of the tests, so that it matters."""
+"""Of sliding attention: shorter than most texts of the tests, so that it has an effect."""
 
 EOS = 1
 
@@ -29,7 +29,7 @@ class Parts:
     mlp: str = "mlp"
     norm: str = "model.norm"
     inner: str = "mlp.down_proj"
-    """Some module inside a block that gives a row a token."""
+    """A module inside a block whose output has one row per token."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Architecture:
     config: Mapping[str, Any]
     parts: Parts = Parts()
     seed: int = 0
-    """Of the weights; chosen so that greedy tokens of the tests have no near rivals, and some texts end by themselves."""
+    """Of the weights; chosen so that greedy tokens of the tests have a margin, and some texts end before their limit."""
 
 
 _COMMON = {
@@ -146,7 +146,7 @@ def build_model(name: str, *, seed: int | None = None) -> Any:
 
 
 def _randomise(model: Any, generator: torch.Generator) -> None:
-    """Every weight, bias and norm gets values that would show in the output if it were left out."""
+    """Give every weight, bias and norm values that change the output noticeably."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -154,11 +154,11 @@ def _randomise(model: Any, generator: torch.Generator) -> None:
             if parameter.ndim == 1:
                 parameter.add_(0.2 * noise)
             else:
-                # A head this wide keeps the likeliest tokens apart.
+                # A head with this deviation separates the most probable tokens.
                 gain = 3.0 if parameter is head.weight else 1.3
                 parameter.copy_(gain / math.sqrt(parameter.shape[-1]) * noise)
         if embedding.weight is not head.weight:
-            # Larger ones would drown what the blocks add, and with it the prompts.
+            # Larger embeddings would hide the effect of the blocks, and with it that of the prompts.
             embedding.weight.div_(embedding(torch.arange(N_VOCAB)).std())
 
 

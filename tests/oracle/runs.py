@@ -1,4 +1,4 @@
-"""What a model does under a prompt, by plain transformers: whole sequences, eager attention, no cache, one row at a time.
+"""Oracle: runs of a model under a prompt by plain transformers. Whole sequences, eager attention, no cache, one row.
 
 The only cache is the one that carries a prefix prompt's keys and values in. Nothing here knows the engine.
 """
@@ -18,7 +18,7 @@ from tests.oracle.models import EOS, Parts
 from tests.oracle.prompts import OraclePrompt
 
 Edit = Callable[[Tensor, int], Tensor]
-"""(hidden states of the text `[text, d]`, virtual positions in front of it) → the states to go on with."""
+"""(hidden states of the text `[text, d]`, virtual positions in front of it) → the changed states."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Generated:
 
     @property
     def smallest_margin(self) -> float:
-        """How far the nearest rival of a chosen token was, in logits."""
+        """The smallest difference between the logits of a chosen token and of the second-best one."""
         best = self.logits.topk(2, dim=-1).values
         return float((best[:, 0] - best[:, 1]).min())
 
     @property
     def n_read(self) -> int:
-        """Generated tokens that have a state: an ending token is never read."""
+        """Number of generated tokens that have a state; an end-of-text token is not read."""
         return len(self.token_ids) - (self.finish_reason == "stop")
 
 
@@ -54,7 +54,7 @@ def oracle_generate(
     max_tokens: int,
     edits: Mapping[int, Edit] | None = None,
 ) -> Generated:
-    """Greedy tokens, each from a fresh run over everything before it. ``edits`` change the outputs of blocks."""
+    """Greedy tokens, each from a new run over all tokens before it. ``edits`` change the outputs of blocks."""
     chosen: list[int] = []
     rows: list[Tensor] = []
     while len(chosen) < max_tokens and EOS not in chosen:
@@ -71,9 +71,9 @@ def oracle_states(
     prompt: OraclePrompt | None,
     edits: Mapping[int, Edit] | None = None,
 ) -> dict[str, Tensor]:
-    """Every site in every layer: ``site`` or ``site.layer`` → `[virtual + text, …]`, of a prefix prompt the text alone.
+    """Every site in every layer: ``site`` or ``site.layer`` → `[virtual + text, …]`; with a prefix prompt, the text only.
 
-    Attention patterns are `[rows, n_heads, virtual + text]`. The block's inner module goes by its path.
+    Attention patterns are `[rows, n_heads, virtual + text]`. The block's inner module is named by its path.
     """
     blocks = model.get_submodule(parts.blocks)
     reads: dict[str, tuple[nn.Module, str]] = {"final_norm": (model.get_submodule(parts.norm), "output")}
@@ -106,7 +106,7 @@ def _run(
     n_front = 0 if prompt is None or prompt.kind == "prefix" else n_virtual
     if n_front:
         assert prompt is not None
-        # A deep prompt has nothing below its layers; what stands there is seen by nobody.
+        # A deep prompt has no vectors below its layers: no text attends to these zeros.
         front = prompt.tensors["soft"] if prompt.kind == "soft" else torch.zeros(n_front, embeds.shape[1])
         embeds = torch.cat([front, embeds])
     first = n_virtual - n_front
@@ -146,7 +146,7 @@ def _cache(prompt: OraclePrompt) -> DynamicCache:
 
 @contextmanager
 def _deep_layer(block: nn.Module, prompt: OraclePrompt, layer: int) -> Iterator[None]:
-    """Put the layer's vectors, if it has any, at the virtual positions, and hide these from the text if they must be."""
+    """Write the layer's vectors, if any, to the virtual positions, and mask these where text does not attend to them."""
     n = prompt.n_virtual
     vectors = prompt.deep.get(layer)
     is_visible = prompt.is_visible(layer)
@@ -176,7 +176,7 @@ def _is_mask(value: object) -> bool:
 
 
 def _hidden(mask: Tensor, n_virtual: int) -> Tensor:
-    """The additive mask ``[1, 1, rows, keys]`` with virtual keys out of the text rows' sight."""
+    """The additive mask ``[1, 1, rows, keys]``, in which text rows do not attend to virtual keys."""
     mask = mask.clone()
     mask[..., n_virtual:, :n_virtual] = torch.finfo(mask.dtype).min
     return mask

@@ -1,4 +1,4 @@
-"""The oracle against transformers' own generate() and against itself: prompts of different kinds that must agree."""
+"""The oracle against transformers' generate(), and against itself for equivalent prompts of different kinds."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_prefix_of_a_soft_prompts_keys_and_values_is_that_prompt(subject: tupl
 
 
 @pytest.mark.parametrize(("where", "layers"), [("local", (1,)), ("carried", (1,)), ("local", (0, 2))])
-def test_deep_prompts_are_seen_in_their_layers_alone(subject: tuple[Any, Parts], where: Any, layers: Any) -> None:
+def test_text_attends_to_deep_prompts_only_in_their_layers(subject: tuple[Any, Parts], where: Any, layers: Any) -> None:
     model, parts = subject
     prompt = deep(model, layers=layers, where=where, n_virtual=3, seed=5)
     bare = oracle_states(model, parts, TEXT, None)

@@ -1,4 +1,4 @@
-"""What the main and API processes load."""
+"""Modules that the main and API processes import."""
 
 from __future__ import annotations
 

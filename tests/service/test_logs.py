@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-# In a process of its own, because logging is the process's.
+# In a separate process, because logging is configured per process.
 SCRIPT = """
 import logging, sys
 import structlog
@@ -30,7 +30,7 @@ def logged(kind: str) -> list[str]:
     return ended.stderr.splitlines()
 
 
-def test_json_is_an_object_a_line_whoever_logs() -> None:
+def test_json_logs_are_one_object_per_line() -> None:
     ours, theirs, failed = (json.loads(line) for line in logged("json"))
     assert (ours["event"], ours["n"], ours["request_id"], ours["level"]) == ("hello", 3, "r-1", "info")
     assert (theirs["event"], theirs["logger"], theirs["level"]) == ("careful now", "theirs", "warning")
@@ -43,7 +43,7 @@ def test_tracebacks_show_no_values(kind: str) -> None:
     assert "my-real-key" not in "\n".join(logged(kind))
 
 
-def test_text_is_a_line_an_event() -> None:
+def test_text_logs_are_one_line_per_event() -> None:
     lines = logged("text")
     assert "hello" in lines[0]
     assert "n=3" in lines[0]

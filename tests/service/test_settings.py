@@ -9,7 +9,7 @@ from service.settings import ApiKey, ModelSource, Settings, SettingsError, defau
 HASH = "a" * 64
 
 
-def test_without_anything_it_serves_the_demo_model_on_this_machine_alone() -> None:
+def test_by_default_the_demo_model_is_served_on_loopback() -> None:
     settings = Settings.from_environ({})
     assert (settings.host, settings.port, settings.home, settings.log) == ("127.0.0.1", 8000, "./.atlas", "text")
     assert [source.name for source in settings.model_sources] == ["demo"]
@@ -63,7 +63,7 @@ def test_variables_are_read_from_the_mapping_and_empty_ones_are_unset() -> None:
         ({"HOST": "example.org"}, "PROMPTATLAS_API_KEYS must be set"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(environ: dict[str, str], message: str) -> None:
+def test_invalid_settings_are_refused_in_one_line(environ: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environ({f"PROMPTATLAS_{name}": value for name, value in environ.items()})
     assert message in str(caught.value)
@@ -84,6 +84,6 @@ def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
-def test_the_demo_model_lies_beside_the_package_or_under_the_working_directory(tmp_path: Path) -> None:
+def test_the_demo_model_is_next_to_the_package_or_under_the_working_directory(tmp_path: Path) -> None:
     found = default_model_path(cwd=tmp_path)
     assert found in (tmp_path / "demo" / "model", Path(__file__).resolve().parents[2] / "demo" / "model")

@@ -20,7 +20,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkSetup:
     return WorkSetup(settings=Settings(home=str(tmp_path), redis_url="redis://127.0.0.1:1/0"), kinds={})
 
 
-def test_a_place_in_line_that_is_out_of_date_does_nothing(setup: WorkSetup) -> None:
+def test_an_outdated_job_does_nothing(setup: WorkSetup) -> None:
     runs = RunStore(ArtifactStore(setup.settings.home))
     run_id = runs.create("tune", spec={}).id
     for attempt in (0, 2):
@@ -31,7 +31,7 @@ def test_a_place_in_line_that_is_out_of_date_does_nothing(setup: WorkSetup) -> N
     assert runs.get(run_id)[1].status == "cancelled"
 
 
-def test_a_run_that_waits_is_performed(setup: WorkSetup) -> None:
+def test_a_waiting_run_is_executed(setup: WorkSetup) -> None:
     runs = RunStore(ArtifactStore(setup.settings.home))
     run_id = runs.create("tune", spec={}).id
     run(run_id, 1, setup=setup)

@@ -16,7 +16,7 @@ URL = {"PROMPTATLAS_REDIS_URL": "redis://127.0.0.1:1/0"}
         (["--chek"], URL, "expected no arguments or --check, got --chek"),
     ],
 )
-def test_wrong_settings_end_it_with_one_line(
+def test_invalid_settings_end_it_with_one_line(
     arguments: list[str], environ: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments, environ) == 2

@@ -1,54 +1,70 @@
-/** Puts the page together and shows the view that the address names. */
+/** Entry point: creates the frame and shows the view of the current route. */
 import { Api } from "./api/client.js";
 import { Catalogue } from "./api/catalogue.js";
 import { Session } from "./api/session.js";
 import { failure, loading } from "./dom/states.js";
-import { put } from "./dom/elements.js";
+import { setChildren } from "./dom/elements.js";
 import { Login } from "./shell/login.js";
+import { showNotFound } from "./shell/not_found.js";
 import { parseHash } from "./shell/router.js";
 import { Shell } from "./shell/shell.js";
+import { setTitle } from "./shell/title.js";
 
-const VIEWS = {
-  atlas: () => import("./atlas/view.js"),
-  runs: () => import("./runs/view.js"),
-  prompts: () => import("./prompts/view.js"),
-  playground: () => import("./playground/view.js"),
-  reports: () => import("./reports/view.js"),
+/** By the first part of a route: the view's module, and the most parts that its routes have. */
+const ROUTES = {
+  atlas: { load: () => import("./atlas/view.js"), nParts: 2 },
+  runs: { load: () => import("./runs/view.js"), nParts: 2 },
+  prompts: { load: () => import("./prompts/view.js"), nParts: 3 },
+  playground: { load: () => import("./playground/view.js"), nParts: 1 },
+  reports: { load: () => import("./reports/view.js"), nParts: 2 },
 };
 
 class App {
   constructor(root) {
     const session = new Session();
-    const login = new Login(session);
-    this.api = new Api(session, (wasRefused) => login.ask(wasRefused));
+    this.login = new Login(session);
+    this.api = new Api(session, (wasRefused) => this.login.request(wasRefused));
     this.catalogue = new Catalogue(this.api);
-    this.shell = new Shell(root, { onKey: async () => (await login.ask()) && this.show() });
+    this.shell = new Shell(root, { onKey: () => this.#enterKey() });
     this.leaving = new AbortController();
     addEventListener("hashchange", () => this.show());
+    document.addEventListener("retryrequest", () => this.login.reset());
   }
 
-  /** Shows the view of the current address. What the last one still waits for is called off. */
+  /** Shows the view of the current route and aborts the requests of the previous view. */
   async show() {
     const route = parseHash(location.hash);
-    const name = VIEWS[route.parts[0]] ? route.parts[0] : "atlas";
+    const name = route.parts[0] ?? "atlas";
+    const entry = Object.hasOwn(ROUTES, name) && route.parts.length <= ROUTES[name].nParts ? ROUTES[name] : null;
     this.leaving.abort();
     this.leaving = new AbortController();
     const { signal } = this.leaving;
-    this.shell.select(name);
-    document.title = `${name[0].toUpperCase()}${name.slice(1)} · Prompt Atlas`;
-    put(this.shell.main, loading());
+    this.login.reset();
+    this.shell.select(entry && name);
+    if (!entry) {
+      setTitle("Page not found");
+      showNotFound(this.shell.main);
+      return;
+    }
+    setTitle(`${name[0].toUpperCase()}${name.slice(1)}`);
+    setChildren(this.shell.main, loading());
     try {
-      const { view } = await VIEWS[name]();
+      const { view } = await entry.load();
       if (!signal.aborted)
         await view({ root: this.shell.main, route, api: this.api, catalogue: this.catalogue, signal });
     } catch (error) {
       if (signal.aborted || error.name === "AbortError") return;
       if (error.name !== "ApiError") console.error(error);
-      put(
+      setChildren(
         this.shell.main,
         failure(error, () => this.show()),
       );
     }
+  }
+
+  async #enterKey() {
+    this.login.reset();
+    if (await this.login.request()) this.show();
   }
 }
 

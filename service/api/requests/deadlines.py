@@ -9,11 +9,14 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Request
 
-from service.api.responses.errors import ClientGone
 from service.api.services import ServicesDep
 from service.errors import InvalidRequest
 
 Result = TypeVar("Result")
+
+
+class ClientGone(Exception):
+    """The client disconnected before the response."""
 
 
 async def _deadline(

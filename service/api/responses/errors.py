@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from service import errors
+from service.api.requests.deadlines import ClientGone
 from service.api.services import request_id_of
 
 PROBLEM_TYPE = "application/problem+json"
@@ -42,10 +43,6 @@ _OPENAI_TYPES: Mapping[int, str] = {
     503: "server_error",
     504: "timeout_error",
 }
-
-
-class ClientGone(Exception):
-    """The client disconnected before the response."""
 
 
 def status_of(error: errors.AtlasError) -> int:

@@ -10,9 +10,9 @@ from promptatlas.types import Run, SampleBody
 from service.api.requests.auth import Writer
 from service.api.requests.bodies import json_of, request_body
 from service.api.requests.idempotency import IdempotencyKey
-from service.api.requests.run_submission import RunRequest, start_run
 from service.api.responses.openapi import problems
 from service.api.responses.run_openapi import ACCEPTED, STARTING_ERRORS
+from service.api.run_submission import RunRequest, start_run
 from service.api.services import ServicesDep
 
 router = APIRouter(tags=["priors"])

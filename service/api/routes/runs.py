@@ -14,11 +14,11 @@ from service.api.requests.auth import Reader, Writer
 from service.api.requests.bodies import JSON_TYPE, json_of
 from service.api.requests.idempotency import IdempotencyKey, created, respond_once
 from service.api.requests.parameters import After, Limit, RunId
-from service.api.requests.run_submission import RunRequest, enqueue, position_of, positions_of, require_queue, start_run
 from service.api.responses.openapi import problems
 from service.api.responses.run_openapi import ACCEPTED, RUN_BODY, STARTING_ERRORS
 from service.api.responses.runs import run_answer
 from service.api.routes import run_artifacts, run_events
+from service.api.run_submission import RunRequest, enqueue, position_of, positions_of, require_queue, start_run
 from service.api.services import Services, ServicesDep
 from service.errors import Unavailable
 from service.store.idempotency import StoredResponse

@@ -16,7 +16,7 @@ from service.api.responses.openapi import problems
 from service.api.services import Services, ServicesDep
 from service.errors import UnsupportedModel
 from service.hosting.ipc.engine_client import EngineClient
-from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
+from service.planning.encoder_decoders import EncoderDecoderConfigs
 
 _log = structlog.get_logger(__name__)
 

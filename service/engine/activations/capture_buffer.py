@@ -1,4 +1,4 @@
-"""Capture buffers: the states kept of one row, and the tensors of a response made from them."""
+"""Capture buffers: the states kept of one row, and the tensors of a response."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class CaptureBuffer:
         self._read += chosen
         return chosen
 
-    def put_virtual(self, tap: Tap, states: Tensor) -> None:
+    def set_virtual(self, tap: Tap, states: Tensor) -> None:
         """Set the states of the virtual positions `[n_virtual, …]`, on the CPU: unreduced, or ranked if the spec ranks."""
         self._virtual[tap] = states
 

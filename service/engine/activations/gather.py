@@ -82,10 +82,10 @@ class StepGather:
         Raises:
             StopForward: this was the last tap, and the gather ``stops``.
         """
-        alike: dict[tuple[object, str], list[GatherRequest]] = defaultdict(list)
+        by_reduction: dict[tuple[object, str], list[GatherRequest]] = defaultdict(list)
         for request in self._by_tap[tap]:
-            alike[_reduction_key(request.capture.spec)].append(request)
-        for requests in alike.values():
+            by_reduction[_reduction_key(request.capture.spec)].append(request)
+        for requests in by_reduction.values():
             self._gather(tap, states, requests)
         self._finish(tap)
 

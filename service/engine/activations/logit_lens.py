@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
+from torch.nn import functional as F  # noqa: N812 (the usual name)
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from service.engine.attention.metadata import PackedMetadata, SequenceGroup

@@ -111,7 +111,7 @@ def capture_result(model: HostedModel, state: RequestState, *, ranker: TokenRank
         for tap, states in virtual_states(model, state.prompt.prompt, captures[0].taps).items():
             virtual = ranker.rank(states, reduce) if isinstance(reduce, Ranking) else states
             for capture in captures:
-                capture.put_virtual(tap, virtual)
+                capture.set_virtual(tap, virtual)
     tensors = stack_rows(captures, model.catalogue, token_ids=[row.ids for row in state.rows])
     return Tensors(tensors=tensors, metadata=ranker.metadata(tensors, reduce) if isinstance(reduce, Ranking) else {})
 

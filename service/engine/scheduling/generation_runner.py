@@ -70,7 +70,7 @@ class GenerationRunner:
     def _choose(self, rows: Sequence[SequenceState], at: Sequence[int | None], logits: Tensor) -> None:
         """Choose next tokens for the rows whose tokens have all been read; ``at``: rows of the logits."""
         choosing = [
-            (row, i) for row, i in zip(rows, at, strict=True) if i is not None and row.wants_token and row.sampler
+            (row, i) for row, i in zip(rows, at, strict=True) if i is not None and row.needs_token and row.sampler
         ]
         if not choosing:
             return
@@ -154,7 +154,7 @@ def _logits_needed(part: ScheduledTokens) -> list[int]:
     captures = row.capture is not None and any(tap.kind == "logits" for tap in row.capture.taps)
     if captures or (row.scores_input and not row.is_decoding):
         return list(range(part.offset, part.offset + part.n_new))
-    return [part.offset + part.n_new - 1] if part.reaches_end and row.wants_token else []
+    return [part.offset + part.n_new - 1] if part.reaches_end and row.needs_token else []
 
 
 def _n_top(row: SequenceState) -> int | None:

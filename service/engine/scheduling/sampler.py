@@ -255,6 +255,6 @@ def _check(sampling: Sampling, *, vocab_size: int) -> None:
         _expect(math.isfinite(bias), "logit_bias", "finite", bias)
 
 
-def _expect(condition: bool, name: str, wanted: str, value: float) -> None:
+def _expect(condition: bool, name: str, expected: str, value: float) -> None:
     if not condition:
-        raise InvalidRequest(f"{name} must be {wanted}, got {value}", loc=(name,))
+        raise InvalidRequest(f"{name} must be {expected}, got {value}", loc=(name,))

@@ -16,7 +16,8 @@ from service.engine.scheduling.text_stream import TextStream
 class RequestState:
     """A running request and its rows. The rows end at different times; the request ends with the last.
 
-    n_open: rows that have not ended.
+    Attributes:
+        n_open: rows that have not ended.
     """
 
     request: Generate | Capture
@@ -90,7 +91,7 @@ class SequenceState:
         return len(self.ids) - self.n_input
 
     @property
-    def wants_token(self) -> bool:
+    def needs_token(self) -> bool:
         """Whether a next token is chosen from the logits after its last one."""
         return self.finish_reason is None and self.n_generated < self.max_tokens
 

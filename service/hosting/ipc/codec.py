@@ -9,7 +9,7 @@ same version of the service, so a record is encoded as its tag and its field val
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -93,13 +93,12 @@ def _to_wire(value: Any) -> Any:
     if kind in _SCALARS:
         return value
     if (record := _RECORD_TYPES.get(kind)) is not None:
-        return [record.tag, *map(_to_wire, record.values_of(value))]
+        return [record.tag, *_items_to_wire(record.values_of(value))]
     if kind is tuple or kind is list:
-        items = value if _SCALARS.issuperset(map(type, value)) else map(_to_wire, value)
-        return [_TUPLE if kind is tuple else _LIST, *items]
+        return [_TUPLE if kind is tuple else _LIST, *_items_to_wire(value)]
     if kind is dict:
         return {_key(key): _to_wire(item) for key, item in value.items()}
-    if kind is np.ndarray and value.dtype.name in _DTYPES:
+    if kind is np.ndarray and value.dtype.name in _DTYPES and value.dtype.isnative:
         return [_ARRAY, value.dtype.name, value.tobytes(), *value.shape]
     if isinstance(value, AtlasError):
         tag = next(ERRORS.index(base) for base in kind.__mro__ if base in ERRORS)
@@ -113,6 +112,12 @@ def _to_wire(value: Any) -> Any:
     raise TypeError(f"expected a value of a type that messages may contain, got {kind.__name__}")
 
 
+def _items_to_wire(items: Sequence[Any]) -> Iterable[Any]:
+    if _SCALARS.issuperset(map(type, items)):
+        return items
+    return [item if type(item) in _SCALARS else _to_wire(item) for item in items]
+
+
 def _from_wire(node: Any) -> Any:
     kind = type(node)
     if kind is dict:
@@ -123,7 +128,7 @@ def _from_wire(node: Any) -> Any:
     if tag == _ARRAY:
         return _array(*items)
     if not _CONTAINERS.isdisjoint(map(type, items)):
-        items = [_from_wire(item) for item in items]
+        items = [_from_wire(item) if type(item) in _CONTAINERS else item for item in items]
     if tag == _TUPLE:
         return tuple(items)
     if tag == _LIST:

@@ -15,6 +15,7 @@ METRICS_OF_TEXT: tuple[Metric, ...] = ("loss", "perplexity")
 """The metrics of running text, which has no answers."""
 
 _HELD_OUT: tuple[Split, ...] = ("test", "validation", "train")
+"""By preference; ``train`` is last, because prompts are tuned on it."""
 
 
 def has_answers(dataset: DatasetInfo, *, template: Template | None) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from promptatlas.types.forms import FORMS, Method, PromptForm, PromptKind, Where
 
 from service.errors import InvalidRequest
+from service.planning.checks.distinct import require_distinct
 from service.planning.context import Base
 from service.planning.specs import Loc
 from service.store.prompts.manifests import PromptManifest
@@ -54,16 +56,15 @@ def check_method(method: Method, *, base: Base, at: Loc = ("method",)) -> Form:
             f"{base.name} has layers of different key and value shapes: no {method.kind} fits it; {others} do.",
             loc=(*at, "kind"),
         )
-    layers = None if method.chosen_layers is None else _layers_of(method.chosen_layers, base=base, at=(*at, "layers"))
+    layers = None if method.chosen_layers is None else layers_of(method.chosen_layers, base=base, at=(*at, "layers"))
     return Form(kind=method.kind, n_virtual=method.n_positions, layers=layers, where=method.chosen_where)
 
 
-def _layers_of(chosen: list[int], *, base: Base, at: Loc) -> tuple[int, ...]:
-    layers = tuple(layer_of(layer, base=base, at=(*at, i)) for i, layer in enumerate(chosen))
-    for i, layer in enumerate(layers):
-        if layer in layers[:i]:
-            raise InvalidRequest(f"Layer {layer} is listed twice.", loc=(*at, i))
-    return tuple(sorted(layers))
+def layers_of(layers: Sequence[int], *, base: Base, at: Loc) -> tuple[int, ...]:
+    """Layers counted from 0, ascending; InvalidRequest at a layer that the model lacks, or that is repeated."""
+    found = [layer_of(layer, base=base, at=(*at, i)) for i, layer in enumerate(layers)]
+    require_distinct(found, what="layers", at=at)
+    return tuple(sorted(found))
 
 
 def layer_of(layer: int, *, base: Base, at: Loc) -> int:

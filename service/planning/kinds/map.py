@@ -9,9 +9,8 @@ from promptatlas.types.maps import MapSpec
 from service.errors import InvalidRequest
 from service.planning.checks.distinct import require_distinct
 from service.planning.checks.map_sources import CompletedSource, complete_sources
-from service.planning.checks.methods import layer_of
+from service.planning.checks.methods import layers_of
 from service.planning.context import Base, Resolver
-from service.planning.specs import Loc
 from service.projection.arrays import MIN_POINTS
 
 
@@ -22,19 +21,12 @@ def complete_map(spec: MapSpec, resolver: Resolver) -> MapSpec:
         NotFound, InvalidRequest: at the field that cannot work.
     """
     base = resolver.model(spec.model)
-    layers = map_layers(spec.layers, base=base, at=("layers",))
+    layers = layers_of(spec.layers, base=base, at=("layers",))
     _check_method(spec, base)
     _check_names(spec)
     completed = complete_sources(spec.sources, base=base, layers=layers, resolver=resolver)
     _check_counts(completed, layers=layers)
-    return spec.model_copy(update={"layers": layers, "sources": [each.source for each in completed]})
-
-
-def map_layers(layers: Sequence[int], *, base: Base, at: Loc) -> list[int]:
-    """Layers counted from 0, ascending; InvalidRequest at a layer that the model lacks, or that is repeated."""
-    found = [layer_of(layer, base=base, at=(*at, i)) for i, layer in enumerate(layers)]
-    require_distinct(found, what="layers", at=at)
-    return sorted(found)
+    return spec.model_copy(update={"layers": list(layers), "sources": [each.source for each in completed]})
 
 
 def _check_method(spec: MapSpec, base: Base) -> None:

@@ -8,11 +8,10 @@ from promptatlas.types.reports import ReportSpec
 from service.errors import InvalidRequest
 from service.planning.checks.distinct import require_distinct
 from service.planning.checks.examples import held_out_split
-from service.planning.checks.methods import check_room
+from service.planning.checks.methods import check_room, layers_of
 from service.planning.checks.priors import DrawTarget, complete_priors
 from service.planning.checks.prompt_refs import pin_prompts
 from service.planning.context import Base, Resolver
-from service.planning.kinds.map import map_layers
 
 N_DRAWN = 100
 """Vectors that a report draws from each of its priors."""
@@ -29,7 +28,7 @@ def complete_report(spec: ReportSpec, resolver: Resolver) -> ReportSpec:
     base = resolver.model(spec.model)
     _check_datasets(spec, resolver)
     check_room(0, base=base, at=("max_tokens",), n_text=1 + spec.max_tokens)
-    layers = spec.layers if spec.layers == "all" else map_layers(spec.layers, base=base, at=("layers",))
+    layers = spec.layers if spec.layers == "all" else list(layers_of(spec.layers, base=base, at=("layers",)))
     prompts, _ = pin_prompts(spec.prompts, base=base, resolver=resolver, at=("prompts",))
     return spec.model_copy(
         update={"layers": layers, "prompts": prompts, "priors": _complete_priors(spec, base, resolver)}

@@ -1,4 +1,4 @@
-"""A browser, and pages of it that must not complain. Skipped only where there is no Chromium."""
+"""Fixtures: a service with finished runs, and pages in a headless Chromium. Tests are skipped only without a Chromium."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.clients.web.world import ARTIFACTS, KEY, World, build, key_setting
 from tests.integration.running import ROOT, running_service
 
 SLOW_MS = 60_000
-"""What a busy machine may take; a page that never shows what is waited for costs this much once."""
+"""Timeout of the browser, generous for busy machines."""
 
 OpenPage = Callable[..., Page]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first test waits for the runs that all of them look at; a busy machine may take minutes for these."""
+    """Raise the timeout: the first test waits for the runs of the service, which may take minutes on a busy machine."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(900))
@@ -30,16 +30,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Path of a Chromium."""
+    """Path of the Chromium executable."""
     path = find_chromium()
     if path is None:
-        pytest.skip("no Chromium here: none on the PATH, none named by PROMPTATLAS_TEST_CHROMIUM")
+        pytest.skip("no Chromium on the PATH or in PROMPTATLAS_TEST_CHROMIUM")
     return path
 
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """One a module: as long as Playwright is there, its event loop runs in this thread, and no other test could run its own."""
+    """A browser per module: Playwright's event loop runs in this thread and would conflict with other tests' loops."""
     expect.set_options(timeout=SLOW_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=3 * SLOW_MS)
@@ -49,9 +49,9 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def world(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A service with runs of every kind. Only where it can be looked at."""
+    """A service with a tuning run, a map and a report; it starts only if there is a Chromium."""
     if find_server() is None:
-        pytest.skip("no redis-server here")
+        pytest.skip("redis-server is not installed")
     folder = tmp_path_factory.mktemp("page")
     settings = {"API_KEYS": key_setting(), "WORKERS": "1", "DEVICE": "cpu"}
     with running_service(folder, models=f"demo={ROOT / 'demo' / 'model'}", **settings) as service:
@@ -63,13 +63,16 @@ def world(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 
 @pytest.fixture
 def open_page(browser: Browser, world: World, request: pytest.FixtureRequest) -> Iterator[OpenPage]:
-    """Opens the page at a place: ``open_page("runs", key=…, theme=…)``. No error may show up in the console but ``expected``."""
+    """Open the page at a route: ``open_page("runs", key=…, theme=…)``.
+
+    Errors in the browser console fail the test, except those that contain ``expected``.
+    """
     complaints: list[str] = []
     known: list[str] = []
     pages: list[Page] = []
 
     def make(
-        place: str = "", *, key: str | None = KEY, theme: Literal["light", "dark"] = "light", expected: str = ""
+        route: str = "", *, key: str | None = KEY, theme: Literal["light", "dark"] = "light", expected: str = ""
     ) -> Page:
         known.extend([expected] if expected else [])
         context = browser.new_context(
@@ -81,7 +84,7 @@ def open_page(browser: Browser, world: World, request: pytest.FixtureRequest) ->
         page.set_default_timeout(SLOW_MS)
         page.on("console", lambda message: complaints.extend(_complaint(message)))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"{world.url}/#/{place}")
+        page.goto(f"{world.url}/#/{route}")
         pages.append(page)
         return page
 
@@ -93,7 +96,7 @@ def open_page(browser: Browser, world: World, request: pytest.FixtureRequest) ->
 
 
 def _complaint(message: ConsoleMessage) -> list[str]:
-    # A browser writes every answer of 4xx there; those that are meant are looked at in the page.
+    # Chromium logs every 4xx response; tests of refusals check the page instead.
     is_refusal = "Failed to load resource" in message.text
     return [message.text] if message.type == "error" and not is_refusal else []
 

@@ -1,4 +1,4 @@
-"""The atlas, held against what the API says of the same map."""
+"""Tests of the atlas view against the API's answers for the same map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.clients.web.conftest import OpenPage
 from tests.clients.web.world import TEXT, World
 
 FILLED = 0.86
-"""Of the shorter side, by the points when all are shown."""
+"""Share of the shorter side that the points fill when all are shown."""
 
 
 def ready(page: Page) -> Page:
@@ -21,8 +21,8 @@ def ready(page: Page) -> Page:
     return page
 
 
-def screen_places(page: Page, points: dict[str, Any]) -> list[tuple[float, float]]:
-    """Where each point must be, in pixels of the map, when all are shown."""
+def screen_positions(page: Page, points: dict[str, Any]) -> list[tuple[float, float]]:
+    """Expected pixel of each point when all are shown."""
     box = page.locator(".point-map").bounding_box()
     assert box is not None
     xs, ys = points["x"], points["y"]
@@ -35,8 +35,8 @@ def screen_places(page: Page, points: dict[str, Any]) -> list[tuple[float, float
     ]
 
 
-def lonely(places: list[tuple[float, float]], points: dict[str, Any], *, role: str) -> int:
-    """A point of a role that lies well apart from all others."""
+def isolated(places: list[tuple[float, float]], points: dict[str, Any], *, role: str) -> int:
+    """The point of a role with the largest distance to its nearest other point."""
 
     def room(i: int) -> float:
         return min((places[i][0] - x) ** 2 + (places[i][1] - y) ** 2 for k, (x, y) in enumerate(places) if k != i)
@@ -52,20 +52,20 @@ def legend_of(page: Page) -> dict[str, int]:
     }
 
 
-def test_the_points_are_the_maps_and_each_says_what_it_is(open_page: OpenPage, world: World) -> None:
+def test_points_match_the_api_and_have_tooltips(open_page: OpenPage, world: World) -> None:
     page = ready(open_page(f"atlas/{world.map}?layer=0"))
     points = world.get(f"/v1/maps/{world.map}", layer=0)
     assert legend_of(page) == Counter(points["source"])
     expect(page.locator(".atlas-status")).to_contain_text(f"{len(points['x'])} points")
-    places = screen_places(page, points)
-    i = lonely(places, points, role="embedding")
+    places = screen_positions(page, points)
+    i = isolated(places, points, role="embedding")
     page.locator(".point-map").hover(position={"x": places[i][0], "y": places[i][1]})
     tip = page.locator(".atlas-stage .tip")
     expect(tip).to_contain_text("embedding · layer 0")
     expect(tip.locator(".token")).to_have_text(points["token"][i].replace(" ", "·"))
 
 
-def test_it_is_drawn(open_page: OpenPage, world: World) -> None:
+def test_points_are_drawn_and_hidden(open_page: OpenPage, world: World) -> None:
     page = ready(open_page(f"atlas/{world.map}?layer=0"))
     shot = page.locator(".point-map").screenshot()
     page.get_by_role("group", name="Legend").get_by_role("button", name="vocabulary").click()
@@ -75,11 +75,11 @@ def test_it_is_drawn(open_page: OpenPage, world: World) -> None:
             page.get_by_role("group", name="Legend").get_by_role("button", name=name).click()
     none = page.locator(".point-map").screenshot()
     assert len({shot, fewer, none}) == 3
-    # Of an empty sheet there is least to compress.
+    # An empty picture compresses best.
     assert len(none) < len(fewer) < len(shot)
 
 
-def test_colours_say_what_is_asked(open_page: OpenPage, world: World) -> None:
+def test_points_are_coloured_by_the_chosen_column(open_page: OpenPage, world: World) -> None:
     page = ready(open_page(f"atlas/{world.map}?layer=0"))
     points = world.get(f"/v1/maps/{world.map}", layer=0)
     page.get_by_label("Colour by").select_option("role")
@@ -88,14 +88,20 @@ def test_colours_say_what_is_asked(open_page: OpenPage, world: World) -> None:
     known = Counter(points["prompt"])
     assert legend_of(page) == {"none" if name is None else name: n for name, n in known.items()}
     page.get_by_label("Colour by").select_option("token")
-    assert len(legend_of(page)) == 13  # the most frequent ones, the others, and those without
+    assert len(legend_of(page)) == 13  # the eleven most frequent tokens, the others, and none
     assert "colour=token" in page.url
     page.reload()
     ready(page)
     expect(page.get_by_label("Colour by")).to_have_value("token")
 
 
-def test_the_slider_goes_through_the_layers(open_page: OpenPage, world: World) -> None:
+def test_an_unknown_colouring_falls_back_to_sources(open_page: OpenPage, world: World) -> None:
+    page = ready(open_page(f"atlas/{world.map}?layer=0&colour=zzz"))
+    expect(page.get_by_label("Colour by")).to_have_value("source")
+    assert legend_of(page) == Counter(world.get(f"/v1/maps/{world.map}", layer=0)["source"])
+
+
+def test_the_slider_changes_the_layer(open_page: OpenPage, world: World) -> None:
     page = ready(open_page(f"atlas/{world.map}"))
     counts = Counter(world.get(f"/v1/maps/{world.map}")["layer"])
     page.get_by_label("Layer", exact=True).focus()
@@ -108,7 +114,7 @@ def test_the_slider_goes_through_the_layers(open_page: OpenPage, world: World) -
     assert legend_of(page) == {f"layer {layer}": n for layer, n in counts.items()}
 
 
-def test_a_line_around_points_gives_their_texts(open_page: OpenPage, world: World) -> None:
+def test_the_lasso_selects_points(open_page: OpenPage, world: World) -> None:
     page = ready(open_page(f"atlas/{world.map}?layer=3"))
     points = world.get(f"/v1/maps/{world.map}", layer=3)
     box = page.locator(".point-map").bounding_box()
@@ -130,7 +136,7 @@ def test_a_line_around_points_gives_their_texts(open_page: OpenPage, world: Worl
     expect(listed).to_have_count(0)
 
 
-def test_words_are_found(open_page: OpenPage, world: World) -> None:
+def test_search_finds_tokens_and_texts(open_page: OpenPage, world: World) -> None:
     page = ready(open_page(f"atlas/{world.map}?layer=0"))
     points = world.get(f"/v1/maps/{world.map}", layer=0)
     expected = sum(
@@ -141,47 +147,47 @@ def test_words_are_found(open_page: OpenPage, world: World) -> None:
     expect(page.locator(".panel [role=status]")).to_have_text(f"{expected} point{'' if expected == 1 else 's'}")
 
 
-def test_a_trajectory_is_stepped_through(open_page: OpenPage, world: World) -> None:
+def test_a_trajectory_is_played_and_stepped_through(open_page: OpenPage, world: World) -> None:
     page = ready(open_page(f"atlas/{world.map}?layer=0"))
     points = world.get(f"/v1/maps/{world.map}", layer=0)
     tokens = [t for t, source in zip(points["token"], points["source"], strict=True) if source == "trajectories"]
     page.get_by_label("Trajectory", exact=True).select_option("0")
-    shown = page.locator(".walk-tokens .token")
+    shown = page.locator(".trajectory-tokens .token")
     assert [t.replace("·", " ") for t in shown.all_inner_texts()] == tokens
     before = page.locator(".point-map").screenshot()
-    page.get_by_label("One step on").click()
-    page.get_by_label("One step on").click()
-    expect(page.locator(".walk-tokens .now")).to_have_text(shown.nth(2).inner_text())
+    page.get_by_label("One step forward").click()
+    page.get_by_label("One step forward").click()
+    expect(page.locator(".trajectory-tokens .now")).to_have_text(shown.nth(2).inner_text())
     assert page.locator(".point-map").screenshot() != before
     page.get_by_label("Play", exact=True).click()
-    expect(page.locator(".walk-tokens .now")).not_to_have_text(shown.nth(2).inner_text())
+    expect(page.locator(".trajectory-tokens .now")).not_to_have_text(shown.nth(2).inner_text())
     page.get_by_label("Pause").click()
 
 
-@pytest.mark.parametrize(("way", "more"), [("text", 1), ("token", None), ("trajectory", None)])
-def test_a_text_is_placed_now(open_page: OpenPage, world: World, way: str, more: int | None) -> None:
+@pytest.mark.parametrize(("shown_as", "n"), [("text", 1), ("token", None), ("trajectory", None)])
+def test_a_text_is_placed_on_the_map(open_page: OpenPage, world: World, shown_as: str, n: int | None) -> None:
     page = ready(open_page(f"atlas/{world.map}?layer=3"))
     before = sum(legend_of(page).values())
     page.get_by_label("Text to place").fill("The clock is in the mill.")
-    page.get_by_label("Shown as").select_option(way)
-    page.get_by_label("Read under").select_option("qa-isotropic-0@1")
+    page.get_by_label("Shown as").select_option(shown_as)
+    page.get_by_label("With prompt").select_option("qa-isotropic-0@1")
     page.get_by_role("button", name="Place the text").click()
     expect(page.get_by_role("group", name="Legend")).to_contain_text("placed")
     placed = legend_of(page)["placed"]
-    assert placed == more if more is not None else placed > 5
+    assert placed == n if n is not None else placed > 5
     assert sum(legend_of(page).values()) == before + placed
-    if way == "trajectory":
-        expect(page.locator(".walk-tokens .token")).to_have_count(placed)
-    page.get_by_role("button", name="Remove what I placed").click()
+    if shown_as == "trajectory":
+        expect(page.locator(".trajectory-tokens .token")).to_have_count(placed)
+    page.get_by_role("button", name="Remove placed points").click()
     assert sum(legend_of(page).values()) == before
 
 
-def test_the_vectors_of_a_prompt_are_placed_with_their_way(open_page: OpenPage, world: World) -> None:
+def test_the_vectors_of_a_prompt_are_placed_with_their_snapshots(open_page: OpenPage, world: World) -> None:
     page = ready(open_page(f"atlas/{world.map}?layer=0&colour=role"))
     before = legend_of(page)
-    page.get_by_label("Or the vectors of a tuned prompt").select_option("qa-vocabulary-1@1")
-    page.get_by_role("button", name="Place its vectors").click()
-    page.get_by_role("button", name="Remove what I placed").wait_for()
+    page.get_by_label("Vectors of a tuned prompt").select_option("qa-vocabulary-1@1")
+    page.get_by_role("button", name="Place the vectors").click()
+    page.get_by_role("button", name="Remove placed points").wait_for()
     after = legend_of(page)
     assert {name: after[name] - before[name] for name in after} == {
         "embedding": 0,
@@ -192,25 +198,25 @@ def test_the_vectors_of_a_prompt_are_placed_with_their_way(open_page: OpenPage, 
     }
 
 
-def test_names_and_texts_are_never_markup(open_page: OpenPage, world: World) -> None:
+def test_names_and_texts_are_not_interpreted_as_markup(open_page: OpenPage, world: World) -> None:
     page = ready(open_page(f"atlas/{world.map}?layer=0"))
     assert "mine <i>own</i>" in legend_of(page)
     assert page.locator(".atlas i, .atlas b, .atlas-legend i").count() == 0
 
 
-def test_a_new_map_is_asked_for_and_made(open_page: OpenPage, world: World) -> None:
+def test_the_dialog_starts_a_map_run(open_page: OpenPage, world: World) -> None:
     page = ready(open_page(f"atlas/{world.map}"))
     page.get_by_role("button", name="New map").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Name").fill("from the page")
     dialog.get_by_label("demo-cloze").check()
     dialog.get_by_label("Layers").fill("17")
-    dialog.get_by_role("button", name="Make it").click()
+    dialog.get_by_role("button", name="Create map").click()
     expect(dialog.get_by_role("alert")).to_contain_text("17")
     dialog.get_by_label("Layers").fill("1")
-    dialog.get_by_label("Texts of each").fill("5")
+    dialog.get_by_label("Texts per dataset").fill("5")
     with page.expect_response("**/v1/runs") as answer:
-        dialog.get_by_role("button", name="Make it").click()
+        dialog.get_by_role("button", name="Create map").click()
     run = answer.value.json()
     assert run["spec"]["layers"] == [1]
     assert [source["dataset"] for source in run["spec"]["sources"]] == ["demo-cloze"]

@@ -1,8 +1,9 @@
-"""The playground, held against the API asked directly."""
+"""Tests of the playground against direct requests to the API."""
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 from urllib.parse import quote
 
 import pytest
@@ -22,10 +23,10 @@ def complete(world: World, **more: Any) -> dict[str, Any]:
     return choice
 
 
-def tokens_of(page: Page, way: str) -> str:
-    """The answer of a way, as it stands in its card."""
+def tokens_of(page: Page, variant: str) -> str:
+    """The tokens of the answer in the card of a variant."""
     return "".join(
-        page.locator(".answers .answer").filter(has_text=way).locator(".answer-token").all_inner_texts()
+        page.locator(".answers .answer").filter(has_text=variant).locator(".answer-token").all_inner_texts()
     ).replace("·", " ")
 
 
@@ -35,18 +36,18 @@ def done(page: Page) -> Page:
     return page
 
 
-def test_every_way_answers_as_the_api_does(open_page: OpenPage, world: World) -> None:
+def test_every_variant_answers_like_the_api(open_page: OpenPage, world: World) -> None:
     page = done(open_page(PLACE))
-    for way, more in (("no prompt", {}), *((ref, {"prompt_ref": ref}) for ref in REFS)):
+    for variant, more in (("no prompt", {}), *((ref, {"prompt_ref": ref}) for ref in REFS)):
         expected = complete(world, **more)
-        assert tokens_of(page, way) == "".join(expected["logprobs"]["tokens"])
-        bars = page.locator(".answers .answer").filter(has_text=way).locator(".bar-row")
+        assert tokens_of(page, variant) == "".join(expected["logprobs"]["tokens"])
+        bars = page.locator(".answers .answer").filter(has_text=variant).locator(".bar-row")
         top = max(expected["logprobs"]["top_logprobs"][0].items(), key=lambda item: item[1])[0]
         expect(bars.first.locator(".token")).to_have_text(top.replace(" ", "·"))
         expect(bars).to_have_count(8)
 
 
-def test_another_token_shows_what_else_might_have_come(open_page: OpenPage, world: World) -> None:
+def test_a_token_shows_its_alternatives(open_page: OpenPage, world: World) -> None:
     page = done(open_page(PLACE))
     card = page.locator(".answers .answer").first
     card.locator(".answer-token").nth(1).click()
@@ -68,9 +69,9 @@ def test_prompts_are_added_and_removed(open_page: OpenPage, world: World) -> Non
 
 
 @pytest.mark.parametrize("ref", [None, REFS[0]])
-def test_the_lens_ends_in_the_models_own_word(open_page: OpenPage, world: World, ref: str | None) -> None:
+def test_the_top_row_of_the_lens_is_the_model_output(open_page: OpenPage, world: World, ref: str | None) -> None:
     page = done(open_page(PLACE))
-    page.get_by_label("Under which prompt").select_option(ref or "")
+    page.get_by_label("Prompt of the lens").select_option(ref or "")
     grid = page.locator(".lens table")
     answer = complete(world, **({"prompt_ref": ref} if ref else {}))
     body = {
@@ -89,7 +90,7 @@ def test_the_lens_ends_in_the_models_own_word(open_page: OpenPage, world: World,
     row = grid.locator("tbody tr").filter(has=page.get_by_role("rowheader", name="2", exact=True)).locator("button")
     expected = [texts[str(ids[0])].replace(" ", "·") for ids in found["resid_post.2.lens_ids"]]
     expect(row).to_have_text(expected)
-    # The top row is the model itself: after the text stands what the answer begins with.
+    # The top row is the output of the model: after the text it shows the first token of the answer.
     n_text = len(
         world.http.post(
             "/v1/activations", json={**body, "inputs": [TEXT]}, headers={"Accept": "application/json"}
@@ -101,21 +102,50 @@ def test_the_lens_ends_in_the_models_own_word(open_page: OpenPage, world: World,
     expect(page.locator(".lens-detail .bar-row")).to_have_count(6)
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_higher_probability_has_a_stronger_colour(open_page: OpenPage, theme: Literal["light", "dark"]) -> None:
+    """Stronger: further from the background of the card, in both themes, as the hint says."""
+    page = done(open_page(PLACE, theme=theme))
+    expect(page.locator("main")).to_contain_text("A stronger colour means a higher probability")
+    page.locator(".lens td button").first.wait_for()
+    cells = page.evaluate(
+        """() => {
+          const bytes = (css) => {
+            const context = Object.assign(document.createElement("canvas"), {width: 1, height: 1}).getContext("2d");
+            context.fillStyle = css;
+            context.fillRect(0, 0, 1, 1);
+            return [...context.getImageData(0, 0, 1, 1).data];
+          };
+          const card = bytes(getComputedStyle(document.querySelector(".lens").closest(".card")).backgroundColor);
+          return [...document.querySelectorAll(".lens td button")].map((cell) => {
+            const own = bytes(getComputedStyle(cell).backgroundColor);
+            const distance = Math.hypot(...own.map((value, i) => value - card[i]));
+            return [Number.parseFloat(cell.title), distance];
+          });
+        }"""
+    )
+    cells.sort()
+    distances = [distance for _, distance in cells]
+    assert cells[0][0] < 30 < 90 < cells[-1][0]
+    assert distances[-1] - distances[0] > 30
+    assert all(after >= before - 2 for before, after in pairwise(distances))  # two bytes of rounding
+
+
 def test_answers_are_drawn_on_a_map(open_page: OpenPage, world: World) -> None:
     page = done(open_page(f"{PLACE}&view=map"))
     expect(page.locator(".on-map .point-map")).to_be_visible()
     expect(page.locator(".legend")).to_contain_text("no prompt")
     expect(page.get_by_label("Trajectory", exact=True).locator("option")).to_have_count(1 + 3)
     page.get_by_label("Trajectory", exact=True).select_option("1")
-    expect(page.locator(".walk-tokens .token").first).to_have_text("Mira")
+    expect(page.locator(".trajectory-tokens .token").first).to_have_text("Mira")
 
 
-def test_two_prompts_are_mixed_by_a_slider(open_page: OpenPage, world: World) -> None:
+def test_the_slider_mixes_two_prompts(open_page: OpenPage, world: World) -> None:
     page = done(open_page(f"{PLACE}&view=mix"))
     for share in ("0.24", "0.8"):
         mix = {"mix": [{"ref": REFS[0], "weight": 1 - float(share)}, {"ref": REFS[1], "weight": float(share)}]}
         expected = "".join(complete(world, prompt_ref=mix)["logprobs"]["tokens"])
-        page.get_by_label("Share of the second prompt").fill(share)
+        page.get_by_label("Weight of the second prompt").fill(share)
         expect(page.locator(".mix-answer h2")).to_have_text(
             f"{1 - float(share):.2g} {REFS[0]} + {float(share):.2g} {REFS[1]}"
         )
@@ -126,14 +156,14 @@ def test_two_prompts_are_mixed_by_a_slider(open_page: OpenPage, world: World) ->
         assert expected
 
 
-def test_an_error_stands_in_its_card(open_page: OpenPage, world: World) -> None:
+def test_an_error_is_shown_in_its_card(open_page: OpenPage, world: World) -> None:
     page = open_page(f"playground?text=x&prompts={REFS[0]},nobody@3")
     card = page.locator(".answers .answer").filter(has_text="nobody@3")
     expect(card.get_by_role("alert")).to_contain_text("nobody")
     expect(page.locator(".answers .answer").filter(has_text=REFS[0]).locator(".answer-token").first).to_be_visible()
 
 
-def test_what_the_model_reads_is_never_markup(open_page: OpenPage, world: World) -> None:
+def test_texts_are_not_interpreted_as_markup(open_page: OpenPage, world: World) -> None:
     page = done(open_page(f"playground?text={quote('<img src=x onerror=window.broken=1>')}&prompts={REFS[0]}"))
     expect(page.locator(".lens table")).to_be_visible()
     assert page.evaluate("window.broken") is None

@@ -1,4 +1,4 @@
-"""Reports: findings, and the page that the run wrote, kept from reaching anything."""
+"""Tests of the reports view: findings, and the sandbox of the report's HTML page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.clients.web.conftest import OpenPage
 from tests.clients.web.world import World
 
 
-def test_findings_are_those_of_the_report(open_page: OpenPage, world: World) -> None:
+def test_findings_match_the_artifact(open_page: OpenPage, world: World) -> None:
     page = open_page("reports")
     page.get_by_role("link", name="small report").click()
     report = world.get(f"/v1/runs/{world.report}/artifacts/report.json")
@@ -19,7 +19,7 @@ def test_findings_are_those_of_the_report(open_page: OpenPage, world: World) -> 
         expect(cards.nth(i).locator(".badge")).to_have_text(finding["verdict"])
 
 
-def test_the_page_of_a_report_is_shown_and_cannot_reach_out(open_page: OpenPage, world: World) -> None:
+def test_the_page_of_a_report_is_sandboxed(open_page: OpenPage, world: World) -> None:
     page = open_page(f"reports/{world.report}?tab=page", expected="Content Security Policy")
     frame = page.frame_locator("iframe")
     report = world.get(f"/v1/runs/{world.report}/artifacts/report.json")

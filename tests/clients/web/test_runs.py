@@ -1,17 +1,19 @@
-"""Runs, done and at work."""
+"""Tests of the runs view."""
 
 from __future__ import annotations
 
 import json
 import re
+from functools import partial
+from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.clients.web.conftest import OpenPage
-from tests.clients.web.world import RUN_NAME, World, tune_spec
+from tests.clients.web.world import RUN_NAME, World, live_run
 
 
-def test_the_list_has_every_run_and_names_are_only_names(open_page: OpenPage, world: World) -> None:
+def test_the_list_has_every_run_and_shows_names_as_text(open_page: OpenPage, world: World) -> None:
     page = open_page("runs")
     expect(page.get_by_role("link", name=RUN_NAME)).to_be_visible()
     assert page.evaluate("window.broken") is None
@@ -19,10 +21,10 @@ def test_the_list_has_every_run_and_names_are_only_names(open_page: OpenPage, wo
     expect(page.get_by_role("link", name="small map")).to_be_visible()
     expect(page.get_by_role("link", name=RUN_NAME)).to_have_count(0)
     page.get_by_label("Status").select_option("failed")
-    expect(page.get_by_text("No such run")).to_be_visible()
+    expect(page.get_by_text("No matching runs")).to_be_visible()
 
 
-def test_curves_end_where_the_run_ended(open_page: OpenPage, world: World) -> None:
+def test_curves_end_at_the_last_metrics(open_page: OpenPage, world: World) -> None:
     page = open_page(f"runs/{world.tune}")
     expect(page.get_by_role("heading", name=RUN_NAME)).to_be_visible()
     points = world.get(f"/v1/runs/{world.tune}/metrics")["data"]
@@ -32,14 +34,57 @@ def test_curves_end_where_the_run_ended(open_page: OpenPage, world: World) -> No
         expect(chart).to_have_attribute("aria-label", _contains(f"{member}: {_short(loss)}"))
     page.locator(".legend button").first.click()
     expect(chart).not_to_have_attribute("aria-label", _contains(f"{next(iter(last))}: "))
-    page.get_by_label("Measure").select_option("grad_norm")
+    page.get_by_label("Metric", exact=True).select_option("grad_norm")
     expect(chart).to_have_attribute("aria-label", _contains("qa-vocabulary-1: "))
 
 
-def test_the_evaluation_is_the_members_own(open_page: OpenPage, world: World) -> None:
+def test_training_and_validation_curves_have_different_swatches(open_page: OpenPage, world: World) -> None:
+    page = open_page(f"runs/{world.tune}")
+    keys = page.locator(".legend button")
+    training = keys.filter(has_text=re.compile(r"^qa-vocabulary-1$")).locator(".line-swatch")
+    validation = keys.filter(has_text="qa-vocabulary-1, validation").locator(".line-swatch")
+    colours = [
+        swatch.evaluate("swatch => swatch.style.getPropertyValue('--colour')") for swatch in (training, validation)
+    ]
+    assert colours[0] == colours[1]  # one member, one colour
+    assert training.screenshot() != validation.screenshot()
+
+
+def test_runs_open_on_a_tab_with_content(open_page: OpenPage, world: World) -> None:
+    assert world.get(f"/v1/runs/{world.map}/metrics")["data"] == []
+    page = open_page(f"runs/{world.map}")
+    expect(page.get_by_role("tab", selected=True)).to_have_text("Artifacts")
+    expect(page.get_by_role("tab", name="Curves")).to_have_count(0)
+    page = open_page(f"runs/{world.tune}")
+    expect(page.get_by_role("tab", selected=True)).to_have_text("Curves")
+    page.get_by_role("tab", name="Spec").click()
+    assert page.url.endswith("?tab=spec")
+    page.reload()
+    expect(page.get_by_role("tab", selected=True)).to_have_text("Spec")
+    expect(page.get_by_role("tab", name="Curves")).to_be_visible()
+
+
+def test_kinds_of_runs_come_from_the_server(open_page: OpenPage, world: World) -> None:
+    capabilities = world.get("/v1/capabilities")
+    kinds = ["tune", "map", "a-kind-of-tomorrow"]
+    answers = {"with": {**capabilities, "run_kinds": kinds}}
+    answers["without"] = {name: value for name, value in capabilities.items() if name != "run_kinds"}
+    present = sorted({run["kind"] for run in world.get("/v1/runs", limit=100)["data"]})
+    for answer, expected in ((answers["with"], kinds), (answers["without"], present)):
+        page = open_page("reports")
+        page.route("**/v1/capabilities", partial(_answer, answer))
+        page.goto(f"{world.url}/#/runs")
+        expect(page.get_by_label("Kind").locator("option")).to_have_text(["all kinds", *expected])
+
+
+def _answer(body: dict[str, Any], route: Route) -> None:
+    route.fulfill(json=body)
+
+
+def test_the_evaluation_matches_the_artifacts(open_page: OpenPage, world: World) -> None:
     page = open_page(f"runs/{world.tune}?tab=evaluation")
     members = world.get(f"/v1/runs/{world.tune}/artifacts/members.json")
-    table = page.get_by_role("table", name="Scores of each member")
+    table = page.get_by_role("table", name="Metrics of each member")
     for member in members:
         row = table.get_by_role("row").filter(has_text=member["prompt"])
         expect(row).to_contain_text(_short(member["metrics"]["test/loss"], digits=3))
@@ -48,13 +93,13 @@ def test_the_evaluation_is_the_members_own(open_page: OpenPage, world: World) ->
         for line in world.http.get(f"/v1/runs/{world.tune}/artifacts/evaluation.jsonl").text.splitlines()
     ]
     own = [row for row in rows if row["member"] == "qa-vocabulary-0" and row["stage"] == "after"]
-    page.get_by_label("Whose answers").select_option("qa-vocabulary-0, after")
+    page.get_by_label("Member and stage").select_option("qa-vocabulary-0, after")
     answers = page.get_by_role("table", name="Answers").locator("tbody tr")
     expect(answers).to_have_count(len(own))
     expect(answers.first).to_contain_text(own[0]["input"])
 
 
-def test_spec_log_and_artifacts(open_page: OpenPage, world: World) -> None:
+def test_spec_log_and_artifacts_are_shown(open_page: OpenPage, world: World) -> None:
     page = open_page(f"runs/{world.tune}?tab=spec")
     expect(page.locator("pre").first).to_contain_text('"n_virtual": 4')
     page.get_by_role("tab", name="Log").click()
@@ -63,30 +108,29 @@ def test_spec_log_and_artifacts(open_page: OpenPage, world: World) -> None:
     run = world.get(f"/v1/runs/{world.tune}")
     expect(page.get_by_role("table", name="Artifacts").locator("tbody tr")).to_have_count(len(run["artifacts"]))
     with page.expect_download() as saved:
-        page.get_by_role("button", name="Save members.json").click()
+        page.get_by_role("button", name="Download members.json").click()
     assert len(json.loads(saved.value.path().read_text())) == 4
 
 
-def test_a_run_is_followed_stopped_and_gone_on_with(open_page: OpenPage, world: World) -> None:
-    spec = tune_spec(name="long", seeds=[0], optimizer={"lr": 0.01, "steps": 5000, "batch_size": 2}, checkpoint_every=5)
-    run_id = world.start("tune", spec, name="a long one")
-    page = open_page(f"runs/{run_id}")
-    expect(page.get_by_text("running", exact=True)).to_be_visible()
-    chart = page.locator(".chart canvas")
-    expect(chart).to_have_attribute("aria-label", _contains("long-vocabulary"))
-    seen = chart.get_attribute("aria-label")
-    expect(chart).not_to_have_attribute("aria-label", seen or "")  # it grows by itself
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
-    assert world.get(f"/v1/runs/{run_id}")["status"] == "cancelled"
-    page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
+def test_a_live_run_is_followed_cancelled_and_resumed(open_page: OpenPage, world: World) -> None:
+    with live_run(world, name="a long one") as run_id:
+        page = open_page(f"runs/{run_id}")
+        expect(page.get_by_text("running", exact=True)).to_be_visible()
+        chart = page.locator(".chart canvas")
+        expect(chart).to_have_attribute("aria-label", _contains("live-vocabulary"))
+        seen = chart.get_attribute("aria-label")
+        expect(chart).not_to_have_attribute("aria-label", seen or "")  # it is updated without a reload
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
+        assert world.get(f"/v1/runs/{run_id}")["status"] == "cancelled"
+        page.get_by_role("button", name="Resume").click()
+        expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
 
 
 def _short(value: float, digits: int = 4) -> str:
-    """A number as the page writes it."""
+    """A number in the format of the page."""
     if value == int(value):
         return f"{int(value):,}"
     if abs(value) < 1e-3:

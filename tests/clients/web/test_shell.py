@@ -1,20 +1,24 @@
-"""The frame around the views: keys, theme, places, states."""
+"""Tests of the frame: API key, theme, navigation and states."""
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+import shlex
+from collections.abc import Iterator
+
+import httpx
+from playwright.sync_api import Page, expect
 
 from tests.clients.web.conftest import OpenPage
 from tests.clients.web.world import KEY, World
 
 
-def test_a_key_is_asked_for_and_kept_in_the_tab(open_page: OpenPage, world: World) -> None:
+def test_a_key_is_requested_and_kept_in_the_tab(open_page: OpenPage, world: World) -> None:
     page = open_page("runs", key=None)
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("This server asks for an API key")
+    expect(dialog).to_contain_text("This server requires an API key")
     dialog.get_by_label("Key").fill("wrong")
     dialog.get_by_role("button", name="Use this key").click()
-    expect(dialog).to_contain_text("not one of this server's")
+    expect(dialog).to_contain_text("The server refused this key")
     dialog.get_by_label("Key").fill(KEY)
     page.keyboard.press("Enter")
     expect(page.get_by_role("cell", name="small map")).to_be_visible()
@@ -24,26 +28,26 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(open_page: OpenPage, world: Worl
     assert page.evaluate("Object.keys(localStorage).length") == 0
 
 
-def test_without_a_key_it_says_what_to_do(open_page: OpenPage) -> None:
+def test_without_a_key_the_failure_says_what_to_do(open_page: OpenPage) -> None:
     page = open_page("prompts", key=None)
     page.get_by_role("button", name="Not now").click()
     expect(page.get_by_role("alert")).to_contain_text("Enter a key of this server")
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
 
-def test_the_theme_is_the_systems_until_another_is_chosen(open_page: OpenPage) -> None:
+def test_the_theme_follows_the_system_until_it_is_switched(open_page: OpenPage) -> None:
     page = open_page("runs", theme="dark")
     root = page.locator("html")
     expect(root).to_have_attribute("data-theme", "dark")
     dark = page.evaluate("getComputedStyle(document.body).color")
-    page.get_by_role("button", name="Turn light").click()
+    page.get_by_role("button", name="Switch to the light theme").click()
     expect(root).to_have_attribute("data-theme", "light")
     assert page.evaluate("getComputedStyle(document.body).color") != dark
     page.reload()
     expect(root).to_have_attribute("data-theme", "light")
 
 
-def test_every_view_can_be_reached_by_keys(open_page: OpenPage) -> None:
+def test_every_view_is_reachable_by_keyboard(open_page: OpenPage) -> None:
     page = open_page("runs")
     expect(page.get_by_role("heading", name="Runs")).to_be_visible()
     page.keyboard.press("Tab")
@@ -58,7 +62,7 @@ def test_every_view_can_be_reached_by_keys(open_page: OpenPage) -> None:
         expect(page.get_by_role("link", name=name, exact=True)).to_have_attribute("aria-current", "page")
 
 
-def test_back_goes_back(open_page: OpenPage) -> None:
+def test_the_back_button_returns_to_the_previous_view(open_page: OpenPage) -> None:
     page = open_page("runs")
     page.get_by_role("link", name="small map").click()
     expect(page.get_by_role("heading", name="small map")).to_be_visible()
@@ -66,30 +70,42 @@ def test_back_goes_back(open_page: OpenPage) -> None:
     expect(page.get_by_role("heading", name="Runs")).to_be_visible()
 
 
-def test_what_is_not_there_is_said_in_the_servers_words(open_page: OpenPage) -> None:
-    page = open_page("runs/run-nothing")
-    expect(page.get_by_role("alert")).to_contain_text("Not found")
-    expect(page.get_by_role("alert")).to_contain_text("Go back to the list")
+NOTHING = {"object": "list", "data": [], "has_more": False, "next": None}
 
 
-def test_a_server_that_is_gone_is_said_and_tried_again(open_page: OpenPage) -> None:
-    page = open_page("runs")
-    expect(page.get_by_role("cell", name="small map")).to_be_visible()
-    page.route("**/v1/prompts*", lambda route: route.abort())
-    page.get_by_role("link", name="Prompts", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("Is the server still running?")
-    page.unroute("**/v1/prompts*")
-    page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_role("link", name="qa-isotropic-0")).to_be_visible()
-
-
-def test_an_empty_server_says_how_to_begin(open_page: OpenPage) -> None:
-    page = open_page("runs")
-    expect(page.get_by_role("cell", name="small map")).to_be_visible()
-    nothing = '{"object": "list", "data": [], "has_more": false, "next": null}'
+def empty_views(open_page: OpenPage, *, key: str | None = KEY) -> Iterator[tuple[str, Page]]:
+    """The views of a server without runs, maps and prompts, by route."""
+    page = open_page("runs", key=key)
     for path in ("runs", "maps", "prompts"):
-        page.route(f"**/v1/{path}?*", lambda route: route.fulfill(body=nothing, content_type="application/json"))
-    for place, words in (("runs?x", "Nothing has run yet"), ("atlas", "no map yet"), ("reports", "no report yet")):
-        page.evaluate("place => location.hash = place", f"#/{place}")
+        page.route(f"**/v1/{path}?*", lambda route: route.fulfill(json=NOTHING))
+    for route in ("runs?x", "atlas", "reports", "prompts"):
+        page.evaluate("route => location.hash = route", f"#/{route}")
         page.reload()
-        expect(page.locator(".state")).to_contain_text(words)
+        yield route, page
+
+
+def test_empty_views_show_the_first_step(open_page: OpenPage) -> None:
+    words = {"runs?x": "No runs yet", "atlas": "No maps yet", "reports": "No reports yet", "prompts": "No prompts yet"}
+    for route, page in empty_views(open_page):
+        expect(page.locator(".state")).to_contain_text(words[route])
+
+
+def test_example_commands_work_as_shown(open_page: OpenPage, world: World) -> None:
+    """The shell's reading of each curl command is sent to the server, which must start the run."""
+    kinds = []
+    for route, page in empty_views(open_page):
+        command = page.locator(".state pre").inner_text()
+        if route == "prompts":
+            assert all(line.startswith("promptatlas ") for line in command.splitlines())
+            continue
+        assert KEY not in command
+        program, _, url, *options = shlex.split(command.replace("\\\n", ""))
+        assert program == "curl"
+        headers = [value for name, value in zip(options[::2], options[1::2], strict=True) if name == "-H"]
+        (body,) = [value for name, value in zip(options[::2], options[1::2], strict=True) if name == "-d"]
+        sent = dict(header.replace("$PROMPTATLAS_API_KEY", KEY).split(": ", 1) for header in headers)
+        answer = httpx.post(url, headers=sent, content=body)
+        assert answer.status_code == 202, answer.text
+        kinds.append(answer.json()["kind"])
+        world.http.post(f"/v1/runs/{answer.json()['id']}/cancel")
+    assert kinds == ["tune", "map", "report"]

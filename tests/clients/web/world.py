@@ -1,9 +1,11 @@
-"""A service with a tuning run, a map and a report in it, for all tests of the page."""
+"""The service of the page tests: a store with a tuning run, a map and a report."""
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ KEY = "the-key-of-the-page"
 ARTIFACTS = ROOT / "test-artifacts" / "web"
 
 RUN_NAME = 'starts <img src=x onerror="window.broken=1">'
-"""As anybody may name a run; nothing of it may become markup."""
+"""A name with markup, which the page must show as text."""
 
 TEXT = "<b>Felix</b> picked up the clock. Who has the clock?"
 
@@ -56,7 +58,7 @@ _REPORT = {
 
 @dataclass(frozen=True)
 class World:
-    """A service, and the runs that it has done."""
+    """A running service and the ids of its finished runs."""
 
     service: Service
     http: httpx.Client
@@ -69,18 +71,30 @@ class World:
         return self.service.url
 
     def get(self, path: str, **query: Any) -> Any:
-        """JSON of the API."""
+        """JSON answer of a GET request to the API."""
         answer = self.http.get(path, params=query)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def start(self, kind: str, spec: dict[str, Any], *, name: str) -> str:
-        """Start a run; its id."""
+        """Start a run and return its id."""
         return start(self.http, kind, spec, name=name)
 
 
+@contextmanager
+def live_run(world: World, *, name: str) -> Iterator[str]:
+    """The id of a long tuning run with this name, which is cancelled at the end."""
+    spec = tune_spec(name="live", seeds=[0], optimizer={"lr": 0.01, "steps": 5000, "batch_size": 2})
+    run_id = world.start("tune", spec, name=name)
+    try:
+        yield run_id
+    finally:
+        world.http.post(f"/v1/runs/{run_id}/cancel")
+        _wait_until_ended(world.http, world.service, run_id)
+
+
 def key_setting() -> str:
-    """The key as the service's settings take it."""
+    """The value of PROMPTATLAS_API_KEYS."""
     return f"page:admin:{hashlib.sha256(KEY.encode()).hexdigest()}"
 
 
@@ -90,24 +104,29 @@ def tune_spec(**changes: Any) -> dict[str, Any]:
 
 
 def build(service: Service) -> World:
-    """Do the runs that the tests look at."""
+    """Run the jobs that the tests inspect and wait for them."""
     http = httpx.Client(base_url=service.url, headers={"X-API-Key": KEY}, timeout=60)
     tune = start(http, "tune", _TUNE, name=RUN_NAME)
     _wait(http, service, tune)
-    made, report = start(http, "map", _MAP, name="small map"), start(http, "report", _REPORT, name="small report")
-    _wait(http, service, made)
+    map_id, report = start(http, "map", _MAP, name="small map"), start(http, "report", _REPORT, name="small report")
+    _wait(http, service, map_id)
     _wait(http, service, report)
-    return World(service, http, tune, made, report)
+    return World(service, http, tune, map_id, report)
 
 
 def start(http: httpx.Client, kind: str, spec: dict[str, Any], *, name: str) -> str:
-    """Start a run; its id."""
+    """Start a run and return its id."""
     answer = http.post("/v1/runs", json={"kind": kind, "spec": spec, "name": name})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 
 
 def _wait(http: httpx.Client, service: Service, run_id: str) -> None:
+    run = _wait_until_ended(http, service, run_id)
+    assert run["status"] == "succeeded", run
+
+
+def _wait_until_ended(http: httpx.Client, service: Service, run_id: str) -> dict[str, Any]:
     run: dict[str, Any] = {}
 
     def ended() -> bool:
@@ -116,4 +135,4 @@ def _wait(http: httpx.Client, service: Service, run_id: str) -> None:
         return run["status"] not in ("queued", "running")
 
     wait_until(ended, why=service.log.read_text)
-    assert run["status"] == "succeeded", run
+    return run

@@ -104,5 +104,12 @@ def test_the_page_in_docs_has_all_blocks() -> None:
     with_findings(page, report=report())
 
 
+def test_the_page_in_docs_has_the_rules_and_titles_of_the_code() -> None:
+    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    for finding in report().findings:
+        assert f".** {finding.rule}\n" in block(page, f"finding-{finding.number}")
+        assert f"| {finding.number}. {finding.title} | **" in block(page, "verdicts")
+
+
 def test_the_report_came_through_json() -> None:
     json.dumps(report().model_dump(), allow_nan=False)

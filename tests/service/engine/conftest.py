@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
-from tests.oracle.models import ARCHITECTURES
+from service.engine.engine import Engine
+from service.engine.model.hosted_model import HostedModel
+from tests.oracle.models import ARCHITECTURES, build_model, build_tokenizer
+from tests.service.engine import tokenizers
 from tests.service.engine.contract import World
+from tests.service.engine.small_engine import with_limits
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,3 +42,30 @@ def world(request: pytest.FixtureRequest, world_of: Callable[[str], World]) -> W
 @pytest.fixture(scope="session")
 def llama(world_of: Callable[[str], World]) -> World:
     return world_of("llama")
+
+
+@pytest.fixture(scope="module")
+def plain() -> Any:
+    """The small Llama of ``model``, as transformers runs it."""
+    return build_model("llama")
+
+
+@pytest.fixture(scope="module")
+def model() -> HostedModel:
+    return HostedModel("m", build_model("llama"), build_tokenizer(), revision="")
+
+
+@pytest.fixture
+def engine(model: HostedModel) -> Engine:
+    return with_limits(model)
+
+
+@pytest.fixture(scope="module")
+def byte_level() -> PreTrainedTokenizerFast:
+    return tokenizers.byte_level()
+
+
+@pytest.fixture
+def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
+    """One of ``tokenizers.ALL``, by indirect parametrisation."""
+    return tokenizers.ALL[request.param]()

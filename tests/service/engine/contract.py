@@ -1,4 +1,4 @@
-"""The two sides of the correctness contract: a small model under the engine, and the same model under the oracle."""
+"""The correctness contract: a small model run by the engine, and the same model run by the oracle."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TEXTS = (
     (8, 77, 90, 4, 41, 3, 12, 66, 5),
     (31, 7, 7, 58, 23, 94, 10, 49, 71, 2, 36, 85, 64, 19, 80, 3, 27),
 )
-"""Below, about and beyond a sliding window."""
+"""Shorter than a sliding window, about as long, and longer."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class Case:
 
 CASES = tuple(Case(kind, ids) for kind in KINDS for ids in TEXTS)
 CORE = ("llama", "gpt2", "qwen3", "gemma3", "mistral")
-"""Architectures that run every case; the others, to save time, those with the second and the last text."""
+"""Architectures that run every case; the others run those with the second and the last text, to save time."""
 
 
 @dataclass
 class Answer:
-    """Everything that came for one request."""
+    """All events of one request."""
 
     deltas: dict[int, list[Delta]] = field(default_factory=lambda: defaultdict(list))
     row_done: dict[int, RowDone] = field(default_factory=dict)
@@ -151,7 +151,7 @@ class World:
         return Engine(self.hosted, limits=limits or Limits(), load_prompt=self.load_prompt)
 
     def expected(self, case: Case, n_tokens: int = N_TOKENS) -> Generated:
-        """The oracle's continuation; its choices are clear, so that rounding cannot flip them."""
+        """The oracle's continuation. Its choices have a margin, so that rounding cannot change them."""
         if (case, n_tokens) not in self._generated:
             run = oracle_generate(self.model, self.parts, case.ids, self.prompts.get(case.kind), n_tokens)
             assert run.smallest_margin > 5 * TOLERANCE, "choose another seed: two tokens are almost equally likely"
@@ -159,14 +159,14 @@ class World:
         return self._generated[case, n_tokens]
 
     def states(self, kind: str, ids: Sequence[int]) -> dict[str, Tensor]:
-        """The oracle's states: virtual rows in front, of a prefix none."""
+        """The oracle's states: virtual rows first; a prefix has none."""
         key = (kind, tuple(ids))
         if key not in self._states:
             self._states[key] = oracle_states(self.model, self.parts, ids, self.prompts.get(kind))
         return self._states[key]
 
     def text_states(self, kind: str, ids: Sequence[int]) -> dict[str, Tensor]:
-        """The oracle's states of the text alone."""
+        """The oracle's states of the text only."""
         prompt = self.prompts.get(kind)
         n_front = prompt.n_virtual if prompt is not None and prompt.kind != "prefix" else 0
         return {name: tensor[n_front:] for name, tensor in self.states(kind, ids).items()}
@@ -183,12 +183,12 @@ def serve(engine: Engine, requests: Iterable[Generate | Capture]) -> dict[str, A
             break
         for event in engine.step():
             answers[event.request_id].take(event)
-    assert not engine.has_work, "the engine does not come to an end"
+    assert not engine.has_work, "the engine still has work after 3,000 steps"
     return answers
 
 
 def serve_alone(engine: Engine, requests: Iterable[Generate | Capture]) -> dict[str, Answer]:
-    """Each request when the one before has ended."""
+    """Submit each request after the previous one has ended."""
     answers: dict[str, Answer] = {}
     for request in requests:
         answers |= serve(engine, [request])
@@ -196,7 +196,7 @@ def serve_alone(engine: Engine, requests: Iterable[Generate | Capture]) -> dict[
 
 
 def served(world: World, mode: str, requests: Sequence[Generate | Capture]) -> dict[str, Answer]:
-    """Serve the requests ``alone``, all ``mixed`` in one batch that they outnumber, ``chunked``, or ``streamed``."""
+    """Serve the requests ``alone``, ``mixed`` in one batch that is smaller than their number, ``chunked``, or ``streamed``."""
     if mode == "alone":
         return serve_alone(world.engine(), requests)
     if mode == "mixed":
@@ -210,7 +210,7 @@ def served(world: World, mode: str, requests: Sequence[Generate | Capture]) -> d
 
 
 def completion(case: Case, *, capture: CaptureSpec | None = None, n_tokens: int = N_TOKENS) -> Generate:
-    """A greedy request for one case, with the two likeliest alternatives of each token."""
+    """A greedy request for one case, with the two most probable alternatives of each token."""
     return Generate(
         request_id=case.request_id,
         inputs=(case.ids,),
@@ -223,7 +223,7 @@ def completion(case: Case, *, capture: CaptureSpec | None = None, n_tokens: int 
 
 
 def labels(world: World, sites: Sequence[str] = SITES) -> list[str]:
-    """Names of all tensors that these sites give when all layers are asked for."""
+    """Names of all tensors of these sites in all layers."""
     layered = {"resid_pre", "resid_post", "attn_out", "mlp_out", "attn_probs"}
     return [
         label for site in sites for label in ([f"{site}.{i}" for i in range(N_LAYERS)] if site in layered else [site])
@@ -232,6 +232,6 @@ def labels(world: World, sites: Sequence[str] = SITES) -> list[str]:
 
 def assert_near(found: Tensor, expected: Tensor, *, what: str) -> None:
     alike = found.shape == expected.shape and found.dtype == expected.dtype
-    # The quick look passes what is right; torch's own check is slow, and says best what is wrong.
+    # A quick comparison first: torch's own is slow, but has the best error message.
     if not alike or not bool(((found - expected).abs() <= TOLERANCE).all()):
         torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE, msg=lambda text: f"{what}: {text}")

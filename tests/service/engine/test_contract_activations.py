@@ -39,7 +39,7 @@ def capture(case: Case, spec: CaptureSpec) -> Capture:
 
 @pytest.fixture(scope="module")
 def answers(world: World) -> Serve:
-    """Way of serving → answers to captures of all cases; mixed with completions where the batch is mixed."""
+    """Mode of serving → answers to captures of all cases, together with completions if the mode is mixed."""
     known: dict[str, dict[str, Answer]] = {}
 
     def get(mode: str) -> dict[str, Answer]:
@@ -71,7 +71,7 @@ def test_states_of_the_text_are_the_oracles(world: World, answers: Serve, mode: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_completions_beside_captures_are_the_oracles(world: World, answers: Serve, kind: str) -> None:
+def test_completions_in_a_batch_with_captures_are_the_oracles(world: World, answers: Serve, kind: str) -> None:
     for case in [case for case in world.cases if case.kind == kind]:
         assert answers("mixed")[case.request_id].token_ids() == world.expected(case).token_ids
 
@@ -97,11 +97,11 @@ def test_rows_of_several_inputs_are_in_their_order(llama: World, mode: str, kind
 
 
 @pytest.mark.parametrize("kind", ["soft", "deep-local", "deep-carried", "prefix"])
-def test_virtual_rows_stand_in_front(world: World, kind: str) -> None:
+def test_virtual_rows_come_first(world: World, kind: str) -> None:
     case = Case(kind, TEXTS[2])
     prompt = world.prompts[kind]
     n = prompt.n_virtual
-    # What stands at the virtual positions before a deep prompt enters is nobody's state.
+    # Below its first layer, a deep prompt has no states at the virtual positions.
     sites = tuple(site for site in all_sites(world) if site != "embed" or kind == "soft")
     spec = CaptureSpec(sites=sites, include_virtual=True)
     found = serve(world.engine(), [capture(case, spec)])[f"capture/{case.request_id}"].result.tensors
@@ -139,7 +139,7 @@ def has_virtual_states(world: World, kind: str, label: str) -> bool:
     ],
 )
 @pytest.mark.parametrize("mode", MODES)
-def test_chosen_positions_come_in_the_order_asked(
+def test_chosen_positions_are_in_the_order_of_the_request(
     llama: World, mode: str, positions: Positions, expected: list[int]
 ) -> None:
     case = Case("soft", TEXTS[2])
@@ -230,7 +230,7 @@ def result(world: World, case: Case, spec: CaptureSpec) -> Tensors:
     return serve(world.engine(), [capture(case, spec)])[f"capture/{case.request_id}"].result
 
 
-def test_estimates_are_the_bytes_that_come(llama: World) -> None:
+def test_estimates_are_the_bytes_of_the_response(llama: World) -> None:
     inputs = (TEXTS[2], TEXTS[0])
     for spec in (CaptureSpec(sites=SITES), CaptureSpec(sites=("resid_post",), positions="last", reduce="norm")):
         request = Capture(request_id="x", inputs=inputs, capture=spec, prompt=Case("soft", ()).choice)

@@ -1,4 +1,4 @@
-"""What a batch must not change: prompts' caches, seeded draws, the order of rows, late and cancelled requests."""
+"""Independence from the batch: prompt cache, seeded draws, order of rows, late and cancelled requests."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def expected_tokens(world: World, cases: Sequence[Case] = CASES) -> dict[str, li
     return {case.request_id: world.expected(case).token_ids for case in cases}
 
 
-def test_a_full_prompt_cache_serves_nobody_anothers_prompt(llama: World) -> None:
+def test_a_full_prompt_cache_gives_each_request_its_own_prompt(llama: World) -> None:
     engine = llama.engine(Limits(prompt_cache_bytes=1, max_rows=5))
     for _ in range(2):
         assert tokens(serve(engine, [completion(case) for case in CASES])) == expected_tokens(llama)
@@ -85,9 +85,9 @@ def test_a_mix_of_prompts_is_the_prompt_of_the_mixed_vectors(llama: World, weigh
     known = {"soft": llama.prompts["soft"].tensors["soft"], "soft-b": other.tensors["soft"]}
     mixed = OraclePrompt("soft", {"soft": sum(w * known[name] for name, w in weights.items()) + torch.zeros(5, 56)})
     request = replace(completion(CASES[2]), request_id="mix", prompt=PromptChoice(parts=tuple(weights.items())))
-    # The same hashes with other weights stand beside it.
-    beside = [replace(request, request_id=name, prompt=PromptChoice(parts=((name, 1.0),))) for name in known]
-    answers = serve(llama.engine(), [beside[0], request, beside[1]])
+    # The same hashes with other weights are in the same batch.
+    others = [replace(request, request_id=name, prompt=PromptChoice(parts=((name, 1.0),))) for name in known]
+    answers = serve(llama.engine(), [others[0], request, others[1]])
     expected = oracle_generate(llama.model, llama.parts, CASES[2].ids, mixed, N_TOKENS)
     assert answers["mix"].token_ids() == expected.token_ids
     assert [one.logprob for one in answers["mix"].logprobs()] == pytest.approx(
@@ -111,7 +111,7 @@ def test_seeded_draws_are_the_same_alone_and_under_load(world_of: WorldOf, archi
     alone = {name: rows(answer) for name, answer in serve_alone(world.engine(), requests).items()}
     crowded = serve(world.engine(Limits(max_rows=17, max_step_tokens=23)), [*load, *requests[::-1]])
     assert {name: rows(crowded[name]) for name in alone} == alone
-    # And they are draws: another seed gives other tokens.
+    # Another seed gives other tokens.
     reseeded = replace(requests[0], sampling=Sampling(seed=99))
     assert rows(serve(world.engine(), [reseeded])[reseeded.request_id]) != alone[reseeded.request_id]
 
@@ -139,7 +139,7 @@ def test_the_n_draws_of_one_input_differ_and_are_those_of_each_input_alone(llama
     assert rows(serve(llama.engine(), [two_inputs])["x"])[3:] == drawn
 
 
-def test_requests_that_come_late_join_the_batch(llama: World) -> None:
+def test_late_requests_join_the_batch(llama: World) -> None:
     engine = llama.engine(Limits(max_rows=6))
     answers = {case.request_id: Answer() for case in CASES}
     waiting: Iterator[Case] = iter(CASES)
@@ -153,7 +153,7 @@ def test_requests_that_come_late_join_the_batch(llama: World) -> None:
     assert tokens(answers) == expected_tokens(llama)
 
 
-def test_a_cancelled_request_is_gone_and_the_others_are_untouched(llama: World) -> None:
+def test_cancelling_a_request_does_not_change_the_others(llama: World) -> None:
     engine = llama.engine(Limits(max_rows=10))
     answers = {case.request_id: Answer() for case in CASES}
     cancelled = {case.request_id for case in CASES[::3]}
@@ -173,10 +173,10 @@ def test_a_cancelled_request_is_gone_and_the_others_are_untouched(llama: World) 
     assert {case.request_id: answers[case.request_id].token_ids() for case in kept} == expected_tokens(llama, kept)
 
 
-def test_an_unknown_prompt_is_refused_and_nothing_else_is_touched(llama: World) -> None:
+def test_an_unknown_prompt_is_refused_and_other_requests_continue(llama: World) -> None:
     engine = llama.engine()
     with pytest.raises(NotFound):
-        engine.submit(completion(Case("nobody's", TEXTS[0])))
+        engine.submit(completion(Case("missing", TEXTS[0])))
     assert not engine.has_work
     assert tokens(serve(engine, [completion(case) for case in CASES[5:7]])) == expected_tokens(llama, CASES[5:7])
 

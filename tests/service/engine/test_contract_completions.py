@@ -1,4 +1,4 @@
-"""Greedy completions and their log-probabilities, against the oracle: every architecture, prompt kind and way of serving."""
+"""Greedy completions and their log-probabilities, against the oracle: every architecture, prompt kind and mode of serving."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Serve = Callable[[str], dict[str, Answer]]
 
 @pytest.fixture(scope="module")
 def answers(world: World) -> Serve:
-    """Way of serving → the answers to all cases, served once."""
+    """Mode of serving → the answers to all cases, served once."""
     known: dict[str, dict[str, Answer]] = {}
 
     def get(mode: str) -> dict[str, Answer]:
@@ -74,7 +74,7 @@ def test_tokens_and_logprobs_are_the_oracles(world: World, answers: Serve, mode:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_streamed_tokens_come_as_they_are_chosen(world: World, answers: Serve, kind: str) -> None:
+def test_streamed_tokens_are_sent_when_they_are_chosen(world: World, answers: Serve, kind: str) -> None:
     for case in [case for case in world.cases if case.kind == kind]:
         deltas = answers("streamed")[case.request_id].deltas[0]
         n_expected = len(world.expected(case).token_ids)
@@ -105,8 +105,8 @@ def test_echoed_logprobs_are_the_oracles(world: World, kind: str) -> None:
     assert_near(torch.tensor([one.logprob for one in reported[1:]]), expected, what="echoed logprobs")
 
 
-def test_both_ways_of_ending_occur(world_of: Callable[[str], World]) -> None:
-    """Otherwise the cases above would not show that they are told apart."""
+def test_both_finish_reasons_occur(world_of: Callable[[str], World]) -> None:
+    """Otherwise the cases above would not test both."""
     for world in map(world_of, CORE):
         assert {world.expected(case).finish_reason for case in world.cases} == {"length", "stop"}
 

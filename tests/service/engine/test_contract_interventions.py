@@ -93,7 +93,7 @@ def request(case: Case, intervention: Intervention, request_id: str) -> Generate
 def test_completions_under_an_intervention_are_the_oracles(llama: World, name: str, mode: str) -> None:
     intervention, edits = CASES[name]
     cases = [Case(kind, TEXTS[2]) for kind in PROMPTS]
-    # Rows without an intervention run in between: theirs must not change.
+    # Rows without an intervention run in the same batch and must not change.
     requests = [r for case in cases for r in (request(case, intervention, f"edited {case.kind}"), completion(case))]
     answers = served(llama, mode, requests)
     for case in cases:

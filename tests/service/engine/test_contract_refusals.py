@@ -1,4 +1,4 @@
-"""Architectures that do not fit are refused when they are loaded, with the reason."""
+"""Unsupported architectures are refused at loading, with the reason."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def load(folder: Path) -> HostedModel:
         ),
     ],
 )
-def test_causal_models_that_do_not_fit(tmp_path: Path, model_type: str, config: Mapping[str, Any], reason: str) -> None:
+def test_unsupported_causal_models(tmp_path: Path, model_type: str, config: Mapping[str, Any], reason: str) -> None:
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **config), dtype=torch.float32)
     save(model, tmp_path)
     with pytest.raises(UnsupportedModel, match=reason):

@@ -28,13 +28,13 @@ from tests.service.engine.contract import (
 )
 
 N_READ = 5
-"""Tokens of a trajectory: fewer than of a completion, since every site of each is kept."""
+"""Tokens of a trajectory: fewer than of a completion, since all sites of each token are kept."""
 Serve = Callable[[str], dict[str, Answer]]
 
 
 @pytest.fixture(scope="module")
 def answers(world: World) -> Serve:
-    """Way of serving → the trajectories of all cases, served once."""
+    """Mode of serving → the trajectories of all cases, served once."""
     known: dict[str, dict[str, Answer]] = {}
 
     def get(mode: str) -> dict[str, Answer]:
@@ -47,7 +47,7 @@ def answers(world: World) -> Serve:
 
 
 def read_ids(case: Case, run: Generated) -> list[int]:
-    """Tokens that have a state: an ending token is not read."""
+    """Tokens that have a state; an end-of-text token is not read."""
     return [*case.ids, *run.token_ids[: run.n_read]]
 
 

@@ -1,4 +1,4 @@
-"""The same engine on a GPU: prompts of every kind in one batch, against plain transformers on that GPU. Skipped without one."""
+"""The engine on a GPU: prompts of every kind in one batch, against plain transformers. Skipped without a GPU."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_mixed_rows_on_a_gpu_are_plain_rows() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
-def test_states_on_a_gpu_come_back_to_the_cpu_and_are_right(dtype: torch.dtype, tolerance: float) -> None:
+def test_states_on_a_gpu_are_returned_on_the_cpu_and_are_correct(dtype: torch.dtype, tolerance: float) -> None:
     plain, engine = served(dtype)
     engine.submit(Capture(request_id="c", inputs=TEXTS, capture=CaptureSpec(sites=("resid_post",), layers=(0, 1))))
     done = next(e for e in finish(engine) if isinstance(e, Done))

@@ -1,4 +1,4 @@
-"""A small engine that answers at once, deterministically, with the interface of the real one."""
+"""A small deterministic engine with the interface of the real one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from service.hosting.ipc.tensor_results import ResultWriter
 
 @dataclass
 class EchoEngine:
-    """Each step gives every request its next letter; a capture is done in one step. Some words make trouble."""
+    """Each step gives every request its next letter; a capture takes one step. Some inputs cause errors."""
 
     jobs: dict[str, Generate | Capture] = field(default_factory=dict)
     given: dict[str, int] = field(default_factory=dict)

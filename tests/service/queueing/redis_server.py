@@ -1,4 +1,4 @@
-"""A Redis for tests, in a process of its own."""
+"""A Redis server for tests."""
 
 from __future__ import annotations
 

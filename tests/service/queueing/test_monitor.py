@@ -18,7 +18,7 @@ COUNT = RunCounts(n_queued=3, n_running=1)
 
 
 class ScriptedReconciler:
-    """Answers from a list, the last for ever; exceptions are raised."""
+    """Returns answers from a list, the last one repeatedly; exceptions are raised."""
 
     def __init__(self, answers: Sequence[RunCounts | Exception | None], *, stop: threading.Event | None = None) -> None:
         self.answers = list(answers)
@@ -49,7 +49,7 @@ def watch_of(reconciler: ScriptedReconciler) -> QueueMonitor:
     return QueueMonitor(cast(RunQueue, CountedQueue()), cast(Reconciler, reconciler))
 
 
-def test_numbers_are_those_of_the_last_look_wherever_it_was_made() -> None:
+def test_numbers_are_those_of_the_last_check_by_any_process() -> None:
     watch = watch_of(ScriptedReconciler([COUNT, None, Unavailable("gone"), COUNT]))
     seen = [watch.numbers]
     for _ in range(4):
@@ -62,7 +62,7 @@ def test_numbers_are_those_of_the_last_look_wherever_it_was_made() -> None:
     assert seen == [None, mine, others, None, mine]
 
 
-def test_no_error_ends_the_watch() -> None:
+def test_no_error_ends_the_monitor() -> None:
     stop = threading.Event()
     reconciler = ScriptedReconciler([Unavailable("gone"), RuntimeError("a bug"), COUNT], stop=stop)
     watch_of(reconciler).run(stop)
@@ -70,7 +70,7 @@ def test_no_error_ends_the_watch() -> None:
 
 
 @pytest.mark.parametrize("broken", [Unavailable("gone"), RuntimeError("a bug")])
-def test_beside_an_event_loop_it_goes_on_until_cancelled(broken: Exception) -> None:
+def test_in_an_event_loop_it_runs_until_cancelled(broken: Exception) -> None:
     reconciler = ScriptedReconciler([broken, COUNT])
 
     async def run() -> None:

@@ -12,7 +12,7 @@ from service.store.artifacts.clock import utc_now, write_time
 from tests.service.queueing.redis_server import RedisServer
 
 
-def test_runs_stand_in_line_in_order_and_once(queue: RunQueue) -> None:
+def test_runs_are_queued_in_order_and_once(queue: RunQueue) -> None:
     for run_id in ("run-a", "run-b", "run-a"):
         queue.enqueue(run_id, 1)
     assert queue.positions() == {"run-a": 0, "run-b": 1}
@@ -28,11 +28,11 @@ def test_what_is_queued_is_a_name_and_json(queue: RunQueue, redis_server: RedisS
     assert (job.func_name, job.args, job.timeout) == ("workers.jobs.run", ["run-a", 3], -1)
 
 
-def test_a_run_taken_off_the_line_is_known_until_it_is_put_there_again(
+def test_a_run_taken_from_the_queue_keeps_its_job_until_it_is_requeued(
     queue: RunQueue, redis_server: RedisServer
 ) -> None:
     queue.enqueue("run-a", 1)
-    redis_server.client.delete(f"rq:queue:{QUEUE}")  # as if a worker had taken it, and died
+    redis_server.client.delete(f"rq:queue:{QUEUE}")  # as if a worker had taken it and died
     queue.enqueue("run-a", 1)
     assert queue.position("run-a") is None
     queue.requeue("run-a", 1)
@@ -48,7 +48,7 @@ def test_discarded_runs_leave_no_gap(queue: RunQueue) -> None:
     assert not queue.has_job("run-a", 1)
 
 
-def test_a_sign_of_life_counts_until_its_attempt_is_gone(queue: RunQueue) -> None:
+def test_a_heartbeat_is_cleared_only_by_its_own_attempt(queue: RunQueue) -> None:
     assert not queue.has_heartbeat("run-a")
     queue.set_heartbeat("run-a", 2)
     queue.clear_heartbeat("run-a", 1)
@@ -57,33 +57,33 @@ def test_a_sign_of_life_counts_until_its_attempt_is_gone(queue: RunQueue) -> Non
     assert not queue.has_heartbeat("run-a")
 
 
-def test_signs_of_life_and_suspicions_fade(queue: RunQueue, redis_server: RedisServer) -> None:
+def test_heartbeats_and_missing_counts_expire(queue: RunQueue, redis_server: RedisServer) -> None:
     queue.set_heartbeat("run-a", 1)
     queue.count_missing("run-a")
     client: Redis = redis_server.client
     assert all(0 < client.pttl(key) <= 1_800_000 for key in client.keys("promptatlas:*"))
 
 
-def test_suspicions_count_until_trust(queue: RunQueue) -> None:
+def test_missing_counts_increase_until_they_are_reset(queue: RunQueue) -> None:
     assert [queue.count_missing("run-a") for _ in range(3)] == [1, 2, 3]
     queue.reset_missing("run-a")
     assert queue.count_missing("run-a") == 1
 
 
-def test_words_are_of_one_attempt(queue: RunQueue) -> None:
+def test_a_failure_reason_belongs_to_one_attempt(queue: RunQueue) -> None:
     queue.store_failure_reason("run-a", 1, "no room")
     assert queue.failure_reason("run-a", 1) == "no room"
     assert queue.failure_reason("run-a", 2) is None
 
 
-def test_one_of_many_takes_a_turn_and_all_learn_the_count(queue: RunQueue) -> None:
+def test_one_process_acquires_the_turn_and_all_read_the_counts(queue: RunQueue) -> None:
     assert [queue.acquire_turn() for _ in range(3)] == [True, False, False]
     assert queue.counts() is None
     queue.store_counts(RunCounts(n_queued=2, n_running=1))
     assert queue.counts() == RunCounts(n_queued=2, n_running=1)
 
 
-def test_workers_are_those_heard_of_lately(queue: RunQueue, redis_server: RedisServer) -> None:
+def test_workers_are_those_with_a_recent_heartbeat(queue: RunQueue, redis_server: RedisServer) -> None:
     client: Redis = redis_server.client
     now, long_ago = (write_time(utc_now() - timedelta(seconds=age_s)) for age_s in (1, 300))
     for name, fields in {
@@ -100,7 +100,7 @@ def test_workers_are_those_heard_of_lately(queue: RunQueue, redis_server: RedisS
     assert (worker.name, worker.hostname, worker.busy) == ("busy", "here", True)
 
 
-def test_a_redis_out_of_reach_is_unavailable() -> None:
+def test_an_unreachable_redis_is_unavailable() -> None:
     lost = RunQueue.at("redis://127.0.0.1:1/0")
     for action in (lost.ping, lost.positions, lost.workers, lambda: lost.enqueue("run-a", 1)):
         with pytest.raises(Unavailable, match="queue of runs"):

@@ -21,7 +21,7 @@ class Scene:
     redis: RedisServer
 
     def look(self, times: int = 1) -> RunCounts | None:
-        """Reconcile, each time as if the interval were over."""
+        """Reconcile, each time as if the interval had passed."""
         census = None
         for _ in range(times):
             self.redis.client.delete("promptatlas:turn")
@@ -32,7 +32,7 @@ class Scene:
         return self.runs.create("tune", spec={}).id
 
     def running(self) -> str:
-        """A run that a worker has taken off the line."""
+        """A run that a worker has taken from the queue."""
         run_id = self.queued()
         self.claim(run_id)
         return run_id
@@ -50,7 +50,7 @@ def scene(tmp_path: Path, queue: RunQueue, redis_server: RedisServer) -> Scene:
     return Scene(queue, RunStore(ArtifactStore(str(tmp_path))), redis_server)
 
 
-def test_queued_runs_that_redis_never_saw_are_put_in_line_in_order(scene: Scene) -> None:
+def test_queued_runs_without_a_job_are_queued_in_order(scene: Scene) -> None:
     first, second = scene.queued(), scene.queued()
     assert scene.look() == RunCounts(n_queued=2, n_running=0)
     assert scene.queue.positions() == {first: 0, second: 1}
@@ -59,7 +59,7 @@ def test_queued_runs_that_redis_never_saw_are_put_in_line_in_order(scene: Scene)
     assert scene.queue.positions() == {first: 0, second: 1}
 
 
-def test_a_run_that_nobody_came_for_is_put_in_line_again_at_the_second_look(scene: Scene) -> None:
+def test_a_run_that_no_worker_took_is_queued_again_at_the_second_check(scene: Scene) -> None:
     run_id = scene.queued()
     scene.look()
     scene.redis.client.delete(f"rq:queue:{QUEUE}")
@@ -69,7 +69,7 @@ def test_a_run_that_nobody_came_for_is_put_in_line_again_at_the_second_look(scen
     assert scene.queue.position(run_id) == 0
 
 
-def test_a_run_just_taken_by_a_worker_is_left_alone(scene: Scene) -> None:
+def test_a_run_just_taken_by_a_worker_is_not_changed(scene: Scene) -> None:
     run_id = scene.queued()
     scene.look()
     scene.redis.client.delete(f"rq:queue:{QUEUE}")
@@ -78,7 +78,7 @@ def test_a_run_just_taken_by_a_worker_is_left_alone(scene: Scene) -> None:
     assert scene.queue.position(run_id) is None
 
 
-def test_a_running_run_without_life_is_queued_at_the_second_look(scene: Scene) -> None:
+def test_a_running_run_without_heartbeat_is_queued_at_the_second_check(scene: Scene) -> None:
     run_id = scene.running()
     assert scene.look() == RunCounts(n_queued=0, n_running=1)
     assert scene.state(run_id).status == "running"
@@ -89,7 +89,7 @@ def test_a_running_run_without_life_is_queued_at_the_second_look(scene: Scene) -
     assert scene.queue.position(run_id) == 0
 
 
-def test_a_sign_of_life_clears_earlier_suspicion(scene: Scene) -> None:
+def test_a_heartbeat_resets_the_missing_count(scene: Scene) -> None:
     run_id = scene.running()
     for _ in range(3):
         scene.queue.set_heartbeat(run_id, 1)
@@ -99,7 +99,7 @@ def test_a_sign_of_life_clears_earlier_suspicion(scene: Scene) -> None:
     assert scene.state(run_id).status == "running"
 
 
-def test_a_redis_that_was_emptied_starts_suspicion_anew(scene: Scene) -> None:
+def test_an_emptied_redis_resets_the_missing_count(scene: Scene) -> None:
     run_id = scene.running()
     for _ in range(3):
         scene.look()
@@ -118,7 +118,7 @@ def test_a_run_fails_when_its_worker_has_died_too_often(scene: Scene) -> None:
     assert scene.look() == RunCounts(n_queued=0, n_running=0)
 
 
-def test_a_run_that_could_not_write_why_it_failed_fails_for_that(scene: Scene) -> None:
+def test_a_failure_reason_kept_in_redis_fails_the_run(scene: Scene) -> None:
     run_id = scene.running()
     scene.queue.store_failure_reason(run_id, 1, "The store could not be written: No space left on device.")
     scene.look(2)
@@ -126,20 +126,20 @@ def test_a_run_that_could_not_write_why_it_failed_fails_for_that(scene: Scene) -
     assert (state.status, state.error) == ("failed", "The store could not be written: No space left on device.")
 
 
-def test_a_run_that_was_asked_to_stop_and_died_is_cancelled(scene: Scene) -> None:
+def test_a_run_that_dies_after_a_cancel_request_is_cancelled(scene: Scene) -> None:
     run_id = scene.running()
     scene.runs.request_cancel(run_id)
     scene.look(2)
     assert scene.state(run_id).status == "cancelled"
 
 
-def test_of_many_reconcilers_one_does_it(scene: Scene) -> None:
+def test_one_of_many_reconcilers_reconciles(scene: Scene) -> None:
     scene.queued()
     reconcilers = [Reconciler(scene.queue, scene.runs, max_attempts=3) for _ in range(3)]
     assert [reconciler.reconcile() is None for reconciler in reconcilers] == [False, True, True]
 
 
-def test_nothing_is_concluded_without_redis(tmp_path: Path) -> None:
+def test_nothing_is_changed_without_redis(tmp_path: Path) -> None:
     runs = RunStore(ArtifactStore(str(tmp_path)))
     run_id = runs.create("tune", spec={}).id
     runs.claim(run_id, worker="test")

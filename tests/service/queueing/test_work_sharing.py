@@ -25,7 +25,7 @@ def help_queue(queue: RunQueue, redis_server: RedisServer) -> HelpQueue:
 
 
 def seat(client: Redis, name: str, *, busy: bool) -> None:
-    """A worker, as RQ keeps it."""
+    """A worker in the form of RQ's records."""
     key = f"rq:worker:{name}"
     fields = {
         "birth": write_time(utc_now()),
@@ -40,7 +40,7 @@ def jobs(client: Redis) -> list[tuple[str, list[str]]]:
     return [(job.func_name, list(job.args)) for job in Queue(HELP_QUEUE, connection=client, serializer="json").jobs]
 
 
-def test_idle_workers_are_asked(help_queue: HelpQueue, redis_server: RedisServer) -> None:
+def test_idle_workers_are_requested_as_helpers(help_queue: HelpQueue, redis_server: RedisServer) -> None:
     client = redis_server.client
     assert help_queue.request("run-a", n=3) == 0
     for name, busy in (("a", True), ("b", False), ("c", False)):
@@ -48,7 +48,7 @@ def test_idle_workers_are_asked(help_queue: HelpQueue, redis_server: RedisServer
     assert help_queue.request("run-a", n=0) == 0
     assert help_queue.request("run-a", n=3) == 2
     assert jobs(client) == [(HELP_JOB, ["run-a"])] * 2
-    # While these wait, nobody else is asked, whoever asks.
+    # While these requests wait, no others are made, for any run.
     client.delete("promptatlas:asked")
     assert help_queue.request("run-b", n=1) == 0
     help_queue.withdraw("run-b")
@@ -56,12 +56,14 @@ def test_idle_workers_are_asked(help_queue: HelpQueue, redis_server: RedisServer
     help_queue.withdraw("run-a")
     assert jobs(client) == []
     assert help_queue.request("run-b", n=1) == 1
-    # One who has just taken a request from the queue still seems idle.
+    # A worker that has just taken a request still appears idle.
     help_queue.withdraw("run-b")
     assert help_queue.request("run-b", n=1) == 0
 
 
-def test_nobody_is_asked_while_a_run_waits(help_queue: HelpQueue, queue: RunQueue, redis_server: RedisServer) -> None:
+def test_no_helper_is_requested_while_a_run_waits(
+    help_queue: HelpQueue, queue: RunQueue, redis_server: RedisServer
+) -> None:
     seat(redis_server.client, "a", busy=False)
     assert not help_queue.has_waiting_runs()
     queue.enqueue("run-b", 1)
@@ -69,7 +71,7 @@ def test_nobody_is_asked_while_a_run_waits(help_queue: HelpQueue, queue: RunQueu
     assert help_queue.request("run-a", n=1) == 0
 
 
-def test_who_declined_is_not_asked_again_soon(help_queue: HelpQueue, redis_server: RedisServer) -> None:
+def test_no_helper_is_requested_soon_after_a_decline(help_queue: HelpQueue, redis_server: RedisServer) -> None:
     seat(redis_server.client, "a", busy=False)
     assert help_queue.request("run-a", n=1) == 1
     help_queue.decline("run-a")
@@ -80,7 +82,7 @@ def test_who_declined_is_not_asked_again_soon(help_queue: HelpQueue, redis_serve
     assert help_queue.request("run-b", n=1) == 1
 
 
-def test_a_part_is_had_by_one(queue: RunQueue, redis_server: RedisServer) -> None:
+def test_a_part_has_one_holder(queue: RunQueue, redis_server: RedisServer) -> None:
     mine, theirs = (Leases(redis_server.client, run_id="run-a", timing=LONG) for _ in range(2))
     other_run = Leases(redis_server.client, run_id="run-b", timing=LONG)
     assert mine.acquire("1")
@@ -95,7 +97,7 @@ def test_a_part_is_had_by_one(queue: RunQueue, redis_server: RedisServer) -> Non
     assert theirs.acquire("1")
 
 
-def test_a_part_comes_free_when_its_holder_is_not_heard_of(queue: RunQueue, redis_server: RedisServer) -> None:
+def test_an_expired_lease_makes_its_part_available(queue: RunQueue, redis_server: RedisServer) -> None:
     mine, theirs = (Leases(redis_server.client, run_id="run-a", timing=LONG) for _ in range(2))
     assert mine.acquire("1")
     key = "promptatlas:part:run-a:1"
@@ -107,7 +109,7 @@ def test_a_part_comes_free_when_its_holder_is_not_heard_of(queue: RunQueue, redi
     mine.renew("1")
     mine.release("1")
     assert not mine.acquire("1")
-    # A Redis that has forgotten it learns of it again.
+    # Renewing creates a lease again that Redis has lost.
     redis_server.client.delete(key)
     theirs.renew("1")
     assert not mine.acquire("1")

@@ -14,7 +14,7 @@ __all__ = ["redis_server"]
 
 @pytest.fixture
 def yard(tmp_path: Path) -> Iterator[Yard]:
-    """A store and a Redis, no workers yet."""
+    """A store and a Redis without workers."""
     _require_redis()
     with open_yard(tmp_path) as opened:
         yield opened
@@ -22,7 +22,7 @@ def yard(tmp_path: Path) -> Iterator[Yard]:
 
 @pytest.fixture(scope="session")
 def busy_yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
-    """With two workers, for all tests that leave them as they were: a worker that is killed is replaced."""
+    """With two workers, shared by all tests that leave two workers behind: a killed worker is replaced."""
     _require_redis()
     with open_yard(tmp_path_factory.mktemp("yard")) as opened:
         opened.start_workers(2)

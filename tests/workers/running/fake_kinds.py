@@ -1,4 +1,4 @@
-"""Small works for tests; each does what its spec says and counts what it did in plain files under ``spec["folder"]``."""
+"""Small kinds of work for tests. Each follows its spec and records its steps in plain files under ``spec["folder"]``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HELPERS = {"share": "tests.workers.running.fake_kinds:help_share"}
 
 
 def count(run: RunContext) -> Mapping[str, float]:
-    """Counts to ``steps``, slowly, with a checkpoint each ``every`` steps; goes on where the last attempt left off."""
+    """Counts to ``steps`` with a checkpoint every ``every`` steps; continues from the last checkpoint."""
     spec = run.spec
     begun = run.load_checkpoint()
     start = 0 if begun is None else json.loads(begun["state.json"])["step"]
@@ -43,7 +43,7 @@ def count(run: RunContext) -> Mapping[str, float]:
 
 
 def deaf(run: RunContext) -> Mapping[str, float]:
-    """Keeps a checkpoint, and then listens to nothing any more."""
+    """Saves a checkpoint, and then never checks for stop signals."""
     run.save_checkpoint({"state.json": b"{}"})
     note(run, "begun", 0)
     time.sleep(600)
@@ -63,21 +63,21 @@ def broken(run: RunContext) -> Mapping[str, float]:
 
 
 def crowded(run: RunContext) -> Mapping[str, float]:
-    """Keeps a small checkpoint, then finds no room for a larger one."""
+    """Saves a small checkpoint, then fails to save a larger one."""
     run.save_checkpoint({"state.bin": b"small"})
-    # Files may not grow over this: for the store much like a disk that is full.
+    # A limit on the size of files, which the store sees like a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536))
     run.save_checkpoint({"state.bin": bytes(1 << 20)})
     return {}
 
 
 def greedy(run: RunContext) -> Mapping[str, float]:
-    """Asks for more memory than there is."""
+    """Runs out of memory."""
     raise MemoryError
 
 
 def share(run: SharedRunContext) -> Mapping[str, float]:
-    """Does ``parts`` of the work, slowly, each once, with whoever helps; begins when a helper has come."""
+    """Does ``parts`` of the work, each once, together with helpers; begins when a helper has arrived."""
     while missing := _missing(run):
         run.check()
         free = run.coordinator.unleased(missing)
@@ -90,7 +90,7 @@ def share(run: SharedRunContext) -> Mapping[str, float]:
 
 
 def help_share(place: WorkContext) -> None:
-    """Does parts that nobody has; or has an accident with the first of them, as the spec's ``helper`` says."""
+    """Does parts that are not leased; or fails at the first one, as given by the spec's ``helper``."""
     free = place.coordinator.unleased(_missing(place))
     with _helpers(place).open("a") as diary:
         diary.write(f"{os.getpid()} {free[0]}\n")
@@ -115,7 +115,7 @@ def _missing(place: WorkContext) -> list[str]:
 
 
 def _do_parts(place: WorkContext, parts: Sequence[str]) -> None:
-    """Write who did which."""
+    """Do the parts; each file holds the process id of its worker."""
     for part in parts:
         place.check()
         path = Path(place.spec["folder"]) / part
@@ -127,7 +127,7 @@ def _do_parts(place: WorkContext, parts: Sequence[str]) -> None:
 
 
 def note(run: RunContext, word: str, step: int) -> None:
-    """One line in the diary of the run, whole even if many write."""
+    """Append one line to the diary of the run, atomically."""
     line = f"{word} {step} attempt {run.attempt} pid {os.getpid()}\n"
     with (Path(run.spec["folder"]) / "diary.txt").open("a") as diary:
         diary.write(line)

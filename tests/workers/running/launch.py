@@ -1,4 +1,4 @@
-"""``python -m tests.workers.running.launch TIMING``: the workers as they are, but hurried and with fake kinds of work."""
+"""``python -m tests.workers.running.launch TIMING``: the workers with short intervals and fake kinds of work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole families of workers stop or die, Redis goes and comes back empty, hosts share nothing but Redis and a bucket."""
+"""Failures: worker trees stop or die, Redis is killed or emptied, hosts share only Redis and a bucket."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_redis_may_be_emptied_or_killed_without_a_run_being_lost_or_repeated(yar
     wait_until(lambda: len(yard.queue.workers()) == 1)
 
 
-def test_workers_that_are_told_to_stop_save_their_runs_and_give_them_back(yard: Yard) -> None:
+def test_stopped_workers_save_and_release_their_runs(yard: Yard) -> None:
     first = yard.start_workers(1)
     run_id = yard.count(steps=60, step_s=0.03, every=1000)
     yard.wait_for_steps(run_id, 5)
@@ -55,7 +55,7 @@ def test_workers_that_are_told_to_stop_save_their_runs_and_give_them_back(yard: 
     assert [step for _, step in yard.steps(run_id)] == list(range(60))
 
 
-def test_a_killed_family_leaves_nobody_behind(yard: Yard) -> None:
+def test_a_killed_main_process_leaves_no_process_behind(yard: Yard) -> None:
     family = yard.start_workers(1)
     run_id = yard.submit("deaf")
     wait_until(lambda: yard.diary(run_id), why=yard.logs)
@@ -65,7 +65,7 @@ def test_a_killed_family_leaves_nobody_behind(yard: Yard) -> None:
     wait_until(lambda: not any(is_alive(pid) for pid in everyone))
 
 
-def test_with_the_usual_timing_a_run_goes_on_within_half_a_minute(yard: Yard) -> None:
+def test_with_default_intervals_a_run_continues_within_half_a_minute(yard: Yard) -> None:
     first = yard.start_workers(1, timing=Intervals())
     run_id = yard.count(steps=100_000, step_s=0.05)
     yard.wait_for_steps(run_id, 6)
@@ -74,18 +74,18 @@ def test_with_the_usual_timing_a_run_goes_on_within_half_a_minute(yard: Yard) ->
     first.stop(signal.SIGKILL)
     killed_s = time.monotonic()
     yard.wait(run_id, lambda state: state.attempts == 2 and state.status == "running")
-    assert time.monotonic() - killed_s < 30  # promised; usually 16 to 22
+    assert time.monotonic() - killed_s < 30  # documented; usually 16 to 22
 
     asked_s = time.monotonic()
     yard.runs.request_cancel(run_id)
     assert yard.wait_for_end(run_id).status == "cancelled"
-    assert time.monotonic() - asked_s < 5  # promised; usually 1
+    assert time.monotonic() - asked_s < 5  # documented; usually 1
     assert second.stop() == 0
 
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """URL of a store on an S3 server, which is reached as the environment says."""
+    """URL of a store on an S3 server whose address is in the environment."""
     pytest.importorskip("moto.server")
     pytest.importorskip("s3fs")
     port = free_port()
@@ -118,7 +118,7 @@ def _can_make_bucket(name: str) -> bool:
 
 def test_hosts_share_only_redis_and_a_bucket(yard: Yard, bucket: str, tmp_path: Path) -> None:
     yard.use_store(bucket)
-    # The S3 server shares the machine with the rest: fewer questions to it.
+    # The S3 server runs on the same machine, so it gets fewer requests.
     timing = replace(yard.timing, flush_s=0.5, look_s=0.5)
     first = yard.start_workers(1, timing=timing, host=tmp_path / "one")
     run_id = yard.count(steps=60, step_s=0.05)
@@ -132,4 +132,4 @@ def test_hosts_share_only_redis_and_a_bucket(yard: Yard, bucket: str, tmp_path: 
     done = [step for attempt, step in yard.steps(run_id) if attempt == 2]
     assert done == list(range(done[0], 60))
     assert done[0] >= 5
-    assert not list(tmp_path.rglob("events"))  # nothing of the store came to lie on a host
+    assert not list(tmp_path.rglob("events"))  # no host has files of the store

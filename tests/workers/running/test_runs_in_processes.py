@@ -1,4 +1,4 @@
-"""Runs on real workers: they end as they should, whatever they do and whoever is killed meanwhile."""
+"""Runs on real workers end correctly, also when processes are killed."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from redis import Redis
 
 from service.queueing.queue import QUEUE
 from tests.integration.running import children_of, is_alive, wait_until
-from tests.workers.running.yard import Yard, told_steps
+from tests.workers.running.yard import Yard, reported_steps
 
 
-def test_a_run_is_worked_on_and_tells_of_it(busy_yard: Yard) -> None:
+def test_a_run_succeeds_and_reports_events(busy_yard: Yard) -> None:
     run_id = busy_yard.count(steps=20)
     state = busy_yard.wait_for_end(run_id)
     assert (state.status, state.attempts, state.metrics) == ("succeeded", 1, {"total": 20.0})
     assert (state.progress.step, state.progress.total, state.progress.eta_s) == (20, 20, 0.0)
-    assert told_steps(busy_yard, run_id) == list(range(1, 21))
+    assert reported_steps(busy_yard, run_id) == list(range(1, 21))
     assert busy_yard.runs.read_output(run_id, "total.txt") == b"20"
     events = busy_yard.runs.events(run_id)
     assert [event.id for event in events] == list(range(1, len(events) + 1))
     assert events[-1].type == "done"
-    # Sixty things were said in well over half a second, in a tenth of a second at a time: not one by one.
+    # Sixty events in over half a second are stored in batches of a tenth of a second, not one by one.
     foretold = [event.data["progress"]["eta_s"] for event in events if event.type == "status"]
     assert any(eta_s is not None and 0 < eta_s < 5 for eta_s in foretold)
     assert len(foretold) < 20
 
 
-def test_a_killed_work_horse_is_replaced_and_the_run_goes_on_from_its_checkpoint(busy_yard: Yard) -> None:
+def test_after_a_killed_work_horse_the_run_continues_from_its_checkpoint(busy_yard: Yard) -> None:
     run_id = busy_yard.count(steps=30)
     busy_yard.wait_for_steps(run_id, 12)
     os.kill(busy_yard.horse_of(run_id), signal.SIGKILL)
     _assert_went_on(busy_yard, run_id, n_steps=30)
 
 
-def test_a_killed_worker_takes_its_work_horse_along_and_another_goes_on(busy_yard: Yard) -> None:
+def test_a_killed_worker_ends_its_work_horse_and_another_continues(busy_yard: Yard) -> None:
     run_id = busy_yard.count(steps=30)
     busy_yard.wait_for_steps(run_id, 12)
     horse = busy_yard.horse_of(run_id)
@@ -51,13 +51,13 @@ def _assert_went_on(yard: Yard, run_id: str, *, n_steps: int) -> None:
     steps = yard.steps(run_id)
     first = [step for attempt, step in steps if attempt == 1]
     second = [step for attempt, step in steps if attempt == 2]
-    # One after the other, and no more again than was done since the last of the checkpoints, made each five steps.
+    # In order, and repeated only since the last checkpoint, of which there is one every five steps.
     assert steps == [(1, step) for step in first] + [(2, step) for step in second]
     assert second == list(range(second[0], n_steps))
     assert second[0] % 5 == 0
     assert 0 <= first[-1] + 1 - second[0] <= 5
-    # What was told again is not in the curve twice.
-    told = told_steps(yard, run_id)
+    # Points that were reported again are not in the curve twice.
+    told = reported_steps(yard, run_id)
     assert len(told) == len(set(told))
 
 
@@ -70,7 +70,7 @@ def test_a_run_whose_worker_always_dies_fails_with_the_reason(busy_yard: Yard) -
     assert len(busy_yard.diary(run_id)) == 3
 
 
-def test_a_run_in_line_several_times_is_worked_on_once(busy_yard: Yard) -> None:
+def test_a_run_queued_several_times_is_executed_once(busy_yard: Yard) -> None:
     run_id = busy_yard.count(steps=15)
     client: Redis = busy_yard.redis.client
     for _ in range(4):
@@ -98,7 +98,7 @@ def test_cancel_stops_a_run_at_its_next_check_with_a_last_checkpoint(busy_yard: 
     busy_yard.wait_for_end(run_id)
 
 
-def test_cancel_kills_a_run_that_does_not_listen(busy_yard: Yard) -> None:
+def test_cancel_kills_a_run_that_does_not_stop(busy_yard: Yard) -> None:
     run_id = busy_yard.submit("deaf")
     wait_until(lambda: busy_yard.diary(run_id))
     horse = busy_yard.horse_of(run_id)
@@ -108,7 +108,7 @@ def test_cancel_kills_a_run_that_does_not_listen(busy_yard: Yard) -> None:
     wait_until(lambda: not is_alive(horse))
 
 
-def test_a_disk_without_room_fails_the_run_clearly_and_spares_the_checkpoint(busy_yard: Yard) -> None:
+def test_a_full_disk_fails_the_run_and_keeps_the_checkpoint(busy_yard: Yard) -> None:
     run_id = busy_yard.submit("crowded")
     state = busy_yard.wait_for_end(run_id)
     assert (state.status, state.attempts, state.has_checkpoint) == ("failed", 1, True)
@@ -118,7 +118,7 @@ def test_a_disk_without_room_fails_the_run_clearly_and_spares_the_checkpoint(bus
     assert busy_yard.runs.claim(run_id, worker="test").load_checkpoint() == {"state.bin": b"small"}
 
 
-def test_errors_of_works_become_sentences(busy_yard: Yard) -> None:
+def test_errors_of_the_work_become_sentences(busy_yard: Yard) -> None:
     broken, greedy, unknown = (busy_yard.submit(kind) for kind in ("broken", "greedy", "unheard-of"))
     assert busy_yard.wait_for_end(broken).error == "The work failed unexpectedly: KeyError: 'no such thing'"
     assert busy_yard.wait_for_end(greedy).error == "Not enough memory."
@@ -134,7 +134,7 @@ def test_workers_are_light_and_known(busy_yard: Yard) -> None:
             assert "torch" not in maps.read()
 
 
-def test_a_run_that_is_frozen_is_given_to_another_and_cannot_write_when_it_wakes(busy_yard: Yard) -> None:
+def test_a_frozen_run_is_replaced_and_cannot_write_afterwards(busy_yard: Yard) -> None:
     run_id = busy_yard.count(steps=60, step_s=0.03)
     busy_yard.wait_for_steps(run_id, 7)
     horse = busy_yard.horse_of(run_id)
@@ -149,5 +149,5 @@ def test_a_run_that_is_frozen_is_given_to_another_and_cannot_write_when_it_wakes
     state = busy_yard.wait_for_end(run_id)
     assert (state.status, state.attempts) == ("succeeded", 2)
     wait_until(lambda: not is_alive(horse))
-    told = told_steps(busy_yard, run_id)
+    told = reported_steps(busy_yard, run_id)
     assert told == sorted(set(told))

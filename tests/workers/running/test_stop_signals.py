@@ -29,7 +29,7 @@ def stop_signals() -> Iterator[StopSignals]:
         ([signal.SIGUSR1, signal.SIGTERM], StopSignal.CANCEL),
     ],
 )
-def test_signals_are_orders_and_to_cancel_outweighs(
+def test_signals_are_recorded_and_cancel_takes_precedence(
     stop_signals: StopSignals, signals: list[int], given: StopSignal | None
 ) -> None:
     for number in signals:

@@ -1,4 +1,4 @@
-"""A store, a Redis and workers in processes of their own, hurried so that seconds become tenths."""
+"""A store, a Redis and workers in separate processes, with intervals of tenths of a second."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from service.store.runs.store import RunStore
 from tests.integration.running import children_of, environment, is_alive, wait_until
 from tests.service.queueing.redis_server import RedisServer
 
-# A sign of life counts for long compared with the rest, since machines that run tests are sometimes busy.
+# alive_s is long compared with the others, since test machines may be busy.
 HURRIED = Intervals(
     beat_s=0.2, alive_s=2.5, reconcile_s=0.5, look_s=0.1, cancel_grace_s=0.6, flush_s=0.1, retries_s=(0.1, 0.2)
 )
@@ -30,18 +30,18 @@ HURRIED = Intervals(
 
 @dataclass
 class Workers:
-    """A family of workers. log: what its processes wrote."""
+    """A tree of worker processes. log: output of its processes."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
     def worker_of(self, horse: int) -> int:
-        """The worker that has sent this work horse."""
+        """The worker that has started this work horse."""
         return next(pid for pid in children_of(self.process.pid) if horse in children_of(pid))
 
     @property
     def everyone(self) -> list[int]:
-        """The whole family with its work horses."""
+        """Process ids of the whole tree with its work horses."""
         members = children_of(self.process.pid)
         return [self.process.pid, *members, *(horse for member in members for horse in children_of(member))]
 
@@ -52,7 +52,7 @@ class Workers:
 
 @dataclass
 class Yard:
-    """Everything that a test of runs needs. ``folder`` is where fake works keep their diary."""
+    """Fixture of tests of runs. ``folder``: where fake kinds of work keep their diaries."""
 
     folder: Path
     redis: RedisServer
@@ -70,7 +70,7 @@ class Yard:
     def start_workers(
         self, n_workers: int = 1, *, timing: Intervals | None = None, host: Path | None = None
     ) -> Workers:
-        """``host``: a folder for all that these workers may keep for themselves, as if on a machine of their own."""
+        """``host``: a folder for all local files of these workers, as if on a separate machine."""
         folder = host or self.folder
         folder.mkdir(exist_ok=True)
         log = folder / f"workers-{len(self.families)}.log"
@@ -84,7 +84,7 @@ class Yard:
         return family
 
     def submit(self, kind: str, **spec: object) -> str:
-        """A new run in line; its diary lies in a folder of its own."""
+        """Queue a new run; it has a folder for its diary."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         run_id = self.runs.create(kind, spec={"folder": str(folder), **spec}).id
         self.queue.enqueue(run_id, 1)
@@ -97,12 +97,12 @@ class Yard:
         return self.runs.get(run_id)[1]
 
     def diary(self, run_id: str) -> list[list[str]]:
-        """Words of each line that the work wrote."""
+        """Words of each line of the diary."""
         path = Path(self.runs.get(run_id)[0].spec["folder"]) / "diary.txt"
         return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
     def steps(self, run_id: str) -> list[tuple[int, int]]:
-        """Attempt and step of each step done."""
+        """Attempt and step of each completed step."""
         return [(int(line[3]), int(line[1])) for line in self.diary(run_id) if line[0] == "step"]
 
     def horse_of(self, run_id: str) -> int:
@@ -152,6 +152,6 @@ def _await_end(pid: int) -> None:
         time.sleep(0.02)
 
 
-def told_steps(yard: Yard, run_id: str) -> list[int]:
+def reported_steps(yard: Yard, run_id: str) -> list[int]:
     """The step of each metric event, in order."""
     return [event.data["step"] for event in yard.runs.events(run_id) if event.type == "metric"]

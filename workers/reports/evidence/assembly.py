@@ -9,6 +9,7 @@ from promptatlas.types.reports import ReportSpec
 
 from service.engine.model.hosted_model import HostedModel
 from service.errors import AtlasError
+from service.planning.kinds.report import N_DRAWN
 from workers.priors.distributions.random_streams import generator_for
 from workers.priors.kinds.registry import build_prior
 from workers.priors.prior import Space
@@ -18,9 +19,6 @@ from workers.reports.evidence.densities import Densities
 from workers.reports.evidence.evidence import Evidence, Floats, TunedPrompt, prior_label
 from workers.reports.evidence.prompt_history import PromptHistory
 from workers.running.interface import RunContext
-
-N_DRAWN = 100
-"""Vectors sampled from each prior of the spec that no prompt was tuned from."""
 
 
 def layers_of(spec: ReportSpec, *, n_layers: int) -> list[int]:

@@ -7,20 +7,17 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from promptatlas.types.datasets import Split
 
 from service.engine.model.hosted_model import HostedModel
 from service.engine.requests import CaptureSpec, Generate, Sampling
 from service.errors import InvalidRequest
 from service.map_sources.texts import Text
+from service.planning.checks.examples import held_out_split
 from service.store.datasets.store import DatasetStore
 from service.store.maps.store import site_of
 from workers.reports.evidence.evidence import Floats, TaskCloud, TextStatistics, Trajectories
 from workers.states.reader import StateReader
 from workers.states.texts import Encoder
-
-SPLITS: tuple[Split, ...] = ("test", "validation", "train")
-"""Splits by preference; ``train`` comes last, because prompts are tuned on it."""
 
 MAX_TOKENS_A_LAYER = 4000
 """Token states kept per dataset and layer, a limit because distances are computed over all pairs."""
@@ -102,11 +99,10 @@ class CloudReader:
 
     def _texts(self, dataset: str, *, n: int, include_target: bool) -> list[Text]:
         info = self._datasets.get(dataset)
-        split = next((name for name in SPLITS if info.splits.get(name, 0)), SPLITS[0])
-        n_available = info.splits.get(split, 0)
-        examples = (
-            self._datasets.examples(dataset, split=split, n=min(n, n_available), seed=self._seed) if n_available else []
-        )
+        split = held_out_split(info)
+        if split is None:
+            return []
+        examples = self._datasets.examples(dataset, split=split, n=min(n, info.splits[split]), seed=self._seed)
         return list(self._encoder.examples(examples, include_target=include_target))
 
     def _generate(self, texts: Sequence[Text], *, layers: Sequence[int], max_tokens: int) -> Mapping[str, torch.Tensor]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pydantic
 
 from promptatlas.errors import UnexpectedAnswerError
+from promptatlas.results.optional import import_optional
 from promptatlas.types import Finding, Separation
 from promptatlas.types import Report as ReportInfo
 
@@ -86,11 +87,9 @@ class Report:
         """
         if table not in get_args(Table):
             raise ValueError(f"table: expected one of {', '.join(get_args(Table))}, got {table!r}")
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("expected pandas to be installed: pip install 'promptatlas[pandas]'") from error
-        return pd.json_normalize(list(self._rows(table)))
+        pd = import_optional("pandas", extra="pandas")
+        frame: pandas.DataFrame = pd.json_normalize(list(self._rows(table)))
+        return frame
 
     def save(self, path: str | Path) -> Path:
         """Saves the page, or the whole report as JSON if the path ends in ``.json``."""

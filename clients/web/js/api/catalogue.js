@@ -1,15 +1,15 @@
-/** Lists that several views need, asked for once and again only when something may have changed. */
+/** Cache of the lists that several views need: each is fetched once and again after FRESH_MS. */
 const FRESH_MS = 10_000;
 
 export class Catalogue {
   #api;
-  #kept = new Map();
+  #cached = new Map();
 
   constructor(api) {
     this.#api = api;
   }
 
-  /** Base models in full. */
+  /** Base models with their architecture: `GET /v1/models/{id}` of each. */
   models() {
     return this.#once("models", async () => {
       const { data } = await this.#api.get("/v1/models");
@@ -18,7 +18,7 @@ export class Catalogue {
     });
   }
 
-  /** Names of prompts with their versions. */
+  /** Rows of `GET /v1/prompts`: a name with its versions. */
   prompts() {
     return this.#once("prompts", () => this.#api.list("/v1/prompts"));
   }
@@ -31,17 +31,22 @@ export class Catalogue {
     return this.#once("maps", () => this.#api.list("/v1/maps"));
   }
 
-  /** Forget what was asked: something has been made or deleted. */
-  forget() {
-    this.#kept.clear();
+  /** `GET /v1/capabilities`: limits of this server, kinds of runs and prompts. */
+  capabilities() {
+    return this.#once("capabilities", () => this.#api.get("/v1/capabilities"));
   }
 
-  #once(name, work) {
-    const known = this.#kept.get(name);
+  /** Clears the cache, after something was created or deleted. */
+  invalidate() {
+    this.#cached.clear();
+  }
+
+  #once(name, request) {
+    const known = this.#cached.get(name);
     if (known && performance.now() - known.since < FRESH_MS) return known.answer;
-    const answer = work();
-    this.#kept.set(name, { answer, since: performance.now() });
-    answer.catch(() => this.#kept.delete(name)); // an error is not kept
+    const answer = request();
+    this.#cached.set(name, { answer, since: performance.now() });
+    answer.catch(() => this.#cached.delete(name)); // errors are not cached
     return answer;
   }
 }

@@ -1,8 +1,8 @@
-/** The server's API over fetch: keys, errors as RFC 9457 has them, JSON, tensors and streams. */
+/** Client of the server's API over fetch: keys, RFC 9457 errors, JSON, safetensors and event streams. */
 import { readEvents } from "./events.js";
 import { readTensors } from "./safetensors.js";
 
-/** What a server answered instead of what was asked for; status 0 if nothing came. */
+/** An error response of the server; status 0 if there was no response. */
 export class ApiError extends Error {
   constructor({ status, title, detail, requestId = null, errors = null }) {
     super(detail ?? title);
@@ -12,15 +12,21 @@ export class ApiError extends Error {
 
 export class Api {
   #session;
-  #askKey;
+  #requestKey;
 
   /**
    * @param {{key: ?string}} session
-   * @param {() => Promise<boolean>} askKey asks for a key when the server wants one; false: there is none.
+   * @param {(wasRefused: boolean) => Promise<boolean>} requestKey asks the user for a key after a 401; resolves to false
+   *   if the user gave none.
    */
-  constructor(session, askKey) {
+  constructor(session, requestKey) {
     this.#session = session;
-    this.#askKey = askKey;
+    this.#requestKey = requestKey;
+  }
+
+  /** Whether requests carry a key. */
+  get hasKey() {
+    return Boolean(this.#session.key);
   }
 
   async get(path, query, options) {
@@ -36,7 +42,7 @@ export class Api {
     await this.#send("DELETE", path);
   }
 
-  /** The tensors of an answer; POST if there is a body. */
+  /** The tensors of a safetensors response; a POST request if there is a body. */
   async tensors(path, { body, query, signal } = {}) {
     const accept = "application/vnd.safetensors";
     const response = await this.#send(body ? "POST" : "GET", path, { body, query, signal, accept });
@@ -47,7 +53,7 @@ export class Api {
     return (await this.#send("GET", path, { accept: "*/*" })).text();
   }
 
-  /** Saves a file under `name`: a link cannot carry the key. */
+  /** Downloads a file as `name`. A plain link could not carry the key. */
   async download(path, name, query) {
     const blob = await (await this.#send("GET", path, { accept: "*/*", query })).blob();
     const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
@@ -55,21 +61,23 @@ export class Api {
     setTimeout(() => URL.revokeObjectURL(link.href), 30_000);
   }
 
-  /** Server-sent events, as they come. */
-  async *events(path, { body, query, signal } = {}) {
+  /** Server-sent events; `onOpen` is called when the response has started. */
+  async *events(path, { body, query, signal, onOpen } = {}) {
     const accept = "text/event-stream";
-    yield* readEvents(await this.#send(body ? "POST" : "GET", path, { body, query, signal, accept }));
+    const response = await this.#send(body ? "POST" : "GET", path, { body, query, signal, accept });
+    onOpen?.();
+    yield* readEvents(response);
   }
 
-  /** All rows of a list, page by page, up to `most`. */
-  async list(path, query = {}, most = 500) {
+  /** Rows of a paginated list, page after page until the end or until there are `limit` rows. */
+  async list(path, query = {}, limit = 500) {
     const rows = [];
     let after = null;
     do {
       const page = await this.get(path, { limit: 100, ...query, after });
       rows.push(...page.data);
       after = page.has_more ? page.next : null;
-    } while (after !== null && rows.length < most);
+    } while (after !== null && rows.length < limit);
     return rows;
   }
 
@@ -78,8 +86,8 @@ export class Api {
     const response = await this.#fetch(method, path, options);
     if (response.ok) return response;
     const error = await errorOf(response);
-    // Another request may have asked meanwhile: then there is another key to try.
-    if (response.status === 401 && (this.#session.key !== used || (await this.#askKey(used !== null)))) {
+    // The key may have changed while this request was under way; then it is sent again with the new one.
+    if (response.status === 401 && (this.#session.key !== used || (await this.#requestKey(used !== null)))) {
       return this.#send(method, path, options);
     }
     throw error;
@@ -89,21 +97,22 @@ export class Api {
     const headers = { Accept: accept };
     if (this.#session.key) headers.Authorization = `Bearer ${this.#session.key}`;
     if (body) headers["Content-Type"] = "application/json";
-    const url = query ? `${path}?${encodeQuery(query)}` : path;
+    const search = encodeQuery(query ?? {});
+    const url = search ? `${path}?${search}` : path;
     try {
       return await fetch(url, { method, headers, signal, body: body && JSON.stringify(body), credentials: "omit" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new ApiError({
         status: 0,
-        title: "The server does not answer",
-        detail: `${method} ${path} got no answer.`,
+        title: TITLES[0],
+        detail: `${method} ${path} got no response.`,
       });
     }
   }
 }
 
-/** The path of a thing with names in it that may be anything. */
+/** A template tag for paths: names are percent-encoded. */
 export function path(strings, ...names) {
   return strings.reduce((text, part, i) => text + encodeURIComponent(names[i - 1]) + part);
 }
@@ -113,12 +122,27 @@ function encodeQuery(query) {
   return new URLSearchParams(given).toString();
 }
 
+/** One title for each status, whichever body the route answers with: problem+json or OpenAI's error object. */
+const TITLES = {
+  0: "The server does not respond",
+  401: "API key required",
+  403: "Not allowed",
+  404: "Not found",
+  409: "Conflict",
+  413: "Too large",
+  422: "Invalid request",
+  429: "Too many requests",
+  500: "Server error",
+  503: "Server unavailable",
+  504: "Deadline exceeded",
+};
+
 async function errorOf(response) {
   const problem = await response.json().catch(() => ({}));
   const openai = problem.error ?? {};
   return new ApiError({
     status: response.status,
-    title: problem.title ?? `The server answered ${response.status}`,
+    title: TITLES[response.status] ?? problem.title ?? `Error ${response.status}`,
     detail: problem.detail ?? openai.message ?? response.statusText,
     requestId: problem.request_id ?? response.headers.get("x-request-id"),
     errors: problem.errors,

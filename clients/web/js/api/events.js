@@ -1,6 +1,6 @@
-/** Server-sent events out of a fetched body: unlike EventSource, a fetch can carry the key. */
+/** Parser of server-sent events in a fetch response. EventSource cannot send the key. */
 
-/** @yields {{id: ?string, type: string, data: string}} comments and empty events are left out. */
+/** @yields {{id: ?string, type: string, data: string}} comments and events without data are skipped. */
 export async function* readEvents(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

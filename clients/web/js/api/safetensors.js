@@ -1,4 +1,4 @@
-/** Safetensors in the browser: typed arrays over the bytes that came, copied only where they are not aligned. */
+/** Reader of safetensors: typed-array views of the response, copied only where the bytes are not aligned. */
 
 const TYPES = {
   F64: Float64Array,
@@ -14,7 +14,7 @@ const TYPES = {
 };
 
 /**
- * @param {ArrayBuffer} buffer a whole file
+ * @param {ArrayBuffer} buffer a complete file
  * @returns {{tensors: Object<string, {shape: number[], data: ArrayLike<number>}>, metadata: ?Object}} metadata: the JSON
  *   under `promptatlas`.
  */
@@ -31,12 +31,12 @@ export function readTensors(buffer) {
       data_offsets: [start, end],
     },
   ] of Object.entries(described)) {
-    tensors[name] = { shape, data: view(buffer, TYPES[dtype], 8 + length + start, end - start) };
+    tensors[name] = { shape, data: view(buffer, dtype, 8 + length + start, end - start) };
   }
   return { tensors, metadata: extra?.promptatlas ? JSON.parse(extra.promptatlas) : null };
 }
 
-/** A column of texts: `codes` say which of `values` each point has, −1 for none. */
+/** A dictionary-encoded column of texts: `codes[i]` is the index of row i in `values`, −1 for none; null without the column. */
 export function readTexts(tensors, name) {
   if (!tensors[name]) return null;
   const bytes = tensors[`${name}.bytes`].data;
@@ -48,8 +48,9 @@ export function readTexts(tensors, name) {
   return { codes: tensors[name].data, values };
 }
 
-function view(buffer, Type, offset, nBytes) {
-  if (!Type) throw new Error("a tensor of a type that this page does not read");
+function view(buffer, dtype, offset, nBytes) {
+  const Type = TYPES[dtype];
+  if (!Type) throw new Error(`expected a dtype of ${Object.keys(TYPES).join(", ")}, got ${dtype}`);
   if (offset % Type.BYTES_PER_ELEMENT === 0) return new Type(buffer, offset, nBytes / Type.BYTES_PER_ELEMENT);
   return new Type(buffer.slice(offset, offset + nBytes));
 }

@@ -1,4 +1,4 @@
-/** The API key of this tab. It goes with the tab: nothing is kept beyond it, and no other site can read it. */
+/** The API key of this tab, in session storage: it is deleted when the tab closes, and other origins cannot read it. */
 const NAME = "promptatlas-key";
 
 export class Session {
@@ -8,7 +8,7 @@ export class Session {
     try {
       return sessionStorage.getItem(NAME) ?? this.#fallback;
     } catch {
-      return this.#fallback; // storage is switched off: as long as this page is not loaded again
+      return this.#fallback; // storage is disabled: the key is lost on reload
     }
   }
 
@@ -18,7 +18,7 @@ export class Session {
       if (value) sessionStorage.setItem(NAME, value);
       else sessionStorage.removeItem(NAME);
     } catch {
-      // See above.
+      // Storage is disabled; see above.
     }
   }
 }

@@ -1,10 +1,11 @@
-/** One map on the screen: its points, what is chosen, and the panels beside it. */
-import { h, put } from "../dom/elements.js";
+/** The atlas page of one map: canvas, selection and side panels. */
+import { h } from "../dom/elements.js";
 import { fill } from "../dom/states.js";
 import { path } from "../api/client.js";
 import { PointMap } from "../plot/point_map.js";
-import { go, remember } from "../shell/router.js";
-import { colouring, linesOf, looksOf } from "./colouring.js";
+import { go, updateQuery } from "../shell/router.js";
+import { setTitle, shortId } from "../shell/title.js";
+import { COLOURINGS, colouring, linesOf, looksOf } from "./colouring.js";
 import { ColourPanel } from "./colour_panel.js";
 import { MapPanel } from "./map_panel.js";
 import { PlacePanel } from "./place_panel.js";
@@ -12,12 +13,12 @@ import { Points } from "./points.js";
 import { SelectionPanel } from "./selection_panel.js";
 import { Tip } from "./tip.js";
 import { Toolbar } from "./toolbar.js";
-import { WalkPanel } from "./walk_panel.js";
+import { TrajectoryPanel } from "./trajectory_panel.js";
 
 export class Atlas {
   constructor({ api, catalogue, signal, maps, id, query, make }) {
     Object.assign(this, { api, catalogue, signal, id });
-    this.by = query.get("colour") ?? "source";
+    this.by = COLOURINGS.some(([by]) => by === query.get("colour")) ? query.get("colour") : "source";
     this.wanted = query.get("layer");
     this.cache = new Map();
     this.placed = Points.none();
@@ -25,8 +26,8 @@ export class Atlas {
     this.groups = [];
     this.hidden = new Set();
     this.raised = null;
-    this.isJoined = { ways: true, walks: false };
-    this.canvasPlace = h("div", { class: "atlas-canvas" });
+    this.isJoined = { trainingPaths: true, trajectories: false };
+    this.canvasContainer = h("div", { class: "atlas-canvas" });
     this.status = h("p", { class: "atlas-status", role: "status" });
     this.tip = new Tip();
     this.mapPanel = new MapPanel({
@@ -45,41 +46,41 @@ export class Atlas {
     });
     this.colourPanel.hidden = this.hidden;
     this.selection = new SelectionPanel({ onRaise: (items) => this.#raise(items), onPoint: (i) => this.#mark(i) });
-    this.walks = new WalkPanel({ onChange: () => this.map?.repaint() });
+    this.trajectories = new TrajectoryPanel({ onChange: () => this.map?.repaint() });
     this.placing = new PlacePanel({
       api,
       catalogue,
       onPlace: (sources) => this.#place(sources),
       onClear: () => this.#clearPlaced(),
     });
-    const panels = [this.mapPanel, this.colourPanel, this.selection, this.walks, this.placing].map(
+    const panels = [this.mapPanel, this.colourPanel, this.selection, this.trajectories, this.placing].map(
       (panel) => panel.element,
     );
     this.element = h(
       "div",
       { class: "atlas" },
-      this.canvasPlace,
+      this.canvasContainer,
       h("aside", { class: "atlas-side", "aria-label": "Map" }, panels),
     );
   }
 
-  /** Fetches the map and shows the wanted layer. */
+  /** Loads the map and shows the layer of the URL. */
   async open() {
     const work = async () => {
       this.info = await this.#load();
       await this.placing.open(this.info.model);
       return this.#stage();
     };
-    await fill(this.canvasPlace, work, { text: "Fetching the map …", signal: this.signal });
+    await fill(this.canvasContainer, work, { text: "Loading the map …", signal: this.signal });
     if (this.map) await this.#showLayer(this.mapPanel.layer);
   }
 
   destroy() {
-    this.walks.stop();
+    this.trajectories.stop();
     this.map?.destroy();
   }
 
-  /** What is known of the map, by way of the layer that is wanted first, so that a large one is not fetched as a whole. */
+  /** Loads the facts of the map together with the points of the first shown layer only: a map may be large. */
   async #load() {
     const layers = this.mapPanel.row?.layers;
     const wanted = this.wanted === null ? layers?.[0] : Number(this.wanted);
@@ -88,6 +89,7 @@ export class Atlas {
     const { points, facts } = await this.#fetch(layer);
     this.cache.set(layer, points);
     this.mapPanel.setFacts(facts, layer);
+    setTitle("map", this.mapPanel.row?.name, shortId(this.id));
     return facts;
   }
 
@@ -111,9 +113,9 @@ export class Atlas {
 
   async #showLayer(layer) {
     this.layer = layer;
-    remember({ layer });
+    updateQuery({ layer });
     if (!this.cache.has(layer)) {
-      this.status.textContent = "Fetching the layer …";
+      this.status.textContent = "Loading the layer …";
       try {
         this.cache.set(layer, (await this.#fetch(layer)).points);
       } catch (error) {
@@ -124,28 +126,28 @@ export class Atlas {
     if (this.layer !== layer || this.signal.aborted) return;
     this.#show({ keepView: false });
     await this.map.settled();
-    performance.mark("atlas-painted"); // for whoever measures how long that took
+    performance.mark("atlas-painted"); // read by benchmarks
   }
 
   #show({ keepView }) {
     const own = this.cache.get(this.layer);
-    const mine = this.#placedHere();
-    this.placedFrom = mine.n ? own.n : null;
-    this.points = (mine.n ? own.joined(mine) : own).ordered();
+    const placed = this.#placedHere();
+    this.placedFrom = placed.n ? own.n : null;
+    this.points = (placed.n ? own.joined(placed) : own).ordered();
     this.groups = this.points.groups();
     this.raised = null;
     this.marked = null;
     this.colours = colouring(this.points, this.by);
     this.hidden.clear();
     this.colourPanel.show(this.colours, this.groups);
-    this.walks.setGroups(
+    this.trajectories.setGroups(
       this.points,
-      this.groups.filter((one) => !one.isWay),
+      this.groups.filter((one) => !one.isTrainingPath),
     );
     this.selection.setPoints(this.points);
     const looks = this.#looks();
-    this.map.setPoints(this.points.places, looks, this.#lines(looks), { isSolid: !this.points.isFlat, keepView });
-    this.status.textContent = this.mapPanel.words(this.points.n);
+    this.map.setPoints(this.points.coordinates, looks, this.#lines(looks), { isSolid: !this.points.isFlat, keepView });
+    this.status.textContent = this.mapPanel.summary(this.points.n);
   }
 
   #placedHere() {
@@ -157,7 +159,7 @@ export class Atlas {
 
   #colourBy(by) {
     this.by = by;
-    remember({ colour: by });
+    updateQuery({ colour: by });
     this.colours = colouring(this.points, by);
     this.hidden.clear();
     this.colourPanel.show(this.colours, this.groups);
@@ -169,7 +171,9 @@ export class Atlas {
   }
 
   #lines(looks) {
-    return linesOf(this.points, this.groups, looks, (one) => (one.isWay ? this.isJoined.ways : this.isJoined.walks));
+    return linesOf(this.points, this.groups, looks, (one) =>
+      one.isTrainingPath ? this.isJoined.trainingPaths : this.isJoined.trajectories,
+    );
   }
 
   #paint() {
@@ -190,7 +194,7 @@ export class Atlas {
   }
 
   #paintOver(context, toScreen) {
-    this.walks.paint(context, toScreen);
+    this.trajectories.paint(context, toScreen);
     if (this.marked === null || this.marked === undefined) return;
     const [x, y] = toScreen(this.marked);
     context.beginPath();
@@ -200,7 +204,7 @@ export class Atlas {
     context.stroke();
   }
 
-  /** Places sources on the layers that are shown; @returns how many points that gave */
+  /** Projects sources onto the shown layers; @returns the number of new points */
   async #place(sources) {
     const layers = this.layer === "all" ? null : [this.layer];
     const answer = await this.api.tensors(path`/v1/maps/${this.id}/project`, {
@@ -209,10 +213,10 @@ export class Atlas {
     });
     const points = Points.read(answer);
     this.placed = this.placed.joined(points);
-    const isWalk = sources.some((source) => source.trajectories);
-    if (isWalk) this.isJoined.walks = true;
+    const isTrajectory = sources.some((source) => source.trajectories);
+    if (isTrajectory) this.isJoined.trajectories = true;
     this.#show({ keepView: true });
-    if (isWalk) this.walks.followLast();
+    if (isTrajectory) this.trajectories.selectLast();
     return points.n;
   }
 

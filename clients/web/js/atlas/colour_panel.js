@@ -1,37 +1,45 @@
-/** What colours mean, which of them are shown, and which points are joined by lines. */
-import { checkbox, h, put, select } from "../dom/elements.js";
+/** Panel for colours: legend with toggles, and lines between points. */
+import { checkbox, h, select, setChildren } from "../dom/elements.js";
 import { number, visible } from "../dom/format.js";
 import { categoryColour, rampColours } from "../plot/palette.js";
 import { COLOURINGS } from "./colouring.js";
 
 export class ColourPanel {
-  /** isJoined: `{ways, walks}`, changed in place */
+  /** isJoined: `{trainingPaths, trajectories}`, changed in place */
   constructor({ signal, by, isJoined, onBy, onChange }) {
     Object.assign(this, { isJoined, onChange });
     this.select = select(COLOURINGS, { value: by, onchange: onBy, id: "colour-by", "aria-label": "Colour by" });
     this.legend = h("div", { class: "atlas-legend", role: "group", "aria-label": "Legend" });
-    this.ways = checkbox("Join each prompt vector’s way: draw → posterior", {
-      checked: isJoined.ways,
-      onchange: (on) => this.#join("ways", on),
+    this.trainingPaths = checkbox("Connect draw → posterior of each prompt vector", {
+      checked: isJoined.trainingPaths,
+      onchange: (on) => this.#join("trainingPaths", on),
     });
-    this.walks = checkbox("Join the tokens of each trajectory", {
-      checked: isJoined.walks,
-      onchange: (on) => this.#join("walks", on),
+    this.trajectories = checkbox("Connect the tokens of each trajectory", {
+      checked: isJoined.trajectories,
+      onchange: (on) => this.#join("trajectories", on),
     });
     this.shapes = h("p", { class: "faint small" }, "○ draw   ● posterior   ◆ placed by you");
     const heading = h("div", { class: "row apart tight" }, h("h3", {}, "Colour by"), this.select);
-    this.element = h("section", { class: "panel" }, heading, this.legend, this.ways, this.walks, this.shapes);
+    this.element = h(
+      "section",
+      { class: "panel" },
+      heading,
+      this.legend,
+      this.trainingPaths,
+      this.trajectories,
+      this.shapes,
+    );
     document.addEventListener("themechange", () => this.colours && this.show(this.colours, this.groups), { signal });
   }
 
   show(colours, groups) {
     Object.assign(this, { colours, groups });
-    this.ways.firstChild.checked = this.isJoined.ways;
-    this.walks.firstChild.checked = this.isJoined.walks;
-    this.ways.hidden = !groups.some((one) => one.isWay);
-    this.walks.hidden = !groups.some((one) => !one.isWay);
-    this.shapes.hidden = this.ways.hidden;
-    put(this.legend, colours.ramp ? ramp(colours.ramp) : colours.keys.map((key, k) => this.#key(key, k)));
+    this.trainingPaths.firstChild.checked = this.isJoined.trainingPaths;
+    this.trajectories.firstChild.checked = this.isJoined.trajectories;
+    this.trainingPaths.hidden = !groups.some((one) => one.isTrainingPath);
+    this.trajectories.hidden = !groups.some((one) => !one.isTrainingPath);
+    this.shapes.hidden = this.trainingPaths.hidden;
+    setChildren(this.legend, colours.ramp ? ramp(colours.ramp) : colours.keys.map((key, k) => this.#key(key, k)));
   }
 
   #key(key, k) {
@@ -55,7 +63,7 @@ export class ColourPanel {
         type: "button",
         "aria-pressed": String(!this.hidden.has(k)),
         on: { click: toggle, dblclick: only },
-        title: "Show or hide; twice: only this",
+        title: "Click: show or hide. Double-click: show only this.",
       },
       h("span", { class: "swatch", vars: { colour: categoryColour(key.colour) } }),
       h("span", { class: ["cut grow", this.colours.by === "token" && !key.isRest && "mono"] }, name),

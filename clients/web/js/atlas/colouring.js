@@ -1,7 +1,7 @@
-/** What colour and shape each point has, and the legend that says so. */
+/** Colour, shape and size of points, and the entries of the legend. */
 import { DIM_INDEX, N_CATEGORIES, OTHER_INDEX, rampIndex } from "../plot/palette.js";
 
-/** What points can be coloured by. */
+/** Columns that points can be coloured by: name and label. */
 export const COLOURINGS = [
   ["source", "source"],
   ["task", "task"],
@@ -12,7 +12,7 @@ export const COLOURINGS = [
   ["position", "position or step"],
 ];
 
-// Shape and size (half pixels) by role: dots, rings for where a prompt began, rimmed discs for where it came to.
+// Shape and size (half pixels) by role: discs, rings for draws, rimmed discs for posteriors, diamonds for placed points.
 const LOOKS = {
   embedding: [0, 6],
   state: [0, 9],
@@ -24,41 +24,46 @@ const LOOKS = {
 
 /**
  * @returns {{keys: {name: string, n: number, colour: number}[], of: (i: number) => number, key: Int32Array, ramp: ?Object}}
- *   keys: the legend's entries, the most frequent first. key: of each point its entry. of: its colour in the palette.
+ *   keys: entries of the legend, most frequent first. key: index of each point's entry. of: palette index of a point.
  */
 export function colouring(points, by) {
   return by === "position" ? byPosition(points) : byCategory(points, by);
 }
 
-/** Shape, size, colour and state of all points. `entries`: keys of the legend that are shown; `raised`: a set of points, or null. */
+/**
+ * Colour, shape, state and size of all points, four bytes each.
+ *
+ * @param {Object} state hidden: set of legend entries that are not shown. raised: set of points that stand out while the
+ *   others are dimmed, or null. placed: points from this number on were placed by the user, or null.
+ */
 export function looksOf(points, colours, { hidden, raised, placed }) {
   const looks = new Uint8Array(4 * points.n);
   const shapes = points.role.values.map((role) => LOOKS[role] ?? LOOKS.state);
   for (let i = 0; i < points.n; i++) {
-    const isMine = placed !== null && points.since[i] >= placed;
-    const [shape, size] = isMine ? LOOKS.placed : (shapes[points.role.codes[i]] ?? LOOKS.state);
+    const isPlaced = placed !== null && points.since[i] >= placed;
+    const [shape, size] = isPlaced ? LOOKS.placed : (shapes[points.role.codes[i]] ?? LOOKS.state);
     const isRaised = raised !== null && raised.has(i);
     const isDim = raised !== null && !isRaised;
     looks[4 * i] = isDim ? DIM_INDEX : colours.of(i);
-    looks[4 * i + 1] = isDim && shape > 1 ? 0 : shape; // without its rim
+    looks[4 * i + 1] = isDim && shape > 1 ? 0 : shape; // without the rim
     looks[4 * i + 2] = hidden.has(colours.key[i]) ? 0 : isRaised ? 2 : 1;
     looks[4 * i + 3] = points.n > 30_000 && shape === 0 ? Math.max(4, size - 3) : size;
   }
   return looks;
 }
 
-/** Lines between the points of each group that is shown, as the card takes them. */
+/** Line segments between consecutive points of each group for which `isShown` holds, as the renderer takes them. */
 export function linesOf(points, groups, looks, isShown) {
   const pairs = groups.filter(isShown).flatMap(({ items }) => items.slice(1).map((to, k) => [items[k], to]));
-  const places = new Float32Array(6 * pairs.length);
+  const coordinates = new Float32Array(6 * pairs.length);
   const own = new Uint8Array(8 * pairs.length);
   pairs.forEach(([from, to], k) => {
-    places.set(points.places.subarray(3 * from, 3 * from + 3), 6 * k);
-    places.set(points.places.subarray(3 * to, 3 * to + 3), 6 * k + 3);
+    coordinates.set(points.coordinates.subarray(3 * from, 3 * from + 3), 6 * k);
+    coordinates.set(points.coordinates.subarray(3 * to, 3 * to + 3), 6 * k + 3);
     const isSeen = looks[4 * from + 2] && looks[4 * to + 2];
     for (const end of [0, 1]) own.set([looks[4 * to], 0, isSeen ? 1 : 0, 0], 8 * k + 4 * end);
   });
-  return { places, looks: own };
+  return { coordinates, looks: own };
 }
 
 function byCategory(points, by) {
@@ -70,10 +75,10 @@ function byCategory(points, by) {
   found.sort(isLayer || by === "source" ? (a, b) => a[0] - b[0] : (a, b) => b[1] - a[1] || a[0] - b[0]);
   const several = found.length > N_CATEGORIES;
   const named = several ? found.slice(0, N_CATEGORIES - 1) : found;
-  const grounds = by === "source" ? groundsOf(points) : new Set();
+  const backgrounds = by === "source" ? backgroundsOf(points) : new Set();
   let next = 0;
   const keys = named.map(([code, n]) => {
-    const colour = grounds.has(code) ? OTHER_INDEX : next++;
+    const colour = backgrounds.has(code) ? OTHER_INDEX : next++;
     return { name: isLayer ? `layer ${code}` : points[by].values[code], n, colour };
   });
   const numbers = new Map(named.map(([code], k) => [code, k]));
@@ -88,14 +93,14 @@ function byCategory(points, by) {
   return { by, keys, key, of: (i) => keys[key[i]].colour, ramp: null };
 }
 
-/** Sources that are the vocabulary: the ground that everything else is seen against, and so without a colour of their own. */
-function groundsOf(points) {
+/** Sources of embeddings only. They are the background of all other points and share the colour `other`. */
+function backgroundsOf(points) {
   const roles = new Map();
   for (let i = 0; i < points.n; i++) {
     const source = points.source.codes[i];
     roles.set(source, (roles.get(source) ?? true) && points.get("role", i) === "embedding");
   }
-  return new Set([...roles].filter(([, isGround]) => isGround).map(([source]) => source));
+  return new Set([...roles].filter(([, isBackground]) => isBackground).map(([source]) => source));
 }
 
 function byPosition(points) {

@@ -1,6 +1,6 @@
-/** Which map and which of its layers, and how true the picture is. */
-import { button, checkbox, h, put, select } from "../dom/elements.js";
-import { count, moment, number, percent } from "../dom/format.js";
+/** Panel for the map: choice of map and layer, facts and quality measures. */
+import { button, checkbox, h, select, setChildren } from "../dom/elements.js";
+import { count, dateTime, number, percent } from "../dom/format.js";
 import { link } from "../shell/router.js";
 
 export class MapPanel {
@@ -22,7 +22,7 @@ export class MapPanel {
       max: 0,
       step: 1,
       "aria-label": "Layer",
-      on: { input: () => this.#slid() },
+      on: { input: () => this.#moveSlider() },
     });
     this.layerName = h("output", { class: "number" });
     this.all = checkbox("All layers at once", {
@@ -40,7 +40,7 @@ export class MapPanel {
     this.element = h("section", { class: "panel" }, heading, picker, this.layerPart, this.more);
   }
 
-  /** What the server says of the map. */
+  /** Takes the facts of the map from the server's metadata. */
   setFacts(facts, layer) {
     this.map = facts;
     this.layers = facts.layers;
@@ -49,11 +49,11 @@ export class MapPanel {
     this.slider.value = layer === "all" ? 0 : facts.layers.indexOf(layer);
     this.all.firstChild.checked = layer === "all";
     this.layerPart.hidden = facts.layers.length < 2;
-    this.#name();
+    this.#showFacts();
   }
 
-  /** A line about what is shown. */
-  words(n) {
+  /** One line about the shown layer. */
+  summary(n) {
     const quality = this.map.quality?.find((one) => one.layer === this.layer);
     const parts = [
       this.map.method.toUpperCase(),
@@ -66,37 +66,37 @@ export class MapPanel {
     return parts.join("  ·  ");
   }
 
-  #slid() {
+  #moveSlider() {
     this.all.firstChild.checked = false;
     this.#choose(this.layers[this.slider.value]);
   }
 
   #choose(layer) {
     this.layer = layer;
-    this.#name();
+    this.#showFacts();
     this.onLayer(layer);
   }
 
-  #name() {
+  #showFacts() {
     this.layerName.textContent = this.layer === "all" ? "all" : layerName(this.layer);
     this.slider.setAttribute("aria-valuetext", this.layerName.textContent);
     const quality = this.map.quality?.find((one) => one.layer === this.layer) ?? {};
     const rows = [
       ["run", h("a", { href: link(["runs", this.map.id]) }, this.map.id)],
       ["model", this.map.model],
-      ["made", moment(this.map.created_at)],
+      ["created", dateTime(this.map.created_at)],
       ["sources", this.map.sources.join(", ")],
       ["points", number(this.map.n_points)],
       ["variance", quality.explained_variance?.map((share) => percent(share)).join(", ")],
       ["trustworthiness", quality.trustworthiness && number(quality.trustworthiness)],
-      ["neighbours kept", quality.neighbor_overlap && percent(quality.neighbor_overlap)],
+      ["neighbours preserved", quality.neighbor_overlap && percent(quality.neighbor_overlap)],
       [
-        "placed later",
+        "trustworthiness of placed points",
         quality.placed_trustworthiness &&
-          `${number(quality.placed_trustworthiness)} against ${number(quality.refitted_trustworthiness)} refitted`,
+          `${number(quality.placed_trustworthiness)}; ${number(quality.refitted_trustworthiness)} after a refit`,
       ],
     ];
-    put(
+    setChildren(
       this.facts,
       rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
     );

@@ -1,16 +1,16 @@
-/** Asks what a new map is to be of, and starts the run that makes it. */
+/** Dialog for a new map: collects a spec and starts the run. */
 import { button, checkbox, field, h, select } from "../dom/elements.js";
 import { failure } from "../dom/states.js";
 import { go } from "../shell/router.js";
 import { notify } from "../shell/notices.js";
 
 const METHODS = [
-  ["pca", "PCA: fast, distances mean something"],
-  ["umap", "UMAP: neighbourhoods"],
-  ["tsne", "t-SNE: neighbourhoods, small ones"],
+  ["pca", "PCA: fast, linear, keeps distances"],
+  ["umap", "UMAP: keeps neighbourhoods"],
+  ["tsne", "t-SNE: keeps small neighbourhoods"],
 ];
 
-export async function askForMap({ api, catalogue }) {
+export async function openMapDialog({ api, catalogue }) {
   const dialog = h("dialog", { "aria-labelledby": "new-map" });
   document.body.append(dialog);
   dialog.addEventListener("close", () => dialog.remove());
@@ -33,24 +33,24 @@ export async function askForMap({ api, catalogue }) {
 class MapForm {
   constructor({ api, catalogue, dialog, models, datasets, prompts }) {
     Object.assign(this, { api, catalogue, dialog, models, prompts });
-    this.name = h("input", { type: "text", maxlength: "200", placeholder: "How you will find it again" });
+    this.name = h("input", { type: "text", maxlength: "200", placeholder: "Optional" });
     this.model = select(
       models.map((model) => model.id),
-      { onchange: () => this.#fitModel() },
+      { onchange: () => this.#changeModel() },
     );
     this.method = select(METHODS);
     this.layers = h("input", { type: "text", spellcheck: "false" });
     this.n = h("input", { type: "number", min: "1", max: "100000", value: "200" });
     this.per = select([
-      ["text", "one point a text"],
-      ["token", "one point a token"],
+      ["text", "one point per text"],
+      ["token", "one point per token"],
     ]);
-    this.vocabulary = checkbox("The vocabulary’s embeddings (layer 0)", { checked: true });
+    this.vocabulary = checkbox("Token embeddings of the vocabulary (layer 0)", { checked: true });
     this.datasets = datasets.map((dataset) => checkbox(dataset.name, { value: dataset.name }));
     this.promptList = h("div", { class: "choices" });
     this.fault = h("div", { hidden: true });
     this.element = this.#form();
-    this.#fitModel();
+    this.#changeModel();
   }
 
   #form() {
@@ -65,27 +65,27 @@ class MapForm {
       h("div", { class: "pair" }, field("Name", this.name), field("Model", this.model)),
       h("div", { class: "pair" }, field("Method", this.method), field("Layers", this.layers)),
       h("div", { class: "field" }, h("span", {}, "Datasets"), h("div", { class: "choices" }, this.datasets)),
-      h("div", { class: "pair" }, field("Texts of each", this.n), field("As", this.per)),
-      h("div", { class: "field" }, h("span", {}, "Tuned prompts, with their draws and ways"), this.promptList),
+      h("div", { class: "pair" }, field("Texts per dataset", this.n), field("Points", this.per)),
+      h("div", { class: "field" }, h("span", {}, "Tuned prompts, with draws and snapshots"), this.promptList),
       this.vocabulary,
       this.fault,
       h(
         "div",
         { class: "row" },
-        h("button", { type: "submit", class: "button primary" }, "Make it"),
+        h("button", { type: "submit", class: "button primary" }, "Create map"),
         button("Cancel", () => this.dialog.close()),
       ),
     );
   }
 
-  #fitModel() {
+  #changeModel() {
     const model = this.models.find((one) => one.id === this.model.value);
     if (!model) return;
     this.layers.value = [0, Math.floor(model.n_layers / 2), model.n_layers - 1].join(", ");
     const own = this.prompts.filter((row) => row.base === model.id);
     const boxes = own.map((row) => checkbox(`${row.name}@${row.latest}`, { value: `${row.name}@${row.latest}` }));
     this.promptList.replaceChildren(
-      ...(boxes.length ? boxes : [h("span", { class: "faint small" }, "None is stored for this model yet.")]),
+      ...(boxes.length ? boxes : [h("span", { class: "faint small" }, "No prompts for this model.")]),
     );
   }
 
@@ -113,9 +113,9 @@ class MapForm {
         spec: this.#spec(),
         ...(this.name.value && { name: this.name.value }),
       });
-      this.catalogue.forget();
+      this.catalogue.invalidate();
       this.dialog.close();
-      notify("The map is being made; the atlas has it when its run is done.");
+      notify("The run has been queued. The map appears in the atlas when it succeeds.");
       go(["runs", run.id]);
     } catch (error) {
       this.fault.hidden = false;

@@ -1,4 +1,4 @@
-/** The points of a map as columns, put in the order in which they are drawn: what matters most comes last, on top. */
+/** Points of a map as columns. The drawing order is by role: the most important points are drawn last, on top. */
 import { readTexts } from "../api/safetensors.js";
 
 export const TEXTS = ["source", "text", "token", "group", "role", "task", "prompt"];
@@ -6,24 +6,27 @@ const NO_POSITION = -(2 ** 31);
 const RANK = { embedding: 0, state: 1, snapshot: 2, draw: 3, posterior: 4, placed: 5 };
 
 export class Points {
-  /** @param {Object} columns `places` [n, 3], `layer`, `position`, `isFlat`, and for each text `{codes, values}` */
+  /**
+   * @param {Object} columns `coordinates` [n, 3], `layer` [n], `position` [n], `since` [n] (order of arrival), `isFlat` (2-D),
+   *   and a dictionary-encoded column `{codes, values}` for each of TEXTS
+   */
   constructor(columns) {
     Object.assign(this, columns);
     this.n = this.layer.length;
   }
 
-  /** Points as the server sends them in safetensors. */
+  /** Reads the tensors of `GET /v1/maps/{id}` or its `project`. */
   static read({ tensors }) {
     const n = tensors.x.data.length;
-    const places = new Float32Array(3 * n);
+    const coordinates = new Float32Array(3 * n);
     const isFlat = !tensors.z;
     for (let i = 0; i < n; i++) {
-      places[3 * i] = tensors.x.data[i];
-      places[3 * i + 1] = tensors.y.data[i];
-      places[3 * i + 2] = isFlat ? 0 : tensors.z.data[i];
+      coordinates[3 * i] = tensors.x.data[i];
+      coordinates[3 * i + 1] = tensors.y.data[i];
+      coordinates[3 * i + 2] = isFlat ? 0 : tensors.z.data[i];
     }
     const columns = {
-      places,
+      coordinates,
       isFlat,
       layer: tensors.layer.data,
       position: tensors.position.data,
@@ -36,7 +39,7 @@ export class Points {
 
   static none() {
     const columns = {
-      places: new Float32Array(0),
+      coordinates: new Float32Array(0),
       isFlat: true,
       layer: new Int32Array(0),
       position: new Int32Array(0),
@@ -52,48 +55,48 @@ export class Points {
     return codes[i] < 0 ? null : values[codes[i]];
   }
 
-  /** Its token index, training step, or null. */
+  /** The token index or training step of point `i`, or null. */
   positionOf(i) {
     return this.position[i] === NO_POSITION ? null : this.position[i];
   }
 
-  /** These points and others. */
+  /** These points followed by `other`. */
   joined(other) {
     const columns = { isFlat: this.isFlat && other.isFlat };
-    for (const name of ["places", "layer", "position"]) columns[name] = concatenated(this[name], other[name]);
+    for (const name of ["coordinates", "layer", "position"]) columns[name] = concatenated(this[name], other[name]);
     columns.since = concatenated(
       this.since,
       other.since.map((i) => i + this.n),
     );
-    // Groups of others stay apart, though they may have the same name: a prompt's vectors, and a text read under it.
+    // Groups of the same name stay separate: a prompt's vectors and a text read with that prompt may share a name.
     for (const name of TEXTS)
       columns[name] = name === "group" ? appendedTexts(this.group, other.group) : joinedTexts(this[name], other[name]);
     return new Points(columns);
   }
 
-  /** Those with the given numbers. */
+  /** The points with the given indices. */
   only(items) {
-    return this.#taken(Uint32Array.from(items));
+    return this.#select(Uint32Array.from(items));
   }
 
-  /** The same points in drawing order; those of one rank are shuffled, so that no source covers another. */
+  /** The same points in drawing order. Points of one rank are shuffled, so that no source covers another. */
   ordered() {
     const rank = this.role.values.map((role) => RANK[role] ?? 1);
     const keys = new Float64Array(this.n);
     for (let i = 0; i < this.n; i++) keys[i] = (rank[this.role.codes[i]] ?? 1) + shuffled(i);
     const order = new Uint32Array(this.n).map((_, i) => i).sort((a, b) => keys[a] - keys[b]);
-    return this.#taken(order);
+    return this.#select(order);
   }
 
-  #taken(order) {
-    const columns = { isFlat: this.isFlat, places: new Float32Array(3 * order.length) };
-    order.forEach((from, to) => columns.places.set(this.places.subarray(3 * from, 3 * from + 3), 3 * to));
+  #select(order) {
+    const columns = { isFlat: this.isFlat, coordinates: new Float32Array(3 * order.length) };
+    order.forEach((from, to) => columns.coordinates.set(this.coordinates.subarray(3 * from, 3 * from + 3), 3 * to));
     for (const name of ["layer", "position", "since"]) columns[name] = picked(this[name], order);
     for (const name of TEXTS) columns[name] = { codes: picked(this[name].codes, order), values: this[name].values };
     return new Points(columns);
   }
 
-  /** Points that belong together in order: `{group, layer, isWay, items}`, a way of training or a trajectory. */
+  /** Ordered groups `{group, layer, isTrainingPath, items}`: the training path of a prompt vector, or a trajectory. */
   groups() {
     const found = new Map();
     for (let i = 0; i < this.n; i++) {
@@ -105,13 +108,13 @@ export class Points {
     }
     for (const one of found.values()) {
       one.items.sort((a, b) => this.since[a] - this.since[b]);
-      one.isWay = this.get("role", one.items[0]) !== "state";
+      one.isTrainingPath = this.get("role", one.items[0]) !== "state";
     }
     return [...found.values()].sort((a, b) => this.since[a.items[0]] - this.since[b.items[0]]);
   }
 }
 
-/** A number from 0 to 1 that depends on nothing but `i`. */
+/** A pseudo-random number in [0, 1) that depends on `i` only. */
 function shuffled(i) {
   return ((Math.imul(i + 1, 0x9e3779b1) ^ Math.imul(i + 7, 0x85ebca6b)) >>> 0) / 2 ** 32;
 }

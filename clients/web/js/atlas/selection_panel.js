@@ -1,28 +1,28 @@
-/** Points that were drawn around or searched for, as texts to read. */
-import { button, h, put } from "../dom/elements.js";
-import { count, cut, visible } from "../dom/format.js";
+/** Panel for selected points: search, and the texts of points in the lasso. */
+import { button, h, setChildren } from "../dom/elements.js";
+import { count, truncated, visible } from "../dom/format.js";
 import { notify } from "../shell/notices.js";
 import { describe } from "./tip.js";
 
 const SHOWN = 150;
-const WAIT_MS = 180;
+const DELAY_MS = 180;
 
 export class SelectionPanel {
   constructor({ onRaise, onPoint }) {
     Object.assign(this, { onRaise, onPoint, items: [] });
     this.search = h("input", {
       type: "search",
-      placeholder: "Find a token or a word",
+      placeholder: "Search tokens and texts",
       "aria-label": "Find points",
-      on: { input: () => this.#typed() },
+      on: { input: () => this.#onInput() },
     });
-    this.hint = h("p", { class: "faint small" }, "Or draw around points with the lasso (L), or click on one.");
-    this.list = h("ul", { class: "picked", tabindex: "0", "aria-label": "Chosen points" });
+    this.hint = h("p", { class: "faint small" }, "Or select points with the lasso (L) or a click.");
+    this.list = h("ul", { class: "picked", tabindex: "0", "aria-label": "Selected points" });
     this.heading = h("div", { class: "row apart tight", hidden: true });
     this.element = h(
       "section",
       { class: "panel" },
-      h("h3", {}, "Read"),
+      h("h3", {}, "Selection"),
       this.search,
       this.hint,
       this.heading,
@@ -35,7 +35,7 @@ export class SelectionPanel {
     this.#list([]);
   }
 
-  /** Shows these points; none clears. */
+  /** Shows these points; an empty list clears the selection. */
   show(points, items) {
     this.points = points;
     this.search.value = "";
@@ -43,13 +43,13 @@ export class SelectionPanel {
     this.onRaise(items);
   }
 
-  #typed() {
+  #onInput() {
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => {
       const items = this.search.value.trim() ? this.#find(this.search.value.toLowerCase()) : [];
       this.#list(items);
       this.onRaise(items);
-    }, WAIT_MS);
+    }, DELAY_MS);
   }
 
   #find(words) {
@@ -58,7 +58,7 @@ export class SelectionPanel {
     const [tokens, texts, prompts] = ["token", "text", "prompt"].map(has);
     const found = [];
     for (let i = 0; i < points.n; i++) {
-      // Of a token's point the text around it does not count: it would find the whole text.
+      // Points of tokens match by their token only; their text would match all tokens of the text.
       const token = points.token.codes[i];
       if (token >= 0 ? tokens[token] : texts[points.text.codes[i]] || prompts[points.prompt.codes[i]]) found.push(i);
     }
@@ -69,9 +69,9 @@ export class SelectionPanel {
     this.items = items;
     this.hint.hidden = items.length > 0;
     this.heading.hidden = !items.length && !this.search.value;
-    put(
+    setChildren(
       this.heading,
-      h("span", { class: "small", role: "status" }, items.length ? count(items.length, "point") : "Nothing found"),
+      h("span", { class: "small", role: "status" }, items.length ? count(items.length, "point") : "No matching points"),
       items.length > 0 &&
         h(
           "span",
@@ -80,7 +80,7 @@ export class SelectionPanel {
           button("Clear", () => this.show(this.points, []), { class: "quiet small" }),
         ),
     );
-    put(
+    setChildren(
       this.list,
       items.slice(0, SHOWN).map((i) => this.#row(i)),
       items.length > SHOWN &&
@@ -101,7 +101,7 @@ export class SelectionPanel {
         "button",
         { type: "button", on: { pointerenter: show, focus: show, click: show } },
         token !== null && h("span", { class: "token" }, visible(token)),
-        text !== null && h("span", {}, cut(text, 130)),
+        text !== null && h("span", {}, truncated(text, 130)),
         h(
           "span",
           { class: "faint" },
@@ -120,9 +120,9 @@ export class SelectionPanel {
     );
     try {
       await navigator.clipboard.writeText(lines.join("\n"));
-      notify(`${count(lines.length, "line")} copied: source, token, text`);
+      notify(`Copied ${count(lines.length, "line")}: source, token, text`);
     } catch {
-      notify("The browser does not let this page copy.", { bad: true });
+      notify("The browser denied access to the clipboard.", { bad: true });
     }
   }
 }

@@ -1,17 +1,17 @@
-/** What the point under the pointer is. */
-import { h, put } from "../dom/elements.js";
-import { cut, visible } from "../dom/format.js";
+/** Tooltip of the point under the pointer. */
+import { h, setChildren } from "../dom/elements.js";
+import { truncated, visible } from "../dom/format.js";
 
 export class Tip {
   constructor() {
     this.element = h("div", { class: "tip", hidden: true, "aria-live": "polite" });
   }
 
-  /** points: null hides it */
+  /** Shows point `i` next to the pixel (x, y) of `around`; null for `points` hides the tooltip. */
   show(points, i, x, y, around) {
     this.element.hidden = points === null;
     if (points === null) return;
-    put(this.element, describe(points, i));
+    setChildren(this.element, describe(points, i));
     const { offsetWidth: width, offsetHeight: height } = this.element;
     const right = x + 16 + width > around.clientWidth;
     this.element.style.left = `${right ? Math.max(4, x - width - 14) : x + 16}px`;
@@ -19,7 +19,7 @@ export class Tip {
   }
 }
 
-/** Everything that is known of a point, in lines. */
+/** All columns of a point as lines of text. */
 export function describe(points, i) {
   const token = points.get("token", i);
   const text = points.get("text", i);
@@ -30,7 +30,7 @@ export function describe(points, i) {
   const where = [points.get("source", i), role, at, `layer ${points.layer[i]}`].filter(Boolean).join(" · ");
   return [
     token !== null && h("div", {}, h("span", { class: "token" }, visible(token))),
-    text !== null && h("div", { class: "tip-text" }, cut(text, 220)),
+    text !== null && h("div", { class: "tip-text" }, truncated(text, 220)),
     prompt !== null && h("div", {}, `prompt ${prompt}`),
     points.get("task", i) !== null && h("div", {}, `task ${points.get("task", i)}`),
     h("div", { class: "faint" }, where),

@@ -1,10 +1,10 @@
-/** Tools over the map. */
+/** Toolbar of the map. */
 import { button, h } from "../dom/elements.js";
 import { icon } from "../shell/icons.js";
 
 const TOOLS = [
   ["pan", "Move (P)", "p"],
-  ["lasso", "Draw around points to read them (L)", "l"],
+  ["lasso", "Lasso: select points (L)", "l"],
 ];
 
 export class Toolbar {

@@ -1,17 +1,18 @@
-/** The atlas: where prompts, tokens and what the model does with texts lie, to look at and move about in. */
-import { button, h, put } from "../dom/elements.js";
+/** Atlas view: maps of tokens, hidden states, prompts and priors. */
+import { button, h, setChildren } from "../dom/elements.js";
+import { curlCommand } from "../api/curl.js";
 import { empty } from "../dom/states.js";
 import { go } from "../shell/router.js";
 import { Atlas } from "./atlas.js";
-import { askForMap } from "./new_map.js";
+import { openMapDialog } from "./new_map.js";
 
 export async function view({ root, route, api, catalogue, signal }) {
   const maps = await catalogue.maps();
   if (signal.aborted) return;
-  const make = () => askForMap({ api, catalogue });
+  const make = () => openMapDialog({ api, catalogue });
   const id = route.parts[1];
   if (!id && !maps.length) {
-    put(root, h("div", { class: "view" }, noMaps(make)));
+    setChildren(root, h("div", { class: "view" }, noMaps(api, make)));
     return;
   }
   if (!id) {
@@ -19,22 +20,27 @@ export async function view({ root, route, api, catalogue, signal }) {
   }
   const atlas = new Atlas({ api, catalogue, signal, maps, id: id ?? maps[0].id, query: route.query, make });
   signal.addEventListener("abort", () => atlas.destroy());
-  put(root, atlas.element);
+  setChildren(root, atlas.element);
   await atlas.open();
 }
 
-function noMaps(make) {
+const EXAMPLE = {
+  kind: "map",
+  spec: { model: "demo", sources: [{ embeddings: "vocabulary" }, { dataset: "demo-qa" }] },
+};
+
+function noMaps(api, make) {
   return empty(
-    "There is no map yet",
-    "A map is a fitted projection: of token embeddings, of what the model does with texts, of prompts and their priors. Make the first one here, or with a run of kind “map”. It takes some seconds on the demo model.",
+    "No maps yet",
+    "A map is a fitted projection of token embeddings, hidden states, prompts and priors. Create one here, or with a run of kind “map”. It takes some seconds with the demo model.",
     {
       action: h(
         "div",
         { class: "row" },
-        button("Make a map", make, { class: "primary" }),
-        button("Look at the runs", () => go(["runs"])),
+        button("New map", make, { class: "primary" }),
+        button("Open the runs", () => go(["runs"])),
       ),
-      command: `curl -s ${location.origin}/v1/runs -H 'Content-Type: application/json' -d '{"kind": "map", "spec":\n  {"model": "demo", "sources": [{"embeddings": "vocabulary"}, {"dataset": "demo-qa"}]}}'`,
+      command: curlCommand(api, "/v1/runs", EXAMPLE),
     },
   );
 }

@@ -1,29 +1,31 @@
 /**
- * Makes elements. Texts go in as text and never as markup: names, prompts and answers are anybody's words.
+ * Creates an element. Children are inserted as text, never as markup: names, prompts and answers come from users.
  *
  * @param {string} tag
- * @param {Object} [props] `class`, `on` (listeners by event), `data`, `vars` (CSS custom properties), `text`, and attributes;
- *   those of null, undefined or false are left out, true writes an empty one.
- * @param {...(Node|string|number|null|undefined|false|Array)} children
+ * @param {Object} [props] `class`, `on` (listeners by event), `data`, `vars` (CSS custom properties), `text`, and attributes.
+ *   An attribute of null, undefined or false is omitted; true writes an empty attribute.
+ * @param {...(Node|string|number|null|undefined|false|Array)} children null, undefined and false are omitted
+ * @returns {HTMLElement}
+ * @throws {Error} for `srcdoc` and `on…` attributes, which would run markup or code from data.
  */
 export function h(tag, props = {}, ...children) {
-  return furnish(document.createElement(tag), props, children);
+  return applyProps(document.createElement(tag), props, children);
 }
 
-/** The same for SVG. */
+/** Creates an SVG element; arguments as for `h`. */
 export function svg(tag, props = {}, ...children) {
-  return furnish(document.createElementNS("http://www.w3.org/2000/svg", tag), props, children);
+  return applyProps(document.createElementNS("http://www.w3.org/2000/svg", tag), props, children);
 }
 
-/** Replaces everything in `parent`. */
-export function put(parent, ...children) {
+/** Replaces the children of `parent`; `children` as for `h`. */
+export function setChildren(parent, ...children) {
   parent.replaceChildren(...nodes(children));
   return parent;
 }
 
 const PROPERTIES = new Set(["value", "checked", "disabled", "hidden", "selected", "indeterminate", "open", "readOnly"]);
 
-function furnish(element, props, children) {
+function applyProps(element, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (name === "class") element.setAttribute("class", [value].flat().filter(Boolean).join(" "));
     else if (name === "on")
@@ -33,7 +35,8 @@ function furnish(element, props, children) {
       for (const [key, given] of Object.entries(value)) element.style.setProperty(`--${key}`, given);
     else if (name === "text") element.textContent = value ?? "";
     else if (PROPERTIES.has(name)) element[name] = value;
-    else if (name.startsWith("on") || name === "srcdoc") throw new Error(`${name} is no attribute for data`);
+    else if (name.startsWith("on") || name === "srcdoc")
+      throw new Error(`expected an attribute that holds data, got ${name}`);
     else if (value === true) element.setAttribute(name, "");
     else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
   }
@@ -48,18 +51,18 @@ function nodes(children) {
     .map((child) => (child instanceof Node ? child : document.createTextNode(String(child))));
 }
 
-/** A button that does something. */
+/** A button with a click listener. */
 export function button(label, onclick, props = {}) {
   const { class: extra, ...rest } = props;
   return h("button", { type: "button", class: ["button", extra], on: { click: onclick }, ...rest }, label);
 }
 
-/** A labelled form field around an input. */
+/** A form field: label, input and optional hint. */
 export function field(label, input, hint) {
   return h("label", { class: "field" }, h("span", {}, label), input, hint && h("span", { class: "faint small" }, hint));
 }
 
-/** A list to choose from; `options` are values, or `[value, label]`. */
+/** A select element; `options` are values or `[value, label]` pairs. */
 export function select(options, { value, onchange, ...props } = {}) {
   const element = h("select", props);
   setOptions(element, options, value);
@@ -67,10 +70,10 @@ export function select(options, { value, onchange, ...props } = {}) {
   return element;
 }
 
-/** Gives a select new options, keeping its value where it is still there. */
+/** Replaces the options of a select; keeps its value if the value is still an option. */
 export function setOptions(element, options, value = element.value) {
   const pairs = options.map((option) => (Array.isArray(option) ? option : [option, option]));
-  put(
+  setChildren(
     element,
     pairs.map(([key, label]) => h("option", { value: key }, label)),
   );
@@ -78,7 +81,7 @@ export function setOptions(element, options, value = element.value) {
   if (element.selectedIndex < 0 && pairs.length) element.selectedIndex = 0;
 }
 
-/** A checkbox with its label. */
+/** A labelled checkbox. */
 export function checkbox(label, { checked = false, onchange, ...props } = {}) {
   const input = h("input", { type: "checkbox", checked, ...props });
   if (onchange) input.addEventListener("change", () => onchange(input.checked));

@@ -1,6 +1,6 @@
-/** Numbers, times and sizes as people read them. */
+/** Formatting of numbers, times, sizes and tokens. */
 
-/** Four significant digits, without needless zeros; a dash for what is no number. */
+/** A number with `digits` significant digits and no trailing zeros; a dash if the value is missing. */
 export function number(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
@@ -34,8 +34,8 @@ export function duration(seconds) {
   return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
 }
 
-/** A moment, in the reader's own time. */
-export function moment(time) {
+/** A date and time in the local time zone. */
+export function dateTime(time) {
   if (!time) return "–";
   const date = new Date(time);
   const today = date.toDateString() === new Date().toDateString();
@@ -43,20 +43,20 @@ export function moment(time) {
   return today ? `today ${clock}` : `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} ${clock}`;
 }
 
-/** Seconds between two times; until now if the second is missing. */
-export function between(start, end) {
+/** Seconds between two times; up to now if `end` is missing; null without `start`. */
+export function secondsBetween(start, end) {
   return start ? (new Date(end ?? Date.now()) - new Date(start)) / 1000 : null;
 }
 
-/** A token so that its spaces and line ends can be seen. */
+/** A token with visible spaces, tabs, line breaks and control characters. */
 export function visible(token) {
   if (token === "") return "∅";
   const shown = token.replaceAll(" ", "·").replaceAll("\n", "⏎").replaceAll("\t", "⇥");
   return shown.replace(/[\u0000-\u001f\u007f]/g, (one) => `\\x${one.codePointAt(0).toString(16).padStart(2, "0")}`);
 }
 
-/** A long text cut in the middle of nowhere. */
-export function cut(text, n = 160) {
+/** A text truncated to `n` characters. */
+export function truncated(text, n = 160) {
   return text.length > n ? `${text.slice(0, n - 1)}…` : text;
 }
 
@@ -65,13 +65,13 @@ export function count(n, one, many = `${one}s`) {
   return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 }
 
-/** A prior in a few words, out of its spec. */
+/** A short description of a prior's spec: its kind and up to three parameters. */
 export function priorName(prior) {
   if (!prior) return "–";
   const { kind, ...rest } = prior;
   const detail = Object.entries(rest)
     .filter(([, value]) => ["number", "string"].includes(typeof value))
-    .map(([name, value]) => `${name} ${typeof value === "number" ? number(value) : cut(value, 40)}`);
+    .map(([name, value]) => `${name} ${typeof value === "number" ? number(value) : truncated(value, 40)}`);
   return [kind, ...detail.slice(0, 3)].join(", ");
 }
 

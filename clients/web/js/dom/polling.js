@@ -1,5 +1,5 @@
-/** Does something now and again until the view is left; not while the page is hidden. */
-export function every(milliseconds, work, signal) {
+/** Calls `work` periodically until `signal` is aborted; pauses while the page is hidden. */
+export function repeat(milliseconds, work, signal) {
   let timer = null;
   const next = () => {
     if (!signal.aborted) timer = setTimeout(go, milliseconds);

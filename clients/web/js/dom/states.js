@@ -1,66 +1,78 @@
-/** What a place shows while there is nothing to show: that it waits, that there is nothing yet, or what went wrong. */
-import { button, h, put } from "./elements.js";
+/** States of a container without content: loading, empty, failed. */
+import { button, h, setChildren } from "./elements.js";
 
 export function loading(text = "Loading …") {
   return h("p", { class: "loading", role: "status" }, text);
 }
 
-/** Nothing there: says so, and what to do about it. `command` is something to copy into a terminal. */
+/** An empty state: a title, a hint about the next step, and optionally a shell `command` or an `action` element. */
 export function empty(title, hint, { command, action } = {}) {
   return h("div", { class: "state" }, h("h2", {}, title), h("p", {}, hint), command && h("pre", {}, command), action);
 }
 
-/** An error in the server's own words, with what can be done. */
+/**
+ * An error with the server's detail and advice on what to do.
+ *
+ * @param {Error} error an `ApiError`, or any error of this page
+ * @param {() => void} [retry] adds a button that calls it
+ */
 export function failure(error, retry) {
   const faults = (error.errors ?? []).map((fault) => h("li", {}, `${fault.loc.join(".")}: ${fault.msg}`));
   return h(
     "div",
     { class: "state failure", role: "alert" },
-    h("h2", {}, error.title ?? "Something went wrong in this page"),
+    h("h2", {}, error.title ?? "Error in this page"),
     h("p", {}, error.detail ?? String(error.message ?? error)),
     faults.length > 1 && h("ul", {}, faults),
     h("p", { class: "muted small" }, advice(error)),
-    error.requestId &&
-      h("p", { class: "faint small" }, `Request ${error.requestId}: the server's log has more under this id.`),
-    retry && button("Try again", retry),
+    error.requestId && h("p", { class: "faint small" }, `Request ID in the server’s log: ${error.requestId}`),
+    retry && retryButton(retry),
   );
 }
 
-/** What each place waits for: of several fillings of one place only the last one counts. */
-const awaited = new WeakMap();
+/** Dispatches `retryrequest` before it retries, so that a dismissed key dialog may open again. */
+function retryButton(retry) {
+  return button("Try again", () => {
+    document.dispatchEvent(new CustomEvent("retryrequest"));
+    retry();
+  });
+}
 
-/** Fills `place` with what `work` comes to; shows that it waits, and errors with a way to try again. */
-export async function fill(place, work, { text, signal } = {}) {
+/** The latest `fill` of each container: earlier ones must not overwrite it. */
+const latest = new WeakMap();
+
+/** Fills `container` with the result of `work`; shows a loading state meanwhile and a failure state with a retry button on errors. */
+export async function fill(container, work, { text, signal } = {}) {
   const turn = Symbol("turn");
-  awaited.set(place, turn);
-  const isOver = () => signal?.aborted || awaited.get(place) !== turn;
-  put(place, loading(text));
+  latest.set(container, turn);
+  const isStale = () => signal?.aborted || latest.get(container) !== turn;
+  setChildren(container, loading(text));
   try {
-    const found = await work();
-    if (!isOver()) put(place, found);
+    const content = await work();
+    if (!isStale()) setChildren(container, content);
   } catch (error) {
-    if (error.name === "AbortError" || isOver()) return;
+    if (error.name === "AbortError" || isStale()) return;
     if (error.name !== "ApiError") console.error(error);
-    put(
-      place,
-      failure(error, () => fill(place, work, { text, signal })),
+    setChildren(
+      container,
+      failure(error, () => fill(container, work, { text, signal })),
     );
   }
 }
 
 const ADVICE = {
   0: "Is the server still running? Start it with `make up`, then try again.",
-  401: "Enter a key of this server: the button with the key, above on the right.",
-  403: "Your key's scope is less than this needs. Ask whoever runs the server for another one.",
+  401: "Enter a key of this server with the API key button at the top right.",
+  403: "The scope of your API key does not allow this. Ask the server’s administrator for a key with a wider scope.",
   404: "It may have been deleted. Go back to the list.",
-  409: "Something else changed it meanwhile: load it again.",
-  413: "Ask for less at once.",
-  422: "Change what is named above.",
-  429: "The server is busy. Wait a moment.",
-  503: "The server is starting or has lost its engine; it comes back by itself.",
-  504: "It took longer than the server's deadline. Ask for less at once.",
+  409: "It was changed by another request. Reload it.",
+  413: "Request less data at once.",
+  422: "Change the fields named above.",
+  429: "The server is busy. Wait a moment, then try again.",
+  503: "The server is starting, or its engine is restarting. Wait a moment, then try again.",
+  504: "The request exceeded the server’s deadline. Request less data at once.",
 };
 
 function advice(error) {
-  return ADVICE[error.status] ?? (error.status ? "The server's log says why." : "Load the page again.");
+  return ADVICE[error.status] ?? (error.status ? "The server’s log has the details." : "Reload the page.");
 }

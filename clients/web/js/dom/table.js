@@ -1,9 +1,9 @@
-/** Tables, facts and badges: how values stand in every view. */
+/** Tables, definition lists, badges, progress bars, cards and tabs. */
 import { h } from "./elements.js";
 
 /**
  * @param {{label: string, class?: string}[]} columns
- * @param {(Node|string|Array)[][]} rows cells in the columns' order; a row may be `{cells, class}`
+ * @param {(Node|string|Array)[][]} rows cells in column order; a row may be `{cells, class}`
  */
 export function table(columns, rows, { caption } = {}) {
   const head = columns.map((column) => h("th", { scope: "col", class: column.class }, column.label));
@@ -23,14 +23,14 @@ export function table(columns, rows, { caption } = {}) {
     h(
       "table",
       {},
-      caption && h("caption", { class: "for-readers" }, caption),
+      caption && h("caption", { class: "visually-hidden" }, caption),
       h("thead", {}, h("tr", {}, head)),
       h("tbody", {}, body),
     ),
   );
 }
 
-/** Names and values; those without a value are left out. */
+/** A definition list of `[name, value]` pairs; pairs without a value are omitted. */
 export function facts(pairs) {
   const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
   return h(
@@ -40,7 +40,7 @@ export function facts(pairs) {
   );
 }
 
-const KINDS = {
+const STATUS_CLASSES = {
   succeeded: "good",
   failed: "bad",
   cancelled: "warn",
@@ -51,20 +51,21 @@ const KINDS = {
   diverged: "bad",
 };
 
-/** A status in its colour. */
+/** A status as a coloured badge. */
 export function badge(status) {
-  return h("span", { class: ["badge", KINDS[status]] }, status);
+  return h("span", { class: ["badge", STATUS_CLASSES[status]] }, status);
 }
 
-/** How far something is; unknown without a total. */
-export function meter({ step, total }) {
+/** A progress bar with the accessible name `label`; indeterminate while `total` is unknown. */
+export function progressBar({ step, total }, label) {
   const share = total ? Math.min(1, step / total) : 0;
   return h(
     "div",
     {
-      class: "meter",
+      class: "progress-bar",
       role: "progressbar",
-      "aria-valuenow": Math.round(100 * share),
+      "aria-label": label,
+      "aria-valuenow": total ? Math.round(100 * share) : null,
       "aria-valuemin": "0",
       "aria-valuemax": "100",
       vars: { share: String(share) },
@@ -73,19 +74,25 @@ export function meter({ step, total }) {
   );
 }
 
-/** A card with a heading. */
+/** A card with an optional heading. */
 export function card(title, ...children) {
   return h("section", { class: "card" }, title && h("header", {}, h("h2", {}, title)), children);
 }
 
-/** Parts of a view of which one is shown at a time: `[[name, label, () => Node], …]`. */
+/**
+ * Tabs.
+ *
+ * @param {[string, string, () => Node][]} parts name, label and content of each tab
+ * @param {string} chosen the name of the tab to show first; the first tab if there is none of this name
+ * @param {(name: string) => void} [onchange] called when the user chooses a tab
+ */
 export function tabs(parts, chosen, onchange) {
-  const place = h("div", { role: "tabpanel", tabindex: "0" });
+  const container = h("div", { role: "tabpanel", tabindex: "0" });
   const buttons = parts.map(([name, label]) =>
     h("button", { type: "button", role: "tab", on: { click: () => choose(name) } }, label),
   );
   const bar = h("div", { class: "tabs", role: "tablist" }, buttons);
-  const choose = (name) => {
+  const show = (name) => {
     const k = Math.max(
       0,
       parts.findIndex(([own]) => own === name),
@@ -94,8 +101,11 @@ export function tabs(parts, chosen, onchange) {
       button.setAttribute("aria-selected", String(i === k));
       button.tabIndex = i === k ? 0 : -1;
     });
-    place.replaceChildren(parts[k][2]());
-    onchange?.(parts[k][0]);
+    container.replaceChildren(parts[k][2]());
+  };
+  const choose = (name) => {
+    show(name);
+    onchange?.(name);
   };
   bar.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -105,6 +115,6 @@ export function tabs(parts, chosen, onchange) {
     next.focus();
     next.click();
   });
-  choose(chosen);
-  return h("div", { class: "stack" }, bar, place);
+  show(chosen);
+  return h("div", { class: "stack" }, bar, container);
 }

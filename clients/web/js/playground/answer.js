@@ -1,35 +1,34 @@
-/** One way's answer, as it is written; and for any of its tokens what else might have come. */
-import { h, put } from "../dom/elements.js";
+/** The streamed answer of one variant, and the alternatives to each of its tokens. */
+import { h, setChildren } from "../dom/elements.js";
 import { failure } from "../dom/states.js";
-import { count } from "../dom/format.js";
-import { visible } from "../dom/format.js";
+import { count, visible } from "../dom/format.js";
 import { bars } from "./bars.js";
 
 const N_TOP = 8;
 
 export class Answer {
-  /** way: `{key, label, ref}`; ref: what goes into `prompt_ref`, null for the bare model */
-  constructor(api, way) {
-    Object.assign(this, { api, way, text: "", tokens: [] });
-    this.isFresh = true;
-    this.tokensPlace = h("p", { class: "answer-text", "aria-live": "polite" }, h("span", { class: "faint" }, "…"));
+  /** variant: `{key, label, ref}`; ref: the `prompt_ref` of the request, null for the model without a prompt */
+  constructor(api, variant) {
+    Object.assign(this, { api, variant, text: "", tokens: [] });
+    this.isNew = true;
+    this.tokensContainer = h("p", { class: "answer-text", "aria-live": "polite" }, h("span", { class: "faint" }, "…"));
     this.next = h("div", {});
     this.note = h("span", { class: "faint small" });
     this.element = h(
       "article",
       { class: "card answer" },
-      h("header", {}, h("h2", { class: "cut" }, way.label), this.note),
-      this.tokensPlace,
+      h("header", {}, h("h2", { class: "cut" }, variant.label), this.note),
+      this.tokensContainer,
       this.next,
     );
   }
 
   async run({ model, text, max_tokens, temperature }, signal) {
-    this.isFresh = false;
+    this.isNew = false;
     Object.assign(this, { text: "", tokens: [] });
     this.reason = null;
-    this.note.textContent = "writes …";
-    put(this.next);
+    this.note.textContent = "generating …";
+    setChildren(this.next);
     const body = {
       model,
       prompt: text,
@@ -37,25 +36,25 @@ export class Answer {
       temperature,
       logprobs: N_TOP,
       stream: true,
-      ...(this.way.ref && { prompt_ref: this.way.ref }),
+      ...(this.variant.ref && { prompt_ref: this.variant.ref }),
     };
     try {
       for await (const event of this.api.events("/v1/completions", { body, signal })) {
-        if (event.data !== "[DONE]") this.#take(JSON.parse(event.data));
+        if (event.data !== "[DONE]") this.#addChunk(JSON.parse(event.data));
       }
-      this.#ended();
+      this.#finish();
     } catch (error) {
       if (error.name === "AbortError") return;
       this.note.textContent = "";
-      put(this.tokensPlace);
-      put(this.next, failure(error));
+      setChildren(this.tokensContainer);
+      setChildren(this.next, failure(error));
     }
   }
 
-  #take(chunk) {
+  #addChunk(chunk) {
     if (chunk.error)
       throw Object.assign(new Error(chunk.error.message), {
-        title: "The answer broke off",
+        title: "The response ended early",
         detail: chunk.error.message,
         status: 500,
       });
@@ -77,38 +76,40 @@ export class Answer {
           type: "button",
           class: "answer-token",
           "aria-pressed": "false",
-          title: "What else might have come here",
-          vars: { sure: String(Math.exp(one.logprob)) },
-          on: { click: () => this.#choose(k) },
+          title: "Show alternatives to this token",
+          vars: { probability: String(Math.exp(one.logprob)) },
+          on: { click: () => this.#select(k) },
         },
         visible(one.token),
       );
-    put(this.tokensPlace, this.tokens.length ? this.tokens.map(chip) : this.text);
-    if (this.tokens.length === 1) this.#choose(0);
+    setChildren(this.tokensContainer, this.tokens.length ? this.tokens.map(chip) : this.text);
+    if (this.tokens.length === 1) this.#select(0);
     else this.#mark();
   }
 
-  #choose(k) {
-    this.chosen = k;
+  #select(k) {
+    this.selected = k;
     const { top, token } = this.tokens[k];
     const rows = Object.entries(top)
       .sort((a, b) => b[1] - a[1])
       .slice(0, N_TOP);
-    put(
+    setChildren(
       this.next,
       h("h3", {}, k === 0 ? "Next token" : `Token ${k + 1}`),
-      bars(rows.map(([name, logprob]) => ({ name, share: Math.exp(logprob), isChosen: name === token }))),
+      bars(rows.map(([name, logprob]) => ({ name, probability: Math.exp(logprob), isChosen: name === token }))),
     );
     this.#mark();
   }
 
   #mark() {
-    [...this.tokensPlace.children].forEach((chip, k) => chip.setAttribute("aria-pressed", String(k === this.chosen)));
+    [...this.tokensContainer.children].forEach((chip, k) =>
+      chip.setAttribute("aria-pressed", String(k === this.selected)),
+    );
   }
 
-  #ended() {
-    if (!this.tokens.length && !this.text) put(this.tokensPlace, h("span", { class: "faint" }, "nothing"));
+  #finish() {
+    if (!this.tokens.length && !this.text) setChildren(this.tokensContainer, h("span", { class: "faint" }, "empty"));
     const n = this.tokens.length;
-    this.note.textContent = `${count(n, "token")}${this.reason === "length" ? ", cut" : ""}`;
+    this.note.textContent = `${count(n, "token")}${this.reason === "length" ? ", stopped at max tokens" : ""}`;
   }
 }

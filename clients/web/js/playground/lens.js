@@ -1,65 +1,69 @@
-/** The logit lens: what each layer would say next at each token, if the model ended there. */
-import { h, put, select, setOptions } from "../dom/elements.js";
+/** The logit lens: the most likely next tokens at each token, if the model ended at each layer. */
+import { h, setChildren, select, setOptions } from "../dom/elements.js";
 import { percent, visible } from "../dom/format.js";
 import { fill } from "../dom/states.js";
 import { bars } from "./bars.js";
 
-const K = 6;
-const MOST_TOKENS = 200;
+const N_TOP = 6;
+const MAX_TOKENS = 200;
 
 export class LensView {
-  constructor({ api, signal, asked, ways, answerOf }) {
-    Object.assign(this, { api, signal, asked, ways, answerOf });
-    this.way = select([], { onchange: () => this.refresh(), "aria-label": "Under which prompt", id: "lens-way" });
-    this.place = h("div", {});
+  constructor({ api, signal, request, variants, answerOf }) {
+    Object.assign(this, { api, signal, request, variants, answerOf });
+    this.variant = select([], {
+      onchange: () => this.refresh(),
+      "aria-label": "Prompt of the lens",
+      id: "lens-variant",
+    });
+    this.container = h("div", {});
     this.detail = h("div", { class: "lens-detail" });
     const hint =
-      "Each column is a token that is read, each row a layer, the embeddings’ side below. A cell says what the model would write next if it ended at that layer; the darker, the surer.";
+      "Columns are input and generated tokens, rows are layers with the first layer at the bottom. A cell shows the most likely next token if the model ended at that layer. A stronger colour means a higher probability.";
     this.element = h(
       "section",
       { class: "card stack" },
-      h("header", {}, h("h2", {}, "Logit lens"), this.way),
+      h("header", {}, h("h2", {}, "Logit lens"), this.variant),
       h("p", { class: "muted small" }, hint),
-      this.place,
+      this.container,
       this.detail,
     );
-    this.setWays(ways());
+    this.setVariants(variants());
   }
 
-  setWays(ways) {
+  setVariants(variants) {
     setOptions(
-      this.way,
-      ways.map((way) => [way.key, way.label]),
-      this.way.value || ways.at(-1).key,
+      this.variant,
+      variants.map((variant) => [variant.key, variant.label]),
+      this.variant.value || variants.at(-1).key,
     );
   }
 
   async refresh() {
-    const { model, text } = this.asked();
+    const { model, text } = this.request();
     if (!text) {
-      put(this.place, h("p", { class: "muted" }, "Write a text above and run it."));
+      setChildren(this.container, h("p", { class: "muted" }, "Enter a text above and run it."));
       return;
     }
-    const way = this.ways().find((one) => one.key === this.way.value) ?? this.ways()[0];
+    const variant = this.variants().find((one) => one.key === this.variant.value) ?? this.variants()[0];
     const body = {
       model,
-      inputs: [text + this.answerOf(way)],
+      inputs: [text + this.answerOf(variant)],
       sites: ["resid_post"],
       layers: "all",
-      reduce: { lens: K },
-      ...(way.ref && { prompt_ref: way.ref }),
+      reduce: { lens: N_TOP },
+      ...(variant.ref && { prompt_ref: variant.ref }),
     };
-    put(this.detail);
+    setChildren(this.detail);
     await fill(
-      this.place,
+      this.container,
       async () => this.#grid(await this.api.tensors("/v1/activations", { body, signal: this.signal })),
-      { signal: this.signal, text: "Reading every layer …" },
+      { signal: this.signal, text: "Loading the logit lens …" },
     );
   }
 
   #grid({ tensors, metadata }) {
     const texts = metadata.tokens;
-    const read = [...tensors.token_ids.data].slice(0, MOST_TOKENS).map((id) => texts[id] ?? "");
+    const tokens = [...tensors.token_ids.data].slice(0, MAX_TOKENS).map((id) => texts[id] ?? "");
     const layers = Object.keys(tensors)
       .filter((name) => name.endsWith(".lens_ids"))
       .map((name) => Number(name.split(".")[1]))
@@ -68,15 +72,15 @@ export class LensView {
       "tr",
       {},
       h("th", {}, "layer"),
-      read.map((token) => h("th", { scope: "col" }, h("span", { class: "token" }, visible(token)))),
+      tokens.map((token) => h("th", { scope: "col" }, h("span", { class: "token" }, visible(token)))),
     );
     const rows = layers.map((layer) => {
       const ids = tensors[`resid_post.${layer}.lens_ids`].data;
       const logprobs = tensors[`resid_post.${layer}.lens_logprobs`].data;
-      const cells = read.map((token, at) => {
-        const top = Array.from({ length: K }, (_, k) => ({
-          name: texts[ids[at * K + k]] ?? "",
-          share: Math.exp(logprobs[at * K + k]),
+      const cells = tokens.map((token, at) => {
+        const top = Array.from({ length: N_TOP }, (_, k) => ({
+          name: texts[ids[at * N_TOP + k]] ?? "",
+          probability: Math.exp(logprobs[at * N_TOP + k]),
         }));
         return this.#cell(top, { token, layer });
       });
@@ -88,7 +92,7 @@ export class LensView {
       h(
         "table",
         {},
-        h("caption", { class: "for-readers" }, "Likeliest next token by layer and position"),
+        h("caption", { class: "visually-hidden" }, "Most likely next token by layer and position"),
         h("thead", {}, head),
         h("tbody", {}, rows),
       ),
@@ -97,7 +101,7 @@ export class LensView {
 
   #cell(top, { token, layer }) {
     const [first] = top;
-    const show = () => put(this.detail, h("h3", {}, `After “${visible(token)}” at layer ${layer}`), bars(top));
+    const show = () => setChildren(this.detail, h("h3", {}, `After “${visible(token)}” at layer ${layer}`), bars(top));
     return h(
       "td",
       {},
@@ -105,9 +109,8 @@ export class LensView {
         "button",
         {
           type: "button",
-          vars: { sure: String(first.share) },
-          class: first.share > 0.85 && "sure",
-          title: percent(first.share),
+          vars: { probability: String(first.probability) },
+          title: percent(first.probability),
           on: { click: show, focus: show, pointerenter: show },
         },
         visible(first.name),

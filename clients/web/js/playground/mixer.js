@@ -1,33 +1,33 @@
-/** Between two prompts: a weight that is moved, and what the model says on the way from one to the other. */
-import { h, put, select, setOptions } from "../dom/elements.js";
+/** Mix of two prompts: a slider sets the weight, and the model answers with the mix. */
+import { h, select, setChildren, setOptions } from "../dom/elements.js";
 import { empty, failure } from "../dom/states.js";
 import { number } from "../dom/format.js";
 import { Answer } from "./answer.js";
 
-const WAIT_MS = 160;
+const DELAY_MS = 160;
 
 export class Mixer {
-  constructor({ api, signal, asked, catalogue, ways }) {
-    Object.assign(this, { api, signal, asked, catalogue, ways });
-    this.from = select([], { onchange: () => this.#later(), id: "mix-from" });
-    this.to = select([], { onchange: () => this.#later(), id: "mix-to" });
+  constructor({ api, signal, request, catalogue, variants }) {
+    Object.assign(this, { api, signal, request, catalogue, variants });
+    this.from = select([], { onchange: () => this.#runSoon(), id: "mix-from" });
+    this.to = select([], { onchange: () => this.#runSoon(), id: "mix-to" });
     this.slider = h("input", {
       type: "range",
       min: "0",
       max: "1",
       step: "0.02",
       value: "0.5",
-      "aria-label": "Share of the second prompt",
+      "aria-label": "Weight of the second prompt",
       id: "mix-weight",
-      on: { input: () => this.#later() },
+      on: { input: () => this.#runSoon() },
     });
-    this.words = h("output", { class: "number" });
+    this.formula = h("output", { class: "number" });
     this.answer = h("div", { class: "mix-answer" });
     this.body = h(
       "div",
       { class: "stack" },
       h("div", { class: "mix" }, this.from, this.slider, this.to),
-      this.words,
+      this.formula,
       this.answer,
     );
     this.element = h(
@@ -37,13 +37,13 @@ export class Mixer {
       h(
         "p",
         { class: "muted small" },
-        "An affine mix of two prompts of one shape, made on the fly for each question; nothing is stored.",
+        "An affine combination of two prompts of the same kind and shape. It is computed per request and not stored.",
       ),
       this.body,
     );
     this.running = new AbortController();
     signal.addEventListener("abort", () => this.running.abort());
-    this.#load().catch((error) => put(this.body, failure(error)));
+    this.#load().catch((error) => setChildren(this.body, failure(error)));
   }
 
   refresh() {
@@ -56,21 +56,21 @@ export class Mixer {
   }
 
   async #load() {
-    const rows = (await this.catalogue.prompts()).filter((row) => row.base === this.asked().model);
+    const rows = (await this.catalogue.prompts()).filter((row) => row.base === this.request().model);
     const refs = rows.flatMap((row) => row.versions.map((version) => `${row.name}@${version}`));
     if (refs.length < 2) {
-      put(
+      setChildren(
         this.body,
         empty(
-          "There is nothing to mix",
-          "It takes two prompts of one kind and shape for this model, for instance two members of one tuning run.",
+          "No prompts to mix",
+          "A mix needs two prompts of the same kind and shape for this model, for example two members of a tuning run.",
         ),
       );
       return;
     }
     const [first, second] = [
-      ...this.ways()
-        .map((way) => way.ref)
+      ...this.variants()
+        .map((variant) => variant.ref)
         .filter(Boolean),
       ...refs,
     ];
@@ -79,29 +79,29 @@ export class Mixer {
     this.#run();
   }
 
-  #later() {
+  #runSoon() {
     clearTimeout(this.waiting);
-    this.#say();
-    this.waiting = setTimeout(() => this.#run(), WAIT_MS);
+    this.#showFormula();
+    this.waiting = setTimeout(() => this.#run(), DELAY_MS);
   }
 
-  #say() {
-    const share = Number(this.slider.value);
-    this.words.textContent = `${number(1 - share, 2)} ${this.from.value} + ${number(share, 2)} ${this.to.value}`;
+  #showFormula() {
+    const weight = Number(this.slider.value);
+    this.formula.textContent = `${number(1 - weight, 2)} ${this.from.value} + ${number(weight, 2)} ${this.to.value}`;
   }
 
   #run() {
-    if (!this.from.value || !this.asked().text) return;
-    this.#say();
-    const share = Number(this.slider.value);
+    if (!this.from.value || !this.request().text) return;
+    this.#showFormula();
+    const weight = Number(this.slider.value);
     const parts = [
-      { ref: this.from.value, weight: 1 - share },
-      { ref: this.to.value, weight: share },
+      { ref: this.from.value, weight: 1 - weight },
+      { ref: this.to.value, weight },
     ];
     this.running.abort();
     this.running = new AbortController();
-    const card = new Answer(this.api, { key: "mix", label: this.words.textContent, ref: { mix: parts } });
-    put(this.answer, card.element);
-    card.run(this.asked(), this.running.signal);
+    const card = new Answer(this.api, { key: "mix", label: this.formula.textContent, ref: { mix: parts } });
+    setChildren(this.answer, card.element);
+    card.run(this.request(), this.running.signal);
   }
 }

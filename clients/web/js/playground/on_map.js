@@ -1,79 +1,79 @@
-/** The ways that the answers take, drawn on a map that is there. */
+/** Trajectories of the answers, projected onto an existing map. */
 import { path } from "../api/client.js";
-import { h, put, select, setOptions } from "../dom/elements.js";
+import { h, select, setChildren, setOptions } from "../dom/elements.js";
 import { empty, failure, fill } from "../dom/states.js";
 import { colouring, linesOf, looksOf } from "../atlas/colouring.js";
 import { Points } from "../atlas/points.js";
 import { Tip } from "../atlas/tip.js";
-import { WalkPanel } from "../atlas/walk_panel.js";
+import { TrajectoryPanel } from "../atlas/trajectory_panel.js";
 import { DIM_INDEX, categoryColour } from "../plot/palette.js";
 import { PointMap } from "../plot/point_map.js";
 
 export class OnMap {
-  constructor({ api, catalogue, signal, asked, ways }) {
-    Object.assign(this, { api, catalogue, signal, asked, ways });
-    this.grounds = new Map();
+  constructor({ api, catalogue, signal, request, variants }) {
+    Object.assign(this, { api, catalogue, signal, request, variants });
+    this.backgrounds = new Map();
     this.map = select([], { onchange: () => this.#chooseMap(), "aria-label": "Map", id: "on-map" });
     this.layer = select([], { onchange: () => this.refresh(), "aria-label": "Layer", id: "on-layer" });
-    this.place = h("div", { class: "on-map" });
+    this.container = h("div", { class: "on-map" });
     this.legend = h("div", { class: "legend" });
-    this.walks = new WalkPanel({ onChange: () => this.picture?.repaint() });
+    this.trajectories = new TrajectoryPanel({ onChange: () => this.picture?.repaint() });
     this.tip = new Tip();
     this.element = h(
       "section",
       { class: "card stack" },
-      h("header", {}, h("h2", {}, "On a map"), h("div", { class: "row" }, this.map, this.layer)),
+      h("header", {}, h("h2", {}, "Trajectories on a map"), h("div", { class: "row" }, this.map, this.layer)),
       h(
         "p",
         { class: "muted small" },
-        "Each answer’s states, token by token, placed on a map that was fitted before; points of the map are grey.",
+        "The hidden states of each answer, token by token, projected onto an existing map. The points of the map are grey.",
       ),
-      this.place,
+      this.container,
       this.legend,
-      this.walks.element,
+      this.trajectories.element,
     );
-    this.ready = this.#load().catch((error) => put(this.place, failure(error)));
+    this.ready = this.#load().catch((error) => setChildren(this.container, failure(error)));
   }
 
   async refresh() {
     await this.ready;
-    const { model, text, max_tokens, temperature } = this.asked();
+    const { model, text, max_tokens, temperature } = this.request();
     if (!this.map.value || this.signal.aborted) return;
     if (!text) {
-      put(this.place, h("p", { class: "muted" }, "Write a text above and run it."));
+      setChildren(this.container, h("p", { class: "muted" }, "Enter a text above and run it."));
       return;
     }
     const layer = Number(this.layer.value);
-    const sources = this.ways().map((way) => ({
-      name: way.label,
-      trajectories: { inputs: [text], max_tokens, temperature, ...(way.ref && { prompt_ref: way.ref }) },
+    const sources = this.variants().map((variant) => ({
+      name: variant.label,
+      trajectories: { inputs: [text], max_tokens, temperature, ...(variant.ref && { prompt_ref: variant.ref }) },
     }));
     const work = async () => {
-      const [ground, placed] = await Promise.all([
-        this.#ground(layer),
+      const [background, placed] = await Promise.all([
+        this.#background(layer),
         this.api.tensors(path`/v1/maps/${this.map.value}/project`, {
           body: { sources, layers: [layer] },
           signal: this.signal,
         }),
       ]);
-      return this.#draw(ground, Points.read(placed), model);
+      return this.#draw(background, Points.read(placed), model);
     };
-    await fill(this.place, work, { signal: this.signal, text: "Following the answers …" });
+    await fill(this.container, work, { signal: this.signal, text: "Projecting the trajectories …" });
   }
 
   destroy() {
-    this.walks.stop();
+    this.trajectories.stop();
     this.picture?.destroy();
   }
 
   async #load() {
-    const maps = (await this.catalogue.maps()).filter((map) => map.model === this.asked().model);
+    const maps = (await this.catalogue.maps()).filter((map) => map.model === this.request().model);
     this.maps = maps;
     if (!maps.length) {
-      put(
-        this.place,
-        empty("There is no map of this model yet", "Make one in the atlas; trajectories can then be drawn on it.", {
-          action: h("a", { class: "button", href: "#/atlas" }, "To the atlas"),
+      setChildren(
+        this.container,
+        empty("No map of this model", "Create one in the atlas. Then trajectories can be projected onto it.", {
+          action: h("a", { class: "button", href: "#/atlas" }, "Open the atlas"),
         }),
       );
       return;
@@ -99,36 +99,39 @@ export class OnMap {
     );
   }
 
-  async #ground(layer) {
+  async #background(layer) {
     const key = `${this.map.value} ${layer}`;
-    if (!this.grounds.has(key))
-      this.grounds.set(
+    if (!this.backgrounds.has(key))
+      this.backgrounds.set(
         key,
         Points.read(
           await this.api.tensors(path`/v1/maps/${this.map.value}`, { query: { layer }, signal: this.signal }),
         ),
       );
-    return this.grounds.get(key);
+    return this.backgrounds.get(key);
   }
 
-  #draw(ground, placed) {
+  #draw(background, placed) {
     this.picture?.destroy();
-    const points = ground.joined(placed);
-    const groups = points.groups().filter((one) => points.since[one.items[0]] >= ground.n);
+    const points = background.joined(placed);
+    const groups = points.groups().filter((one) => points.since[one.items[0]] >= background.n);
     const own = colouring(placed, "source");
-    const colours = { key: new Int32Array(points.n), of: (i) => (i < ground.n ? DIM_INDEX : own.of(i - ground.n)) };
+    const colours = {
+      key: new Int32Array(points.n),
+      of: (i) => (i < background.n ? DIM_INDEX : own.of(i - background.n)),
+    };
     const looks = looksOf(points, colours, { hidden: new Set(), raised: null, placed: null });
     for (let i = 0; i < points.n; i++)
-      looks.set(i < ground.n ? [DIM_INDEX, 0, 1, 6] : [colours.of(i), 0, 1, 12], 4 * i);
+      looks.set(i < background.n ? [DIM_INDEX, 0, 1, 6] : [colours.of(i), 0, 1, 12], 4 * i);
     this.picture = new PointMap({
       hover: (i, x, y) => this.tip.show(i < 0 ? null : points, i, x, y, this.picture.element),
       pick: () => {},
       select: () => {},
       escape: () => {},
-      paint: (context, toScreen) => this.walks.paint(context, toScreen),
+      paint: (context, toScreen) => this.trajectories.paint(context, toScreen),
     });
-    this.walks.setGroups(points, groups);
-    put(
+    this.trajectories.setGroups(points, groups);
+    setChildren(
       this.legend,
       own.keys.map((key) =>
         h(
@@ -140,7 +143,7 @@ export class OnMap {
       ),
     );
     this.picture.setPoints(
-      points.places,
+      points.coordinates,
       looks,
       linesOf(points, groups, looks, () => true),
       { isSolid: !points.isFlat },

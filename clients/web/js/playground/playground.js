@@ -1,12 +1,12 @@
-/** What is asked, of which prompts, and the views on it. */
-import { button, field, h, put, select } from "../dom/elements.js";
+/** The playground: a text, generation settings, selected prompts, their answers, and tabs that inspect them. */
+import { button, field, h, select, setChildren } from "../dom/elements.js";
 import { tabs } from "../dom/table.js";
-import { remember } from "../shell/router.js";
+import { updateQuery } from "../shell/router.js";
 import { Answer } from "./answer.js";
 import { LensView } from "./lens.js";
 import { Mixer } from "./mixer.js";
 import { OnMap } from "./on_map.js";
-import { Ways } from "./ways.js";
+import { Variants } from "./variants.js";
 
 export class Playground {
   constructor({ api, catalogue, signal, models, prompts, query }) {
@@ -15,14 +15,14 @@ export class Playground {
     const model = query.get("model") ?? models[0].id;
     this.model = select(
       models.map((one) => one.id),
-      { value: model, onchange: () => this.#fitModel(), id: "model" },
+      { value: model, onchange: () => this.#changeModel(), id: "model" },
     );
     this.text = h("textarea", {
       rows: "3",
       spellcheck: "false",
-      placeholder: "A text for the model to go on with",
+      placeholder: "Text to complete",
       "aria-label": "Text",
-      on: { keydown: (event) => this.#key(event) },
+      on: { keydown: (event) => this.#onKey(event) },
     });
     this.text.value = query.get("text") ?? "";
     this.nTokens = h("input", { type: "number", min: "1", max: "512", value: query.get("tokens") ?? "16" });
@@ -34,26 +34,26 @@ export class Playground {
       value: query.get("temperature") ?? "0",
     });
     this.go = button("Run", () => this.run(), { class: "primary" });
-    this.ways = new Ways({
+    this.variants = new Variants({
       prompts,
       model: this.model.value,
       chosen: query.get("prompts"),
-      onChange: () => this.#changed(),
+      onChange: () => this.#onVariants(),
     });
     this.answers = h("div", { class: "answers" });
-    this.inside = h("div", {});
+    this.tabs = h("div", {});
     this.tab = query.get("view") ?? "lens";
-    this.element = h("div", { class: "view wide" }, this.#asking(), this.answers, this.inside);
+    this.element = h("div", { class: "view wide" }, this.#form(), this.answers, this.tabs);
   }
 
-  begin() {
-    this.#showWays();
-    this.#showInside();
+  start() {
+    this.#showVariants();
+    this.#showTabs();
     if (this.text.value.trim()) this.run();
   }
 
-  /** What the views inside need to know of the question. */
-  get asked() {
+  /** Model, text and generation settings, as the tabs need them. */
+  get request() {
     return {
       model: this.model.value,
       text: this.text.value,
@@ -63,106 +63,111 @@ export class Playground {
   }
 
   async run() {
-    const { asked } = this;
-    if (!asked.text) {
+    const { request } = this;
+    if (!request.text) {
       this.text.focus();
       return;
     }
     this.running.abort();
     this.running = new AbortController();
     this.signal.addEventListener("abort", () => this.running.abort(), { once: true });
-    this.#remember();
+    this.#updateUrl();
     this.go.disabled = true;
-    await Promise.all(this.cards.map((card) => card.run(asked, this.running.signal)));
+    await Promise.all(this.cards.map((card) => card.run(request, this.running.signal)));
     this.go.disabled = false;
     this.view?.refresh();
   }
 
-  #asking() {
+  #form() {
     const settings = h(
       "div",
-      { class: "asking-side" },
+      { class: "playground-settings" },
       field("Model", this.model),
-      h("div", { class: "pair" }, field("Tokens", this.nTokens), field("Temperature", this.temperature)),
+      h("div", { class: "pair" }, field("Max tokens", this.nTokens), field("Temperature", this.temperature)),
       this.go,
     );
     const title = h(
       "div",
       {},
       h("h1", {}, "Playground"),
-      h("p", { class: "muted" }, "One text under several prompts at once, in one batch. Ctrl+Enter runs it."),
+      h("p", { class: "muted" }, "Complete one text with several prompts in one batch. Ctrl+Enter runs it."),
     );
     return h(
       "section",
       { class: "stack" },
       title,
-      h("div", { class: "asking" }, h("div", { class: "stack tight" }, this.text, this.ways.element), settings),
+      h(
+        "div",
+        { class: "playground-form" },
+        h("div", { class: "stack tight" }, this.text, this.variants.element),
+        settings,
+      ),
     );
   }
 
-  #fitModel() {
-    this.ways.setModel(this.model.value);
-    this.#showInside();
+  #changeModel() {
+    this.variants.setModel(this.model.value);
+    this.#showTabs();
   }
 
-  #key(event) {
+  #onKey(event) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       this.run();
     }
   }
 
-  #changed() {
-    this.#showWays();
-    this.#remember();
-    if (this.text.value.trim() && this.cards.some((card) => card.isFresh)) this.run();
-    this.view?.setWays?.(this.ways.chosen);
+  #onVariants() {
+    this.#showVariants();
+    this.#updateUrl();
+    if (this.text.value.trim() && this.cards.some((card) => card.isNew)) this.run();
+    this.view?.setVariants?.(this.variants.chosen);
   }
 
-  #showWays() {
-    const before = new Map((this.cards ?? []).map((card) => [card.way.key, card]));
-    this.cards = this.ways.chosen.map((way) => before.get(way.key) ?? new Answer(this.api, way));
-    put(
+  #showVariants() {
+    const before = new Map((this.cards ?? []).map((card) => [card.variant.key, card]));
+    this.cards = this.variants.chosen.map((variant) => before.get(variant.key) ?? new Answer(this.api, variant));
+    setChildren(
       this.answers,
       this.cards.map((card) => card.element),
     );
   }
 
-  #showInside() {
+  #showTabs() {
     const context = {
       api: this.api,
       catalogue: this.catalogue,
       signal: this.signal,
-      asked: () => this.asked,
-      ways: () => this.ways.chosen,
-      answerOf: (way) => this.cards.find((card) => card.way.key === way.key)?.text ?? "",
+      request: () => this.request,
+      variants: () => this.variants.chosen,
+      answerOf: (variant) => this.cards.find((card) => card.variant.key === variant.key)?.text ?? "",
     };
-    const make = (View) => () => {
+    const open = (View) => () => {
       this.view?.destroy?.();
       this.view = new View(context);
       this.view.refresh();
       return this.view.element;
     };
     const parts = [
-      ["lens", "Logit lens", make(LensView)],
-      ["map", "On a map", make(OnMap)],
-      ["mix", "Mix two prompts", make(Mixer)],
+      ["lens", "Logit lens", open(LensView)],
+      ["map", "Trajectories on a map", open(OnMap)],
+      ["mix", "Mix two prompts", open(Mixer)],
     ];
-    put(
-      this.inside,
-      tabs(parts, this.tab, (name) => remember({ view: (this.tab = name) === "lens" ? null : name })),
+    setChildren(
+      this.tabs,
+      tabs(parts, this.tab, (name) => updateQuery({ view: (this.tab = name) === "lens" ? null : name })),
     );
     this.signal.addEventListener("abort", () => this.view?.destroy?.());
   }
 
-  #remember() {
-    const { asked } = this;
-    remember({
-      model: asked.model,
-      text: asked.text,
-      prompts: this.ways.written,
-      tokens: asked.max_tokens === 16 ? null : asked.max_tokens,
-      temperature: asked.temperature || null,
+  #updateUrl() {
+    const { request } = this;
+    updateQuery({
+      model: request.model,
+      text: request.text,
+      prompts: this.variants.refsText,
+      tokens: request.max_tokens === 16 ? null : request.max_tokens,
+      temperature: request.temperature || null,
     });
   }
 }

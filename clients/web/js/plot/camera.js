@@ -1,4 +1,4 @@
-/** From the world of points to pixels and back. A map of three dimensions is turned first, then seen straight from the front. */
+/** Camera: orthographic projection of world coordinates to pixels. 3-D maps are rotated before the projection. */
 
 const IDENTITY = [1, 0, 0, 0, 1, 0, 0, 0, 1];
 const FILLED = 0.86;
@@ -9,9 +9,9 @@ export class Camera {
     this.height = 1;
     this.centre = [0, 0];
     this.pivot = [0, 0, 0];
-    /** Pixels of one unit. */
+    /** Pixels per world unit. */
     this.scale = 1;
-    /** Rows of a rotation. */
+    /** Rotation matrix, row-major. */
     this.turn = IDENTITY;
   }
 
@@ -23,7 +23,7 @@ export class Camera {
     return this.turn === IDENTITY;
   }
 
-  /** Shows all of a box `{min: [x, y, z], max: …}`. */
+  /** Centres and scales a box `{min: [x, y, z], max: [x, y, z]}` into view. */
   fit(box) {
     const size = box.max.map((high, i) => high - box.min[i]);
     const middle = box.max.map((high, i) => (high + box.min[i]) / 2);
@@ -34,7 +34,7 @@ export class Camera {
     this.scale = FILLED * (fits.length ? Math.min(...fits) : 1);
   }
 
-  /** A point after turning, as `[x, y]` of the world that is looked at. */
+  /** `[x, y]` of a point after the rotation. */
   turned(x, y, z) {
     if (this.isFlat) return [x, y];
     const t = this.turn;
@@ -52,7 +52,7 @@ export class Camera {
     this.centre = [this.centre[0] - dx / this.scale, this.centre[1] + dy / this.scale];
   }
 
-  /** Zooms by a factor; what is at the pixel stays there. */
+  /** Zooms by a factor around a pixel, which keeps its world coordinates. */
   zoom(factor, sx = this.width / 2, sy = this.height / 2) {
     const offset = [sx - this.width / 2, this.height / 2 - sy];
     const before = this.scale;
@@ -61,7 +61,7 @@ export class Camera {
     this.centre = [this.centre[0] + offset[0] * gone, this.centre[1] + offset[1] * gone];
   }
 
-  /** Turns around the pivot, by pixels of dragging. */
+  /** Rotates around the pivot by a drag of `dx`, `dy` pixels. */
   rotate(dx, dy) {
     const [a, b] = [dx * 0.008, dy * 0.008];
     const aroundY = [Math.cos(a), 0, Math.sin(a), 0, 1, 0, -Math.sin(a), 0, Math.cos(a)];
@@ -69,7 +69,7 @@ export class Camera {
     this.turn = product(aroundX, product(aroundY, this.turn));
   }
 
-  /** The CSS transform that shows a picture of `drawn` as this camera sees it; null if they are turned differently. */
+  /** The CSS transform from a picture by the camera `drawn` to this camera's picture; null if their rotations differ. */
   since(drawn) {
     if (this.turn !== drawn.turn) return null;
     const factor = this.scale / drawn.scale;

@@ -1,4 +1,4 @@
-/** Points and lines of one picture on the graphics card (WebGL 2). Knows nothing of gestures, and nothing of what points mean. */
+/** WebGL 2 renderer of points and lines. It handles no gestures and does not know what points mean. */
 import { colour } from "../shell/theme.js";
 import { palette, rgb } from "./palette.js";
 import { LINE_FRAGMENT, LINE_VERTEX, POINT_FRAGMENT, POINT_VERTEX, program } from "./shaders.js";
@@ -6,7 +6,7 @@ import { LINE_FRAGMENT, LINE_VERTEX, POINT_FRAGMENT, POINT_VERTEX, program } fro
 const LOOK_BYTES = 4;
 
 export class CanvasLayer {
-  /** @throws if there is no WebGL 2. */
+  /** @throws {Error} if the browser has no WebGL 2 */
   constructor(canvas) {
     const gl = canvas.getContext("webgl2", {
       antialias: false,
@@ -16,16 +16,16 @@ export class CanvasLayer {
     });
     if (!gl)
       throw new Error(
-        "This browser has no WebGL 2, which maps are drawn with. Switch on graphics acceleration, or use another browser.",
+        "This browser has no WebGL 2, which maps need. Enable graphics acceleration or use another browser.",
       );
     this.gl = gl;
     this.canvas = canvas;
-    /** Whether edges are smooth and points let others through; costs more without a graphics card. */
+    /** Antialiased and translucent points; expensive without a GPU. */
     this.isSmooth = true;
     this.setUp();
   }
 
-  /** Everything that the card holds; also after it has lost it. */
+  /** Creates programs, buffers and textures; called again when a lost context is restored. */
   setUp() {
     const { gl } = this;
     this.points = { ...program(gl, POINT_VERTEX, POINT_FRAGMENT), n: 0, ...this.#buffers() };
@@ -34,13 +34,13 @@ export class CanvasLayer {
     this.setColours();
   }
 
-  /** @param {Float32Array} places `[n, 3]` @param {Uint8Array} looks `[n, 4]`: colour, shape, state, size in half pixels */
-  setPoints(places, looks) {
-    this.#fill(this.points, places, looks);
+  /** @param {Float32Array} coordinates `[n, 3]` @param {Uint8Array} looks `[n, 4]`: colour, shape, state, size in half pixels */
+  setPoints(coordinates, looks) {
+    this.#fill(this.points, coordinates, looks);
     this.hasRaised = false;
   }
 
-  /** hasRaised: some are raised, and are drawn above all others. */
+  /** hasRaised: some points are raised; they are drawn above all others. */
   setLooks(looks, { hasRaised }) {
     const { gl } = this;
     this.hasRaised = hasRaised;
@@ -48,12 +48,12 @@ export class CanvasLayer {
     gl.bufferSubData(gl.ARRAY_BUFFER, 0, looks);
   }
 
-  /** Two places and looks a line. */
-  setLines(places, looks) {
-    this.#fill(this.lines, places, looks);
+  /** Two coordinates and looks per line segment. */
+  setLines(coordinates, looks) {
+    this.#fill(this.lines, coordinates, looks);
   }
 
-  /** Takes over the theme's colours. */
+  /** Uploads the colours of the current theme. */
   setColours() {
     const { gl } = this;
     const colours = palette();
@@ -66,7 +66,7 @@ export class CanvasLayer {
     this.rim = rgb(colour("ink")).map((value) => value / 255);
   }
 
-  /** Draws what `camera` sees; `share` of the points, for a quick look while a map is turned. */
+  /** Draws the picture of `camera`; `share` < 1 draws only some of the points, for fast frames during a rotation. */
   draw(camera, { ratio, share = 1, isSolid = false }) {
     const { gl } = this;
     gl.viewport(0, 0, this.canvas.width, this.canvas.height);
@@ -84,7 +84,7 @@ export class CanvasLayer {
     if (!this.points.n) return;
     if (!this.isSmooth) gl.disable(gl.BLEND);
     if (isSolid) gl.enable(gl.DEPTH_TEST);
-    gl.depthFunc(gl.LEQUAL); // of points at one place the later one is on top
+    gl.depthFunc(gl.LEQUAL); // of points at equal depth the later one is on top
     this.#use(this.points, camera);
     const { at } = this.points;
     gl.uniform1f(at.ratio, ratio);
@@ -99,7 +99,7 @@ export class CanvasLayer {
     }
   }
 
-  /** Resolves when all that was asked for has been drawn. */
+  /** Resolves when the GPU has finished all draw calls. */
   async settled() {
     const { gl } = this;
     const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
@@ -111,14 +111,14 @@ export class CanvasLayer {
   }
 
   #buffers() {
-    return { places: this.gl.createBuffer(), looks: this.gl.createBuffer() };
+    return { coordinates: this.gl.createBuffer(), looks: this.gl.createBuffer() };
   }
 
-  #fill(kind, places, looks) {
+  #fill(kind, coordinates, looks) {
     const { gl } = this;
-    kind.n = places.length / 3;
-    gl.bindBuffer(gl.ARRAY_BUFFER, kind.places);
-    gl.bufferData(gl.ARRAY_BUFFER, places, gl.STATIC_DRAW);
+    kind.n = coordinates.length / 3;
+    gl.bindBuffer(gl.ARRAY_BUFFER, kind.coordinates);
+    gl.bufferData(gl.ARRAY_BUFFER, coordinates, gl.STATIC_DRAW);
     gl.bindBuffer(gl.ARRAY_BUFFER, kind.looks);
     gl.bufferData(gl.ARRAY_BUFFER, looks, gl.DYNAMIC_DRAW);
   }
@@ -126,7 +126,7 @@ export class CanvasLayer {
   #use(kind, camera) {
     const { gl } = this;
     gl.useProgram(kind.program);
-    gl.bindBuffer(gl.ARRAY_BUFFER, kind.places);
+    gl.bindBuffer(gl.ARRAY_BUFFER, kind.coordinates);
     gl.enableVertexAttribArray(0);
     gl.vertexAttribPointer(0, 3, gl.FLOAT, false, 0, 0);
     gl.bindBuffer(gl.ARRAY_BUFFER, kind.looks);

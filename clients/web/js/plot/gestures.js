@@ -1,10 +1,10 @@
-/** Pointer, wheel and keys over a map, as what they mean: pan, zoom, turn, point at, draw a line around. */
+/** Gestures on a map: translates pointer, wheel and key events to pan, zoom, rotate, hover, pick and lasso. */
 
 const STEP = 48;
 const KEYS = { ArrowLeft: [STEP, 0], ArrowRight: [-STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] };
 
 /**
- * @param {HTMLElement} element focusable
+ * @param {HTMLElement} element a focusable element
  * @param {Object} on `pan(dx, dy)`, `turn(dx, dy)`, `zoom(factor, x, y)`, `hover(x, y)`, `leave()`, `pick(x, y)`,
  *   `line(points, isDone)`, `fit()`, `escape()`
  * @param {() => {tool: string, turns: boolean}} mode
@@ -86,7 +86,7 @@ class Drag {
   }
 
   #pinch(moved, before, at) {
-    const [other] = [...this.pointers].filter(([id]) => id !== moved).map(([, place]) => place);
+    const [other] = [...this.pointers].filter(([id]) => id !== moved).map(([, pixel]) => pixel);
     const was = Math.hypot(before[0] - other[0], before[1] - other[1]);
     const is = Math.hypot(at[0] - other[0], at[1] - other[1]);
     if (was > 10) this.on.zoom(is / was, other[0], other[1]);

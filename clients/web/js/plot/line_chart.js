@@ -1,5 +1,5 @@
-/** Lines over steps, for curves that may still grow: one series a member, readable at any length. */
-import { h, put } from "../dom/elements.js";
+/** Line chart of series over steps. Series may grow while the chart is shown. */
+import { h, setChildren } from "../dom/elements.js";
 import { number } from "../dom/format.js";
 import { colour } from "../shell/theme.js";
 import { categoryColour } from "./palette.js";
@@ -8,7 +8,7 @@ import { ticks } from "./ticks.js";
 const PAD = { left: 52, right: 14, top: 10, bottom: 40 };
 
 export class LineChart {
-  /** @param {{x?: string, isLog?: boolean}} options x: what the axis counts */
+  /** @param {{x?: string, isLog?: boolean}} options x: label of the x axis; isLog: logarithmic y axis */
   constructor({ x = "step", isLog = false } = {}) {
     this.x = x;
     this.isLog = isLog;
@@ -21,17 +21,17 @@ export class LineChart {
     this.element = h("div", { class: "stack" }, this.plot, this.legend);
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(this.plot);
-    this.onTheme = () => this.#restyle();
+    this.onTheme = () => this.#updateLegend();
     document.addEventListener("themechange", this.onTheme);
-    this.plot.addEventListener("pointermove", (event) => this.#point(event.offsetX, event.offsetY));
-    this.plot.addEventListener("pointerleave", () => this.#point(null));
+    this.plot.addEventListener("pointermove", (event) => this.#hover(event.offsetX, event.offsetY));
+    this.plot.addEventListener("pointerleave", () => this.#hover(null));
   }
 
-  /** @param {{name: string, points: [number, number][], isDashed?: boolean, colour?: number}[]} series points by rising x */
+  /** @param {{name: string, points: [number, number][], isDashed?: boolean, colour?: number}[]} series points sorted by x */
   set(series) {
     const changed = series.length !== this.series.length || series.some((one, i) => one.name !== this.series[i].name);
     this.series = series;
-    if (changed) this.#restyle();
+    if (changed) this.#updateLegend();
     else this.draw();
   }
 
@@ -51,7 +51,7 @@ export class LineChart {
     this.#axes(context, width, height);
     for (const one of this.#shown()) this.#line(context, one);
     if (this.at !== undefined && this.at !== null) this.#marker(context, height);
-    this.canvas.setAttribute("aria-label", this.#words());
+    this.canvas.setAttribute("aria-label", this.#description());
   }
 
   #shown() {
@@ -103,13 +103,13 @@ export class LineChart {
     context.lineJoin = "round";
     context.setLineDash(one.isDashed ? [5, 4] : []);
     context.beginPath();
-    let isDown = false;
+    let isDrawing = false;
     for (const [x, y] of one.points) {
-      if (!Number.isFinite(y)) isDown = false;
-      else if (isDown) context.lineTo(sx(x), sy(y));
+      if (!Number.isFinite(y)) isDrawing = false;
+      else if (isDrawing) context.lineTo(sx(x), sy(y));
       else {
         context.moveTo(sx(x), sy(y));
-        isDown = true;
+        isDrawing = true;
       }
     }
     context.stroke();
@@ -130,7 +130,7 @@ export class LineChart {
     }
   }
 
-  #point(px, py) {
+  #hover(px, py) {
     const shown = this.#shown();
     if (px === null || !this.frame || !shown.length) {
       this.at = null;
@@ -149,12 +149,12 @@ export class LineChart {
       return h(
         "div",
         { class: "row tight" },
-        h("span", { class: "swatch", vars }),
+        lineSwatch(one, vars),
         h("span", { class: "grow cut" }, one.name),
         h("span", { class: "number" }, number(nearest(one.points, this.at)[1])),
       );
     });
-    put(
+    setChildren(
       this.tip,
       h("div", { class: "muted" }, `${this.x} ${number(this.at)}`),
       rows,
@@ -165,8 +165,8 @@ export class LineChart {
     this.tip.style.top = `${Math.max(0, Math.min(py, this.plot.clientHeight - this.tip.offsetHeight))}px`;
   }
 
-  #restyle() {
-    put(
+  #updateLegend() {
+    setChildren(
       this.legend,
       this.series.map((one, i) => this.#key(one, i)),
     );
@@ -188,18 +188,24 @@ export class LineChart {
         on: { click: toggle },
         title: "Show or hide",
       },
-      h("span", { class: "swatch", vars }),
+      lineSwatch(one, vars),
       h("span", { class: "cut" }, one.name),
     );
     return key;
   }
 
-  #words() {
+  #description() {
     const ends = this.#shown().map((one) => `${one.name}: ${number(one.points.at(-1)[1])}`);
-    return `Chart over ${this.x}. Last values: ${ends.join(", ") || "none yet"}.`;
+    return `Chart over ${this.x}. Last values: ${ends.join(", ") || "none"}.`;
   }
 }
 
+/** A piece of the series' line in its colour, solid or dashed as in the chart. */
+function lineSwatch(one, vars) {
+  return h("span", { class: ["line-swatch", one.isDashed && "dashed"], vars });
+}
+
+/** The point with the x closest to `x`. */
 function nearest(points, x) {
   let [low, high] = [0, points.length - 1];
   while (high - low > 1) {

@@ -1,4 +1,4 @@
-/** Colours of points and lines, for both themes. Categories keep their colour as long as their order does. */
+/** Colours of points and lines in both themes. The colour of a category depends on its index only. */
 import { theme } from "../shell/theme.js";
 
 const CATEGORIES = {
@@ -33,7 +33,7 @@ const CATEGORIES = {
 };
 const OTHER = { light: "#a8a69f", dark: "#666c75" };
 const DIM = { light: "#dddad3", dark: "#2e343b" };
-// Even steps to the eye, dark to light; the ends are kept off the paper's own colour.
+// Viridis, perceptually uniform. The ends are cut so that they contrast with the background.
 const RAMP = {
   light: ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30"],
   dark: ["#5b3b8c", "#4f5fa6", "#3e7fb0", "#2f9fa9", "#35b79a", "#6ccd6b", "#b0dd45", "#f4e61e"],
@@ -42,24 +42,24 @@ const RAMP = {
 export const N_CATEGORIES = CATEGORIES.light.length;
 export const OTHER_INDEX = N_CATEGORIES;
 const N_RAMP = 64;
-/** Where the ramp begins in the palette; the colour of points that are out of the question is behind it. */
+/** Index of the first colour of the ramp; the colour of dimmed points follows the ramp. */
 export const RAMP_START = N_CATEGORIES + 1;
 export const DIM_INDEX = RAMP_START + N_RAMP;
 
-/** All colours of the current theme: categories, other, the ramp, dim. */
+/** All colours of the current theme as RGB: categories, other, ramp, dimmed. */
 export function palette() {
   const name = theme();
   const ramp = Array.from({ length: N_RAMP }, (_, i) => mixed(RAMP[name], i / (N_RAMP - 1)));
   return [...CATEGORIES[name], OTHER[name], ...ramp, DIM[name]].map(rgb);
 }
 
-/** The colour of a category as CSS has it. */
+/** The CSS colour of a category; the colour `other` past the last one. */
 export function categoryColour(i) {
   const name = theme();
   return i < N_CATEGORIES ? CATEGORIES[name][i] : OTHER[name];
 }
 
-/** The index in the palette of a share of the ramp, 0 to 1. */
+/** The palette index at `share` (0 to 1) of the ramp. */
 export function rampIndex(share) {
   return RAMP_START + Math.round(Math.min(1, Math.max(0, share)) * (N_RAMP - 1));
 }
@@ -68,7 +68,7 @@ export function rampColours() {
   return RAMP[theme()];
 }
 
-/** "#rrggbb" as three bytes. */
+/** "#rrggbb" as three bytes; arrays are returned unchanged. */
 export function rgb(hex) {
   if (Array.isArray(hex)) return hex;
   const value = Number.parseInt(hex.slice(1), 16);

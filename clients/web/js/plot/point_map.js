@@ -1,6 +1,6 @@
 /**
- * A picture of points to move about in. With a graphics card every frame is drawn anew. Where one drawing takes long (no
- * card: software) the picture that is there is moved and scaled by the compositor, and drawn anew when the hand rests.
+ * Interactive map of points. With a GPU every frame is drawn. With software rendering, where one frame takes long, the
+ * compositor moves and scales the last picture with a CSS transform; the map is drawn again when the gesture pauses.
  */
 import { h } from "../dom/elements.js";
 import { Camera } from "./camera.js";
@@ -10,14 +10,15 @@ import { ScreenIndex } from "./screen_index.js";
 
 const SLOW_MS = 20;
 const MANY = 5000;
-const REST_MS = 110;
-/** So much more than what is seen is drawn at each side where drawing is slow, so that moving shows no empty margin at once. */
+const PAUSE_MS = 110;
+/** With slow drawing the picture extends beyond each side by this share, so that panning does not expose empty margins. */
 const MARGIN = 0.15;
-const MOST_STRETCH = 1.6;
+const MAX_STRETCH = 1.6;
 
 export class PointMap {
   /**
-   * @param {Object} on `hover(i, x, y)` (−1: nothing), `select(indices)`, `pick(i)`, `paint(context, toScreen)`, `escape()`
+   * @param {Object} on `hover(i, x, y)` and `pick(i)` (i is −1 where there is no point), `select(indices)`,
+   *   `paint(context, toScreen)`, `escape()`
    */
   constructor(on) {
     this.on = on;
@@ -43,16 +44,16 @@ export class PointMap {
     this.ratio = 1;
     this.margin = [0, 0];
     this.line = [];
-    this.places = new Float32Array(0);
+    this.coordinates = new Float32Array(0);
     this.looks = new Uint8Array(0);
     this.#listen();
   }
 
-  /** @param {Float32Array} places @param {Uint8Array} looks @param {{places: Float32Array, looks: Uint8Array}} lines */
-  setPoints(places, looks, lines, { isSolid = false, keepView = false } = {}) {
-    Object.assign(this, { places, looks, isSolid });
-    this.layer.setPoints(places, looks);
-    this.layer.setLines(lines.places, lines.looks);
+  /** @param {Float32Array} coordinates @param {Uint8Array} looks @param {{coordinates: Float32Array, looks: Uint8Array}} lines */
+  setPoints(coordinates, looks, lines, { isSolid = false, keepView = false } = {}) {
+    Object.assign(this, { coordinates, looks, isSolid });
+    this.layer.setPoints(coordinates, looks);
+    this.layer.setLines(lines.coordinates, lines.looks);
     if (keepView) this.#drawNow();
     else this.fit();
     this.measured = this.#measure();
@@ -61,18 +62,18 @@ export class PointMap {
   setLooks(looks, lines, { hasRaised = false } = {}) {
     this.looks = looks;
     this.layer.setLooks(looks, { hasRaised });
-    this.layer.setLines(lines.places, lines.looks);
+    this.layer.setLines(lines.coordinates, lines.looks);
     this.#drawNow();
   }
 
-  /** Shows all visible points. */
+  /** Fits all visible points into view. */
   fit() {
     if (!this.isSolid) this.camera.turn = new Camera().turn;
     const box = { min: [Infinity, Infinity, Infinity], max: [-Infinity, -Infinity, -Infinity] };
     for (let i = 0; i < this.looks.length / 4; i++) {
       if (this.looks[4 * i + 2] === 0) continue;
       for (let axis = 0; axis < 3; axis++) {
-        const value = this.places[3 * i + axis];
+        const value = this.coordinates[3 * i + axis];
         if (value < box.min[axis]) box.min[axis] = value;
         if (value > box.max[axis]) box.max[axis] = value;
       }
@@ -81,27 +82,27 @@ export class PointMap {
     this.#drawNow();
   }
 
-  /** Draws what lies above the points: line, marks, walks. */
+  /** Redraws the overlay above the points: lasso, marks and trajectories. */
   repaint() {
     const context = this.over.getContext("2d");
     context.setTransform(this.ratio, 0, 0, this.ratio, this.margin[0] * this.ratio, this.margin[1] * this.ratio);
     context.clearRect(-this.margin[0], -this.margin[1], this.over.width, this.over.height);
-    this.on.paint(context, (i) => this.drawn.toScreen(...this.placeOf(i)));
+    this.on.paint(context, (i) => this.drawn.toScreen(...this.coordinatesOf(i)));
     if (this.line.length > 1) drawLine(context, this.line, this.ink);
   }
 
-  /** Resolves when what was asked for has been drawn. */
+  /** Resolves when everything has been drawn. */
   settled() {
     return this.layer.settled();
   }
 
-  placeOf(i) {
-    return [this.places[3 * i], this.places[3 * i + 1], this.places[3 * i + 2]];
+  coordinatesOf(i) {
+    return [this.coordinates[3 * i], this.coordinates[3 * i + 1], this.coordinates[3 * i + 2]];
   }
 
   destroy() {
     this.observer.disconnect();
-    clearTimeout(this.resting);
+    clearTimeout(this.pauseTimer);
     document.removeEventListener("themechange", this.onTheme);
     this.layer.gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
@@ -117,7 +118,7 @@ export class PointMap {
     this.canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
     this.canvas.addEventListener("webglcontextrestored", () => {
       this.layer.setUp();
-      this.layer.setPoints(this.places, this.looks);
+      this.layer.setPoints(this.coordinates, this.looks);
       this.#drawNow();
     });
     const on = {
@@ -144,7 +145,7 @@ export class PointMap {
     else this.#drawNow();
   }
 
-  /** Sizes both canvases to what is seen and, where drawing is slow, a margin around it. */
+  /** Sizes both canvases to the view plus, with slow drawing, a margin around it. */
   #size() {
     const share = this.isSlow && !this.isSolid ? MARGIN : 0;
     const { width, height } = this.camera;
@@ -160,23 +161,23 @@ export class PointMap {
     }
   }
 
-  /** Finds out how long a drawing takes, and from then on moves the picture accordingly. */
+  /** Measures how long one frame takes and chooses how to move the picture. */
   async #measure() {
-    const { places } = this;
-    await this.layer.settled(); // the first drawing also compiles
-    if (this.camera.width === 1 || this.places !== places) return;
+    const { coordinates } = this;
+    await this.layer.settled(); // the first frame also compiles the shaders
+    if (this.camera.width === 1 || this.coordinates !== coordinates) return;
     const start = performance.now();
     this.layer.draw(this.#wide(), { ratio: this.ratio, isSolid: this.isSolid });
     await this.layer.settled();
     const isSlow = performance.now() - start > SLOW_MS;
-    if (this.places !== places || isSlow === this.isSlow) return;
+    if (this.coordinates !== coordinates || isSlow === this.isSlow) return;
     this.isSlow = isSlow;
-    this.layer.isSmooth = !isSlow || places.length / 3 < MANY;
+    this.layer.isSmooth = !isSlow || coordinates.length / 3 < MANY;
     this.#size();
     this.#drawNow();
   }
 
-  /** The camera of the canvas, which may be wider than what is seen. */
+  /** The camera of the canvas, which may be larger than the view. */
   #wide() {
     const camera = this.camera.copy();
     camera.width += 2 * this.margin[0];
@@ -189,8 +190,8 @@ export class PointMap {
     this.on.hover(-1);
     this.index = null;
     if (!this.pending) this.pending = requestAnimationFrame(() => this.#frame());
-    clearTimeout(this.resting);
-    if (this.isSlow) this.resting = setTimeout(() => this.#drawNow(), REST_MS);
+    clearTimeout(this.pauseTimer);
+    if (this.isSlow) this.pauseTimer = setTimeout(() => this.#drawNow(), PAUSE_MS);
   }
 
   #frame() {
@@ -201,17 +202,17 @@ export class PointMap {
     }
     const since = this.camera.since(this.drawn);
     if (since === null) {
-      this.#draw(Math.min(1, 12_000 / (this.places.length / 3))); // turned: some of the points until it rests
+      this.#draw(Math.min(1, 12_000 / (this.coordinates.length / 3))); // rotating: draw some of the points until the gesture pauses
       return;
     }
     const { dx, dy, factor } = since;
     const outside = Math.abs(dx) > 4 * this.margin[0] || Math.abs(dy) > 4 * this.margin[1];
-    if (factor > MOST_STRETCH || factor < 1 / MOST_STRETCH || (outside && factor === 1)) this.#drawNow();
+    if (factor > MAX_STRETCH || factor < 1 / MAX_STRETCH || (outside && factor === 1)) this.#drawNow();
     else this.stage.style.transform = `translate(${dx}px, ${dy}px) scale(${factor})`;
   }
 
   #drawNow() {
-    clearTimeout(this.resting);
+    clearTimeout(this.pauseTimer);
     this.#draw(1);
   }
 
@@ -226,12 +227,12 @@ export class PointMap {
   }
 
   #at(x, y) {
-    this.index ??= new ScreenIndex(this.camera, this.places, (i) => this.looks[4 * i + 2] > 0);
+    this.index ??= new ScreenIndex(this.camera, this.coordinates, (i) => this.looks[4 * i + 2] > 0);
     return this.index.nearest(x, y);
   }
 
   #hover(x, y) {
-    if (this.pending || this.stage.style.transform) return; // it moves
+    if (this.pending || this.stage.style.transform) return; // while moving
     this.on.hover(this.#at(x, y), x, y);
   }
 

@@ -1,14 +1,14 @@
-/** Where visible points are on the screen, for finding the one under the pointer and those inside a line. */
+/** Grid index of the visible points in screen space: finds the point under the pointer and the points inside a lasso. */
 
 const CELL = 14;
 
 export class ScreenIndex {
   /**
-   * @param {Camera} camera @param {Float32Array} places `[n, 3]`
+   * @param {Camera} camera @param {Float32Array} coordinates `[n, 3]`
    * @param {(i: number) => boolean} isVisible
    */
-  constructor(camera, places, isVisible) {
-    const n = places.length / 3;
+  constructor(camera, coordinates, isVisible) {
+    const n = coordinates.length / 3;
     this.x = new Float32Array(n);
     this.y = new Float32Array(n);
     this.across = Math.ceil(camera.width / CELL) + 1;
@@ -16,7 +16,7 @@ export class ScreenIndex {
     const cells = new Int32Array(n);
     const starts = new Uint32Array(this.across * this.down + 1);
     for (let i = 0; i < n; i++) {
-      const [sx, sy] = camera.toScreen(places[3 * i], places[3 * i + 1], places[3 * i + 2]);
+      const [sx, sy] = camera.toScreen(coordinates[3 * i], coordinates[3 * i + 1], coordinates[3 * i + 2]);
       this.x[i] = sx;
       this.y[i] = sy;
       const outside = sx < 0 || sy < 0 || sx > camera.width || sy > camera.height || !isVisible(i);
@@ -30,11 +30,11 @@ export class ScreenIndex {
     for (let i = 0; i < n; i++) if (cells[i] >= 0) this.items[next[cells[i]]++] = i;
   }
 
-  /** The visible point nearest to a pixel, within `reach` pixels; −1 if there is none. Later ones lie above earlier ones. */
+  /** The visible point nearest to a pixel, within `reach` pixels; −1 if there is none. Of equally near points the last one. */
   nearest(sx, sy, reach = 9) {
     let best = -1;
     let least = reach * reach;
-    this.#around(sx, sy, reach, (i) => {
+    this.#forEachNear(sx, sy, reach, (i) => {
       const distance = (this.x[i] - sx) ** 2 + (this.y[i] - sy) ** 2;
       if (distance <= least) {
         least = distance;
@@ -44,7 +44,7 @@ export class ScreenIndex {
     return best;
   }
 
-  /** Visible points inside a closed line of pixels `[[x, y], …]`, in order. */
+  /** Visible points inside a polygon of pixels `[[x, y], …]`, sorted. */
   inside(line) {
     const xs = line.map((point) => point[0]);
     const ys = line.map((point) => point[1]);
@@ -57,7 +57,7 @@ export class ScreenIndex {
     return found.sort((a, b) => a - b);
   }
 
-  #around(sx, sy, reach, visit) {
+  #forEachNear(sx, sy, reach, visit) {
     const clamp = (value, most) => Math.min(most - 1, Math.max(0, Math.floor(value / CELL)));
     for (let row = clamp(sy - reach, this.down); row <= clamp(sy + reach, this.down); row++) {
       for (let column = clamp(sx - reach, this.across); column <= clamp(sx + reach, this.across); column++) {
@@ -68,7 +68,7 @@ export class ScreenIndex {
   }
 }
 
-/** Whether a ray to the right crosses the line an odd number of times. */
+/** Ray casting: whether a ray to the right crosses the polygon an odd number of times. */
 function isInside(x, y, xs, ys) {
   let inside = false;
   for (let a = 0, b = xs.length - 1; a < xs.length; b = a++) {

@@ -1,29 +1,29 @@
-/** What runs on the graphics card: one program for points, one for lines. Both take the same camera. */
+/** Shaders: one program for points and one for lines, with the same camera uniforms. */
 
 const PLACE = `#version 300 es
 precision highp float;
-layout(location = 0) in vec3 place;
+layout(location = 0) in vec3 coordinates;
 layout(location = 1) in vec4 look;   // colour, shape, state (0 hidden, 1 plain, 2 raised), size in half pixels
 uniform mat3 turn;
 uniform vec3 pivot;
 uniform vec2 centre;
-uniform vec2 scale;                  // units to the clip space, which goes from -1 to 1
+uniform vec2 scale;                  // from world units to clip space
 uniform sampler2D palette;
-vec3 turned() { return pivot + turn * (place - pivot); }
-vec4 placed(vec3 at) { return vec4((at.xy - centre) * scale, 0.0, 1.0); }
+vec3 rotated() { return pivot + turn * (coordinates - pivot); }
+vec4 projected(vec3 at) { return vec4((at.xy - centre) * scale, 0.0, 1.0); }
 vec4 paint() { return texelFetch(palette, ivec2(int(look.x + 0.5), 0), 0); }
 `;
 
 export const POINT_VERTEX = `${PLACE}
 uniform float ratio;
 uniform float depth;
-uniform float only;                  // 0: all, 1: those that are not raised, 2: raised ones
+uniform float only;                  // 0: all points, 1: points that are not raised, 2: raised points
 flat out vec4 colour;
 flat out float shape;
 flat out float size;
 void main() {
-  vec3 at = turned();
-  gl_Position = placed(at);
+  vec3 at = rotated();
+  gl_Position = projected(at);
   gl_Position.z = -clamp((at.z - pivot.z) * depth, -0.99, 0.99);
   shape = look.y;
   size = look.w * 0.5 * ratio + (look.z > 1.5 ? 2.0 * ratio : 0.0);
@@ -46,7 +46,7 @@ void main() {
   vec2 from = gl_PointCoord - 0.5;
   bool diamond = shape > 2.5;
   float reach = diamond ? (abs(from.x) + abs(from.y)) : length(from) * 1.0;
-  float inside = (0.5 - reach) * size;            // pixels to the edge
+  float inside = (0.5 - reach) * size;            // pixels from the edge
   if (inside <= 0.0) discard;
   vec3 tone = colour.rgb;
   float alpha = shape > 0.5 ? 1.0 : opacity;
@@ -54,7 +54,7 @@ void main() {
   if (shape > 0.5 && shape < 1.5) {               // ring
     if (inside > width + 0.5) { if (!smooth_) discard; alpha = 0.0; }
     alpha *= clamp(width + 0.5 - inside, 0.0, 1.0);
-  } else if (shape > 1.5 && inside < width) {     // a disc or diamond with a rim
+  } else if (shape > 1.5 && inside < width) {     // disc or diamond with a rim
     tone = rim;
   }
   if (smooth_) alpha *= clamp(inside, 0.0, 1.0);
@@ -65,7 +65,7 @@ export const LINE_VERTEX = `${PLACE}
 flat out vec4 colour;
 flat out float state;
 void main() {
-  gl_Position = placed(turned());
+  gl_Position = projected(rotated());
   colour = paint();
   state = look.z;
 }`;
@@ -81,9 +81,13 @@ void main() {
   shown = vec4(colour.rgb * opacity, opacity);
 }`;
 
-/** Compiles and links; the error names what the card's driver does not like. */
+/**
+ * Compiles and links a program. `at` looks up uniform locations by name.
+ *
+ * @throws {Error} with the driver's log
+ */
 export function program(gl, vertex, fragment) {
-  const made = gl.createProgram();
+  const linked = gl.createProgram();
   for (const [kind, source] of [
     [gl.VERTEX_SHADER, vertex],
     [gl.FRAGMENT_SHADER, fragment],
@@ -92,10 +96,10 @@ export function program(gl, vertex, fragment) {
     gl.shaderSource(shader, source);
     gl.compileShader(shader);
     if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS)) throw new Error(gl.getShaderInfoLog(shader));
-    gl.attachShader(made, shader);
+    gl.attachShader(linked, shader);
   }
-  gl.linkProgram(made);
-  if (!gl.getProgramParameter(made, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(made));
-  const places = new Proxy({}, { get: (known, name) => (known[name] ??= gl.getUniformLocation(made, name)) });
-  return { program: made, at: places };
+  gl.linkProgram(linked);
+  if (!gl.getProgramParameter(linked, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(linked));
+  const locations = new Proxy({}, { get: (known, name) => (known[name] ??= gl.getUniformLocation(linked, name)) });
+  return { program: linked, at: locations };
 }

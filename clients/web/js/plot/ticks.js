@@ -1,4 +1,4 @@
-/** Round numbers between two bounds, about `n` of them. */
+/** About `n` round numbers between `low` and `high`, for the ticks of an axis. */
 export function ticks(low, high, n) {
   const rough = (high - low) / n;
   if (!(rough > 0)) return [low];

@@ -1,10 +1,13 @@
-/** Two versions beside each other: what they are, how good, and how their vectors lie. */
+/** Comparison of two versions: properties, metrics, spread measures and nearest tokens. */
 import { path } from "../api/client.js";
-import { h, put } from "../dom/elements.js";
+import { ownMetrics } from "../api/metrics.js";
+import { h, setChildren } from "../dom/elements.js";
 import { number, priorName, visible } from "../dom/format.js";
 import { card, table } from "../dom/table.js";
 import { link } from "../shell/router.js";
-import { MEASURES, ownMetrics, shapeOf, splitRef } from "./manifests.js";
+import { setTitle } from "../shell/title.js";
+import { noNearestReason, shapeOf } from "./kinds.js";
+import { MEASURES, splitRef } from "./manifests.js";
 import { readVectors } from "./vectors.js";
 
 export async function showComparison({ root, api, signal }, first, second) {
@@ -13,34 +16,44 @@ export async function showComparison({ root, api, signal }, first, second) {
       api.get(path`/v1/prompts/${splitRef(ref)[0]}/versions/${splitRef(ref)[1]}`, {}, { signal }),
     ),
   );
-  const found = await Promise.all(
-    manifests.map((manifest) => (manifest.kind === "prefix" ? null : readVectors(api, manifest, "euclidean", signal))),
-  );
+  const found = await Promise.all(manifests.map((manifest) => vectorsOrNull(api, manifest, signal)));
   if (signal.aborted) return;
   const refs = manifests.map((manifest) => `${manifest.name}@${manifest.version}`);
-  const tryBoth = h(
+  setTitle(refs.join(" and "), "Prompts");
+  const toPlayground = h(
     "a",
     { class: "button primary", href: link(["playground"], { model: manifests[0].base, prompts: refs.join(",") }) },
-    "Try both",
+    "Open in the playground",
   );
   const title = h(
     "div",
     {},
     h("p", { class: "crumbs" }, h("a", { href: "#/prompts" }, "Prompts")),
-    h("h1", {}, "Two prompts"),
+    h("h1", {}, "Compare prompts"),
     h("p", { class: "muted" }, refs.join(" and ")),
   );
-  put(
+  setChildren(
     root,
     h(
       "div",
       { class: "view" },
-      h("header", {}, title, tryBoth),
+      h("header", {}, title, toPlayground),
       facts(manifests, refs),
       measures(manifests, found, refs),
       tokens(found, refs),
     ),
   );
+}
+
+/** Vectors with their nearest tokens; null for prompts that have none. */
+async function vectorsOrNull(api, manifest, signal) {
+  if (noNearestReason(manifest.kind)) return null;
+  try {
+    return await readVectors(api, manifest, "euclidean", signal);
+  } catch (error) {
+    if (error.status === 422) return null;
+    throw error;
+  }
 }
 
 function heads(refs) {
@@ -61,7 +74,7 @@ function facts(manifests, refs) {
       ),
     ],
   ];
-  return h("section", { class: "card flush" }, table(heads(refs), rows, { caption: "What they are" }));
+  return h("section", { class: "card flush" }, table(heads(refs), rows, { caption: "Properties" }));
 }
 
 function measures(manifests, found, refs) {
@@ -76,12 +89,12 @@ function measures(manifests, found, refs) {
   return h(
     "section",
     { class: "card flush" },
-    h("header", {}, h("h2", {}, "Measures")),
-    table(columns, rows, { caption: "Measures" }),
+    h("header", {}, h("h2", {}, "Metrics and measures")),
+    table(columns, rows, { caption: "Metrics and measures" }),
   );
 }
 
-/** Means over the layers of a deep prompt. */
+/** Means over the tensors of a prompt, for example the layers of a deep one. */
 function meanOver(measures) {
   const layers = Object.values(measures);
   const names = Object.keys(MEASURES).filter((name) => layers.some((layer) => layer[name] !== undefined));
@@ -93,20 +106,22 @@ function tokens(found, refs) {
   if (found.every((one) => one === null))
     return card(
       "Nearest tokens",
-      h("p", { class: "muted" }, "Prefixes are keys and values: no token is near to them."),
+      h("p", { class: "muted" }, "The tensors of these prompts are not in the space of the token embeddings."),
     );
   const n = Math.max(...found.map((one) => one?.vectors.length ?? 0));
   const cell = (one, i) => {
     const vector = one?.vectors[i];
     if (!vector) return "";
-    const where = vector.tensor === "soft" ? "" : `${vector.tensor} `;
+    const where = Object.keys(one.measures).length === 1 ? "" : `${vector.tensor} `;
     return h(
       "span",
       { class: "chips" },
       h("span", { class: "faint small" }, `${where}${vector.index}`),
       vector.nearest
         .slice(0, 4)
-        .map((token) => h("span", { class: "token", title: `${number(token.distance)} away` }, visible(token.text))),
+        .map((token) =>
+          h("span", { class: "token", title: `distance ${number(token.distance)}` }, visible(token.text)),
+        ),
     );
   };
   const rows = Array.from({ length: n }, (_, i) => [number(i), ...found.map((one) => cell(one, i))]);

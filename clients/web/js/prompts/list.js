@@ -1,37 +1,38 @@
-/** All prompts by name. */
+/** The list of prompts by name. */
 import { path } from "../api/client.js";
-import { h, put } from "../dom/elements.js";
-import { moment, number, priorName } from "../dom/format.js";
+import { mainMetric, ownMetrics } from "../api/metrics.js";
+import { h, setChildren } from "../dom/elements.js";
+import { dateTime, number, priorName } from "../dom/format.js";
 import { empty, fill } from "../dom/states.js";
 import { table } from "../dom/table.js";
 import { link } from "../shell/router.js";
-import { mainMetric } from "./manifests.js";
+import { shapeOf } from "./kinds.js";
 
 const COLUMNS = [
   { label: "Prompt" },
   { label: "Versions" },
-  { label: "Kind" },
+  { label: "Kind and shape" },
   { label: "Prior" },
   { label: "Model" },
-  { label: "Best known", class: "number" },
-  { label: "Made" },
+  { label: "Metric", class: "number" },
+  { label: "Created" },
 ];
 
 export async function showPrompts({ root, api, catalogue, signal }) {
-  const place = h("div", {});
-  const search = h("input", { type: "search", placeholder: "Find a name", "aria-label": "Find a prompt" });
+  const container = h("div", {});
+  const search = h("input", { type: "search", placeholder: "Filter by name", "aria-label": "Filter prompts" });
   const title = h(
     "div",
     {},
     h("h1", {}, "Prompts"),
-    h("p", { class: "muted" }, "Each version is kept as it was tuned or uploaded; its content never changes."),
+    h("p", { class: "muted" }, "Tuned prompts by name. The content of a version never changes."),
   );
-  put(root, h("div", { class: "view" }, h("header", {}, title, search), place));
+  setChildren(root, h("div", { class: "view" }, h("header", {}, title, search), container));
   await fill(
-    place,
+    container,
     async () => {
       const rows = await catalogue.prompts();
-      if (!rows.length) return nothing();
+      if (!rows.length) return noPrompts();
       const newest = await Promise.all(
         rows.map((row) => api.get(path`/v1/prompts/${row.name}/versions/${row.latest}`, {}, { signal })),
       );
@@ -42,12 +43,12 @@ export async function showPrompts({ root, api, catalogue, signal }) {
 }
 
 function listing(rows, newest, search) {
-  const place = h("div", { class: "card flush" });
+  const container = h("div", { class: "card flush" });
   const show = () => {
     const words = search.value.toLowerCase();
     const shown = rows.map((row, i) => [row, newest[i]]).filter(([row]) => row.name.includes(words));
-    put(
-      place,
+    setChildren(
+      container,
       table(
         COLUMNS,
         shown.map(([row, manifest]) => line(row, manifest)),
@@ -57,11 +58,11 @@ function listing(rows, newest, search) {
   };
   search.addEventListener("input", show);
   show();
-  return place;
+  return container;
 }
 
 function line(row, manifest) {
-  const metric = mainMetric(manifest.metrics);
+  const metric = mainMetric(manifest.metrics) ?? ownMetrics(manifest.metrics)[0];
   const aliases = Object.entries(row.aliases).map(([alias, version]) =>
     h("span", { class: "badge live" }, `${alias} = ${version}`),
   );
@@ -75,21 +76,21 @@ function line(row, manifest) {
         row.versions.length > 1 ? `${number(row.versions.length)}, newest ${row.latest}` : `${row.latest}`,
         aliases,
       ),
-      `${row.kind}, ${manifest.n_virtual}`,
+      shapeOf(manifest),
       priorName(manifest.prior),
       row.base,
       metric ? [number(manifest.metrics[metric], 3), h("span", { class: "interval" }, metric)] : "",
-      moment(manifest.created_at),
+      dateTime(manifest.created_at),
     ],
   };
 }
 
-function nothing() {
+function noPrompts() {
   return empty(
-    "There is no prompt yet",
-    "Prompts come out of tuning runs; those made elsewhere can be uploaded, as a native file or a PEFT adapter.",
+    "No prompts yet",
+    "Tuning runs create prompts. You can also upload a native safetensors file or a PEFT adapter.",
     {
-      command: `promptatlas prompts upload my-prompt adapter.zip --base demo\npromptatlas tune …      # or POST /v1/runs, kind "tune"`,
+      command: "promptatlas tune spec.yaml --watch\npromptatlas prompts upload my-prompt adapter.zip --base demo",
     },
   );
 }

@@ -1,18 +1,26 @@
-/** One version of a prompt: where it comes from, how good it is, what its vectors are near to. */
+/** One version of a prompt: origin, metrics, nearest tokens of its vectors, and downloads. */
 import { path } from "../api/client.js";
-import { button, h, put, select } from "../dom/elements.js";
-import { moment, number, priorName } from "../dom/format.js";
+import { ownMetrics } from "../api/metrics.js";
+import { button, h, select, setChildren } from "../dom/elements.js";
+import { dateTime, number, priorName } from "../dom/format.js";
 import { fill } from "../dom/states.js";
 import { card, facts, table } from "../dom/table.js";
 import { attempt } from "../shell/notices.js";
 import { go, link } from "../shell/router.js";
-import { ownMetrics, shapeOf, splitRef } from "./manifests.js";
+import { setTitle } from "../shell/title.js";
+import { descriptionOf, hasPeft, noNearestReason, shapeOf } from "./kinds.js";
+import { splitRef } from "./manifests.js";
 import { vectors } from "./vectors.js";
 
 export async function showPrompt({ root, api, catalogue, signal }, name, version) {
   const versions = await api.list(path`/v1/prompts/${name}/versions`);
-  const manifest = versions.find((one) => String(one.version) === version) ?? versions[0];
+  const manifest =
+    version === undefined
+      ? versions[0]
+      : (versions.find((one) => String(one.version) === version) ??
+        (await api.get(path`/v1/prompts/${name}/versions/${version}`, {}, { signal }))); // or its error
   if (signal.aborted) return;
+  setTitle(`${manifest.name}@${manifest.version}`, "Prompts");
   const near = h("div", {});
   const columns = h(
     "div",
@@ -20,25 +28,21 @@ export async function showPrompt({ root, api, catalogue, signal }, name, version
     h("div", { class: "stack" }, metrics(manifest), near),
     h("div", { class: "stack" }, about(manifest, versions), comparing(manifest, catalogue)),
   );
-  put(root, h("div", { class: "view" }, header(manifest, versions, api), columns));
-  if (manifest.kind === "prefix") {
-    put(
-      near,
-      card(
-        "Nearest tokens",
-        h(
-          "p",
-          { class: "muted" },
-          "A prefix is keys and values of every layer. No token is near to it, so there is nothing to compare.",
-        ),
-      ),
-    );
-    return;
+  setChildren(root, h("div", { class: "view" }, header(manifest, versions, api), columns));
+  await fill(near, () => nearest({ api, signal, manifest }), { signal, text: "Loading the nearest tokens …" });
+}
+
+/** The nearest tokens, or why there are none. For kinds that the page does not know the server answers 422. */
+async function nearest({ api, signal, manifest }) {
+  const none = (reason) => card("Nearest tokens", h("p", { class: "muted" }, reason));
+  const reason = noNearestReason(manifest.kind);
+  if (reason) return none(reason);
+  try {
+    return await vectors({ api, signal, manifest });
+  } catch (error) {
+    if (error.status === 422) return none(error.detail);
+    throw error;
   }
-  await fill(near, () => vectors({ api, signal, manifest }), {
-    signal,
-    text: "Comparing its vectors with all tokens …",
-  });
 }
 
 function header(manifest, versions, api) {
@@ -62,13 +66,13 @@ function header(manifest, versions, api) {
     h("h1", {}, `${manifest.name}@${manifest.version}`),
     h("p", { class: "muted" }, shapeOf(manifest)),
   );
-  const try_ = h(
+  const toPlayground = h(
     "a",
     {
       class: "button primary",
       href: link(["playground"], { model: manifest.base, prompts: `${manifest.name}@${manifest.version}` }),
     },
-    "Try it",
+    "Open in the playground",
   );
   return h(
     "header",
@@ -78,9 +82,9 @@ function header(manifest, versions, api) {
       "div",
       { class: "row" },
       versionPicker,
-      button("Save native", save("native", "safetensors")),
-      manifest.kind !== "deep" && button("Save as PEFT", save("peft", "zip")),
-      try_,
+      button("Download", save("native", "safetensors")),
+      hasPeft(manifest.kind) && button("Download as PEFT", save("peft", "zip")),
+      toPlayground,
     ),
   );
 }
@@ -93,6 +97,7 @@ function about(manifest, versions) {
       : manifest.parent);
   const run = manifest.run_id && h("a", { href: link(["runs", manifest.run_id]) }, manifest.run_id);
   const dataset = manifest.notes?.dataset?.name;
+  const description = descriptionOf(manifest.kind);
   const lineage = versions.map((one) =>
     h(
       "li",
@@ -100,21 +105,22 @@ function about(manifest, versions) {
       one.version === manifest.version
         ? h("strong", {}, `version ${one.version}`)
         : h("a", { href: link(["prompts", one.name, String(one.version)]) }, `version ${one.version}`),
-      ` · ${moment(one.created_at)}${one.prior ? ` · ${one.prior.kind}` : ""}`,
+      ` · ${dateTime(one.created_at)}${one.prior ? ` · ${one.prior.kind}` : ""}`,
     ),
   );
   return card(
-    "Where it comes from",
+    "Origin",
     facts([
+      ["Kind", description ? `${manifest.kind}: ${description}` : manifest.kind],
       ["Model", manifest.base],
       ["Prior", priorName(manifest.prior)],
       ["Seed", manifest.seed === null ? null : number(manifest.seed)],
-      ["Rate", manifest.notes?.lr && number(manifest.notes.lr)],
+      ["Learning rate", manifest.notes?.lr && number(manifest.notes.lr)],
       ["Dataset", typeof dataset === "string" ? dataset : null],
       ["Run", run],
-      ["Made of", parent],
-      ["Made", moment(manifest.created_at)],
-      ["Content", h("span", { class: "mono small", title: manifest.sha256 }, `${manifest.sha256.slice(7, 23)}…`)],
+      ["Derived from", parent],
+      ["Created", dateTime(manifest.created_at)],
+      ["SHA-256", h("span", { class: "mono small", title: manifest.sha256 }, `${manifest.sha256.slice(7, 23)}…`)],
     ]),
     versions.length > 1 && [h("h3", { class: "above" }, "Versions"), h("ul", { class: "small" }, lineage)],
     manifest.notes &&
@@ -131,12 +137,8 @@ function metrics(manifest) {
   const names = ownMetrics(manifest.metrics);
   if (!names.length)
     return card(
-      "Measures",
-      h(
-        "p",
-        { class: "muted" },
-        "None is known: it was uploaded, or its run measured nothing. A run of kind “evaluate” measures any prompt.",
-      ),
+      "Metrics",
+      h("p", { class: "muted" }, "This version has no metrics. A run of kind “evaluate” evaluates any prompt."),
     );
   const value = (name) => {
     const at = manifest.metrics[name];
@@ -148,28 +150,28 @@ function metrics(manifest) {
     ];
   };
   const columns = [
-    { label: "Measure" },
+    { label: "Metric" },
     { label: "Tuned", class: "number" },
-    { label: "Its draw", class: "number" },
+    { label: "Before tuning", class: "number" },
     { label: "No prompt", class: "number" },
   ];
   const rows = names.map((name) => [name, value(name), value(`draw/${name}`), value(`bare/${name}`)]);
   return h(
     "section",
     { class: "card flush" },
-    h("header", {}, h("h2", {}, "Measures")),
-    table(columns, rows, { caption: "Measures" }),
+    h("header", {}, h("h2", {}, "Metrics")),
+    table(columns, rows, { caption: "Metrics" }),
   );
 }
 
 function comparing(manifest, catalogue) {
-  const place = h("div", {});
-  fill(place, async () => {
+  const container = h("div", {});
+  fill(container, async () => {
     const rows = await catalogue.prompts();
     const others = rows
       .flatMap((row) => row.versions.map((version) => `${row.name}@${version}`))
       .filter((ref) => ref !== `${manifest.name}@${manifest.version}`);
-    if (!others.length) return h("p", { class: "muted small" }, "There is no other prompt yet.");
+    if (!others.length) return h("p", { class: "muted small" }, "There are no other prompts.");
     const picker = select(others, { "aria-label": "Compare with", id: "compare-with" });
     return h(
       "div",
@@ -178,5 +180,5 @@ function comparing(manifest, catalogue) {
       button("Compare", () => go(["prompts", manifest.name, String(manifest.version)], { with: picker.value })),
     );
   });
-  return card("Beside another", place);
+  return card("Compare", container);
 }

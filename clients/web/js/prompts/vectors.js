@@ -1,6 +1,6 @@
-/** A prompt's vectors: the tokens nearest to each, what a lens reads in it, and measures of their collapse. */
+/** Vectors of a prompt: nearest tokens, logit lens and spread measures. */
 import { path } from "../api/client.js";
-import { h, put, select } from "../dom/elements.js";
+import { h, select, setChildren } from "../dom/elements.js";
 import { number, visible } from "../dom/format.js";
 import { fill } from "../dom/states.js";
 import { table } from "../dom/table.js";
@@ -9,11 +9,11 @@ import { MEASURES } from "./manifests.js";
 const K = 5;
 
 export async function vectors({ api, signal, manifest }) {
-  const found = await readVectors(api, manifest, "euclidean", signal);
-  return new Vectors({ api, signal, manifest }, found).element;
+  const data = await readVectors(api, manifest, "euclidean", signal);
+  return new Vectors({ api, signal, manifest }, data).element;
 }
 
-/** What the server says of the vectors of a version. */
+/** `GET …/nearest`: vectors of a version with their nearest tokens and measures. */
 export function readVectors(api, manifest, metric, signal) {
   return api.get(
     path`/v1/prompts/${manifest.name}/versions/${String(manifest.version)}/nearest`,
@@ -23,10 +23,10 @@ export function readVectors(api, manifest, metric, signal) {
 }
 
 class Vectors {
-  constructor(context, found) {
+  constructor(context, data) {
     Object.assign(this, context);
-    const tensors = Object.keys(found.measures);
-    this.tensor = select(tensors, { onchange: () => this.#show(), "aria-label": "Vectors of" });
+    const tensors = Object.keys(data.measures);
+    this.tensor = select(tensors, { onchange: () => this.#show(), "aria-label": "Tensor" });
     this.metric = select(
       [
         ["euclidean", "Euclidean distance"],
@@ -35,35 +35,35 @@ class Vectors {
       { onchange: () => this.#load(), "aria-label": "Distance" },
     );
     this.measures = h("div", { class: "measures" });
-    this.place = h("div", {});
+    this.container = h("div", {});
     const controls = h("div", { class: "row" }, tensors.length > 1 && this.tensor, this.metric);
     this.element = h(
       "section",
       { class: "card flush" },
-      h("header", {}, h("h2", {}, "What its vectors are near to"), controls),
+      h("header", {}, h("h2", {}, "Nearest tokens"), controls),
       this.measures,
-      this.place,
+      this.container,
     );
-    this.#take(found);
+    this.#setData(data);
   }
 
   #load() {
-    return fill(this.place, async () => {
-      this.#take(await readVectors(this.api, this.manifest, this.metric.value, this.signal));
+    return fill(this.container, async () => {
+      this.#setData(await readVectors(this.api, this.manifest, this.metric.value, this.signal));
       return this.rows;
     });
   }
 
-  #take(found) {
-    this.found = found;
+  #setData(data) {
+    this.data = data;
     this.#show();
   }
 
   #show() {
     const tensor = this.tensor.value;
-    put(this.measures, measureTiles(this.found.measures[tensor]));
-    this.rows = this.#table(this.found.vectors.filter((vector) => vector.tensor === tensor));
-    put(this.place, this.rows);
+    setChildren(this.measures, measureTiles(this.data.measures[tensor]));
+    this.rows = this.#table(this.data.vectors.filter((vector) => vector.tensor === tensor));
+    setChildren(this.container, this.rows);
   }
 
   #table(own) {
@@ -72,18 +72,18 @@ class Vectors {
       { label: "#", class: "number" },
       { label: "Nearest tokens" },
       { label: "Distance", class: "number" },
-      { label: "Read by a logit lens" },
-      { label: "Length", class: "number" },
-      ...(hasMoved ? [{ label: "Moved", class: "number" }] : []),
+      { label: "Logit lens" },
+      { label: "Norm", class: "number" },
+      ...(hasMoved ? [{ label: "Displacement", class: "number" }] : []),
     ];
     const rows = own.map((vector) => [
       number(vector.index),
       vector.nearest.length
-        ? chips(vector.nearest, (token) => `${number(token.distance)} away`)
-        : h("span", { class: "muted" }, "all zeros"),
+        ? chips(vector.nearest, (token) => `distance ${number(token.distance)}`)
+        : h("span", { class: "muted" }, "zero vector"),
       distance(vector),
       vector.lens === null
-        ? h("span", { class: "muted" }, "no lens for this model")
+        ? h("span", { class: "muted" }, "not available for this model")
         : chips(vector.lens, (token) => `${number(Math.exp(token.logprob) * 100, 3)} %`),
       number(vector.norm),
       ...(hasMoved ? [number(vector.moved)] : []),
@@ -92,8 +92,8 @@ class Vectors {
   }
 }
 
-/** Measures as numbers with their names. */
-export function measureTiles(measures) {
+/** Measures as numbers with labels. */
+function measureTiles(measures) {
   return Object.entries(MEASURES)
     .filter(([name]) => measures[name] !== undefined)
     .map(([name, [label, hint]]) =>
@@ -122,8 +122,11 @@ function distance(vector) {
     isWithin &&
       h(
         "span",
-        { class: "interval", title: `The token's own nearest neighbour is ${number(vector.own_radius)} away` },
-        "within its radius",
+        {
+          class: "interval",
+          title: `Distance from the token to its nearest other token: ${number(vector.own_radius)}`,
+        },
+        "within the token’s radius",
       ),
   ];
 }

@@ -1,4 +1,4 @@
-/** Prompts: what is stored; one version in full; two beside each other. */
+/** Prompts view: the list, one version, or a comparison of two. */
 import { showComparison } from "./compare.js";
 import { showPrompts } from "./list.js";
 import { showPrompt } from "./prompt.js";

@@ -1,6 +1,7 @@
-/** Runs that write reports. */
-import { h, put } from "../dom/elements.js";
-import { moment } from "../dom/format.js";
+/** The list of reports: runs of kind `report`. */
+import { curlCommand } from "../api/curl.js";
+import { h, setChildren } from "../dom/elements.js";
+import { dateTime } from "../dom/format.js";
 import { empty, fill } from "../dom/states.js";
 import { badge, table } from "../dom/table.js";
 import { link } from "../shell/router.js";
@@ -10,11 +11,16 @@ const COLUMNS = [
   { label: "Model" },
   { label: "Datasets" },
   { label: "Status" },
-  { label: "Made" },
+  { label: "Created" },
 ];
 
+const EXAMPLE = {
+  kind: "report",
+  spec: { model: "demo", datasets: ["demo-qa", "demo-arithmetic"], prompts: ["qa-isotropic-0", "qa-vocabulary-0"] },
+};
+
 export async function showReports({ root, api, signal }) {
-  const place = h("div", {});
+  const container = h("div", {});
   const title = h(
     "div",
     {},
@@ -22,20 +28,20 @@ export async function showReports({ root, api, signal }) {
     h(
       "p",
       { class: "muted" },
-      "The paper’s findings, measured on models, prompts and datasets of your own: numbers, a verdict with its rule, figures.",
+      "The findings of the paper, measured on your models, prompts and datasets: numbers, verdicts and figures.",
     ),
   );
-  put(root, h("div", { class: "view" }, h("header", {}, title), place));
-  await fill(place, async () => listing(await api.list("/v1/runs", { kind: "report" })), { signal });
+  setChildren(root, h("div", { class: "view" }, h("header", {}, title), container));
+  await fill(container, async () => listing(await api.list("/v1/runs", { kind: "report" }), api), { signal });
 }
 
-function listing(runs) {
+function listing(runs, api) {
   if (!runs.length) {
     return empty(
-      "There is no report yet",
-      "A report compares tasks at every layer, and prompts with their draws and with the vocabulary. It is a run of kind “report”.",
+      "No reports yet",
+      "A report compares tasks at every layer, and prompts with their draws and the vocabulary. It is a run of kind “report”.",
       {
-        command: `promptatlas report --help\ncurl -s ${location.origin}/v1/runs -H 'Content-Type: application/json' -d '{"kind": "report",\n  "spec": {"model": "demo", "datasets": ["demo-qa", "demo-arithmetic"], "prompts": ["…"]}}'`,
+        command: curlCommand(api, "/v1/runs", EXAMPLE),
       },
     );
   }
@@ -49,7 +55,7 @@ function listing(runs) {
         run.spec.model,
         (run.spec.datasets ?? []).join(", "),
         badge(run.status),
-        moment(run.created_at),
+        dateTime(run.created_at),
       ],
     };
   });

@@ -1,12 +1,13 @@
-/** One report: its page in a frame that can reach nothing, and its findings as a table. */
+/** One report: its findings, and its HTML page in a sandboxed frame. */
 import { path } from "../api/client.js";
-import { button, h, put } from "../dom/elements.js";
+import { button, h, setChildren } from "../dom/elements.js";
 import { number } from "../dom/format.js";
 import { empty, fill } from "../dom/states.js";
 import { tabs, table } from "../dom/table.js";
-import { artifactPath } from "../runs/artifacts.js";
+import { artifactPath, hasArtifact } from "../runs/artifacts.js";
 import { attempt } from "../shell/notices.js";
-import { link, remember } from "../shell/router.js";
+import { link, updateQuery } from "../shell/router.js";
+import { setTitle, shortId } from "../shell/title.js";
 
 const VERDICTS = { confirmed: "good", contradicted: "bad", mixed: "warn", "not measured": "" };
 const SHOWN_NUMBERS = 14;
@@ -14,8 +15,8 @@ const SHOWN_NUMBERS = 14;
 export async function showReport({ root, route, api, signal }, id) {
   const run = await api.get(path`/v1/runs/${id}`, {}, { signal });
   if (signal.aborted) return;
-  const has = (file) => run.artifacts.some((one) => one.path === file);
-  const save = () => attempt(() => api.download(artifactPath(id, "report.html"), `${run.name ?? id}.html`));
+  setTitle("report", run.name ?? run.spec.title, shortId(id));
+  const download = () => attempt(() => api.download(artifactPath(id, "report.html"), `${run.name ?? id}.html`));
   const title = h(
     "div",
     {},
@@ -25,16 +26,16 @@ export async function showReport({ root, route, api, signal }, id) {
   const actions = h(
     "div",
     { class: "row" },
-    h("a", { class: "button", href: link(["runs", id]) }, "Its run"),
-    has("report.html") && button("Save the page", save),
+    h("a", { class: "button", href: link(["runs", id]) }, "Open the run"),
+    hasArtifact(run, "report.html") && button("Download the report", download),
   );
   const body = h("div", {});
-  put(root, h("div", { class: "view wide" }, h("header", {}, title, actions), body));
-  if (!has("report.json")) {
-    put(
+  setChildren(root, h("div", { class: "view wide" }, h("header", {}, title, actions), body));
+  if (!hasArtifact(run, "report.json")) {
+    setChildren(
       body,
-      empty("Not written yet", "The report appears when its run is done.", {
-        action: h("a", { class: "button primary", href: link(["runs", id]) }, "Follow the run"),
+      empty("No report yet", "The report appears when its run succeeds.", {
+        action: h("a", { class: "button primary", href: link(["runs", id]) }, "Open the run"),
       }),
     );
     return;
@@ -43,18 +44,18 @@ export async function showReport({ root, route, api, signal }, id) {
     ["findings", "Findings", () => findings(api, id, signal)],
     ["page", "The report", () => page(api, id, signal)],
   ];
-  put(
+  setChildren(
     body,
-    tabs(has("report.html") ? parts : parts.slice(0, 1), route.query.get("tab") ?? "findings", (tab) =>
-      remember({ tab: tab === "findings" ? null : tab }),
+    tabs(hasArtifact(run, "report.html") ? parts : parts.slice(0, 1), route.query.get("tab") ?? "findings", (tab) =>
+      updateQuery({ tab: tab === "findings" ? null : tab }),
     ),
   );
 }
 
 function findings(api, id, signal) {
-  const place = h("div", {});
-  fill(place, async () => findingCards(await api.get(artifactPath(id, "report.json"), {}, { signal })), { signal });
-  return place;
+  const container = h("div", {});
+  fill(container, async () => findingCards(await api.get(artifactPath(id, "report.json"), {}, { signal })), { signal });
+  return container;
 }
 
 function findingCards(report) {
@@ -76,7 +77,7 @@ function findingCards(report) {
   return h("div", { class: "stack" }, cards, separation(report.separation ?? []));
 }
 
-/** The plain numbers of a finding; what is nested is in the report itself. */
+/** The first numbers of a finding, with nested names joined; the report has all of them. */
 function numbers(found) {
   const plain = flat(found).slice(0, SHOWN_NUMBERS);
   return plain.length
@@ -109,7 +110,7 @@ function separation(rows) {
     { label: "Measure" },
     { label: "Per" },
     { label: "Value", class: "number" },
-    { label: "p", class: "number" },
+    { label: "p-value", class: "number" },
   ];
   const lines = rows.map((row) => [
     number(row.layer),
@@ -121,16 +122,16 @@ function separation(rows) {
   return h(
     "details",
     { class: "card flush" },
-    h("summary", { class: "pad" }, `Separation of the tasks at every layer (${rows.length} numbers)`),
+    h("summary", { class: "pad" }, `Separation of the tasks at every layer (${rows.length} values)`),
     table(columns, lines, { caption: "Separation" }),
   );
 }
 
-/** The report's own page. It comes as text, since a frame's address cannot carry the key, and is shown where scripts reach nothing. */
+/** The report's HTML page in a sandboxed frame. It is fetched as text, because the URL of a frame cannot carry the key. */
 function page(api, id, signal) {
-  const place = h("div", {});
+  const container = h("div", {});
   fill(
-    place,
+    container,
     async () => {
       const text = await api.text(artifactPath(id, "report.html"));
       const frame = h("iframe", {
@@ -142,12 +143,12 @@ function page(api, id, signal) {
       const send = (event) => {
         if (event.source !== frame.contentWindow || event.data !== "ready") return;
         removeEventListener("message", send);
-        frame.contentWindow.postMessage(text, "*"); // the frame has no origin that could be named
+        frame.contentWindow.postMessage(text, "*"); // a sandboxed frame has no origin to name
       };
       addEventListener("message", send, { signal });
       return frame;
     },
-    { signal, text: "Fetching the report …" },
+    { signal, text: "Loading the report …" },
   );
-  return place;
+  return container;
 }

@@ -1,4 +1,4 @@
-/** Reports: the list, and one as it was written. */
+/** Reports view: the list, or one report. */
 import { showReport } from "./report.js";
 import { showReports } from "./list.js";
 

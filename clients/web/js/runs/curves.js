@@ -1,10 +1,10 @@
-/** Everything that members report along the way, as curves: one chart, one measure at a time. */
+/** Metric curves of a run's members: one chart, one metric at a time. */
 import { checkbox, h, select, setOptions } from "../dom/elements.js";
 import { LineChart } from "../plot/line_chart.js";
 
 const FIRST = ["loss", "validation_loss", "grad_norm", "lr"];
 const PAIRED = { loss: "validation_loss" };
-const WAIT_MS = 100;
+const DRAW_DELAY_MS = 100;
 
 export class Curves {
   constructor(signal) {
@@ -15,42 +15,44 @@ export class Curves {
     this.chart = new LineChart({});
     this.picker = select([["loss", "loss"]], {
       onchange: (name) => this.#choose(name),
-      "aria-label": "Measure",
-      id: "curve-measure",
+      "aria-label": "Metric",
+      id: "curve-metric",
     });
     const log = checkbox("log scale", { onchange: (on) => this.#scale(on) });
-    this.none = h(
-      "p",
-      { class: "muted" },
-      "Nothing has been reported yet: curves appear here as the run reports them.",
-    );
-    const heading = h("header", {}, h("h2", {}, "Along the run"), h("div", { class: "row" }, log, this.picker));
+    this.none = h("p", { class: "muted" }, "No metrics yet. Curves appear when the run reports its first metrics.");
+    const heading = h("header", {}, h("h2", {}, "Metrics by step"), h("div", { class: "row" }, log, this.picker));
     this.element = h("section", { class: "card" }, heading, this.none, this.chart.element);
     this.chart.element.hidden = true;
     signal.addEventListener("abort", () => this.chart.destroy());
   }
 
-  /** A `metric` event's data: `step`, perhaps `member`, and numbers. An attempt that goes on from a checkpoint may repeat steps. */
+  /**
+   * Adds the data of a `metric` event: `step`, optionally `member`, and numbers. A resumed run may repeat steps; the last
+   * value counts.
+   */
   add({ step, member, ...values }) {
     const key = member ?? "run";
     if (!this.members.has(key)) this.members.set(key, new Map());
     for (const [name, value] of Object.entries(values)) {
       if (typeof value !== "number") continue;
-      if (!this.names.has(name)) this.#learn(name);
+      if (!this.names.has(name)) this.#addName(name);
       const curves = this.members.get(key);
       if (!curves.has(name)) curves.set(name, new Map());
       curves.get(name).set(step, value);
     }
-    this.waiting ??= setTimeout(() => this.draw(), WAIT_MS);
+    this.waiting ??= setTimeout(() => this.draw(), DRAW_DELAY_MS);
+  }
+
+  get isEmpty() {
+    return this.names.size === 0;
   }
 
   draw() {
     clearTimeout(this.waiting);
     this.waiting = null;
-    const isAny = this.names.size > 0;
-    this.none.hidden = isAny;
-    this.chart.element.hidden = !isAny;
-    if (isAny) this.chart.set(this.#series());
+    this.none.hidden = !this.isEmpty;
+    this.chart.element.hidden = this.isEmpty;
+    if (!this.isEmpty) this.chart.set(this.#series());
   }
 
   #series() {
@@ -71,7 +73,7 @@ export class Curves {
     return series;
   }
 
-  #learn(name) {
+  #addName(name) {
     this.names.add(name);
     const rank = (one) => (FIRST.includes(one) ? FIRST.indexOf(one) : FIRST.length);
     const names = [...this.names].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));

@@ -1,27 +1,30 @@
-/** How good the members are: a table with intervals, and the answers one by one. */
-import { h, put, select } from "../dom/elements.js";
+/** Evaluation of a run: metrics of each member with confidence intervals, and the individual answers. */
+import { bestValue, isOwnMetric } from "../api/metrics.js";
+import { h, select, setChildren } from "../dom/elements.js";
 import { number, priorName } from "../dom/format.js";
 import { empty, fill } from "../dom/states.js";
 import { badge, table } from "../dom/table.js";
-import { artifactPath } from "./artifacts.js";
+import { artifactPath, hasArtifact } from "./artifacts.js";
+import { hasEnded } from "./results.js";
 
+const FILE = "evaluation.jsonl";
 const SHOWN = 60;
-const LESS_IS_BETTER = ["loss", "perplexity"];
+
+/** Whether a run has an evaluation, or its spec says that it will have one. */
+export function hasEvaluation(run) {
+  return hasArtifact(run, FILE) || (!hasEnded(run) && ("eval" in run.spec || "metrics" in run.spec));
+}
 
 export function evaluation({ api, signal, run }) {
-  const place = h("div", { class: "stack" });
-  const has = (file) => run.artifacts.some((one) => one.path === file);
-  if (!has("evaluation.jsonl"))
-    return empty(
-      "Not evaluated yet",
-      "Members are measured when they are trained; the table appears when the run is done.",
-    );
+  const container = h("div", { class: "stack" });
+  if (!hasArtifact(run, FILE))
+    return empty("No evaluation yet", "Members are evaluated after training. The table appears when the run ends.");
   fill(
-    place,
+    container,
     async () => {
       const [lines, members] = await Promise.all([
-        api.text(artifactPath(run.id, "evaluation.jsonl")),
-        has("members.json") ? api.text(artifactPath(run.id, "members.json")) : null,
+        api.text(artifactPath(run.id, FILE)),
+        hasArtifact(run, "members.json") ? api.text(artifactPath(run.id, "members.json")) : null,
       ]);
       const rows = lines
         .split("\n")
@@ -30,31 +33,29 @@ export function evaluation({ api, signal, run }) {
       const parts = members ? [scores(JSON.parse(members))] : [summary(run.metrics)];
       return h("div", { class: "stack" }, parts, new Answers(rows).element);
     },
-    { signal, text: "Fetching the evaluation …" },
+    { signal, text: "Loading the evaluation …" },
   );
-  return place;
+  return container;
 }
 
-/** A row a member; before tuning and without a prompt beside it. */
+/** Metrics of each member, with those of its draw (before tuning) and of the model without a prompt. */
 function scores(members) {
   const all = new Set(members.flatMap((member) => Object.keys(member.metrics)));
-  const names = [...all].filter(
-    (name) => !name.startsWith("draw/") && !name.startsWith("bare/") && !/_(low|high)$/.test(name),
-  );
+  const names = [...all].filter(isOwnMetric);
   const columns = [
     { label: "Member" },
     { label: "Prior" },
     { label: "Seed", class: "number" },
-    { label: "Rate", class: "number" },
+    { label: "Learning rate", class: "number" },
     { label: "Status" },
     ...names.map((label) => ({ label, class: "number" })),
   ];
   const best = Object.fromEntries(
     names.map((name) => [
       name,
-      bestOf(
-        members.map((member) => member.metrics[name]),
+      bestValue(
         name,
+        members.map((member) => member.metrics[name]),
       ),
     ]),
   );
@@ -75,7 +76,7 @@ function scores(members) {
     "",
     ...names.map((name) => score(bare, `bare/${name}`)),
   ]);
-  return h("div", { class: "card flush" }, table(columns, rows, { caption: "Scores of each member" }));
+  return h("div", { class: "card flush" }, table(columns, rows, { caption: "Metrics of each member" }));
 }
 
 function score(metrics, name, best) {
@@ -85,50 +86,45 @@ function score(metrics, name, best) {
   const interval =
     low === undefined ? null : h("span", { class: "interval" }, `${number(low, 3)} to ${number(high, 3)}`);
   const draw = metrics[`draw/${name}`];
-  const before = draw === undefined ? null : h("span", { class: "interval" }, `draw ${number(draw, 3)}`);
+  const before = draw === undefined ? null : h("span", { class: "interval" }, `before tuning ${number(draw, 3)}`);
   return [h("span", { class: value === best && "best" }, number(value, 3)), interval, before];
-}
-
-function bestOf(values, name) {
-  const known = values.filter((value) => value !== undefined);
-  return LESS_IS_BETTER.some((word) => name.endsWith(word)) ? Math.min(...known) : Math.max(...known);
 }
 
 function summary(metrics) {
   const names = Object.keys(metrics).filter((name) => !/_(low|high)$/.test(name));
   const rows = names.map((name) => [name, score(metrics, name)]);
-  return h("div", { class: "card flush" }, table([{ label: "Measure" }, { label: "Value", class: "number" }], rows));
+  return h("div", { class: "card flush" }, table([{ label: "Metric" }, { label: "Value", class: "number" }], rows));
 }
 
-/** The answers of one member and stage. */
+/** Answers of one member at one stage: before or after tuning. */
 class Answers {
   constructor(rows) {
     this.rows = rows;
     const names = [...new Set(rows.map(ownerOf))];
     const chosen = names.find((name) => name.endsWith("after")) ?? names[0];
-    this.place = h("div", {});
-    this.picker = select(names, { value: chosen, onchange: () => this.#show(), "aria-label": "Whose answers" });
-    this.onlyWrong = select(
+    this.container = h("div", {});
+    this.picker = select(names, { value: chosen, onchange: () => this.#show(), "aria-label": "Member and stage" });
+    this.filter = select(
       [
         ["", "all answers"],
-        ["wrong", "wrong ones"],
-        ["right", "right ones"],
+        ["wrong", "wrong answers"],
+        ["correct", "correct answers"],
       ],
-      { onchange: () => this.#show(), "aria-label": "Which answers" },
+      { onchange: () => this.#show(), "aria-label": "Filter answers" },
     );
     this.element = h(
       "section",
       { class: "card flush" },
-      h("header", {}, h("h2", {}, "Answers"), h("div", { class: "row" }, this.onlyWrong, this.picker)),
-      this.place,
+      h("header", {}, h("h2", {}, "Answers"), h("div", { class: "row" }, this.filter, this.picker)),
+      this.container,
     );
     this.#show();
   }
 
   #show() {
     const own = this.rows.filter((row) => ownerOf(row) === this.picker.value);
-    const which = this.onlyWrong.value;
-    const found = own.filter((row) => !which || (which === "right") === isRight(row));
+    const filter = this.filter.value;
+    const found = own.filter((row) => !filter || (filter === "correct") === isCorrect(row));
     const columns = [
       { label: "Input", class: "text" },
       { label: "Expected" },
@@ -145,16 +141,16 @@ class Answers {
         number(row.loss, 3),
         row.output === null
           ? ""
-          : h("span", { class: ["badge", isRight(row) ? "good" : "bad"] }, isRight(row) ? "right" : "wrong"),
+          : h("span", { class: ["badge", isCorrect(row) ? "good" : "bad"] }, isCorrect(row) ? "correct" : "wrong"),
       ]);
-    put(
-      this.place,
+    setChildren(
+      this.container,
       table(columns, shown, { caption: "Answers" }),
       found.length > SHOWN &&
         h(
           "p",
           { class: "faint small pad" },
-          `The first ${SHOWN} of ${number(found.length)}; all are in evaluation.jsonl.`,
+          `The first ${SHOWN} of ${number(found.length)} answers. The artifact ${FILE} has all of them.`,
         ),
     );
   }
@@ -165,7 +161,7 @@ function ownerOf(row) {
   return row.stage && row.stage !== "bare" ? `${name}, ${row.stage}` : name;
 }
 
-function isRight(row) {
+function isCorrect(row) {
   const score = row.exact_match ?? row.numeric_match ?? row.accuracy ?? row.f1 ?? 0;
   return score >= 1;
 }

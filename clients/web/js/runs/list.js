@@ -1,124 +1,186 @@
-/** The list of runs, newest first, kept up to date. */
-import { h, put, select } from "../dom/elements.js";
-import { between, duration, moment, number } from "../dom/format.js";
-import { every } from "../dom/polling.js";
+/** The list of runs, newest first, polled. */
+import { curlCommand } from "../api/curl.js";
+import { mainMetric } from "../api/metrics.js";
+import { h, select, setChildren, setOptions } from "../dom/elements.js";
+import { count, dateTime, duration, number, secondsBetween } from "../dom/format.js";
+import { repeat } from "../dom/polling.js";
 import { empty, fill } from "../dom/states.js";
-import { badge, meter, table } from "../dom/table.js";
-import { link, remember } from "../shell/router.js";
+import { badge, progressBar, table } from "../dom/table.js";
+import { link, updateQuery } from "../shell/router.js";
+import { hasEnded, resultLink } from "./results.js";
 
-const LOOK_EVERY_MS = 2500;
-const KINDS = ["tune", "evaluate", "sample", "harvest", "map", "report"];
+const POLL_MS = 2500;
 const STATUSES = ["queued", "running", "succeeded", "failed", "cancelled"];
 const COLUMNS = [
   { label: "Run" },
   { label: "Kind" },
   { label: "Status" },
   { label: "Progress" },
-  { label: "Outcome", class: "number" },
-  { label: "Made" },
-  { label: "Took", class: "number" },
+  { label: "Metric", class: "number" },
+  { label: "Created" },
+  { label: "Duration", class: "number" },
 ];
 
-export async function showRuns({ root, route, api, signal }) {
-  const query = { kind: route.query.get("kind") ?? "", status: route.query.get("status") ?? "" };
-  const place = h("div", {});
-  const change = (name) => (value) => {
-    query[name] = value;
-    remember({ [name]: value });
-    fill(place, load, { signal });
-  };
-  const kind = select([["", "every kind"], ...KINDS], {
-    value: query.kind,
-    onchange: change("kind"),
-    "aria-label": "Kind",
-  });
-  const status = select([["", "every status"], ...STATUSES], {
-    value: query.status,
-    onchange: change("status"),
-    "aria-label": "Status",
-  });
-  const load = async () => listing(await api.get("/v1/runs", { ...query, limit: 100 }, { signal }), query);
-  const title = h(
-    "div",
-    {},
-    h("h1", {}, "Runs"),
-    h("p", { class: "muted" }, "Tuning, evaluations, harvests, maps and reports: long work, on the workers."),
-  );
-  put(root, h("div", { class: "view" }, h("header", {}, title, h("div", { class: "row" }, kind, status)), place));
-  await fill(place, load, { signal });
-  every(LOOK_EVERY_MS, () => renew(place, load), signal);
+export async function showRuns({ root, route, api, catalogue, signal }) {
+  const page = new RunList({ api, catalogue, signal, query: route.query });
+  setChildren(root, page.element);
+  await page.open();
 }
 
-/** Renews quietly: an error now and then is not worth losing the list for, and neither is the focus. */
-async function renew(place, load) {
-  try {
-    const focused = place.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-    put(place, await load());
-    if (focused) place.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
-  } catch (error) {
-    if (!["AbortError", "ApiError"].includes(error.name)) console.error(error);
+class RunList {
+  constructor({ api, catalogue, signal, query }) {
+    Object.assign(this, { api, catalogue, signal });
+    this.query = { kind: query.get("kind") ?? "", status: query.get("status") ?? "" };
+    this.kind = select([], { onchange: (kind) => this.#filter({ kind }), "aria-label": "Kind" });
+    this.status = select([["", "all statuses"], ...STATUSES], {
+      value: this.query.status,
+      onchange: (status) => this.#filter({ status }),
+      "aria-label": "Status",
+    });
+    this.#setKinds([]);
+    this.container = h("div", {});
+    this.warning = h("p", { class: "notice bad", role: "alert", hidden: true });
+    const title = h(
+      "div",
+      {},
+      h("h1", {}, "Runs"),
+      h("p", { class: "muted" }, "Long jobs on the workers: tuning, evaluations, harvests, maps, reports."),
+    );
+    this.element = h(
+      "div",
+      { class: "view" },
+      h("header", {}, title, h("div", { class: "row" }, this.kind, this.status)),
+      this.warning,
+      this.container,
+    );
+  }
+
+  async open() {
+    this.#loadKinds().catch(() => {}); // the list itself shows what is wrong
+    await fill(this.container, () => this.#load(), { signal: this.signal });
+    repeat(POLL_MS, () => this.#renew(), this.signal);
+  }
+
+  async #loadKinds() {
+    const { run_kinds: kinds } = await this.catalogue.capabilities();
+    this.#setKinds(kinds ?? (await this.#presentKinds()));
+  }
+
+  /** For servers that do not list their kinds of runs: the kinds of the newest runs. */
+  async #presentKinds() {
+    const { data } = await this.api.get("/v1/runs", { limit: 100 }, { signal: this.signal });
+    return [...new Set(data.map((run) => run.kind))].sort();
+  }
+
+  #setKinds(kinds) {
+    const { kind } = this.query;
+    const extra = kind && !kinds.includes(kind) ? [kind] : [];
+    setOptions(this.kind, [["", "all kinds"], ...kinds, ...extra], kind);
+  }
+
+  #filter(change) {
+    Object.assign(this.query, change);
+    updateQuery(change);
+    fill(this.container, () => this.#load(), { signal: this.signal });
+  }
+
+  async #load() {
+    const page = await this.api.get("/v1/runs", { ...this.query, limit: 100 }, { signal: this.signal });
+    this.loadedAt = new Date();
+    this.#setStale(null);
+    return this.#listing(page.data);
+  }
+
+  /** Renews the list in place and keeps the focus. Without a response the old list stays, marked as stale. */
+  async #renew() {
+    const { query } = this;
+    const before = JSON.stringify(query);
+    try {
+      const rows = await this.#load();
+      if (this.signal.aborted || JSON.stringify(query) !== before) return;
+      const focused = this.container.contains(document.activeElement) && document.activeElement.getAttribute("href");
+      setChildren(this.container, rows);
+      if (focused) this.container.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+    } catch (error) {
+      if (error.name === "ApiError") this.#setStale(error);
+      else if (error.name !== "AbortError") console.error(error);
+    }
+  }
+
+  #setStale(error) {
+    const isStale = error !== null && this.loadedAt !== undefined;
+    this.warning.hidden = !isStale;
+    this.container.classList.toggle("stale", isStale);
+    if (isStale) this.warning.textContent = `${error.title}. This list was loaded ${dateTime(this.loadedAt)}.`;
+  }
+
+  #listing(runs) {
+    if (runs.length) return h("div", { class: "card flush" }, table(COLUMNS, runs.map(row), { caption: "Runs" }));
+    if (this.query.kind || this.query.status)
+      return empty("No matching runs", "No run has this kind and status. Change the filters above.");
+    return empty(
+      "No runs yet",
+      "Tune a first prompt: two priors × two seeds, four prompts trained in one batch of one frozen model.",
+      { command: curlCommand(this.api, "/v1/runs", EXAMPLE) },
+    );
   }
 }
 
-function listing(page, query) {
-  if (page.data.length)
-    return h("div", { class: "card flush" }, table(COLUMNS, page.data.map(row), { caption: "Runs" }));
-  if (query.kind || query.status)
-    return empty("No such run", "No run is of this kind and status. Choose others above.");
-  return empty(
-    "Nothing has run yet",
-    "Tune a first prompt: two starts, two seeds, all four trained side by side in one frozen model.",
-    {
-      command: `curl -s ${location.origin}/v1/runs -H 'Content-Type: application/json' -d '{"kind": "tune", "name": "two starts",\n  "spec": {"model": "demo", "dataset": "demo-qa", "name": "qa", "seeds": [0, 1],\n    "priors": [{"kind": "isotropic"}, {"kind": "vocabulary"}], "optimizer": {"lr": 0.01, "steps": 200}}}'`,
-    },
-  );
-}
+const EXAMPLE = {
+  kind: "tune",
+  name: "two priors",
+  spec: {
+    model: "demo",
+    dataset: "demo-qa",
+    name: "qa",
+    seeds: [0, 1],
+    priors: [{ kind: "isotropic" }, { kind: "vocabulary" }],
+    optimizer: { lr: 0.01, steps: 200 },
+  },
+};
 
 function row(run) {
-  const isOver = !["queued", "running"].includes(run.status);
-  const name = h("a", { href: link(["runs", run.id]) }, run.name ?? run.id);
+  const name = run.name ?? run.id;
   return {
     class: "link",
     cells: [
-      [name, run.name && h("div", { class: "faint small mono" }, run.id)],
+      [h("a", { href: link(["runs", run.id]) }, name), run.name && h("div", { class: "faint small mono" }, run.id)],
       run.kind,
       badge(run.status),
-      run.status === "queued"
-        ? queued(run)
-        : isOver
-          ? (run.error ?? prompts(run))
-          : [
-              meter(run.progress),
-              h(
-                "span",
-                { class: "small muted number" },
-                `${number(run.progress.step)} of ${number(run.progress.total)} · ${duration(run.progress.eta_s)} left`,
-              ),
-            ],
-      outcome(run),
-      moment(run.created_at),
-      duration(between(run.started_at, isOver ? run.ended_at : null)),
+      progress(run, name),
+      metric(run.metrics),
+      dateTime(run.created_at),
+      duration(secondsBetween(run.started_at, hasEnded(run) ? run.ended_at : null)),
     ],
   };
 }
 
-function queued(run) {
-  if (run.queue_position === null) return "waits for a worker";
-  return run.queue_position === 0 ? "is next" : `${run.queue_position} before it`;
+function progress(run, name) {
+  if (run.status === "queued") return queuePosition(run);
+  if (!hasEnded(run)) {
+    const { step, total, eta_s: eta } = run.progress;
+    return [
+      progressBar(run.progress, `Progress of ${name}`),
+      h(
+        "span",
+        { class: "small muted number" },
+        total ? `${number(step)} of ${number(total)}` : `step ${number(step)}`,
+        eta !== null && h("span", { class: "eta" }, ` · ${duration(eta)} left`),
+      ),
+    ];
+  }
+  if (run.error) return run.error;
+  const result = resultLink(run);
+  if (result) return h("a", { href: result.href }, result.label);
+  return run.prompts.length ? count(run.prompts.length, "prompt") : "";
 }
 
-function prompts(run) {
-  if (run.kind === "map" && run.status === "succeeded")
-    return h("a", { href: link(["atlas", run.id]) }, "Look at the map");
-  if (run.kind === "report" && run.status === "succeeded")
-    return h("a", { href: link(["reports", run.id]) }, "Read the report");
-  return run.prompts.length ? `${number(run.prompts.length)} ${run.prompts.length === 1 ? "prompt" : "prompts"}` : "";
+function queuePosition({ queue_position: position }) {
+  if (position === null) return "waiting for a worker";
+  return position === 0 ? "next in the queue" : `${count(position, "run")} ahead`;
 }
 
-function outcome(run) {
-  const names = Object.keys(run.metrics);
-  const best = ["test/exact_match", "test/f1", "test/accuracy", "test/loss", "validation/loss"].find((name) =>
-    names.includes(name),
-  );
-  return best ? [number(run.metrics[best], 3), h("span", { class: "interval" }, best)] : "";
+function metric(metrics) {
+  const name = mainMetric(metrics);
+  return name ? [number(metrics[name], 3), h("span", { class: "interval" }, name)] : "";
 }

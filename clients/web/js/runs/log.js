@@ -1,10 +1,10 @@
-/** What a run has said. */
+/** Log messages of a run. */
 import { h } from "../dom/elements.js";
 
 export class Log {
   constructor() {
     this.lines = h("ol", { class: "log" });
-    this.none = h("p", { class: "muted" }, "It has said nothing yet.");
+    this.none = h("p", { class: "muted" }, "No log messages yet.");
     this.element = h("section", { class: "card" }, this.none, this.lines);
   }
 

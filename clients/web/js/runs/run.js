@@ -1,37 +1,45 @@
-/** One run: how far it is, its curves as they grow, what came out, what it was asked for. */
+/** One run: status and progress, live curves, evaluation, artifacts, spec and log. */
 import { path } from "../api/client.js";
-import { button, h, put } from "../dom/elements.js";
-import { between, duration, moment, number } from "../dom/format.js";
-import { badge, card, facts, meter, tabs } from "../dom/table.js";
+import { button, h, setChildren } from "../dom/elements.js";
+import { count, dateTime, duration, number, secondsBetween } from "../dom/format.js";
+import { loading } from "../dom/states.js";
+import { badge, card, facts, progressBar, tabs } from "../dom/table.js";
 import { attempt } from "../shell/notices.js";
-import { link, remember } from "../shell/router.js";
+import { link, updateQuery } from "../shell/router.js";
+import { setTitle, shortId } from "../shell/title.js";
 import { artifacts } from "./artifacts.js";
 import { Curves } from "./curves.js";
-import { evaluation } from "./evaluation.js";
+import { evaluation, hasEvaluation } from "./evaluation.js";
 import { Follower } from "./follower.js";
 import { Log } from "./log.js";
+import { hasEnded, resultLink } from "./results.js";
 
 export async function showRun(context, id) {
   const { root, api, signal } = context;
   const run = await api.get(path`/v1/runs/${id}`, {}, { signal });
   if (signal.aborted) return;
+  setTitle(run.kind, run.name, shortId(run.id));
   new RunPage(context, run).show(root);
 }
 
 class RunPage {
   constructor({ api, catalogue, signal, route }, run) {
     Object.assign(this, { api, catalogue, signal, run });
-    this.tab = route.query.get("tab") ?? "curves";
+    this.tab = route.query.get("tab");
+    this.problem = null;
     this.curves = new Curves(signal);
     this.log = new Log();
     this.head = h("div", { class: "row" });
     this.state = h("div", {});
+    this.parts = h("div", {}, loading());
     this.follower = new Follower(api, signal, {
-      metric: (data) => this.curves.add(data),
-      log: (data, time) => this.log.add(data, time),
-      status: (data) => this.#changed(data),
-      done: () => this.#ended(),
-      caughtUp: () => this.curves.draw(),
+      metric: (data) => this.#addMetric(data),
+      log: (data) => this.log.add(data),
+      status: (data) => this.#update(data),
+      done: () => this.#finish(),
+      caughtUp: () => this.#catchUp(),
+      connected: () => this.#setProblem(null),
+      disconnected: (error) => this.#setProblem(error),
     });
   }
 
@@ -44,116 +52,138 @@ class RunPage {
       h("h1", {}, run.name ?? run.id),
       h("p", { class: "muted mono small" }, `${run.kind} · ${run.id}`),
     );
-    this.parts = h("div", {});
-    put(root, h("div", { class: "view" }, h("header", {}, title, this.head), this.state, this.parts));
+    setChildren(root, h("div", { class: "view" }, h("header", {}, title, this.head), this.state, this.parts));
+    this.seenAt = new Date();
     this.#refresh();
-    this.#showParts();
     this.follower.follow(run.id);
   }
 
-  #showParts() {
+  #showTabs() {
     const { run } = this;
     const context = { api: this.api, signal: this.signal, run };
+    const isOver = hasEnded(run);
+    this.hasCurves = !this.curves.isEmpty || !isOver;
     const parts = [
-      ["curves", "Curves", () => this.curves.element],
-      ...(["tune", "evaluate"].includes(run.kind) ? [["evaluation", "Evaluation", () => evaluation(context)]] : []),
+      ...(this.hasCurves ? [["curves", "Curves", () => this.curves.element]] : []),
+      ...(hasEvaluation(run) ? [["evaluation", "Evaluation", () => evaluation(context)]] : []),
       ["artifacts", "Artifacts", () => artifacts(context)],
-      [
-        "spec",
-        "Spec",
-        () =>
-          card(
-            null,
-            h("pre", {}, JSON.stringify(run.spec, null, 2)),
-            h("h3", {}, "What its names meant"),
-            h("pre", {}, JSON.stringify(run.resolved ?? {}, null, 2)),
-          ),
-      ],
+      ["spec", "Spec", () => specCard(run)],
       ["log", "Log", () => this.log.element],
     ];
-    put(
+    const byDefault = this.curves.isEmpty ? (isOver ? "artifacts" : "log") : "curves";
+    this.shown = this.tab ?? byDefault;
+    setChildren(
       this.parts,
-      tabs(parts, this.tab, (name) => remember({ tab: (this.tab = name) === "curves" ? null : name })),
+      tabs(parts, this.shown, (name) => updateQuery({ tab: (this.tab = name) })),
     );
   }
 
+  /** The first metric opens the curves, unless the user has chosen a tab. Many kinds of runs report no metrics. */
+  #addMetric(data) {
+    const isFirst = this.curves.isEmpty;
+    this.curves.add(data);
+    if (isFirst && !this.curves.isEmpty && !(this.tab && this.hasCurves)) this.#showTabs();
+  }
+
+  #catchUp() {
+    if (!this.shown) this.#showTabs();
+    this.curves.draw();
+  }
+
+  #setProblem(error) {
+    if (!error) this.seenAt = new Date();
+    if (!error && !this.problem) return;
+    this.problem = error;
+    if (!this.shown) this.#showTabs();
+    this.#refresh();
+  }
+
   #refresh() {
-    const { run } = this;
-    const isOver = !["queued", "running"].includes(run.status);
-    put(
+    const { run, problem } = this;
+    const isOver = hasEnded(run);
+    const result = resultLink(run);
+    setChildren(
       this.head,
       badge(run.status),
-      run.status === "succeeded" &&
-        run.kind === "map" &&
-        h("a", { class: "button primary", href: link(["atlas", run.id]) }, "Look at the map"),
-      run.status === "succeeded" &&
-        run.kind === "report" &&
-        h("a", { class: "button primary", href: link(["reports", run.id]) }, "Read the report"),
-      !isOver && button("Cancel", () => this.#tell("cancel"), { class: "danger" }),
-      run.resumable && button("Resume", () => this.#tell("resume"), { class: "primary" }),
+      result && h("a", { class: "button primary", href: result.href }, result.label),
+      !isOver && !problem && button("Cancel", () => this.#post("cancel"), { class: "danger" }),
+      run.resumable && !problem && button("Resume", () => this.#post("resume"), { class: "primary" }),
     );
-    const { step, total, eta_s: eta } = run.progress;
-    const prompts = run.prompts.map((ref) => [h("a", { href: link(["prompts", ...ref.split("@")]) }, ref), " "]);
-    put(
+    const warning =
+      problem &&
+      !isOver &&
+      h(
+        "p",
+        { class: "state failure", role: "alert" },
+        `${problem.title ?? "The connection to the server was lost"}. Shown is the state at ${dateTime(this.seenAt)}.`,
+      );
+    setChildren(
       this.state,
       h(
         "div",
         { class: "card stack" },
-        !isOver && meter(run.progress),
+        warning,
+        !isOver && progressBar(run.progress, `Progress of ${run.name ?? run.id}`),
         run.error && h("p", { class: "state failure" }, run.error),
-        facts([
-          [
-            "Progress",
-            total
-              ? `${number(step)} of ${number(total)}${!isOver && eta !== null ? `, about ${duration(eta)} left` : ""}`
-              : isOver
-                ? null
-                : "not begun",
-          ],
-          [
-            "In line",
-            run.queue_position === null
-              ? null
-              : run.queue_position === 0
-                ? "next"
-                : `${run.queue_position} runs before it`,
-          ],
-          ["Made", moment(run.created_at)],
-          ["Took", run.started_at && duration(between(run.started_at, run.ended_at))],
-          ["Attempts", run.attempts > 1 ? number(run.attempts) : null],
-          ["Prompts", prompts.length ? prompts : null],
-        ]),
+        facts(factsOf(run, { hasEta: !isOver && !problem })),
       ),
     );
   }
 
-  async #tell(verb) {
-    const found = await attempt(
-      () => this.api.post(path`/v1/runs/${this.run.id}/${verb}`),
-      verb === "cancel" ? "It stops at its next check." : "It is in line again.",
+  async #post(action) {
+    const run = await attempt(
+      () => this.api.post(path`/v1/runs/${this.run.id}/${action}`),
+      action === "cancel" ? "Cancellation requested." : "The run is queued again.",
     );
-    if (!found) return;
-    this.run = { ...this.run, ...found };
+    if (!run) return;
+    this.run = { ...this.run, ...run };
     this.#refresh();
-    if (verb === "resume") this.follower.follow(this.run.id);
+    if (action === "resume") this.follower.follow(this.run.id);
   }
 
-  #changed(data) {
+  #update(data) {
+    this.seenAt = new Date();
     this.run = {
       ...this.run,
       status: data.status ?? this.run.status,
+      queue_position: (data.status ?? this.run.status) === "queued" ? this.run.queue_position : null,
       progress: { ...this.run.progress, ...data.progress },
     };
     this.#refresh();
   }
 
-  async #ended() {
-    const before = this.run.artifacts.length;
-    const found = await attempt(() => this.api.get(path`/v1/runs/${this.run.id}`, {}, { signal: this.signal }));
-    if (!found) return;
-    this.run = found;
-    this.catalogue.forget();
+  async #finish() {
+    const before = this.run;
+    const run = await attempt(() => this.api.get(path`/v1/runs/${this.run.id}`, {}, { signal: this.signal }));
+    if (!run || this.signal.aborted) return;
+    this.run = run;
+    this.catalogue.invalidate();
     this.#refresh();
-    if (this.run.artifacts.length !== before) this.#showParts();
+    if (!this.shown || run.artifacts.length !== before.artifacts.length || !hasEnded(before)) this.#showTabs();
   }
+}
+
+function factsOf(run, { hasEta }) {
+  const { step, total, eta_s: eta } = run.progress;
+  const left = hasEta && eta !== null ? `, about ${duration(eta)} left` : "";
+  const steps = total ? `${number(step)} of ${number(total)}${left}` : step ? `step ${number(step)}` : null;
+  const position = run.queue_position;
+  const prompts = run.prompts.map((ref) => [h("a", { href: link(["prompts", ...ref.split("@")]) }, ref), " "]);
+  return [
+    ["Progress", steps ?? (hasEnded(run) ? null : "not started")],
+    ["Queue", position === null ? null : position === 0 ? "next" : `${count(position, "run")} ahead`],
+    ["Created", dateTime(run.created_at)],
+    ["Duration", run.started_at && duration(secondsBetween(run.started_at, run.ended_at))],
+    ["Attempts", run.attempts > 1 ? number(run.attempts) : null],
+    ["Prompts", prompts.length ? prompts : null],
+  ];
+}
+
+function specCard(run) {
+  return card(
+    null,
+    h("pre", {}, JSON.stringify(run.spec, null, 2)),
+    h("h3", {}, "Resolved names"),
+    h("pre", {}, JSON.stringify(run.resolved ?? {}, null, 2)),
+  );
 }

@@ -1,4 +1,4 @@
-/** Runs: what waits, works and is done; and one of them in full. */
+/** Runs view: the list, or one run. */
 import { showRun } from "./run.js";
 import { showRuns } from "./list.js";
 

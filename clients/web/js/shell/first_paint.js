@@ -1,10 +1,10 @@
-// Before anything is painted: the theme, so that the page does not flash. Not a module: it must not wait.
+// Sets the theme before the first paint, so that the page does not flash. Not a module, because modules are deferred.
 (() => {
   let chosen = null;
   try {
     chosen = localStorage.getItem("promptatlas-theme");
   } catch {
-    // Storage is switched off: the system's theme then.
+    // Storage is disabled: use the system's theme.
   }
   const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   document.documentElement.dataset.theme = chosen === "dark" || chosen === "light" ? chosen : system;

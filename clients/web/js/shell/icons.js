@@ -1,3 +1,4 @@
+/** Icons as inline SVG. */
 import { svg } from "../dom/elements.js";
 
 const PATHS = {
@@ -15,7 +16,7 @@ const PATHS = {
   close: "M3.5 3.5l9 9M12.5 3.5l-9 9",
 };
 
-/** A small drawing; those beside it say what it means. */
+/** A decorative icon; the button around it carries the accessible name. */
 export function icon(name) {
   const lines = {
     fill: "none",

@@ -1,18 +1,30 @@
-/** Asks for an API key. Several requests may want one at a time: they wait on the same question. */
+/** Dialog for the API key. Concurrent requests share one dialog. */
 import { button, field, h } from "../dom/elements.js";
 
 export class Login {
   #session;
-  #waiting = null;
+  #pending = null;
+  #isDismissed = false;
 
   constructor(session) {
     this.#session = session;
   }
 
-  /** Resolves to true when there is a new key to try, to false when the question was closed. */
-  ask(wasRefused = false) {
-    this.#waiting ??= this.#open(wasRefused).finally(() => (this.#waiting = null));
-    return this.#waiting;
+  /**
+   * Asks for a key because a request was refused. Once the user has dismissed the dialog, requests in the background do
+   * not open it again until `reset`.
+   *
+   * @returns {Promise<boolean>} whether there is a new key to try
+   */
+  request(wasRefused = false) {
+    if (this.#isDismissed) return Promise.resolve(false);
+    this.#pending ??= this.#open(wasRefused).finally(() => (this.#pending = null));
+    return this.#pending;
+  }
+
+  /** Lets requests open the dialog again: the user navigated, retried, or wants to enter a key. */
+  reset() {
+    this.#isDismissed = false;
   }
 
   #open(wasRefused) {
@@ -25,10 +37,11 @@ export class Login {
         spellcheck: "false",
       });
       const dialog = h("dialog", { "aria-labelledby": "login-title" });
-      const close = (answer) => {
+      const close = (hasKey) => {
+        this.#isDismissed = !hasKey;
         dialog.close();
         dialog.remove();
-        resolve(answer);
+        resolve(hasKey);
       };
       const submit = (event) => {
         event.preventDefault();
@@ -36,15 +49,15 @@ export class Login {
         close(true);
       };
       const hint = wasRefused
-        ? "The key that was given is not one of this server's. Enter another one."
-        : "This server asks for an API key. Whoever runs it has set some in PROMPTATLAS_API_KEYS.";
+        ? "The server refused this key. Enter another one."
+        : "This server requires an API key. Its administrator sets keys in PROMPTATLAS_API_KEYS.";
       dialog.append(
         h(
           "form",
           { on: { submit } },
           h("h2", { id: "login-title" }, "API key"),
           h("p", { class: "muted" }, hint),
-          field("Key", input, "It stays in this tab and is forgotten with it."),
+          field("Key", input, "The key is kept in this tab only, until the tab closes."),
           h(
             "div",
             { class: "row" },

@@ -1,21 +1,21 @@
-/** Short notes at the edge of the page, read out too; they go by themselves. */
+/** Notices at the corner of the page, announced by screen readers; they disappear after some seconds. */
 import { h } from "../dom/elements.js";
 
-let place = null;
+let container = null;
 
 export function notify(text, { bad = false } = {}) {
-  place ??= document.body.appendChild(h("div", { class: "notices", role: "status", "aria-live": "polite" }));
+  container ??= document.body.appendChild(h("div", { class: "notices", role: "status", "aria-live": "polite" }));
   const notice = h("div", { class: ["notice", bad && "bad"] }, text);
-  place.append(notice);
+  container.append(notice);
   setTimeout(() => notice.remove(), bad ? 9000 : 4500);
 }
 
-/** Runs what a button starts; an error becomes a notice. */
+/** Runs the action of a button; shows `done` on success and the error otherwise. Returns undefined on errors. */
 export async function attempt(work, done) {
   try {
-    const found = await work();
+    const result = await work();
     if (done) notify(done);
-    return found;
+    return result;
   } catch (error) {
     if (error.name !== "AbortError") notify(error.detail ?? error.message, { bad: true });
     return undefined;

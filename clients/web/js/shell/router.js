@@ -1,4 +1,4 @@
-/** Where we are, in the address behind `#`: `#/runs/run-1?tab=spec`. Each place can be linked to and gone back to. */
+/** Routes in the fragment of the URL, for example `#/runs/run-1?tab=spec`. */
 
 /** @returns {{parts: string[], query: URLSearchParams}} */
 export function parseHash(hash) {
@@ -9,7 +9,7 @@ export function parseHash(hash) {
   return { parts, query: new URLSearchParams(mark < 0 ? "" : text.slice(mark + 1)) };
 }
 
-/** A link inside the page; parts may be anything. */
+/** The fragment of a route; parts and values are encoded, empty values omitted. */
 export function link(parts, query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const search = new URLSearchParams(given).toString();
@@ -20,8 +20,8 @@ export function go(parts, query) {
   location.hash = link(parts, query);
 }
 
-/** Remembers what is shown in the address, without a step in the history and without showing it again. */
-export function remember(changes) {
+/** Changes the query of the current route, without a new history entry and without rendering the view again. */
+export function updateQuery(changes) {
   const { parts, query } = parseHash(location.hash);
   for (const [name, value] of Object.entries(changes)) {
     if (value === null || value === undefined || value === "") query.delete(name);

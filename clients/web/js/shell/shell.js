@@ -1,24 +1,25 @@
-/** The frame around every view: brand, navigation, state of the server, theme, key. */
-import { button, h, put } from "../dom/elements.js";
+/** Frame of every view: brand, navigation, server status, theme and API key buttons. */
+import { button, h, setChildren } from "../dom/elements.js";
 import { icon } from "./icons.js";
 import { setTheme, theme } from "./theme.js";
 
-const PLACES = [
+/** Names and labels of the views, in the order of the navigation. */
+export const VIEWS = [
   ["atlas", "Atlas"],
   ["runs", "Runs"],
   ["prompts", "Prompts"],
   ["playground", "Playground"],
   ["reports", "Reports"],
 ];
-const LOOK_EVERY_MS = 15_000;
+const POLL_MS = 15_000;
 
 export class Shell {
   constructor(root, { onKey }) {
     this.main = h("main", { id: "main", tabindex: "-1" });
-    this.links = new Map(PLACES.map(([name, label]) => [name, h("a", { href: `#/${name}` }, label)]));
+    this.links = new Map(VIEWS.map(([name, label]) => [name, h("a", { href: `#/${name}` }, label)]));
     this.dot = h("span", { class: "dot" });
-    this.words = h("span", {}, "…");
-    this.themeButton = button(null, () => this.#turn(), { class: "quiet icon" });
+    this.text = h("span", {}, "…");
+    this.themeButton = button(null, () => this.#switchTheme(), { class: "quiet icon" });
     this.#showTheme();
     const brand = h(
       "a",
@@ -27,9 +28,9 @@ export class Shell {
       h("span", {}, "Prompt Atlas"),
     );
     const keyButton = button(icon("key"), onKey, { class: "quiet icon", title: "API key", "aria-label": "API key" });
-    const server = h("span", { class: "server", role: "status" }, this.dot, this.words);
+    const server = h("span", { class: "server", role: "status" }, this.dot, this.text);
     document.querySelector(".skip").addEventListener("click", (event) => this.#skip(event));
-    put(
+    setChildren(
       root,
       h(
         "header",
@@ -42,13 +43,13 @@ export class Shell {
     );
   }
 
-  /** The link at the very top: it moves the focus, and leaves the address alone, which says what is shown. */
+  /** The skip link moves the focus only: the fragment of the URL holds the route and must not change. */
   #skip(event) {
     event.preventDefault();
     this.main.focus();
   }
 
-  /** Marks a view as the one that is shown. */
+  /** Marks a view as the current one; null marks none. */
   select(name) {
     for (const [own, element] of this.links) {
       if (own === name) element.setAttribute("aria-current", "page");
@@ -56,36 +57,36 @@ export class Shell {
     }
   }
 
-  /** Looks now and then whether the server is ready. The route is open, so no key is asked for. */
+  /** Polls `/ready`. The route needs no key. */
   async watch() {
     try {
-      const found = await (await fetch("/ready", { credentials: "omit" })).json();
-      const ready = found.status === "ready";
-      const working = found.workers?.status === "ok";
-      this.#say(
+      const state = await (await fetch("/ready", { credentials: "omit" })).json();
+      const ready = state.status === "ready";
+      const hasWorker = state.workers?.status === "ok";
+      this.#setStatus(
         ready ? "good" : "warn",
-        ready ? (working ? "ready" : "ready, no worker for runs") : `engine ${found.engine?.status}`,
+        ready ? (hasWorker ? "ready" : "ready, no worker for runs") : `engine ${state.engine?.status}`,
       );
     } catch {
-      this.#say("bad", "no answer");
+      this.#setStatus("bad", "no response");
     }
-    setTimeout(() => this.watch(), LOOK_EVERY_MS);
+    setTimeout(() => this.watch(), POLL_MS);
   }
 
-  #say(kind, words) {
+  #setStatus(kind, text) {
     this.dot.className = `dot ${kind}`;
-    this.words.textContent = words;
+    this.text.textContent = text;
   }
 
-  #turn() {
+  #switchTheme() {
     setTheme(theme() === "dark" ? "light" : "dark");
     this.#showTheme();
   }
 
   #showTheme() {
     const other = theme() === "dark" ? "light" : "dark";
-    put(this.themeButton, icon(other === "dark" ? "moon" : "sun"));
-    this.themeButton.title = `Turn ${other}`;
-    this.themeButton.setAttribute("aria-label", `Turn ${other}`);
+    setChildren(this.themeButton, icon(other === "dark" ? "moon" : "sun"));
+    this.themeButton.title = `Switch to the ${other} theme`;
+    this.themeButton.setAttribute("aria-label", `Switch to the ${other} theme`);
   }
 }

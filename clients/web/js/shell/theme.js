@@ -1,4 +1,4 @@
-/** Light or dark. Whoever draws on a canvas listens to `themechange` on the document. */
+/** Light and dark theme. Code that draws on a canvas listens to `themechange` on the document. */
 const NAME = "promptatlas-theme";
 
 export function theme() {
@@ -10,12 +10,12 @@ export function setTheme(name) {
   try {
     localStorage.setItem(NAME, name);
   } catch {
-    // Storage is switched off: it holds until the page is loaded again.
+    // Storage is disabled: the choice lasts until the page is reloaded.
   }
   document.dispatchEvent(new CustomEvent("themechange"));
 }
 
-/** The value of a colour of the theme. */
+/** The value of a CSS colour variable of the current theme. */
 export function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }

@@ -1,4 +1,4 @@
-"""A fake server, and clients of it that sleep without sleeping."""
+"""A fake server, and clients of it that do not really sleep."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def states() -> np.ndarray:
 
 
 def columns() -> dict[str, list[Any]]:
-    """What is known of each row."""
+    """Columns that describe each row."""
     return {
         "text_index": OWNERS,
         "record": [10 + 2 * i for i in OWNERS],
@@ -59,7 +59,7 @@ def safetensors_shard(rows: slice, *, bf16: bool = False) -> bytes:
 
 
 def text_tensors(name: str, values: list[str | None]) -> dict[str, Any]:
-    """A column of texts by number, see ``promptatlas.results.maps.columns``."""
+    """A column of texts, see ``promptatlas.results.tensors.text_columns``."""
     distinct = list(dict.fromkeys(value for value in values if value is not None))
     encoded = [value.encode() for value in distinct]
     codes = [-1 if value is None else distinct.index(value) for value in values]
@@ -129,7 +129,7 @@ class FakeHarvest:
         }
 
     def run(self, **changes: Any) -> dict[str, Any]:
-        """The run as the server tells it."""
+        """The run in the server's format."""
         listed = [{"path": path, "n_bytes": len(data), "sha256": "ab"} for path, data in self.files.items()]
         return ended(kind="harvest", artifacts=listed, prompts=[], metrics={"n_rows": 7.0}, **changes)
 

@@ -1,4 +1,4 @@
-"""Maps and reports as a server tells them."""
+"""Maps and reports in the server's format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUALITY = [
     {"layer": 3, "n_points": 5, "explained_variance": [0.125, 0.0625]},
 ]
 INFO = {**ROW, "revision": "ab" * 32, "quality": QUALITY, "spec": SPEC}
-# At each layer two texts, one of them a token's, and a vector's way of three points.
+# At each layer two texts, one of them a token's, and the trajectory of a vector through three points.
 TEXTS: dict[str, list[str | None]] = {
     "source": ["questions", "questions", "tuned", "tuned", "tuned"],
     "role": ["state", "state", "draw", "snapshot", "posterior"],
@@ -70,7 +70,7 @@ def map_reply(changes: Mapping[str, Any] | None = None, *, n_axes: int = 2) -> h
 
 
 def placed_reply() -> httpx.Response:
-    """What placing two vectors answers."""
+    """The response to the projection of two vectors."""
     tensors: dict[str, Any] = {"x": np.array([0.5, 10.5], np.float32), "y": np.array([-0.5, -10.5], np.float32)}
     tensors |= {"layer": np.array([0, 3], np.int32), "position": np.array([NONE, NONE], np.int32)}
     for name in TEXTS:

@@ -1,4 +1,4 @@
-"""Runs as a server tells them."""
+"""Runs in the server's format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TUNE_SPEC = {"model": "demo", "dataset": "demo-qa", "priors": [{"kind": "isotrop
 
 
 def info(**changes: Any) -> dict[str, Any]:
-    """A run that waits."""
+    """A queued run."""
     known = {"id": ID, "kind": "tune", "name": "sweep", "spec": TUNE_SPEC, "status": "queued", "queue_position": 2}
     return {**known, "created_at": "2026-01-02T03:04:05Z", **changes}
 

@@ -1,4 +1,4 @@
-"""A server that answers what a test tells it to, and keeps what it was asked."""
+"""A fake server with prepared responses, which records its requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METADATA: dict[str, Any] = {
 
 @dataclass
 class FakeServer:
-    """Gives its answers in order; the last one again and again."""
+    """Responds with its answers in order, and repeats the last one."""
 
     answers: list[Answer] = field(default_factory=list)
     requests: list[httpx.Request] = field(default_factory=list)
@@ -54,7 +54,7 @@ class FakeServer:
 
 
 class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that arrives in these pieces, and may break off."""
+    """A body that arrives in these chunks, and may break off."""
 
     def __init__(self, *pieces: bytes, then: Exception | None = None) -> None:
         self._pieces = pieces
@@ -141,6 +141,6 @@ def activation_tensors() -> dict[str, Any]:
 
 
 def tensors_reply(content: bytes) -> httpx.Response:
-    """A result as the server sends it."""
+    """A result in the server's format."""
     headers = {"content-type": "application/vnd.safetensors", "x-request-id": "req_7"}
     return httpx.Response(200, content=content, headers=headers)

@@ -13,21 +13,21 @@ def client_of(server: FakeServer, url: str | None = None, *, api_key: str | None
     return Client(url, api_key=api_key, transport=httpx.MockTransport(server), environ=environ)
 
 
-def test_where_and_who_come_from_the_environment(server: FakeServer) -> None:
+def test_url_and_key_from_the_environment(server: FakeServer) -> None:
     server.will(reply(OK))
     client_of(server, PROMPTATLAS_URL="https://atlas.example/base/", PROMPTATLAS_API_KEY="k1").health()
     assert str(server.request.url) == "https://atlas.example/base/health"
     assert server.request.headers["authorization"] == "Bearer k1"
 
 
-def test_arguments_go_before_the_environment(server: FakeServer) -> None:
+def test_arguments_override_the_environment(server: FakeServer) -> None:
     server.will(reply(OK))
     client_of(server, "http://here:1", api_key="k2", PROMPTATLAS_URL="http://there", PROMPTATLAS_API_KEY="k1").health()
     assert str(server.request.url) == "http://here:1/health"
     assert server.request.headers["authorization"] == "Bearer k2"
 
 
-def test_without_either_it_is_this_machine_and_no_key(server: FakeServer) -> None:
+def test_default_url_and_no_key(server: FakeServer) -> None:
     server.will(reply(OK))
     client_of(server).health()
     assert str(server.request.url) == "http://127.0.0.1:8000/health"
@@ -37,7 +37,7 @@ def test_without_either_it_is_this_machine_and_no_key(server: FakeServer) -> Non
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "localhost:8000", "http://", "/v1"])
-def test_other_urls_are_refused_at_once(url: str) -> None:
+def test_invalid_urls_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="base_url: expected"):
         Client(url, environ={})
     with pytest.raises(ValueError, match="base_url: expected"):
@@ -52,7 +52,7 @@ def test_the_servers_request_id_is_in_errors(client: Client, server: FakeServer)
     assert str(caught.value) == "404 Problem: no model 'x' (request req_9)"
 
 
-def test_the_read_timeout_leaves_the_server_time_to_say_so(client: Client, server: FakeServer) -> None:
+def test_the_read_timeout_leaves_time_for_the_servers_504(client: Client, server: FakeServer) -> None:
     server.will(reply(OK))
     client.health(timeout_s=2)
     assert server.request.extensions["timeout"] == {"connect": 2, "read": 7, "write": 7, "pool": 7}
@@ -66,7 +66,7 @@ def test_redirects_are_not_followed(client: Client, server: FakeServer) -> None:
     assert len(server.requests) == 1
 
 
-def test_an_answer_is_closed_whatever_happens(client: Client, server: FakeServer) -> None:
+def test_responses_are_always_closed(client: Client, server: FakeServer) -> None:
     for status in (200, 404):
         body = Pieces(b"<html>")
         server.will(httpx.Response(status, stream=body))

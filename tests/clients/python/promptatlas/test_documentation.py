@@ -31,9 +31,9 @@ from tests.clients.python.promptatlas.fake_server import (
     tensors_reply,
 )
 from tests.clients.python.promptatlas.resources import test_datasets
+from tests.clients.python.promptatlas.resources.test_completions import COMPLETION
 from tests.clients.python.promptatlas.resources.test_priors import draw
 from tests.clients.python.promptatlas.resources.test_prompts import MANIFEST, ROWS, page
-from tests.clients.python.promptatlas.resources.test_running import COMPLETION
 from tests.clients.python.promptatlas.resources.test_system import CARD, ENTRIES, PARTS
 from tests.clients.python.promptatlas.results.tensors.test_trajectories import result as trajectory_bytes
 
@@ -58,7 +58,7 @@ def answer(request: httpx.Request) -> httpx.Response:
 
 
 def artifact(name: str) -> httpx.Response:
-    """A file that a run has left."""
+    """An artifact of a run."""
     if name == "draw.safetensors":
         return draw()
     return httpx.Response(200, content=FILES.get(name, ROW))

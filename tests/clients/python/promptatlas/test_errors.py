@@ -32,7 +32,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
         (599, errors.ServerError),
     ],
 )
-def test_one_class_a_status(status: int, kind: type[ProblemError]) -> None:
+def test_one_class_for_each_status(status: int, kind: type[ProblemError]) -> None:
     assert class_of(status) is kind
 
 
@@ -42,7 +42,7 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     assert drawn == {name for name in defined if issubclass(getattr(errors, name), errors.PromptAtlasError)}
 
 
-def test_a_problem_is_read_whole() -> None:
+def test_all_fields_of_a_problem() -> None:
     body = {
         "type": "about:blank",
         "title": "Invalid request",
@@ -57,13 +57,13 @@ def test_a_problem_is_read_whole() -> None:
     assert str(error) == "422 Invalid request: 1 fault: body.layers.0: expected below 6, got 9 (request req_1)"
 
 
-def test_a_fault_is_told_once() -> None:
+def test_a_message_is_not_repeated() -> None:
     item = ProblemItem(loc=["inputs", 0], msg="too long")
     error = ProblemError("too long", status=422, title="Invalid request", errors=[item])
     assert str(error) == "422 Invalid request: too long"
 
 
-def test_an_openai_error_is_read_whole() -> None:
+def test_all_fields_of_an_openai_error() -> None:
     body = {"error": {"message": "no such model", "type": "not_found", "code": "model_not_found", "param": "model"}}
     error = problem_error(404, httpx.Headers({"x-request-id": "req_2"}), json.dumps(body).encode())
     assert isinstance(error, errors.NotFoundError)
@@ -77,7 +77,7 @@ def test_an_openai_error_is_read_whole() -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b"", b"[1]", b"\xff\xfe", b'{"error": "no"}'])
-def test_what_a_proxy_wrote_is_still_an_error_of_its_status(body: bytes) -> None:
+def test_a_proxys_page_is_an_error_of_its_status(body: bytes) -> None:
     error = problem_error(502, httpx.Headers(), body)
     assert isinstance(error, errors.BadGatewayError)
     assert "502" in str(error)

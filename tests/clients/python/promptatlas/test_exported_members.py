@@ -57,7 +57,7 @@ def test_nouns_and_verbs() -> None:
     }
 
 
-def test_what_a_run_can_do() -> None:
+def test_members_of_a_run() -> None:
     verbs = """
         cancel download download_all evaluation events map metrics open plot read refresh report
         resume to_pandas vectors wait

@@ -1,4 +1,4 @@
-"""Tokens in the place of states: the logit lens and the nearest embeddings, against plain transformers."""
+"""Logit lens and nearest embeddings, against plain transformers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ K = 5
 LENS = CaptureSpec(sites=("resid_post",), reduce=Lens(k=K))
 
 
-def ask(spec: CaptureSpec, case: Case, *, name: str = "asked") -> Capture:
+def capture(spec: CaptureSpec, case: Case, *, name: str = "captured") -> Capture:
     return Capture(request_id=name, inputs=(case.ids,), capture=spec, prompt=case.choice)
 
 
@@ -26,7 +26,7 @@ def result_of(world: World, request: Capture | Generate, *, mode: str = "alone")
 
 
 def expected_logprobs(world: World, states: Tensor) -> Tensor:
-    """Final norm and head by hand, with what each class does behind its head."""
+    """Final norm and head by hand, with the scaling of each class after its head."""
     logits = world.model.get_output_embeddings()(world.model.get_submodule(world.parts.norm)(states))
     config = world.model.config
     if cap := getattr(config, "final_logit_softcapping", None):
@@ -47,23 +47,23 @@ def assert_ranked(ids: Tensor, scores: Tensor, expected: Tensor) -> None:
 def test_the_lens_reads_every_layer_as_the_model_itself_would(world: World) -> None:
     for kind in ("none", "soft"):
         case = Case(kind, TEXTS[3])
-        found = result_of(world, ask(LENS, case)).tensors
+        found = result_of(world, capture(LENS, case)).tensors
         states = world.text_states(kind, case.ids)
         for layer in range(N_LAYERS):
             name = f"resid_post.{layer}"
             expected = expected_logprobs(world, states[name])
             assert_ranked(found[f"{name}.lens_ids"], found[f"{name}.lens_logprobs"], expected)
-        # At the last layer the lens is the model: no scale, cap or projection is forgotten.
+        # At the last layer the lens gives the model's logits, with every scale, cap and projection.
         assert_ranked(found[f"{name}.lens_ids"], found[f"{name}.lens_logprobs"], states["logits"].log_softmax(-1))
 
 
 @pytest.mark.parametrize("mode", ["mixed", "chunked"])
-def test_it_is_the_same_beside_other_requests(llama: World, mode: str) -> None:
+def test_the_lens_does_not_depend_on_other_requests(llama: World, mode: str) -> None:
     case = Case("soft", TEXTS[3])
-    alone = result_of(llama, ask(LENS, case)).tensors
-    beside = ask(replace(LENS, reduce=Nearest(k=2)), case, name="other")
-    others: list[Capture | Generate] = [completion(Case("none", TEXTS[2])), beside]
-    found = served(llama, mode, [ask(LENS, case), *others])["asked"].result.tensors
+    alone = result_of(llama, capture(LENS, case)).tensors
+    other = capture(replace(LENS, reduce=Nearest(k=2)), case, name="other")
+    others: list[Capture | Generate] = [completion(Case("none", TEXTS[2])), other]
+    found = served(llama, mode, [capture(LENS, case), *others])["captured"].result.tensors
     assert set(found) == set(alone)
     for name, tensor in alone.items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=TOLERANCE)
@@ -73,7 +73,7 @@ def test_rows_positions_and_virtual_ones_as_without_a_lens(llama: World) -> None
     case = Case("soft", TEXTS[2])
     n = llama.prompts["soft"].n_virtual
     spec = replace(LENS, layers=(1,), positions=(4, 0), include_virtual=True)
-    found = result_of(llama, ask(spec, case)).tensors
+    found = result_of(llama, capture(spec, case)).tensors
     assert set(found) == {
         "resid_post.1.lens_ids",
         "resid_post.1.lens_logprobs",
@@ -89,7 +89,7 @@ def test_rows_positions_and_virtual_ones_as_without_a_lens(llama: World) -> None
 def test_where_a_local_prompt_has_no_states_there_are_no_tokens(llama: World) -> None:
     case = Case("deep-local", TEXTS[0])  # vectors at layers 0 and 2
     spec = replace(LENS, sites=("resid_pre",), layers=(1, 2), include_virtual=True)
-    found = result_of(llama, ask(spec, case)).tensors
+    found = result_of(llama, capture(spec, case)).tensors
     n = llama.prompts["deep-local"].n_virtual
     assert (found["resid_pre.1.lens_ids"][:n] == -1).all()
     assert found["resid_pre.1.lens_logprobs"][:n].isnan().all()
@@ -97,14 +97,14 @@ def test_where_a_local_prompt_has_no_states_there_are_no_tokens(llama: World) ->
     assert not found["resid_pre.2.lens_logprobs"].isnan().any()
 
 
-def test_a_trajectory_through_the_lens(llama: World) -> None:
+def test_the_lens_along_a_trajectory(llama: World) -> None:
     case = Case("soft", TEXTS[1])
     spec = replace(LENS, layers=(N_LAYERS - 1,))
     request = replace(completion(case, capture=spec), sampling=GREEDY)
     result = result_of(llama, request)
     ids, generated = result.tensors[f"resid_post.{N_LAYERS - 1}.lens_ids"], result.tensors["generated"]
     written = llama.expected(case).token_ids
-    # What stood first at a position is what was written next, from the last token of the input on.
+    # From the last token of the input on, the first token of each position is the next one generated.
     start = len(case.ids) - 1
     assert ids[start : start + len(written), 0].tolist() == written[: len(ids) - start]
     assert len(ids) == len(generated)
@@ -115,7 +115,7 @@ def test_a_trajectory_through_the_lens(llama: World) -> None:
 def test_nearest_embeddings(world: World, metric: str) -> None:
     case = Case("soft", TEXTS[2])
     spec = CaptureSpec(sites=("resid_post",), layers=(1,), reduce=Nearest(k=K, metric=metric))  # type: ignore[arg-type]
-    found = result_of(world, ask(spec, case)).tensors
+    found = result_of(world, capture(spec, case)).tensors
     states = world.text_states("soft", case.ids)["resid_post.1"].double()
     tokens = world.model.get_input_embeddings()(torch.arange(N_VOCAB)).double()
     if metric == "cosine":
@@ -127,18 +127,18 @@ def test_nearest_embeddings(world: World, metric: str) -> None:
     torch.testing.assert_close(distances.gather(1, ids), scores.double(), rtol=1e-4, atol=TOLERANCE)
 
 
-def test_a_token_is_nearest_to_itself_at_no_distance(llama: World) -> None:
+def test_a_token_is_nearest_to_itself_with_distance_zero(llama: World) -> None:
     spec = CaptureSpec(sites=("embed",), reduce=Nearest(k=2))
-    found = result_of(llama, ask(spec, Case("none", TEXTS[3]))).tensors
+    found = result_of(llama, capture(spec, Case("none", TEXTS[3]))).tensors
     assert found["embed.nearest_ids"][:, 0].tolist() == list(TEXTS[3])
     assert (found["embed.nearest_distances"][:, 0] == 0).all()
     assert (found["embed.nearest_distances"][:, 1] > 0).all()
 
 
 def test_many_rows_are_ranked_in_pieces(llama: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = result_of(llama, ask(LENS, Case("none", TEXTS[3]))).tensors
+    whole = result_of(llama, capture(LENS, Case("none", TEXTS[3]))).tensors
     monkeypatch.setattr("service.engine.activations.logit_lens.CHUNK_VALUES", 3 * N_VOCAB)
-    pieces = result_of(llama, ask(LENS, Case("none", TEXTS[3]))).tensors
+    pieces = result_of(llama, capture(LENS, Case("none", TEXTS[3]))).tensors
     assert all(torch.allclose(pieces[name], tensor, atol=TOLERANCE) for name, tensor in whole.items())
 
 
@@ -151,23 +151,25 @@ def test_many_rows_are_ranked_in_pieces(llama: World, monkeypatch: pytest.Monkey
         (replace(LENS, reduce=Nearest(k=N_VOCAB + 1)), f"at most {N_VOCAB} tokens.*, got {N_VOCAB + 1}"),
     ],
 )
-def test_what_cannot_be_ranked_is_refused(llama: World, spec: CaptureSpec, why: str) -> None:
+def test_unsupported_rankings_are_refused(llama: World, spec: CaptureSpec, why: str) -> None:
     with pytest.raises(InvalidRequest, match=why):
-        serve(llama.engine(), [ask(spec, Case("none", TEXTS[0]))])
+        serve(llama.engine(), [capture(spec, Case("none", TEXTS[0]))])
 
 
-def test_a_model_whose_logits_are_something_else_has_no_lens(llama: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_with_other_operations_before_its_logits_has_no_lens(
+    llama: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = llama.engine()
     forward = llama.hosted.forward
     monkeypatch.setattr(llama.hosted, "forward", lambda *args, **more: forward(*args, **more).flip(-1))
     with pytest.raises(InvalidRequest, match="no logit lens"):
-        serve(engine, [ask(LENS, Case("none", TEXTS[0]))])
+        serve(engine, [capture(LENS, Case("none", TEXTS[0]))])
 
 
-def test_the_answer_takes_the_bytes_that_were_foreseen(llama: World) -> None:
-    estimate = llama.engine().estimate(ask(LENS, Case("none", TEXTS[2])))
-    found = result_of(llama, ask(LENS, Case("none", TEXTS[2]))).tensors
+def test_the_response_has_the_estimated_bytes(llama: World) -> None:
+    estimate = llama.engine().estimate(capture(LENS, Case("none", TEXTS[2])))
+    found = result_of(llama, capture(LENS, Case("none", TEXTS[2]))).tensors
     own = [tensor for name, tensor in found.items() if "lens" in name]
     assert estimate.n_bytes == sum(tensor.nbytes for tensor in own)
-    plain = llama.engine().estimate(ask(replace(LENS, reduce=None), Case("none", TEXTS[2])))
+    plain = llama.engine().estimate(capture(replace(LENS, reduce=None), Case("none", TEXTS[2])))
     assert estimate.n_tokens == plain.n_tokens

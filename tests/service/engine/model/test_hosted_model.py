@@ -1,4 +1,4 @@
-"""Loading: what is taken, what is refused and why."""
+"""Loading of models: supported ones are described, others are refused with the reason."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_directory_is_loaded_and_described(tmp_path: Path) -> None:
     assert card.revision == weights_revision(tmp_path)
 
 
-def test_the_revision_is_of_the_weights_alone(tmp_path: Path) -> None:
+def test_the_revision_depends_on_the_weights_only(tmp_path: Path) -> None:
     save(build_model("llama"), tmp_path)
     before = weights_revision(tmp_path)
     (tmp_path / "README.md").write_text("hello")
@@ -67,8 +67,8 @@ def test_positions_that_depend_on_the_batch_are_refused() -> None:
         HostedModel("m", model, None, revision="")
 
 
-def test_attention_that_the_engine_does_not_know_is_refused() -> None:
-    """A model whose attention does more than the interface says: found out by comparing logits."""
+def test_unsupported_attention_is_refused() -> None:
+    """The attention does more than the interface allows; comparing logits detects it."""
     model = small("llama", **LLAMA)
     attention = model.model.layers[1].self_attn
     plain = attention.forward

@@ -24,7 +24,7 @@ def test_packed_layers_compute_the_same(shape: tuple[int, ...]) -> None:
         torch.testing.assert_close(packed(x), plain(x), atol=1e-5, rtol=1e-5)
 
 
-def test_gradients_flow_as_through_plain_layers() -> None:
+def test_gradients_equal_those_of_plain_layers() -> None:
     plain, packed = linears(), linears()
     pack_linears(packed)
     x = torch.randn(4, 13, requires_grad=True)
@@ -32,7 +32,7 @@ def test_gradients_flow_as_through_plain_layers() -> None:
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-def test_layers_beyond_the_budget_and_of_other_kinds_stay_as_they_are() -> None:
+def test_layers_over_the_memory_limit_and_of_other_kinds_are_not_packed() -> None:
     model = linears()
     assert pack_linears(model, max_bytes=13 * 29 * 4) == 13 * 29 * 4
     assert "forward" in model[0].__dict__

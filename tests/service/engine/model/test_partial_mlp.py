@@ -1,4 +1,4 @@
-"""The MLP that may be restricted to the tokens read above it."""
+"""The choice of the MLP that is restricted to the tokens read above it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def found(taps: list[Tap], *, stops: bool) -> int | None:
         ([Tap("embed")], None),
     ],
 )
-def test_of_a_forward_that_stops_it_is_that_of_the_last_block_read(taps: list[Tap], layer: int | None) -> None:
+def test_a_forward_that_stops_restricts_the_last_block_that_is_read(taps: list[Tap], layer: int | None) -> None:
     assert found(taps, stops=True) == layer
 
 
@@ -45,7 +45,7 @@ def test_of_a_forward_that_stops_it_is_that_of_the_last_block_read(taps: list[Ta
         ([Tap("logits")], None),
     ],
 )
-def test_of_a_forward_to_the_logits_it_is_the_last_one_if_nothing_reads_that_block(
+def test_a_forward_to_the_logits_restricts_the_last_block_if_no_tap_reads_it(
     taps: list[Tap], layer: int | None
 ) -> None:
     assert found(taps, stops=False) == layer

@@ -15,7 +15,7 @@ def norms_of(model: nn.Module) -> list[nn.Module]:
 
 
 @pytest.mark.parametrize("architecture", WITH_RMS_NORMS)
-def test_every_rms_norm_has_the_short_way_back_with_the_same_numbers(architecture: str) -> None:
+def test_every_rms_norm_is_replaced_with_equal_values_and_gradients(architecture: str) -> None:
     plain, eased = norms_of(build_model(architecture)), build_model(architecture)
     assert freeze_rms_norms(eased) == len(plain) > 0
     for before, after in zip(plain, norms_of(eased), strict=True):
@@ -30,13 +30,13 @@ def test_every_rms_norm_has_the_short_way_back_with_the_same_numbers(architectur
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "phi", "starcoder2", "cohere"])
-def test_other_norms_stay_as_they_are(architecture: str) -> None:
+def test_other_norms_are_not_replaced(architecture: str) -> None:
     model = build_model(architecture)
     assert freeze_rms_norms(model) == 0
     assert not any(isinstance(module.__dict__.get("forward"), FrozenRMSNorm) for module in model.modules())
 
 
-def test_it_is_done_once_and_not_without_gradients() -> None:
+def test_norms_are_replaced_once_and_run_plainly_without_gradients() -> None:
     model = build_model("llama")
     n = freeze_rms_norms(model)
     norm = norms_of(model)[0]
@@ -48,7 +48,7 @@ def test_it_is_done_once_and_not_without_gradients() -> None:
 
 
 class CrookedRMSNorm(nn.Module):
-    """Looks like one, and is not."""
+    """Has the name of an RMS norm, but computes something else."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,10 +60,10 @@ class CrookedRMSNorm(nn.Module):
 
 
 class HalfRMSNorm(nn.RMSNorm):
-    """In bfloat16, where rounding happens in an order of its own."""
+    """In bfloat16, which rounds in another order."""
 
 
-def test_what_computes_something_else_stays_as_it_is() -> None:
+def test_norms_that_compute_something_else_are_not_replaced() -> None:
     trained = nn.RMSNorm(11)
     half = HalfRMSNorm(11).to(torch.bfloat16).requires_grad_(False)
     for module in (CrookedRMSNorm(), trained, half):

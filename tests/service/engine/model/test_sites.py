@@ -44,7 +44,7 @@ def test_names_resolve_to_canonical_labels(sites: list[str], layers: list[int], 
         (["blocks.1.hook_nothing"], [0], ("sites", 0), "not known"),
     ],
 )
-def test_what_the_model_does_not_have_is_refused(
+def test_unknown_sites_and_layers_are_refused(
     sites: list[str], layers: list[int], loc: tuple[str | int, ...], says: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=says) as error:

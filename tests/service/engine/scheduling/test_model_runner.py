@@ -1,4 +1,4 @@
-"""One forward over scheduled tokens: which blocks run, which logits come out, what the capture buffers hold."""
+"""One forward over scheduled tokens: the blocks that run, the logits, and the contents of the capture buffers."""
 
 from __future__ import annotations
 

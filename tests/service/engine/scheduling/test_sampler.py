@@ -111,10 +111,10 @@ def test_filters_keep_lower_ids_of_equal_logits() -> None:
     assert kept == [0, 1, 2, 50]
 
 
-def test_top_p_is_a_share_of_what_top_k_left() -> None:
+def test_top_p_is_a_share_of_the_tokens_kept_by_top_k() -> None:
     probabilities = torch.full((1, N_VOCAB), 0.2 / (N_VOCAB - 3))
     probabilities[0, :3] = torch.tensor([0.4, 0.2, 0.2])
-    # Of 0.4 and 0.2 that top_k leaves, 0.4 is two thirds: enough for 0.6, though not of the whole.
+    # top_k keeps 0.4 and 0.2. Of these, 0.4 is two thirds and reaches 0.6; of the whole distribution it does not.
     weights = filtered_weights(probabilities.log(), [Sampling(top_k=2, top_p=0.6)])
     assert weights[0].nonzero().squeeze(1).tolist() == [0]
 
@@ -138,7 +138,7 @@ def test_repetition_penalty_agrees_with_transformers() -> None:
     row.observe(30)
     expected = RepetitionPenaltyLogitsProcessor(2.5)(torch.tensor([[int(logits.argmax()), 20, 30]]), logits.clone())
     assert choose(logits, [row]) == expected.argmax(-1).tolist() != logits.argmax(-1).tolist()
-    # Over many logits the winner walks through all the cases of the formula.
+    # Over many logits, the chosen token covers all cases of the formula.
     many = random_logits(200, seed=5, scale=0.3)
     ids = list(range(0, 90, 2))
     rows = [sampler(Sampling(temperature=0, repetition_penalty=1.4), input_ids=ids) for _ in range(200)]
@@ -183,7 +183,7 @@ def test_bias_comes_before_temperature() -> None:
     assert share == pytest.approx(1 / (1 + math.exp(-1)), abs=0.03)
 
 
-def test_rows_of_a_batch_draw_what_they_draw_alone() -> None:
+def test_rows_of_a_batch_draw_the_same_tokens_as_alone() -> None:
     logits = torch.stack([random_logits(len(MIXED), seed=step) for step in range(30)])
     together = generate([sampler(s, stream=i) for i, s in enumerate(MIXED)], logits)
     alone = [generate([sampler(s, stream=i)], logits[:, i : i + 1])[0] for i, s in enumerate(MIXED)]
@@ -211,7 +211,7 @@ def test_a_seed_reproduces_and_streams_differ() -> None:
     assert len({tuple(rows[0]) for rows in (first, other_stream, other_seed, unseeded, unseeded_again)}) == 5
 
 
-def test_seeds_of_any_size_are_taken() -> None:
+def test_seeds_of_any_size_are_accepted() -> None:
     for seed in (-1, 0, 2**63, 2**200):
         assert 0 <= sampler(Sampling(seed=seed)).uniform() < 1
 
@@ -232,7 +232,7 @@ def test_equal_largest_logits_go_to_the_lowest_id() -> None:
     assert choose(logits, [sampler(Sampling(temperature=0)), sampler(Sampling(seed=1))])[0] == 33
 
 
-def test_half_precision_logits_are_taken() -> None:
+def test_half_precision_logits_are_accepted() -> None:
     logits = random_logits(len(MIXED)).bfloat16()
     rows = [sampler(s, stream=i) for i, s in enumerate(MIXED)]
     assert choose(logits, rows) == choose(logits.float(), rows)

@@ -1,4 +1,4 @@
-"""Admission by memory, the order of slots, and departures, without a model: keys and values are marked by hand."""
+"""Admission by memory, the order of slots, and removal, without a model: the tests write marks into keys and values."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ BYTES_PER_SLOT_OF_64 = 64 * 2 * 2 * (3 + 5) * 4
 
 
 def make_row(n_input: int, max_tokens: int, *, prompt: LoadedPrompt | None = None) -> SequenceState:
-    job = RequestState(Generate(request_id="r", inputs=((1,),), max_tokens=max_tokens), prompt)
-    return SequenceState(job, 0, list(range(1, n_input + 1)), n_input, max_tokens=max_tokens, prompt=prompt)
+    state = RequestState(Generate(request_id="r", inputs=((1,),), max_tokens=max_tokens), prompt)
+    return SequenceState(state, 0, list(range(1, n_input + 1)), n_input, max_tokens=max_tokens, prompt=prompt)
 
 
 def running(*, slots: int = 100, max_rows: int = 100, max_step_tokens: int = 100) -> Scheduler:
@@ -28,12 +28,12 @@ def running(*, slots: int = 100, max_rows: int = 100, max_step_tokens: int = 100
 def read_all(rows: Scheduler) -> None:
     """Read until every row has finished its input, marking each cache entry with its token."""
     while rows.n_decoding < len(rows.rows):
-        shares = rows.plan()
-        for share, span in zip(shares, rows.spans(shares), strict=True):
+        scheduled = rows.plan()
+        for part, span in zip(scheduled, rows.spans(scheduled), strict=True):
             for layer in range(2):
-                marks = torch.tensor(share.row.ids[share.begin : share.end], dtype=torch.float32)
+                marks = torch.tensor(part.row.ids[part.begin : part.end], dtype=torch.float32)
                 rows.cache.keys[layer][span.slot, :, span.begin : span.end] = marks[None, :, None]
-        rows.advance(shares)
+        rows.advance(scheduled)
         for row in rows.rows[: rows.n_decoding]:
             if row.n_pending == 0:
                 row.ids.append(99)
@@ -81,9 +81,9 @@ def test_long_inputs_are_cut_into_chunks_that_never_starve_decoding_rows() -> No
     rows.admit()
     sizes = []
     while rows.n_decoding < 3:
-        shares = rows.plan()
-        sizes.append([(share.row is first, share.n_new) for share in shares])
-        rows.advance(shares)
+        scheduled = rows.plan()
+        sizes.append([(part.row is first, part.n_new) for part in scheduled])
+        rows.advance(scheduled)
         for row in rows.rows[: rows.n_decoding]:
             row.ids.append(99)
     assert sizes == [[(True, 1), (False, 6)]] * 3 + [[(True, 1), (False, 2), (False, 4)]]
@@ -110,7 +110,7 @@ def test_rows_keep_their_own_entries_when_others_leave_or_the_cache_grows() -> N
             assert stored.tolist() == row.ids[: row.n_input]
 
 
-def test_decoding_rows_stand_before_reading_ones_after_any_departure() -> None:
+def test_decoding_rows_come_before_reading_ones_after_any_removal() -> None:
     rows = running(max_step_tokens=6)
     short = [make_row(2, 9) for _ in range(3)]
     rows.waiting.extend(short)
@@ -119,8 +119,8 @@ def test_decoding_rows_stand_before_reading_ones_after_any_departure() -> None:
     long = [make_row(30, 9) for _ in range(2)]
     rows.waiting.extend(long)
     rows.admit()
-    for victim in (short[0], long[0], short[2]):
-        rows.remove(lambda row, victim=victim: row is victim)  # type: ignore[misc]
+    for removed in (short[0], long[0], short[2]):
+        rows.remove(lambda row, removed=removed: row is removed)  # type: ignore[misc]
         decoding = [row.is_decoding for row in rows.rows]
         assert decoding == sorted(decoding, reverse=True)
         assert sum(decoding) == rows.n_decoding
@@ -137,7 +137,7 @@ def test_a_prompt_takes_the_front_of_its_slot() -> None:
     assert rows.cache.keys[0][1, :, :4].eq(7).all()
     assert rows.cache.values[0][1, :, :4].eq(8).all()
     assert rows.cache.keys[1][1].eq(0).all()
-    shares = rows.plan()
-    spans = rows.spans(shares)
+    scheduled = rows.plan()
+    spans = rows.spans(scheduled)
     assert [(span.begin, span.end) for span in spans] == [(0, 3), (4, 7)]
     assert [spans[1].first_visible(layer) for layer in (0, 1)] == [0, 4]

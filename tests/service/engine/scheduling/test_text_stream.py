@@ -4,81 +4,11 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from service.engine.model.detokenizer import Detokenizer
 from service.engine.scheduling.text_stream import N_WINDOW, TextStream, n_unfinished
-
-SENTENCES = [
-    "The quick brown fox jumps over the lazy dog, again and again.",
-    "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.",
-    "Съешь ещё этих мягких французских булок, да выпей чаю.",
-    "いろはにほへと ちりぬるを わかよたれそ つねならむ",
-    "👩‍👩‍👧‍👦 families and 🇫🇷 flags, 😀😃😄 and  two  spaces\nand lines",
-]
-SPECIAL = ["<s>", "</s>"]
-
-
-def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    tokenizer.add_tokens([AddedToken("<tool>", special=False)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
-
-
-@pytest.fixture(scope="module")
-def byte_level() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(
-        SENTENCES,
-        trainers.BpeTrainer(vocab_size=330, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False),
-    )
-    return wrapped(tokenizer)
-
-
-@pytest.fixture(scope="module")
-def metaspace() -> PreTrainedTokenizerFast:
-    """As Unigram models of sentencepiece are: the first word gets a space in front, which decoding drops."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    tokenizer.train_from_iterator(
-        SENTENCES,
-        trainers.UnigramTrainer(vocab_size=220, special_tokens=[*SPECIAL, "<unk>"], unk_token="<unk>"),
-    )
-    return wrapped(tokenizer)
-
-
-@pytest.fixture(scope="module")
-def byte_fallback() -> PreTrainedTokenizerFast:
-    """As the tokenizers of the first Llamas are: what is not in the vocabulary is spelt in byte tokens."""
-    tokens = [*SPECIAL, "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
-    tokens += [*"abcdefghijklmnopqrstuvwxyzöü.", "▁the", "▁fox", "и", "る"]
-    vocab = {token: index for index, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="<unk>", byte_fallback=True))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    return wrapped(tokenizer)
-
-
-ALL = ["byte_level", "metaspace", "byte_fallback"]
-
-
-@pytest.fixture
-def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
-    return request.getfixturevalue(request.param)
-
-
-def decode(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-
-def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+from tests.service.engine.tokenizers import ALL, SENTENCES, decode, encode, encode_bytes
 
 
 def streamed(stream: TextStream, ids: Sequence[int]) -> list[str]:
@@ -92,7 +22,7 @@ def test_text_of_sentences_is_the_decoded_text(tokenizer: PreTrainedTokenizerFas
         stream = TextStream(tokenizer)
         pieces = streamed(stream, ids)
         assert "".join(pieces) == stream.text == decode(tokenizer, ids)
-        # Sent as it comes, not at the end.
+        # The text is sent during generation, not at the end.
         assert len(pieces[-1]) <= 3
 
 
@@ -101,7 +31,7 @@ def test_text_of_sentences_is_the_decoded_text(tokenizer: PreTrainedTokenizerFas
 def test_text_of_random_tokens_is_the_decoded_text(tokenizer: PreTrainedTokenizerFast, n_tokens: int) -> None:
     chance = random.Random(n_tokens)
     for _ in range(150):
-        # Beyond the vocabulary too: models have ids that no token has.
+        # Models also have ids outside the tokenizer's vocabulary.
         ids = [chance.randrange(len(tokenizer) + 5) for _ in range(n_tokens)]
         given = [chance.randrange(len(tokenizer)) for _ in range(chance.choice([0, 1, 5, 40]))]
         before = decode(tokenizer, given)
@@ -120,13 +50,6 @@ def test_text_of_random_bytes_is_the_decoded_text(tokenizer: PreTrainedTokenizer
             assert "".join(streamed(TextStream(tokenizer), ids)) == decode(tokenizer, ids)
 
 
-def encode_bytes(tokenizer: PreTrainedTokenizerFast, data: bytes) -> list[int]:
-    """One token a byte, with the byte-level alphabet."""
-    vocab = tokenizer.get_vocab()
-    split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    return [vocab[char] for char in split.pre_tokenize_str(data.decode())[0][0]]
-
-
 @pytest.mark.parametrize("tokenizer", ["byte_fallback"], indirect=True)
 def test_text_of_random_characters_in_byte_tokens_is_the_decoded_text(tokenizer: PreTrainedTokenizerFast) -> None:
     chance = random.Random(2)
@@ -139,7 +62,7 @@ def test_text_of_random_characters_in_byte_tokens_is_the_decoded_text(tokenizer:
 
 
 @pytest.mark.parametrize("tokenizer", ["byte_fallback"], indirect=True)
-def test_bytes_that_are_no_text_do_not_stop_the_stream(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_invalid_bytes_do_not_stop_the_stream(tokenizer: PreTrainedTokenizerFast) -> None:
     vocab = tokenizer.get_vocab()
     e_acute = [vocab["<0xC3>"], vocab["<0xA9>"]]
     ids = [*e_acute, vocab["<0xFF>"], *encode(tokenizer, "abcdefgh")]
@@ -158,7 +81,7 @@ def test_no_unfinished_character_is_sent(tokenizer: PreTrainedTokenizerFast) -> 
     assert stream.finish() == ""
 
 
-def test_each_character_is_sent_when_its_last_byte_comes(byte_level: PreTrainedTokenizerFast) -> None:
+def test_each_character_is_sent_with_its_last_byte(byte_level: PreTrainedTokenizerFast) -> None:
     stream = TextStream(byte_level)
     pieces = [stream.push(token_id) for token_id in encode_bytes(byte_level, "é€😀a".encode())]
     assert pieces == ["", "é", "", "", "€", "", "", "", "😀", "a"]
@@ -171,22 +94,22 @@ def test_a_character_cut_by_the_end_is_sent_as_decoding_writes_it(byte_level: Pr
     assert stream.text == decode(byte_level, ids)
 
 
-def test_a_character_that_the_input_began_is_finished(byte_level: PreTrainedTokenizerFast) -> None:
+def test_a_character_that_starts_in_the_input_is_completed(byte_level: PreTrainedTokenizerFast) -> None:
     ids = encode_bytes(byte_level, "a€b".encode())
     assert streamed(TextStream(byte_level, input_ids=ids[:2]), ids[2:]) == ["", "€", "b", ""]
 
 
 @pytest.mark.parametrize("tokenizer", ["metaspace", "byte_fallback"], indirect=True)
-def test_the_first_space_depends_on_what_stands_before(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_the_first_space_depends_on_the_input(tokenizer: PreTrainedTokenizerFast) -> None:
     ids = encode(tokenizer, "the fox")
     assert "".join(streamed(TextStream(tokenizer), ids)) == "the fox"
     assert "".join(streamed(TextStream(tokenizer, input_ids=encode(tokenizer, "see")), ids)) == " the fox"
-    # A special token alone is no text: the fox still comes first.
+    # A special token has no text, so that the text still starts with "the".
     assert "".join(streamed(TextStream(tokenizer, input_ids=[tokenizer.bos_token_id]), ids)) == "the fox"
 
 
 @pytest.mark.parametrize("tokenizer", ALL, indirect=True)
-def test_special_tokens_are_no_text_and_other_added_ones_are(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_special_tokens_have_no_text_and_other_added_tokens_do(tokenizer: PreTrainedTokenizerFast) -> None:
     a, b = encode(tokenizer, "a")[-1], encode(tokenizer, "b")[-1]
     tool, eos = tokenizer.convert_tokens_to_ids(["<tool>", "</s>"])
     ids = [a, eos, eos, b, eos, tool, *[eos] * 3 * N_WINDOW, b]
@@ -227,7 +150,7 @@ def stop_after(tokenizer: PreTrainedTokenizerFast, text: str, stop: tuple[str, .
 def test_text_ends_before_the_stop_string_completed_first(
     byte_level: PreTrainedTokenizerFast, text: str, stop: tuple[str, ...], expected: str
 ) -> None:
-    # However the text is cut into tokens: as trained, and a byte at a time.
+    # For both segmentations of the text: by the tokenizer, and one token per byte.
     assert stop_after(byte_level, text, stop)[0::2] == (expected, True)
     stream = TextStream(byte_level, stop=stop)
     for token_id in encode_bytes(byte_level, text.encode()):
@@ -242,13 +165,13 @@ def test_a_stop_string_inside_a_token_is_found(byte_level: PreTrainedTokenizerFa
     assert stop_after(byte_level, "over the", ("h",))[0] == "over t"
 
 
-def test_what_may_become_a_stop_string_is_held_back_and_no_more(byte_level: PreTrainedTokenizerFast) -> None:
+def test_only_a_possible_stop_string_is_held_back(byte_level: PreTrainedTokenizerFast) -> None:
     stream = TextStream(byte_level, stop=("STOP",))
     pieces = [stream.push(token_id) for token_id in encode_bytes(byte_level, b"aSTSTO.b")]
     assert pieces == ["a", "", "", "ST", "", "", "STO.", "b"]
 
 
-def test_held_text_comes_at_the_end_when_no_stop_string_does(byte_level: PreTrainedTokenizerFast) -> None:
+def test_held_text_is_sent_at_the_end_without_a_stop_string(byte_level: PreTrainedTokenizerFast) -> None:
     text, pieces, stopped = stop_after(byte_level, "abc ST", ("STOP",))
     assert (text, pieces[-1], stopped) == ("abc ST", "ST", False)
 
@@ -266,28 +189,11 @@ def test_nothing_is_sent_after_a_stop_string(byte_level: PreTrainedTokenizerFast
     assert (pieces, stream.stopped) == (["a", "", "", "", ""], True)
 
 
-def test_a_stop_string_in_the_input_is_none_in_the_output(byte_level: PreTrainedTokenizerFast) -> None:
+def test_a_stop_string_in_the_input_does_not_stop_the_output(byte_level: PreTrainedTokenizerFast) -> None:
     ids = encode_bytes(byte_level, b"STOPx")
     stream = TextStream(byte_level, stop=("STOP", "Px"), input_ids=ids[:4])
     assert streamed(stream, ids[4:]) == ["x", ""]
     assert not stream.stopped
-
-
-@pytest.mark.parametrize("tokenizer", ALL, indirect=True)
-def test_token_texts_join_to_the_text(tokenizer: PreTrainedTokenizerFast) -> None:
-    detokenizer = Detokenizer(tokenizer)
-    ids = encode(tokenizer, "the lazy dog again")
-    texts = [detokenizer.token_text(token_id) for token_id in ids]
-    assert "".join(texts).strip() == "the lazy dog again"
-    assert "".join(texts[1:]) in "the lazy dog again"
-    assert detokenizer.token_text(tokenizer.eos_token_id) == "</s>"
-    assert detokenizer.token_text(len(tokenizer) + 3) == ""
-
-
-def test_token_texts_of_parts_of_characters_are_replacements(byte_level: PreTrainedTokenizerFast) -> None:
-    detokenizer = Detokenizer(byte_level)
-    texts = [detokenizer.token_text(token_id) for token_id in encode_bytes(byte_level, "é".encode())]
-    assert texts == ["\ufffd", "\ufffd"]
 
 
 def test_a_long_text_is_decoded_in_short_windows(byte_level: PreTrainedTokenizerFast) -> None:

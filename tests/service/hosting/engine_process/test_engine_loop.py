@@ -35,7 +35,7 @@ def capture(id_: str, n_values: int, *, model: str = "m") -> Submit:
 
 
 def wait_for_message(loop: EngineLoop) -> None:
-    """Until the thread that reads the socket has put what was sent, or a hang-up, where the next turn finds it."""
+    """Wait until the thread that reads the socket has put a message, or a disconnect, into the inbox."""
     while loop._endpoint._inbox.empty():
         time.sleep(0.001)
 
@@ -55,14 +55,14 @@ def error_of(answer: Reply) -> AtlasError:
     return error
 
 
-def test_whoever_connects_is_told_what_is_hosted(loop: EngineLoop, socket_path: str) -> None:
+def test_a_new_connection_receives_the_engine_state(loop: EngineLoop, socket_path: str) -> None:
     state = Peer(socket_path).receive()
     assert isinstance(state, EngineState)
     assert (state.generation, state.models) == (5, {"m": {"n_layers": 3}})
     assert state.stats == {"m": {"n_running": 0, "n_steps": 0}}
 
 
-def test_what_happens_in_one_step_is_one_message(loop: EngineLoop, peer: Peer) -> None:
+def test_updates_of_one_step_are_one_message(loop: EngineLoop, peer: Peer) -> None:
     peer.send(generate("a", "xy"))
     loop.run_once()
     loop.run_once()
@@ -114,7 +114,7 @@ def test_a_cancelled_request_is_dropped_before_the_next_step(loop: EngineLoop, p
     assert (engine.cancelled, engine.n_steps) == (["a"], 1)
 
 
-def test_cancelling_what_is_not_there_is_fine(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
+def test_cancelling_an_unknown_request_does_nothing(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     peer.send(Cancel(request_id="unknown"))
     loop.run_once()
     assert engine.cancelled == []
@@ -136,7 +136,7 @@ def test_the_requests_of_an_api_process_that_died_are_cancelled(
     assert engine.cancelled == ["goes"]
 
 
-def test_a_small_result_travels_in_its_message(loop: EngineLoop, peer: Peer) -> None:
+def test_a_small_result_is_sent_inside_its_message(loop: EngineLoop, peer: Peer) -> None:
     peer.send(capture("a", 7))
     loop.run_once()
     (finished,) = reply(peer).updates
@@ -159,7 +159,7 @@ def test_a_large_result_is_a_file(loop: EngineLoop, peer: Peer, tmp_path: Path) 
     assert load_file(path)["embed"].shape == (1000,)
 
 
-def test_a_question_is_answered_without_a_step(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
+def test_an_estimate_needs_no_step(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     question = capture("a", 3).request
     assert isinstance(question, Capture)
     peer.send(EstimateCost(model="m", request=question))
@@ -168,7 +168,9 @@ def test_a_question_is_answered_without_a_step(loop: EngineLoop, peer: Peer, eng
     assert engine.n_steps == 0
 
 
-def test_a_step_that_breaks_fails_what_it_carried_and_goes_on(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
+def test_a_failing_step_fails_its_requests_and_the_loop_continues(
+    loop: EngineLoop, peer: Peer, engine: EchoEngine
+) -> None:
     peer.send(generate("a", "xy"))
     engine.n_broken_steps = 1
     loop.run_once()
@@ -179,7 +181,7 @@ def test_a_step_that_breaks_fails_what_it_carried_and_goes_on(loop: EngineLoop, 
     assert isinstance(reply(peer).updates[-1], Finished)
 
 
-def test_an_engine_whose_every_step_breaks_ends_the_process(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
+def test_an_engine_whose_steps_all_fail_ends_the_process(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
     engine.n_broken_steps = 9
     for i in range(2):
         peer.send(generate(f"r{i}", "x"))
@@ -189,14 +191,14 @@ def test_an_engine_whose_every_step_breaks_ends_the_process(loop: EngineLoop, pe
         loop.run_once()
 
 
-def test_values_that_are_missing_are_the_clients_fault(loop: EngineLoop, peer: Peer) -> None:
+def test_missing_values_are_an_invalid_request(loop: EngineLoop, peer: Peer) -> None:
     request = Generate(request_id="a", inputs=("x",), interventions=(Intervention(site="embed"),))
     peer.send(Submit(model="m", request=request, values=("v",)))
     loop.run_once()
     assert "'v'" in error_of(reply(peer)).detail
 
 
-def test_stats_are_told_when_work_ends(loop: EngineLoop, peer: Peer) -> None:
+def test_stats_are_published_when_work_ends(loop: EngineLoop, peer: Peer) -> None:
     peer.send(generate("a", "xyz"))
     for _ in range(3):
         loop.run_once()

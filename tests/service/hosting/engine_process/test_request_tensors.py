@@ -36,6 +36,6 @@ def test_each_intervention_gets_its_tensor_as_float32() -> None:
         (save({"v": torch.tensor([1.0, float("nan")])}), "NaN"),
     ],
 )
-def test_bad_tensors_are_refused(data: bytes, message: str) -> None:
+def test_invalid_tensors_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         attach_values(job(data, "v"))

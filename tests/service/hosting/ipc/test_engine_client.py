@@ -70,7 +70,7 @@ async def all_of(exchange: Exchange) -> list[Step]:
     return [step async for step in exchange]
 
 
-def test_a_request_is_sent_and_what_happens_comes_back_in_order(world: World) -> None:
+def test_a_request_is_sent_and_its_updates_arrive_in_order(world: World) -> None:
     async def test() -> None:
         async with world.open() as exchange:
             end = RowDone(request_id="a", row=0, finish_reason="stop", n_input=1, n_generated=2)
@@ -107,7 +107,7 @@ def test_leaving_early_cancels(world: World) -> None:
     assert world.end.sent[1:] == [Cancel(request_id="a")]
 
 
-def test_a_waiter_that_is_cancelled_cancels(world: World) -> None:
+def test_cancelling_the_waiting_task_cancels_the_request(world: World) -> None:
     async def wait() -> None:
         async with world.open() as exchange:
             await all_of(exchange)
@@ -123,7 +123,7 @@ def test_a_waiter_that_is_cancelled_cancels(world: World) -> None:
     assert world.end.sent[1:] == [Cancel(request_id="a")]
 
 
-def test_past_its_deadline_a_request_ends_though_more_has_come(world: World) -> None:
+def test_a_request_past_its_deadline_ends_even_if_updates_are_queued(world: World) -> None:
     async def test() -> None:
         async with world.open(deadline_s=99.0) as exchange:
             world.happen("a", delta("a", "x"))
@@ -134,7 +134,7 @@ def test_past_its_deadline_a_request_ends_though_more_has_come(world: World) -> 
     assert world.end.sent[1:] == [Cancel(request_id="a")]
 
 
-def test_a_lost_engine_fails_all_who_wait_at_once_and_newcomers_too(world: World) -> None:
+def test_a_lost_engine_fails_pending_and_new_requests_at_once(world: World) -> None:
     async def wait(id_: str) -> None:
         async with world.open(id_) as exchange:
             await all_of(exchange)
@@ -169,7 +169,7 @@ def test_nothing_is_sent_before_the_engine_is_ready() -> None:
     assert (hub.status, end.sent) == ("starting", [])
 
 
-def test_no_more_wait_than_may(world: World) -> None:
+def test_the_number_of_pending_requests_is_limited(world: World) -> None:
     async def test() -> None:
         async with world.open("a"), world.open("b"):
             with pytest.raises(Busy) as caught:
@@ -181,7 +181,7 @@ def test_no_more_wait_than_may(world: World) -> None:
     assert [message.request.request_id for message in world.end.sent if isinstance(message, Submit)] == ["a", "b"]
 
 
-def test_draining_keeps_newcomers_out_and_lets_the_others_end(world: World) -> None:
+def test_draining_refuses_new_requests_and_lets_pending_ones_finish(world: World) -> None:
     async def test() -> None:
         async with world.open() as exchange:
             world.hub.drain()
@@ -200,7 +200,7 @@ def stored(folder: Path, name: str = "r") -> StoredResult:
     return StoredResult(n_bytes=7, path=str(path))
 
 
-def test_a_result_belongs_to_whoever_takes_it(world: World, tmp_path: Path) -> None:
+def test_the_caller_owns_a_result(world: World, tmp_path: Path) -> None:
     async def test() -> OpenResult:
         async with world.open() as exchange:
             world.happen("a", Finished(result=stored(tmp_path)))
@@ -212,7 +212,7 @@ def test_a_result_belongs_to_whoever_takes_it(world: World, tmp_path: Path) -> N
     result.close()
 
 
-def test_results_that_nobody_takes_are_given_back(world: World, tmp_path: Path) -> None:
+def test_results_that_are_not_taken_are_closed(world: World, tmp_path: Path) -> None:
     async def test() -> None:
         async with world.open() as exchange:
             world.happen("a", Finished(result=stored(tmp_path)))
@@ -225,7 +225,7 @@ def test_results_that_nobody_takes_are_given_back(world: World, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_result_swept_with_its_engine_is_unavailable(world: World, tmp_path: Path) -> None:
+def test_a_result_removed_with_its_engine_is_unavailable(world: World, tmp_path: Path) -> None:
     result = stored(tmp_path)
     Path(str(result.path)).unlink()
 
@@ -238,7 +238,7 @@ def test_a_result_swept_with_its_engine_is_unavailable(world: World, tmp_path: P
     run(test)
 
 
-def test_a_question_gets_its_answer(world: World) -> None:
+def test_an_estimate_returns_the_engines_answer(world: World) -> None:
     capture = Capture(request_id="q", inputs=("x",), capture=CaptureSpec(sites=("embed",)))
     answer = Estimate(n_tokens=1, n_bytes=2, seconds=3.0)
 

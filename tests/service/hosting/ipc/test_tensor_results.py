@@ -27,7 +27,7 @@ def everything(opened: OpenResult) -> bytes:
     return b"".join(opened.chunks())
 
 
-def test_all_dtypes_come_out_as_they_went_in(writer: ResultWriter) -> None:
+def test_all_dtypes_round_trip(writer: ResultWriter) -> None:
     given = {
         "bf": torch.tensor([1.0, -2.5], dtype=torch.bfloat16),
         "half": torch.tensor([0.5], dtype=torch.float16),
@@ -43,13 +43,13 @@ def test_all_dtypes_come_out_as_they_went_in(writer: ResultWriter) -> None:
         assert torch.equal(found[name], tensor)
 
 
-def test_the_requests_metadata_wins_over_the_engines(writer: ResultWriter) -> None:
+def test_metadata_of_the_request_overrides_the_engines(writer: ResultWriter) -> None:
     stored = writer.write(result(a=torch.ones(1000)), metadata={"both": 2, "request_id": "r"})
     with safe_open(str(stored.path), "pt") as file:
         assert json.loads(file.metadata()["promptatlas"]) == {"text": "é", "both": 2, "request_id": "r"}
 
 
-def test_an_open_file_has_no_name_any_more(writer: ResultWriter, tmp_path: Path) -> None:
+def test_an_opened_file_is_unlinked(writer: ResultWriter, tmp_path: Path) -> None:
     stored = writer.write(result(a=torch.arange(1000)), metadata={})
     assert stored.data is None
     opened = OpenResult(stored)
@@ -59,7 +59,7 @@ def test_an_open_file_has_no_name_any_more(writer: ResultWriter, tmp_path: Path)
     opened.close()
 
 
-def test_large_results_come_in_large_slices(writer: ResultWriter) -> None:
+def test_large_results_are_read_in_large_slices(writer: ResultWriter) -> None:
     stored = writer.write(result(a=torch.zeros(CHUNK_BYTES * 2 + 5, dtype=torch.uint8)), metadata={})
     chunks = list(OpenResult(stored).chunks())
     assert [len(chunk) for chunk in chunks[:2]] == [CHUNK_BYTES, CHUNK_BYTES]
@@ -74,7 +74,7 @@ def test_sites_that_share_memory_can_be_written(writer: ResultWriter) -> None:
     assert torch.equal(found["c"], whole[10:20])
 
 
-def test_a_result_that_does_not_fit_is_unavailable_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_result_that_does_not_fit_is_unavailable_and_leaves_no_file(tmp_path: Path) -> None:
     writer = ResultWriter(tmp_path / "out", inline_bytes=0)
     (tmp_path / "out").rmdir()
     with pytest.raises(Unavailable):
@@ -82,7 +82,7 @@ def test_a_result_that_does_not_fit_is_unavailable_and_leaves_nothing(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_discarded_result_is_gone(writer: ResultWriter) -> None:
+def test_a_discarded_result_is_deleted(writer: ResultWriter) -> None:
     stored = writer.write(result(a=torch.ones(1000)), metadata={})
     discard(stored)
     discard(stored)

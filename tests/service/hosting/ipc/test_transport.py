@@ -23,7 +23,7 @@ def open_end(path: str, *, generation: int = 1) -> EngineEndpoint:
 
 
 class Listener:
-    """An API process's end with what it has seen; ``until`` waits for some of it."""
+    """The API process's endpoint with the messages that it has received; ``until`` waits for some of them."""
 
     def __init__(self, path: str) -> None:
         self.end = ApiEndpoint(path)
@@ -78,7 +78,7 @@ def test_messages_go_both_ways(socket_path: str) -> None:
     end.close()
 
 
-def test_an_api_process_that_goes_is_told_of(socket_path: str) -> None:
+def test_a_disconnected_api_process_is_reported(socket_path: str) -> None:
     end = open_end(socket_path)
 
     async def test() -> None:
@@ -92,7 +92,7 @@ def test_an_api_process_that_goes_is_told_of(socket_path: str) -> None:
     end.close()
 
 
-def test_an_engine_that_goes_is_told_of_and_the_next_one_found(socket_path: str) -> None:
+def test_a_lost_engine_is_reported_and_the_next_one_connected(socket_path: str) -> None:
     first = open_end(socket_path)
 
     async def test() -> None:
@@ -111,7 +111,7 @@ def test_an_engine_that_goes_is_told_of_and_the_next_one_found(socket_path: str)
     run(test)
 
 
-def test_only_its_own_user_can_reach_the_socket(socket_path: str) -> None:
+def test_only_its_own_user_can_open_the_socket(socket_path: str) -> None:
     import os
 
     end = open_end(socket_path)

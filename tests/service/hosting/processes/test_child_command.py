@@ -13,7 +13,7 @@ from tests.integration.running import is_alive, wait_until
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
-def test_a_program_runs_until_it_ends_and_its_sentinel_tells() -> None:
+def test_the_sentinel_shows_the_end_of_a_program() -> None:
     command = Command([sys.executable, "-c", "import sys; sys.exit(3)"])
     assert wait([command.sentinel], 60) == [command.sentinel]
     command.join()
@@ -33,7 +33,7 @@ def test_a_program_is_stopped_by_signals() -> None:
         command.close()
 
 
-def test_a_program_has_the_environment_it_is_given_and_writes_where_logs_go() -> None:
+def test_a_program_gets_the_given_environment_and_writes_to_the_logs() -> None:
     code = """
         from service.hosting.processes.child_command import Command
         Command(["/bin/sh", "-c", "echo $WORD"], environ={"WORD": "hello"}).join()
@@ -42,7 +42,7 @@ def test_a_program_has_the_environment_it_is_given_and_writes_where_logs_go() ->
     assert (run.stdout, run.stderr) == ("", "hello\n")
 
 
-def test_a_program_is_out_of_reach_of_the_terminal() -> None:
+def test_a_program_has_a_session_of_its_own() -> None:
     command = Command(SLEEP)
     assert os.getsid(command.pid) == command.pid
     command.kill()

@@ -22,7 +22,7 @@ GLIBC = sys.platform.startswith("linux") and "glibc" in (os.confstr("CS_GNU_LIBC
 
 
 def churned(how: str, **environ: str) -> tuple[bool, int]:
-    """Whether freed memory is kept, and how many pages had to be had anew."""
+    """Whether freed memory is kept, and the number of page faults."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     done = subprocess.run(
         [sys.executable, "-c", CHURN, how], env={**plain, **environ}, capture_output=True, text=True, check=True
@@ -32,7 +32,7 @@ def churned(how: str, **environ: str) -> tuple[bool, int]:
 
 
 @pytest.mark.skipif(not GLIBC, reason="another C library")
-def test_memory_that_is_used_again_is_not_given_back_in_between() -> None:
+def test_freed_memory_is_kept_for_reuse() -> None:
     _, usual = churned("leave")
     kept, n_faults = churned("keep")
     assert kept
@@ -41,6 +41,6 @@ def test_memory_that_is_used_again_is_not_given_back_in_between() -> None:
 
 
 @pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
-def test_what_the_environment_says_of_malloc_counts(name: str) -> None:
+def test_malloc_settings_of_the_environment_take_precedence(name: str) -> None:
     kept, _ = churned("keep", **{name: "glibc.malloc.trim_threshold=4096" if name.startswith("G") else "4096"})
     assert not kept

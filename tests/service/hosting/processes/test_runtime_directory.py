@@ -10,14 +10,14 @@ def folders(parent: Path) -> set[Path]:
     return {path for path in parent.iterdir() if path.is_dir()}
 
 
-def test_the_folder_lasts_as_long_as_the_service(tmp_path: Path) -> None:
+def test_the_directory_exists_as_long_as_the_service(tmp_path: Path) -> None:
     with open_runtime(tmp_path) as runtime:
         assert folders(tmp_path) == {runtime.folder}
         assert runtime.folder.stat().st_mode & 0o777 == 0o700
     assert folders(tmp_path) == set()
 
 
-def test_services_that_live_are_left_alone_and_dead_ones_swept(tmp_path: Path) -> None:
+def test_directories_of_dead_services_are_removed_and_others_kept(tmp_path: Path) -> None:
     living, dead, unlocked = (tmp_path / f"promptatlas-{name}" for name in ("living", "dead", "unlocked"))
     for folder in (living, dead, unlocked):
         folder.mkdir()
@@ -35,7 +35,7 @@ def test_two_services_run_side_by_side(tmp_path: Path) -> None:
         assert folders(tmp_path) == {first.folder, second.folder}
 
 
-def test_results_are_swept_with_the_engine_that_wrote_them(tmp_path: Path) -> None:
+def test_results_are_removed_with_the_engine_that_wrote_them(tmp_path: Path) -> None:
     with open_runtime(tmp_path) as runtime:
         for generation in (1, 2):
             runtime.results_folder(generation).mkdir()

@@ -35,7 +35,7 @@ def leave(status: int) -> Callable[[], None]:
 
 @dataclass
 class Family:
-    """Starts what ``body`` says for each generation, and remembers all processes."""
+    """Starts ``body`` for each generation, and keeps all processes."""
 
     body: Callable[[int], Callable[[], None]]
     started: list[int] = field(default_factory=list)
@@ -101,20 +101,20 @@ def test_a_process_that_dies_is_replaced_and_cleaned_up_after() -> None:
     assert_none_left(family.pids)
 
 
-def test_a_first_process_that_can_never_work_ends_the_service() -> None:
+def test_a_fatal_exit_of_the_first_generation_ends_the_service() -> None:
     family = Family(lambda _: leave(3))
     assert family.run(fatal_exits=frozenset({3})) == 1
     assert family.started == [1]
 
 
-def test_the_same_status_later_is_no_reason_to_give_up() -> None:
+def test_the_same_status_of_a_later_generation_is_not_fatal() -> None:
     def body(generation: int) -> Callable[[], None]:
         if generation == 3:
             tell(signal.SIGTERM)
             return wait_for_ever
         return leave(7 if generation == 1 else 3)
 
-    times = iter(range(0, 10**9, 1000))  # each look at the clock is past any back-off
+    times = iter(range(0, 10**9, 1000))  # each reading of the clock is past any back-off
     family = Family(body)
     supervisor = Supervisor(
         [family.member(fatal_exits=frozenset({3}))], on_stop=lambda: None, clock=lambda: float(next(times))
@@ -123,7 +123,7 @@ def test_the_same_status_later_is_no_reason_to_give_up() -> None:
     assert family.started == [1, 2, 3]
 
 
-def test_a_second_signal_does_not_wait() -> None:
+def test_a_second_signal_kills_at_once() -> None:
     def body(_generation: int) -> Callable[[], None]:
         tell(signal.SIGTERM)
         return ignore_sigterm  # which sends the second signal itself

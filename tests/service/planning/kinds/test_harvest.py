@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from service.errors import AtlasError, InvalidRequest, NotFound
-from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
 from service.planning.context import PlanningContext
+from service.planning.encoder_decoders import EncoderDecoderConfigs
 from service.planning.run_kinds import Plan, plan
 from service.settings import ModelSource
 from tests.service.planning.planning_world import planning_context

@@ -1,4 +1,4 @@
-"""Ends of attempts, on a store whose faults are at hand."""
+"""Ends of attempts, on a store that can be made to fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = {name: f"{__name__}:{name}" for name in ("done", "stopping", "quitting",
 
 
 class FullDisk(LocalFiles):
-    """Has no room left from the moment that it is told so."""
+    """Files that raise the errors of a full disk while ``is_full`` is set."""
 
     is_full = False
 
@@ -98,29 +98,29 @@ def stage(tmp_path: Path, redis_server: RedisServer) -> Stage:
     return Stage(tmp_path / "store", redis_server.url)
 
 
-def test_what_a_work_returns_are_the_metrics(stage: Stage) -> None:
+def test_the_return_value_of_the_work_is_the_metrics(stage: Stage) -> None:
     state = stage.play("done")
     assert (state.status, state.metrics, state.prompts) == ("succeeded", {"loss": 0.5}, ("qa@1",))
 
 
-def test_a_work_finds_what_it_needs(stage: Stage) -> None:
+def test_the_work_has_access_to_its_run(stage: Stage) -> None:
     state = stage.play("looks_around")
     assert (state.status, state.error) == ("succeeded", None)
 
 
 @pytest.mark.parametrize(("order", "status"), [(StopSignal.CANCEL, "cancelled"), (StopSignal.SHUTDOWN, "queued")])
-def test_orders_decide_what_becomes_of_a_run(stage: Stage, order: StopSignal, status: str) -> None:
+def test_stop_signals_decide_the_status_of_a_run(stage: Stage, order: StopSignal, status: str) -> None:
     state = stage.play("stopping", order=order)
     assert (state.status, state.n_deaths) == (status, 0)
 
 
-def test_a_work_that_stops_untold_has_failed(stage: Stage) -> None:
+def test_a_work_that_stops_without_a_signal_has_failed(stage: Stage) -> None:
     state = stage.play("quitting")
     assert state.status == "failed"
     assert "without a stop signal" in str(state.error)
 
 
-def test_an_end_that_cannot_be_stored_leaves_its_reason_in_redis(stage: Stage) -> None:
+def test_an_end_that_cannot_be_stored_keeps_its_reason_in_redis(stage: Stage) -> None:
     with pytest.raises(Unavailable, match="no room"):
         stage.play("fails")
     state = stage.runs.get(stage.run_id)[1]

@@ -1,4 +1,4 @@
-"""Idle workers that help with a run: they share its parts, and what becomes of them is not its affair."""
+"""Helpers of a run: they share its parts, and their failures do not affect it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workers.running.interface import RunStopped
 from workers.running.setup import WorkSetup
 from workers.running.stop_signals import StopSignal, StopSignals
 
-# --- in processes ---
+# --- with worker processes ---
 
 
 def folder_of(yard: Yard, run_id: str) -> Path:
@@ -29,12 +29,12 @@ def folder_of(yard: Yard, run_id: str) -> Path:
 
 
 def parts(yard: Yard, run_id: str) -> dict[str, str]:
-    """Who did which part."""
+    """By part, the process id of the worker that did it."""
     return {path.name: path.read_text() for path in folder_of(yard, run_id).glob("part-*")}
 
 
 def helpers(yard: Yard, run_id: str) -> dict[str, str]:
-    """Helpers that came, each with the part that was free first."""
+    """By process id of a helper, the first part that was available."""
     path = folder_of(yard, run_id) / "helpers.txt"
     return dict(line.split() for line in path.read_text().splitlines()) if path.exists() else {}
 
@@ -54,11 +54,11 @@ def test_an_idle_worker_does_some_of_the_parts(busy_yard: Yard) -> None:
 
 
 @pytest.mark.parametrize("accident", ["deadly", "broken"])
-def test_an_accident_of_a_helper_is_not_the_runs(busy_yard: Yard, accident: str) -> None:
+def test_a_failing_helper_does_not_affect_the_run(busy_yard: Yard, accident: str) -> None:
     run_id = share(busy_yard, helper=accident, parts=10_000, step_s=0.02)
     wait_until(lambda: helpers(busy_yard, run_id), why=busy_yard.logs)
     [part] = helpers(busy_yard, run_id).values()
-    # It is taken over; and the next helper would fare no better, so nobody else is asked.
+    # Another worker does the part. The next helper would fail as well, so none is requested.
     wait_until(lambda: part in parts(busy_yard, run_id), why=busy_yard.logs)
     wait_until(lambda: not all(worker.busy for worker in busy_yard.queue.workers()), why=busy_yard.logs)
     n_done = len(parts(busy_yard, run_id))
@@ -70,7 +70,7 @@ def test_an_accident_of_a_helper_is_not_the_runs(busy_yard: Yard, accident: str)
     assert busy_yard.wait_for_end(run_id).status == "cancelled"
 
 
-def test_a_helper_makes_room_for_a_run(busy_yard: Yard) -> None:
+def test_a_helper_stops_when_a_run_waits(busy_yard: Yard) -> None:
     run_id = share(busy_yard, parts=10_000, step_s=0.02)
     wait_until(lambda: set(helpers(busy_yard, run_id)) & set(parts(busy_yard, run_id).values()), why=busy_yard.logs)
     other = busy_yard.count(steps=3)
@@ -78,11 +78,11 @@ def test_a_helper_makes_room_for_a_run(busy_yard: Yard) -> None:
     assert busy_yard.state(run_id).status == "running"
     busy_yard.runs.request_cancel(run_id)
     assert busy_yard.wait_for_end(run_id).status == "cancelled"
-    # Its helpers have stopped too: nothing more is done.
+    # Its helpers have stopped too.
     wait_until(lambda: not any(worker.busy for worker in busy_yard.queue.workers()), why=busy_yard.logs)
 
 
-# --- by hand ---
+# --- without processes ---
 
 
 class Clock:
@@ -164,13 +164,15 @@ def test_helpers_are_requested_at_most_once_per_interval(
     assert queue.withdrawn == 1
 
 
-def test_who_asked_nobody_has_nothing_to_take_back(coordinator: RedisCoordinator, queue: FakeQueue) -> None:
+def test_without_requests_nothing_is_withdrawn(coordinator: RedisCoordinator, queue: FakeQueue) -> None:
     coordinator.request_helpers(0)
     coordinator.withdraw_requests()
     assert queue.withdrawn == 0
 
 
-def test_without_redis_each_goes_on_alone(coordinator: RedisCoordinator, queue: FakeQueue, clock: Clock) -> None:
+def test_without_redis_each_worker_continues_alone(
+    coordinator: RedisCoordinator, queue: FakeQueue, clock: Clock
+) -> None:
     with coordinator.lease("taken") as is_mine:
         assert not is_mine
     assert coordinator.runs_are_waiting()
@@ -200,7 +202,7 @@ def test_a_helper_stops_with_its_run(tmp_path: Path, clock: Clock) -> None:
     )
     helped.check()
     runs.request_cancel(record.id)
-    helped.check()  # looked at a moment ago
+    helped.check()  # the state was read a moment ago
     clock.now_s += 1.0
     with pytest.raises(RunStopped):
         helped.check()
@@ -209,7 +211,7 @@ def test_a_helper_stops_with_its_run(tmp_path: Path, clock: Clock) -> None:
         helped.check()
 
 
-def test_there_is_no_help_with_what_has_ended_or_cannot_be_shared(tmp_path: Path) -> None:
+def test_ended_or_unshareable_runs_get_no_help(tmp_path: Path) -> None:
     setup = WorkSetup(settings=Settings(home=str(tmp_path)), kinds={}, helpers={"share": "nowhere:nothing"})
     artifacts = ArtifactStore(setup.settings.home)
     runs = RunStore(artifacts)

@@ -19,7 +19,7 @@ RUNNING = RunState(status="running", attempts=2)
 
 @dataclass
 class Scene:
-    """A watch over attempt 2 whose surroundings are set by hand. sent: signals that reached the horse."""
+    """A monitor of attempt 2 with fake surroundings. sent: signals that the work horse received."""
 
     state: RunState | None = RUNNING
     now_s: float = 100.0
@@ -32,7 +32,7 @@ class Scene:
     attempt: int | None = 2
 
     def __post_init__(self) -> None:
-        self.watch = HorseMonitor(
+        self.monitor = HorseMonitor(
             "run-a",
             self.attempt,
             queue=cast(RunQueue, self),
@@ -60,38 +60,38 @@ class Scene:
 
     def look(self, *, after_s: float = 0.0) -> list[int]:
         self.now_s += after_s
-        self.watch.check()
+        self.monitor.check()
         return self.sent
 
 
-def test_a_run_that_goes_well_is_left_alone() -> None:
+def test_a_healthy_run_receives_no_signal() -> None:
     assert Scene().look() == []
 
 
-def test_a_cancel_is_passed_on_once_and_enforced_after_its_grace() -> None:
+def test_a_cancel_is_sent_once_and_enforced_after_its_grace_period() -> None:
     scene = Scene(state=replace(RUNNING, cancel_requested=True))
     assert scene.look() == [signal.SIGUSR1]
     assert scene.look(after_s=1.9) == [signal.SIGUSR1]
     assert scene.look(after_s=0.2) == [signal.SIGUSR1, signal.SIGKILL]
     assert scene.look(after_s=9.0) == [signal.SIGUSR1, signal.SIGKILL]
-    assert scene.watch.kill_reason == "it did not stop in time after a cancel signal"
+    assert scene.monitor.kill_reason == "it did not stop in time after a cancel signal"
 
 
-def test_a_shutdown_has_its_own_grace_and_needs_no_store() -> None:
+def test_a_shutdown_has_its_own_grace_period_and_needs_no_store() -> None:
     scene = Scene(state=None, stopping=True)
     assert scene.look() == [signal.SIGTERM]
     assert scene.look(after_s=19.0) == [signal.SIGTERM]
     assert scene.look(after_s=2.0) == [signal.SIGTERM, signal.SIGKILL]
 
 
-def test_a_cancel_during_a_shutdown_is_told_too() -> None:
+def test_a_cancel_during_a_shutdown_is_sent_too() -> None:
     scene = Scene(stopping=True)
     scene.look()
     scene.state = replace(RUNNING, cancel_requested=True)
     assert scene.look() == [signal.SIGTERM, signal.SIGUSR1]
 
 
-def test_orders_wait_for_a_horse_that_is_not_there_yet() -> None:
+def test_signals_wait_for_the_work_horse_to_start() -> None:
     scene = Scene(stopping=True, horse=0)
     assert scene.look() == []
     scene.horse = HORSE
@@ -101,36 +101,36 @@ def test_orders_wait_for_a_horse_that_is_not_there_yet() -> None:
 @pytest.mark.parametrize(
     "state", [replace(RUNNING, attempts=3), replace(RUNNING, status="failed"), replace(RUNNING, status="queued")]
 )
-def test_an_attempt_that_is_over_is_ended_after_a_while(state: RunState) -> None:
+def test_the_work_horse_of_an_ended_attempt_is_killed_after_the_grace_period(state: RunState) -> None:
     scene = Scene(state=state)
     assert scene.look() == []
     assert scene.look(after_s=2.5) == [signal.SIGKILL]
 
 
-def test_a_run_not_claimed_yet_is_not_over() -> None:
+def test_a_run_that_is_not_claimed_yet_has_not_ended() -> None:
     scene = Scene(state=RunState(status="queued", attempts=1))
     scene.look()
     assert scene.look(after_s=99.0) == []
 
 
-def test_signs_of_life_go_on_when_redis_is_back() -> None:
+def test_heartbeats_continue_when_redis_is_back() -> None:
     scene = Scene()
-    scene.watch.beat()
+    scene.monitor.beat()
     scene.redis = False
-    scene.watch.beat()
+    scene.monitor.beat()
     scene.redis = True
-    scene.watch.beat()
+    scene.monitor.beat()
     assert scene.beats == [("run-a", 2)] * 2
 
 
-def test_a_helper_is_no_sign_of_life_and_ends_with_the_run() -> None:
+def test_a_helper_sends_no_heartbeat_and_ends_with_the_run() -> None:
     scene = Scene(attempt=None)
-    scene.watch.beat()
+    scene.monitor.beat()
     assert scene.beats == []
     assert scene.look() == []
-    scene.state = replace(RUNNING, attempts=5)  # whoever's attempt it is
+    scene.state = replace(RUNNING, attempts=5)  # of any worker
     assert scene.look() == []
-    scene.state = replace(RUNNING, status="queued")  # it may go on soon
+    scene.state = replace(RUNNING, status="queued")  # it may continue soon
     assert scene.look() == []
     scene.state = replace(RUNNING, status="succeeded")
     assert scene.look() == [signal.SIGUSR1]

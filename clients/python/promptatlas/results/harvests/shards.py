@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from promptatlas.errors import UnexpectedAnswerError
+from promptatlas.results.optional import import_optional
 from promptatlas.results.tensors.tensor_file import Array, TensorFile
 from promptatlas.results.tensors.text_columns import text_column
 
@@ -74,7 +75,7 @@ class ParquetShard:
     """
 
     def __init__(self, path: Path, *, shapes: Mapping[str, Sequence[int]]) -> None:
-        self._parquet = _import_parquet().ParquetFile(path, memory_map=True)
+        self._parquet = import_optional("pyarrow.parquet", extra="hub").ParquetFile(path, memory_map=True)
         self._shapes = shapes
 
     def states(self, name: str) -> Array:
@@ -98,11 +99,3 @@ class ParquetShard:
 def open_shard(path: Path, *, shapes: Mapping[str, Sequence[int]]) -> Shard:
     """The shard in a file, whose suffix is its format. Raises ImportError for Parquet without pyarrow."""
     return ParquetShard(path, shapes=shapes) if path.suffix == ".parquet" else SafetensorsShard(path)
-
-
-def _import_parquet() -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError("expected pyarrow to be installed: pip install 'promptatlas[hub]'") from error
-    return pyarrow.parquet

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from promptatlas.results.harvests.shards import COLUMNS, TEXTS, Shard, Shards
+from promptatlas.results.optional import import_optional
 from promptatlas.results.tensors.tensor_file import Array
 
 if TYPE_CHECKING:
@@ -21,13 +22,10 @@ def dataset_of(shards: Shards, names: Sequence[str]) -> datasets.Dataset:
     Raises:
         ImportError: datasets is not installed.
     """
-    try:
-        import datasets
-        from datasets.table import InMemoryTable
-    except ImportError as error:
-        raise ImportError("expected datasets to be installed: pip install 'promptatlas[hub]'") from error
-    tables = [InMemoryTable(_table(shards.shard(number), names)) for number in range(shards.n_shards)]
-    return datasets.concatenate_datasets([datasets.Dataset(table) for table in tables])
+    hub = import_optional("datasets", extra="hub")
+    tables = [hub.table.InMemoryTable(_table(shards.shard(number), names)) for number in range(shards.n_shards)]
+    joined: datasets.Dataset = hub.concatenate_datasets([hub.Dataset(table) for table in tables])
+    return joined
 
 
 def _table(shard: Shard, names: Sequence[str]) -> Any:

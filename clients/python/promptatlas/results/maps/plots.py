@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from promptatlas.results.maps.columns import Column
 from promptatlas.results.maps.point_columns import PointColumns
+from promptatlas.results.optional import import_optional
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -55,7 +56,7 @@ def draw(
     title: str | None,
 ) -> Figure:
     """Plots points; see Points.plot."""
-    graph = _plotly()
+    graph = import_optional("plotly.graph_objects", extra="plots")
     layers = _layers(points, layer)
     style = _style(points, color)
     figure = graph.Figure()
@@ -72,14 +73,6 @@ def draw(
     if len(layers) > 1:
         figure.update_layout(sliders=[_slider(points, layers, counts)])
     return figure
-
-
-def _plotly() -> Any:
-    try:
-        from plotly import graph_objects
-    except ImportError as error:
-        raise ImportError("expected plotly to be installed: pip install 'promptatlas[plots]'") from error
-    return graph_objects
 
 
 def _layers(points: PointColumns, layer: int | None) -> list[int]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from promptatlas.results.maps.columns import AXES, Column, Columns
+from promptatlas.results.optional import import_optional
 
 if TYPE_CHECKING:
     import pandas
@@ -99,11 +100,9 @@ class PointColumns:
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row a point; ``position`` is an integer or missing. Requires pandas."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("expected pandas to be installed: pip install 'promptatlas[pandas]'") from error
-        return pd.DataFrame(self._columns).astype({"position": "Int64"})
+        pd = import_optional("pandas", extra="pandas")
+        frame: pandas.DataFrame = pd.DataFrame(self._columns).astype({"position": "Int64"})
+        return frame
 
     def axis_names(self, layer: int) -> dict[str, str]:
         """Labels of the axes of one layer."""

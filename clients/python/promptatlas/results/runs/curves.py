@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from promptatlas.results.optional import import_optional
 from promptatlas.results.runs.curve_plots import Backend, Steps, Values, draw
 from promptatlas.types import MetricPoint
 
@@ -51,12 +52,10 @@ class Curves(Sequence[MetricPoint]):
 
     def pandas(self) -> pandas.DataFrame:
         """One row a point: ``step``, ``member``, and each metric under its name. Requires pandas."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("expected pandas to be installed: pip install 'promptatlas[pandas]'") from error
+        pd = import_optional("pandas", extra="pandas")
         rows = [{"step": point.step, "member": point.member, **metrics_of(point)} for point in self._points]
-        return pd.DataFrame(rows, columns=["step", "member", *self.names])
+        frame: pandas.DataFrame = pd.DataFrame(rows, columns=["step", "member", *self.names])
+        return frame
 
     def plot(self, name: str = "loss", *, backend: Backend | None = None, title: str | None = None) -> Any:
         """Plots one metric of all members over the steps.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from promptatlas.results.optional import import_optional
 from promptatlas.results.tensors.tensor_file import Array
 
 if TYPE_CHECKING:
@@ -18,10 +19,7 @@ def frame(about: Mapping[str, Array | None], tensors: Mapping[str, Array]) -> pa
         ImportError: pandas is not installed.
         ValueError: a tensor has more than two axes.
     """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError("expected pandas to be installed: pip install 'promptatlas[pandas]'") from error
+    pd = import_optional("pandas", extra="pandas")
     parts = [pd.DataFrame({name: column for name, column in about.items() if column is not None})]
     for name, values in tensors.items():
         if values.ndim > 2:

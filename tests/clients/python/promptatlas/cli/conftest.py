@@ -1,4 +1,4 @@
-"""The command line, talking to a fake server."""
+"""The command line with a fake server."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ from tests.clients.python.promptatlas.fake_server import (
     tensor_bytes,
     tensors_reply,
 )
+from tests.clients.python.promptatlas.resources.test_completions import COMPLETION
 from tests.clients.python.promptatlas.resources.test_prompts import MANIFEST, ROWS, page
-from tests.clients.python.promptatlas.resources.test_running import COMPLETION
 from tests.clients.python.promptatlas.resources.test_system import CARD, ENTRIES, PARTS
 from tests.clients.python.promptatlas.results.tensors.test_trajectories import result as trajectory_bytes
 
@@ -67,7 +67,7 @@ def test_every_command_shows_examples_and_takes_the_common_options(run: Run, com
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_the_examples_can_be_read(
+def test_the_examples_can_be_parsed(
     run: Run, server: FakeServer, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -264,7 +264,7 @@ def test_problems_are_one_line_and_exit_code_1(run: Run, server: FakeServer, tmp
         ["--dtype", "int8"],
     ],
 )
-def test_options_that_cannot_be_read(run: Run, server: FakeServer, arguments: list[str]) -> None:
+def test_invalid_options(run: Run, server: FakeServer, arguments: list[str]) -> None:
     assert run("activations", "demo", "x", "-s", "embed", *arguments).exit_code == 2
     assert server.requests == []
 

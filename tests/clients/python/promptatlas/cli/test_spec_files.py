@@ -55,7 +55,7 @@ def test_json_needs_no_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("a.yaml", "!!python/object/apply:os.getpid []", "expected YAML or JSON"),
     ],
 )
-def test_what_is_no_spec(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_invalid_specs(tmp_path: Path, name: str, text: str, said: str) -> None:
     pytest.importorskip("yaml")
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=said) as caught:
@@ -84,7 +84,7 @@ def test_changes(change: str, path: list[str | int], value: Any) -> None:
     assert SPEC["optimizer"] == {"lr": [0.001, 0.015], "steps": 200}
 
 
-def test_later_changes_go_last() -> None:
+def test_later_changes_take_precedence() -> None:
     assert with_changes(SPEC, ["method.kind=soft", "method.n_virtual=4", "method.n_virtual=8"])["method"] == {
         "kind": "soft",
         "n_virtual": 8,
@@ -102,7 +102,7 @@ def test_later_changes_go_last() -> None:
         ("model.x=1", "expected an object or a list above 'x', got 'demo'"),
     ],
 )
-def test_changes_that_cannot_be_made(change: str, said: str) -> None:
+def test_invalid_changes(change: str, said: str) -> None:
     with pytest.raises(typer.BadParameter) as caught:
         with_changes(SPEC, [change])
     assert said in str(caught.value)

@@ -1,4 +1,4 @@
-"""Datasets: what is sent of a file or of records, and what is told of what is stored."""
+"""Datasets: uploads of files and records, and manifests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PEEK = {**MANIFEST, "object": "list", "data": ITEMS, "has_more": True, "next": "
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files lie."""
+    """Folder of temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
@@ -58,7 +58,7 @@ def test_files_are_uploaded(client: Client, server: FakeServer, tmp_path: Path) 
     assert "idempotency-key" in server.request.headers
 
 
-def test_records_are_written_a_line_each(client: Client, server: FakeServer, folder: Path) -> None:
+def test_records_are_written_as_json_lines(client: Client, server: FakeServer, folder: Path) -> None:
     def records() -> Iterator[Any]:
         yield {"input": "é\u2028", "target": np.int64(7)}
         yield "running\ntext"
@@ -70,7 +70,7 @@ def test_records_are_written_a_line_each(client: Client, server: FakeServer, fol
     assert list(folder.iterdir()) == []
 
 
-def test_an_upload_is_sent_again_whole(client: Client, server: FakeServer, folder: Path, slept: list[float]) -> None:
+def test_a_retry_sends_the_whole_upload(client: Client, server: FakeServer, folder: Path, slept: list[float]) -> None:
     server.will(httpx.ConnectError("refused"), problem(503), reply(MANIFEST, status=201))
     client.datasets.upload("rivers", records=iter([{"text": "a"}]))
     contents = [request.content for request in server.requests]
@@ -79,7 +79,7 @@ def test_an_upload_is_sent_again_whole(client: Client, server: FakeServer, folde
     assert slept == [0.5, 1.0]
 
 
-def test_large_files_are_read_as_they_are_sent() -> None:
+def test_large_files_are_streamed() -> None:
     content = b"x" * (2 * CHUNK_BYTES + 5)
     opened: list[BinaryIO] = []
 
@@ -120,14 +120,14 @@ def test_templates(client: Client, server: FakeServer, folder: Path, template: A
 
 
 @pytest.mark.parametrize("record", [3, {"a": float("nan")}, {"a": object()}, None])
-def test_records_that_are_none_are_not_sent(client: Client, server: FakeServer, folder: Path, record: Any) -> None:
+def test_invalid_records_are_not_sent(client: Client, server: FakeServer, folder: Path, record: Any) -> None:
     with pytest.raises(ValueError, match=r"records: .*number 1"):
         client.datasets.upload("rivers", records=[{"text": "a"}, record])
     assert server.requests == []
     assert list(folder.iterdir()) == []
 
 
-def test_what_cannot_be_uploaded(client: Client, server: FakeServer, tmp_path: Path) -> None:
+def test_invalid_uploads(client: Client, server: FakeServer, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected one of path and records, got none"):
         client.datasets.upload("rivers")
     with pytest.raises(ValueError, match="got both"):
@@ -151,7 +151,7 @@ def test_lists(client: Client, server: FakeServer) -> None:
     assert dict(server.request.url.params) == {"limit": "1", "after": "c"}
 
 
-def test_what_is_known_of_one(client: Client, server: FakeServer) -> None:
+def test_a_manifest(client: Client, server: FakeServer) -> None:
     server.will(reply(PEEK))
     manifest = client.datasets.get("hub:owner/name:config")
     assert server.request.url.raw_path == b"/v1/datasets/hub:owner%2Fname:config?limit=1"

@@ -30,16 +30,16 @@ MIXED = types.InterpolationPrior.model_validate({"from": {"kind": "xavier"}, "to
         (None, None),
     ],
 )
-def test_values_as_json_has_them(value: Any, expected: Any) -> None:
+def test_values_become_json(value: Any, expected: Any) -> None:
     assert plain(value) == expected
 
 
-def test_torch_tensors_too() -> None:
+def test_torch_tensors() -> None:
     torch = pytest.importorskip("torch")
     assert plain({"inputs": [torch.tensor([1, 2])]}) == {"inputs": [[1, 2]]}
 
 
-def test_steps_are_not_on_the_wire() -> None:
+def test_slices_with_a_step_are_refused() -> None:
     with pytest.raises(ValueError, match="step 2"):
         plain(slice(0, 9, 2))
 
@@ -54,7 +54,7 @@ def test_names_are_those_of_the_wire() -> None:
     assert checked(types.SampleBody, {"model": "demo", "prior": MIXED}) == {"model": "demo", "prior": prior}
 
 
-def test_faults_are_named_as_the_server_would() -> None:
+def test_errors_have_the_servers_locations() -> None:
     with pytest.raises(errors.InvalidRequestError) as caught:
         checked(types.CompletionRequest, {"model": "demo", "prompt": "x", "temprature": 1, "n": 0})
     assert caught.value.status == 422
@@ -62,7 +62,7 @@ def test_faults_are_named_as_the_server_would() -> None:
     assert "temprature: Extra inputs are not permitted" in str(caught.value)
 
 
-def test_answers_of_another_kind_are_said_to_be() -> None:
+def test_other_responses_are_unexpected() -> None:
     with pytest.raises(errors.UnexpectedAnswerError, match="expected a Health, but status"):
         reader(types.Health)(b'{"status": 3}')
     with pytest.raises(errors.UnexpectedAnswerError, match="expected a Health, but body"):

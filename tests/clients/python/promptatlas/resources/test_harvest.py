@@ -48,7 +48,7 @@ def test_a_harvest_is_a_run(client: Client, server: FakeServer) -> None:
         ({"site": 1}, "site"),
     ],
 )
-def test_what_cannot_be_is_refused_before_it_is_sent(
+def test_invalid_requests_are_not_sent(
     client: Client, server: FakeServer, options: dict[str, object], place: str
 ) -> None:
     with pytest.raises(errors.InvalidRequestError, match=place):
@@ -56,7 +56,7 @@ def test_what_cannot_be_is_refused_before_it_is_sent(
     assert server.requests == []
 
 
-def test_without_waiting(async_client: AsyncClient, server: FakeServer) -> None:
+def test_async(async_client: AsyncClient, server: FakeServer) -> None:
     server.will(reply(info(kind="harvest"), status=202))
 
     async def main() -> str:

@@ -37,7 +37,7 @@ def parts_of(request: httpx.Request) -> dict[str, tuple[str, str | None, bytes]]
     return found
 
 
-def test_arrays_travel_beside_the_request(client: Client, server: FakeServer) -> None:
+def test_arrays_are_sent_as_a_part_of_their_own(client: Client, server: FakeServer) -> None:
     server.will(tensors_reply(tensor_bytes(activation_tensors())))
     client.activations.get(model="demo", inputs=["a"], sites=["embed"], interventions=[PUSH, FADE, ERASE]).close()
     parts = parts_of(server.request)
@@ -90,7 +90,7 @@ def test_every_route_that_runs_the_model_takes_them(client: Client, server: Fake
     assert [sorted(parts_of(request)) for request in server.requests] == [["request", "tensors"]] * 2
 
 
-def test_what_cannot_be_is_refused_here(client: Client, server: FakeServer) -> None:
+def test_invalid_requests_are_not_sent(client: Client, server: FakeServer) -> None:
     missing = Intervention(site="resid_post", op="set")
     with pytest.raises(errors.InvalidRequestError, match="needs the name of a tensor"):
         client.completions.create(model="demo", prompt="x", interventions=[missing])

@@ -1,4 +1,4 @@
-"""Making maps, fetching them, and placing more points on them."""
+"""Making maps, fetching them, and projecting further points."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_making_one(client: Client, server: FakeServer) -> None:
     assert str(server.request.url.query, "ascii") == "layer=3"
 
 
-def test_faults_are_seen_before_sending(client: Client, server: FakeServer) -> None:
+def test_invalid_requests_are_not_sent(client: Client, server: FakeServer) -> None:
     with pytest.raises(errors.InvalidRequestError, match="method"):
         client.maps.make(model="demo", sources=[{"dataset": "demo-qa"}], method="magic")  # type: ignore[arg-type]
     with pytest.raises(errors.InvalidRequestError, match="sources"):
@@ -59,7 +59,7 @@ def test_faults_are_seen_before_sending(client: Client, server: FakeServer) -> N
     assert server.requests == []
 
 
-def test_only_runs_that_make_maps_have_one(client: Client, server: FakeServer) -> None:
+def test_only_runs_of_kind_map_have_a_map(client: Client, server: FakeServer) -> None:
     server.will(reply(ended()))
     with pytest.raises(ValueError, match="expected a run of kind 'map', got one of kind 'tune'"):
         client.runs.get(ID).map()
@@ -91,7 +91,7 @@ def test_deletion(client: Client, server: FakeServer) -> None:
     assert (server.request.method, server.request.url.path) == ("DELETE", f"/v1/maps/{ID}")
 
 
-def test_placing_vectors(client: Client, server: FakeServer) -> None:
+def test_projecting_vectors(client: Client, server: FakeServer) -> None:
     server.will(map_reply(), placed_reply())
     placed = client.maps.get(ID).project(vectors=[[1, 2], [3, 4]], layers=[3], timeout_s=7)
     assert (server.request.method, server.request.url.path) == ("POST", f"/v1/maps/{ID}/project")
@@ -106,7 +106,7 @@ def test_placing_vectors(client: Client, server: FakeServer) -> None:
     assert placed.axis_names(0) == {"x": "x (50%)", "y": "y (25%)"}
 
 
-def test_placing_texts_and_sources(client: Client, server: FakeServer) -> None:
+def test_projecting_texts_and_sources(client: Client, server: FakeServer) -> None:
     server.will(map_reply(), placed_reply())
     atlas = client.maps.get(ID)
     atlas.project(texts=["Ana"], prompt_ref="qa@2", per="token", sources=[types.PromptsSource(prompts=["qa@1"])])
@@ -125,7 +125,7 @@ def test_placing_texts_and_sources(client: Client, server: FakeServer) -> None:
         ({"vectors": np.zeros((0, 2))}, r"got shape \[0, 2\]"),
     ],
 )
-def test_what_cannot_be_placed(client: Client, server: FakeServer, given: dict[str, Any], what: str) -> None:
+def test_invalid_projections(client: Client, server: FakeServer, given: dict[str, Any], what: str) -> None:
     server.will(map_reply())
     atlas = client.maps.get(ID)
     with pytest.raises(ValueError, match=what):
@@ -145,13 +145,13 @@ def test_what_cannot_be_placed(client: Client, server: FakeServer, given: dict[s
         tensors_reply(tensor_bytes({}, metadata={})),
     ],
 )
-def test_what_is_no_map(client: Client, server: FakeServer, answer: httpx.Response) -> None:
+def test_a_response_that_is_no_map(client: Client, server: FakeServer, answer: httpx.Response) -> None:
     server.will(answer)
     with pytest.raises(errors.UnexpectedAnswerError):
         client.maps.get(ID)
 
 
-def test_a_map_without_its_facts(client: Client, server: FakeServer) -> None:
+def test_a_map_without_metadata(client: Client, server: FakeServer) -> None:
     server.will(placed_reply())
     with pytest.raises(errors.UnexpectedAnswerError, match="MapInfo"):
         client.maps.get(ID)

@@ -17,7 +17,7 @@ def draw() -> httpx.Response:
     return tensors_reply(tensor_bytes({"vectors": VECTORS}))
 
 
-def test_drawing(client: Client, server: FakeServer) -> None:
+def test_sampling(client: Client, server: FakeServer) -> None:
     server.will(reply(info(kind="sample"), status=202))
     run = client.priors.sample(model="demo", prior=GAUSSIAN, n=2, seed=3, layer=-1)
     assert (run.id, run.kind) == (ID, "sample")
@@ -31,26 +31,26 @@ def test_drawing(client: Client, server: FakeServer) -> None:
     assert server.request.url.path == f"/v1/runs/{ID}/artifacts/draw.safetensors"
 
 
-def test_a_draw_that_failed(client: Client, server: FakeServer) -> None:
+def test_a_sample_that_failed(client: Client, server: FakeServer) -> None:
     server.will(reply(ended("failed", kind="sample", error="acceptance is 0 of 10,000")))
     run = client.runs.get(ID)
     with pytest.raises(errors.RunFailedError, match="acceptance is 0 of 10,000"):
         run.vectors()
 
 
-def test_a_file_of_other_tensors_is_no_draw(client: Client, server: FakeServer) -> None:
+def test_a_file_with_other_tensors(client: Client, server: FakeServer) -> None:
     server.will(reply(ended(kind="sample")), tensors_reply(tensor_bytes({"soft": VECTORS})))
     with pytest.raises(errors.UnexpectedAnswerError, match="'vectors'"):
         client.runs.get(ID).vectors()
 
 
-def test_only_draws_have_vectors(client: Client, server: FakeServer) -> None:
+def test_only_runs_of_kind_sample_have_vectors(client: Client, server: FakeServer) -> None:
     server.will(reply(ended()))
     with pytest.raises(ValueError, match="expected a run of kind 'sample', got one of kind 'tune'"):
         client.runs.get(ID).vectors()
 
 
-def test_faults_are_seen_before_sending(client: Client, server: FakeServer) -> None:
+def test_invalid_requests_are_not_sent(client: Client, server: FakeServer) -> None:
     with pytest.raises(errors.InvalidRequestError, match=r"prior\.isotropic\.std"):
         client.priors.sample(model="demo", prior={"kind": "isotropic", "std": 0})
     assert server.requests == []
@@ -59,7 +59,7 @@ def test_faults_are_seen_before_sending(client: Client, server: FakeServer) -> N
         client.priors.sample(model="demo", prior={"kind": "xavier"}, layer=9)
 
 
-def test_async_draws(async_client: AsyncClient, server: FakeServer) -> None:
+def test_async_sampling(async_client: AsyncClient, server: FakeServer) -> None:
     async def run() -> None:
         server.will(reply(ended(kind="sample"), status=202), draw())
         begun = await async_client.priors.sample(model="demo", prior={"kind": "xavier"}, n=2)

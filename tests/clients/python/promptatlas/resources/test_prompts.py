@@ -61,7 +61,7 @@ def test_tensors_are_uploaded_as_a_native_file(client: Client, server: FakeServe
         ({"prefix": np.zeros((1, 2, 1, 2, 4))}, {"base_revision": "r"}, "prefix"),
     ],
 )
-def test_the_kind_is_in_the_names(
+def test_the_kind_follows_from_the_names(
     client: Client, server: FakeServer, tensors: dict[str, Any], more: dict[str, Any], kind: str
 ) -> None:
     server.will(reply(MANIFEST, status=201))
@@ -70,7 +70,7 @@ def test_the_kind_is_in_the_names(
 
 
 @pytest.mark.parametrize("names", [["soft", "prefix"], ["deep.x"], ["hard"], [], ["deep.1", "soft"]])
-def test_other_names_are_no_prompt(client: Client, names: list[str]) -> None:
+def test_other_names_are_refused(client: Client, names: list[str]) -> None:
     with pytest.raises(ValueError, match="tensors: expected"):
         client.prompts.upload("qa", tensors={name: [[1.0]] for name in names}, base="demo")
 
@@ -136,7 +136,7 @@ def test_manifests(client: Client, server: FakeServer, name: str, version: int |
     assert manifest.created_at.isoformat() == "2026-01-02T03:04:05+00:00"
 
 
-def test_aliases_are_looked_up(client: Client, server: FakeServer, tmp_path: Path) -> None:
+def test_aliases_are_resolved(client: Client, server: FakeServer, tmp_path: Path) -> None:
     server.will(page(*ROWS), reply(MANIFEST))
     client.prompts.get("qa@best")
     assert [request.url.path for request in server.requests] == ["/v1/prompts", "/v1/prompts/qa/versions/1"]
@@ -153,7 +153,7 @@ def test_a_version_is_named_once(client: Client) -> None:
         client.prompts.get("qa@3", version=2)
 
 
-def test_lists_go_on_through_all_pages(client: Client, server: FakeServer) -> None:
+def test_lists_continue_through_all_pages(client: Client, server: FakeServer) -> None:
     server.will(page(ROWS[0], following="c1"), page(ROWS[1], following="c2"), page(ROWS[2]))
     first = client.prompts.list(limit=1)
     assert [row.name for row in first.data] == ["arithmetic"]
@@ -162,7 +162,7 @@ def test_lists_go_on_through_all_pages(client: Client, server: FakeServer) -> No
     assert queries == [{"limit": "1"}, {"limit": "1", "after": "c1"}, {"limit": "1", "after": "c2"}]
 
 
-def test_the_last_page_has_none_behind_it(client: Client, server: FakeServer) -> None:
+def test_the_last_page_has_no_next_page(client: Client, server: FakeServer) -> None:
     server.will(page(ROWS[0]))
     assert client.prompts.list().next_page() is None
 
@@ -182,9 +182,7 @@ def test_downloads(client: Client, server: FakeServer, tmp_path: Path) -> None:
     assert server.request.url.raw_path.decode() == "/v1/prompts/qa/versions/3/content?format=native"
 
 
-def test_the_newest_version_is_downloaded_where_none_is_named(
-    client: Client, server: FakeServer, tmp_path: Path
-) -> None:
+def test_the_latest_version_is_the_default(client: Client, server: FakeServer, tmp_path: Path) -> None:
     server.will(reply(MANIFEST), httpx.Response(200, content=b"zip"))
     client.prompts.download("qa", to=str(tmp_path / "qa.zip"), format="peft")
     assert server.request.url.raw_path.decode() == "/v1/prompts/qa/versions/3/content?format=peft"
@@ -205,7 +203,7 @@ def test_deleting(client: Client, server: FakeServer) -> None:
     for name in ("qa", "qa@best"):
         with pytest.raises(ValueError, match="qa@3"):
             client.prompts.delete(name)
-    server.will(problem(409, "production stands for it"))
+    server.will(problem(409, "production points to it"))
     with pytest.raises(errors.ConflictError, match="production"):
         client.prompts.delete("qa", version=3)
 

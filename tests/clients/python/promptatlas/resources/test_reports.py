@@ -15,7 +15,7 @@ from tests.clients.python.promptatlas.fake_server import FakeServer, problem, re
 
 
 def files() -> tuple[httpx.Response, httpx.Response]:
-    """What a run has left, in the order that it is asked for."""
+    """The artifacts of a run, in the order of the requests."""
     return httpx.Response(200, content=json.dumps(REPORT).encode()), httpx.Response(200, content=PAGE.encode())
 
 
@@ -36,7 +36,7 @@ def test_making_one(client: Client, server: FakeServer) -> None:
     ]
 
 
-def test_faults_are_seen_before_sending(client: Client, server: FakeServer) -> None:
+def test_invalid_requests_are_not_sent(client: Client, server: FakeServer) -> None:
     with pytest.raises(errors.InvalidRequestError, match="n: "):
         client.reports.make(model="demo", datasets=["demo-qa"], n=19)
     assert server.requests == []
@@ -53,7 +53,7 @@ def test_one(client: Client, server: FakeServer) -> None:
         client.reports.get(ID)
 
 
-def test_only_reports_report(client: Client, server: FakeServer) -> None:
+def test_only_runs_of_kind_report_have_a_report(client: Client, server: FakeServer) -> None:
     server.will(reply(ended()))
     with pytest.raises(ValueError, match="expected a run of kind 'report', got one of kind 'tune'"):
         client.runs.get(ID).report()

@@ -1,4 +1,4 @@
-"""Waiting for runs, following them over broken connections, and taking what they leave."""
+"""Waiting for runs, following them over broken connections, and downloading their artifacts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(client: Client, server: FakeServer) -> Run:
     return found
 
 
-def asked(server: FakeServer) -> list[tuple[str, str | None]]:
+def requests_of(server: FakeServer) -> list[tuple[str, str | None]]:
     return [(request.url.path, request.headers.get("last-event-id")) for request in server.requests]
 
 
@@ -30,7 +30,7 @@ def test_waiting(run: Run, server: FakeServer, slept: list[float]) -> None:
     server.will(stream(*EVENTS), reply(ended()))
     assert run.wait() is run
     assert (run.status, run.prompts) == ("succeeded", ["qa@1", "qa@2"])
-    assert asked(server) == [(f"/v1/runs/{ID}/events", None), (f"/v1/runs/{ID}", None)]
+    assert requests_of(server) == [(f"/v1/runs/{ID}/events", None), (f"/v1/runs/{ID}", None)]
     events = server.requests[0]
     assert events.headers["accept"] == "text/event-stream"
     assert "x-request-timeout" not in events.headers
@@ -40,7 +40,7 @@ def test_waiting(run: Run, server: FakeServer, slept: list[float]) -> None:
     assert len(server.requests) == 2
 
 
-def test_waiting_for_one_that_fails(run: Run, server: FakeServer) -> None:
+def test_waiting_for_a_run_that_fails(run: Run, server: FakeServer) -> None:
     server.will(stream(("done", {"status": "failed"})), reply(ended("failed", error="no memory", attempts=3)))
     with pytest.raises(errors.RunFailedError) as caught:
         run.wait()
@@ -49,15 +49,13 @@ def test_waiting_for_one_that_fails(run: Run, server: FakeServer) -> None:
     assert run.error == "no memory"
 
 
-def test_waiting_for_one_that_is_cancelled(run: Run, server: FakeServer) -> None:
+def test_waiting_for_a_run_that_is_cancelled(run: Run, server: FakeServer) -> None:
     server.will(stream(("done", {"status": "cancelled"})), reply(ended("cancelled")))
     with pytest.raises(errors.RunCancelledError, match=f"run {ID} was cancelled"):
         run.wait()
 
 
-def test_a_connection_that_breaks_is_made_anew_behind_the_last_event(
-    run: Run, server: FakeServer, slept: list[float]
-) -> None:
+def test_a_broken_connection_is_reopened_after_the_last_event(run: Run, server: FakeServer, slept: list[float]) -> None:
     server.will(
         stream(*EVENTS[:3], then=httpx.ReadError("cut")),
         httpx.ConnectError("refused"),
@@ -68,14 +66,14 @@ def test_a_connection_that_breaks_is_made_anew_behind_the_last_event(
     assert [(event.id, event.type) for event in events] == [(at + 1, kind) for at, (kind, _) in enumerate(EVENTS)]
     assert events[1].data == {"step": 10, "member": "a", "loss": 2.5, "lr": 0.001}
     path = f"/v1/runs/{ID}/events"
-    assert asked(server) == [(path, None), (path, "3"), (path, "3"), (f"/v1/runs/{ID}", None)]
+    assert requests_of(server) == [(path, None), (path, "3"), (path, "3"), (f"/v1/runs/{ID}", None)]
     assert slept[0] == 0.5
 
 
-def test_an_event_cut_in_its_middle_comes_again(run: Run, server: FakeServer) -> None:
+def test_an_event_that_was_cut_off_is_repeated(run: Run, server: FakeServer) -> None:
     server.will(stream(*EVENTS[:2], cut=5), reply(info(status="running")), stream(*EVENTS[1:], first=2), reply(ended()))
     assert [event.id for event in run.events()] == [1, 2, 3, 4, 5, 6]
-    assert asked(server)[2] == (f"/v1/runs/{ID}/events", "1")
+    assert requests_of(server)[2] == (f"/v1/runs/{ID}/events", "1")
 
 
 def test_a_server_that_stops_ends_the_stream_without_the_run(run: Run, server: FakeServer) -> None:
@@ -89,7 +87,7 @@ def test_a_server_that_stops_ends_the_stream_without_the_run(run: Run, server: F
     assert [event.id for event in run.events()] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_run_resumed_after_its_end_goes_on(run: Run, server: FakeServer) -> None:
+def test_a_resumed_run_has_further_events(run: Run, server: FakeServer) -> None:
     failed = ("done", {"status": "failed"})
     server.will(
         stream(*EVENTS[:2], failed),
@@ -103,25 +101,25 @@ def test_a_run_resumed_after_its_end_goes_on(run: Run, server: FakeServer) -> No
 def test_a_run_that_has_ended_and_has_no_more_events(run: Run, server: FakeServer) -> None:
     server.will(reply(ended()), stream(), reply(ended()))
     assert list(run.refresh().events(after=6)) == []
-    assert asked(server)[1] == (f"/v1/runs/{ID}/events", "6")
+    assert requests_of(server)[1] == (f"/v1/runs/{ID}/events", "6")
 
 
-def test_waiting_goes_on_behind_what_was_seen_before_it_was_resumed(run: Run, server: FakeServer) -> None:
+def test_waiting_continues_after_the_events_before_the_resumption(run: Run, server: FakeServer) -> None:
     server.will(stream(*EVENTS[:1], ("done", {"status": "failed"})), reply(ended("failed")))
     with pytest.raises(errors.RunFailedError):
         run.wait()
     server.will(reply(info(), status=202), stream(*EVENTS[-1:], first=3), reply(ended()))
     server.requests.clear()
     assert run.resume().wait().status == "succeeded"
-    assert asked(server)[:2] == [(f"/v1/runs/{ID}/resume", None), (f"/v1/runs/{ID}/events", "2")]
+    assert requests_of(server)[:2] == [(f"/v1/runs/{ID}/resume", None), (f"/v1/runs/{ID}/events", "2")]
 
 
-def test_one_that_was_resumed_elsewhere_is_waited_for(client: Client, server: FakeServer) -> None:
+def test_waiting_for_a_run_resumed_by_another_client(client: Client, server: FakeServer) -> None:
     server.will(reply(ended("failed")), reply(info()), stream(*EVENTS), reply(ended()))
     assert client.runs.get(ID).wait().status == "succeeded"
 
 
-def test_what_stays_wrong_is_raised(run: Run, server: FakeServer, slept: list[float]) -> None:
+def test_persistent_errors_are_raised(run: Run, server: FakeServer, slept: list[float]) -> None:
     server.will(problem(404, "no run"))
     with pytest.raises(errors.NotFoundError, match="no run"):
         list(run.events())
@@ -135,13 +133,13 @@ def test_what_stays_wrong_is_raised(run: Run, server: FakeServer, slept: list[fl
 @pytest.mark.parametrize(
     "content", [b"id: 1\nevent: metric\ndata: {\n\n", b"event: metric\ndata: {}\n\n", b"id: 1\nevent: x\ndata: {}\n\n"]
 )
-def test_what_is_no_event_is_said_so(run: Run, server: FakeServer, content: bytes) -> None:
+def test_an_invalid_event_is_unexpected(run: Run, server: FakeServer, content: bytes) -> None:
     server.will(httpx.Response(200, content=content))
     with pytest.raises(errors.UnexpectedAnswerError, match="expected an event"):
         list(run.events())
 
 
-def test_waiting_ends_in_time() -> None:
+def test_waiting_has_a_timeout() -> None:
     now_s = [0.0]
     streams: list[httpx.Request] = []
 

@@ -51,7 +51,7 @@ def test_tuning(client: Client, server: FakeServer) -> None:
     assert len(server.request.headers["idempotency-key"]) == 32
 
 
-def test_a_whole_spec_is_taken_as_it_is(client: Client, server: FakeServer) -> None:
+def test_a_typed_spec(client: Client, server: FakeServer) -> None:
     server.will(reply(info(), status=202))
     mixed = {"kind": "interpolation", "from": {"kind": "xavier"}, "to": {"kind": "vocabulary"}}
     spec = types.TuneSpec.model_validate({**TUNE_SPEC, "priors": [mixed]})
@@ -102,13 +102,13 @@ def test_a_kind_that_does_not_exist_is_refused_before_sending(client: Client, se
         ({"keep": "worst"}, "keep"),
     ],
 )
-def test_faults_are_seen_before_sending(client: Client, server: FakeServer, change: dict[str, Any], where: str) -> None:
+def test_invalid_requests_are_not_sent(client: Client, server: FakeServer, change: dict[str, Any], where: str) -> None:
     with pytest.raises(errors.InvalidRequestError, match=where):
         client.runs.tune(model="demo", dataset="demo-qa", priors=[{"kind": "xavier"}], **change)
     assert server.requests == []
 
 
-def test_a_spec_that_cannot_work_says_where(client: Client, server: FakeServer) -> None:
+def test_an_invalid_spec_has_locations(client: Client, server: FakeServer) -> None:
     server.will(problem(422, "spec.method.layers.0: the model has 6 layers, got 9"))
     with pytest.raises(errors.InvalidRequestError, match="the model has 6 layers"):
         client.runs.tune(**TUNE_SPEC)  # type: ignore[arg-type]
@@ -132,9 +132,9 @@ def test_runs_are_listed_through_all_pages(client: Client, server: FakeServer) -
     runs = list(client.runs.list(kind="tune", status="failed", limit=1))
     assert [run.id for run in runs] == ["b", "a"]
     assert all(isinstance(run, Run) for run in runs)
-    asked = [dict(request.url.params) for request in server.requests]
-    assert asked[0] == {"kind": "tune", "status": "failed", "limit": "1"}
-    assert asked[1] == {**asked[0], "after": "c1"}
+    queries = [dict(request.url.params) for request in server.requests]
+    assert queries[0] == {"kind": "tune", "status": "failed", "limit": "1"}
+    assert queries[1] == {**queries[0], "after": "c1"}
 
 
 def test_async_runs(async_client: AsyncClient, server: FakeServer) -> None:

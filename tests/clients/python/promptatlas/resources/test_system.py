@@ -55,7 +55,7 @@ def test_ready(client: Client, server: FakeServer) -> None:
     assert client.ready().status == "ready"
 
 
-def test_not_ready_is_an_answer_and_is_not_waited_for(client: Client, server: FakeServer, slept: list[float]) -> None:
+def test_not_ready_is_a_response_and_is_not_retried(client: Client, server: FakeServer, slept: list[float]) -> None:
     body = {"title": "Not ready", "type": "about:blank", "status": "not_ready", **PARTS}
     server.will(reply(body, status=503))
     ready = client.ready()
@@ -63,7 +63,7 @@ def test_not_ready_is_an_answer_and_is_not_waited_for(client: Client, server: Fa
     assert slept == []
 
 
-def test_a_proxy_that_answers_for_the_server_is_no_answer(client: Client, server: FakeServer) -> None:
+def test_a_response_of_a_proxy_is_an_error(client: Client, server: FakeServer) -> None:
     server.will(problem(503, "no upstream"))
     with pytest.raises(errors.UnavailableError, match="no upstream"):
         client.ready()

@@ -16,7 +16,7 @@ def report() -> Report:
     return Report("run-7", info=types.Report.model_validate(REPORT), html=PAGE)
 
 
-def test_what_it_holds(report: Report) -> None:
+def test_content(report: Report) -> None:
     assert [finding.verdict for finding in report.findings] == ["confirmed", "not measured"]
     assert (report.title, report.model) == ("Where they lie", "demo")
     assert report.finding(5).missing == "a second task"
@@ -50,7 +50,7 @@ def test_files(report: Report, tmp_path: Path) -> None:
     assert types.Report.model_validate(kept) == report.info
 
 
-def test_a_notebook_shows_its_verdicts(report: Report) -> None:
+def test_notebook_html(report: Report) -> None:
     shown = report._repr_html_()
     assert "<td>1</td><td>Vectors stay</td><td>confirmed</td>" in shown
     assert "Tasks &lt;part&gt;" in shown

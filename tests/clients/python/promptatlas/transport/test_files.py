@@ -7,7 +7,7 @@ import pytest
 from promptatlas.transport.files import bar_for, no_bar, rich_bar, sink
 
 
-def test_a_named_file_appears_whole(tmp_path: Path) -> None:
+def test_a_named_file_appears_complete(tmp_path: Path) -> None:
     to = tmp_path / "out.bin"
     with sink(to) as (file, path):
         file.write(b"abc")
@@ -32,7 +32,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [to]
 
 
-def test_a_temporary_file_is_gone_after_a_failure() -> None:
+def test_a_temporary_file_is_deleted_after_a_failure() -> None:
     paths: list[Path] = []
 
     def write_nothing() -> None:

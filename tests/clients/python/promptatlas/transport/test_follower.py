@@ -1,4 +1,4 @@
-"""When a stream that ended is opened again, after how long, and when it was the end."""
+"""When a stream that ended is reopened, after which delay, and when the run has ended."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def event(number: int, kind: str = "metric") -> RunEvent:
     return RunEvent.model_validate({"id": number, "type": kind, "data": {}})
 
 
-def test_events_are_taken_once() -> None:
+def test_events_are_not_repeated() -> None:
     one = follower(after=3)
     assert [one.fresh(event(number)) for number in (2, 3, 4, 4, 6, 5)] == [False, False, True, False, True, False]
     assert one.call().headers == {"Last-Event-ID": "6"}
     assert follower().call().headers == {}
 
 
-def test_the_end_is_the_end_where_the_run_says_so() -> None:
+def test_a_done_event_ends_only_a_run_that_has_ended() -> None:
     one = follower()
     one.opened()
     one.fresh(event(1, "done"))
@@ -53,7 +53,7 @@ def test_the_end_is_the_end_where_the_run_says_so() -> None:
     assert one.over(ended=True)
 
 
-def test_a_stream_without_its_end_is_opened_once_more_after_the_run_has_ended() -> None:
+def test_a_stream_without_a_done_event_is_reopened_once_after_the_end_of_the_run() -> None:
     one = follower()
     for ended in (False, True):
         one.opened()
@@ -68,7 +68,7 @@ def test_a_stream_without_its_end_is_opened_once_more_after_the_run_has_ended() 
     assert one.over(ended=True)
 
 
-def test_delays_grow_and_begin_anew_once_the_server_is_there() -> None:
+def test_delays_grow_and_are_reset_by_a_response() -> None:
     one = follower()
     delays_s = []
     for _ in range(7):
@@ -95,7 +95,7 @@ def test_patience_has_an_end() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_a_server_in_trouble_is_asked_again(status: int) -> None:
+def test_server_errors_are_retried(status: int) -> None:
     one = follower()
     one.closed(errors.class_of(status)("no", status=status))
     assert one.delay_s == 0.5
@@ -105,12 +105,12 @@ def test_a_server_in_trouble_is_asked_again(status: int) -> None:
     "error",
     [errors.NotFoundError("no", status=404), errors.UnexpectedAnswerError("x"), errors.ServerError("x", status=500)],
 )
-def test_what_would_be_the_same_again_is_raised(error: errors.PromptAtlasError) -> None:
+def test_permanent_errors_are_raised(error: errors.PromptAtlasError) -> None:
     with pytest.raises(type(error)):
         follower().closed(error)
 
 
-def test_nothing_is_waited_for_past_the_deadline() -> None:
+def test_no_delay_exceeds_the_deadline() -> None:
     one = follower(timeout_s=0.3)
     one.closed(BROKEN)
     assert one.delay_s == pytest.approx(0.3)

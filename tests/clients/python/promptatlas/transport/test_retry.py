@@ -30,7 +30,7 @@ MANIFEST = {
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_passing_failures_are_tried_again_with_doubled_delays(
+def test_transient_failures_are_retried_with_doubled_delays(
     client: Client, server: FakeServer, slept: list[float], status: int
 ) -> None:
     server.will(problem(status), problem(status), problem(status), reply(OK))
@@ -39,7 +39,7 @@ def test_passing_failures_are_tried_again_with_doubled_delays(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 500])
-def test_other_failures_are_not(client: Client, server: FakeServer, slept: list[float], status: int) -> None:
+def test_other_failures_are_not_retried(client: Client, server: FakeServer, slept: list[float], status: int) -> None:
     server.will(problem(status))
     with pytest.raises(errors.ProblemError) as caught:
         client.health()
@@ -54,7 +54,7 @@ def test_the_last_failure_is_raised(client: Client, server: FakeServer, slept: l
     assert (len(server.requests), len(slept)) == (4, 3)
 
 
-def test_the_server_says_when_to_come_back(client: Client, server: FakeServer, slept: list[float]) -> None:
+def test_retry_after_sets_the_delay(client: Client, server: FakeServer, slept: list[float]) -> None:
     server.will(problem(429, retry_after="17"), reply(OK))
     client.health()
     assert slept == [17.0]
@@ -66,7 +66,7 @@ def test_a_date_in_the_past_means_at_once(client: Client, server: FakeServer, sl
     assert slept == [0.0]
 
 
-def test_nobody_waits_for_an_hour(client: Client, server: FakeServer, slept: list[float]) -> None:
+def test_a_long_retry_after_is_an_error(client: Client, server: FakeServer, slept: list[float]) -> None:
     server.will(problem(429, retry_after="3600"), reply(OK))
     with pytest.raises(errors.TooManyRequestsError) as caught:
         client.health()
@@ -83,32 +83,32 @@ def test_nobody_waits_for_an_hour(client: Client, server: FakeServer, slept: lis
         httpx.ReadError("x"),
     ],
 )
-def test_connections_that_fail_are_tried_again(client: Client, server: FakeServer, failure: Exception) -> None:
+def test_failed_connections_are_retried(client: Client, server: FakeServer, failure: Exception) -> None:
     server.will(failure, reply(OK))
     assert client.health().status == "ok"
 
 
-def test_an_answer_that_takes_too_long_is_not_waited_for_twice(client: Client, server: FakeServer) -> None:
+def test_a_read_timeout_is_not_retried(client: Client, server: FakeServer) -> None:
     server.will(httpx.ReadTimeout("slow"), reply(OK))
     with pytest.raises(errors.TimedOutError):
         client.health()
 
 
-def test_no_answer_at_all(client: Client, server: FakeServer) -> None:
+def test_no_response(client: Client, server: FakeServer) -> None:
     server.will(httpx.ConnectError("refused"))
     with pytest.raises(errors.ConnectionFailedError, match="refused"):
         client.health()
     assert len(server.requests) == 4
 
 
-def test_a_file_that_breaks_off_is_fetched_again(client: Client, server: FakeServer) -> None:
+def test_an_interrupted_download_is_retried(client: Client, server: FakeServer) -> None:
     broken = httpx.Response(200, stream=Pieces(b"half", then=httpx.ReadError("cut")))
     server.will(broken, tensors_reply(tensor_bytes(activation_tensors())))
     with client.activations.get(model="demo", inputs=["a", "b"], sites=["embed"]) as cache:
         assert cache.n_rows == 5
 
 
-def test_creating_carries_one_key_through_all_attempts(client: Client, server: FakeServer) -> None:
+def test_all_attempts_of_a_creation_have_one_idempotency_key(client: Client, server: FakeServer) -> None:
     server.will(problem(503), problem(503), reply(MANIFEST, status=201))
     client.prompts.upload("qa", tensors={"soft": [[1.0, 2.0]]}, base="demo")
     client.prompts.upload("qa", tensors={"soft": [[1.0, 2.0]]}, base="demo")
@@ -118,7 +118,7 @@ def test_creating_carries_one_key_through_all_attempts(client: Client, server: F
     assert server.requests[0].content == server.requests[2].content != b""
 
 
-def test_reading_carries_no_key(client: Client, server: FakeServer) -> None:
+def test_reads_have_no_idempotency_key(client: Client, server: FakeServer) -> None:
     server.will(reply(OK))
     client.health()
     assert "idempotency-key" not in server.request.headers
@@ -144,7 +144,7 @@ def test_jitter_and_the_longest_delay() -> None:
     assert policy.backoff_s(n_failed=1, jitter=0.5) == 0.75
 
 
-def test_no_retries_when_none_are_wanted(server: FakeServer) -> None:
+def test_retries_can_be_disabled(server: FakeServer) -> None:
     server.will(problem(503))
     client = Client(transport=httpx.MockTransport(server), retries=RetryPolicy(n_retries=0), environ={})
     with pytest.raises(errors.UnavailableError):
@@ -152,7 +152,7 @@ def test_no_retries_when_none_are_wanted(server: FakeServer) -> None:
     assert len(server.requests) == 1
 
 
-def test_the_async_client_retries_alike(async_client: AsyncClient, server: FakeServer, slept: list[float]) -> None:
+def test_the_async_client_retries_too(async_client: AsyncClient, server: FakeServer, slept: list[float]) -> None:
     server.will(httpx.ConnectError("refused"), problem(429, retry_after="2"), reply(OK))
 
     async def run() -> str:

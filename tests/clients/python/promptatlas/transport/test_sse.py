@@ -21,7 +21,7 @@ def stream_of(*pieces: bytes, then: Exception | None = None) -> tuple[httpx.Resp
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 1000])
-def test_events_cut_anywhere_and_all_line_ends(size: int) -> None:
+def test_chunks_may_end_anywhere_with_all_line_endings(size: int) -> None:
     content = CRLF.encode()
     decoder = EventDecoder()
     found = [event for at in range(0, len(content), size) for event in decoder.feed(content[at : at + size])]
@@ -38,7 +38,7 @@ def test_the_last_blank_line_may_be_missing() -> None:
     assert [event.data for event in decoder.finish()] == ["x"]
 
 
-def test_pieces_come_as_values(client: Client, server: FakeServer) -> None:
+def test_values_of_a_stream(client: Client, server: FakeServer) -> None:
     content = events(chunk("Hé"), chunk("\u2028llo"))
     response, body = stream_of(*(content[at : at + 1] for at in range(len(content))))
     server.will(response)
@@ -50,13 +50,13 @@ def test_pieces_come_as_values(client: Client, server: FakeServer) -> None:
     assert body.closed
 
 
-def test_an_error_before_the_first_piece_is_raised_at_once(client: Client, server: FakeServer) -> None:
+def test_an_error_before_the_first_value_is_raised_at_once(client: Client, server: FakeServer) -> None:
     server.will(problem(404))
     with pytest.raises(errors.NotFoundError):
         client.completions.create(model="demo:none", prompt="x", stream=True)
 
 
-def test_an_error_in_the_stream_is_raised_where_it_stands(client: Client, server: FakeServer) -> None:
+def test_an_error_in_the_stream_is_raised_in_order(client: Client, server: FakeServer) -> None:
     lost = {"error": {"message": "engine lost", "type": "unavailable", "code": "503", "param": None}}
     server.will(stream_of(events(chunk("a"), lost))[0])
     stream = client.completions.create(model="demo", prompt="x", stream=True)
@@ -66,7 +66,7 @@ def test_an_error_in_the_stream_is_raised_where_it_stands(client: Client, server
     assert caught.value.request_id == "req_4"
 
 
-def test_a_stream_without_its_end_is_no_success(client: Client, server: FakeServer) -> None:
+def test_a_stream_without_its_end_mark_is_an_error(client: Client, server: FakeServer) -> None:
     server.will(stream_of(events(chunk("a"), done=False))[0])
     with pytest.raises(errors.BrokenStreamError):
         list(client.completions.create(model="demo", prompt="x", stream=True))
@@ -91,7 +91,7 @@ def test_leaving_a_stream_early_closes_it(client: Client, server: FakeServer) ->
 
 
 @pytest.mark.parametrize("content", [b"data: {oops\n\n", b'data: {"id": 3}\n\n'])
-def test_what_is_no_chunk_is_said_so(client: Client, server: FakeServer, content: bytes) -> None:
+def test_an_invalid_chunk_is_unexpected(client: Client, server: FakeServer, content: bytes) -> None:
     server.will(stream_of(content)[0])
     with pytest.raises(errors.UnexpectedAnswerError):
         list(client.completions.create(model="demo", prompt="x", stream=True))
@@ -120,6 +120,6 @@ def test_async_streams_that_break(async_client: AsyncClient, server: FakeServer)
         anyio.run(run)
 
 
-def test_ids_stay_until_another_comes() -> None:
+def test_an_id_is_kept_until_the_next() -> None:
     found = EventDecoder().feed(b"data: a\n\nid: 3\ndata: b\n\ndata: c\n\nid\ndata: d\n\n")
     assert [(event.id, event.data) for event in found] == [("", "a"), ("3", "b"), ("3", "c"), ("", "d")]

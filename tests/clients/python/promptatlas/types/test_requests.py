@@ -1,4 +1,4 @@
-"""What the wire contract takes, and what it refuses."""
+"""Requests that the wire contract accepts or refuses."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ def test_defaults_are_openais() -> None:
     ("prompt", "inputs"),
     [("a", ["a"]), (["a", "b"], ["a", "b"]), ([1, 2], [[1, 2]]), ([[1], [2, 3]], [[1], [2, 3]]), ("", [""])],
 )
-def test_the_four_ways_to_write_a_prompt(prompt: Any, inputs: Any) -> None:
+def test_the_four_forms_of_a_prompt(prompt: Any, inputs: Any) -> None:
     assert types.CompletionRequest(model="demo", prompt=prompt).inputs == inputs
 
 
-def test_other_ways_to_write_the_same() -> None:
+def test_equivalent_forms_of_fields() -> None:
     request = types.CompletionRequest(**COMPLETION, stop="a", logit_bias={"7": -100}, top_k=-1)
     assert (request.stop_strings, request.token_biases, request.top_k) == (("a",), {7: -100.0}, 0)
     assert types.CompletionRequest(**COMPLETION, stop=["a", "b"]).stop_strings == ("a", "b")
@@ -212,7 +212,7 @@ def test_trajectories_refuse_what_they_would_ignore(more: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", 1.0, True])
-def test_aliases_stand_for_versions(version: Any) -> None:
+def test_aliases_are_references(version: Any) -> None:
     assert types.AliasBody(version=1).version == 1
     refused(types.AliasBody, {"version": version})
 
@@ -246,7 +246,7 @@ def test_every_message_has_a_schema(name: str) -> None:
     kind = getattr(types, name)
     if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel) and name != "ListPage":
         schema = kind.model_json_schema()
-        # A recursive type's schema stands among the definitions, and is referred to.
+        # The schema of a recursive type is a definition, which is referenced.
         own = schema["$defs"][name] if "$ref" in schema else schema
         assert own["type"] == "object"
         assert kind.__doc__

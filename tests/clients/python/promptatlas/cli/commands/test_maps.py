@@ -64,7 +64,7 @@ def test_options_add_to_a_file(run: Run, server: FakeServer, tmp_path: Path) -> 
     }
 
 
-def test_a_map_of_nothing_is_refused(run: Run, server: FakeServer) -> None:
+def test_a_map_without_sources_is_refused(run: Run, server: FakeServer) -> None:
     shown = run("map", "make", "-m", "demo")
     assert shown.exit_code == 1
     assert "sources" in shown.stderr
@@ -105,14 +105,14 @@ def test_one(run: Run, server: FakeServer, tmp_path: Path) -> None:
     assert run("map", "get", ID, "-o", str(tmp_path / "map.gif")).exit_code == 2
 
 
-def test_placing_texts(run: Run, server: FakeServer) -> None:
+def test_projecting_texts(run: Run, server: FakeServer) -> None:
     server.will(map_reply(), placed_reply())
     shown = run("map", "project", ID, "-", "Ben", "-p", "qa@2", "--per-token", "-l", "all", input="Ana")
     assert server.sent == {"sources": [{"texts": ["Ana", "Ben"], "prompt_ref": "qa@2", "per": "token"}]}
     assert words(shown.output) == [["layer", "x", "y", "token", "text"], ["0", "0.5", "-0.5"], ["3", "10.5", "-10.5"]]
 
 
-def test_placing_vectors(run: Run, server: FakeServer, tmp_path: Path) -> None:
+def test_projecting_vectors(run: Run, server: FakeServer, tmp_path: Path) -> None:
     file = tmp_path / "draw.safetensors"
     vectors = np.array([[1, 2]], np.float32)
     safetensors.numpy.save_file({"vectors": vectors, "more": vectors + 1}, file)

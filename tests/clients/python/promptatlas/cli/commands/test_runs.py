@@ -63,7 +63,7 @@ def test_watching(run: Run, server: FakeServer) -> None:
     assert json.loads(run("runs", "watch", ID, "--json").stdout)["prompts"] == ["qa@1", "qa@2"]
 
 
-def test_watching_one_that_fails(run: Run, server: FakeServer) -> None:
+def test_watching_a_run_that_fails(run: Run, server: FakeServer) -> None:
     server.will(reply(info()), stream(("done", {})), reply(ended("failed", error="no memory")))
     shown = run("runs", "watch", ID)
     assert (shown.exit_code, shown.stderr) == (1, f"error: run {ID} failed: no memory\n")
@@ -126,7 +126,7 @@ def test_artifacts(run: Run, server: FakeServer, tmp_path: Path, monkeypatch: py
         ("prior.yaml", {"kind": "isotropic", "std": 0.001}),
     ],
 )
-def test_drawing(
+def test_sampling(
     run: Run, server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, prior: dict[str, Any]
 ) -> None:
     pytest.importorskip("yaml")
@@ -160,7 +160,7 @@ def test_tuning_and_watching(run: Run, server: FakeServer) -> None:
     assert shown.stderr.startswith(f"run {ID}\n")
 
 
-def test_a_spec_that_cannot_work(run: Run, server: FakeServer) -> None:
+def test_an_invalid_spec(run: Run, server: FakeServer) -> None:
     shown = run("tune", "-", input=json.dumps({**TUNE_SPEC, "seed": 3}))
     assert shown.exit_code == 1
     assert "seed: Extra inputs are not permitted" in shown.stderr

@@ -41,7 +41,7 @@ def plain() -> Iterator[Harvest]:
         yield opened
 
 
-def test_what_there_is_is_known_without_reading_it(harvest: Harvest, fake: FakeHarvest) -> None:
+def test_metadata_without_reading_shards(harvest: Harvest, fake: FakeHarvest) -> None:
     assert (harvest.n_rows, len(harvest), harvest.n_texts, harvest.n_shards) == (7, 7, 3, 2)
     assert harvest.keys() == ["resid_post.3", "norm"]
     assert harvest.shape(("resid_post", 3)) == (7, 3)
@@ -70,11 +70,11 @@ def test_columns(harvest: Harvest) -> None:
         harvest.column("size")
 
 
-def test_texts_in_their_order(harvest: Harvest) -> None:
+def test_texts_are_in_order(harvest: Harvest) -> None:
     assert harvest.texts == TEXTS
 
 
-def test_rows_are_gone_through_as_they_are_asked_for(harvest: Harvest, fake: FakeHarvest) -> None:
+def test_rows_are_read_lazily(harvest: Harvest, fake: FakeHarvest) -> None:
     rows = harvest.rows("resid_post", 3)
     first = next(rows)
     assert len(fake.fetched) == 2
@@ -103,7 +103,7 @@ def test_a_cache_keeps_what_was_fetched(fake: FakeHarvest, tmp_path: Path) -> No
     np.testing.assert_array_equal(alone.tensor("resid_post.3"), states())
 
 
-def test_files_that_nobody_named_are_deleted(plain: Harvest) -> None:
+def test_temporary_files_are_deleted(plain: Harvest) -> None:
     values = plain.tensor("norm")
     folder = plain.folder
     assert list(folder.rglob("*.safetensors"))
@@ -132,7 +132,7 @@ def _saved(fake: FakeHarvest, folder: Path) -> Path:
     return folder
 
 
-def test_a_shard_that_is_not_what_was_promised_is_not_kept(tmp_path: Path) -> None:
+def test_a_shard_with_another_hash_is_deleted(tmp_path: Path) -> None:
     fake = FakeHarvest()
     name = "shards/00000.safetensors"
     fake.files[name] = fake.files[name][:-1] + bytes([fake.files[name][-1] ^ 1])
@@ -145,7 +145,7 @@ def test_a_shard_that_is_not_what_was_promised_is_not_kept(tmp_path: Path) -> No
     assert not (tmp_path / ID / name).exists()
 
 
-def test_a_manifest_that_is_none(tmp_path: Path) -> None:
+def test_an_invalid_manifest(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(errors.UnexpectedAnswerError, match="expected the manifest of a harvest"):
         Harvest.load(tmp_path)
@@ -202,12 +202,12 @@ def test_shuffled_batches_are_a_seeded_order_of_the_same_rows(harvest: Harvest) 
     np.testing.assert_array_equal(np.concatenate(batches(again)), first)
 
 
-def test_one_shard_at_a_time_is_mixed_within_itself(harvest: Harvest) -> None:
+def test_shuffling_within_single_shards(harvest: Harvest) -> None:
     rows = np.concatenate(batches(harvest.activations_store("norm", shuffle=True, n_mixed=1)))
     assert {tuple(sorted(rows[:3])), tuple(sorted(rows[:4]))} & {(0, 10, 20, 30), (40, 50, 60)}
 
 
-def test_next_batch_goes_on_for_ever_with_full_batches(harvest: Harvest) -> None:
+def test_next_batch_is_endless_and_always_full(harvest: Harvest) -> None:
     store = harvest.activations_store("norm", batch_size=5)
     found = [np.asarray(store.next_batch()) for _ in range(4)]
     assert [len(batch) for batch in found] == [5] * 4
@@ -216,7 +216,7 @@ def test_next_batch_goes_on_for_ever_with_full_batches(harvest: Harvest) -> None
         _ = store.d_in
 
 
-def test_batches_are_the_readers_to_change(plain: Harvest) -> None:
+def test_batches_are_writable(plain: Harvest) -> None:
     torch = pytest.importorskip("torch")
     store = plain.activations_store("norm", batch_size=7)
     got = store.next_batch()
@@ -226,7 +226,7 @@ def test_batches_are_the_readers_to_change(plain: Harvest) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"n_mixed": 0}])
-def test_sizes_that_cannot_be(plain: Harvest, wrong: Any) -> None:
+def test_invalid_sizes(plain: Harvest, wrong: Any) -> None:
     with pytest.raises(ValueError, match="expected 1 or more"):
         plain.activations_store("norm", **wrong)
 
@@ -240,7 +240,7 @@ def test_a_run_of_another_kind_has_no_harvest() -> None:
         client.runs.get(ID).open()
 
 
-def test_without_waiting(tmp_path: Path) -> None:
+def test_async(tmp_path: Path) -> None:
     fake = FakeHarvest()
 
     async def main() -> Harvest:

@@ -1,9 +1,8 @@
-"""Points of a map without a server: columns, choices, frames, pictures."""
+"""Points of a map without a server: columns, selections, frames, plots."""
 
 from __future__ import annotations
 
-import builtins
-from typing import Any
+import sys
 
 import numpy as np
 import pytest
@@ -39,7 +38,7 @@ def test_columns(atlas: Map) -> None:
     assert repr(atlas) == (f"Map(id='{ID}', method='pca', n_points=10, layers=[0, 3], sources=['questions', 'tuned'])")
 
 
-def test_choices(atlas: Map) -> None:
+def test_selections(atlas: Map) -> None:
     chosen = atlas.where(layer=3, role=("draw", "posterior"))
     assert chosen.x.tolist() == [12, 14]
     assert repr(chosen) == "Points(n_points=2, layers=[3], sources=['tuned'])"
@@ -60,7 +59,7 @@ def test_a_frame(atlas: Map) -> None:
     assert frame.groupby("role")["x"].sum()["posterior"] == 18
 
 
-def test_a_picture_has_a_colour_a_source_and_a_slider_a_layer(atlas: Map) -> None:
+def test_plots_have_a_colour_for_each_source_and_a_slider_over_layers(atlas: Map) -> None:
     pytest.importorskip("plotly")
     figure = atlas.plot()
     markers = [trace for trace in figure.data if trace.mode == "markers"]
@@ -94,15 +93,15 @@ def test_lines_go_through_the_points_of_a_group(atlas: Map) -> None:
     assert {trace.mode for trace in atlas.plot(lines=False).data} == {"markers"}
 
 
-def test_the_mouse_shows_text_and_token(atlas: Map) -> None:
+def test_hovering_shows_text_and_token(atlas: Map) -> None:
     pytest.importorskip("plotly")
-    told = [text for trace in atlas.plot(layer=0).data if trace.mode == "markers" for text in trace.hovertext]
-    assert told[0] == "Wo ist &lt;Ana&gt;?<br>questions · state · where"
-    assert told[1] == "<b>&#x27; Ü&#x27;</b><br>Ü<br>questions · state 4 · under qa@1"
-    assert told[3] == "tuned · snapshot 20 · qa@1"
+    shown = [text for trace in atlas.plot(layer=0).data if trace.mode == "markers" for text in trace.hovertext]
+    assert shown[0] == "Wo ist &lt;Ana&gt;?<br>questions · state · where"
+    assert shown[1] == "<b>&#x27; Ü&#x27;</b><br>Ü<br>questions · state 4 · under qa@1"
+    assert shown[3] == "tuned · snapshot 20 · qa@1"
 
 
-def test_numbers_have_a_scale(atlas: Map) -> None:
+def test_numbers_have_a_colour_scale(atlas: Map) -> None:
     pytest.importorskip("plotly")
     figure = atlas.plot(color="position", layer=0)
     unknown, known = (trace for trace in figure.data if trace.mode == "markers")
@@ -139,14 +138,14 @@ def test_the_rarest_of_many_categories_share_a_colour() -> None:
     assert points.plot(color="task").data[0].name == "–"
 
 
-def test_more_points_are_drawn_above(atlas: Map, placed: Points) -> None:
+def test_further_points_are_plotted_on_top(atlas: Map, placed: Points) -> None:
     pytest.importorskip("plotly")
     first, second = (trace for trace in atlas.plot(also=placed).data if trace.name == "vectors")
     assert (list(first.x), first.visible, list(second.x), second.visible) == ([0.5], True, [10.5], False)
     assert first.marker.symbol == "cross"
 
 
-def test_many_points_are_drawn_by_the_graphics_card(atlas: Map, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_points_use_webgl(atlas: Map, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("plotly")
     monkeypatch.setattr("promptatlas.results.maps.plots.MANY", 10)
     assert {trace.type for trace in atlas.plot().data} == {"scattergl"}
@@ -163,7 +162,7 @@ def test_a_map_of_three_dimensions(client: Client, server: FakeServer) -> None:
     assert figure.layout.sliders[0].steps[1].args[1]["scene.xaxis.title.text"] == "x (12%)"
 
 
-def test_layers_and_points_that_are_not_there(atlas: Map) -> None:
+def test_missing_layers_and_points(atlas: Map) -> None:
     pytest.importorskip("plotly")
     with pytest.raises(ValueError, match=r"layer: expected one of \[0, 3\], got 1"):
         atlas.plot(layer=1)
@@ -172,14 +171,8 @@ def test_layers_and_points_that_are_not_there(atlas: Map) -> None:
 
 
 @pytest.mark.parametrize(("missing", "extra"), [("plotly", "plots"), ("pandas", "pandas")])
-def test_what_is_not_installed_is_named(atlas: Map, monkeypatch: pytest.MonkeyPatch, missing: str, extra: str) -> None:
-    known = builtins.__import__
-
-    def without(name: str, *arguments: Any, **more: Any) -> Any:
-        if name.split(".")[0] == missing:
-            raise ImportError(name)
-        return known(name, *arguments, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+def test_a_missing_package_is_named(atlas: Map, monkeypatch: pytest.MonkeyPatch, missing: str, extra: str) -> None:
+    for name in {missing, "plotly.graph_objects"}:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf"{missing}.*pip install 'promptatlas\[{extra}\]'"):
         atlas.plot() if missing == "plotly" else atlas.to_pandas()

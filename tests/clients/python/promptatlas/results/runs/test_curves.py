@@ -16,7 +16,7 @@ def curves() -> Curves:
     return Curves([MetricPoint.model_validate(point) for point in POINTS])
 
 
-def test_what_there_is(curves: Curves) -> None:
+def test_names_and_members(curves: Curves) -> None:
     assert curves.names == ["loss", "validation_loss", "n_tokens"]
     assert curves.members == ["a", "b", None]
     assert (len(curves), curves[2].step, [point.step for point in curves[:2]]) == (5, 10, [0, 0])
@@ -49,7 +49,7 @@ def test_plotly(curves: Curves) -> None:
     assert (figure.layout.yaxis.title.text, figure.layout.title.text) == ("loss", "sweep")
 
 
-def test_the_one_that_is_installed_is_taken(curves: Curves, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_installed_backend_is_used(curves: Curves, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("plotly")
     found = importlib.util.find_spec
 
@@ -65,7 +65,7 @@ def test_the_one_that_is_installed_is_taken(curves: Curves, monkeypatch: pytest.
         curves.plot()
 
 
-def test_what_cannot_be_drawn(curves: Curves) -> None:
+def test_invalid_plots(curves: Curves) -> None:
     with pytest.raises(KeyError, match="no 'lr' in this run; there are"):
         curves.plot("lr")
     with pytest.raises(KeyError, match="no metrics yet"):

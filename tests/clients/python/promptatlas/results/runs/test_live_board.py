@@ -20,7 +20,7 @@ def drawn(board: Board) -> str:
     return text.getvalue()
 
 
-def test_a_run_that_waits() -> None:
+def test_a_queued_run() -> None:
     assert "sweep: queued, 2 before it" in drawn(Board(Run.model_validate(info())))
     assert "tune run-7k3: queued" in drawn(Board(Run.model_validate(info(name=None))))
 
@@ -42,7 +42,7 @@ def test_the_loss_of_each_member_is_live() -> None:
     assert drawn(board).splitlines()[3].split() == ["b", "20", "0.5", "0.01"]
 
 
-def test_the_loss_comes_first_and_what_is_no_number_does_not_come() -> None:
+def test_losses_come_first_and_only_numbers_are_shown() -> None:
     board = Board(Run.model_validate(info()))
     board.update(event("metric", {"step": 1, "a": 1, "b": 2, "c": 3, "d": 4, "loss": 5, "status": "running"}))
     lines = drawn(board).splitlines()
@@ -60,7 +60,7 @@ def test_many_members_do_not_push_the_bar_off_the_screen() -> None:
     assert "… and 3 more" in text
 
 
-def test_it_is_shown_where_it_is_wanted() -> None:
+def test_shown_only_if_requested() -> None:
     run = Run.model_validate(info())
     text = io.StringIO()
     console = Console(file=text, width=120, force_terminal=True)

@@ -51,7 +51,7 @@ def test_all_its_names_give_the_same_tensor(cache: ActivationCache) -> None:
     assert sorted(cache.keys()) == ["attn_probs.3", "embed", "resid_post.3"]
 
 
-def test_a_missing_tensor_names_those_that_are_there(cache: ActivationCache) -> None:
+def test_a_missing_tensor_lists_the_existing_ones(cache: ActivationCache) -> None:
     with pytest.raises(KeyError, match=r"resid_post\.4.*resid_post\.3"):
         cache["resid_post", 4]
     with pytest.raises(KeyError):
@@ -73,7 +73,7 @@ def test_rows_of_each_input(cache: ActivationCache) -> None:
 
 
 @pytest.mark.parametrize("index", [2, -3])
-def test_an_input_that_is_not_there(cache: ActivationCache, index: int) -> None:
+def test_an_input_out_of_range(cache: ActivationCache, index: int) -> None:
     with pytest.raises(IndexError, match="expected -2 to 1"):
         cache.input(index)
 
@@ -85,7 +85,7 @@ def test_bfloat16_becomes_float32_without_loss(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cache.input(1)["resid_pre.0"], BF16[2:])
 
 
-def test_torch_has_tensors_in_their_own_type(tmp_path: Path) -> None:
+def test_torch_tensors_keep_their_dtype(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     half = {"mlp_out.0": np.arange(5, dtype=np.float16)}
     cache = saved(tmp_path, {**activation_tensors(), **half}, bf16={"resid_pre.0": BF16})
@@ -99,7 +99,7 @@ def test_torch_has_tensors_in_their_own_type(tmp_path: Path) -> None:
     assert cache["embed"][0].tolist() == [0, -1, -2]
 
 
-def test_pandas_has_one_line_a_row(cache: ActivationCache) -> None:
+def test_pandas_has_one_row_for_each_row(cache: ActivationCache) -> None:
     pytest.importorskip("pandas")
     frame = cache.pandas(("resid_post", 3))
     assert list(frame.columns) == [
@@ -147,7 +147,7 @@ def test_arrays_cannot_be_written_to(cache: ActivationCache) -> None:
         cache["embed"][0, 0] = 1
 
 
-def test_only_what_is_asked_for_is_read(cache: ActivationCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_requested_tensors_are_read(cache: ActivationCache, monkeypatch: pytest.MonkeyPatch) -> None:
     mapped: list[str] = []
     original = TensorFile._mapped
 
@@ -177,7 +177,7 @@ def test_a_temporary_file_lives_as_long_as_its_cache(client: Client, server: Fak
         cache.save(path)
 
 
-def test_a_temporary_file_of_a_forgotten_cache_goes_too(client: Client, server: FakeServer) -> None:
+def test_a_temporary_file_is_deleted_with_its_cache(client: Client, server: FakeServer) -> None:
     server.will(tensors_reply(tensor_bytes(activation_tensors())))
     cache = client.activations.get(model="demo", inputs=["a", "b"], sites=["embed"])
     path = cache.path
@@ -206,7 +206,7 @@ def test_a_named_file_stays(client: Client, server: FakeServer, tmp_path: Path) 
         tensor_bytes(activation_tensors(), metadata={"model": "demo"}),
     ],
 )
-def test_an_answer_that_is_no_result(client: Client, server: FakeServer, content: bytes, tmp_path: Path) -> None:
+def test_a_response_that_is_no_result(client: Client, server: FakeServer, content: bytes, tmp_path: Path) -> None:
     server.will(tensors_reply(content))
     with pytest.raises(errors.UnexpectedAnswerError):
         client.activations.get(model="demo", inputs=["a"], sites=["embed"])

@@ -1,46 +1,46 @@
-/** One trajectory, token by token: played, or stepped through. */
-import { button, h, put, select, setOptions } from "../dom/elements.js";
-import { cut, visible } from "../dom/format.js";
+/** Panel for trajectories: plays one token by token on the map, or steps through it. */
+import { button, h, select, setChildren, setOptions } from "../dom/elements.js";
+import { truncated, visible } from "../dom/format.js";
 import { icon } from "../shell/icons.js";
 import { colour } from "../shell/theme.js";
 
 const STEP_MS = 420;
 
-export class WalkPanel {
-  /** onChange: what is painted has changed */
+export class TrajectoryPanel {
+  /** onChange: called when the overlay must be painted again */
   constructor({ onChange }) {
     this.onChange = onChange;
     this.groups = [];
-    this.chosen = null;
+    this.selected = null;
     this.step = 0;
     this.picker = select([], {
-      onchange: (value) => this.#choose(value),
+      onchange: (value) => this.#select(value),
       "aria-label": "Trajectory",
-      id: "walk-picker",
+      id: "trajectory-picker",
     });
     this.playButton = button(icon("play"), () => (this.timer ? this.stop() : this.play()), {
       class: "icon",
       "aria-label": "Play",
       title: "Play",
     });
-    const back = button(icon("back"), () => this.#go(this.step - 1), {
+    const back = button(icon("back"), () => this.#setStep(this.step - 1), {
       class: "icon",
       "aria-label": "One step back",
       title: "One step back",
     });
-    const next = button(icon("next"), () => this.#go(this.step + 1), {
+    const next = button(icon("next"), () => this.#setStep(this.step + 1), {
       class: "icon",
-      "aria-label": "One step on",
-      title: "One step on",
+      "aria-label": "One step forward",
+      title: "One step forward",
     });
     this.slider = h("input", {
       type: "range",
       min: 0,
       max: 0,
       "aria-label": "Step",
-      on: { input: () => this.#go(Number(this.slider.value)) },
+      on: { input: () => this.#setStep(Number(this.slider.value)) },
     });
-    this.tokens = h("div", { class: "walk-tokens", "aria-live": "off" });
+    this.tokens = h("div", { class: "trajectory-tokens", "aria-live": "off" });
     this.controls = h(
       "div",
       { class: "stack tight", hidden: true },
@@ -62,27 +62,27 @@ export class WalkPanel {
     this.groups = groups;
     this.element.hidden = !groups.length;
     const name = ({ items: [first], group }) =>
-      [points.get("prompt", first), cut(points.get("text", first) ?? group, 60)].filter(Boolean).join(": ");
+      [points.get("prompt", first), truncated(points.get("text", first) ?? group, 60)].filter(Boolean).join(": ");
     setOptions(
       this.picker,
-      [["", `Choose one of ${groups.length} to follow`], ...groups.map((one, k) => [String(k), name(one)])],
+      [["", `choose a trajectory (${groups.length})`], ...groups.map((one, k) => [String(k), name(one)])],
       "",
     );
-    this.#choose("");
+    this.#select("");
   }
 
-  /** Chooses the last trajectory, the one that was just placed. */
-  followLast() {
+  /** Selects the last trajectory: the one that was just placed. */
+  selectLast() {
     const k = String(this.groups.length - 1);
     this.picker.value = k;
-    this.#choose(k);
+    this.#select(k);
   }
 
   play() {
-    if (this.step >= this.slider.max) this.#go(0);
+    if (this.step >= this.slider.max) this.#setStep(0);
     this.timer = setInterval(() => {
       if (this.step >= this.slider.max) this.stop();
-      else this.#go(this.step + 1);
+      else this.#setStep(this.step + 1);
     }, STEP_MS);
     this.#showPlaying();
   }
@@ -93,38 +93,38 @@ export class WalkPanel {
     this.#showPlaying();
   }
 
-  /** Draws the way so far over the map. */
+  /** Paints the selected trajectory up to the current step. */
   paint(context, toScreen) {
-    if (!this.chosen) return;
-    const places = this.chosen.items.map(toScreen);
+    if (!this.selected) return;
+    const pixels = this.selected.items.map(toScreen);
     const [ink, accent, paper] = ["ink", "accent", "plot"].map(colour);
     context.lineJoin = "round";
-    stroke(context, places, { style: colour("ink-3"), width: 1, dash: [2, 4] });
-    stroke(context, places.slice(0, this.step + 1), { style: accent, width: 2.2 });
-    places.forEach((place, k) =>
-      ring(context, place, {
+    stroke(context, pixels, { style: colour("ink-3"), width: 1, dash: [2, 4] });
+    stroke(context, pixels.slice(0, this.step + 1), { style: accent, width: 2.2 });
+    pixels.forEach((pixel, k) =>
+      ring(context, pixel, {
         radius: k === this.step ? 7 : 3.2,
         style: k <= this.step ? accent : paper,
         edge: k <= this.step ? paper : colour("ink-3"),
       }),
     );
-    const [x, y] = places[this.step];
-    label(context, visible(this.points.get("token", this.chosen.items[this.step]) ?? ""), x + 12, y - 10, {
+    const [x, y] = pixels[this.step];
+    label(context, visible(this.points.get("token", this.selected.items[this.step]) ?? ""), x + 12, y - 10, {
       ink,
       paper,
     });
   }
 
-  #choose(value) {
+  #select(value) {
     this.stop();
-    this.chosen = value === "" ? null : this.groups[Number(value)];
-    this.controls.hidden = !this.chosen;
-    if (this.chosen) {
-      this.slider.max = this.chosen.items.length - 1;
-      const step = (k) => () => this.#go(k);
-      put(
+    this.selected = value === "" ? null : this.groups[Number(value)];
+    this.controls.hidden = !this.selected;
+    if (this.selected) {
+      this.slider.max = this.selected.items.length - 1;
+      const step = (k) => () => this.#setStep(k);
+      setChildren(
         this.tokens,
-        this.chosen.items.map((i, k) =>
+        this.selected.items.map((i, k) =>
           h(
             "button",
             { type: "button", class: "token", on: { click: step(k) } },
@@ -133,10 +133,10 @@ export class WalkPanel {
         ),
       );
     }
-    this.#go(0);
+    this.#setStep(0);
   }
 
-  #go(step) {
+  #setStep(step) {
     this.step = Math.min(Math.max(step, 0), Number(this.slider.max));
     this.slider.value = this.step;
     [...this.tokens.children].forEach((token, k) => token.classList.toggle("now", k === this.step));
@@ -144,14 +144,14 @@ export class WalkPanel {
   }
 
   #showPlaying() {
-    put(this.playButton, icon(this.timer ? "pause" : "play"));
+    setChildren(this.playButton, icon(this.timer ? "pause" : "play"));
     this.playButton.setAttribute("aria-label", this.timer ? "Pause" : "Play");
   }
 }
 
-function stroke(context, places, { style, width, dash = [] }) {
+function stroke(context, pixels, { style, width, dash = [] }) {
   context.beginPath();
-  places.forEach(([x, y], k) => (k ? context.lineTo(x, y) : context.moveTo(x, y)));
+  pixels.forEach(([x, y], k) => (k ? context.lineTo(x, y) : context.moveTo(x, y)));
   context.setLineDash(dash);
   context.lineWidth = width;
   context.strokeStyle = style;

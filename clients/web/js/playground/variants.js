@@ -1,15 +1,15 @@
-/** The ways a text is asked: without a prompt, and under those that were chosen. */
-import { button, h, put, select } from "../dom/elements.js";
+/** The variants of a completion: without a prompt, and with each selected prompt. */
+import { button, h, select, setChildren } from "../dom/elements.js";
 import { icon } from "../shell/icons.js";
 
 const BARE = { key: "", label: "no prompt", ref: null };
-const MOST = 8;
+const MAX_PROMPTS = 8;
 
-export class Ways {
-  /** chosen: references with commas between, as the address has them */
+export class Variants {
+  /** chosen: comma-separated prompt references, as in the URL; null selects the first two prompts of the model */
   constructor({ prompts, model, chosen, onChange }) {
     Object.assign(this, { prompts, model, onChange });
-    this.refs = (chosen ?? "").split(",").filter(Boolean).slice(0, MOST);
+    this.refs = (chosen ?? "").split(",").filter(Boolean).slice(0, MAX_PROMPTS);
     this.chips = h("div", { class: "row" });
     this.element = h("div", { class: "row", role: "group", "aria-label": "Prompts" }, this.chips);
     if (!this.refs.length && chosen === null) this.refs = this.#known().slice(0, 2);
@@ -20,7 +20,7 @@ export class Ways {
     return [BARE, ...this.refs.map((ref) => ({ key: ref, label: ref, ref }))];
   }
 
-  get written() {
+  get refsText() {
     return this.refs.join(",");
   }
 
@@ -40,14 +40,14 @@ export class Ways {
       .filter((row) => row.base === this.model)
       .flatMap((row) => row.versions.map((version) => `${row.name}@${version}`));
     const others = known.filter((ref) => !this.refs.includes(ref));
-    const hint = known.length ? "add a prompt" : "no prompt is stored for this model yet";
+    const hint = known.length ? "add a prompt" : "no prompts for this model";
     const add = select([["", hint], ...others], {
       onchange: (ref) => ref && this.#add(ref),
       "aria-label": "Add a prompt",
       id: "add-prompt",
-      disabled: !others.length || this.refs.length >= MOST,
+      disabled: !others.length || this.refs.length >= MAX_PROMPTS,
     });
-    put(
+    setChildren(
       this.chips,
       h("span", { class: "chip" }, "no prompt"),
       this.refs.map((ref) => this.#chip(ref)),

@@ -1,4 +1,4 @@
-"""Completions, chat, activations: what is sent, and what comes back."""
+"""Requests and responses of ``client.completions`` and ``client.chat``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ import numpy as np
 import pytest
 from promptatlas import AsyncClient, Client, errors
 
-from tests.clients.python.promptatlas.fake_server import (
-    FakeServer,
-    activation_tensors,
-    events,
-    problem,
-    reply,
-    tensor_bytes,
-    tensors_reply,
-)
+from tests.clients.python.promptatlas.fake_server import FakeServer, events, reply
 
 COMPLETION = {
     "id": "cmpl-1",
@@ -93,61 +85,13 @@ def test_chat_streams(client: Client, server: FakeServer) -> None:
     assert server.sent["stream"] is True
 
 
-def test_activations(client: Client, server: FakeServer) -> None:
-    server.will(tensors_reply(tensor_bytes(activation_tensors())))
-    with client.activations.get(
-        model="demo",
-        inputs=["Ana", np.array([1, 2])],
-        sites=("resid_post", "embed"),
-        layers=range(2, 4),
-        positions=slice(0, 5),
-        prompt_ref="qa@2",
-        include_virtual=True,
-        reduce="norm",
-        dtype="bfloat16",
-        request_id="mine",
-    ) as cache:
-        assert cache.request_id == "req_7"
-    assert server.request.url.path == "/v1/activations"
-    assert server.request.headers["accept"] == "application/vnd.safetensors"
-    assert server.request.headers["accept-encoding"] == "identity"
-    assert server.request.headers["x-request-id"] == "mine"
-    assert server.sent == {
-        "model": "demo",
-        "inputs": ["Ana", [1, 2]],
-        "sites": ["resid_post", "embed"],
-        "layers": [2, 3],
-        "positions": {"start": 0, "stop": 5},
-        "prompt_ref": "qa@2",
-        "include_virtual": True,
-        "reduce": "norm",
-        "dtype": "bfloat16",
-    }
-
-
-def test_estimates(client: Client, server: FakeServer) -> None:
-    server.will(reply({"n_tokens": 4, "bytes": 1024, "seconds": 0.25}))
-    cost = client.activations.estimate(model="demo", inputs=["Ana"], sites=["resid_post"], layers="all")
-    assert (cost.n_tokens, cost.bytes, cost.seconds) == (4, 1024, 0.25)
-    assert server.request.url.path == "/v1/activations/estimate"
-    assert server.sent == {"model": "demo", "inputs": ["Ana"], "sites": ["resid_post"], "layers": "all"}
-
-
-def test_too_large_says_how_to_shrink(client: Client, server: FakeServer) -> None:
-    server.will(problem(413, "2 GB asked, 1 GB allowed: choose fewer layers"))
-    with pytest.raises(errors.TooLargeError, match="choose fewer layers"):
-        client.activations.get(model="demo", inputs=["Ana"], sites=["resid_post"])
-
-
 def test_a_timeout_must_be_positive(client: Client, server: FakeServer) -> None:
     with pytest.raises(ValueError, match="more than 0"):
         client.completions.create(model="demo", prompt="x", timeout_s=0)
     assert server.requests == []
 
 
-def test_faults_are_seen_before_sending(client: Client, server: FakeServer) -> None:
-    with pytest.raises(errors.InvalidRequestError):
-        client.activations.get(model="demo", inputs=[], sites=["resid_post"])
+def test_invalid_requests_are_not_sent(client: Client, server: FakeServer) -> None:
     with pytest.raises(errors.InvalidRequestError, match="temprature"):
         client.completions.create(model="demo", prompt="x", temprature=1)  # type: ignore[call-overload]
     assert server.requests == []
@@ -159,12 +103,10 @@ def test_async_verbs_send_the_same(async_client: AsyncClient, server: FakeServer
         assert (await async_client.completions.create(model="demo", prompt="x", n=1)).choices[0].text == " kitchen"
         server.will(reply(CHAT))
         assert (await async_client.chat.create(model="demo", messages=MESSAGES)).id == "chatcmpl-1"
-        server.will(reply({"n_tokens": 4, "bytes": 1024, "seconds": 0.25}))
-        assert (await async_client.activations.estimate(model="demo", inputs=["a"], sites=["embed"])).bytes == 1024
 
     anyio.run(run)
     paths = [request.url.path for request in server.requests]
-    assert paths == ["/v1/completions", "/v1/chat/completions", "/v1/activations/estimate"]
+    assert paths == ["/v1/completions", "/v1/chat/completions"]
 
 
 def test_async_chat_streams(async_client: AsyncClient, server: FakeServer) -> None:

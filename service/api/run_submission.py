@@ -16,8 +16,8 @@ from service.api.requests.idempotency import created, respond_once
 from service.api.responses.runs import run_answer
 from service.api.services import Services
 from service.errors import Unavailable
-from service.planning.checks.encoder_decoders import EncoderDecoderConfigs
 from service.planning.context import PlanningContext
+from service.planning.encoder_decoders import EncoderDecoderConfigs
 from service.planning.run_kinds import plan
 from service.planning.specs import BrokenSpec, Loc
 from service.queueing.queue import RunQueue

@@ -14,7 +14,7 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
 from service.store.prompts.store import PromptStore
 from workers.priors.sources.sources import Sources
-from workers.priors.vae.collapse import Line, compare, place_of
+from workers.priors.vae_collapse import Line, compare, place_of
 
 POINTS = DatasetPoints(dataset="demo-qa", n=80)
 SHORT = VaePrior(

@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m workers.priors.vae.collapse", description=__doc__.replace("``", "")
+        prog="python -m workers.priors.vae_collapse", description=__doc__.replace("``", "")
     )
     parser.add_argument("--model", default=default_model_path(cwd=Path.cwd()), help="directory or hub id")
     parser.add_argument("--device", default="auto")

@@ -1,0 +1,21 @@
+/** View for routes that do not exist. */
+import { h, setChildren } from "../dom/elements.js";
+import { VIEWS } from "./shell.js";
+
+export function showNotFound(root) {
+  const links = VIEWS.map(([name, label]) => h("a", { class: "button", href: `#/${name}` }, label));
+  setChildren(
+    root,
+    h(
+      "div",
+      { class: "view" },
+      h(
+        "div",
+        { class: "state", role: "alert" },
+        h("h1", {}, "Page not found"),
+        h("p", {}, "There is no page at ", h("code", {}, location.hash), ". These pages exist:"),
+        h("div", { class: "row" }, links),
+      ),
+    ),
+  );
+}
