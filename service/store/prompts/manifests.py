@@ -20,6 +20,8 @@ _ALIAS = re.compile(ALIAS_PATTERN)
 _SHA256 = re.compile(SHA256_PATTERN)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
+Loc = tuple[str | int, ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
@@ -88,6 +90,29 @@ class PromptManifest:
         if values["layers"] is not None:
             values["layers"] = tuple(values["layers"])
         return cls(**values)
+
+
+def require_base(
+    manifest: PromptManifest, *, base: str, revision: str, ref: str | None = None, loc: Loc | None = None
+) -> None:
+    """Require that a prompt was tuned for a base model with these weights.
+
+    Args:
+        ref: the prompt as the client names it; default: name and version.
+        loc: field that names the prompt, for the error.
+
+    Raises:
+        InvalidRequest: it was tuned for another base model, or for another revision of it.
+    """
+    label = manifest.ref if ref is None else repr(ref)
+    if manifest.base != base:
+        raise InvalidRequest(f"Expected a prompt for {base!r}, got {label} for {manifest.base!r}.", loc=loc)
+    if manifest.base_revision != revision:
+        raise InvalidRequest(
+            f"Expected a prompt for revision {revision} of {base!r}, got {label} for revision {manifest.base_revision}, "
+            "with other weights.",
+            loc=loc,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
