@@ -167,7 +167,7 @@ def test_a_peek_has_a_limit_that_is_named(open_world: OpenWorld) -> None:
     world = open_world(max_json_bytes=2048)
     upload(world, (json.dumps({"text": "word " * 300}) + "\n") * 3)
     assert world.client.get("/v1/datasets/sums?limit=1").status_code == 413
-    assert "bytes that are shown at once" in world.client.get("/v1/datasets/sums?limit=3").json()["detail"]
+    assert "bytes per response" in world.client.get("/v1/datasets/sums?limit=3").json()["detail"]
 
 
 def test_the_list_pages_through_stored_and_built_in_ones(world: World) -> None:
