@@ -59,7 +59,7 @@ def test_of_several_that_keep_the_same_output_one_is_the_first(runs: RunStore, p
 @pytest.mark.parametrize("path", ["", "/a", "a/", "a//b", "../a", "a/./b", "...", "a\nb", "x" * 201, "ü" * 40])
 def test_what_no_output_is_called(local: RunStore, path: str) -> None:
     _, writer = begin(local)
-    with pytest.raises(InvalidRequest, match="A path of an artifact"):
+    with pytest.raises(InvalidRequest, match="The path of an artifact"):
         writer.put_output(path, b"")
 
 
