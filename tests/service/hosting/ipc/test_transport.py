@@ -11,7 +11,7 @@ import pytest
 from service.errors import Unavailable
 from service.hosting.ipc.messages import Cancel, EngineState, FromEngine, Reply
 from service.hosting.ipc.transport import ApiEndpoint, Disconnected, EngineEndpoint, Received, frame
-from tests.service.hosting.wire import Peer
+from tests.service.hosting.ipc.peer import Peer
 
 
 def state(generation: int) -> EngineState:
