@@ -69,7 +69,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             compare=lambda answers: tuned_alike("engine against PEFT", answers[ENGINE].tuned, answers[PEFT].tuned),
             notes=[
                 "Memory is that of each side's process, with torch and the model in it. The engine keeps no second copies of "
-                f"weights here, and is told to hold at most {size.max_bytes >> 20} MiB in a forward."
+                f"weights here, and is limited to {size.max_bytes >> 20} MiB per forward."
             ],
         )
 

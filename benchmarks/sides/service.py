@@ -1,4 +1,4 @@
-"""The whole service over HTTP: a saved model, ``python -m service`` in a process of its own, a pool of connections."""
+"""The whole service over HTTP: a saved model, ``python -m service`` in a separate process, a pool of connections."""
 
 from __future__ import annotations
 

@@ -228,7 +228,9 @@ def test_texts_that_are_too_long_are_left_out_or_cut(field: Field, tmp_path: Pat
 
 
 def test_nothing_to_read_is_an_error(field: Field) -> None:
-    with pytest.raises(InvalidRequest, match=r"none of the .* fits the model's context and has the requested positions"):
+    with pytest.raises(
+        InvalidRequest, match=r"none of the .* fits the model's context and has the requested positions"
+    ):
         harvest(field.run(positions=[40]))
 
 
