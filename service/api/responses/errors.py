@@ -20,7 +20,33 @@ from service.api.requests.deadlines import ClientGone
 from service.api.services import request_id_of
 
 PROBLEM_TYPE = "application/problem+json"
-OPENAI_PATHS = frozenset({"/v1/completions", "/v1/chat/completions"})
+_OPENAI_FOLDERS = frozenset(
+    [
+        "assistants",
+        "audio",
+        "batches",
+        "chat",
+        "completions",
+        "containers",
+        "conversations",
+        "edits",
+        "embeddings",
+        "engines",
+        "evals",
+        "files",
+        "fine_tuning",
+        "images",
+        "moderations",
+        "organization",
+        "realtime",
+        "responses",
+        "threads",
+        "uploads",
+        "vector_stores",
+        "videos",
+    ]
+)
+"""First parts of OpenAI's paths under ``/v1``, without ``models``. OpenAI's clients show errors only in OpenAI's format."""
 
 _MAX_ITEMS = 20
 _MAX_PART = 80
@@ -70,6 +96,12 @@ def openai_error(error: errors.AtlasError) -> OpenAIErrorBody:
     return _openai_body(status_of(error), title=error.title, detail=error.detail, items=items)
 
 
+def is_openai_path(path: str) -> bool:
+    """Whether OpenAI's API has this path, no matter if this server does."""
+    parts = path.split("/")
+    return parts[:2] == ["", "v1"] and len(parts) > 2 and parts[2] in _OPENAI_FOLDERS
+
+
 def make_response(
     status: int,
     *,
@@ -81,7 +113,7 @@ def make_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error response in the format of the route ``path``."""
-    if path in OPENAI_PATHS:
+    if is_openai_path(path):
         body = _openai_body(status, title=title, detail=detail, items=items).model_dump_json()
         return Response(body, status, dict(headers or {}), "application/json")
     problem = Problem(

@@ -25,6 +25,7 @@ LoadRows = Callable[[str, str | None], HubRows]
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME = re.compile(rf"hub:(?P<repository>{_PART}/{_PART})(:(?P<config>{_PART}))?")
 _MAX_DEPTH = 16
+_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +62,15 @@ def load_rows(repository: str, config: str | None) -> HubRows:
     """
     try:
         import datasets
+        from huggingface_hub import get_session
     except ImportError:
         raise InvalidRequest(
             "Hub datasets need the Hugging Face library 'datasets', which is not installed on this server: "
             "pip install 'promptatlas[hub]', or upload the dataset.",
             loc=("name",),
         ) from None
+    # Without a timeout, Hugging Face's HTTP client waits forever for a connection.
+    get_session().timeout = _TIMEOUT_S
     # With the scheme, because a bare owner/name could also be a local folder.
     with _HubErrors(repository, config=config):
         found = datasets.load_dataset(f"hf://datasets/{repository}", name=config, streaming=True)

@@ -136,7 +136,7 @@ def open_world(tmp_path: Path) -> Iterator[OpenWorld]:
         if ready:
             engine.on_message(STATE)
         services = create_services(Settings(home=str(tmp_path / "store"), **settings), engine=engine)
-        client = TestClient(create_app(services), raise_server_exceptions=False)
+        client = TestClient(create_app(services), base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
         client.__enter__()
         clients.append(client)
         return World(client=client, engine=engine, end=end, services=services)

@@ -48,7 +48,7 @@ def test_nouns_and_verbs() -> None:
         "activations": ["estimate", "get"],
         "trajectories": ["create"],
         "prompts": ["delete", "delete_alias", "download", "get", "list", "set_alias", "upload", "versions"],
-        "datasets": ["delete", "get", "list", "peek", "upload"],
+        "datasets": ["delete", "get", "list", "load", "peek", "upload"],
         "priors": ["sample"],
         "runs": ["create", "evaluate", "get", "list", "tune"],
         "harvest": ["create", "open"],

@@ -93,6 +93,17 @@ class AsyncDatasets:
         call = Call(method="GET", path=_path(name), parse=reader(DatasetPeek), params=params, **options_of(options))
         return await self._sender.send(call)
 
+    async def load(self, name: str, **options: Unpack[CallOptions]) -> DatasetManifest:
+        """Loads a dataset of the Hugging Face Hub, ``hub:owner/name``, into the server's store, unless it is there already.
+
+        Raises:
+            NotFoundError: the hub has no such dataset.
+            InvalidRequestError: it has another form, or needs a configuration: ``hub:owner/name:config``.
+            RateLimitError: the server loads too many datasets at the moment.
+        """
+        call = Call(method="PUT", path=_path(name), parse=reader(DatasetManifest), **options_of(options))
+        return await self._sender.send(call)
+
     async def delete(self, name: str, **options: Unpack[CallOptions]) -> None:
         """Deletes a dataset; ConflictError for built-in ones."""
         call = Call(method="DELETE", path=_path(name), parse=nothing, **options_of(options))

@@ -170,6 +170,16 @@ def test_a_peek(client: Client, server: FakeServer) -> None:
     assert (found.next, found.splits) == ("5", {"train": 2, "test": 1})
 
 
+def test_loading(client: Client, server: FakeServer) -> None:
+    server.will(reply(MANIFEST))
+    assert client.datasets.load("hub:owner/name:config").n_records == 3
+    assert server.request.method == "PUT"
+    assert server.request.url.raw_path == b"/v1/datasets/hub:owner%2Fname:config"
+    server.will(problem(404, "the hub has no such dataset"))
+    with pytest.raises(errors.NotFoundError, match="the hub has no such dataset"):
+        client.datasets.load("hub:owner/nope")
+
+
 def test_deleting(client: Client, server: FakeServer) -> None:
     server.will(httpx.Response(204))
     client.datasets.delete("rivers")
