@@ -19,9 +19,10 @@ from service.api.requests.deadlines import while_connected
 from service.api.responses.errors import openai_error
 from service.api.responses.openapi import EVENTS_TYPE
 from service.engine.requests import Delta, RowDone
-from service.errors import AtlasError
+from service.errors import AtlasError, InvalidRequest
 from service.hosting.ipc.engine_client import EngineClient, Exchange
 from service.hosting.ipc.messages import Submit
+from service.hosting.ipc.tensor_results import OpenResult
 
 _DONE = b"data: [DONE]\n\n"
 _log = structlog.get_logger(__name__)
@@ -39,6 +40,7 @@ class ResponseBuilder:
     ) -> None:
         self.job = job
         self.is_streamed = spec.stream
+        self._spec = spec
         self._n = spec.n
         self._model = spec.model
         self._with_usage = spec.stream_options is not None and spec.stream_options.include_usage
@@ -47,6 +49,12 @@ class ResponseBuilder:
         self._created = int(time.time())
         self._deltas: dict[int, list[Delta]] = {}
         self._ends: dict[int, RowDone] = {}
+
+    def error_of(self, error: InvalidRequest) -> InvalidRequest:
+        """The engine's error, with the name of the field that the client sent."""
+        if error.loc is None or error.loc[0] != "inputs":
+            return error
+        return InvalidRequest(error.detail, loc=self._input_loc(error.loc))
 
     def add(self, step: Delta | RowDone) -> None:
         """Record one step of a row."""
@@ -95,6 +103,11 @@ class ResponseBuilder:
             finish_reason=None if end is None else end.finish_reason,
         )
 
+    def _input_loc(self, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        if isinstance(self._spec, ChatCompletionRequest):
+            return ("messages",)
+        return ("prompt", *loc[1:]) if self._spec.has_several_inputs else ("prompt",)
+
     def _chunk(self, piece: Piece) -> BaseModel:
         return self._message(self._format.chunk, [self._format.chunk_choice(piece)])
 
@@ -110,7 +123,7 @@ async def respond(request: Request, builder: ResponseBuilder, *, engine: EngineC
 
     async def collect() -> None:
         async with engine.open(builder.job, deadline_s=deadline_s) as exchange:
-            while (step := await _next_of(exchange)) is not None:
+            while (step := await _next_of(exchange, builder)) is not None:
                 builder.add(step)
 
     await while_connected(request, collect())
@@ -124,7 +137,7 @@ async def _stream(
     stack = AsyncExitStack()
     try:
         exchange = await stack.enter_async_context(engine.open(builder.job, deadline_s=deadline_s))
-        first = await while_connected(request, _next_of(exchange))
+        first = await while_connected(request, _next_of(exchange, builder))
     except BaseException:
         await stack.aclose()
         raise
@@ -140,7 +153,7 @@ async def _events(builder: ResponseBuilder, exchange: Exchange, first: Delta | R
             builder.add(step)
             if (chunk := builder.chunk(step)) is not None:
                 yield _event(chunk)
-            step = await _next_of(exchange)
+            step = await _next_of(exchange, builder)
     except AtlasError as error:
         # The status is sent already: OpenAI's clients look for an error among the events.
         _log.warning("stream ended early", error=error.title)
@@ -165,12 +178,14 @@ class _Stream(StreamingResponse):
             await self._stack.aclose()
 
 
-async def _next_of(exchange: Exchange) -> Delta | RowDone | None:
-    async for step in exchange:
-        if not isinstance(step, Delta | RowDone):
-            raise TypeError(f"expected the output of a row, got {type(step).__name__}")
-        return step
-    return None
+async def _next_of(exchange: Exchange, builder: ResponseBuilder) -> Delta | RowDone | None:
+    try:
+        step = await anext(exchange, None)
+    except InvalidRequest as error:
+        raise builder.error_of(error) from None
+    if isinstance(step, OpenResult):
+        raise TypeError("expected the output of a row, got a tensor result")
+    return step
 
 
 def _event(message: BaseModel) -> bytes:

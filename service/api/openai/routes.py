@@ -77,7 +77,7 @@ async def chat(
     body: Annotated[Body[ChatCompletionRequest], Depends(body_of(ChatCompletionRequest))],
     deadline_s: Deadline,
 ) -> Response:
-    """ResponseBuilder a conversation; compatible with OpenAI's API. The model's tokenizer must have a chat template."""
+    """Continue a conversation; compatible with OpenAI's API. The model's tokenizer must have a chat template."""
     spec = body.request
     resolved = await resolve_request(services, spec)
     if not resolved.card["has_chat_template"]:
@@ -86,7 +86,7 @@ async def chat(
         )
     generate = replace(
         generate_of(spec, resolved=resolved),
-        messages=tuple({"role": message.role, "content": message.text} for message in spec.messages),
+        messages=tuple(message.template_fields for message in spec.messages),
         max_tokens=spec.token_limit or 1,
         logprobs=(spec.top_logprobs or 0) if spec.logprobs else None,
         stream=spec.stream,

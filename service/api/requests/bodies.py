@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from service.api.requests.faults import faults_of
 from service.errors import InvalidRequest
 
 Spec = TypeVar("Spec", bound=RequestBody)
@@ -112,5 +113,4 @@ def _parse(kind: type[Spec], data: bytes) -> Spec:
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        raise RequestValidationError(faults) from None
+        raise RequestValidationError(faults_of(error, data=data)) from None

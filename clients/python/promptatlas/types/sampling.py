@@ -25,7 +25,7 @@ def _off_is_zero(value: int) -> int:
 
 
 MaxTokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Stop = _Text | Annotated[list[_Text], Field(max_length=4)]
+Stop = _Text | Annotated[list[_Text], Field(max_length=16)]
 
 
 class SamplingFields(RequestBody):
