@@ -58,6 +58,7 @@ async def complete(
         max_tokens=spec.max_tokens,
         logprobs=spec.logprobs,
         echo=spec.echo,
+        prompt_logprobs=spec.prompt_logprobs,
         stream=spec.stream,
     )
     job = job_of(body, generate, resolved=resolved)
@@ -89,6 +90,7 @@ async def chat(
         messages=tuple(message.template_fields for message in spec.messages),
         max_tokens=spec.token_limit or 1,
         logprobs=(spec.top_logprobs or 0) if spec.logprobs else None,
+        prompt_logprobs=spec.prompt_logprobs,
         stream=spec.stream,
     )
     n_context = _n_context(resolved) if spec.token_limit is None else None

@@ -14,9 +14,12 @@ _Loc = tuple[str | int, ...]
 def faults_of(error: ValidationError, *, data: bytes) -> list[dict[str, Any]]:
     """The faults that pydantic found in the JSON ``data``, without the names that it gives to the members of a union.
 
-    The kind of a tagged union stays, since the client sent it. If the value has the JSON type of one member of a union, the other members' complaints about its type are left out.
+    The kind of a tagged union stays, since the client sent it. If the value has the JSON type of one member of a union, the
+    other members' complaints about its type are left out.
     """
-    faults = [dict(fault) for fault in error.errors(include_url=False, include_context=False, include_input=False)]
+    faults: list[dict[str, Any]] = [
+        dict(fault) for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
     body = _parsed(data)
     locs = [_fields(fault["loc"], body=body, is_missing=fault["type"] == "missing") for fault in faults]
     of_members = [
@@ -42,9 +45,9 @@ def _fields(loc: Sequence[str | int], *, body: Any, is_missing: bool) -> _Loc:
     """``loc`` without parts that do not occur in ``body``; the last part of a missing field is kept."""
     found: list[str | int] = []
     for i, part in enumerate(loc):
-        if isinstance(body, dict) and part in body:
-            body = body[part]
-        elif isinstance(body, list) and isinstance(part, int) and part < len(body):
+        if (isinstance(body, dict) and part in body) or (
+            isinstance(body, list) and isinstance(part, int) and part < len(body)
+        ):
             body = body[part]
         elif not (isinstance(body, dict) and part == body.get("kind")) and not (is_missing and i == len(loc) - 1):
             continue

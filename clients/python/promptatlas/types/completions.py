@@ -34,11 +34,15 @@ _Label = Annotated[str, Field(max_length=512)]
 
 
 class _OpenAIFields(SamplingFields):
-    """Fields of both of OpenAI's routes. Those after ``stream_options`` are accepted if they do not change the response."""
+    """Fields of both of OpenAI's routes. Those after ``prompt_logprobs`` are accepted if they do not change the response.
+
+    prompt_logprobs: number of alternatives to return with the log-probability of each token of the prompt.
+    """
 
     model: ModelId
     stream: Annotated[bool, null_means(False, schema=bool | None)] = False
     stream_options: StreamOptions | None = None
+    prompt_logprobs: int | None = Field(default=None, ge=0, le=20)
     metadata: dict[_Label, _Label] | None = Field(default=None, max_length=16)
     service_tier: Literal["auto", "default"] | None = None
     safety_identifier: _Label | None = None
@@ -48,6 +52,8 @@ class _OpenAIFields(SamplingFields):
     def _options_need_stream(self) -> _OpenAIFields:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options: allowed only where stream is true")
+        if self.prompt_logprobs is not None and self.stream:
+            raise ValueError("prompt_logprobs: allowed only where stream is false")
         return self
 
 
@@ -193,13 +199,26 @@ class CompletionLogprobs(ResponseBody):
     text_offset: list[int]
 
 
+class RankedLogprob(ResponseBody):
+    """Log-probability of one token; rank 1 is the most probable."""
+
+    logprob: float
+    rank: int
+    decoded_token: str
+
+
+PromptLogprobs = list[dict[str, RankedLogprob] | None]
+"""For each token of a prompt, by token id: the token itself and the most probable ones. None for the first token."""
+
+
 class CompletionChoice(ResponseBody):
-    """One completion; in a stream, a part of it."""
+    """One completion; in a stream, a part of it. prompt_logprobs: only if requested."""
 
     index: int
     text: str
     logprobs: CompletionLogprobs | None = None
     finish_reason: FinishReason | None = None
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 class Completion(ResponseBody):
@@ -250,7 +269,7 @@ class ChatChoice(ResponseBody):
 
 
 class ChatCompletion(ResponseBody):
-    """Response of ``POST /v1/chat/completions``."""
+    """Response of ``POST /v1/chat/completions``. prompt_logprobs: only if requested."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -258,6 +277,7 @@ class ChatCompletion(ResponseBody):
     model: str
     choices: list[ChatChoice]
     usage: Usage | None = None
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 class ChatDelta(ResponseBody):

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from service.engine.requests import Failed, Generate
+from service.engine.requests import Delta, Failed, Generate, RankedToken, RowDone
 from service.errors import InvalidRequest
-from service.hosting.ipc.messages import EstimateCost, Submit, Update
+from service.hosting.ipc.messages import EstimateCost, Finished, Submit, Update
 from tests.service.api.conftest import OpenWorld, World
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
@@ -65,7 +65,11 @@ def test_values_without_effect_pass(world: World, url: str, fields: dict[str, An
         (CHAT, {"reasoning_effort": "low"}, "reasoning_effort"),
         (CHAT, {"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
         (CHAT, {"messages": [{"role": "user"}]}, "messages.0.content"),
-        (CHAT, {"messages": [{"role": "user", "content": [{"type": "image", "text": ""}]}]}, "messages.0.content.0.type"),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": [{"type": "image", "text": ""}]}]},
+            "messages.0.content.0.type",
+        ),
     ],
 )
 def test_values_with_effect_are_refused_by_name(world: World, url: str, fields: dict[str, Any], param: str) -> None:
@@ -114,7 +118,13 @@ def test_errors_of_the_engine_name_the_field_that_was_sent(
 
 
 def test_messages_reach_the_template_with_names_and_known_roles(world: World) -> None:
-    generated = {"role": "assistant", "content": "yes", "refusal": None, "tool_calls": None, "annotations": []}
+    generated: dict[str, Any] = {
+        "role": "assistant",
+        "content": "yes",
+        "refusal": None,
+        "tool_calls": None,
+        "annotations": [],
+    }
     messages = [{"role": "developer", "content": "be"}, {"role": "user", "content": "hi", "name": "ann"}, generated]
     assert world.client.post(CHAT, json={"model": "demo", "messages": messages}).status_code == 200
     request = world.end.submitted[0].request
@@ -124,3 +134,50 @@ def test_messages_reach_the_template_with_names_and_known_roles(world: World) ->
         {"role": "user", "content": "hi", "name": "ann"},
         {"role": "assistant", "content": "yes"},
     )
+
+
+@pytest.mark.parametrize("url", [COMPLETIONS, CHAT])
+def test_fields_of_vllm_reach_the_engine(world: World, url: str) -> None:
+    fields = {"min_tokens": 2, "ignore_eos": True, "stop_token_ids": [5, 7], "skip_special_tokens": False}
+    assert world.client.post(url, json={**BODIES[url], **fields, "prompt_logprobs": 0}).status_code == 200
+    assert (
+        world.client.post(url, json={**BODIES[url], **dict.fromkeys([*fields, "prompt_logprobs"])}).status_code == 200
+    )
+    requests = [job.request for job in world.end.submitted]
+    assert all(isinstance(request, Generate) for request in requests)
+    names = [*fields, "prompt_logprobs"]
+    assert [getattr(requests[0], name) for name in names] == [2, True, (5, 7), False, 0]
+    assert [getattr(requests[1], name) for name in names] == [0, False, (), True, None]
+
+
+@pytest.mark.parametrize("url", [COMPLETIONS, CHAT])
+def test_prompt_logprobs_are_in_vllms_place_and_only_on_request(open_world: OpenWorld, url: str) -> None:
+    tokens = (
+        (
+            RankedToken(token_id=8, text="b", logprob=-3.5, rank=9),
+            RankedToken(token_id=3, text="z", logprob=-0.5, rank=1),
+        ),
+        (RankedToken(token_id=3, text="z", logprob=float("-inf"), rank=97),),
+    )
+
+    def score(message: Submit | EstimateCost) -> Sequence[Update]:
+        id_ = message.request.request_id
+        delta = Delta(request_id=id_, row=0, text="x", token_ids=(3,), prompt_logprobs=tokens)
+        return [delta, RowDone(request_id=id_, row=0, finish_reason="stop", n_input=3, n_generated=1), Finished()]
+
+    client = open_world(script=score).client
+    body = client.post(url, json={**BODIES[url], "prompt_logprobs": 1}).json()
+    place, other = (body["choices"][0], body) if url == COMPLETIONS else (body, body["choices"][0])
+    assert place["prompt_logprobs"] == [
+        None,
+        {
+            "8": {"logprob": -3.5, "rank": 9, "decoded_token": "b"},
+            "3": {"logprob": -0.5, "rank": 1, "decoded_token": "z"},
+        },
+        {"3": {"logprob": -9999.0, "rank": 97, "decoded_token": "z"}},
+    ]
+    assert "prompt_logprobs" not in other
+    assert "prompt_logprobs" not in client.post(url, json=BODIES[url]).text
+    assert "prompt_logprobs" not in client.post(url, json={**BODIES[url], "stream": True}).text
+    refused = client.post(url, json={**BODIES[url], "stream": True, "prompt_logprobs": 1})
+    assert (refused.status_code, "prompt_logprobs" in refused.json()["error"]["message"]) == (422, True)
