@@ -43,7 +43,7 @@ class Engine:
         self._prompts = PromptCache(model, load=load_prompt, max_bytes=limits.prompt_cache_bytes)
         ranker = TokenRanker(model, detokenizer=detokenizer)
         self._input_processor = InputProcessor(
-            model, limits=limits, prompts=self._prompts, detokenizer=detokenizer, ranker=ranker
+            model, limits=limits, prompts=self._prompts, detokenizer=detokenizer, ranker=ranker, eos_ids=_eos_ids(model)
         )
         self._scheduler = Scheduler(model.kv_shape, limits=limits)
         model_runner = ModelRunner(model, ranker=ranker)
@@ -55,7 +55,6 @@ class Engine:
             self._scheduler,
             model_runner=model_runner,
             output_processor=OutputProcessor(detokenizer),
-            eos_ids=_eos_ids(model),
             ranker=ranker,
         )
         self._requests: dict[str, RequestState] = {}
