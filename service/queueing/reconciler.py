@@ -43,6 +43,7 @@ class Reconciler:
         if not self._queue.acquire_turn():
             return None
         self._queue.ping()
+        self._runs.hold_reserve()
         waiting = self._queue.positions()
         unfinished = self._runs.unfinished()
         for record, state in unfinished:

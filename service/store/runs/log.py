@@ -65,9 +65,11 @@ class RunLog:
             raise found
         return found
 
-    def append(self, run_id: str, chunk: Chunk) -> bool:
-        """Append ``chunk``; returns False if another writer appended first."""
-        return self._artifacts.create_record(_chunk_key(run_id, chunk.first_id), chunk.to_json())
+    def append(self, run_id: str, chunk: Chunk, *, use_reserve: bool = False) -> bool:
+        """Append ``chunk``; returns False if another writer appended first. use_reserve: see ``create_record``."""
+        return self._artifacts.create_record(
+            _chunk_key(run_id, chunk.first_id), chunk.to_json(), use_reserve=use_reserve
+        )
 
     def hint(self, run_id: str, chunk: Chunk) -> None:
         """Store a hint where the chain ends. Failures are ignored."""

@@ -119,6 +119,10 @@ class RunStore:
                 self._remove_failed_creation(run_id, queued_id)
         return [row for row in rows.values() if not row[1].has_ended]
 
+    def hold_reserve(self) -> None:
+        """Reserve the space in which ends of runs can be recorded on a full disk."""
+        self._artifacts.hold_reserve()
+
     def request_cancel(self, run_id: str) -> RunState:
         """Cancel a run: a queued one at once, a running one when its worker next checks.
 
@@ -213,7 +217,10 @@ class RunStore:
             if change is None:
                 return head
             chunk = _chunk(head.next_id, change)
-            if self._log.append(run_id, chunk):
+            # Also on a full disk, so that a run does not appear to run when it has ended.
+            if self._log.append(
+                run_id, chunk, use_reserve=chunk.state.status != "running" or chunk.state.cancel_requested
+            ):
                 self._log.hint(run_id, chunk)
                 if chunk.state.has_ended:
                     self._index.forget(run_id, queued_id=chunk.state.queued_id)
