@@ -77,7 +77,8 @@ class RunLog:
             self._artifacts.put_record(_hint_key(run_id), {"first_id": chunk.first_id})
 
     def drop_first(self, run_id: str) -> None:
-        """Remove the first chunk of a run whose creation failed."""
+        """Remove the first chunk and the hint of a run whose creation failed."""
+        self._artifacts.remove_record(_hint_key(run_id))
         self._artifacts.remove_record(_chunk_key(run_id, 1))
 
     def first_ids(self, run_id: str) -> list[int]:
