@@ -24,7 +24,7 @@ from service.engine.scheduling.model_runner import ModelRunner
 from service.engine.scheduling.output_processor import OutputProcessor
 from service.engine.scheduling.scheduler import Scheduler
 from service.engine.scheduling.sequence import RequestState, SequenceState
-from service.errors import AtlasError, Busy, EngineFault, InvalidRequest, TooLarge, Unavailable
+from service.errors import AtlasError, Busy, EngineFault, EngineUnavailable, InvalidRequest, TooLarge
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class Engine:
             return self._fail(rows, error)
         except torch.OutOfMemoryError:
             gc.collect()
-            return self._fail(rows, Unavailable("the device ran out of memory.", retry_after_s=5.0))
+            return self._fail(rows, EngineUnavailable("the device ran out of memory.", retry_after_s=5.0))
         except Exception:
             # An unknown error must end neither the other requests nor the process.
             logger.exception("a forward failed")

@@ -34,6 +34,8 @@ RECORDS: tuple[type, ...] = (
 ERRORS: tuple[type[AtlasError], ...] = (
     *(errors.AtlasError, errors.InvalidRequest, errors.NotFound, errors.Conflict, errors.TooLarge, errors.Busy),
     *(errors.Unavailable, errors.DeadlineExceeded, errors.DamagedArtifact, errors.EngineFault, errors.UnsupportedModel),
+    *(errors.EngineUnavailable, errors.StoreUnavailable, errors.StoreFull, errors.StoreReadOnly),
+    *(errors.TemporaryFilesUnavailable, errors.QueueUnavailable, errors.HubUnreachable),
 )
 """Errors that may appear in a frame; the position is the tag."""
 

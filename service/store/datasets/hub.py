@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from promptatlas.types import DatasetFormat, Split, Template
 
-from service.errors import AtlasError, InvalidRequest, NotFound, Unavailable
+from service.errors import AtlasError, HubUnreachable, InvalidRequest, NotFound
 from service.store.datasets.formats import gsm8k, jsonl, squad
 from service.store.datasets.formats.locations import Location
 from service.store.datasets.formats.records import Record, split_named
@@ -58,7 +58,7 @@ def load_rows(repository: str, config: str | None) -> HubRows:
     Raises:
         InvalidRequest: The library is not installed, or cannot load this dataset or configuration.
         NotFound: The hub has no such dataset, or access is denied.
-        Unavailable: The hub cannot be reached.
+        HubUnreachable: The hub cannot be reached.
     """
     try:
         import datasets
@@ -162,7 +162,7 @@ class _HubErrors:
         if names & {"DatasetNotFoundError", "RepositoryNotFoundError"}:
             raise NotFound(f"The hub has no dataset {self._repository!r} that this server may read.") from error
         if names & {"ConnectionError", "OfflineModeIsEnabled", "TimeoutError", "HTTPError", "ConnectError", "Timeout"}:
-            raise Unavailable("The Hugging Face hub could not be reached.", retry_after_s=30.0) from error
+            raise HubUnreachable("The Hugging Face hub could not be reached.", retry_after_s=30.0) from error
         raise InvalidRequest(self._load_error(error), loc=("name",)) from error
 
     def _load_error(self, error: Exception) -> str:

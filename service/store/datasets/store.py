@@ -106,7 +106,7 @@ class DatasetStore:
             InvalidRequest: The name is invalid, or the hub dataset cannot be loaded.
             NotFound: There is no such dataset.
             DamagedArtifact: Its manifest is damaged.
-            Unavailable: The hub cannot be reached.
+            HubUnreachable: The hub cannot be reached.
         """
         return self._find(name).info
 
