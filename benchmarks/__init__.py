@@ -1,1 +1,1 @@
-"""Speed of the engine and the service against what else could be used, as ratios within one run on one machine."""
+"""Benchmarks of the engine and the service against alternatives, as ratios within one run on one machine."""

@@ -1,7 +1,7 @@
-"""``python -m benchmarks [names…] [--quick] [--json FILE]``: run benchmarks, print what they show.
+"""``python -m benchmarks [names…] [--quick] [--json FILE]``: run benchmarks and print their results.
 
 A full run writes ``benchmarks/results/{name}.json`` and the generated part of ``docs/benchmarks.md``; a quick one (small
-sizes, two rounds) tells only that everything runs, and writes nothing but ``--json``.
+sizes, two rounds) only checks that everything runs, and writes nothing but ``--json``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ QUICK_ROUNDS, FULL_ROUNDS = 2, 7
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 1 when a side gave wrong answers, whatever the speed."""
+    """Returns 1 if a side gave wrong results."""
     arguments = _parse(argv)
     torch.set_num_threads(arguments.threads)
     transformers.logging.set_verbosity_error()
@@ -55,7 +55,7 @@ def _run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         result = hold(contest, n_rounds=arguments.rounds, say=lambda line: print(line, flush=True))
     record = record_of(result, describe(n_threads=arguments.threads))
     if not arguments.quick:
-        # At once: a later benchmark that fails must not cost what this one has measured.
+        # Saved at once, so that a later failure does not lose this result.
         save(record, RESULTS)
     return record
 
@@ -63,11 +63,11 @@ def _run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"default: all of {', '.join(BENCHMARKS)}")
-    parser.add_argument("--quick", action="store_true", help="small sizes, two rounds; nothing is kept")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results of this run there")
+    parser.add_argument("--quick", action="store_true", help="small sizes, two rounds; results are not saved")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results of this run to FILE")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"default {FULL_ROUNDS}, or {QUICK_ROUNDS} when quick")
-    parser.add_argument("--threads", type=int, default=n_cores(), metavar="N", help="of torch; default: all cores")
-    parser.add_argument("--no-http", dest="http", action="store_false", help="leave out all that runs over HTTP")
+    parser.add_argument("--threads", type=int, default=n_cores(), metavar="N", help="torch threads; default: all cores")
+    parser.add_argument("--no-http", dest="http", action="store_false", help="skip everything that runs over HTTP")
     arguments = parser.parse_args(argv)
     if unknown := [name for name in arguments.names if name not in BENCHMARKS]:
         parser.error(f"no benchmark {unknown[0]!r}: expected some of {', '.join(BENCHMARKS)}")

@@ -1,4 +1,4 @@
-"""Requests that come one by one: admitting them between steps, or collecting them into fixed batches."""
+"""Continuous batching: requests admitted between steps, against requests collected into static batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.measuring.contest import Contest, Side, quotient
 from benchmarks.sides.batch import StaticBatch
 from benchmarks.sides.engine import EngineSide
 from benchmarks.sides.models import COMPLETING, COMPLETING_QUICK, build_llama
-from benchmarks.sides.workload import Ask, random_texts
+from benchmarks.sides.workload import CompletionTask, random_texts
 from service.engine.requests import Delta, Done, Limits
 
 
@@ -44,22 +44,22 @@ QUICK = Size(prompts=PromptsSize(model=COMPLETING_QUICK, n_prompts=4), n_request
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """An ask, and when it comes, in seconds after the first."""
+    """A request and its arrival time, in seconds after the first."""
 
     at_s: float
-    ask: Ask
+    task: CompletionTask
 
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """What became of all arrivals: tokens and latency of each, in their order, and when the last one ended."""
+    """Results of all arrivals: tokens and latency of each, in order, and the end of the last one."""
 
     tokens: Sequence[tuple[int, ...]]
     latencies_s: Sequence[float]
     total_s: float
 
     def metrics(self) -> Mapping[str, float]:
-        """Tokens a second from the first arrival to the last answer, and latencies."""
+        """Tokens per second from the first arrival to the last completion, and latencies."""
         ordered = sorted(self.latencies_s)
         return {
             "tokens_per_s": sum(len(row) for row in self.tokens) / self.total_s,
@@ -70,14 +70,14 @@ class Served:
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """Time, as the servers below see it."""
+    """Clock of the simulated servers."""
 
     now: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], None] = time.sleep
 
 
-def asks_of(size: Size) -> list[Ask]:
-    """The requests in the order of their coming."""
+def tasks_of(size: Size) -> list[CompletionTask]:
+    """The requests in order of arrival."""
     prompts = size.prompts
     draw = random.Random(4)
     texts = random_texts(
@@ -85,23 +85,23 @@ def asks_of(size: Size) -> list[Ask]:
     )
     low, high = math.log(size.fewest_new), math.log(size.most_new)
     return [
-        Ask(ids=ids, n_new=round(math.exp(draw.uniform(low, high))), prompt=i % prompts.n_prompts)
+        CompletionTask(ids=ids, n_new=round(math.exp(draw.uniform(low, high))), prompt=i % prompts.n_prompts)
         for i, ids in enumerate(texts)
     ]
 
 
-def poisson(asks: Sequence[Ask], *, mean_gap_s: float, seed: int = 6) -> list[Arrival]:
-    """Exponential gaps; the same ones for a seed, whatever their mean."""
+def poisson(tasks: Sequence[CompletionTask], *, mean_gap_s: float, seed: int = 6) -> list[Arrival]:
+    """Exponential gaps; for one seed they are proportional to their mean."""
     draw = random.Random(seed)
     arrivals, at = [], 0.0
-    for ask in asks:
-        arrivals.append(Arrival(at_s=at * mean_gap_s, ask=ask))
+    for task in tasks:
+        arrivals.append(Arrival(at_s=at * mean_gap_s, task=task))
         at += draw.expovariate(1.0)
     return arrivals
 
 
 def serve_continuously(engine: EngineSide, arrivals: Sequence[Arrival], *, clock: Clock) -> Served:
-    """Submit whatever has come between the steps of the engine."""
+    """Submit arrived requests between steps of the engine."""
     coming = deque(enumerate(arrivals))
     index_of: dict[str, int] = {}
     tokens: list[tuple[int, ...]] = [()] * len(arrivals)
@@ -111,7 +111,7 @@ def serve_continuously(engine: EngineSide, arrivals: Sequence[Arrival], *, clock
         now = clock.now() - began
         while coming and coming[0][1].at_s <= now:
             index, arrival = coming.popleft()
-            index_of[engine.submit(arrival.ask)] = index
+            index_of[engine.submit(arrival.task)] = index
         if not index_of:
             clock.sleep(coming[0][1].at_s - now)
             continue
@@ -126,7 +126,7 @@ def serve_continuously(engine: EngineSide, arrivals: Sequence[Arrival], *, clock
 
 
 def serve_in_batches(static: StaticBatch, arrivals: Sequence[Arrival], *, n_batch: int, clock: Clock) -> Served:
-    """Whenever idle, take up to ``n_batch`` of those waiting and generate until the longest of them has ended."""
+    """When idle, take up to ``n_batch`` waiting requests and generate until the longest has ended."""
     tokens: list[tuple[int, ...]] = []
     latencies: list[float] = []
     began = clock.now()
@@ -136,7 +136,7 @@ def serve_in_batches(static: StaticBatch, arrivals: Sequence[Arrival], *, n_batc
         if not waiting:
             clock.sleep(arrivals[len(tokens)].at_s - now)
             continue
-        tokens += static.complete([arrival.ask for arrival in waiting])
+        tokens += static.complete([arrival.task for arrival in waiting])
         ended = clock.now() - began
         latencies += [ended - arrival.at_s for arrival in waiting]
     return Served(tokens=tokens, latencies_s=latencies, total_s=clock.now() - began)
@@ -144,16 +144,16 @@ def serve_in_batches(static: StaticBatch, arrivals: Sequence[Arrival], *, n_batc
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool, clock: Clock | None = None) -> Iterator[Contest]:
-    """Both sides; the rate of arrivals is set by what the engine does when all has come at once."""
+    """Both sides; the arrival rate is set by the throughput of the engine when all requests arrive at once."""
     clock = clock or Clock()
-    prompts, asks = prompts_of(size.prompts), asks_of(size)
+    prompts, tasks = prompts_of(size.prompts), tasks_of(size)
     limits = replace(Limits(), max_rows=size.n_batch)
     engine = EngineSide(build_llama(size.prompts.model), prompts=prompts, limits=limits)
     static = StaticBatch(build_llama(size.prompts.model), prompts=prompts)
-    at_once = poisson(asks, mean_gap_s=0.0)
+    at_once = poisson(tasks, mean_gap_s=0.0)
     serve_continuously(engine, at_once, clock=clock)
-    capacity = len(asks) / serve_continuously(engine, at_once, clock=clock).total_s
-    arrivals = poisson(asks, mean_gap_s=1 / (size.load * capacity))
+    capacity = len(tasks) / serve_continuously(engine, at_once, clock=clock).total_s
+    arrivals = poisson(tasks, mean_gap_s=1 / (size.load * capacity))
     yield Contest(
         name="arrivals",
         work=_describe(size),

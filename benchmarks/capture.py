@@ -1,4 +1,4 @@
-"""Last-token states of a middle block: ours, the forward that returns all hidden states, a stopping hook, nnsight."""
+"""Last-token states of a middle block: the engine, a forward with all hidden states, a stopping hook, and nnsight."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from service.engine.requests import CaptureSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Texts of one length, and what is to be reached against the forward (``_forward``) and against nnsight."""
+    """Texts of equal length, and the goals against the forward (``_forward``) and nnsight."""
 
     name: str
     model: LlamaSize
@@ -76,7 +76,7 @@ FORWARD, SHORT_FORWARD, HOOK, NNSIGHT = "forward", "forward without head", "stop
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """All sides, each baseline at the batch size that suits it best."""
+    """All sides, each baseline with its best batch size."""
     texts = random_texts(
         size.n_texts, shortest=size.n_tokens, longest=size.n_tokens, n_vocab=size.model.n_vocab, seed=7
     )
@@ -111,7 +111,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
 
 
 def best_batch(reader: Reader, texts: Sequence[Sequence[int]], *, size: Size) -> int:
-    """The batch size with which the reader is fastest over a part of the texts, the better of two tries each."""
+    """The fastest batch size of a reader on some of the texts, the better of two runs each."""
     part = texts[: 2 * max(size.batches)]
 
     def seconds(n_batch: int) -> float:

@@ -1,11 +1,11 @@
-"""What capture costs a running batch: the same completions with and without it."""
+"""Cost of captures in a running batch: the same completions with and without them."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 
-from benchmarks.completions import Size, asks_of, prompts_of
+from benchmarks.completions import Size, prompts_of, tasks_of
 from benchmarks.measuring.agreement import tokens_agree
 from benchmarks.measuring.contest import SECONDS, Contest, Side, quotient
 from benchmarks.sides.engine import EngineSide
@@ -18,8 +18,8 @@ QUICK = Size(model=COMPLETING_QUICK, n_prompts=4, n_new=16)
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """One engine for both sides; ``http`` changes nothing here."""
-    asks = asks_of(size)
+    """One engine for both sides; ``http`` has no effect."""
+    tasks = tasks_of(size)
     engine = EngineSide(build_llama(size.model), prompts=prompts_of(size))
     spec = CaptureSpec(sites=("resid_post",), layers=(size.model.middle_layer,))
     yield Contest(
@@ -29,8 +29,8 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             f"token, input and generated, and without; {size.model}."
         ),
         sides=[
-            Side(name="capture on", run=lambda: engine.complete(asks, capture=spec)),
-            Side(name="capture off", run=lambda: engine.complete(asks)),
+            Side(name="capture on", run=lambda: engine.complete(tasks, capture=spec)),
+            Side(name="capture off", run=lambda: engine.complete(tasks)),
         ],
         goals=[quotient(SECONDS, "capture on", "capture off", at_most=1.05, label="time, capture on : off")],
         compare=lambda answers: [tokens_agree("on against off", answers["capture on"], answers["capture off"])],

@@ -1,4 +1,4 @@
-"""Many requests over many soft prompts at once: one batch of ours, PEFT by adapter, a static batch of bare transformers."""
+"""Many requests with many soft prompts: one batch of the engine, PEFT by adapter, and a static batch of transformers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.sides.batch import StaticBatch
 from benchmarks.sides.engine import EngineSide
 from benchmarks.sides.models import COMPLETING, COMPLETING_QUICK, LlamaSize, build_llama
 from benchmarks.sides.service import CompletionService
-from benchmarks.sides.workload import Ask, random_texts, soft_prompts
+from benchmarks.sides.workload import CompletionTask, random_texts, soft_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,46 +41,46 @@ QUICK = Size(model=COMPLETING_QUICK, n_prompts=4, n_new=16)
 
 
 def prompts_of(size: Size) -> list[Tensor]:
-    """The soft prompts of a size."""
+    """Soft prompts of a size."""
     return soft_prompts(size.n_prompts, n_virtual=size.n_virtual, d_model=size.model.d_model, seed=1)
 
 
-def asks_of(size: Size) -> list[Ask]:
-    """Its requests; neighbours have different prompts."""
+def tasks_of(size: Size) -> list[CompletionTask]:
+    """Requests of a size; consecutive ones have different prompts."""
     texts = random_texts(
         size.n_requests, shortest=size.shortest, longest=size.longest, n_vocab=size.model.n_vocab, seed=2
     )
-    return [Ask(ids=ids, n_new=size.n_new, prompt=i % size.n_prompts) for i, ids in enumerate(texts)]
+    return [CompletionTask(ids=ids, n_new=size.n_new, prompt=i % size.n_prompts) for i, ids in enumerate(texts)]
 
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """All sides, ready to run."""
-    prompts, asks = prompts_of(size), asks_of(size)
+    """All sides."""
+    prompts, tasks = prompts_of(size), tasks_of(size)
     engine = EngineSide(build_llama(size.model), prompts=prompts)
     adapters = AdapterBatches(build_llama(size.model), prompts=prompts)
     static = StaticBatch(build_llama(size.model), prompts=prompts)
     sides = [
-        Side(name="engine", run=lambda: engine.complete(asks)),
-        Side(name="PEFT by adapter", run=lambda: adapters.complete(asks)),
-        Side(name="static batch", run=lambda: static.complete(asks)),
+        Side(name="engine", run=lambda: engine.complete(tasks)),
+        Side(name="PEFT by adapter", run=lambda: adapters.complete(tasks)),
+        Side(name="static batch", run=lambda: static.complete(tasks)),
     ]
     goals = [
         speedup("engine", "PEFT by adapter", at_least=4.3),
         speedup("engine", "static batch", at_least=1.3),
     ]
-    right = adapters.complete_singly(asks)
+    right = adapters.complete_singly(tasks)
     with contextlib.ExitStack() as stack:
         if http:
             service = stack.enter_context(CompletionService.start(size.model, prompts=prompts))
-            sides.append(Side(name="HTTP", run=lambda: service.complete(asks)))
+            sides.append(Side(name="HTTP", run=lambda: service.complete(tasks)))
             goals.append(speedup("HTTP", "PEFT by adapter", at_least=3.8))
         yield Contest(
             name="completions",
             work=_describe(size),
             sides=sides,
             goals=goals,
-            notes=[_wrong_share(adapters, asks, right)],
+            notes=[_wrong_share(adapters, tasks, right)],
             compare=lambda answers: _compare(answers, right),
         )
 
@@ -100,8 +100,8 @@ def _compare(answers: Mapping[str, Any], right: Sequence[Sequence[int]]) -> list
     ]
 
 
-def _wrong_share(adapters: AdapterBatches, asks: Sequence[Ask], right: Sequence[Sequence[int]]) -> str:
-    n_wrong, n_tokens = n_differing(adapters.complete(asks), right)
+def _wrong_share(adapters: AdapterBatches, tasks: Sequence[CompletionTask], right: Sequence[Sequence[int]]) -> str:
+    n_wrong, n_tokens = n_differing(adapters.complete(tasks), right)
     return (
         f"PEFT batched by adapter gives {n_wrong / n_tokens:.0%} other tokens than PEFT one by one: its positions count "
         "through the padding."

@@ -1,4 +1,4 @@
-"""The mean state behind one block, of many texts: a harvest on one and on two workers, against a loop of transformers."""
+"""Mean state after one block of many texts: a harvest on one and two workers, against a loop with transformers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ONE, TWO, LOOP = "one worker", "two workers", "transformers"
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Texts of one length. batches: of the loop, to choose the fastest from."""
+    """Texts of equal length. batches: candidate batch sizes of the loop."""
 
     model: LlamaSize
     n_texts: int = 2000
@@ -39,7 +39,7 @@ QUICK = Size(model=LlamaSize(d_model=128, n_layers=6, n_heads=4, n_kv_heads=2, d
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """All sides, each in warm processes of one thread.
+    """All sides, each in warm single-thread processes.
 
     Raises:
         ValueError: there is no redis-server here, by which workers agree.
@@ -109,7 +109,7 @@ def _best_batch(size: Size, *, loop: Callable[[int], object]) -> int:
 
 @contextlib.contextmanager
 def _redis(folder: Path) -> Iterator[str]:
-    """A Redis on a socket, for as long as the block runs; yields its address."""
+    """Run a Redis server on a socket; yields its address."""
     server = find_server()
     if server is None:
         raise ValueError("harvests are shared by way of Redis, and there is no redis-server here.")

@@ -1,4 +1,4 @@
-"""Maps: a fit of many points against scikit-learn's, and placing new points against fitting anew with them."""
+"""Maps: fitting against scikit-learn, and placing new points against refitting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class FitSize:
-    """Points to fit by PCA."""
+    """Points for PCA."""
 
     n: int
     d: int
@@ -40,20 +40,20 @@ FIT_QUICK = FitSize(n=4_000, d=256)
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """What one process reported. places `[n, 2]`."""
+    """Report of one process. places `[n, 2]`."""
 
     places: Floats
     seconds: float
     peak_bytes: int
 
     def metrics(self) -> Metrics:
-        """Without the making of the points, which the contest's own clock counts too."""
+        """Without the creation of the points, which the contest's clock includes."""
         return {"fit_s": self.seconds, "peak_MiB": self.peak_bytes / MEBIBYTE}
 
 
 @contextlib.contextmanager
 def open_fitting(size: FitSize, *, http: bool) -> Iterator[Contest]:
-    """Both fits, each in a process of its own; ``http`` changes nothing here."""
+    """Both fits, each in a separate process; ``http`` has no effect."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         sides = [
             Side(name=name, run=partial(_fit_apart, name, size, Path(folder)), metrics=Fitted.metrics)
@@ -83,7 +83,7 @@ def _fit_apart(side: str, size: FitSize, folder: Path) -> Fitted:
 
 def _compare_fits(answers: Mapping[str, Any]) -> list[Agreement]:
     got, expected = answers["map"].places, answers["scikit-learn"].places
-    # The sign of an axis is a matter of taste.
+    # The sign of an axis is arbitrary.
     signs = np.sign((got * expected).sum(0))
     apart = float(np.abs(got * signs - expected).max() / expected.std())
     detail = f"{got.size:,} numbers, at most {apart:.1e} of their spread apart"
@@ -92,7 +92,7 @@ def _compare_fits(answers: Mapping[str, Any]) -> list[Agreement]:
 
 @dataclass(frozen=True, kw_only=True)
 class PlaceSize:
-    """Points of a UMAP, and new ones."""
+    """Points of a UMAP, and new points."""
 
     n: int
     n_new: int
@@ -105,7 +105,7 @@ PLACE_QUICK = PlaceSize(n=600, n_new=60, d=32)
 
 @contextlib.contextmanager
 def open_placing(size: PlaceSize, *, http: bool) -> Iterator[Contest]:
-    """A fitted map, ready to be placed on; ``http`` changes nothing here."""
+    """A fitted map; ``http`` has no effect."""
     old, new = _groups(size.n, size.d, seed=1), _groups(size.n_new, size.d, seed=2)
     both = np.concatenate([old, new])
     settings = FitSettings(method="umap")
@@ -124,7 +124,7 @@ def open_placing(size: PlaceSize, *, http: bool) -> Iterator[Contest]:
 
 
 def _groups(n: int, d: int, *, seed: int) -> Floats:
-    """Points around ten centres, which are the same for every seed."""
+    """Points around ten centres, equal for all seeds."""
     centres = np.random.default_rng(0).normal(size=(10, d)) * 2
     rng = np.random.default_rng(seed)
     return (centres[rng.integers(10, size=n)] + rng.normal(size=(n, d))).astype(np.float32)
@@ -134,7 +134,7 @@ def _compare_places(both: Floats, old_places: Floats, answers: Mapping[str, Any]
     rows = np.arange(len(old_places), len(both))
     old = old_places
     placed = neighbour_quality(both, np.concatenate([old, answers["place"]]), rows=rows)
-    # The refitted map has its own places of the old points; held against these, a new point says how it lies among its own.
+    # Positions of new points are compared with those of old points in the same map, since a refit moves all points.
     refitted = neighbour_quality(both[rows], answers["refit"], rows=np.arange(len(rows)))
     alone = neighbour_quality(both[rows], answers["place"], rows=np.arange(len(rows)))
     return [

@@ -1,4 +1,4 @@
-"""The page's atlas with many points: how soon they are seen, and how smoothly they move; and plotly with the same points."""
+"""The atlas of the web page with many points, against plotly: time to first paint, and frame rate while moving."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ fetch("points.bin").then((answer) => answer.arrayBuffer()).then(async (buffer) =
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Points, and movements of the mouse in each measurement."""
+    """Number of points, and of mouse movements per measurement."""
 
     n: int
     n_moves: int
@@ -54,7 +54,7 @@ QUICK = Size(n=5_000, n_moves=40)
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What was seen. n: points that the page says it shows. painted_s: from the last byte of the points to their picture."""
+    """Measurements. n: points that the page reports. painted_s: from the last byte of the points to their first paint."""
 
     n: int
     painted_s: float
@@ -73,7 +73,7 @@ class Seen:
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """A service with a map of random clouds in its store, and a page with plotly; there is nothing to see without HTTP.
+    """A service with a map of random clouds in its store, and a page with plotly; needs HTTP.
 
     Raises:
         ValueError: without ``http``.
@@ -148,7 +148,7 @@ def _look_at_plotly(browser: Browser, url: str, size: Size) -> Seen:
     page = open_page(browser, url)
     page.wait_for_function("() => window.paintedMs > 0")
     n, painted_ms = page.evaluate("() => [window.n, window.paintedMs]")
-    # A tenth of the movements: it takes long enough.
+    # A tenth of the movements, because plotly is slow.
     n_moves = max(10, size.n_moves // 10)
     seen = Seen(
         n=n,
@@ -163,7 +163,7 @@ def _look_at_plotly(browser: Browser, url: str, size: Size) -> Seen:
 
 @contextlib.contextmanager
 def _served_map(folder: Path, size: Size) -> Iterator[tuple[str, str]]:
-    """A service and the id of a map in its store."""
+    """A service, and the id of a map in its store."""
     save_llama(_MODEL, folder / "model")
     port = free_port()
     environ = {
@@ -181,7 +181,7 @@ def _served_map(folder: Path, size: Size) -> Iterator[tuple[str, str]]:
 
 
 def _store_map(home: Path, points: Points) -> str:
-    """Keep points as a map that a run has made; its id."""
+    """Store points as the map of a run; returns its id."""
     runs = RunStore(ArtifactStore(str(home)))
     run = runs.create("map", spec={"model": "benchmark"}, name="clouds")
     writer = runs.claim(run.id, worker="benchmark")
@@ -204,7 +204,7 @@ def _store_map(home: Path, points: Points) -> str:
 
 
 def _points(size: Size) -> Points:
-    """Clouds of tokens, each in texts of its own, as a map of a dataset's tokens has them."""
+    """Clouds of tokens in separate texts, as in a map of a dataset's tokens."""
     labels = Labels(layer=0)
     n_each = size.n // _CLOUDS
     for cloud in range(_CLOUDS):
@@ -227,7 +227,7 @@ def _places(n: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 @contextlib.contextmanager
 def _served_plotly(folder: Path, size: Size) -> Iterator[str]:
-    """The same places in a scattergl of plotly, in a page of its own."""
+    """The same points in a page with a plotly scattergl."""
     folder.mkdir()
     script = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
     (folder / "plotly.min.js").write_bytes(script.read_bytes())

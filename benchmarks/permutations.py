@@ -1,4 +1,4 @@
-"""Permutation tests: two samples, two statistics, by one matrix product against a plain loop over the permutations."""
+"""Permutation tests: one matrix product against a loop over the permutations, for two statistics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Two samples of ``n`` points each."""
+    """Two samples of ``n`` points."""
 
     n: int = 1000
     d: int = 256
@@ -35,7 +35,7 @@ QUICK = Size(n=120, d=32, permutations=199)
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """Both ways, ready to run; ``http`` changes nothing here."""
+    """Both sides; ``http`` has no effect."""
     rng = np.random.default_rng(1)
     first, second = rng.normal(size=(size.n, size.d)), rng.normal(0.02, size=(size.n, size.d))
 
@@ -52,7 +52,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
         sides=[Side(name="product", run=fast), Side(name="loop", run=lambda: _plain(first, second, size))],
         goals=[speedup("product", "loop", at_least=10)],
         compare=_compare,
-        notes=["The loop, too, computes all distances once, and only adds up blocks of them for each permutation."],
+        notes=["The loop also computes all distances once, and sums blocks of them for each permutation."],
     )
 
 

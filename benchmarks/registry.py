@@ -33,9 +33,9 @@ Open = Callable[..., AbstractContextManager[Contest]]
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """How to open a contest; both take the keyword ``http``: whether the service is measured too.
+    """Functions that open a contest; both take the keyword ``http``, whether to measure the service too.
 
-    needs_http: there is nothing to measure without it. needs_browser: likewise without a Chromium.
+    needs_http: whether it runs only with HTTP. needs_browser: whether it needs Chromium.
     """
 
     full: Open

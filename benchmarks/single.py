@@ -1,4 +1,4 @@
-"""One request alone: what the engine's bookkeeping costs where it can win nothing."""
+"""A single request: overhead of the engine without batching."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from benchmarks.measuring.contest import Contest, Side, speedup
 from benchmarks.sides.batch import generate
 from benchmarks.sides.engine import EngineSide
 from benchmarks.sides.models import COMPLETING, COMPLETING_QUICK, LlamaSize, build_llama
-from benchmarks.sides.workload import Ask, random_texts
+from benchmarks.sides.workload import CompletionTask, random_texts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """One text, no prompt."""
+    """One text without a prompt."""
 
     model: LlamaSize
     n_input: int = 32
@@ -29,16 +29,16 @@ QUICK = Size(model=COMPLETING_QUICK, n_new=32)
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """Both sides, ready to run; ``http`` changes nothing here."""
+    """Both sides; ``http`` has no effect."""
     engine = EngineSide(build_llama(size.model))
     bare = build_llama(size.model)
     (ids,) = random_texts(1, shortest=size.n_input, longest=size.n_input, n_vocab=size.model.n_vocab, seed=3)
-    ask = Ask(ids=ids, n_new=size.n_new)
+    task = CompletionTask(ids=ids, n_new=size.n_new)
     yield Contest(
         name="single",
         work=f"One request, {size.n_input} input and {size.n_new} new tokens, greedy; {size.model}.",
         sides=[
-            Side(name="engine", run=lambda: engine.complete([ask])),
+            Side(name="engine", run=lambda: engine.complete([task])),
             Side(name="generate", run=lambda: [generate(bare, ids, n_new=size.n_new)]),
         ],
         goals=[speedup("engine", "generate", at_least=0.95)],

@@ -1,4 +1,4 @@
-"""What changing the prompt from request to request costs: many prompts against one for all."""
+"""Cost of switching prompts between requests: many prompts against a single one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.completions import Size, asks_of, prompts_of
+from benchmarks.completions import Size, prompts_of, tasks_of
 from benchmarks.measuring.agreement import tokens_agree
 from benchmarks.measuring.contest import SECONDS, Agreement, Contest, Side, quotient
 from benchmarks.sides.batch import StaticBatch
 from benchmarks.sides.engine import EngineSide
 from benchmarks.sides.models import COMPLETING, COMPLETING_QUICK, build_llama
-from benchmarks.sides.workload import Ask
+from benchmarks.sides.workload import CompletionTask
 
 FULL = Size(model=COMPLETING)
 QUICK = Size(model=COMPLETING_QUICK, n_prompts=4, n_new=16)
@@ -23,10 +23,10 @@ EVERY, ONE = "another prompt every request", "one prompt"
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """One engine for both sides; ``http`` changes nothing here."""
+    """One engine for both sides; ``http`` has no effect."""
     prompts = prompts_of(size)
-    switching = asks_of(size)
-    alike = [replace(ask, prompt=0) for ask in switching]
+    switching = tasks_of(size)
+    alike = [replace(task, prompt=0) for task in switching]
     engine = EngineSide(build_llama(size.model), prompts=prompts)
     static = StaticBatch(build_llama(size.model), prompts=prompts)
     yield Contest(
@@ -44,7 +44,9 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
     )
 
 
-def _compare(answers: Mapping[str, Any], asks: Mapping[str, Sequence[Ask]], static: StaticBatch) -> list[Agreement]:
+def _compare(
+    answers: Mapping[str, Any], tasks: Mapping[str, Sequence[CompletionTask]], static: StaticBatch
+) -> list[Agreement]:
     return [
-        tokens_agree(f"{name}, against transformers", answers[name], static.complete(asks[name])) for name in answers
+        tokens_agree(f"{name}, against transformers", answers[name], static.complete(tasks[name])) for name in answers
     ]

@@ -1,4 +1,4 @@
-"""States of one block at every token of a generation: ours against generate(output_hidden_states=True)."""
+"""States of one block at every generated token: the engine against generate(output_hidden_states=True)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from service.engine.requests import CaptureSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Texts of mixed lengths, one request for all of them, no prompt."""
+    """Texts of mixed lengths in one request, without a prompt."""
 
     model: LlamaSize
     n_texts: int = 16
@@ -37,7 +37,7 @@ QUICK = Size(model=COMPLETING_QUICK, n_texts=8, n_new=16)
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """Both sides, ready to run; ``http`` changes nothing here."""
+    """Both sides; ``http`` has no effect."""
     layer = size.model.middle_layer
     engine, bare = EngineSide(build_llama(size.model)), build_llama(size.model)
     texts = random_texts(size.n_texts, shortest=size.shortest, longest=size.longest, n_vocab=size.model.n_vocab, seed=8)
@@ -51,14 +51,14 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
         ],
         goals=[speedup("engine", "generate", at_least=1.5)],
         compare=lambda answers: compare(answers["engine"], answers["generate"], label=f"resid_post.{layer}"),
-        notes=["The engine also reads the last token of each row, which generate leaves unread."],
+        notes=["The engine also reads the last token of each row, which generate does not."],
     )
 
 
 def compare(
     ours: Mapping[str, Tensor], theirs: tuple[Sequence[Sequence[int]], Sequence[Tensor]], *, label: str
 ) -> list[Agreement]:
-    """Tokens of all rows, and states of all tokens that both have read."""
+    """Tokens of all rows, and states of all tokens that both sides read."""
     tokens, states = theirs
     rows = list(rows_of(ours, label))
     generated = [ids[flags].tolist() for ids, _, flags in rows]

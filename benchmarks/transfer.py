@@ -1,4 +1,4 @@
-"""A large answer over HTTP: activations of little work and many bytes, against the same bytes as a file."""
+"""A large response over HTTP: activations with many bytes and little compute, against a file of the same size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MEGABYTE = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A wide model of one layer: its embeddings are many bytes a token and hardly any work."""
+    """A wide model with one layer: its embeddings have many bytes per token and need little compute."""
 
     model: LlamaSize
     n_texts: int = 96
@@ -44,19 +44,19 @@ QUICK = Size(model=_WIDE, n_texts=16)
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """An answer that was read, and the peak of the API process's memory over what it held before any request."""
+    """A response, and the peak memory of the API process above its memory before the first request."""
 
     n_bytes: int
     held_bytes: int
 
     def metrics(self) -> Metrics:
-        """In millions of bytes."""
+        """Megabytes."""
         return {"MB": self.n_bytes / 1e6, "held_MiB": self.held_bytes / MEGABYTE}
 
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """Both servers; there is nothing to compare without HTTP.
+    """Both servers; needs HTTP.
 
     Raises:
         ValueError: without ``http``.
@@ -88,7 +88,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
                 amount("held_MiB", "HTTP", label="memory the API process holds more", unit="MiB", at_most=64),
             ],
             compare=lambda _: _compare(ours.post("/v1/activations", body, keep=True), theirs.get("/file", keep=True)),
-            notes=["The whole request is timed: reading the JSON, the forward, writing, sending."],
+            notes=["The whole request is timed: parsing, forward, serialization and sending."],
         )
 
 
@@ -101,7 +101,7 @@ def _measured(pid: int, ours: Download, body: object, *, idle_bytes: int) -> Rec
 
 @contextlib.contextmanager
 def _file_server(body: Body) -> Iterator[int]:
-    """A server of these bytes, from memory where the system has a file system in it; yields its port."""
+    """A file server for these bytes, from a memory filesystem if there is one; yields its port."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=memory if memory.is_dir() else None) as name:
         folder, port = Path(name), free_port()

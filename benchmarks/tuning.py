@@ -1,4 +1,4 @@
-"""Soft prompts tuned together, and one alone: ours against PEFT's prompt tuning, one prompt after the other."""
+"""Prompt tuning: several soft prompts in one fused run, and a single one, against PEFT one prompt after the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENGINE, PEFT, PADDED_PEFT = "engine", "PEFT", "PEFT padded"
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Prompts on random examples, and what is to be reached. pad_to: tokens that PEFT pads to in a further side."""
+    """Prompts, random examples and goals. pad_to: length that an additional PEFT side pads to."""
 
     name: str
     model: LlamaSize
@@ -58,7 +58,7 @@ SINGLE_QUICK = Size(name="tuning-single", model=TINY_LLAMA, n_prompts=1, n_steps
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """All sides, ready to run; ``http`` changes nothing here."""
+    """All sides; ``http`` has no effect."""
     task = size.task()
     hosted = HostedModel("benchmark", build_llama(size.model), None, revision="random")
     bare = build_llama(size.model)
@@ -74,7 +74,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
 
 
 def compare(answers: Mapping[str, Tuned]) -> list[Agreement]:
-    """Every side against PEFT padded to the longest of a batch."""
+    """Compare each side with PEFT padded to the longest row of a batch."""
     return [
         agreement
         for name in answers

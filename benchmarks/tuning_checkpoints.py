@@ -1,4 +1,4 @@
-"""What checkpoints cost a training: one every so many steps, written and synced to a local store, against none."""
+"""Cost of checkpoints: a training with periodic checkpoints in a local store, against one without."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WITH, WITHOUT = "checkpoints", "none"
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """The fused training with a checkpoint every ``every`` steps, the last one's included."""
+    """A fused training with a checkpoint every ``every`` steps, including the last step."""
 
     tuning: FusedSize
     every: int = 50
@@ -38,7 +38,7 @@ QUICK = Size(tuning=replace(FUSED_QUICK, n_steps=8), every=4)
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """Both sides, ready to run; ``http`` changes nothing here."""
+    """Both sides; ``http`` has no effect."""
     task = size.tuning.task()
     hosted = HostedModel("benchmark", build_llama(size.tuning.model), None, revision="random")
     with TemporaryDirectory() as folder:
@@ -65,7 +65,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
 
 
 def tune(hosted: HostedModel, task: TuningTask, *, save: Callable[[Trainer], None], every: int) -> Tuned:
-    """The fused training; ``save`` gets the trainer after every ``every`` steps."""
+    """Run the fused training; ``save`` is called with the trainer every ``every`` steps."""
     trainer = new_trainer(hosted, task)
     losses = []
     while not trainer.finished:
@@ -76,7 +76,7 @@ def tune(hosted: HostedModel, task: TuningTask, *, save: Callable[[Trainer], Non
 
 
 def _checkpoint_writer(folder: Path) -> Callable[[Trainer], None]:
-    """As a run saves its checkpoints."""
+    """Save a checkpoint as a run does."""
     store = RunStore(ArtifactStore(str(folder)))
     record = store.create("tune", spec={})
     writer = store.claim(record.id, worker="benchmark")

@@ -1,4 +1,4 @@
-"""Deep prompts at the top layers, for several epochs: ours, which runs the layers below once, against plain hooks."""
+"""Deep prompts at the top layers over several epochs: the trainer, which caches the layers below, against plain hooks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.engine.model.hosted_model import HostedModel
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """One deep prompt, local, at the last ``n_tuned`` layers."""
+    """One local deep prompt at the last ``n_tuned`` layers."""
 
     model: LlamaSize
     n_tuned: int = 3
@@ -51,7 +51,7 @@ QUICK = Size(
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """Both sides, ready to run; ``http`` changes nothing here."""
+    """Both sides; ``http`` has no effect."""
     task = size.task()
     hosted = HostedModel("benchmark", build_llama(size.model), None, revision="random")
     bare = build_llama(size.model)
@@ -68,5 +68,5 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
         ],
         goals=[speedup("engine", "hooks", at_least=2.2)],
         compare=lambda answers: tuned_alike("engine against hooks", answers["engine"], answers["hooks"]),
-        notes=["Each run of the engine begins with nothing kept: the first epoch runs all layers."],
+        notes=["Each run starts with an empty cache: the first epoch runs all layers."],
     )

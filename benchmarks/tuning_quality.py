@@ -1,4 +1,4 @@
-"""What tuned prompts are worth at equal steps: ours and PEFT's on a task of the demo model, over several draws."""
+"""Quality of tuned prompts at equal steps: the trainer and PEFT on a task of the demo model, over several draws."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ QUICK = Size(n_seeds=3, n_train=60, n_validation=40, n_steps=8)
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """Both sides, ready to run; ``http`` changes nothing here."""
+    """Both sides; ``http`` has no effect."""
     hosted = HostedModel.load("demo", str(MODEL), device="cpu", dtype="float32")
     bare = _bare()
     train = examples_of(hosted, size, split="train", n=size.n_train)
@@ -81,7 +81,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
 
 
 def examples_of(hosted: HostedModel, size: Size, *, split: Any, n: int | None) -> list[EncodedExample]:
-    """The dataset's examples as token ids."""
+    """Examples of the dataset as token ids."""
     with TemporaryDirectory() as folder:
         datasets = DatasetStore(ArtifactStore(folder), builtin=FOLDER)
         encoded, _ = encode(hosted, datasets.examples(size.dataset, split=split, n=n), max_tokens=256)
@@ -90,7 +90,7 @@ def examples_of(hosted: HostedModel, size: Size, *, split: Any, n: int | None) -
 
 @torch.inference_mode()
 def plain_loss(module: Any, vectors: Tensor, examples: Sequence[EncodedExample]) -> float:
-    """Mean nats an answer token under a soft prompt, by transformers' own forward on ``inputs_embeds``."""
+    """Mean nats per answer token under a soft prompt, by the forward of transformers on ``inputs_embeds``."""
     total, n_answers = 0.0, 0
     for begin in range(0, len(examples), N_A_FORWARD):
         rows = padded(examples[begin : begin + N_A_FORWARD])
@@ -114,7 +114,7 @@ def _of_seed(i: int) -> str:
 
 
 def _goals(n_seeds: int) -> list[Goal]:
-    """Not worse: the interval of the difference reaches down to 0; and not far up."""
+    """Not worse: the interval of the difference includes 0 or less, and its upper end is small."""
 
     def interval(turn: Round) -> tuple[float, float]:
         ours, theirs = turn[ENGINE], turn[PEFT]

@@ -1,4 +1,4 @@
-"""A large vocabulary and short answers: logits where an answer is predicted, against logits at every position."""
+"""A large vocabulary and short answers: logits only at answer positions, against logits at every position."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PEAK, GROWTH = "peak MB", "MB beside the loaded model"
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """One soft prompt. max_bytes: what the engine's forward may hold."""
+    """One soft prompt. max_bytes: memory limit of the engine's forward."""
 
     model: LlamaSize
     n_examples: int = 80
@@ -49,7 +49,7 @@ QUICK = Size(
 
 @contextlib.contextmanager
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
-    """Both sides, each a process of its own; ``http`` changes nothing here."""
+    """Both sides, each in a separate process; ``http`` has no effect."""
     n_threads = torch.get_num_threads()
     with (
         TrainingProcess(partial(prepare_engine, size), n_threads=n_threads) as engine,
@@ -69,20 +69,20 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             compare=lambda answers: tuned_alike("engine against PEFT", answers[ENGINE].tuned, answers[PEFT].tuned),
             notes=[
                 "Memory is that of each side's process, with torch and the model in it. The engine keeps no second copies of "
-                f"weights here, and is told to hold at most {size.max_bytes >> 20} MiB in a forward."
+                f"weights here, and is limited to {size.max_bytes >> 20} MiB per forward."
             ],
         )
 
 
 def prepare_engine(size: Size) -> Training:
-    """In the child: the hosted model and its training."""
+    """In the child process: the hosted model and its training."""
     hosted = HostedModel("benchmark", build_llama(size.model), None, revision="random", packed_bytes=0)
     task = size.task()
     return lambda: tune_fused(hosted, task, max_bytes=size.max_bytes)
 
 
 def prepare_peft(size: Size) -> Training:
-    """In the child: the bare model and PEFT's training."""
+    """In the child process: the bare model and PEFT's training."""
     bare, task = build_llama(size.model), size.task()
     return lambda: tune_with_peft(bare, task)
 

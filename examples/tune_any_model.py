@@ -1,4 +1,4 @@
-"""Tune prompts of any Hugging Face model on your own files, under priors that you choose, and see what came of it.
+"""Tune prompts of any Hugging Face model on your own files under priors of your choice, and report the results.
 
     python examples/tune_any_model.py --model path/to/model --data squad=train-v1.1.json --prior isotropic --prior fitted
 
@@ -29,9 +29,9 @@ from demo.tour.server import ServiceDidNotStart, running_service
 from demo.tour.tables import LEGEND, as_json, markdown, rich_table, title
 
 HOSTED: Final = "model"
-"""What the model is called in a service of our own."""
+"""Name of the model in a service started by this script."""
 READY_WITHIN_S: Final = 3600.0
-"""A model of the hub may have to be fetched first."""
+"""A hub model may have to be downloaded first."""
 N_TEXTS: Final = 64
 METRICS: Final[Mapping[str, str]] = {
     "squad": "f1",
@@ -44,7 +44,7 @@ PRIORS: Final = ("isotropic", "xavier", "vocabulary", "fitted", "wide", "exclusi
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What to tune on: a file, or a dataset that the service has already (without a path)."""
+    """A file to tune on, or an existing dataset of the service (without a path)."""
 
     name: str
     metric: str
@@ -53,7 +53,7 @@ class Data:
 
 
 def data_of(text: str) -> Data:
-    """FORMAT=PATH, FORMAT:NAME=PATH, or the name of a dataset that is there.
+    """Parse FORMAT=PATH, FORMAT:NAME=PATH, or the name of an existing dataset.
 
     Raises:
         argparse.ArgumentTypeError: the format is unknown, or there is no such file.
@@ -72,7 +72,7 @@ def data_of(text: str) -> Data:
 
 
 def prior_of(text: str, *, dataset: str, n_texts: int) -> tuple[str, Spec]:
-    """A prior by its short name, or as JSON, with the label that tables have.
+    """Parse a prior given by short name or as JSON; returns it with its label.
 
     Raises:
         ValueError: it is neither.
@@ -96,7 +96,7 @@ def prior_of(text: str, *, dataset: str, n_texts: int) -> tuple[str, Spec]:
 
 
 def job_of(data: Data, *, chosen: argparse.Namespace) -> Job:
-    """The run for one dataset."""
+    """Spec of the run for one dataset."""
     method: dict[str, Any] = {"kind": chosen.method, "n_virtual": chosen.n_virtual}
     if chosen.method == "deep":
         method |= {"layers": chosen.layers, "where": "local"}
@@ -116,7 +116,7 @@ def job_of(data: Data, *, chosen: argparse.Namespace) -> Job:
 
 @contextlib.contextmanager
 def service_of(chosen: argparse.Namespace, *, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The URL of a service, and the model's name there."""
+    """URL of a service, and the name of the model there."""
     if environ.get("PROMPTATLAS_URL"):
         yield environ["PROMPTATLAS_URL"], chosen.model
         return
@@ -130,7 +130,7 @@ def service_of(chosen: argparse.Namespace, *, environ: Mapping[str, str]) -> Ite
 
 
 def upload(client: Client, data: Data) -> None:
-    """Store a file as a dataset; a folder's files one behind the other."""
+    """Upload a file as a dataset; files of a folder are concatenated."""
     if data.path is None:
         return
     if data.path.is_file():
@@ -146,7 +146,7 @@ def upload(client: Client, data: Data) -> None:
 def tune(
     client: Client, *, model: str, data: Sequence[Data], chosen: argparse.Namespace, console: Console
 ) -> list[Outcome]:
-    """All of it, one run a dataset."""
+    """Tune on all datasets, one run each."""
     card = client.models.get(model)
     for one in data:
         upload(client, one)
@@ -163,14 +163,16 @@ def tune(
 
 
 def fitting(texts: Sequence[str], *, n_tokens: int) -> list[str]:
-    """The texts' beginnings that surely fit the context: no token is shorter than a byte."""
+    """Truncate texts so that they fit the context, assuming at least one byte per token."""
     return [text.encode()[: n_tokens - 1].decode(errors="ignore") for text in texts if text]
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--model", required=True, help="folder or hub id; with PROMPTATLAS_URL, a name there")
+    made.add_argument(
+        "--model", required=True, help="folder or hub id; with PROMPTATLAS_URL, name of the model in that service"
+    )
     made.add_argument(
         "--data",
         required=True,
@@ -182,22 +184,24 @@ def parser() -> argparse.ArgumentParser:
         "--prior", required=True, action="append", help=f"{', '.join(PRIORS)}, or a spec as JSON; may be repeated"
     )
     made.add_argument("--method", choices=("soft", "deep", "prefix"), default="soft")
-    made.add_argument("--layers", type=int, nargs="+", default=[-3, -2, -1], help="of deep prompts")
+    made.add_argument("--layers", type=int, nargs="+", default=[-3, -2, -1], help="layers of deep prompts")
     made.add_argument("--n-virtual", type=int, default=20)
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    made.add_argument("--lr", type=float, nargs="+", default=[1e-3], help="one, or several side by side")
+    made.add_argument(
+        "--lr", type=float, nargs="+", default=[1e-3], help="learning rates; several are tuned in one run"
+    )
     made.add_argument("--steps", type=int, default=1000)
     made.add_argument("--batch-size", type=int, default=16)
-    made.add_argument("--asked", type=int, default=100, help="held-out examples that each prompt is measured on")
-    made.add_argument("--max-tokens", type=int, help="of an answer; else as the longest wanted one")
-    made.add_argument("--fit-texts", type=int, default=512, help="texts that priors are fitted to")
-    made.add_argument("--device", default="auto", help="of a service of our own")
+    made.add_argument("--asked", type=int, default=100, help="held-out examples per prompt")
+    made.add_argument("--max-tokens", type=int, help="limit for an answer; default: the longest target")
+    made.add_argument("--fit-texts", type=int, default=512, help="texts to fit priors to")
+    made.add_argument("--device", default="auto", help="device of a service started by this script")
     made.add_argument("--output", type=Path, default=Path("tuned-output"))
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
+    """Run the script; returns the exit status."""
     chosen = parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 140)
     chosen.output.mkdir(parents=True, exist_ok=True)

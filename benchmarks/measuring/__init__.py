@@ -1,1 +1,1 @@
-"""Holding contests between sides, and writing down what came of them."""
+"""Contests between sides: checks, timing and reports."""

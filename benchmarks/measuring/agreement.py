@@ -1,4 +1,4 @@
-"""Whether two sides answered alike: tokens equal, states within a tolerance."""
+"""Comparison of the results of two sides: equal tokens, states within a tolerance."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ TOLERANCE = 1e-4
 
 
 def tokens_agree(label: str, got: Sequence[Sequence[int]], expected: Sequence[Sequence[int]]) -> Agreement:
-    """Every token of every row."""
+    """All tokens are equal."""
     n_wrong, n_tokens = n_differing(got, expected)
     return Agreement(label=label, holds=n_wrong == 0, detail=f"{n_wrong} of {n_tokens:,} tokens differ")
 
 
 def n_differing(got: Sequence[Sequence[int]], expected: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """Tokens of ``expected`` that ``got`` lacks at their place, or has beside them; and how many were expected."""
+    """Number of tokens of ``got`` that differ from ``expected`` or are extra, and the number expected."""
     if len(got) != len(expected):
         raise ValueError(f"expected {len(expected)} rows, got {len(got)}.")
     n_wrong = sum(
@@ -29,7 +29,7 @@ def n_differing(got: Sequence[Sequence[int]], expected: Sequence[Sequence[int]])
 
 
 def states_agree(label: str, got: Tensor, expected: Tensor, *, tolerance: float = TOLERANCE) -> Agreement:
-    """Shapes equal, and every number within the tolerance."""
+    """Shapes are equal, and all values are within the tolerance."""
     if got.shape != expected.shape:
         return Agreement(label=label, holds=False, detail=f"shapes are {tuple(got.shape)} and {tuple(expected.shape)}")
     apart = float((got.float() - expected.float()).abs().max())

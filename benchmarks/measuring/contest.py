@@ -1,4 +1,4 @@
-"""Sides that do the same work, checked against each other first and timed in turn afterwards.
+"""Contests: sides that do the same work are first compared and then timed in turn.
 
 Knows nothing of engines or models: a side is a function.
 """
@@ -16,7 +16,7 @@ SECONDS = "seconds"
 
 Metrics = Mapping[str, float]
 Round = Mapping[str, Metrics]
-"""Side → metric → value, of one turn of every side."""
+"""Side → metric → value, for one round."""
 
 
 def _nothing(output: Any) -> Metrics:
@@ -25,7 +25,7 @@ def _nothing(output: Any) -> Metrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One way of doing the work.
+    """One implementation of the work.
 
     run: the timed work; what it returns is compared with the other sides'.
     metrics: further numbers, read from what ``run`` returned.
@@ -38,7 +38,7 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Whether sides gave the same answer, and how far they were apart."""
+    """Whether sides gave the same result, and how far they differ."""
 
     label: str
     holds: bool
@@ -47,7 +47,7 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """A number of each round, and the bound that its median must keep (neither bound: it is only reported)."""
+    """A number per round, and a bound on its median; without a bound it is only reported."""
 
     label: str
     value: Callable[[Round], float]
@@ -58,10 +58,10 @@ class Goal:
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """A piece of work with its sides and goals.
+    """A piece of work, its sides and goals.
 
     compare: takes what each side returned in the warm-up.
-    notes: facts that belong to the numbers, such as a batch size chosen.
+    notes: facts about the numbers, such as a chosen batch size.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Contest:
 
 @dataclass(frozen=True, kw_only=True)
 class GoalResult:
-    """The median of a goal's number over all rounds, and its spread."""
+    """Median and spread of a goal's number over all rounds."""
 
     label: str
     unit: str
@@ -88,7 +88,7 @@ class GoalResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a contest showed. metrics: side → metric → one value a round."""
+    """Result of a contest. metrics: side → metric → one value per round."""
 
     name: str
     work: str
@@ -100,14 +100,14 @@ class Result:
 
     @property
     def is_right(self) -> bool:
-        """Whether every side gave the right answer; if not, its times mean nothing."""
+        """Whether every side gave the correct result; otherwise its times are meaningless."""
         return all(agreement.holds for agreement in self.agreements)
 
 
 def speedup(
     side: str, against: str, *, at_least: float | None = None, at_most: float | None = None, label: str = ""
 ) -> Goal:
-    """How many times faster than ``against`` the side is."""
+    """Speed-up of a side over ``against``."""
     return Goal(
         label=label or f"{side} : {against}",
         at_least=at_least,
@@ -141,7 +141,7 @@ def warm_up(contest: Contest) -> Sequence[Agreement]:
 def hold(
     contest: Contest, *, n_rounds: int, say: Callable[[str], None], clock: Callable[[], float] = time.perf_counter
 ) -> Result:
-    """Check the sides, then time them in turn, ``n_rounds`` times: A B A B …"""
+    """Compare the sides, then time them alternately for ``n_rounds`` rounds: A B A B …"""
     agreements = warm_up(contest)
     for agreement in agreements:
         say(f"  {'equal' if agreement.holds else 'NOT EQUAL'}: {agreement.label}: {agreement.detail}")
@@ -165,7 +165,7 @@ def hold(
 
 
 def judge(goal: Goal, rounds: Sequence[Round]) -> GoalResult:
-    """Median and spread of the goal's number over the rounds."""
+    """Median and spread of a goal's number over the rounds."""
     values = [goal.value(turn) for turn in rounds]
     median = statistics.median(values)
     kept = [median >= goal.at_least] if goal.at_least is not None else []

@@ -1,4 +1,4 @@
-"""Which machine, and which versions, the numbers belong to."""
+"""Machine and library versions of a result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("torch", "transformers", "peft", "nnsight", "litserve", "uvicorn", "
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What a reader needs to know to read the numbers."""
+    """Hardware, threads and versions."""
 
     cpu: str
     n_cores: int
@@ -27,12 +27,12 @@ class Machine:
 
 
 def n_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe(*, n_threads: int, packages: Sequence[str] = PACKAGES) -> Machine:
-    """This machine, now."""
+    """The current machine."""
     return Machine(
         cpu=_cpu_model(),
         n_cores=n_cores(),

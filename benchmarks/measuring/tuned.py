@@ -1,4 +1,4 @@
-"""Whether two sides have tuned alike: the loss of every step, and where the vectors have come to."""
+"""Comparison of two trainings: the loss of each step, and the final vectors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOSS_TOLERANCE, VECTOR_TOLERANCE = 1e-3, 1e-3
 
 
 def tuned_alike(label: str, got: Tuned, expected: Tuned) -> list[Agreement]:
-    """Losses in nats and vectors, each within a tolerance; and the vectors have moved much further than that."""
+    """Losses (nats) and vectors are within a tolerance, and the vectors moved much further than it."""
     vectors, right = _flat(got), _flat(expected)
     loss_apart = float((got.losses - expected.losses).abs().max())
     apart = float((vectors - right).abs().max())
@@ -32,7 +32,7 @@ def tuned_alike(label: str, got: Tuned, expected: Tuned) -> list[Agreement]:
 
 
 def begun_alike(label: str, got: Tuned, expected: Tuned, *, n_steps: int) -> list[Agreement]:
-    """The losses of the first steps, where a rate is so high that rounding decides where the later ones lead."""
+    """Compare only the losses of the first steps, for rates so high that rounding dominates later steps."""
     apart = float((got.losses[:n_steps] - expected.losses[:n_steps]).abs().max())
     detail = f"those of the first {n_steps} steps are at most {apart:.1e} nats apart"
     return [Agreement(label=f"{label}, losses", holds=apart <= LOSS_TOLERANCE, detail=detail)]

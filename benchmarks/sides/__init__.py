@@ -1,1 +1,1 @@
-"""The ways of doing the work: our engine, our service, and what they are measured against."""
+"""Sides of the benchmarks: the engine, the service, and their baselines."""

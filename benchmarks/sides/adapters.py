@@ -1,4 +1,4 @@
-"""PEFT: one model with a prompt-tuning adapter for each soft prompt, batched by adapter, which is all that PEFT can batch."""
+"""PEFT: one model with a prompt-tuning adapter per soft prompt, batched by adapter."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from peft import PromptTuningConfig, TaskType, get_peft_model
 from torch import Tensor
 
-from benchmarks.sides.workload import Ask, left_padded
+from benchmarks.sides.workload import CompletionTask, left_padded
 
 
 class AdapterBatches:
-    """``set_adapter`` and ``generate`` for each prompt in turn."""
+    """Calls ``set_adapter`` and ``generate`` for each prompt in turn."""
 
     def __init__(self, module: Any, *, prompts: Sequence[Tensor]) -> None:
         names = [f"prompt-{i}" for i in range(len(prompts))]
@@ -30,42 +30,42 @@ class AdapterBatches:
         self._model.eval().requires_grad_(False)
         self._names = names
 
-    def complete(self, asks: Sequence[Ask]) -> list[tuple[int, ...]]:
-        """Greedy tokens of each ask, the asks of one prompt as one left-padded batch."""
+    def complete(self, tasks: Sequence[CompletionTask]) -> list[tuple[int, ...]]:
+        """Greedy tokens of each request; requests of one prompt form one left-padded batch."""
         groups: dict[int, list[int]] = {}
-        for i, ask in enumerate(asks):
-            groups.setdefault(_prompt_of(ask), []).append(i)
-        tokens: list[tuple[int, ...]] = [()] * len(asks)
+        for i, task in enumerate(tasks):
+            groups.setdefault(_prompt_of(task), []).append(i)
+        tokens: list[tuple[int, ...]] = [()] * len(tasks)
         for prompt, members in groups.items():
-            for i, row in zip(members, self._generate([asks[i] for i in members], prompt=prompt), strict=True):
+            for i, row in zip(members, self._generate([tasks[i] for i in members], prompt=prompt), strict=True):
                 tokens[i] = row
         return tokens
 
-    def complete_singly(self, asks: Sequence[Ask]) -> list[tuple[int, ...]]:
-        """Greedy tokens of each ask, one after the other: no padding, and so PEFT's right answer."""
-        return [self._generate([ask], prompt=_prompt_of(ask))[0] for ask in asks]
+    def complete_singly(self, tasks: Sequence[CompletionTask]) -> list[tuple[int, ...]]:
+        """Greedy tokens of each request, one at a time, without padding: the correct result of PEFT."""
+        return [self._generate([task], prompt=_prompt_of(task))[0] for task in tasks]
 
     @torch.inference_mode()
-    def _generate(self, asks: Sequence[Ask], *, prompt: int) -> list[tuple[int, ...]]:
+    def _generate(self, tasks: Sequence[CompletionTask], *, prompt: int) -> list[tuple[int, ...]]:
         self._model.set_adapter(self._names[prompt])
-        ids, mask = left_padded([ask.ids for ask in asks])
+        ids, mask = left_padded([task.ids for task in tasks])
         with _quiet():
             tokens = self._model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=max(ask.n_new for ask in asks), do_sample=False
+                input_ids=ids, attention_mask=mask, max_new_tokens=max(task.n_new for task in tasks), do_sample=False
             )
         rows = tokens[:, ids.shape[1] :].tolist()
-        return [tuple(row[: ask.n_new]) for row, ask in zip(rows, asks, strict=True)]
+        return [tuple(row[: task.n_new]) for row, task in zip(rows, tasks, strict=True)]
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """PEFT warns at each call that it drops position ids: what that does is reported with the results."""
+    """Suppress the warning of PEFT that it drops position ids; the effect is reported with the results."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _prompt_of(ask: Ask) -> int:
-    if ask.prompt is None:
-        raise ValueError("an adapter benchmark needs a prompt for every ask, got none.")
-    return ask.prompt
+def _prompt_of(task: CompletionTask) -> int:
+    if task.prompt is None:
+        raise ValueError("an adapter benchmark needs a prompt for every task, got none.")
+    return task.prompt

@@ -1,4 +1,4 @@
-"""Bare transformers: one static left-padded batch, the soft prompts in front of the texts as ``inputs_embeds``."""
+"""transformers: one static left-padded batch, with soft prompts prepended to the texts as ``inputs_embeds``."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.sides.workload import Ask, left_padded
+from benchmarks.sides.workload import CompletionTask, left_padded
 
 
 class StaticBatch:
-    """``generate`` over batches that end when their longest answer ends."""
+    """``generate`` on static batches, which end with their longest row."""
 
     def __init__(self, module: Any, *, prompts: Sequence[Tensor] = ()) -> None:
         self._module = module
         self._prompts = prompts
 
     @torch.inference_mode()
-    def complete(self, asks: Sequence[Ask]) -> list[tuple[int, ...]]:
-        """Greedy tokens of each ask, cut to the length asked for."""
-        vectors, mask = self._inputs(asks)
-        n_new = max(ask.n_new for ask in asks)
+    def complete(self, tasks: Sequence[CompletionTask]) -> list[tuple[int, ...]]:
+        """Greedy tokens of each request, cut to the requested length."""
+        vectors, mask = self._inputs(tasks)
+        n_new = max(task.n_new for task in tasks)
         tokens = self._module.generate(
             inputs_embeds=vectors, attention_mask=mask, max_new_tokens=n_new, do_sample=False
         )
-        return [tuple(row[: ask.n_new]) for row, ask in zip(tokens.tolist(), asks, strict=True)]
+        return [tuple(row[: task.n_new]) for row, task in zip(tokens.tolist(), tasks, strict=True)]
 
-    def _inputs(self, asks: Sequence[Ask]) -> tuple[Tensor, Tensor]:
+    def _inputs(self, tasks: Sequence[CompletionTask]) -> tuple[Tensor, Tensor]:
         """`[n, longest, d_model]` and the mask `[n, longest]`; ``generate`` counts positions by the mask."""
         embed = self._module.get_input_embeddings()
-        rows = [self._row(ask, embed) for ask in asks]
+        rows = [self._row(task, embed) for task in tasks]
         longest = max(len(row) for row in rows)
         vectors = torch.zeros(len(rows), longest, rows[0].shape[1])
         mask = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -40,9 +40,9 @@ class StaticBatch:
             mask[i, longest - len(row) :] = 1
         return vectors, mask
 
-    def _row(self, ask: Ask, embed: Any) -> Tensor:
-        text: Tensor = embed(torch.tensor(ask.ids))
-        return text if ask.prompt is None else torch.cat([self._prompts[ask.prompt], text])
+    def _row(self, task: CompletionTask, embed: Any) -> Tensor:
+        text: Tensor = embed(torch.tensor(task.ids))
+        return text if task.prompt is None else torch.cat([self._prompts[task.prompt], text])
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""A browser without a screen, and the frames that it gets to see of a picture that moves."""
+"""Headless browser, and the frame rate of a moving picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TAKE = "() => { cancelAnimationFrame(window.__counting); return window.__frames
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """Frames of one movement: how many a second, and the longest that one stood."""
+    """Frames of one movement: frames per second, and the longest frame time."""
 
     frames_per_s: float
     longest_ms: float
@@ -32,7 +32,7 @@ class Motion:
 
 @contextlib.contextmanager
 def browsing() -> Iterator[Browser]:
-    """Chromium in its headless mode.
+    """Headless Chromium.
 
     Raises:
         RuntimeError: there is none here.
@@ -47,7 +47,7 @@ def browsing() -> Iterator[Browser]:
 
 
 def open_page(browser: Browser, url: str) -> Page:
-    """A page of its own at ``url``, without anything remembered."""
+    """A new page at ``url`` in a fresh context."""
     page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT})
     page.set_default_timeout(_TIMEOUT_MS)
     page.goto(url)
@@ -55,7 +55,7 @@ def open_page(browser: Browser, url: str) -> Page:
 
 
 def renderer(page: Page) -> str:
-    """What draws: the name of the card, or of the software in its place."""
+    """Name of the renderer: the graphics card, or the software renderer."""
     return str(
         page.evaluate(
             """() => {
@@ -68,7 +68,7 @@ def renderer(page: Page) -> str:
 
 
 def drag(page: Page, *, middle: tuple[float, float], n_moves: int) -> Motion:
-    """Drag the picture to and fro around ``middle``, pixels of the page."""
+    """Drag the picture back and forth around ``middle`` (page pixels)."""
     x, y = middle
     page.mouse.move(x, y)
     page.mouse.down()
@@ -81,7 +81,7 @@ def drag(page: Page, *, middle: tuple[float, float], n_moves: int) -> Motion:
 
 
 def zoom(page: Page, *, middle: tuple[float, float], n_moves: int) -> Motion:
-    """Zoom in and out at ``middle`` by the wheel."""
+    """Zoom in and out at ``middle`` with the wheel."""
     page.mouse.move(*middle)
     page.evaluate(_COUNT)
     for i in range(n_moves):
@@ -90,7 +90,7 @@ def zoom(page: Page, *, middle: tuple[float, float], n_moves: int) -> Motion:
 
 
 def _swing(i: int, n: int) -> float:
-    """0 → 1 → −1 → 0 along the way, straight lines."""
+    """Triangle wave 0 → 1 → −1 → 0."""
     at = 4 * i / n
     return at if at < 1 else 2 - at if at < 3 else at - 4
 

@@ -1,4 +1,4 @@
-"""Deep prompts at some layers by plain hooks: vectors go in front of a layer's input, and come off its output again."""
+"""Deep prompts by plain hooks: vectors are prepended to a layer's input and removed from its output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.sides.tuning import IGNORED, Tuned, TuningTask, padded
 
 
 def tune_with_hooks(module: Any, task: TuningTask) -> Tuned:
-    """One prompt after the other on a Llama; batches padded to their longest row; logits at every position."""
+    """Tunes one prompt after the other on a Llama; batches padded to their longest row; logits at every position."""
     losses, tensors = [], []
     for start in task.starts:
         leaves = {name: vectors.clone().requires_grad_() for name, vectors in start.items()}
@@ -32,7 +32,7 @@ def _train(module: Any, leaves: Mapping[str, Tensor], task: TuningTask) -> list[
         rows = padded(batch)
         ids, labels = rows["input_ids"], rows["labels"]
         positions = torch.arange(n_virtual, n_virtual + ids.shape[1])
-        # Filled up on the right, no row looks at what fills another up: the causal mask is all that is needed.
+        # With right padding, the causal mask is sufficient.
         logits = module(input_ids=ids, position_ids=positions[None], use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(
             logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED

@@ -1,4 +1,4 @@
-"""A client that reads a large body as fast as it comes, and forgets it."""
+"""HTTP client that reads a large body as fast as possible and discards it."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ _TIMEOUT_S = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """What came: how many bytes, and the bytes themselves where they were kept."""
+    """A response: its size, and its bytes if they were kept."""
 
     n_bytes: int
     data: bytes | None = None
 
 
 class Download:
-    """One kept connection to a loopback port."""
+    """A persistent connection to a loopback port."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
     def server_pid(self) -> int:
-        """The process that answers this connection."""
-        # Asked something first: until the server has taken the connection, it belongs to no process.
+        """Id of the server process of this connection."""
+        # After a request, because the connection belongs to no process until the server accepts it.
         self._connection.request("GET", "/health")
         self._connection.getresponse().read()
         return process_behind(client_port=self._connection.sock.getsockname()[1], server_port=self._port)
 
     def get(self, path: str, *, keep: bool = False) -> Body:
-        """GET, reading the whole body."""
+        """GET; reads the whole body."""
         self._connection.request("GET", path)
         return self._read(keep=keep)
 
     def post(self, path: str, body: Any, *, keep: bool = False) -> Body:
-        """POST a JSON body, reading the whole answer."""
+        """POST a JSON body; reads the whole response."""
         self._connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         return self._read(keep=keep)
 

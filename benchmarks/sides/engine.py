@@ -1,4 +1,4 @@
-"""The engine without HTTP: requests go in at once, and it steps until all are answered."""
+"""The engine without HTTP: all requests are submitted at once, then it steps until all have ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.sides.workload import Ask
+from benchmarks.sides.workload import CompletionTask
 from service.engine.engine import Engine
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
@@ -30,7 +30,7 @@ GREEDY = Sampling(temperature=0.0)
 
 
 class EngineSide:
-    """One engine over one model and some soft prompts; it stays warm between runs, as a service does."""
+    """One engine with one model and some soft prompts, warm between runs as in a service."""
 
     def __init__(self, module: Any, *, prompts: Sequence[Tensor] = (), limits: Limits | None = None) -> None:
         hosted = HostedModel("benchmark", module, None, revision="random")
@@ -38,9 +38,9 @@ class EngineSide:
         self.engine = Engine(hosted, limits=limits or Limits(), load_prompt=self._load)
         self._numbers = itertools.count()
 
-    def complete(self, asks: Sequence[Ask], *, capture: CaptureSpec | None = None) -> list[tuple[int, ...]]:
-        """Greedy tokens of each ask, every ask a request of its own."""
-        request_ids = [self.submit(ask, capture=capture) for ask in asks]
+    def complete(self, tasks: Sequence[CompletionTask], *, capture: CaptureSpec | None = None) -> list[tuple[int, ...]]:
+        """Greedy tokens of each request."""
+        request_ids = [self.submit(task, capture=capture) for task in tasks]
         tokens: dict[str, tuple[int, ...]] = defaultdict(tuple)
         for event in self.events():
             if isinstance(event, Delta):
@@ -48,26 +48,26 @@ class EngineSide:
         return [tokens[request_id] for request_id in request_ids]
 
     def trajectories(self, texts: Sequence[tuple[int, ...]], *, n_new: int, spec: CaptureSpec) -> Mapping[str, Tensor]:
-        """One request for all texts; the tensors of its answer."""
+        """One request for all texts; returns its tensors."""
         self.engine.submit(
             Generate(request_id=self._new_id(), inputs=tuple(texts), max_tokens=n_new, sampling=GREEDY, capture=spec)
         )
         return self._tensors()
 
     def capture(self, texts: Sequence[tuple[int, ...]], *, spec: CaptureSpec) -> Mapping[str, Tensor]:
-        """One request for all texts; the tensors of its answer."""
+        """One request for all texts; returns its tensors."""
         self.engine.submit(Capture(request_id=self._new_id(), inputs=tuple(texts), capture=spec))
         return self._tensors()
 
-    def submit(self, ask: Ask, *, capture: CaptureSpec | None = None) -> str:
-        """Hand one ask to the engine; returns the request's id."""
+    def submit(self, task: CompletionTask, *, capture: CaptureSpec | None = None) -> str:
+        """Submit one request; returns its id."""
         request_id = self._new_id()
-        prompt = None if ask.prompt is None else PromptChoice(parts=((str(ask.prompt), 1.0),))
+        prompt = None if task.prompt is None else PromptChoice(parts=((str(task.prompt), 1.0),))
         self.engine.submit(
             Generate(
                 request_id=request_id,
-                inputs=(ask.ids,),
-                max_tokens=ask.n_new,
+                inputs=(task.ids,),
+                max_tokens=task.n_new,
                 sampling=GREEDY,
                 prompt=prompt,
                 capture=capture,
@@ -88,7 +88,7 @@ class EngineSide:
         return events
 
     def events(self) -> Iterable[Event]:
-        """Step until nothing is left."""
+        """Step until all requests have ended."""
         while self.engine.has_work:
             yield from self.step()
 

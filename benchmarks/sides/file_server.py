@@ -1,4 +1,4 @@
-"""uvicorn with Starlette's FileResponse of one file: how fast bytes can leave a Python server. Run as a module."""
+"""uvicorn with Starlette's FileResponse of one file: an upper bound for a Python server. Run as a module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 
 def main() -> None:
-    """Serve ``/file`` until told to stop."""
+    """Serve ``/file`` until terminated."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path")
     parser.add_argument("port", type=int)

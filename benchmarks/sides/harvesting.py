@@ -1,4 +1,4 @@
-"""Harvests on warm worker processes of one thread each, and the loop that one would write with transformers alone."""
+"""Harvests on warm single-thread worker processes, and a loop with transformers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MODEL, DATASET = "benchmark", "words"
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """What is harvested, and where: all that a process needs to know. size: of the model; layer: whose output is read."""
+    """Task description for a process. size: of the model; layer: whose output is read."""
 
     size: Any
     home: str
@@ -58,7 +58,7 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a process shall do: ``harvest``, ``help`` with that run, or go through the ``loop``."""
+    """A task: ``harvest``, ``help`` with the run, or ``loop``."""
 
     what: str
     run_id: str
@@ -66,7 +66,7 @@ class Task:
 
 
 class WorkerProcess:
-    """While entered, a child process with the model loaded that does tasks one by one."""
+    """Context manager of a child process with a loaded model that executes tasks one by one."""
 
     def __init__(self, field: Field) -> None:
         context = multiprocessing.get_context("spawn")
@@ -84,11 +84,11 @@ class WorkerProcess:
         self._process.join()
 
     def begin(self, task: Task) -> None:
-        """Give it something to do."""
+        """Submit a task."""
         self._connection.send(task)
 
     def finish(self) -> float:
-        """Wait until it is done; the seconds that it took by itself.
+        """Wait for the task; returns its duration in seconds.
 
         Raises:
             RuntimeError: the process is gone.
@@ -144,7 +144,7 @@ class BareRun:
 
 
 def upload_texts(field: Field, texts: Sequence[Sequence[int]], *, folder: Path) -> None:
-    """Store the texts as the dataset."""
+    """Store the texts as a dataset."""
     file = folder / "words.jsonl"
     file.write_text("".join(json.dumps({"text": _text(ids)}) + "\n" for ids in texts))
     with file.open("rb") as stream:
@@ -165,7 +165,7 @@ def looped(field: Field, run_id: str) -> Tensor:
 
 
 def run_ids() -> Callable[[], str]:
-    """Names for runs, each another."""
+    """Unique names of runs."""
     numbers = itertools.count()
     return lambda: f"run-{next(numbers)}"
 
@@ -195,7 +195,7 @@ def _harvest(run: BareRun) -> None:
 
 
 def _help(run: BareRun) -> None:
-    # In use the helper is asked for once the plan is there; here it is waiting already.
+    # In production a helper starts after the plan is made; here it waits for the plan.
     while PlanFile(run.artifacts, run_id=run.run_id).load() is None:
         time.sleep(0.002)
     help_harvest(run)
@@ -207,7 +207,7 @@ def _loop_of(field: Field) -> Callable[[Task], None]:
 
 @torch.inference_mode()
 def _loop(field: Field, module: Any, tokenizer: Any, task: Task) -> None:
-    """Texts in, all hidden states out, the mean of one layer's kept, and all of it in one file beside its texts."""
+    """Read all hidden states, keep the mean of one layer, and write one file with the texts."""
     examples = DatasetStore(field.artifacts()).examples(DATASET)
     texts = [example.text or "" for example in examples]
     means = []

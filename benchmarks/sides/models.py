@@ -1,4 +1,4 @@
-"""Random models of given sizes. Each call builds the same weights anew: a side may change its module as it likes."""
+"""Random models of given sizes. Each call builds new modules with the same weights, so sides may modify theirs."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def build_llama(size: LlamaSize, *, seed: int = 0) -> Any:
 
 
 def build_tokenizer(n_vocab: int) -> PreTrainedTokenizerFast:
-    """Words w0, w1, … of one token each, none of them special, so that a text tells its token ids."""
+    """Tokenizer with words w0, w1, … of one token each, so that texts correspond to token ids."""
     tokenizer = Tokenizer(models.WordLevel({f"w{i}": i for i in range(n_vocab)}, unk_token="w0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 
 def ids_of_text(text: str) -> tuple[int, ...]:
-    """Token ids of a text of that tokenizer's words."""
+    """Token ids of a text of these words."""
     return tuple(int(word.removeprefix("w")) for word in text.split())
 
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.sides.pca_process SIDE N D SEED FILE``: one fit in a process of its own, so that its peak is its own.
+"""``python -m benchmarks.sides.pca_process SIDE N D SEED FILE``: one fit in a separate process, to measure its peak memory.
 
 Writes the places `[n, 2]` to FILE (npy) and prints ``{"seconds", "peak_bytes"}``. The points are made before the clock runs;
 they are part of the peak, on either side.
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def points_of(n: int, d: int, *, seed: int) -> Floats:
-    """Float32 `[n, d]`: directions of falling variance and noise, off the origin, made in place."""
+    """Float32 `[n, d]`: directions of decreasing variance plus noise, not centred, created in place."""
     rng = np.random.default_rng(seed)
     scales = (10.0 / np.arange(1, d + 1)).astype(np.float32)
     mean = rng.normal(size=d).astype(np.float32)
@@ -36,7 +36,7 @@ def points_of(n: int, d: int, *, seed: int) -> Floats:
 
 
 def fit_map(points: Floats) -> Floats:
-    """As a map run does it."""
+    """Fit as a map run does."""
     from service.projection.bases import FitSettings, fit_basis
 
     _, places, _ = fit_basis(points, settings=FitSettings(method="pca", n_components=N_COMPONENTS))
@@ -44,7 +44,7 @@ def fit_map(points: Floats) -> Floats:
 
 
 def fit_plain(points: Floats) -> Floats:
-    """As one would write it."""
+    """Fit with scikit-learn."""
     from sklearn.decomposition import PCA
 
     found: Floats = PCA(n_components=N_COMPONENTS, svd_solver="full").fit_transform(points)
@@ -57,7 +57,7 @@ SIDES: Mapping[str, Callable[[Floats], Floats]] = {"map": fit_map, "scikit-learn
 def main(side: str, n: int, d: int, seed: int, file: str) -> None:
     """Fit and report."""
     fit = SIDES[side]
-    # Libraries are loaded and warm before the clock runs.
+    # Libraries are loaded before timing starts.
     fit(points_of(64, 8, seed=seed))
     points = points_of(n, d, seed=seed)
     began = time.perf_counter()

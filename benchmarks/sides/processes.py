@@ -1,4 +1,4 @@
-"""Servers as child processes on loopback: started, waited for, measured, stopped."""
+"""Servers as child processes on loopback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _START_S, _STOP_S, _POLL_S = 300.0, 60.0, 0.1
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """A free loopback port."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -29,7 +29,7 @@ def free_port() -> int:
 def running(
     module: str, arguments: Sequence[str], *, environ: Mapping[str, str], ready_url: str, log: Path
 ) -> Iterator[int]:
-    """``python -m module`` until the block ends; yields its process id once ``ready_url`` answers 200.
+    """Run ``python -m module``; yields its process id once ``ready_url`` returns 200.
 
     Raises:
         RuntimeError: it ended, or was not ready in time; with the end of its log.
@@ -50,7 +50,7 @@ def running(
 
 
 def process_behind(*, client_port: int, server_port: int) -> int:
-    """The process that holds the server's end of a loopback connection; Linux only.
+    """Id of the server process of a loopback connection; Linux only.
 
     Raises:
         RuntimeError: no process of ours holds it.
@@ -64,12 +64,12 @@ def process_behind(*, client_port: int, server_port: int) -> int:
 
 
 def forget_peak(pid: int) -> None:
-    """Begin to measure the peak of a process's resident memory anew."""
+    """Reset the peak resident memory of a process."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def resident_bytes(pid: int) -> tuple[int, int]:
-    """Resident memory of a process: now, and at its peak."""
+    """Current and peak resident memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     fields = {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
     return 1024 * int(fields["VmRSS"][0]), 1024 * int(fields["VmHWM"][0])

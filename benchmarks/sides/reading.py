@@ -1,4 +1,4 @@
-"""Last-token states of one block by other means: all hidden states, a hook that stops, nnsight."""
+"""Baselines for last-token states of one block: all hidden states, a stopping hook, and nnsight."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Reader = Callable[[Tensor], Tensor]
 
 
 class _Enough(Exception):
-    """The state has been read."""
+    """Raised once the state has been read."""
 
 
 def hidden_states_reader(module: Any, *, layer: int, whole_head: bool = True) -> Reader:
-    """The forward that returns all hidden states; without ``whole_head``, logits of the last token only."""
+    """A forward with all hidden states; without ``whole_head``, with logits of the last token only."""
     keep = {} if whole_head else {"logits_to_keep": 1}
 
     @torch.inference_mode()
@@ -32,7 +32,7 @@ def hidden_states_reader(module: Any, *, layer: int, whole_head: bool = True) ->
 
 
 def stopping_hook_reader(module: Any, *, layer: int) -> Reader:
-    """A forward hook on the block, which raises once it has the state."""
+    """A forward hook on the block that raises once it has the state."""
 
     @torch.inference_mode()
     def read(ids: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def stopping_hook_reader(module: Any, *, layer: int) -> Reader:
 
 
 def nnsight_is_installed() -> bool:
-    """It comes with the extra ``bench`` only."""
+    """Import nnsight, which is in the extra ``bench``."""
     return importlib.util.find_spec("nnsight") is not None
 
 
@@ -75,6 +75,6 @@ def nnsight_reader(module: Any, *, layer: int) -> Reader:
 
 
 def read_all(reader: Reader, texts: Sequence[Sequence[int]], *, n_batch: int) -> Tensor:
-    """`[n_texts, d_model]`, the texts being of one length, ``n_batch`` at a time."""
+    """States `[n_texts, d_model]` of texts of equal length, in batches of ``n_batch``."""
     ids = torch.tensor(texts)
     return torch.cat([reader(ids[i : i + n_batch]) for i in range(0, len(ids), n_batch)])

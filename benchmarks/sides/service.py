@@ -1,4 +1,4 @@
-"""The whole service over HTTP: a saved model, ``python -m service`` in a process of its own, a pool of connections."""
+"""The whole service over HTTP: a saved model, ``python -m service`` in a separate process, a pool of connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.sides.models import LlamaSize, ids_of_text, save_llama
 from benchmarks.sides.processes import free_port, running
-from benchmarks.sides.workload import Ask
+from benchmarks.sides.workload import CompletionTask
 from service.engine.requests import CaptureSpec
 
 MODEL = "benchmark"
@@ -25,7 +25,7 @@ _TIMEOUT_S = 600.0
 
 @contextlib.contextmanager
 def serving(size: LlamaSize) -> Iterator[str]:
-    """The service with one model, as it is by default otherwise; yields its address."""
+    """Run the service with one model and default settings; yields its URL."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder, port = Path(name), free_port()
         save_llama(size, folder / "model")
@@ -45,7 +45,7 @@ def serving(size: LlamaSize) -> Iterator[str]:
 
 
 def activations_body(texts: Sequence[Sequence[int]], *, spec: CaptureSpec) -> dict[str, Any]:
-    """The JSON body that asks ``POST /v1/activations`` for what ``spec`` says."""
+    """The JSON body that tasks ``POST /v1/activations`` for what ``spec`` says."""
     return {
         "model": MODEL,
         "inputs": [list(ids) for ids in texts],
@@ -57,7 +57,7 @@ def activations_body(texts: Sequence[Sequence[int]], *, spec: CaptureSpec) -> di
 
 
 class CompletionService:
-    """Completions, every ask a request and a connection of its own."""
+    """Completions, one connection per request."""
 
     def __init__(self, client: httpx.Client, pool: ThreadPoolExecutor) -> None:
         self._client = client
@@ -79,19 +79,19 @@ class CompletionService:
                 _upload(client, f"prompt-{i}", vectors)
             yield cls(client, pool)
 
-    def complete(self, asks: Sequence[Ask]) -> list[tuple[int, ...]]:
-        """Greedy tokens of each ask; all are sent at once."""
-        return list(self._pool.map(self._complete_one, asks))
+    def complete(self, tasks: Sequence[CompletionTask]) -> list[tuple[int, ...]]:
+        """Greedy tokens of each request; all are sent at once."""
+        return list(self._pool.map(self._complete_one, tasks))
 
-    def _complete_one(self, ask: Ask) -> tuple[int, ...]:
+    def _complete_one(self, task: CompletionTask) -> tuple[int, ...]:
         body: dict[str, Any] = {
             "model": MODEL,
-            "prompt": list(ask.ids),
-            "max_tokens": ask.n_new,
+            "prompt": list(task.ids),
+            "max_tokens": task.n_new,
             "temperature": 0,
         }
-        if ask.prompt is not None:
-            body["prompt_ref"] = f"prompt-{ask.prompt}"
+        if task.prompt is not None:
+            body["prompt_ref"] = f"prompt-{task.prompt}"
         answer = self._client.post("/v1/completions", json=body)
         _check(answer)
         return ids_of_text(answer.json()["choices"][0]["text"])
@@ -111,7 +111,7 @@ class CaptureService:
             yield cls(client)
 
     def capture(self, texts: Sequence[Sequence[int]], *, spec: CaptureSpec) -> Mapping[str, Tensor]:
-        """The tensors of the answer."""
+        """Tensors of the response."""
         answer = self._client.post("/v1/activations", json=activations_body(texts, spec=spec))
         _check(answer)
         return safetensors.torch.load(answer.content)

@@ -1,4 +1,4 @@
-"""A training in a process of its own, so that its memory can be measured: the model loaded once, the work done on demand."""
+"""Training in a separate process, to measure its memory: the model is loaded once, the training runs on demand."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmarks.sides.processes import forget_peak, resident_bytes
 from benchmarks.sides.tuning import Tuned
 
 Training = Callable[[], Tuned]
-"""One whole training."""
+"""Runs one training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a training gave, and resident memory of its process: with the model loaded, and at the training's peak."""
+    """Result of a training, and resident memory of its process: with the model loaded, and at the peak."""
 
     tuned: Tuned
     loaded_bytes: int
@@ -28,7 +28,7 @@ class Measured:
 
 
 class TrainingProcess:
-    """While entered, a child process that trains each time ``run`` is called; Linux only.
+    """Context manager of a child process that trains on each call of ``run``; Linux only.
 
     Args:
         prepare: importable; builds the model in the child and returns the training.
@@ -51,7 +51,7 @@ class TrainingProcess:
         self._process.join()
 
     def run(self) -> Measured:
-        """Train once more.
+        """Run one training.
 
         Raises:
             RuntimeError: the process is gone.

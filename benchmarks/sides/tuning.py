@@ -21,12 +21,12 @@ from workers.tuning.training.settings import Member, TuneSettings
 from workers.tuning.training.trainer import Trainer
 
 IGNORED = -100
-"""Label of a token that no loss is taken of, in transformers."""
+"""Label of tokens without loss in transformers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningTask:
-    """What every side does: AdamW at a constant rate, gradients clipped at norm 1, examples in the order of seed 0.
+    """Task of every side: AdamW with a constant rate, gradient clipping at norm 1, examples in the order of seed 0.
 
     starts: the draw of each prompt, in the native format.
     """
@@ -47,7 +47,7 @@ class TuningTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """losses: of each step, `[n_steps, n_prompts]`. tensors: of each prompt at the end."""
+    """losses: `[n_steps, n_prompts]`. tensors: final tensors of each prompt."""
 
     losses: Tensor
     tensors: Sequence[Mapping[str, Tensor]]
@@ -61,7 +61,7 @@ def random_examples(n: int, *, shortest: int, longest: int, n_answers: int, n_vo
 
 
 def new_trainer(hosted: HostedModel, task: TuningTask, *, max_bytes: int = 4 << 30) -> Trainer:
-    """A trainer of all the task's prompts together."""
+    """One trainer for all prompts of the task."""
     settings = TuneSettings(
         kind=task.kind,
         where=task.where,
@@ -85,7 +85,7 @@ def tune_fused(hosted: HostedModel, task: TuningTask, *, max_bytes: int = 4 << 3
 
 
 def tune_with_peft(module: Any, task: TuningTask, *, pad_to: int | None = None) -> Tuned:
-    """One prompt after the other, by PEFT's prompt tuning; batches padded to their longest row, or to ``pad_to`` tokens."""
+    """PEFT prompt tuning, one prompt after the other; batches padded to their longest row or to ``pad_to`` tokens."""
     losses, tensors = [], []
     for start in task.starts:
         with warnings.catch_warnings():
@@ -115,7 +115,7 @@ def _train(model: Any, parameters: Sequence[Tensor], task: TuningTask, *, pad_to
 
 
 def padded(batch: Sequence[EncodedExample], *, pad_to: int | None = None) -> dict[str, Tensor]:
-    """Ids, mask and labels as transformers takes them, filled up on the right.
+    """Right-padded ids, mask and labels for transformers.
 
     Raises:
         ValueError: a row is longer than ``pad_to``.

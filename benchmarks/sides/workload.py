@@ -1,4 +1,4 @@
-"""What is asked: random texts and prompts, the same for every side."""
+"""Workload: random texts and prompts, equal for all sides."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
+class CompletionTask:
     """One completion: a text, how many tokens to add, and the index of its soft prompt (None: bare)."""
 
     ids: tuple[int, ...]
@@ -27,13 +27,13 @@ def random_texts(n: int, *, shortest: int, longest: int, n_vocab: int, seed: int
 
 
 def soft_prompts(n: int, *, n_virtual: int, d_model: int, seed: int) -> list[Tensor]:
-    """Vectors `[n_virtual, d_model]` each, spread as the models' token embeddings are."""
+    """Vectors `[n_virtual, d_model]` with the standard deviation of the models' token embeddings."""
     generator = torch.Generator().manual_seed(seed)
     return [0.02 * torch.randn(n_virtual, d_model, generator=generator) for _ in range(n)]
 
 
 def left_padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Ids `[n, longest]` filled up with 0 on the left, and their attention mask."""
+    """Left-padded ids `[n, longest]` and their attention mask."""
     longest = max(len(row) for row in rows)
     ids = torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows])
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])

@@ -72,7 +72,10 @@ def generated(package: Path) -> dict[Path, str]:
     """The text of each twin."""
     found = twins(package)
     modules = {_module_name(path, package): read_module(path.read_text(encoding="utf-8")) for path in found}
-    return {twin: _formatted(convert(_module_name(path, package), modules), path=twin) for path, twin in found.items()}
+    return {
+        twin: _formatted(convert(_module_name(path, package), modules=modules), path=twin)
+        for path, twin in found.items()
+    }
 
 
 def read_module(source: str) -> Module:
@@ -86,7 +89,7 @@ def read_module(source: str) -> Module:
         converted |= found
 
 
-def convert(name: str, modules: Mapping[str, Module]) -> str:
+def convert(name: str, *, modules: Mapping[str, Module]) -> str:
     """The twin of one module, before formatting.
 
     Args:

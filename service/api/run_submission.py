@@ -16,7 +16,7 @@ from service.api.hub_loads import datasets_in
 from service.api.requests.idempotency import created, respond_once
 from service.api.responses.runs import run_answer
 from service.api.services import Services
-from service.errors import AtlasError, Unavailable
+from service.errors import AtlasError, QueueUnavailable, Unavailable
 from service.planning.context import PlanningContext
 from service.planning.encoder_decoders import EncoderDecoderConfigs
 from service.planning.run_kinds import plan
@@ -55,9 +55,9 @@ async def start_run(request: Request, services: Services, *, run: RunRequest, ke
 
 
 def require_queue(services: Services) -> RunQueue:
-    """The queue; Unavailable if the server has none, because no run could start."""
+    """The queue; QueueUnavailable if the server has none, because no run could start."""
     if services.queue is None:
-        raise Unavailable(
+        raise QueueUnavailable(
             "This server has no queue for runs. Expected PROMPTATLAS_REDIS_URL, or an installed redis-server."
         )
     return services.queue

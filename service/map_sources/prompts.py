@@ -13,7 +13,7 @@ from promptatlas.types.maps import PromptsSource
 from service.errors import InvalidRequest, TooLarge
 from service.map_sources.interface import SourceContext
 from service.store.prompts.history import Stage, history_of, labels_of
-from service.store.prompts.manifests import PromptManifest
+from service.store.prompts.manifests import PromptManifest, require_base
 
 
 async def add_prompts(source: PromptsSource, *, name: str, to: SourceContext) -> None:
@@ -33,17 +33,9 @@ async def add_prompts(source: PromptsSource, *, name: str, to: SourceContext) ->
 
 def _read(ref: str, source: PromptsSource, to: SourceContext) -> tuple[PromptManifest, list[Stage]]:
     manifest = to.prompts.resolve(ref, base=to.model)
-    _require_same_weights(manifest, to)
+    require_base(manifest, base=to.model, revision=to.revision)
     stages = history_of(manifest, prompts=to.prompts, runs=to.runs, draws=source.draws, snapshots=source.snapshots)
     return manifest, stages
-
-
-def _require_same_weights(manifest: PromptManifest, to: SourceContext) -> None:
-    if (manifest.base, manifest.base_revision) != (to.model, to.revision):
-        raise InvalidRequest(
-            f"Prompt {manifest.ref} is for {manifest.base!r} in revision {manifest.base_revision!r}; "
-            f"the map's model is {to.model!r} in revision {to.revision!r}."
-        )
 
 
 def _require_few(n_stages: int, to: SourceContext) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from service.errors import AtlasError, InvalidRequest, NotFound
+from service.errors import AtlasError, NotFound
 from service.planning.encoder_decoders import EncoderDecoderConfigs
 from service.planning.specs import Loc, error_at
 from service.store.datasets.items import DatasetInfo
-from service.store.prompts.manifests import PromptManifest
+from service.store.prompts.manifests import PromptManifest, require_base
 
 _MAX_SHOWN = 80
 
@@ -99,11 +99,7 @@ class Resolver:
 
     def card(self, name: str) -> Mapping[str, Any]:
         """The fields of a base model's card; NotFound at the spec's field ``model``."""
-        card = self.context.models.get(name)
-        if card is None:
-            hosted = ", ".join(sorted(self.context.models))
-            raise NotFound(f"No model {name[:_MAX_SHOWN]!r} is hosted here; hosted: {hosted}.", loc=("model",))
-        return card
+        return card_of(name, models=self.context.models)
 
     def model(self, name: str) -> Base:
         """The base model of a spec; NotFound at its field ``model``."""
@@ -139,14 +135,20 @@ class Resolver:
             found = self.context.prompts.resolve(ref, base=base.name)
         except AtlasError as error:
             raise error_at(error, loc=at) from error
-        if found.base != base.name:
-            raise InvalidRequest(f"Prompt {ref!r} is for {found.base!r}, the run for {base.name!r}.", loc=at)
-        if found.base_revision != base.revision:
-            raise InvalidRequest(
-                f"Prompt {ref!r} was tuned for revision {found.base_revision} of {base.name}; the hosted revision is "
-                f"{base.revision}, with other weights.",
-                loc=at,
-            )
+        require_base(found, base=base.name, revision=base.revision, ref=ref, loc=at)
         pinned = ref if ref.startswith("sha256:") else found.ref
         self.prompts[pinned] = found.sha256
         return pinned, found
+
+
+def card_of(name: str, *, models: Mapping[str, Mapping[str, Any]], named: str | None = None) -> Mapping[str, Any]:
+    """The fields of a hosted model's card; NotFound at the field ``model`` if it is not hosted.
+
+    Args:
+        named: the model as the request names it; default: ``name``.
+    """
+    card = models.get(name)
+    if card is None:
+        shown, hosted = (name if named is None else named)[:_MAX_SHOWN], ", ".join(sorted(models))
+        raise NotFound(f"No model {shown!r} is hosted here; hosted: {hosted}.", loc=("model",))
+    return card

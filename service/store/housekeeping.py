@@ -1,4 +1,4 @@
-"""What nobody else does in passing: removing what writers that died have left, and answers that are kept no longer."""
+"""Periodic garbage collection of the store: stale files of crashed writers, and expired idempotency records."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Housekeeper:
-    """Sweeps a store now and then. Any number of them may, beside any number of writers.
+    """Sweeps a store periodically; safe to run in several processes, and concurrently with writers.
 
     Args:
-        artifacts, idempotency: what is swept.
-        sleep: waits so many seconds.
+        artifacts, idempotency: The stores to sweep.
+        sleep: Waits a number of seconds.
     """
 
     def __init__(
@@ -37,18 +37,18 @@ class Housekeeper:
         self._sleep = sleep
 
     async def run_beside(self) -> None:
-        """Sweep for ever, first some minutes after the start: a service that is restarted often need not each time."""
+        """Sweep forever, for the first time some minutes after the start, so that frequent restarts do not sweep each time."""
         await self._sleep(FIRST_AFTER_S)
         while True:
             await asyncio.to_thread(self.sweep)
             await self._sleep(EVERY_S)
 
     def sweep(self) -> int:
-        """Sweep once; how many files and records are gone. A store that cannot be reached is left for the next time."""
+        """Sweep once and return the number of files and records removed; an unreachable store is skipped."""
         try:
             n_removed = self._artifacts.sweep() + self._idempotency.sweep()
         except AtlasError as error:
-            _log.warning("store could not be swept", reason=error.detail)
+            _log.warning("store sweep failed", reason=error.detail)
             return 0
         if n_removed:
             _log.info("store swept", n_removed=n_removed)

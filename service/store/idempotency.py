@@ -1,9 +1,9 @@
-"""Replayed answers: a POST sent again under the same Idempotency-Key is answered as the first one was, not done again.
+"""Idempotency records: a repeated POST with the same Idempotency-Key gets the stored response of the first one.
 
-    idempotency/{hash of key's owner, route and key}/{generation}.json
+    idempotency/{hash of API key name, route and key}/{generation}.json
 
-The first to create a generation does the work and then replaces the record by the answer. A record that is old, or
-whose worker died, is followed by the next generation, again created by one only; so nothing is taken over twice.
+The process that creates a generation executes the request and then replaces the record with the response. An expired or
+abandoned record is followed by the next generation, which again only one process can create.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LABEL = "the record of an Idempotency-Key"
 
 @dataclass(frozen=True, kw_only=True)
 class StoredResponse:
-    """An answer to send again."""
+    """A stored response."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class StoredResponse:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """The right, and duty, to do the work once and then ``finish`` or ``abandon``."""
+    """Claim of a key: its holder executes the request and calls ``finish`` or ``abandon``."""
 
     record_key: str
     owner: str
@@ -46,13 +46,13 @@ class Attempt:
 
 
 class IdempotencyStore:
-    """Answers by Idempotency-Key, in an artifact store; safe between threads, processes and hosts.
+    """Responses by Idempotency-Key in an artifact store; safe across threads, processes and hosts.
 
     Args:
-        artifacts: where they lie.
-        clock: tells what has expired.
-        lifetime: how long an answer is kept.
-        patience: after how long a request that never finished is held for dead; more than any deadline.
+        artifacts: The artifact store.
+        clock: Determines what has expired.
+        lifetime: How long a response is kept.
+        patience: Time after which an unfinished request counts as crashed; longer than any deadline.
     """
 
     def __init__(
@@ -69,28 +69,28 @@ class IdempotencyStore:
         self._patience = patience
 
     def begin(self, key: str, *, api_key_name: str, route: str, body: bytes) -> Attempt | StoredResponse:
-        """Claim ``key`` for this request, or get the answer that it already had.
+        """Claim ``key`` for this request, or return the stored response.
 
         Args:
-            key: the header's value, 1 to 255 printable ASCII characters.
-            api_key_name: whose key it is: two clients' keys never meet.
-            route: method, path and query of the request.
-            body: of the request.
+            key: Value of the header, 1 to 255 printable ASCII characters.
+            api_key_name: Owner of the key; keys of different clients are independent.
+            route: Method, path and query of the request.
+            body: Body of the request.
 
         Raises:
-            InvalidRequest: no key is written so.
-            Conflict: the key was used with another body, or its first request is still running.
+            InvalidRequest: The key is malformed.
+            Conflict: The key was used with another body, or its first request is still running.
         """
         if not (1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
             raise InvalidRequest(
-                f"An Idempotency-Key has 1 to {MAX_KEY} printable ASCII characters; this one has {len(key)}.",
+                f"An Idempotency-Key has 1 to {MAX_KEY} printable ASCII characters; this key has {len(key)}.",
                 loc=("header", "Idempotency-Key"),
             )
         folder = _folder(key, api_key_name=api_key_name, route=route)
         body_sha256 = hashlib.sha256(body).hexdigest()
         generation = max(self._generations(folder), default=0)
         if generation:
-            answer = self._answer_of(f"{folder}/{generation}.json", body_sha256=body_sha256)
+            answer = self._response_of(f"{folder}/{generation}.json", body_sha256=body_sha256)
             if answer is not None:
                 return answer
         attempt = Attempt(
@@ -104,7 +104,7 @@ class IdempotencyStore:
         return attempt
 
     def finish(self, attempt: Attempt, *, response: StoredResponse) -> None:
-        """Keep the answer for whoever sends the request again."""
+        """Store the response for repeated requests."""
         answer = {
             "status": response.status,
             "headers": dict(response.headers),
@@ -113,16 +113,16 @@ class IdempotencyStore:
         self._artifacts.put_record(attempt.record_key, {**_record_of(attempt), "response": answer})
 
     def abandon(self, attempt: Attempt) -> None:
-        """Give the key back: the request failed in a way that trying again may cure."""
+        """Release the key after a failure that a retry may fix."""
         self._artifacts.put_record(attempt.record_key, {**_record_of(attempt), "abandoned": True})
 
     def sweep(self) -> int:
-        """Forget what expired long ago (twice the lifetime, so that nobody still counts on it); how many records."""
+        """Remove records older than twice the lifetime; returns their number."""
         n_removed = 0
         for entry in self._artifacts.names("idempotency"):
             folder = f"idempotency/{entry}"
             keys = [f"{folder}/{generation}.json" for generation in self._generations(folder)]
-            if not all(map(self._is_long_gone, keys)):
+            if not all(map(self._is_removable, keys)):
                 continue
             for key in keys:
                 self._artifacts.remove_record(key)
@@ -132,21 +132,21 @@ class IdempotencyStore:
     def _generations(self, folder: str) -> list[int]:
         return [int(name.removesuffix(".json")) for name in self._artifacts.names(folder)]
 
-    def _is_long_gone(self, record_key: str) -> bool:
+    def _is_removable(self, record_key: str) -> bool:
         try:
             record = self._artifacts.get_record(record_key, label=_LABEL)
         except DamagedArtifact:
-            # How old it is cannot be known.
+            # The age of a damaged record is unknown.
             return False
         return record is None or self._age(record) > 2 * self._lifetime
 
-    def _answer_of(self, record_key: str, *, body_sha256: str) -> StoredResponse | None:
-        """The answer in a record; None when the key is free again; Conflict when it is taken."""
+    def _response_of(self, record_key: str, *, body_sha256: str) -> StoredResponse | None:
+        """The response in a record, or None if the key is free; raises Conflict if it is in use."""
         record = self._artifacts.get_record(record_key, label=_LABEL)
         if record is None or record.get("abandoned") or self._age(record) > self._lifetime:
             return None
         if record["body_sha256"] != body_sha256:
-            raise Conflict("This Idempotency-Key was used with another request body; take a new key for a new request.")
+            raise Conflict("This Idempotency-Key was used with another request body; use a new key for a new request.")
         response = record.get("response")
         if response is not None:
             body = base64.b64decode(response["body"])
@@ -160,7 +160,7 @@ class IdempotencyStore:
 
 
 def _folder(key: str, *, api_key_name: str, route: str) -> str:
-    # Hashed as a JSON list, so that no two different triples run together.
+    # Hashed as a JSON list, so that different triples have different hashes.
     return f"idempotency/{hashlib.sha256(canonical_json([api_key_name, route, key])).hexdigest()}"
 
 
@@ -173,4 +173,4 @@ def _record_of(attempt: Attempt) -> dict[str, object]:
 
 
 def _still_running() -> Conflict:
-    return Conflict("A request with this Idempotency-Key is still running; its answer can be had when it is done.")
+    return Conflict("A request with this Idempotency-Key is still running; retry to get its response.")

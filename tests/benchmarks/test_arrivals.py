@@ -11,7 +11,7 @@ from benchmarks.arrivals import Arrival, Clock, Served, poisson, serve_continuou
 from benchmarks.sides.batch import StaticBatch
 from benchmarks.sides.engine import EngineSide
 from benchmarks.sides.models import build_llama
-from benchmarks.sides.workload import Ask
+from benchmarks.sides.workload import CompletionTask
 from service.engine.requests import Event
 from tests.benchmarks.sizes import LLAMA
 
@@ -39,10 +39,10 @@ class TimedBatch(StaticBatch):
         self._time = time
         self.batches: list[int] = []
 
-    def complete(self, asks: Sequence[Ask]) -> list[tuple[int, ...]]:
-        self.batches.append(len(asks))
-        self._time.sleep(max(ask.n_new for ask in asks))
-        return super().complete(asks)
+    def complete(self, tasks: Sequence[CompletionTask]) -> list[tuple[int, ...]]:
+        self.batches.append(len(tasks))
+        self._time.sleep(max(task.n_new for task in tasks))
+        return super().complete(tasks)
 
 
 class TimedEngine(EngineSide):
@@ -58,7 +58,8 @@ class TimedEngine(EngineSide):
 
 
 ARRIVALS = [
-    Arrival(at_s=at_s, ask=Ask(ids=(5, 6, 7), n_new=n_new)) for at_s, n_new in ((0, 6), (1.5, 2), (2.5, 3), (20, 2))
+    Arrival(at_s=at_s, task=CompletionTask(ids=(5, 6, 7), n_new=n_new))
+    for at_s, n_new in ((0, 6), (1.5, 2), (2.5, 3), (20, 2))
 ]
 
 
@@ -94,8 +95,8 @@ def test_metrics_count_tokens_and_order_latencies() -> None:
 
 
 def test_poisson_gaps_scale_with_their_mean() -> None:
-    asks = [Ask(ids=(1,), n_new=1)] * 400
-    slow, fast = (torch.tensor([a.at_s for a in poisson(asks, mean_gap_s=gap)]) for gap in (2.0, 0.5))
+    tasks = [CompletionTask(ids=(1,), n_new=1)] * 400
+    slow, fast = (torch.tensor([a.at_s for a in poisson(tasks, mean_gap_s=gap)]) for gap in (2.0, 0.5))
     torch.testing.assert_close(slow, 4 * fast)
     assert fast[0] == 0
     assert float(fast.diff().mean()) == pytest.approx(0.5, rel=0.1)

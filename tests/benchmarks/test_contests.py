@@ -88,9 +88,9 @@ def test_no_contest_is_left_out() -> None:
 
 
 def test_requests_end_at_their_own_lengths() -> None:
-    asks = arrivals.asks_of(sizes.ARRIVALS)
-    assert len({ask.n_new for ask in asks}) > 1
-    assert all(sizes.ARRIVALS.fewest_new <= ask.n_new <= sizes.ARRIVALS.most_new for ask in asks)
+    tasks = arrivals.tasks_of(sizes.ARRIVALS)
+    assert len({task.n_new for task in tasks}) > 1
+    assert all(sizes.ARRIVALS.fewest_new <= task.n_new <= sizes.ARRIVALS.most_new for task in tasks)
 
 
 def test_transfer_needs_http() -> None:

@@ -1,4 +1,4 @@
-"""The built-in datasets: as the generator writes them, disjoint, and read as they are meant."""
+"""The built-in datasets: equal to the generator's output, with disjoint splits and readable records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def records(task: Task) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_files_are_what_the_generator_writes(task: Task) -> None:
-    # Of the packed bytes only the header is compared: builds of zlib differ in how well they pack.
+    # Only the header of the compressed bytes is compared, because builds of zlib compress differently.
     data = (FOLDER / file_name(task)).read_bytes()
     text = "".join(f"{line}\n" for line in lines(task))
     assert gzip.decompress(data).decode("utf-8") == text
@@ -42,7 +42,7 @@ def test_splits_have_their_sizes_and_share_nothing(task: Task) -> None:
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if task != "text"])
-def test_inputs_stand_without_the_header(task: Task) -> None:
+def test_inputs_have_no_header(task: Task) -> None:
     headers = {header for each in HEADERS.values() for header in each}
     for record in records(task):
         assert "\n" not in record["input"]

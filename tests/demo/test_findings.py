@@ -1,4 +1,4 @@
-"""The study's own steps, against a client that finishes at once."""
+"""The steps of the study, with a client whose runs finish at once."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def study_of(client: FakeClient) -> Study:
     return Study(cast(Client, client), TINY, Console(file=io.StringIO()))
 
 
-def test_all_runs_wait_in_line_before_the_first_is_awaited() -> None:
+def test_all_runs_are_queued_before_the_first_is_awaited() -> None:
     client = FakeClient()
     prompts = study_of(client).prompts()
     names = [one.name for one in tunings(model="demo", size=TINY)]

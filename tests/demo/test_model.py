@@ -1,4 +1,4 @@
-"""The committed model: what its card says of size, shape and skill, on a small held-out sample."""
+"""The committed model: size, shape and accuracy of its card, on a small held-out sample."""
 
 from pathlib import Path
 
@@ -29,12 +29,12 @@ def test_shape_and_size(loaded: LoadedModel) -> None:
 
 @pytest.mark.parametrize(("task", "least"), [("qa", 0.9), ("cloze", 0.85), ("arithmetic-cot", 0.9)])
 def test_answers_under_the_header(loaded: LoadedModel, task: Task, least: float) -> None:
-    # Another seed than the table's: these examples were never looked at while the model was made.
+    # A different seed from the table's: these examples were not used during development of the model.
     assert score(loaded, shown=examples(task, split="test", n=100, seed=1)).share >= least
 
 
 @pytest.mark.parametrize("task", ["qa", "cloze", "arithmetic", "arithmetic-cot"])
-def test_tells_on_without_the_header(loaded: LoadedModel, task: Task) -> None:
+def test_continues_the_text_without_the_header(loaded: LoadedModel, task: Task) -> None:
     assert score(loaded, shown=examples(task, split="test", n=100, seed=1, scaffold=False)).share <= 0.5
 
 

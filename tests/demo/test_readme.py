@@ -1,4 +1,4 @@
-"""README's five minutes, run as they stand on the demo model: the printed output is the real one."""
+"""The tour of the README, executed on the demo model: the output on the page is the actual output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_steps_are_blocks_with_an_output() -> None:
     assert tour_of(PAGE) == [Step("bash", "echo one\n", "one\n"), Step("python", "print(2)\n", "two\n")]
 
 
-def test_outputs_are_replaced_where_they_stand() -> None:
+def test_outputs_are_replaced_in_place() -> None:
     changed = with_outputs(PAGE, outputs=["1\n", "2\n"])
     assert [step.printed for step in tour_of(changed)] == ["1\n", "2\n"]
     assert changed.replace("\n1\n", "\none\n").replace("\n2\n", "\ntwo\n") == PAGE
@@ -52,7 +52,7 @@ OLD = "| prior | seed | x |\n| --- | --- | --- |\n| a | 0 | old |\n"
 NEW = "| prior | seed | y |\n| --- | --- | --- |\n| **b** | **0** | **new** |\n| c | 1 | new |\n"
 
 
-def test_the_first_table_of_a_report_takes_the_place_of_the_old_one() -> None:
+def test_the_first_table_of_a_report_replaces_the_table_of_the_page() -> None:
     page = f"Before:\n\n{OLD}\nAfter.\n| other | table |\n"
     assert with_table(page, report=f"one\n\n{NEW}\ntwo\n\n{OLD}") == f"Before:\n\n{NEW}\nAfter.\n| other | table |\n"
     with pytest.raises(LookupError, match="expected a table"):
@@ -69,7 +69,7 @@ def test_the_page_has_a_row_for_each_prompt_of_a_run() -> None:
 
 
 def plain(output: str) -> str:
-    """Without what differs from run to run, and without decimal numbers, whose last digits differ by processor."""
+    """The output without ids and times, and without decimal numbers, whose last digits depend on the processor."""
     output = re.sub(r'"id":"cmpl-\w+"', '"id":"…"', output)
     output = re.sub(r'"created":\d+', '"created":…', output)
     return NUMBER.sub("#", output)

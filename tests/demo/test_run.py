@@ -1,4 +1,4 @@
-"""`python -m demo.run` for real, with few steps: what it prints, the report it leaves, and the processes it does not."""
+"""`python -m demo.run` with few steps: its output, its report, and that no process is left."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def command(output: Path) -> list[str]:
 
 
 def with_ctrl_c() -> None:
-    """A shell that runs the tests in the background has them ignore Ctrl-C, which children inherit."""
+    """Restore Ctrl-C: a shell that runs the tests in the background ignores it, and children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def pids_of(output: Path) -> set[int]:
-    """The processes that the service's log says it started."""
+    """The ids of the processes in the service's log."""
     return {int(pid) for pid in re.findall(r"process started.* pid=(\d+)", (output / "service.log").read_text())}
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process exists and is more than an entry that its parent has not read yet."""
+    """Whether a process exists and is not a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -69,13 +69,13 @@ def wait_for(condition: Callable[[], bool], *, within_s: float) -> bool:
 
 @dataclass(frozen=True)
 class Finished:
-    """A demo that stayed until Ctrl-C. looked_at: the map, read from the service while it stayed."""
+    """A demo that ran until Ctrl-C. fitted: the map, read from the service while it was running."""
 
     returncode: int
     stdout: str
     stderr: str
     output: Path
-    looked_at: Map
+    fitted: Map
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +90,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         assert link is not None, printed.read_text() + complaints.read_text()
         with Client(link[1], progress=False) as client:
             assert httpx.get(link[1]).headers["content-type"].startswith("text/html")
-            looked_at = client.maps.get(link[2])
+            fitted = client.maps.get(link[2])
         demo.send_signal(signal.SIGINT)
-        yield Finished(demo.wait(60), printed.read_text(), complaints.read_text(), output, looked_at)
+        yield Finished(demo.wait(60), printed.read_text(), complaints.read_text(), output, fitted)
     finally:
         demo.kill()
         demo.wait()
@@ -104,7 +104,7 @@ def report(finished: Finished) -> dict[str, Any]:
     return loaded
 
 
-def test_it_ends_well_because_a_prompt_has_learnt_its_task(finished: Finished, report: dict[str, Any]) -> None:
+def test_it_succeeds_because_a_prompt_has_learnt_its_task(finished: Finished, report: dict[str, Any]) -> None:
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert finished.stderr == ""
     assert any(one["lifted"] and one["before"] <= 0.5 and one["after"] >= 0.85 for one in report["verdicts"])
@@ -126,7 +126,7 @@ def test_every_prior_of_every_run_became_a_prompt(report: dict[str, Any]) -> Non
     assert draws["isotropic 0.02"] < draws["fitted, 5× as wide"]
 
 
-def test_the_tables_are_printed_and_left(finished: Finished) -> None:
+def test_the_tables_are_printed_and_written(finished: Finished) -> None:
     rows = re.findall(r"^(.+?) +0 +(\d+) % → (\d+) % \[(\d+), (\d+)\] ", finished.stdout, re.MULTILINE)
     assert len(rows) == N_PRIORS * len(PACES)
     assert [row[0] for row in rows[:N_PRIORS]] == list(plan(Size())[0].priors)
@@ -136,7 +136,7 @@ def test_the_tables_are_printed_and_left(finished: Finished) -> None:
 
 
 def scores(printed: str) -> dict[str, tuple[int, int]]:
-    """By way of asking: right answers of each task."""
+    """Correct answers of each task, by variant."""
     rows = re.findall(rf"^(\S.*?) +(\d+) of {N_QUESTIONS} +(\d+) of {N_QUESTIONS} *$", printed, re.MULTILINE)
     return {label: (int(qa), int(arithmetic)) for label, qa, arithmetic in rows}
 
@@ -148,43 +148,41 @@ def test_prompts_are_served_by_name(finished: Finished) -> None:
     assert {"header typed", "deep", "seeds mixed", "other task's"} < set(found)
 
 
-def test_all_ways_shared_forwards(finished: Finished) -> None:
+def test_all_variants_share_forwards(finished: Finished) -> None:
     found = re.search(r"(\d+) completions in (\d+) forwards", finished.stdout)
     assert found is not None
     n_completions, n_forwards = map(int, found.groups())
     assert n_completions == N_QUESTIONS * 6 * 2
-    # Ten tokens each and a few steps to admit everybody: far from one forward a completion.
+    # Ten tokens each and a few steps for admission: far fewer than one forward per completion.
     assert 1 < n_forwards < 60
 
 
-def test_states_under_a_tuned_prompt_come_near_those_of_the_header(
-    finished: Finished,
-) -> None:
+def test_states_under_a_tuned_prompt_are_near_those_of_the_header(finished: Finished) -> None:
     rows = re.findall(r"^(\S.*?) +(\d\.\d{3}) *$", finished.stdout, re.MULTILINE)
     distance = {label: float(value) for label, value in rows}
     assert distance["header typed"] == 0
     assert 0 < distance["soft"] < distance["bare"]
 
 
-def test_it_stays_with_a_map_to_look_at(finished: Finished) -> None:
+def test_it_keeps_running_with_a_map(finished: Finished) -> None:
     placed = re.search(r"(\d+) of (\d+) held-out +questions are nearest", finished.stdout.replace("\n", " "))
     assert placed is not None
     n_own, n_questions = map(int, placed.groups())
     assert n_questions == 2 * N_QUESTIONS
     assert n_own > 0.9 * n_questions
-    made = finished.looked_at
+    made = finished.fitted
     assert made.layers == [0, 3, 4, 5]
     assert {"vocabulary", "question answering", "arithmetic", "arithmetic, deep"} <= set(made.source)
     assert {"embedding", "state", "draw", "snapshot", "posterior"} == set(made.role)
 
 
-def test_it_says_how_to_look_again(finished: Finished) -> None:
+def test_it_prints_how_to_restart_the_service(finished: Finished) -> None:
     while_staying, afterwards = LINK.findall(finished.stdout)
     assert afterwards == ("http://127.0.0.1:8000", while_staying[1])
     assert f"PROMPTATLAS_HOME={finished.output / 'store'} make up" in finished.stdout.replace("\n", " ")
 
 
-def test_it_leaves_a_picture_and_no_process(finished: Finished) -> None:
+def test_it_writes_a_picture_and_leaves_no_process(finished: Finished) -> None:
     picture = (finished.output / "picture.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 20_000
@@ -193,7 +191,7 @@ def test_it_leaves_a_picture_and_no_process(finished: Finished) -> None:
     assert not [pid for pid in pids if is_alive(pid)]
 
 
-def test_stopped_half_way_it_takes_the_service_along(tmp_path: Path) -> None:
+def test_interrupted_it_stops_the_service(tmp_path: Path) -> None:
     demo = subprocess.Popen(
         command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=with_ctrl_c
     )
@@ -205,7 +203,7 @@ def test_stopped_half_way_it_takes_the_service_along(tmp_path: Path) -> None:
     assert not [pid for pid in pids_of(tmp_path) if is_alive(pid)]
 
 
-def test_killed_outright_it_leaves_no_service(tmp_path: Path) -> None:
+def test_killed_it_leaves_no_service(tmp_path: Path) -> None:
     demo = subprocess.Popen(command(tmp_path), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert wait_for(lambda: (tmp_path / "service.log").exists() and len(pids_of(tmp_path)) >= 4, within_s=60)
     pids = pids_of(tmp_path)

@@ -81,7 +81,7 @@ def test_scene_is_unambiguous() -> None:
         assert {fact.split for fact in scene.facts[1:]} == {"train"}
 
 
-def test_answer_is_told_in_the_context() -> None:
+def test_answer_is_in_the_context() -> None:
     for task in ("qa", "cloze"):
         for one in examples(task, split="test", n=101, scaffold=False):
             assert re.search(rf"\b{one.answer}\b", one.input)
@@ -97,11 +97,11 @@ def test_answer_is_told_in_the_context() -> None:
         (Sum(52, "-", 45), "12-5=7; 5-4-1=0; 7"),
     ],
 )
-def test_steps_are_written_as_taught(drawn: Sum, steps: str) -> None:
+def test_steps_have_the_format_of_the_corpus(drawn: Sum, steps: str) -> None:
     assert drawn.steps == steps
 
 
-def test_steps_are_true() -> None:
+def test_steps_are_correct() -> None:
     for one in examples("arithmetic-cot", split="train", n=199):
         *columns, result = one.target.strip().split("; ")
         for column in columns:

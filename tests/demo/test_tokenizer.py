@@ -1,4 +1,4 @@
-"""The tokenizer: lossless, digits one by one, segments met where it splits, chats put under a header."""
+"""The tokenizer: lossless, single digits, segment boundaries at its splits, headers for chats."""
 
 import random
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_same_seed_gives_same_tokenizer() -> None:
         ("It was a quiet day.", "Go on with the story."),
     ],
 )
-def test_chat_gets_the_header_it_looks_like(tokenizer: PreTrainedTokenizerFast, said: str, header: str) -> None:
+def test_chat_gets_the_header_of_its_task(tokenizer: PreTrainedTokenizerFast, said: str, header: str) -> None:
     shown = tokenizer.apply_chat_template([{"role": "user", "content": said}], tokenize=False)
     assert shown == f"{header}\n{said}"
 

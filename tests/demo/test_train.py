@@ -1,4 +1,4 @@
-"""Training: packed documents see only themselves, and a resumed run is bitwise the uninterrupted one."""
+"""Training: packed documents do not attend to each other, and a resumed run is bitwise equal to an uninterrupted one."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def test_loss_falls() -> None:
     assert sum(losses[-5:]) < 0.85 * sum(losses[:5])
 
 
-def test_length_of_the_run_matters_only_once_the_rates_fall() -> None:
+def test_length_of_the_run_matters_only_from_the_decay_on() -> None:
     short, long = TrainSettings(n_steps=1000), TrainSettings(n_steps=2000)
     assert [short.rate_factor(step) for step in range(600)] == [long.rate_factor(step) for step in range(600)]
     assert short.rate_factor(999) == pytest.approx(1 / 400)
@@ -77,7 +77,7 @@ def test_rows_are_nearly_full_and_documents_start_unweighted() -> None:
     assert batch.weights[batch.positions == 0].sum() == 0
 
 
-def test_packed_documents_are_blind_to_each_other() -> None:
+def test_packed_documents_do_not_attend_to_each_other() -> None:
     model, batch = tiny_trainer().model.eval(), draw(0)
     with torch.no_grad():
         packed = model.model(batch.token_ids, attention_mask=batch.mask(), position_ids=batch.positions)

@@ -1,4 +1,4 @@
-"""The pages: links lead somewhere, Python parses, and commands name what exists."""
+"""The pages: links resolve, Python parses, and commands, paths and folders exist."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def prose_of(page: Path) -> str:
 
 
 def anchors_of(page: Path) -> set[str]:
-    """Anchors of a page's headings, as hosts of repositories make them."""
+    """Anchors of a page's headings, in GitHub's format."""
     headings = re.findall(r"^#+ +(.*)$", prose_of_headings(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
@@ -52,7 +52,7 @@ def prose_of_headings(page: Path) -> str:
 
 
 def commands_of(page: Path) -> Iterator[list[str]]:
-    """Words of each command line in the page's shell blocks, without comments."""
+    """The words of each command line in the page's shell blocks, without comments."""
     for block in blocks_of(page):
         if block.language not in ("bash", "sh", "shell", "console"):
             continue
@@ -64,7 +64,7 @@ def commands_of(page: Path) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_links_lead_to_files_and_headings(name: str) -> None:
+def test_links_resolve_to_files_and_headings(name: str) -> None:
     page = ROOT / name
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(page)):
@@ -100,7 +100,7 @@ def test_commands_of_the_sdk_exist(name: str) -> None:
 
 
 def unknown_word(words: list[str]) -> str | None:
-    """The first word that names no command or option of ``promptatlas``; None if all do."""
+    """The first word that is no command or option of ``promptatlas``; None if all exist."""
     command = typer.main.get_command(create_app())
     while (inner := getattr(command, "commands", None)) is not None:
         if not words or words[0].startswith("-"):
@@ -132,14 +132,14 @@ def test_paths_in_inline_code_exist(name: str) -> None:
     assert [path for path in paths if not any(ROOT.glob(path.rstrip("/")))] == []
 
 
-def test_a_wrong_command_is_seen() -> None:
+def test_a_wrong_command_is_detected() -> None:
     assert unknown_word(["prompts", "invent"]) == "invent"
     assert unknown_word(["complete", "demo", "text", "--loud"]) == "--loud"
     assert unknown_word(["complete", "demo", "text", "-p", "qa", "-t", "0"]) is None
 
 
 def folders_of_the_map(text: str) -> list[str]:
-    """Folders of an indented tree, as paths: two more blanks are one level deeper."""
+    """The folders of an indented tree as paths. Two spaces are one level."""
     found: list[str] = []
     above: list[str] = []
     for line in text.splitlines():
@@ -150,7 +150,7 @@ def folders_of_the_map(text: str) -> list[str]:
     return found
 
 
-def test_the_file_map_names_the_folders_there_are() -> None:
+def test_the_file_map_has_all_folders() -> None:
     section = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").split("## Folders")[1]
     tree = re.search(r"```\n(.*?)```", section, re.DOTALL)
     assert tree is not None

@@ -1,4 +1,4 @@
-"""The documentation site: navigation and pages agree, links resolve in the site, and nothing comes from another server."""
+"""The documentation site: navigation and pages agree, links resolve, and nothing is loaded from another server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_entry_of_the_navigation_is_a_file() -> None:
 
 
 @pytest.mark.parametrize("uri", URIS)
-def test_links_of_the_site_lead_to_pages_and_copied_files(uri: str) -> None:
+def test_links_of_the_site_resolve_to_pages_and_copied_files(uri: str) -> None:
     text = (ROOT / hook.repository_path(uri)).read_text(encoding="utf-8")
     missing = []
     for path in hook.targets(text, uri=uri):

@@ -78,7 +78,7 @@ def test_prompts_priors_texts_and_ways_on_one_map(service: Service) -> None:
         _assert_rows_are_projected(http, whole)
         _assert_placed_beside(http, service)
         everyone = descendants_of(service.pid)
-        assert any("placing_process" in " ".join(command_of(pid)) for pid in everyone)
+        assert any("placement_process" in " ".join(command_of(pid)) for pid in everyone)
         assert service.stop() == 0
         wait_until(lambda: not any(is_alive(pid) for pid in everyone))
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.map_sources.texts import Text
 from workers.harvest.readers.reader import HarvestReader
 from workers.harvest.shards.plan import HarvestPlan, batched
-from workers.states.texts import Text
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example

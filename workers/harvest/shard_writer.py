@@ -8,12 +8,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from service.errors import Conflict
+from service.map_sources.texts import Text
 from service.store.runs.records import Output
 from workers.harvest.context import HarvestContext
 from workers.harvest.shards.plan import HarvestPlan, PlannedShard, batched
 from workers.harvest.shards.store import ShardStore
 from workers.harvest.shards.table import table_of
-from workers.states.texts import Text
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example

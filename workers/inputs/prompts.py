@@ -7,8 +7,7 @@ import torch
 
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
-from service.errors import InvalidRequest
-from service.store.prompts.manifests import PromptManifest
+from service.store.prompts.manifests import PromptManifest, require_base
 from service.store.prompts.store import PromptStore
 
 
@@ -18,12 +17,7 @@ def read_prompt(store: PromptStore, manifest: PromptManifest, *, model: HostedMo
     Raises:
         InvalidRequest: the prompt was tuned on another model or on other weights.
     """
-    tuned_on, hosted = (manifest.base, manifest.base_revision), (model.card.name, model.card.revision)
-    if tuned_on != hosted:
-        raise InvalidRequest(
-            f"Prompt {manifest.ref} is for {tuned_on[0]!r} in revision {tuned_on[1]!r}; "
-            f"the model is {hosted[0]!r} in revision {hosted[1]!r}."
-        )
+    require_base(manifest, base=model.card.name, revision=model.card.revision)
     stored = store.load(manifest)
     # Copied, because the store's arrays are read-only views of the file.
     tensors = {name: torch.from_numpy(np.array(values)) for name, values in stored.tensors.items()}

@@ -21,8 +21,6 @@ from service.map_sources.states import Per, States, states_of
 from service.map_sources.texts import BatchLimits, Text, batches
 from service.store.maps.store import site_of
 
-__all__ = ["BATCH_BYTES", "Batch", "StateReader", "States"]
-
 BATCH_BYTES = 128 << 20
 """Size of the states of one batch of texts, in float32."""
 

@@ -12,8 +12,6 @@ from service.map_sources.texts import Text, TextParts
 if TYPE_CHECKING:
     from service.store.datasets.items import Example
 
-__all__ = ["MAX_TOKENS", "Encoder", "Text"]
-
 MAX_TOKENS = 4096
 """Maximum number of tokens of a text that are read; the model's context may allow fewer."""
 

@@ -18,6 +18,7 @@ from promptatlas.types import (
     CompletionChoice,
     CompletionLogprobs,
     FinishReason,
+    PromptLogprobs,
     TopLogprob,
 )
 from promptatlas.types import TokenLogprob as ChatToken
@@ -32,13 +33,14 @@ _LOWEST = -9999.0  # JSON has no minus infinity; OpenAI's servers write this
 class Piece:
     """Output of one row, all of it or a part.
 
-    text: None for a part that only ends the row. logprobs: None unless requested.
+    text: None for a part that only ends the row. logprobs, prompt_logprobs: None unless requested.
     """
 
     index: int
     text: str | None = None
     logprobs: Sequence[TokenLogprob] | None = None
     finish_reason: FinishReason | None = None
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Format:
 
     complete, chunk: types of a complete response and of a chunk. choice, chunk_choice: make their items. opening: makes the first
     choice of each row in a stream; None where a stream starts with text.
+    has_one_prompt: log-probabilities of the prompt are part of the response, not of each choice.
     """
 
     id_prefix: str
@@ -55,6 +58,7 @@ class Format:
     choice: Callable[[Piece], BaseModel]
     chunk_choice: Callable[[Piece], BaseModel]
     opening: Callable[[int], BaseModel] | None = None
+    has_one_prompt: bool = False
 
 
 def _completion_choice(piece: Piece) -> CompletionChoice:
@@ -63,6 +67,7 @@ def _completion_choice(piece: Piece) -> CompletionChoice:
         text=piece.text or "",
         logprobs=None if piece.logprobs is None else _columns(piece.logprobs),
         finish_reason=piece.finish_reason,
+        prompt_logprobs=piece.prompt_logprobs,
     )
 
 
@@ -103,6 +108,7 @@ CHAT = Format(
     choice=_chat_choice,
     chunk_choice=_chat_chunk_choice,
     opening=_chat_opening,
+    has_one_prompt=True,
 )
 
 

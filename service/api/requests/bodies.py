@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from service.api.requests.faults import faults_of
 from service.api.services import ServicesDep
 from service.errors import InvalidRequest, TooLarge
 
@@ -138,8 +139,7 @@ def _validated(kind: type[Spec], data: bytes) -> Spec:
         # pydantic can only list all errors at once, which takes seconds for a million.
         if error.error_count() > _MAX_LISTED_ERRORS:
             raise InvalidRequest(f"{error.error_count():,} values are invalid, too many to list.") from None
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        raise RequestValidationError(faults) from None
+        raise RequestValidationError(faults_of(error, data=data)) from None
 
 
 def _n_values_at_most(data: bytes) -> int:

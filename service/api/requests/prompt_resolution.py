@@ -23,8 +23,9 @@ from service.api.services import Services
 from service.engine.requests import PromptChoice
 from service.errors import InvalidRequest, NotFound
 from service.hosting.ipc.messages import EngineState
+from service.planning.context import card_of
 from service.store.prompts.checks import BaseShape
-from service.store.prompts.manifests import PromptManifest
+from service.store.prompts.manifests import PromptManifest, require_base
 from service.store.prompts.store import PromptStore
 
 MAX_NAMED = 80
@@ -67,9 +68,7 @@ async def resolve_model(
         InvalidRequest: a prompt for another base model, mixed prompts of different shapes, or two prompt references.
     """
     base, colon, inner = model.partition(":")
-    card = state.models.get(base)
-    if card is None:
-        raise NotFound(f"No model {model[:MAX_NAMED]!r} is hosted here; hosted: {_names(state)}.", loc=("model",))
+    card = card_of(base, models=state.models, named=model)
     if colon and prompt_ref is not None:
         raise InvalidRequest(
             f"Expected one prompt reference; model {model[:MAX_NAMED]!r} and prompt_ref both name a prompt.",
@@ -82,7 +81,7 @@ async def resolve_model(
     parts = [(ref, 1.0)] if isinstance(ref, str) else [(part.ref, part.weight) for part in ref.mix]
     manifests = await asyncio.to_thread(_resolve_all, store, [part for part, _ in parts], base, field)
     for (part, _), manifest in zip(parts, manifests, strict=True):
-        _require_base(manifest, ref=part, base=base, card=card, field=field)
+        require_base(manifest, base=base, revision=card["revision"], ref=part, loc=(field,))
     _require_one_shape(manifests, refs=[part for part, _ in parts])
     weights = [weight for _, weight in parts]
     return ResolvedModel(model=base, card=card, prompt=_prompt(manifests, weights), used=_used(ref, manifests, weights))
@@ -105,17 +104,6 @@ def _resolve_all(store: PromptStore, refs: Sequence[str], base: str, field: str)
         return [store.resolve(ref, base=base) for ref in refs]
     except (NotFound, InvalidRequest) as error:
         raise type(error)(error.detail, loc=(field,)) from None
-
-
-def _require_base(manifest: PromptManifest, *, ref: str, base: str, card: Mapping[str, Any], field: str) -> None:
-    if manifest.base != base:
-        raise InvalidRequest(f"Prompt {ref!r} is for {manifest.base!r}, the request for {base!r}.", loc=(field,))
-    if manifest.base_revision != card["revision"]:
-        raise InvalidRequest(
-            f"Prompt {ref!r} was made for revision {manifest.base_revision} of {base}; "
-            f"hosted is {card['revision']}, with other weights.",
-            loc=(field,),
-        )
 
 
 def _require_one_shape(manifests: Sequence[PromptManifest], *, refs: Sequence[str]) -> None:
@@ -151,7 +139,3 @@ def _used(ref: str | Mix, manifests: Sequence[PromptManifest], weights: Sequence
         n_virtual=first.n_virtual,
         parts=parts if mixed else None,
     )
-
-
-def _names(state: EngineState) -> str:
-    return ", ".join(sorted(state.models))

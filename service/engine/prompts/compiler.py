@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from service.engine.attention.kv_cache import CompiledPrompt
-from service.engine.attention.metadata import ProbabilitySink, RecordingMetadata
+from service.engine.attention.metadata import RecordingMetadata
+from service.engine.attention.reads import AttentionReads
 from service.engine.model.hooks import Change, ForwardHooks, Read, StopForward
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
@@ -67,7 +68,6 @@ class PromptCompiler(ABC):
         *,
         reads: Sequence[Tap],
         on_read: Read,
-        on_probabilities: ProbabilitySink | None = None,
     ) -> RecordingMetadata | None:
         """Run the virtual positions through the model and report ``reads``; None for a kind that has no such positions."""
         return None
@@ -96,7 +96,6 @@ def run_vectors(
     last_layer: int | None,
     reads: Sequence[Tap],
     on_read: Read,
-    on_probabilities: ProbabilitySink | None = None,
 ) -> RecordingMetadata:
     """Run `[n_virtual, d_model]` through the model as one sequence, keep keys and values, report ``reads``.
 
@@ -109,16 +108,28 @@ def run_vectors(
         if layer == last_layer:
             raise StopForward
 
-    layers = frozenset(tap.layer for tap in reads if tap.kind == "attn_probs" and tap.layer is not None)
-    metadata = RecordingMetadata(
-        len(vectors), on_layer=stop_at_last, on_probabilities=on_probabilities, probability_layers=layers
-    )
+    metadata = RecordingMetadata(len(vectors), on_layer=stop_at_last, reads=_attention_reads(reads, on_read))
     at = torch.arange(len(vectors)) if any(tap.kind == "logits" for tap in reads) else None
-    hooked = [tap for tap in reads if tap.kind != "embed"]
+    hooked = [tap for tap in reads if tap.kind != "embed" and not tap.is_reported]
     hooks = ForwardHooks(model.module, model.architecture, reads=hooked, on_read=on_read, changes=changes)
     with hooks, contextlib.suppress(StopForward):
         model.forward(metadata, vectors=vectors, positions=metadata.positions, logits_at=at)
     return metadata
+
+
+def _attention_reads(taps: Sequence[Tap], on_read: Read) -> AttentionReads | None:
+    """The taps that the attention reports, passed to ``on_read`` like the others."""
+    layers: dict[str, set[int]] = {}
+    for tap in taps:
+        if tap.is_reported and tap.layer is not None:
+            layers.setdefault(tap.kind, set()).add(tap.layer)
+    if not layers:
+        return None
+    return AttentionReads(
+        {site: frozenset(found) for site, found in layers.items()},
+        sink=lambda site, layer, offset, rows: on_read(Tap(site, layer), rows),
+        on_done=lambda site, layer: None,
+    )
 
 
 def compiled_from(

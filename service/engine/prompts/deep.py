@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from service.engine.attention.kv_cache import CompiledPrompt
-from service.engine.attention.metadata import ProbabilitySink, RecordingMetadata
+from service.engine.attention.metadata import RecordingMetadata
 from service.engine.model.hooks import Change, Read
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
@@ -38,7 +38,6 @@ class DeepCompiler(PromptCompiler):
         *,
         reads: Sequence[Tap],
         on_read: Read,
-        on_probabilities: ProbabilitySink | None = None,
     ) -> RecordingMetadata:
         """Without reads the run stops at the attention of the last layer that text sees the prompt in."""
         top = prompt.layers[-1] if prompt.where == "local" else model.architecture.n_layers - 1
@@ -53,7 +52,6 @@ class DeepCompiler(PromptCompiler):
             last_layer=None if reads else top,
             reads=reads,
             on_read=on_read,
-            on_probabilities=on_probabilities,
         )
 
 

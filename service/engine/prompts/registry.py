@@ -59,11 +59,8 @@ def virtual_states(model: HostedModel, prompt: Prompt, taps: Sequence[Tap]) -> d
     def keep(tap: Tap, rows: Tensor) -> None:
         states[tap] = rows.detach().float().cpu()
 
-    def keep_pattern(layer: int, offset: int, pattern: Tensor) -> None:
-        keep(Tap("attn_probs", layer), pattern)
-
     with torch.inference_mode():
-        compiler.run(model, prompt, reads=taps, on_read=keep, on_probabilities=keep_pattern)
+        compiler.run(model, prompt, reads=taps, on_read=keep)
     for tap in taps:
         # A run also computes what a local prompt cuts off again.
         if tap not in states or not compiler.reads_at(prompt, tap, n_layers=model.architecture.n_layers):

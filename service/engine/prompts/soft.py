@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.engine.attention.kv_cache import CompiledPrompt
-from service.engine.attention.metadata import ProbabilitySink, RecordingMetadata
+from service.engine.attention.metadata import RecordingMetadata
 from service.engine.model.hooks import Read
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
@@ -37,7 +37,6 @@ class SoftCompiler(PromptCompiler):
         *,
         reads: Sequence[Tap],
         on_read: Read,
-        on_probabilities: ProbabilitySink | None = None,
     ) -> RecordingMetadata:
         """Without reads the run stops at the last layer's attention: nothing above it writes keys or values."""
         vectors = prompt.tensors["soft"]
@@ -52,5 +51,4 @@ class SoftCompiler(PromptCompiler):
             last_layer=last,
             reads=reads,
             on_read=on_read,
-            on_probabilities=on_probabilities,
         )

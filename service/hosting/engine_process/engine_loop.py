@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import structlog
 
 from service.engine.requests import Capture, Done, Estimate, Event, Failed, Generate, Tensors
-from service.errors import AtlasError, NotFound, Unavailable
+from service.errors import AtlasError, EngineUnavailable, NotFound
 from service.hosting.engine_process.request_tensors import attach_values
 from service.hosting.ipc.messages import Cancel, EngineState, EstimateCost, Estimated, Finished, Reply, Submit, Update
 from service.hosting.ipc.tensor_results import ResultWriter, discard
@@ -174,7 +174,7 @@ class EngineLoop:
         if self._faults[model] >= _MAX_CONSECUTIVE_FAULTS:
             # Every step of this process fails, for example because the device is lost: end, and be restarted.
             raise
-        lost = Unavailable("The engine failed in the middle of this request.", retry_after_s=1)
+        lost = EngineUnavailable("The engine failed in the middle of this request.", retry_after_s=1)
         for request_id in [key for key, pending in self._pending.items() if pending.model == model]:
             pending = self._pending.pop(request_id)
             engine.cancel(request_id)

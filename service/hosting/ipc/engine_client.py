@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import structlog
 
 from service.engine.requests import Capture, Delta, Estimate, Failed, RowDone
-from service.errors import Busy, DeadlineExceeded, Unavailable
+from service.errors import Busy, DeadlineExceeded, EngineUnavailable
 from service.hosting.ipc.messages import (
     Cancel,
     EngineState,
@@ -97,21 +97,21 @@ class EngineClient:
         """The state of the connected engine.
 
         Raises:
-            Unavailable: the service is stopping, or the engine is starting or lost.
+            EngineUnavailable: the service is stopping, or the engine is starting or lost.
         """
         if self._draining:
-            raise Unavailable("The server is shutting down.", retry_after_s=_STARTING_RETRY_S)
+            raise EngineUnavailable("The server is shutting down.", retry_after_s=_STARTING_RETRY_S)
         if not self._ready or self._state is None:
             was_ready = self._state is not None
             detail = "The engine was lost and is being restarted." if was_ready else "The engine is starting."
-            raise Unavailable(detail, retry_after_s=_STARTING_RETRY_S)
+            raise EngineUnavailable(detail, retry_after_s=_STARTING_RETRY_S)
         return self._state
 
     def last_state(self) -> EngineState:
         """The last state that the engine sent, even if the engine is lost now.
 
         Raises:
-            Unavailable: no engine has been ready yet.
+            EngineUnavailable: no engine has been ready yet.
         """
         return self.require_engine() if self._state is None else self._state
 
@@ -123,7 +123,7 @@ class EngineClient:
             deadline_s: on the client's clock.
 
         Raises:
-            Unavailable: the service is stopping, or the engine is starting or lost.
+            EngineUnavailable: the service is stopping, or the engine is starting or lost.
             Busy: too many requests are pending.
         """
         async with self._exchange(job.request.request_id, job, deadline_s=deadline_s) as exchange:
@@ -261,7 +261,9 @@ class Exchange:
 
 
 def _lost(request_id: str) -> Failed:
-    return Failed(request_id=request_id, error=Unavailable("The engine was lost.", retry_after_s=_STARTING_RETRY_S))
+    return Failed(
+        request_id=request_id, error=EngineUnavailable("The engine was lost.", retry_after_s=_STARTING_RETRY_S)
+    )
 
 
 async def run_engine_client(client: EngineClient, endpoint: ApiEndpoint) -> None:

@@ -1,1 +1,1 @@
-"""Immutable, content-hashed artifacts over fsspec, and the tensor codec."""
+"""Artifacts: immutable, content-hashed files on any fsspec filesystem, and the tensor codec."""

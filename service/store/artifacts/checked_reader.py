@@ -1,4 +1,4 @@
-"""Reading a file of an artifact piece by piece without ever handing out all of a damaged one."""
+"""Reader that verifies the hash of an artifact's file while streaming it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from service.store.artifacts.manifests import StoredFile
 
 
 class CheckedReader(io.RawIOBase):
-    """Reads on from ``file``; raises DamagedArtifact in place of the last bytes when they are not what was stored.
+    """Reads ``file`` and raises DamagedArtifact before the last bytes are returned if size or hash do not match.
 
     Args:
-        file: open at its beginning; closed with this.
-        stored: what the manifest says of it.
-        name: of the file, for the error.
-        label: of the artifact, for the error.
+        file: Positioned at its beginning; closed together with this reader.
+        stored: Entry of the file in the manifest.
+        name: Name of the file, for the error message.
+        label: Label of the artifact, for the error message.
     """
 
     def __init__(self, file: io.RawIOBase, *, stored: StoredFile, name: str, label: str) -> None:

@@ -1,4 +1,4 @@
-"""Time as the store writes it: aware UTC, injected, so that tests decide what day it is."""
+"""Clock and time format of the store: aware UTC datetimes from an injected clock."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 Clock = Callable[[], datetime]
-"""Answers the present time as an aware UTC datetime."""
+"""Returns the current time as an aware UTC datetime."""
 
 
 def utc_now() -> datetime:
-    """The present, in UTC."""
+    """The current time in UTC."""
     return datetime.now(timezone.utc)
 
 
@@ -20,5 +20,5 @@ def write_time(moment: datetime) -> str:
 
 
 def read_time(text: str) -> datetime:
-    """The inverse of ``write_time``; ValueError for any other text."""
+    """Inverse of ``write_time``; ValueError for any other text."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)

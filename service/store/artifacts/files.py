@@ -1,12 +1,13 @@
-"""Where bytes lie: a flat space of keys like ``prompts/qa/aliases/live.json``, on a local disk or any filesystem.
+"""Key-value files: a flat space of keys like ``prompts/qa/aliases/live.json`` on a local disk or another filesystem.
 
-Two ways to write, both all or nothing: ``put`` replaces, ``create`` succeeds for one writer only. Everything crash-safe
-above is built from these two and from the order in which they are called. What does not fit in memory goes in by
-``put_file`` and comes out by ``open``. This module knows no manifests.
+Both write operations are atomic: ``put`` replaces, ``create`` succeeds for exactly one writer. The crash safety of the
+store is built on these two operations and their order. Large files are written by ``put_file`` and read by ``open``.
+This module does not know manifests.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -17,20 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from service.errors import Unavailable
+from service.store.artifacts.failures import os_errors_as_unavailable
 
 TEMPORARY = ".tmp-"
-"""How temporary names begin; no key of ours may begin so."""
+"""Prefix of temporary names; no key of the store starts with it."""
 
-RETRY_AFTER_S = 5.0
+RESERVE = "reserve"
+"""Key of the file that occupies the reserved space."""
+
+RESERVE_BYTES = 256 * 1024
+_MIN_FREE_BYTES = 8 * RESERVE_BYTES
+_PROBE = b"\0" * 4096
 
 BLOCK_BYTES = 1024 * 1024
-"""How much of a file is in memory at a time."""
+"""Size of the blocks in which files are copied and read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
-    """One stored file. modified_s: seconds since 1970, None where the filesystem does not tell."""
+    """One stored file. modified_s: seconds since 1970, None if the filesystem does not report it."""
 
     key: str
     modified_s: float | None
@@ -38,57 +44,63 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Digest:
-    """What was read of a file. sha256: 64 hexadecimal digits."""
+    """Hash and size of a file. sha256: 64 hexadecimal digits."""
 
     sha256: str
     n_bytes: int
 
 
 class Files(Protocol):
-    """What the store needs of a filesystem. All but the two named errors come out as Unavailable."""
+    """Filesystem interface of the store. All errors except the two named ones are raised as Unavailable."""
 
     def read(self, key: str) -> bytes:
-        """All bytes; FileNotFoundError when there is no such file."""
+        """All bytes; FileNotFoundError if the file does not exist."""
 
     def read_many(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The bytes of those of ``keys`` that exist."""
 
     def put(self, key: str, data: bytes) -> None:
-        """Make ``key`` hold ``data``: readers see what was there before, or all of the new."""
+        """Write atomically: readers see either the old or the new content."""
 
     def put_file(self, key: str, path: Path) -> Digest:
-        """As ``put``, with what a file on this machine holds, a block at a time; FileNotFoundError if it is not there.
+        """Like ``put``, from a local file, copied in blocks; FileNotFoundError if it does not exist.
 
-        Nobody may change the file meanwhile.
+        The file must not change meanwhile.
         """
 
     def open(self, key: str) -> io.RawIOBase:
-        """A reader from the beginning, which cannot seek; FileNotFoundError when there is no such file."""
+        """Open for sequential reading, without seek; FileNotFoundError if the file does not exist."""
 
     def create(self, key: str, data: bytes) -> None:
-        """As ``put``, but FileExistsError when ``key`` is there already, however many try at once."""
+        """Like ``put``, but FileExistsError if ``key`` exists; of concurrent writers exactly one succeeds."""
 
     def remove(self, key: str) -> None:
-        """Make ``key`` be gone; fine if it is."""
+        """Remove ``key``; no error if it does not exist."""
 
     def names(self, folder: str) -> list[str]:
-        """Sorted names of files and folders directly in ``folder``; empty when there is no such folder."""
+        """Sorted names of files and folders directly in ``folder``; empty if the folder does not exist."""
 
     def walk(self) -> Iterator[FileEntry]:
-        """Every file, temporary ones included."""
+        """All files, including temporary ones."""
 
     def check(self) -> None:
-        """Raise Unavailable unless the place can be reached and written."""
+        """Raise Unavailable unless the filesystem is reachable and, if it is local, a file can be written."""
+
+    def hold_reserve(self) -> None:
+        """Occupy a little space, if there is enough, that ``release_reserve`` frees on a full disk. Failures are ignored."""
+
+    def release_reserve(self) -> bool:
+        """Free the reserved space; returns whether there was any."""
 
 
 class LocalFiles:
-    """Files under one directory of a local disk (or a mounted one that knows hard links)."""
+    """Files under one directory of a local disk, or of a mounted filesystem with hard links."""
 
     def __init__(self, root: str) -> None:
         self._root = os.path.abspath(root)
 
     def read(self, key: str) -> bytes:
-        with reported("read"):
+        with os_errors_as_unavailable("read"):
             try:
                 with open(self._path(key), "rb") as file:
                     return file.read()
@@ -104,7 +116,7 @@ class LocalFiles:
 
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)
-        with reported("written"), _temporary_beside(path, [data]) as temporary:
+        with os_errors_as_unavailable("written"), _temporary_file_for(path, [data]) as temporary:
             os.replace(temporary, path)
             _sync_folder(os.path.dirname(path))
 
@@ -112,34 +124,34 @@ class LocalFiles:
         target = self._path(key)
         with open(path, "rb") as source:
             blocks = HashedBlocks(source)
-            with reported("written"), _temporary_beside(target, blocks) as temporary:
+            with os_errors_as_unavailable("written"), _temporary_file_for(target, blocks) as temporary:
                 os.replace(temporary, target)
                 _sync_folder(os.path.dirname(target))
         return blocks.digest
 
     def open(self, key: str) -> io.RawIOBase:
-        with reported("read"):
+        with os_errors_as_unavailable("read"):
             try:
-                return ReportedReader(open(self._path(key), "rb", buffering=0), reported=reported)
+                return TranslatingReader(open(self._path(key), "rb", buffering=0), translate=os_errors_as_unavailable)
             except NotADirectoryError as error:
                 raise FileNotFoundError from error
 
     def create(self, key: str, data: bytes) -> None:
         path = self._path(key)
-        with reported("written"), _temporary_beside(path, [data]) as temporary:
-            # Unlike a rename, a link never replaces: of many writers exactly one gets the name.
+        with os_errors_as_unavailable("written"), _temporary_file_for(path, [data]) as temporary:
+            # Unlike a rename, a link never replaces: of concurrent writers exactly one creates the name.
             os.link(temporary, path)
             os.unlink(temporary)
             _sync_folder(os.path.dirname(path))
 
     def remove(self, key: str) -> None:
         path = self._path(key)
-        with reported("written"), suppress(FileNotFoundError, NotADirectoryError):
+        with os_errors_as_unavailable("written"), suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)
             _sync_folder(os.path.dirname(path))
 
     def names(self, folder: str) -> list[str]:
-        with reported("read"):
+        with os_errors_as_unavailable("read"):
             try:
                 names = os.listdir(self._path(folder))
             except (FileNotFoundError, NotADirectoryError):
@@ -155,17 +167,40 @@ class LocalFiles:
                     yield FileEntry(key=key, modified_s=os.stat(path).st_mtime)
 
     def check(self) -> None:
-        with reported("reached"):
+        with os_errors_as_unavailable("reached"):
             _make_folder(self._root)
-            if not os.access(self._root, os.R_OK | os.W_OK | os.X_OK):
-                raise PermissionError(13, os.strerror(13))
+            if not os.access(self._root, os.R_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            # Not synced: the file is removed before it reaches the disk, but its space is allocated.
+            probe = os.path.join(self._root, TEMPORARY + secrets.token_hex(8))
+            try:
+                _write(probe, [_PROBE], sync=False)
+            finally:
+                with suppress(OSError):
+                    os.unlink(probe)
+
+    def hold_reserve(self) -> None:
+        path = self._path(RESERVE)
+        with suppress(OSError):
+            if os.path.exists(path) or _free_bytes(self._root) < _MIN_FREE_BYTES:
+                return
+            # Random bytes, because a filesystem may compress others.
+            with _temporary_file_for(path, [os.urandom(RESERVE_BYTES)]) as temporary:
+                os.replace(temporary, path)
+
+    def release_reserve(self) -> bool:
+        try:
+            os.unlink(self._path(RESERVE))
+        except OSError:
+            return False
+        return True
 
     def _path(self, key: str) -> str:
         return os.path.join(self._root, *key.split("/"))
 
 
 class HashedBlocks:
-    """The blocks of an open file, hashed as they go by."""
+    """Iterator over the blocks of an open file that hashes them."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
@@ -180,22 +215,22 @@ class HashedBlocks:
 
     @property
     def digest(self) -> Digest:
-        """Of what has gone by so far."""
+        """Digest of the blocks read so far."""
         return Digest(sha256=self._sha256.hexdigest(), n_bytes=self._n_bytes)
 
 
-class ReportedReader(io.RawIOBase):
-    """Reads on from an open file; what goes wrong on the way is Unavailable, as it is when opening."""
+class TranslatingReader(io.RawIOBase):
+    """Reader of an open file that translates errors into Unavailable."""
 
-    def __init__(self, file: Any, *, reported: Callable[[str], AbstractContextManager[None]]) -> None:
+    def __init__(self, file: Any, *, translate: Callable[[str], AbstractContextManager[None]]) -> None:
         self._file = file
-        self._reported = reported
+        self._translate = translate
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        with self._reported("read"):
+        with self._translate("read"):
             data = self._file.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -207,25 +242,13 @@ class ReportedReader(io.RawIOBase):
 
 
 @contextmanager
-def reported(action: str) -> Iterator[None]:
-    """Turn what the disk complains of into Unavailable, without telling where the disk is."""
-    try:
-        yield
-    except (FileNotFoundError, FileExistsError):
-        raise
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "input/output error"
-        raise Unavailable(f"The store could not be {action}: {reason}.", retry_after_s=RETRY_AFTER_S) from error
-
-
-@contextmanager
-def _temporary_beside(path: str, blocks: Iterable[bytes]) -> Iterator[str]:
-    """A synced file with ``blocks`` in the folder of ``path``; gone afterwards unless it was renamed."""
+def _temporary_file_for(path: str, blocks: Iterable[bytes]) -> Iterator[str]:
+    """A synced temporary file with ``blocks`` in the folder of ``path``; removed if the block raises."""
     folder = os.path.dirname(path)
     _make_folder(folder)
     temporary = os.path.join(folder, TEMPORARY + secrets.token_hex(8))
     try:
-        _write_synced(temporary, blocks)
+        _write(temporary, blocks)
         yield temporary
     except BaseException:
         with suppress(OSError):
@@ -233,20 +256,26 @@ def _temporary_beside(path: str, blocks: Iterable[bytes]) -> Iterator[str]:
         raise
 
 
-def _write_synced(path: str, blocks: Iterable[bytes]) -> None:
+def _write(path: str, blocks: Iterable[bytes], *, sync: bool = True) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         for block in blocks:
             view = memoryview(block)
             while view:
                 view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+def _free_bytes(path: str) -> int:
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
 def _make_folder(path: str) -> None:
-    """Like ``os.makedirs``, but each new name reaches the disk before anything is put under it."""
+    """Like ``os.makedirs``, but each new directory is synced to disk before files are created in it."""
     if os.path.isdir(path):
         return
     parent = os.path.dirname(path)
@@ -257,7 +286,7 @@ def _make_folder(path: str) -> None:
 
 
 def _sync_folder(path: str) -> None:
-    """Make the names in a folder durable. Filesystems that cannot sync a folder keep their own order."""
+    """Sync the directory entries of a folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What a manifest says of an artifact, and how it is written."""
+"""Manifests of artifacts, and their JSON form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """One file of an artifact. key: its name on disk, beside the manifest; sha256: 64 hexadecimal digits."""
+    """One file of an artifact. key: its name in the artifact's folder; sha256: 64 hexadecimal digits."""
 
     key: str
     sha256: str
@@ -23,10 +23,10 @@ class StoredFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """What a manifest says.
+    """An artifact as described by its manifest.
 
-    folder: key of the folder. label: what errors call it, e.g. ``prompt qa@3``. files: by the name their writer gave.
-    retired: it has been withdrawn; its files are, or soon will be, gone.
+    folder: key of the folder. label: name in error messages, e.g. ``prompt qa@3``. files: by logical name.
+    retired: whether it has been withdrawn; its files are or will be removed.
     """
 
     folder: str
@@ -37,7 +37,7 @@ class Artifact:
 
 
 def manifest_of(artifact: Artifact) -> dict[str, object]:
-    """The record that commits an artifact."""
+    """The manifest of an artifact as a JSON object."""
     files = {
         name: {"key": stored.key, "sha256": stored.sha256, "n_bytes": stored.n_bytes}
         for name, stored in artifact.files.items()
@@ -46,10 +46,10 @@ def manifest_of(artifact: Artifact) -> dict[str, object]:
 
 
 def artifact_from(data: bytes, *, folder: str, label: str) -> Artifact:
-    """The artifact that a sealed manifest describes; DamagedArtifact when it is not what was written."""
+    """Parse a sealed manifest; raises DamagedArtifact if it is damaged."""
     record = unseal(data, label=f"{label}, {MANIFEST},")
     try:
         files = {name: StoredFile(**stored) for name, stored in record["files"].items()}
         return Artifact(folder=folder, label=label, files=files, metadata=record["metadata"], retired=record["retired"])
     except (KeyError, TypeError, AttributeError):
-        raise DamagedArtifact(f"{label} is damaged: its manifest has an unknown form.") from None
+        raise DamagedArtifact(f"{label} is damaged: its manifest has missing or unknown fields.") from None

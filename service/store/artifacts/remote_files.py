@@ -1,12 +1,11 @@
-"""Files on whatever fsspec reaches: object stores such as s3://, and memory:// for tests and throw-away services."""
+"""Files on fsspec filesystems: object stores such as s3://, and memory:// for tests."""
 
 from __future__ import annotations
 
 import io
-import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,39 +13,39 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from service.errors import Unavailable
+from service.errors import StoreUnavailable
+from service.store.artifacts.failures import driver_errors_as_unavailable
 from service.store.artifacts.files import (
-    RETRY_AFTER_S,
     Digest,
     FileEntry,
     Files,
     HashedBlocks,
     LocalFiles,
-    ReportedReader,
+    TranslatingReader,
 )
 
 _TIME_FIELDS = ("LastModified", "last_modified", "updated", "mtime", "created")
 
 
 def open_files(url: str) -> Files:
-    """Files at ``url``: a local directory (plain or ``file://``) or an fsspec URL; nothing is touched yet.
+    """Files at ``url``: a local directory (plain or ``file://``) or an fsspec URL. Does not access the filesystem.
 
     Raises:
-        Unavailable: no driver for this kind of URL is installed, or it refuses the URL.
+        StoreUnavailable: No driver for this URL scheme is installed, or the driver rejects the URL.
     """
     try:
         filesystem, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except Exception as error:
-        # Only the operator sees this one, at start, and needs the driver's own words ("install s3fs").
-        raise Unavailable(f"The store's URL cannot be used: {error}") from error
+        # Only the operator sees this message, at startup, and needs the driver's advice ("install s3fs").
+        raise StoreUnavailable(f"The store's URL cannot be used: {error}") from error
     return LocalFiles(root) if isinstance(filesystem, LocalFileSystem) else RemoteFiles(url)
 
 
 class RemoteFiles:
     """Keys under an fsspec URL.
 
-    On object stores a write is all or nothing by itself. ``create`` asks for the exclusive mode (memory and S3 have
-    it); where a filesystem has none, it looks first and writes then, which two writers at once can both pass.
+    Writes to object stores are atomic. ``create`` uses the driver's exclusive mode, which memory and S3 have. On other
+    filesystems it checks for existence before writing, which is not safe with concurrent writers.
     """
 
     def __init__(self, url: str) -> None:
@@ -54,49 +53,49 @@ class RemoteFiles:
         self._create_lock = threading.Lock()
 
     def read(self, key: str) -> bytes:
-        with _reported("read"):
+        with driver_errors_as_unavailable("read"):
             filesystem, path = self._at(key)
             return bytes(filesystem.cat_file(path))
 
     def read_many(self, keys: Iterable[str]) -> dict[str, bytes]:
-        with _reported("read"):
+        with driver_errors_as_unavailable("read"):
             filesystem, root = self._at("")
             paths = {f"{root}/{key}": key for key in keys}
-            answers = filesystem.cat(list(paths), on_error="return") if paths else {}
-            for answer in answers.values():
-                if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
-                    raise answer
-        return {paths[path]: bytes(data) for path, data in answers.items() if not isinstance(data, Exception)}
+            results = filesystem.cat(list(paths), on_error="return") if paths else {}
+            for result in results.values():
+                if isinstance(result, Exception) and not isinstance(result, FileNotFoundError):
+                    raise result
+        return {paths[path]: bytes(data) for path, data in results.items() if not isinstance(data, Exception)}
 
     def put(self, key: str, data: bytes) -> None:
-        with _reported("written"):
+        with driver_errors_as_unavailable("written"):
             filesystem, path = self._at(key)
             try:
                 filesystem.pipe_file(path, data)
             except FileNotFoundError:
-                # Filesystems with real folders want them made first; object stores never come here.
+                # Filesystems with directories need them created first; object stores do not.
                 filesystem.makedirs(filesystem._parent(path), exist_ok=True)
                 filesystem.pipe_file(path, data)
 
     def put_file(self, key: str, path: Path) -> Digest:
-        # Read twice, because drivers read the file themselves: only so is a long upload in parts all or nothing.
+        # The file is read twice, since drivers read it themselves to make multipart uploads atomic.
         with open(path, "rb") as source:
             blocks = HashedBlocks(source)
             for _ in blocks:
                 pass
-        with _reported("written"):
+        with driver_errors_as_unavailable("written"):
             filesystem, target = self._at(key)
             filesystem.put_file(str(path), target)
         return blocks.digest
 
     def open(self, key: str) -> io.RawIOBase:
-        with _reported("read"):
+        with driver_errors_as_unavailable("read"):
             filesystem, path = self._at(key)
-            return ReportedReader(filesystem.open(path, "rb"), reported=_reported)
+            return TranslatingReader(filesystem.open(path, "rb"), translate=driver_errors_as_unavailable)
 
     def create(self, key: str, data: bytes) -> None:
-        # The lock is for memory://, whose exclusive mode looks first and writes then.
-        with _reported("written"), self._create_lock:
+        # The lock is for memory://, whose exclusive mode is not atomic.
+        with driver_errors_as_unavailable("written"), self._create_lock:
             filesystem, path = self._at(key)
             try:
                 filesystem.pipe_file(path, data, mode="create")
@@ -106,12 +105,12 @@ class RemoteFiles:
                 self.put(key, data)
 
     def remove(self, key: str) -> None:
-        with _reported("written"), suppress(FileNotFoundError):
+        with driver_errors_as_unavailable("written"), suppress(FileNotFoundError):
             filesystem, path = self._at(key)
             filesystem.rm_file(path)
 
     def names(self, folder: str) -> list[str]:
-        with _reported("read"):
+        with driver_errors_as_unavailable("read"):
             filesystem, path = self._at(folder)
             try:
                 children = filesystem.ls(path, detail=False)
@@ -120,21 +119,27 @@ class RemoteFiles:
         return sorted({child.rstrip("/").rpartition("/")[2] for child in children if child.rstrip("/") != path})
 
     def walk(self) -> Iterator[FileEntry]:
-        with _reported("read"):
+        with driver_errors_as_unavailable("read"):
             filesystem, root = self._at("")
             entries = filesystem.find(root, detail=True)
         for path, details in entries.items():
             yield FileEntry(key=path.removeprefix(root).lstrip("/"), modified_s=_modified_s(details))
 
     def check(self) -> None:
-        with _reported("reached"):
+        with driver_errors_as_unavailable("reached"):
             filesystem, root = self._at("")
             with suppress(FileNotFoundError):
                 filesystem.ls(root, detail=False)
 
+    def hold_reserve(self) -> None:
+        """Nothing to do: object stores do not fill up."""
+
+    def release_reserve(self) -> bool:
+        return False
+
     def _at(self, key: str) -> tuple[Any, str]:
-        # Asked for anew each time: fsspec keeps one instance a process, and one made before a fork must not be used
-        # after it. The listing cache is off because other processes write here too.
+        # Resolved on each call: fsspec caches one instance per process, and an instance created before a fork must not
+        # be used after it. The listing cache is off because other processes write here too.
         filesystem, root = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
         root = root.rstrip("/")
         return filesystem, f"{root}/{key}" if key else root
@@ -148,16 +153,3 @@ def _modified_s(details: dict[str, Any]) -> float | None:
         if isinstance(value, int | float):
             return float(value)
     return None
-
-
-@contextmanager
-def _reported(action: str) -> Iterator[None]:
-    """Drivers raise errors of their own libraries; all but the two that mean something here become Unavailable."""
-    try:
-        yield
-    except (FileNotFoundError, FileExistsError, Unavailable):
-        raise
-    except Exception as error:
-        number = getattr(error, "errno", None)
-        reason = os.strerror(number) if isinstance(number, int) else type(error).__name__
-        raise Unavailable(f"The store could not be {action}: {reason}.", retry_after_s=RETRY_AFTER_S) from error

@@ -1,7 +1,7 @@
-"""Sealed records: one JSON object in a file that carries the hash of its own text.
+"""Sealed records: JSON objects stored together with the hash of their bytes.
 
 A sealed record is ``{"sha256":"<64 hex>","record":<canonical JSON>}`` and a newline. The hash is over the bytes of the
-record as written, so a single flipped bit anywhere, or a cut, is seen. It is still plain JSON for whoever looks.
+record as written, so that flipped bits and truncation are detected. The file is plain JSON.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ _TEXT_AT = len(_HEAD) + 64 + len(_MIDDLE)
 
 
 def canonical_json(value: object) -> bytes:
-    """One spelling per value: sorted keys, no blanks, ASCII. ValueError for NaN and infinities, TypeError for no JSON"""
+    """Canonical JSON: sorted keys, no whitespace, ASCII. ValueError for NaN and infinities, TypeError for other types."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def seal(record: Mapping[str, object]) -> bytes:
-    """The bytes to store for ``record``."""
+    """Serialize and hash ``record``."""
     text = canonical_json(record)
     return b"".join((_HEAD, hashlib.sha256(text).hexdigest().encode("ascii"), _MIDDLE, text, _TAIL))
 
 
 def unseal(data: bytes, *, label: str) -> dict[str, Any]:
-    """The record in ``data``.
+    """Verify and parse a sealed record.
 
     Args:
-        data: what ``seal`` made.
-        label: what the error calls it, e.g. ``prompt qa@3, manifest.json``; no path.
+        data: Output of ``seal``.
+        label: Name in the error message, e.g. ``prompt qa@3, manifest.json``; not a path.
 
     Raises:
-        DamagedArtifact: the bytes are not what was sealed.
+        DamagedArtifact: The hash does not match.
     """
     text = data[_TEXT_AT : -len(_TAIL)]
     digest = hashlib.sha256(text).hexdigest().encode("ascii")
@@ -46,5 +46,5 @@ def unseal(data: bytes, *, label: str) -> dict[str, Any]:
         raise DamagedArtifact(f"{label} is damaged: its content does not match its own hash.")
     record = json.loads(text)
     if not isinstance(record, dict):
-        raise DamagedArtifact(f"{label} is damaged: an object was expected in it.")
+        raise DamagedArtifact(f"{label} is damaged: expected a JSON object.")
     return record

@@ -1,4 +1,4 @@
-"""What writers that died have left: temporary files, and contents of artifacts that no manifest names."""
+"""Stale files of crashed writers: temporary files, and artifact contents that no manifest references."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _CONTENT_NAME = re.compile(r"_[0-9a-f]{16}_.+")
 
 
 def stale_keys(files: Files, *, before_s: float) -> list[str]:
-    """Keys of what may be removed.
+    """Keys of stale files.
 
     Args:
-        files: where to look.
-        before_s: seconds since 1970; what was written later may belong to a writer that is still alive.
+        files: The filesystem to search.
+        before_s: Seconds since 1970; files written later may belong to a running writer.
     """
     old = [entry for entry in files.walk() if entry.modified_s is not None and entry.modified_s < before_s]
     stale = [entry.key for entry in old if _name_of(entry.key).startswith(TEMPORARY)]
@@ -27,18 +27,18 @@ def stale_keys(files: Files, *, before_s: float) -> list[str]:
 def _orphans(files: Files, contents: Iterable[FileEntry]) -> list[str]:
     keys = [entry.key for entry in contents]
     manifests = files.read_many({f"{_folder_of(key)}/{MANIFEST}" for key in keys})
-    named: set[str] = set()
+    referenced: set[str] = set()
     for manifest_key, data in manifests.items():
         folder = _folder_of(manifest_key)
         try:
             artifact = artifact_from(data, folder=folder, label="")
         except DamagedArtifact:
-            # What a broken manifest named cannot be known: keep it all for whoever repairs it.
-            named.update(key for key in keys if _folder_of(key) == folder)
+            # The files of a damaged manifest are unknown, so all are kept for a repair.
+            referenced.update(key for key in keys if _folder_of(key) == folder)
             continue
         if not artifact.retired:
-            named.update(f"{folder}/{stored.key}" for stored in artifact.files.values())
-    return [key for key in keys if key not in named]
+            referenced.update(f"{folder}/{stored.key}" for stored in artifact.files.values())
+    return [key for key in keys if key not in referenced]
 
 
 def _name_of(key: str) -> str:

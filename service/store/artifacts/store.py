@@ -1,15 +1,15 @@
-"""Artifacts: folders of immutable files that exist from the moment their manifest does.
+"""Store of artifacts: folders of immutable files, committed by their manifest.
 
-    prompts/qa/versions/3/manifest.json                                the commit; names, sizes and hashes of the rest
-    prompts/qa/versions/3/_0f3a9c…_prompt.safetensors                  content, under a name no other writer has
+    prompts/qa/versions/3/manifest.json                                commit: names, sizes and hashes of the files
+    prompts/qa/versions/3/_0f3a9c…_prompt.safetensors                  content, under a unique name
 
-Contents are written first, the manifest last and exclusively: of many writers of one folder one wins, the others learn
-of it and clean up, and a writer that dies leaves only content that no manifest names, which ``sweep`` removes once it
-is old. An artifact is withdrawn by replacing its manifest by a mark, so that its folder can never be created again.
+Contents are written first, then the manifest, exclusively: of concurrent writers of a folder one succeeds, and the others
+clean up. A crashed writer leaves only contents that no manifest references; ``sweep`` removes them when they are old. An
+artifact is withdrawn by replacing its manifest with a tombstone, so that its folder cannot be created again.
 
-An artifact may also be replaced: contents are written, the manifest put over the old one, the old contents removed.
+An artifact can also be replaced: new contents are written, the manifest is overwritten, the old contents are removed.
 
-This module knows no prompts; runs, datasets and maps are kept the same way.
+Prompts, runs, datasets and maps are all stored as artifacts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from service.errors import AtlasError, Conflict, DamagedArtifact
+from service.errors import AtlasError, Conflict, DamagedArtifact, StoreFull
 from service.store.artifacts.checked_reader import CheckedReader
 from service.store.artifacts.clock import Clock, utc_now
 from service.store.artifacts.files import BLOCK_BYTES, Files
@@ -36,16 +36,16 @@ from service.store.artifacts.stale_files import stale_keys
 __all__ = ["MANIFEST", "Artifact", "ArtifactStore", "Content", "StoredFile"]
 
 Content = bytes | Path
-"""What to store in a file: its bytes, or the path of a file on this machine that is copied a block at a time."""
+"""Content of a file: its bytes, or the path of a local file, which is copied in blocks."""
 
 
 class ArtifactStore:
     """Artifacts and small sealed records at an fsspec URL; safe to share between threads.
 
     Args:
-        url: a local directory or any fsspec URL (``s3://bucket/folder``, ``memory://name``).
-        files: the filesystem to use instead of the one that the URL names.
-        clock: tells ``sweep`` what is old.
+        url: A local directory or an fsspec URL (``s3://bucket/folder``, ``memory://name``).
+        files: Filesystem to use instead of the one of the URL.
+        clock: Used by ``sweep``.
     """
 
     def __init__(self, url: str, *, files: Files | None = None, clock: Clock = utc_now) -> None:
@@ -55,39 +55,38 @@ class ArtifactStore:
     def create(
         self, folder: str, *, label: str, files: Mapping[str, Content], metadata: Mapping[str, object]
     ) -> Artifact:
-        """Store ``files`` and ``metadata`` as one artifact, whole or not at all.
+        """Store ``files`` and ``metadata`` as one artifact, atomically.
 
         Args:
-            folder: key of the folder that will hold it.
-            label: what errors call it.
-            files: by name, their bytes or the path of a file on this machine that holds them and stays as it is.
+            folder: Key of the artifact's folder.
+            label: Name in error messages.
+            files: Contents by name; local files must not change meanwhile.
             metadata: JSON values.
 
         Raises:
-            Conflict: the folder holds an artifact, or held one that was withdrawn.
-            Unavailable: the filesystem refused; nothing can be read of what was written.
+            Conflict: The folder has an artifact, or had one that was withdrawn.
+            Unavailable: The filesystem failed; no artifact was created.
         """
         artifact = self._with_contents(folder, label=label, files=files, metadata=metadata)
-        # When this fails, contents are left to the sweep: a manifest whose writing seemed to fail may yet appear.
+        # On failure the contents are left to ``sweep``: a manifest whose write appeared to fail may still appear.
         self._commit(artifact, seal(manifest_of(artifact)))
         return artifact
 
     def replace(
         self, folder: str, *, label: str, files: Mapping[str, Content], metadata: Mapping[str, object]
     ) -> Artifact:
-        """As ``create``, but what the folder held, if anything, goes: readers find all of the old or all of the new.
+        """Like ``create``, but replaces an existing artifact: readers find either the old or the new one.
 
-        Whoever opened a file of the old one before may find the rest of it missing. Of several that replace at once, one
-        is left.
+        A reader that holds the old manifest may find its files missing. Of concurrent replacements, one remains.
         """
         artifact = self._with_contents(folder, label=label, files=files, metadata=metadata)
-        # Of a broken manifest it is not known what it named; the sweep takes that once the manifest is whole again.
+        # The files of a damaged manifest are unknown; ``sweep`` removes them after the new manifest is written.
         before = None
         with suppress(DamagedArtifact):
             before = self.get(folder, label=label)
         self._files.put(f"{folder}/{MANIFEST}", seal(manifest_of(artifact)))
         if before is not None:
-            # It has been replaced, whatever becomes of this; what stays is the sweep's.
+            # The replacement is already committed; remaining files are left to ``sweep``.
             with suppress(AtlasError):
                 self.discard_files(before)
         return artifact
@@ -95,14 +94,14 @@ class ArtifactStore:
     def _with_contents(
         self, folder: str, *, label: str, files: Mapping[str, Content], metadata: Mapping[str, object]
     ) -> Artifact:
-        """Write the contents; the artifact that a manifest would commit."""
+        """Write the contents and return the artifact, not yet committed."""
         stored: dict[str, StoredFile] = {}
         artifact = Artifact(folder=folder, label=label, files=stored, metadata=metadata)
-        # Before anything is written: metadata that JSON does not know.
+        # Fails before anything is written if the metadata is not JSON.
         seal(manifest_of(artifact))
         try:
             for name, content in files.items():
-                # Quoted, because a name with a slash in it would lie in a folder of its own, where no sweep looks.
+                # Quoted, because a name with a slash would be in a subfolder, where ``sweep`` does not look.
                 key = f"_{secrets.token_hex(8)}_{quote(name, safe='')}"
                 stored[name] = StoredFile(key=key, sha256="", n_bytes=0)
                 stored[name] = self._write(folder, key, content)
@@ -123,18 +122,18 @@ class ArtifactStore:
         try:
             self._files.create(f"{artifact.folder}/{MANIFEST}", manifest)
         except FileExistsError:
-            # An object store's driver may repeat a write whose answer got lost, and then meet its own first try.
+            # A driver may retry a write whose response was lost, and then find its own first attempt.
             present = self.get(artifact.folder, label=artifact.label)
             if present is not None and present.files == artifact.files:
                 return
             self.discard_files(artifact)
-            raise Conflict(f"{artifact.label} exists already.") from None
+            raise Conflict(f"{artifact.label} already exists.") from None
 
     def get(self, folder: str, *, label: str) -> Artifact | None:
-        """The artifact in ``folder``, withdrawn ones included; None if none was ever committed there.
+        """The artifact in ``folder``, including withdrawn ones; None if none was ever committed.
 
         Raises:
-            DamagedArtifact: its manifest is not what was written.
+            DamagedArtifact: Its manifest is damaged.
         """
         try:
             data = self._files.read(f"{folder}/{MANIFEST}")
@@ -143,10 +142,10 @@ class ArtifactStore:
         return artifact_from(data, folder=folder, label=label)
 
     def get_many(self, labels: Mapping[str, str]) -> dict[str, Artifact | DamagedArtifact]:
-        """As ``get`` for many folders at once, by folder: the artifact, or the error if it is damaged; absent ones not.
+        """Like ``get`` for many folders: by folder, the artifact, or the error if it is damaged; missing ones are left out.
 
         Args:
-            labels: what errors call each artifact, by folder.
+            labels: Name in error messages, by folder.
         """
         folders = {f"{folder}/{MANIFEST}": folder for folder in labels}
         found: dict[str, Artifact | DamagedArtifact] = {}
@@ -159,12 +158,12 @@ class ArtifactStore:
         return found
 
     def read(self, artifact: Artifact, name: str) -> bytes:
-        """The bytes of the file called ``name``, checked against the manifest.
+        """The bytes of the file ``name``, verified against the manifest.
 
         Raises:
-            DamagedArtifact: the file is missing, cut, or its bytes are not those that were stored.
+            DamagedArtifact: The file is missing, or its size or hash does not match.
         """
-        stored = _named(artifact, name)
+        stored = _stored_file(artifact, name)
         try:
             data = self._files.read(f"{artifact.folder}/{stored.key}")
         except FileNotFoundError:
@@ -178,15 +177,15 @@ class ArtifactStore:
         return data
 
     def open(self, artifact: Artifact, name: str) -> BinaryIO:
-        """A reader of the file called ``name``, from the beginning, for what should not be in memory whole.
+        """Open the file ``name`` for streaming.
 
-        The bytes are hashed as they are read; when they are not those that were stored, reading raises DamagedArtifact
-        instead of handing out the last of them. So whoever reads to the end has read what was stored.
+        The bytes are hashed while they are read. If size or hash do not match, reading raises DamagedArtifact before the
+        last bytes are returned, so a reader that reaches the end has read the stored content.
 
         Raises:
-            DamagedArtifact: the file is missing.
+            DamagedArtifact: The file is missing.
         """
-        stored = _named(artifact, name)
+        stored = _stored_file(artifact, name)
         try:
             file = self._files.open(f"{artifact.folder}/{stored.key}")
         except FileNotFoundError:
@@ -194,16 +193,16 @@ class ArtifactStore:
         return io.BufferedReader(CheckedReader(file, stored=stored, name=name, label=artifact.label), BLOCK_BYTES)
 
     def retire(self, artifact: Artifact) -> None:
-        """Withdraw: from here on ``get`` says ``retired``. The files stay until ``discard_files``."""
-        mark = Artifact(folder=artifact.folder, label=artifact.label, files=artifact.files, retired=True)
-        self._files.put(f"{artifact.folder}/{MANIFEST}", seal(manifest_of(mark)))
+        """Withdraw an artifact: ``get`` returns it as ``retired``. Its files remain until ``discard_files``."""
+        tombstone = Artifact(folder=artifact.folder, label=artifact.label, files=artifact.files, retired=True)
+        self._files.put(f"{artifact.folder}/{MANIFEST}", seal(manifest_of(tombstone)))
 
     def restore(self, artifact: Artifact) -> None:
-        """Undo ``retire``, before the files were discarded."""
+        """Undo ``retire``; the files must not have been discarded."""
         self._files.put(f"{artifact.folder}/{MANIFEST}", seal(manifest_of(artifact)))
 
     def discard_files(self, artifact: Artifact) -> None:
-        """Remove the contents; those that are gone are no error."""
+        """Remove the files of an artifact; missing ones are no error."""
         for stored in artifact.files.values():
             self._files.remove(f"{artifact.folder}/{stored.key}")
 
@@ -212,11 +211,11 @@ class ArtifactStore:
         return self._files.names(folder)
 
     def has_manifest(self, folder: str) -> bool:
-        """Whether an artifact was ever committed in ``folder``, sound or not."""
+        """Whether an artifact was ever committed in ``folder``, even if it is damaged."""
         return MANIFEST in self._files.names(folder)
 
     def get_record(self, key: str, *, label: str) -> dict[str, Any] | None:
-        """A sealed record, None when there is none; DamagedArtifact when it is not what was written."""
+        """A sealed record, or None if it does not exist; raises DamagedArtifact."""
         try:
             data = self._files.read(key)
         except FileNotFoundError:
@@ -224,10 +223,10 @@ class ArtifactStore:
         return unseal(data, label=label)
 
     def get_records(self, labels: Mapping[str, str]) -> dict[str, dict[str, Any] | DamagedArtifact]:
-        """As ``get_record`` for many keys at once, by key: the record, or the error if it is damaged; absent ones not.
+        """Like ``get_record`` for many keys: by key, the record, or the error if it is damaged; missing ones are left out.
 
         Args:
-            labels: what errors call each record, by key.
+            labels: Name in error messages, by key.
         """
         found: dict[str, dict[str, Any] | DamagedArtifact] = {}
         for key, data in self._files.read_many(labels).items():
@@ -238,37 +237,49 @@ class ArtifactStore:
         return found
 
     def put_record(self, key: str, record: Mapping[str, object]) -> None:
-        """Set a sealed record, replacing what was there."""
+        """Write a sealed record, replacing an existing one."""
         self._files.put(key, seal(record))
 
-    def create_record(self, key: str, record: Mapping[str, object]) -> bool:
-        """Set a sealed record if there is none; False when another was first.
+    def hold_reserve(self) -> None:
+        """Reserve a little space for records that end work on a full disk; cheap if it is reserved already."""
+        self._files.hold_reserve()
 
-        ``record`` must hold something that no other writer's does: by it a repeated write knows its own first try.
+    def create_record(self, key: str, record: Mapping[str, object], *, use_reserve: bool = False) -> bool:
+        """Create a sealed record; returns False if another writer created it first.
+
+        With ``use_reserve``, a full disk is given the space of :meth:`hold_reserve`, and the record is written again.
+
+        ``record`` must be unique to its writer, e.g. have a random token, so that a retried write recognizes its own
+        first attempt.
         """
         data = seal(record)
         try:
-            self._files.create(key, data)
+            try:
+                self._files.create(key, data)
+            except StoreFull:
+                if not use_reserve or not self._files.release_reserve():
+                    raise
+                self._files.create(key, data)
         except FileExistsError:
             return self._files.read_many([key]).get(key) == data
         return True
 
     def remove_record(self, key: str) -> None:
-        """Remove a record; fine if it is gone."""
+        """Remove a record; no error if it does not exist."""
         self._files.remove(key)
 
     def check(self) -> None:
-        """Raise Unavailable unless the store can be reached."""
+        """Raise Unavailable unless the store is reachable and, on a local disk, writable."""
         self._files.check()
 
     def sweep(self, *, older_than: timedelta = timedelta(hours=1)) -> int:
-        """Remove what writers that died have left: temporary files, and contents that no manifest names.
+        """Remove stale files of crashed writers: temporary files, and contents that no manifest references.
 
         Args:
-            older_than: younger files may belong to a writer that is still alive.
+            older_than: Minimum age; younger files may belong to a running writer.
 
         Returns:
-            how many files were removed.
+            The number of files removed.
         """
         stale = stale_keys(self._files, before_s=(self._clock() - older_than).timestamp())
         for key in stale:
@@ -276,8 +287,8 @@ class ArtifactStore:
         return len(stale)
 
 
-def _named(artifact: Artifact, name: str) -> StoredFile:
+def _stored_file(artifact: Artifact, name: str) -> StoredFile:
     stored = artifact.files.get(name)
     if stored is None:
-        raise DamagedArtifact(f"{artifact.label} is damaged: its manifest names no {name}.")
+        raise DamagedArtifact(f"{artifact.label} is damaged: its manifest has no file {name}.")
     return stored

@@ -1,8 +1,7 @@
-"""Safetensors bytes to numpy arrays and back, with the ``promptatlas`` JSON of the header. Never pickle.
+"""Tensor codec: NumPy arrays to safetensors bytes and back, with the ``promptatlas`` JSON of the header.
 
-The safetensors library checks that offsets, sizes and shapes agree and cover the data exactly; what it lets pass (names
-given twice, headers of 100 MB, dtypes that numpy lacks) is checked here. bfloat16 comes out as float32, which holds
-every bfloat16 value.
+The safetensors library checks that offsets, sizes and shapes are consistent. This module also rejects duplicate names,
+oversized headers and dtypes that NumPy lacks. bfloat16 is decoded as float32, which represents it exactly.
 """
 
 from __future__ import annotations
@@ -46,10 +45,10 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class TensorFile:
-    """What a safetensors file holds.
+    """Content of a safetensors file.
 
-    tensors: arrays by name, read-only, bfloat16 widened to float32. dtypes: as the file writes them, e.g. ``BF16``.
-    metadata: the JSON under ``promptatlas``, None when the header has none.
+    tensors: read-only arrays by name, bfloat16 widened to float32. dtypes: as in the file, e.g. ``BF16``.
+    metadata: the JSON under ``promptatlas``, None if the header has none.
     """
 
     tensors: Mapping[str, Array]
@@ -58,11 +57,11 @@ class TensorFile:
 
 
 def encode(tensors: Mapping[str, Array], *, metadata: object = None) -> bytes:
-    """Safetensors bytes; the same tensors and metadata always give the same bytes.
+    """Encode as safetensors; deterministic.
 
     Args:
-        tensors: arrays of any dtype that safetensors and numpy share.
-        metadata: written as JSON under ``promptatlas``; None for none.
+        tensors: Arrays of any dtype that both safetensors and NumPy have.
+        metadata: Written as JSON under ``promptatlas``; None for no metadata.
     """
     contiguous = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
     header = None if metadata is None else {METADATA_KEY: json.dumps(metadata, sort_keys=True, allow_nan=False)}
@@ -70,16 +69,16 @@ def encode(tensors: Mapping[str, Array], *, metadata: object = None) -> bytes:
 
 
 def decode(data: bytes) -> TensorFile:
-    """Parse and check a whole safetensors file.
+    """Parse and validate a safetensors file.
 
     Raises:
-        InvalidRequest: it is not one, or it contradicts itself.
-        TooLarge: the header or the number of tensors is over the limit.
+        InvalidRequest: It is not a valid safetensors file.
+        TooLarge: The header or the number of tensors is over the limit.
     """
     header = _header_of(data)
     extra = header.pop("__metadata__", {})
     if len(header) > MAX_TENSORS:
-        raise TooLarge(f"The file holds {len(header)} tensors; at most {MAX_TENSORS} are taken.")
+        raise TooLarge(f"The file has {len(header)} tensors; the limit is {MAX_TENSORS}.")
     parts = _parts_of(data)
     return TensorFile(
         tensors={name: _array_of(name, part) for name, part in parts},
@@ -89,32 +88,32 @@ def decode(data: bytes) -> TensorFile:
 
 
 def parse_json(text: str | bytes, *, what: str) -> Any:
-    """Strict JSON from outside: no name twice, no NaN, no infinities, nothing that cannot be written again as UTF-8.
+    """Parse untrusted JSON strictly: no duplicate names, no NaN or infinities, no text that is not valid UTF-8.
 
     Args:
-        what: how the error calls the text, e.g. ``The header``.
+        what: Subject of the error message, e.g. ``The header``.
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-        # Numbers like 1e999 and lone surrogates pass the parser and fail here, not later in a response.
+        # Numbers like 1e999 and lone surrogates pass the parser and are rejected here.
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except RecursionError:
         raise InvalidRequest(f"{what} is nested too deeply.") from None
-    except _TwiceError as error:
+    except _DuplicateNameError as error:
         raise InvalidRequest(f"{what} has the name {str(error)[:80]!r} twice.") from None
     except ValueError:
         raise InvalidRequest(f"{what} is not valid JSON.") from None
     return value
 
 
-class _TwiceError(ValueError):
-    """A name stands twice in one object."""
+class _DuplicateNameError(ValueError):
+    """An object has a name twice."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise _TwiceError(Counter(name for name, _ in pairs).most_common(1)[0][0])
+        raise _DuplicateNameError(Counter(name for name, _ in pairs).most_common(1)[0][0])
     return found
 
 
@@ -124,15 +123,15 @@ def _no_constant(name: str) -> Any:
 
 def _header_of(data: bytes) -> dict[str, Any]:
     if len(data) < _LENGTH_BYTES:
-        raise InvalidRequest(f"A safetensors file has at least {_LENGTH_BYTES} bytes; this one has {len(data)}.")
+        raise InvalidRequest(f"A safetensors file has at least {_LENGTH_BYTES} bytes; this file has {len(data)}.")
     n_bytes = int.from_bytes(data[:_LENGTH_BYTES], "little")
     n_left = len(data) - _LENGTH_BYTES
     if n_bytes > n_left:
         raise InvalidRequest(
-            f"This is no whole safetensors file: it announces a header of {n_bytes} bytes and has {n_left} after it."
+            f"The safetensors file is truncated: it declares a header of {n_bytes} bytes, but has {n_left} bytes after it."
         )
     if n_bytes > MAX_HEADER_BYTES:
-        raise TooLarge(f"The header has {n_bytes} bytes; at most {MAX_HEADER_BYTES} are taken. Shorten its metadata.")
+        raise TooLarge(f"The header has {n_bytes} bytes; the limit is {MAX_HEADER_BYTES}. Shorten its metadata.")
     header = parse_json(data[_LENGTH_BYTES : _LENGTH_BYTES + n_bytes], what="The safetensors header")
     if not isinstance(header, dict):
         raise InvalidRequest("The safetensors header must be a JSON object.")
@@ -140,13 +139,13 @@ def _header_of(data: bytes) -> dict[str, Any]:
 
 
 def _parts_of(data: bytes) -> list[tuple[str, dict[str, Any]]]:
-    """Names with dtype, shape and bytes, found consistent by the library."""
+    """Names with dtype, shape and bytes, validated by the library."""
     deserialize: Callable[[bytes], list[tuple[str, dict[str, Any]]]] = safetensors.deserialize
     try:
         return deserialize(data)
     except safetensors.SafetensorError as error:
         reason = str(error).removeprefix("Error while deserializing: ").rstrip(".")[:200]
-        raise InvalidRequest(f"This is no valid safetensors file: {reason}.") from None
+        raise InvalidRequest(f"This is not a valid safetensors file: {reason}.") from None
 
 
 def _array_of(name: str, part: Mapping[str, Any]) -> Array:
@@ -159,7 +158,7 @@ def _array_of(name: str, part: Mapping[str, Any]) -> Array:
         return widened
     dtype: np.dtype[Any] | None = _DTYPES.get(kind)
     if dtype is None:
-        raise InvalidRequest(f"Tensor {name[:80]!r} has dtype {kind}, which is not taken; float32 is the safe choice.")
+        raise InvalidRequest(f"Tensor {name[:80]!r} has dtype {kind}, which is not supported; use float32.")
     return np.frombuffer(data, dtype=dtype).reshape(shape)
 
 
@@ -170,5 +169,5 @@ def _metadata_of(extra: Any) -> Any:
     if text is None:
         return None
     if not isinstance(text, str):
-        raise InvalidRequest(f"The header's {METADATA_KEY} metadata must be a string that holds JSON.")
+        raise InvalidRequest(f"The header's {METADATA_KEY} metadata must be a string with JSON.")
     return parse_json(text, what=f"The header's {METADATA_KEY} metadata")

@@ -1,1 +1,1 @@
-"""Stored, built-in and hub datasets: import, templates, splits, items."""
+"""Datasets: stored, built-in and from the Hugging Face hub; import, templates, splits and examples."""

@@ -1,4 +1,4 @@
-"""Datasets that come with the server: files ``{name}.jsonl.gz`` in one folder, small enough to be kept in memory."""
+"""Built-in datasets: files ``{name}.jsonl.gz`` in one folder, kept in memory."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MAX_BYTES = 256 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltinDataset:
-    """One of them, read whole."""
+    """A built-in dataset, loaded into memory."""
 
     info: DatasetInfo
     records: Sequence[StoredRecord]
 
 
 class BuiltinDatasets:
-    """Those in a folder; a folder that is not there has none. Each is read when it is first asked for, and kept."""
+    """Built-in datasets of a folder, loaded on first use. A missing folder has none."""
 
     def __init__(self, folder: Path | None) -> None:
         paths = [] if folder is None or not folder.is_dir() else folder.glob(f"*{_SUFFIX}")
@@ -34,11 +34,11 @@ class BuiltinDatasets:
         self._read: dict[str, BuiltinDataset] = {}
 
     def names(self) -> list[str]:
-        """Their names, sorted."""
+        """Names, sorted."""
         return sorted(self._paths)
 
     def get(self, name: str) -> BuiltinDataset | None:
-        """The one called ``name``, None if there is none."""
+        """The dataset ``name``, or None."""
         if name not in self._paths:
             return None
         if name not in self._read:
@@ -48,16 +48,18 @@ class BuiltinDatasets:
 
 
 class _InMemory:
-    """Keeps what an importer passes on."""
+    """Collects imported records in memory."""
 
     def __init__(self) -> None:
         self.records: list[StoredRecord] = []
 
-    def put(self, record: StoredRecord, *, text: bytes) -> None:
+    def write(self, record: StoredRecord, *, text: bytes) -> None:
         self.records.append(record)
 
 
 def _read(name: str, *, stream: BinaryIO) -> BuiltinDataset:
-    sink, reader = _InMemory(), Jsonl()
-    imported = Importer(sink, override=TemplateOverride(), max_bytes=_MAX_BYTES).run(reader, reader.read(stream))
-    return BuiltinDataset(info=imported.as_info(name=name, file_format=reader.name, builtin=True), records=sink.records)
+    writer, reader = _InMemory(), Jsonl()
+    imported = Importer(writer, override=TemplateOverride(), max_bytes=_MAX_BYTES).run(reader, reader.read(stream))
+    return BuiltinDataset(
+        info=imported.as_info(name=name, file_format=reader.name, builtin=True), records=writer.records
+    )

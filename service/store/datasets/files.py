@@ -1,6 +1,6 @@
-"""Datasets as artifacts: one folder a dataset, one file a split, one line a record.
+"""Datasets as artifacts: one folder per dataset, one file per split, one line per record.
 
-datasets/{quoted name}/manifest.json                     the commit, with the dataset's facts
+datasets/{quoted name}/manifest.json                     commit, with the metadata of the dataset
 datasets/{quoted name}/_0f3a9c1b22d4e577_train.jsonl     {"index":12,"record":{…}}
 """
 
@@ -30,65 +30,65 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class StoredDataset:
-    """A dataset that lies in the store."""
+    """A dataset in the store."""
 
     artifact: Artifact
     info: DatasetInfo
 
 
 class DatasetFiles:
-    """Reads and writes the datasets in an artifact store; keeps nothing in memory."""
+    """Reads and writes datasets in an artifact store; stateless."""
 
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
 
     def names(self) -> list[str]:
-        """Names that have a folder, sorted; not all of them are committed."""
+        """Names with a folder, sorted; not all are committed."""
         return sorted(unquote(entry) for entry in self._artifacts.names(_FOLDER))
 
     def find(self, name: str) -> StoredDataset | None:
-        """The dataset of that name, None if there is none; DamagedArtifact when its manifest is not what was stored."""
+        """The dataset ``name``, or None; raises DamagedArtifact."""
         artifact = self._artifacts.get(_folder_of(name), label=_label_of(name))
         if artifact is None or artifact.retired:
             return None
         return StoredDataset(artifact=artifact, info=DatasetInfo.from_json(artifact.metadata, label=artifact.label))
 
     def create(self, info: DatasetInfo, *, paths: Mapping[str, Path]) -> None:
-        """Store a dataset. paths: of its splits' files. Conflict when there is one of that name."""
+        """Store a dataset; raises Conflict if the name exists. paths: local files of the splits."""
         self._artifacts.create(
             _folder_of(info.name), label=_label_of(info.name), files=dict(paths), metadata=info.to_json()
         )
 
     def replace(self, info: DatasetInfo, *, paths: Mapping[str, Path]) -> None:
-        """Store a dataset over whatever is there, sound or not."""
+        """Store a dataset, replacing an existing one, even if that is damaged."""
         self._artifacts.replace(
             _folder_of(info.name), label=_label_of(info.name), files=dict(paths), metadata=info.to_json()
         )
 
     def remove(self, name: str) -> bool:
-        """Remove a dataset, sound or not; False when there is none."""
+        """Remove a dataset, even if it is damaged; returns False if it does not exist."""
         folder, label = _folder_of(name), _label_of(name)
         try:
             artifact = self._artifacts.get(folder, label=label)
         except DamagedArtifact:
-            # What a broken manifest named cannot be known; the sweep finds it once the manifest is gone.
+            # The files of a damaged manifest are unknown; ``sweep`` removes them after the manifest is gone.
             artifact = Artifact(folder=folder, label=label, files={})
         if artifact is None:
             return False
-        # In this order a new dataset may be stored under the name at any moment; retiring would close it for good.
+        # Removed rather than retired, so that a new dataset can be stored under the name.
         self._artifacts.remove_record(f"{folder}/{MANIFEST}")
         self._artifacts.discard_files(artifact)
         return True
 
     def is_intact(self, dataset: StoredDataset) -> bool:
-        """Whether every file is what was stored; reads them all."""
+        """Whether all files are intact; reads all of them."""
         try:
             for name in dataset.artifact.files:
                 with closing(self._artifacts.open(dataset.artifact, name)) as stream:
                     while stream.read(1 << 20):
                         pass
         except DamagedArtifact as error:
-            _log.warning("to be mended: %s", error.detail)
+            _log.warning("damaged dataset will be replaced: %s", error.detail)
             return False
         return True
 
@@ -98,11 +98,12 @@ class DatasetFiles:
         """Records in order.
 
         Args:
-            split: None: of all splits.
-            wanted: which of these to give, counted from 0; None: all. Files are read, and so checked, to their ends.
+            split: One split; None: all splits.
+            wanted: Positions of the records to return, from 0; None: all. Files are always read to their end, which
+                verifies them.
 
         Raises:
-            DamagedArtifact: while reading, when a file is not what was stored.
+            DamagedArtifact: While reading, if a file is damaged.
         """
         if split is not None:
             yield from self._split(dataset, split, wanted=wanted)

@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face hub, as records. Hugging Face ``datasets`` is imported only when one is asked for."""
+"""Datasets of the Hugging Face hub. The library ``datasets`` is imported on first use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from promptatlas.types import DatasetFormat, Split, Template
 
-from service.errors import AtlasError, InvalidRequest, NotFound, Unavailable
+from service.errors import AtlasError, HubUnreachable, InvalidRequest, NotFound
 from service.store.datasets.formats import gsm8k, jsonl, squad
 from service.store.datasets.formats.locations import Location
 from service.store.datasets.formats.records import Record, split_named
@@ -17,10 +17,10 @@ from service.store.datasets.formats.records import Record, split_named
 PREFIX: Final = "hub:"
 
 HubRows = Mapping[str, Iterable[Mapping[str, Any]]]
-"""Rows by the hub's own names of splits."""
+"""Rows by the names of splits on the hub."""
 
 LoadRows = Callable[[str, str | None], HubRows]
-"""Answers the rows of ``owner/name`` and a configuration."""
+"""Loads the rows of ``owner/name`` and a configuration."""
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME = re.compile(rf"hub:(?P<repository>{_PART}/{_PART})(:(?P<config>{_PART}))?")
@@ -37,52 +37,52 @@ class HubName:
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a dataset of the hub is meant."""
+    """Whether ``name`` is the name of a hub dataset."""
     return name.startswith(PREFIX)
 
 
 def parse_hub_name(name: str) -> HubName:
-    """``hub:owner/name`` or ``hub:owner/name:config``; InvalidRequest for any other text."""
+    """Parse ``hub:owner/name`` or ``hub:owner/name:config``; InvalidRequest for any other text."""
     match = _NAME.fullmatch(name)
     if match is None or ".." in name:
         raise InvalidRequest(
-            f"A dataset of the hub is called hub:owner/name or hub:owner/name:config; this is {name[:120]!r}.",
+            f"The name of a hub dataset is hub:owner/name or hub:owner/name:config; got {name[:120]!r}.",
             loc=("name",),
         )
     return HubName(repository=match["repository"], config=match["config"])
 
 
 def load_rows(repository: str, config: str | None) -> HubRows:
-    """The rows by Hugging Face ``datasets``, streamed; no code of the dataset is run.
+    """Stream the rows with Hugging Face ``datasets``; no code of the dataset is run.
 
     Raises:
-        InvalidRequest: the library is not installed, or cannot load this dataset as it is asked for.
-        NotFound: the hub has no such dataset, or does not show it.
-        Unavailable: the hub cannot be reached.
+        InvalidRequest: The library is not installed, or cannot load this dataset or configuration.
+        NotFound: The hub has no such dataset, or access is denied.
+        HubUnreachable: The hub cannot be reached.
     """
     try:
         import datasets
         from huggingface_hub import get_session
     except ImportError:
         raise InvalidRequest(
-            "Datasets of the hub need the Hugging Face library 'datasets', which is not installed on this server: "
+            "Hub datasets need the Hugging Face library 'datasets', which is not installed on this server: "
             "pip install 'promptatlas[hub]', or upload the dataset.",
             loc=("name",),
         ) from None
     # Without a timeout, Hugging Face's HTTP client waits forever for a connection.
     get_session().timeout = _TIMEOUT_S
-    # With the scheme in front it is the hub's for sure: a bare owner/name may be a folder of this machine, too.
-    with _Translated(repository, config=config):
+    # With the scheme, because a bare owner/name could also be a local folder.
+    with _HubErrors(repository, config=config):
         found = datasets.load_dataset(f"hf://datasets/{repository}", name=config, streaming=True)
-    return {str(split): _translated(rows, repository=repository, config=config) for split, rows in found.items()}
+    return {str(split): _with_hub_errors(rows, repository=repository, config=config) for split, rows in found.items()}
 
 
 class HubReader:
-    """Rows of the hub as records: those of SQuAD's or GSM8K's shape as these formats, any others as ``jsonl``.
+    """Converts rows of the hub to records: rows like SQuAD or GSM8K in these formats, others as ``jsonl``.
 
     Args:
-        rows: as ``load_rows`` answers them. The hub's train, validation and test are ours; of a dataset that has but one
-            split, the records' hash decides. Other splits are left out.
+        rows: Result of ``load_rows``. The splits train, validation and test are used. If a dataset has a single split, its
+            records are split by hash. Other splits are ignored.
     """
 
     def __init__(self, rows: HubRows, *, name: str) -> None:
@@ -92,11 +92,11 @@ class HubReader:
             self._rows = dict(rows)
         if not self._rows:
             listed = ", ".join(sorted(split[:40] for split in rows)[:20]) or "none"
-            raise InvalidRequest(f"{name} has no split called train, validation or test; it has: {listed}.")
+            raise InvalidRequest(f"{name} has no split train, validation or test; it has: {listed}.")
         self.name: DatasetFormat = "jsonl"
 
     def records(self) -> Iterator[Record]:
-        """All rows, in order of the splits."""
+        """All rows, ordered by split."""
         for split, rows in self._rows.items():
             ours: Split | None = split_named(split) if len(self._rows) > 1 else None
             for index, row in enumerate(rows):
@@ -124,7 +124,7 @@ class HubReader:
 
 
 def _plain(value: Any, *, depth: int) -> Any:
-    """The value as JSON has it; pictures, sound, dates and whatever else has no JSON become null."""
+    """The value as JSON; images, audio, dates and other types without a JSON form become null."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
@@ -138,15 +138,15 @@ def _plain(value: Any, *, depth: int) -> Any:
     return None
 
 
-def _translated(
+def _with_hub_errors(
     rows: Iterable[Mapping[str, Any]], *, repository: str, config: str | None
 ) -> Iterator[Mapping[str, Any]]:
-    with _Translated(repository, config=config):
+    with _HubErrors(repository, config=config):
         yield from rows
 
 
-class _Translated:
-    """What the library complains of, in our words: its own tell of addresses and folders."""
+class _HubErrors:
+    """Translates errors of the library, whose messages may have URLs and paths."""
 
     def __init__(self, repository: str, *, config: str | None) -> None:
         self._repository = repository
@@ -162,11 +162,11 @@ class _Translated:
         if names & {"DatasetNotFoundError", "RepositoryNotFoundError"}:
             raise NotFound(f"The hub has no dataset {self._repository!r} that this server may read.") from error
         if names & {"ConnectionError", "OfflineModeIsEnabled", "TimeoutError", "HTTPError", "ConnectError", "Timeout"}:
-            raise Unavailable("The Hugging Face hub could not be reached.", retry_after_s=30.0) from error
-        raise InvalidRequest(self._unfit(error), loc=("name",)) from error
+            raise HubUnreachable("The Hugging Face hub could not be reached.", retry_after_s=30.0) from error
+        raise InvalidRequest(self._load_error(error), loc=("name",)) from error
 
-    def _unfit(self, error: Exception) -> str:
+    def _load_error(self, error: Exception) -> str:
         known = ", ".join(dict.fromkeys(re.findall(rf"'({_PART})'", str(error)))) if "onfig" in str(error) else ""
-        asked = f"{self._repository!r}" + (f" with configuration {self._config!r}" if self._config else "")
+        requested = f"{self._repository!r}" + (f" with configuration {self._config!r}" if self._config else "")
         hint = f" Its error names these configurations: {known}." if known else ""
-        return f"Hugging Face 'datasets' could not load {asked} ({type(error).__name__}).{hint}"
+        return f"Hugging Face 'datasets' could not load {requested} ({type(error).__name__}).{hint}"

@@ -1,4 +1,4 @@
-"""From the records of a file to what is stored: one file a split, hashed; all of it, or nothing."""
+"""Import of records: validation against the template, splitting and hashing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 
 from promptatlas.types import DatasetFormat, Split, Template
 
-from service.errors import InvalidRequest, TooLarge, Unavailable
+from service.errors import InvalidRequest, TemporaryFilesUnavailable, TooLarge
 from service.store.datasets.formats.records import SPLITS, Record, RecordFormat
 from service.store.datasets.items import DatasetInfo, StoredRecord
 from service.store.datasets.templates import (
@@ -32,7 +32,7 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What became of a file. sha256: 64 digits behind ``sha256:``, over records and their splits in order."""
+    """Result of an import. sha256: ``sha256:`` and 64 digits, over records and their splits in order."""
 
     sha256: str
     n_records: int
@@ -44,7 +44,7 @@ class Imported:
     def as_info(
         self, *, name: str, file_format: DatasetFormat, created_at: str | None = None, builtin: bool = False
     ) -> DatasetInfo:
-        """The facts of a dataset with these records."""
+        """Metadata of a dataset with these records."""
         return DatasetInfo(
             name=name,
             format=file_format,
@@ -60,14 +60,14 @@ class Imported:
 
 
 class RecordWriter(Protocol):
-    """Takes the records one after the other."""
+    """Receives imported records."""
 
-    def put(self, record: StoredRecord, *, text: bytes) -> None:
-        """text: the record's fields as JSON."""
+    def write(self, record: StoredRecord, *, text: bytes) -> None:
+        """Write one record. text: its fields as canonical JSON."""
 
 
 class SplitFiles:
-    """Writes records to one file a split, ``{split}.jsonl``, one line ``{"index":…,"record":…}`` a record."""
+    """Writes one file per split, ``{split}.jsonl``, with one line ``{"index":…,"record":…}`` per record."""
 
     def __init__(self, folder: Path, *, stack: ExitStack) -> None:
         self.paths: dict[str, Path] = {}
@@ -75,7 +75,7 @@ class SplitFiles:
         self._folder = folder
         self._stack = stack
 
-    def put(self, record: StoredRecord, *, text: bytes) -> None:
+    def write(self, record: StoredRecord, *, text: bytes) -> None:
         file = self._files.get(record.split)
         if file is None:
             path = self._folder / file_of(record.split)
@@ -84,44 +84,46 @@ class SplitFiles:
         file.write(b'{"index":%d,"record":%s}\n' % (record.index, text))
 
     def finish(self) -> dict[str, Path]:
-        """The files by name, whole."""
+        """Close the files and return their paths by name."""
         self._stack.close()
         return self.paths
 
 
 def file_of(split: Split) -> str:
-    """The name of the file with a split's records."""
+    """Name of the file of a split."""
     return f"{split}.jsonl"
 
 
 @contextmanager
 def split_files() -> Iterator[SplitFiles]:
-    """Files in a temporary folder, gone afterwards. What the disk complains of is Unavailable."""
+    """Split files in a temporary folder, which is removed afterwards. Disk errors become Unavailable."""
     with disk_errors_as_unavailable(), TemporaryDirectory(prefix="promptatlas-") as folder, ExitStack() as stack:
         yield SplitFiles(Path(folder), stack=stack)
 
 
 @contextmanager
 def disk_errors_as_unavailable() -> Iterator[None]:
-    """Turn what the disk for temporary files complains of into Unavailable, without telling where it is."""
+    """Translate OSErrors of temporary files into Unavailable, without paths in the message."""
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "input/output error"
-        raise Unavailable(f"The file could not be kept while it is read: {reason}.", retry_after_s=5.0) from error
+        raise TemporaryFilesUnavailable(
+            f"The file could not be stored temporarily: {reason}.", retry_after_s=5.0
+        ) from error
 
 
 class Importer:
-    """Checks records and passes them on.
+    """Validates records and passes them to a writer.
 
     Args:
-        sink: where they go.
-        override: the template that is asked for.
-        max_bytes: limit of all records together, as stored.
+        writer: Receives the records.
+        override: Requested template.
+        max_bytes: Limit for all records together, as stored.
     """
 
-    def __init__(self, sink: RecordWriter, *, override: TemplateOverride, max_bytes: int) -> None:
-        self._sink = sink
+    def __init__(self, writer: RecordWriter, *, override: TemplateOverride, max_bytes: int) -> None:
+        self._writer = writer
         self._override = override
         self._max_bytes = max_bytes
         self._sha256 = hashlib.sha256()
@@ -133,11 +135,11 @@ class Importer:
         self._patterns: TemplatePatterns | None = None
 
     def run(self, record_format: RecordFormat, records: Iterable[Record]) -> Imported:
-        """Take all records of a file.
+        """Import all records of a file.
 
         Raises:
-            InvalidRequest: at the first record that the template does not fit, or when there is none.
-            TooLarge: they are over the limit.
+            InvalidRequest: A record does not fit the template, or usable are no records.
+            TooLarge: The records exceed the limit.
         """
         for record in records:
             if not self._n_records:
@@ -152,21 +154,21 @@ class Importer:
             self._patterns = parse_template(self._template, fields=self._fields)
 
     def _add(self, record: Record) -> None:
-        there = set(usable_fields(record.fields))
+        usable = set(usable_fields(record.fields))
         if self._patterns is not None:
-            _check_filled(record, patterns=self._patterns, there=there)
-        if not there.issuperset(self._fields):
-            self._fields = [name for name in self._fields if name in there]
+            _check_filled(record, patterns=self._patterns, usable=usable)
+        if not usable.issuperset(self._fields):
+            self._fields = [name for name in self._fields if name in usable]
         text = canonical_record(record.fields)
         split = record.split or split_of(text if record.group is None else record.group.encode("utf-8"))
         self._n_bytes += len(text)
         if self._n_bytes > self._max_bytes:
             raise TooLarge(
-                f"{record.location.name}: up to here the records have more than the limit of {self._max_bytes:,} bytes; "
-                "send the dataset in parts.",
+                f"{record.location.name}: the records up to here exceed the limit of {self._max_bytes:,} bytes; "
+                "upload the dataset in parts.",
                 loc=record.location.loc,
             )
-        self._sink.put(StoredRecord(index=self._n_records, split=split, fields=record.fields), text=text)
+        self._writer.write(StoredRecord(index=self._n_records, split=split, fields=record.fields), text=text)
         self._n_records += 1
         self._splits[split] += 1
         self._sha256.update(b'{"record":%s,"split":"%s"}\n' % (text, split.encode("ascii")))
@@ -185,21 +187,21 @@ class Importer:
 
 
 def canonical_record(fields: Mapping[str, Any]) -> bytes:
-    """One spelling per record: sorted names, no blanks, UTF-8."""
+    """Canonical JSON of a record: sorted names, no whitespace, UTF-8."""
     return _ENCODER.encode(dict(fields)).encode("utf-8")
 
 
 def split_of(key: bytes) -> Split:
-    """The split that a record without one belongs to, for good: 80 % train, 10 % validation, 10 % test."""
+    """Deterministic split of a record by hash: 80 % train, 10 % validation, 10 % test."""
     bucket = int.from_bytes(hashlib.sha256(key).digest()[:4], "big") % 10
     return "test" if bucket == 9 else "validation" if bucket == 8 else "train"
 
 
-def _check_filled(record: Record, *, patterns: TemplatePatterns, there: set[str]) -> None:
-    missing = sorted(patterns.names - there)
+def _check_filled(record: Record, *, patterns: TemplatePatterns, usable: set[str]) -> None:
+    missing = sorted(patterns.names - usable)
     if missing:
         raise record.location.error(
-            f"text or a number in the field {missing[0]!r}, which the template names", got="none"
+            f"text or a number in the field {missing[0]!r}, which the template uses", got="none"
         )
     for side, pattern in (("input", patterns.input), ("target", patterns.target)):
         _check_side(pattern, side=side, record=record)

@@ -1,4 +1,4 @@
-"""What the store says about datasets: their facts, stored records, and examples as the model gets them."""
+"""Metadata of datasets, stored records, and examples as the model reads them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from service.store.datasets.templates import TemplatePatterns, field_text, parse
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
-    """What is known of one dataset: the fields of the wire contract.
+    """Metadata of a dataset, with the fields of the wire contract.
 
-    sha256: over its records and their splits, in order, with ``sha256:`` in front. n_bytes: of the records as stored.
-    splits: how many records each has. template: None for running text, and where there is no default. fields: names
-    that a template may use, those that every record has. created_at: RFC 3339, UTC; None for what comes with the server.
+    sha256: ``sha256:`` and hash over records and splits in order. n_bytes: of the stored records. splits: number of records
+    by split. template: None for running text, and if there is no default. fields: names that a template can use, present
+    in every record. created_at: RFC 3339, UTC; None for a built-in dataset.
     """
 
     name: str
@@ -35,14 +35,14 @@ class DatasetInfo:
     builtin: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values, by their names on the wire."""
+        """The metadata as JSON values, with the names of the wire contract."""
         found = {item.name: getattr(self, item.name) for item in fields(self)}
         template = None if self.template is None else self.template.model_dump()
         return {**found, "splits": dict(self.splits), "fields": list(self.fields), "template": template}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any], *, label: str) -> DatasetInfo:
-        """The inverse of ``to_json``; DamagedArtifact when fields are missing. Fields of later versions are ignored."""
+        """Inverse of ``to_json``; raises DamagedArtifact if fields are missing. Unknown fields are ignored."""
         try:
             values = {item.name: found[item.name] for item in fields(cls)}
             values["template"] = None if values["template"] is None else Template.model_validate(values["template"])
@@ -53,7 +53,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRecord:
-    """One record. index: its number in the whole dataset, from 0; fields: JSON values by name."""
+    """One record. index: number in the whole dataset, from 0; fields: JSON values by name."""
 
     index: int
     split: Split
@@ -62,10 +62,10 @@ class StoredRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One record as the model gets it: ``input`` and ``target``, or ``text``; the others are None.
+    """One record as the model reads it: ``input`` and ``target``, or ``text``; the others are None.
 
-    index: number of the record in the whole dataset, from 0. answers: all that count as right; the target without blanks
-    around it where the record names none, empty for running text. record: its fields.
+    index: number of the record in the whole dataset, from 0. answers: all that count as correct; the stripped target if the
+    record has none, empty for running text. record: fields of the record.
     """
 
     index: int
@@ -79,7 +79,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Peek:
-    """The first examples of a dataset. template: the one that made them; next: the cursor behind them."""
+    """The first examples of a dataset. template: the template used; next: cursor of the following examples."""
 
     info: DatasetInfo
     template: Template | None
@@ -88,7 +88,7 @@ class Peek:
 
 
 def make_examples(records: Iterable[StoredRecord], *, patterns: TemplatePatterns | None) -> Iterator[Example]:
-    """Records as examples; without a template, those of running text."""
+    """Convert records to examples; without a template, to running text."""
     for record in records:
         yield _running_text(record) if patterns is None else _filled_in(record, patterns=patterns)
 
@@ -96,10 +96,10 @@ def make_examples(records: Iterable[StoredRecord], *, patterns: TemplatePatterns
 def patterns_of(
     info: DatasetInfo, *, template: Template | None, loc: tuple[str | int, ...] = ("template",)
 ) -> TemplatePatterns | None:
-    """The dataset's template, or the one that is given for it; None: its text as it is.
+    """Parse the given template or the dataset's own; None for running text.
 
     Raises:
-        InvalidRequest: the template does not fit the dataset, or it needs one and there is none.
+        InvalidRequest: The template does not fit the dataset, or the dataset needs one and has none.
     """
     chosen = template if template is not None else info.template
     if chosen is not None:
@@ -111,21 +111,21 @@ def patterns_of(
 
 
 def bare_example(record: StoredRecord) -> Example:
-    """A record that no template fills in: its fields alone."""
+    """An example without a template: only the fields of the record."""
     return Example(
         index=record.index, split=record.split, input=None, target=None, text=None, answers=(), record=record.fields
     )
 
 
 def within(examples: Iterable[Example], *, max_bytes: int) -> Iterator[Example]:
-    """The examples, and TooLarge as soon as they have more than ``max_bytes`` together."""
+    """Pass examples through; raises TooLarge once they exceed ``max_bytes`` together."""
     n_bytes = 0
     for number, example in enumerate(examples, start=1):
         texts = (json.dumps(example.record), example.input, example.target, example.text)
         n_bytes += sum(len(text.encode("utf-8")) for text in texts if text)
         if n_bytes > max_bytes:
             raise TooLarge(
-                f"{number} items have more than the {max_bytes:,} bytes that are shown at once; ask for fewer with "
+                f"{number} items exceed the limit of {max_bytes:,} bytes per response; request fewer with "
                 "'limit', or shorten them with the templates 'input' and 'target'."
             )
         yield example

@@ -1,6 +1,6 @@
-"""Datasets by name: stored ones, built-in ones, and those of the Hugging Face hub.
+"""Store of datasets by name: uploaded, built-in, and from the Hugging Face hub.
 
-A dataset never changes, and an interrupted upload leaves nothing. One of the hub is stored when it is first used.
+Datasets are immutable and stored atomically. A hub dataset is downloaded on first use and then stored like an upload.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ _NO_OVERRIDE = TemplateOverride()
 
 
 class DatasetStore:
-    """The datasets in an artifact store; safe to share between threads, beside any number of others on the same store.
+    """Datasets in an artifact store; thread-safe, and safe with other instances on the same store.
 
     Args:
-        builtin: folder of the datasets that come with the server.
-        max_bytes: limit of one dataset's records as they are stored.
-        load_hub: loads the rows of a dataset of the hub. None: those that are not stored yet are not found.
-        clock: stamps ``created_at``.
+        artifacts: The artifact store.
+        builtin: Folder of the built-in datasets.
+        max_bytes: Limit for the stored records of one dataset.
+        load_hub: Loads the rows of a hub dataset. None: hub datasets that are not stored yet are not found.
+        clock: Timestamps for ``created_at``.
     """
 
     def __init__(
@@ -76,36 +77,36 @@ class DatasetStore:
         override: TemplateOverride = _NO_OVERRIDE,
         cloze: bool = False,
     ) -> tuple[DatasetInfo, bool]:
-        """Store the dataset in an open file; the same records again are the dataset that is there.
+        """Store the dataset in an open file, or return the existing dataset with the same records.
 
         Args:
-            format: of the file.
-            stream: is read once, from its present position on.
-            override: of the template, where they are to be others than the format's own.
-            cloze: cut running text into cloze items.
+            format: Format of the file.
+            stream: Read once, from its current position.
+            override: Template to use instead of the format's default.
+            cloze: Whether to turn running text into cloze items.
 
         Returns:
-            the facts, and whether it is new.
+            The metadata, and whether the dataset is new.
 
         Raises:
-            InvalidRequest: at the first record that is not as it should be, with its place; nothing is kept.
-            TooLarge: a line or all records together are over their limit.
-            Conflict: there is another dataset of that name.
+            InvalidRequest: A record is invalid; the error names its location, and nothing is stored.
+            TooLarge: A line or all records together exceed their limit.
+            Conflict: The name has another dataset.
         """
         check_name(name)
         if name in self._builtin.names():
-            raise Conflict(f"Dataset {name!r} comes with the server; take another name.")
+            raise Conflict(f"Dataset {name!r} is built in; use another name.")
         reader = open_format(format, has_template=override != _NO_OVERRIDE, cloze=cloze)
         return self._store(name, record_format=reader, records=reader.read(stream), override=override)
 
     def get(self, name: str) -> DatasetInfo:
-        """The facts of a dataset; one of the hub is loaded if it has not been.
+        """Metadata of a dataset; a hub dataset is downloaded if needed.
 
         Raises:
-            InvalidRequest: no dataset is called so, or one of the hub cannot be loaded.
-            NotFound: there is no such dataset.
-            DamagedArtifact: its manifest is not what was stored.
-            Unavailable: the hub cannot be reached.
+            InvalidRequest: The name is invalid, or the hub dataset cannot be loaded.
+            NotFound: There is no such dataset.
+            DamagedArtifact: Its manifest is damaged.
+            HubUnreachable: The hub cannot be reached.
         """
         return self._find(name).info
 
@@ -115,24 +116,24 @@ class DatasetStore:
         return self._builtin.get(name) is not None or self._files.find(name) is not None
 
     def list_datasets(self, *, limit: int = 20, after: str | None = None) -> Page[DatasetInfo]:
-        """Datasets by name, those behind the cursor ``after``; damaged ones are left out. Of the hub, those loaded."""
+        """Datasets after the cursor ``after``, ordered by name, including downloaded hub datasets; damaged ones are skipped."""
         check_limit(limit)
         names = sorted({*self._files.names(), *self._builtin.names()})
-        behind = (name for name in names if after is None or name > after)
-        found = list(islice(filter(None, map(self._sound, behind)), limit + 1))
+        following = (name for name in names if after is None or name > after)
+        found = list(islice(filter(None, map(self._intact_info, following)), limit + 1))
         has_more = len(found) > limit
         return Page(items=found[:limit], has_more=has_more, next=found[limit - 1].name if has_more else None)
 
     def delete(self, name: str) -> None:
-        """Delete a dataset; one of the hub is forgotten, and loaded anew when it is next asked for.
+        """Delete a dataset; a hub dataset is downloaded again on its next use.
 
         Raises:
-            Conflict: it comes with the server.
-            NotFound: there is no such dataset.
+            Conflict: The dataset is built in.
+            NotFound: There is no such dataset.
         """
         self._check(name)
         if name in self._builtin.names():
-            raise Conflict(f"Dataset {name!r} comes with the server and cannot be deleted.")
+            raise Conflict(f"Dataset {name!r} is built in and cannot be deleted.")
         if not self._files.remove(name):
             raise NotFound(f"There is no dataset {name!r}.")
 
@@ -148,14 +149,14 @@ class DatasetStore:
         """Examples in the order of the file.
 
         Args:
-            split: None: all of them.
-            n: how many; None, or more than there are: all. Without a seed the first ones.
-            seed: draw ``n`` at random without replacement, the same ones for the same seed.
-            template: instead of the dataset's own.
+            split: One split; None: all splits.
+            n: Number of examples; None: all. Without a seed, the first ``n``.
+            seed: Sample ``n`` without replacement, deterministically.
+            template: Used instead of the dataset's own.
 
         Raises:
-            InvalidRequest, NotFound, Unavailable: at once, as ``get``, and for a template that does not fit.
-            DamagedArtifact: while reading; whoever reads to the end has what was stored.
+            InvalidRequest, NotFound, Unavailable: On the call, like ``get``, and for a template that does not fit.
+            DamagedArtifact: While reading, if a file is damaged.
         """
         dataset = self._find(name)
         patterns = patterns_of(dataset.info, template=template)
@@ -173,24 +174,24 @@ class DatasetStore:
         override: TemplateOverride = _NO_OVERRIDE,
         max_bytes: int = _MAX_PEEK_BYTES,
     ) -> Peek:
-        """The first examples, those behind the record number ``after``; raises as ``get``.
+        """The first examples after the record number ``after``; raises like ``get``.
 
         Args:
-            override: of the template, to try others than the dataset's own.
-            max_bytes: limit of all that is shown; TooLarge over it.
+            override: Template to try instead of the dataset's own.
+            max_bytes: Limit for all examples together; raises TooLarge if they exceed it.
         """
         dataset = self._find(name)
         template = complete_template(dataset.info.template, override=override, fields=dataset.info.fields)
         records = self._records(dataset, split=split, wanted=None)
-        behind = records if after is None else (record for record in records if record.index > after)
-        chosen = islice(behind, limit)
+        following = records if after is None else (record for record in records if record.index > after)
+        chosen = islice(following, limit)
         if template is None and "text" not in dataset.info.fields:
-            # With nothing to fill in, records are still worth a look: a template is written from their fields.
+            # Without a template the records are returned, so that a template can be written for their fields.
             made: Iterator[Example] = map(bare_example, chosen)
         else:
             made = make_examples(chosen, patterns=patterns_of(dataset.info, template=template, loc=("query",)))
         shown = list(within(made, max_bytes=max_bytes))
-        has_more = next(behind, None) is not None
+        has_more = next(following, None) is not None
         return Peek(
             info=dataset.info,
             template=template,
@@ -216,6 +217,7 @@ class DatasetStore:
             try:
                 present = self._files.find(info.name)
             except DamagedArtifact:
+                # A damaged dataset is replaced.
                 self._files.replace(info, paths=paths)
                 return info, True
             if present is None:
@@ -223,7 +225,7 @@ class DatasetStore:
                     self._files.create(info, paths=paths)
                     return info, True
                 continue
-            _refuse_other(present.info, info)
+            _require_same_dataset(present.info, info)
             if self._files.is_intact(present):
                 return present.info, False
             self._files.replace(info, paths=paths)
@@ -252,7 +254,7 @@ class DatasetStore:
         with suppress(Conflict):
             self._store(name, record_format=reader, records=reader.records())
 
-    def _sound(self, name: str) -> DatasetInfo | None:
+    def _intact_info(self, name: str) -> DatasetInfo | None:
         try:
             found = self._builtin.get(name) or self._files.find(name)
         except DamagedArtifact as error:
@@ -264,7 +266,7 @@ class DatasetStore:
         self, dataset: StoredDataset | BuiltinDataset, *, split: Split | None, wanted: Container[int] | None
     ) -> Iterator[StoredRecord]:
         if split is not None and split not in SPLITS:
-            raise InvalidRequest(f"A split is train, validation or test; this is {split!r}.", loc=("split",))
+            raise InvalidRequest(f"A split is train, validation or test; got {split!r}.", loc=("split",))
         if isinstance(dataset, StoredDataset):
             return self._files.records(dataset, split=split, wanted=wanted)
         chosen = (record for record in dataset.records if split is None or record.split == split)
@@ -278,7 +280,7 @@ class DatasetStore:
 
 
 def _choose(n_available: int, *, n: int | None, seed: int | None) -> Container[int] | None:
-    """Which of ``n_available`` records to take; None: all."""
+    """Positions of the records to return, of ``n_available``; None: all."""
     if n is not None and n < 1:
         raise InvalidRequest(f"n must be 1 or more; it is {n}.", loc=("n",))
     if n is None or n >= n_available:
@@ -286,15 +288,15 @@ def _choose(n_available: int, *, n: int | None, seed: int | None) -> Container[i
     return range(n) if seed is None else frozenset(random.Random(seed).sample(range(n_available), n))
 
 
-def _refuse_other(present: DatasetInfo, info: DatasetInfo) -> None:
+def _require_same_dataset(present: DatasetInfo, info: DatasetInfo) -> None:
     if (present.sha256, present.format) != (info.sha256, info.format):
         raise Conflict(
-            f"There is a dataset {info.name!r} with other records; delete it first, or take another name.",
+            f"Dataset {info.name!r} exists with other records; delete it first, or use another name.",
             loc=("name",),
         )
     if present.template != info.template:
         raise Conflict(
-            f"There is a dataset {info.name!r} with these records and another template; delete it first, take another "
+            f"Dataset {info.name!r} exists with these records and another template; delete it first, use another "
             "name, or give the template where the dataset is used.",
             loc=("name",),
         )

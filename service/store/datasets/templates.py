@@ -1,7 +1,7 @@
-"""Templates: how a record's fields become what the model reads.
+"""Templates: format strings that turn the fields of a record into input and target.
 
-A template is taken apart once and then only ever joined together again: Python's own ``format`` is never called, so that
-a template can name a field and nothing else.
+Templates are parsed once and rendered by concatenation. Python's ``format`` is never called, so a template can access
+nothing but fields.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ _QUERY: tuple[str | int, ...] = ("query",)
 
 @dataclass(frozen=True)
 class Pattern:
-    """One side of a template. parts: literal text and the field that follows it, None at the end."""
+    """Input or target of a template. parts: literal text and the field after it, None at the end."""
 
     parts: tuple[tuple[str, str | None], ...]
 
     @property
     def names(self) -> frozenset[str]:
-        """The fields that it takes."""
+        """Fields that the pattern uses."""
         return frozenset(name for _, name in self.parts if name is not None)
 
     def is_blank(self, fields: Mapping[str, Any]) -> bool:
-        """Whether nothing but blanks would be in the text."""
+        """Whether the rendered text would be only whitespace."""
         return not any(literal.strip() or (name and field_text(fields[name]).strip()) for literal, name in self.parts)
 
     def n_characters(self, fields: Mapping[str, Any]) -> int:
-        """How long the text would be."""
+        """Length of the rendered text."""
         return sum(
             len(literal) + (0 if name is None else len(field_text(fields[name]))) for literal, name in self.parts
         )
 
     def render(self, fields: Mapping[str, Any]) -> str:
-        """The text for a record that has all of ``names``; InvalidRequest when it would be absurdly long."""
+        """Render a record that has all of ``names``; raises InvalidRequest if the text would exceed the limit."""
         if self.n_characters(fields) > MAX_TEXT_CHARACTERS:
-            raise InvalidRequest(f"The template makes a text of more than {MAX_TEXT_CHARACTERS:,} characters.")
+            raise InvalidRequest(f"The rendered template exceeds {MAX_TEXT_CHARACTERS:,} characters.")
         return "".join(literal + ("" if name is None else field_text(fields[name])) for literal, name in self.parts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateOverride:
-    """What a template is asked to be: None leaves a side as it is by default."""
+    """Requested changes to a default template; None keeps the default."""
 
     input: str | None = None
     target: str | None = None
@@ -62,34 +62,34 @@ class TemplateOverride:
 
 @dataclass(frozen=True, kw_only=True)
 class TemplatePatterns:
-    """A template taken apart."""
+    """A parsed template."""
 
     input: Pattern
     target: Pattern
 
     @property
     def names(self) -> frozenset[str]:
-        """The fields that it takes, on either side."""
+        """Fields that input or target use."""
         return self.input.names | self.target.names
 
 
 def usable_fields(fields: Mapping[str, Any]) -> list[str]:
-    """Names that a template may use, in order: those of texts, numbers and truth values, if they can be written in it."""
+    """Names that a template can use, in order: fields with texts, numbers or booleans and a valid name."""
     return [name for name, value in fields.items() if isinstance(value, str | int | float) and _NAME.fullmatch(name)]
 
 
 def field_text(value: str | int | float) -> str:
-    """A field's value as it stands in the text; numbers and truth values as in JSON."""
+    """A field's value as text; numbers and booleans as in JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def complete_template(
     default: Template | None, *, override: TemplateOverride, fields: Collection[str] = ()
 ) -> Template | None:
-    """The default with those sides replaced that are given; None when nothing is given and there is no default.
+    """Apply ``override`` to the default template; None if there is neither.
 
     Raises:
-        InvalidRequest: one side is given and there is no default for the other.
+        InvalidRequest: Only input or only target is given and there is no default for the other.
     """
     if override == TemplateOverride():
         return default
@@ -110,15 +110,14 @@ def complete_template(
 def parse_template(
     template: Template, *, fields: Collection[str], loc: tuple[str | int, ...] = _QUERY
 ) -> TemplatePatterns:
-    """Take a template apart.
+    """Parse a template.
 
     Args:
-        fields: names that it may use.
-        loc: where in the request it stands.
+        fields: Names that it can use.
+        loc: Location in the request.
 
     Raises:
-        InvalidRequest: braces do not match, it names something else than a field, or more than names it; with the
-            fields that there are.
+        InvalidRequest: Braces do not match, a name is not a field, or a field has a format or conversion.
     """
     return TemplatePatterns(
         input=_parse(template.input, side="input", fields=fields, loc=loc),
@@ -133,18 +132,18 @@ def _parse(text: str, *, side: str, fields: Collection[str], loc: tuple[str | in
     try:
         parts = list(Formatter().parse(text))
     except ValueError:
-        raise refuse("has a brace without its other; a brace that is meant as one is written twice.") from None
+        raise refuse("has an unmatched brace; write a literal brace twice.") from None
     found: list[tuple[str, str | None]] = []
     for literal, name, extra, conversion in parts:
         found.append((literal, name))
         if name is None:
             continue
         if name not in fields:
-            raise refuse(f"names {json.dumps(name[:60], ensure_ascii=False)}, which is no field.")
+            raise refuse(f"names {json.dumps(name[:60], ensure_ascii=False)}, which is not a field.")
         if extra or conversion:
-            raise refuse(f"has more than the name in the braces of {name!r}; only {{{name}}} is taken.")
+            raise refuse(f"has a format or conversion in the braces of {name!r}; only {{{name}}} is allowed.")
     if len(found) > MAX_TEMPLATE_FIELDS:
-        raise refuse(f"has {len(found)} places for fields, where {MAX_TEMPLATE_FIELDS} are the most.")
+        raise refuse(f"has {len(found)} fields; the limit is {MAX_TEMPLATE_FIELDS}.")
     return Pattern(tuple(found))
 
 

@@ -1,6 +1,6 @@
-"""Two files out of a zip from outside, safely; and a zip of two files that is always the same for the same content.
+"""Zip files of PEFT adapters: safe reading of untrusted zips, and deterministic writing.
 
-Nothing is unpacked to disk. Names that climb out, absurd sizes, and pickles are refused before anything is inflated.
+Nothing is unpacked to disk. Path traversal, oversized entries and pickles are rejected before decompression.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BROKEN = (
     ValueError,
     OverflowError,
 )
-# Only these two are inflated no further than asked.
+# The library limits decompression to the requested size only for these two.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -40,11 +40,11 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def read_adapter_zip(data: bytes, *, max_weights_bytes: int = MAX_WEIGHTS_BYTES) -> tuple[bytes, bytes]:
     """``adapter_config.json`` and ``adapter_model.safetensors`` of a zipped PEFT adapter directory.
 
-    The files stand at the root or in one folder; others beside them are not read.
+    The files are at the root or in a single folder; other files are ignored.
 
     Raises:
-        InvalidRequest: no zip, or not of an adapter; pickled weights; names that climb out; encrypted entries.
-        TooLarge: more entries or bytes than are taken.
+        InvalidRequest: Not a zip file of an adapter; pickled weights; path traversal; encrypted entries.
+        TooLarge: Too many entries or bytes.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -53,13 +53,13 @@ def read_adapter_zip(data: bytes, *, max_weights_bytes: int = MAX_WEIGHTS_BYTES)
             weights = _inflate(archive, entries, WEIGHTS_NAME, max_bytes=max_weights_bytes)
     except _BROKEN as error:
         raise InvalidRequest(
-            "This is no zip file that can be read: it is cut, damaged, encrypted or no zip."
+            "The zip file cannot be read: it is truncated, damaged, encrypted, or not a zip file."
         ) from error
     return config, weights
 
 
 def write_adapter_zip(config: bytes, *, weights: bytes) -> bytes:
-    """A zip with the two files at its root; the same content gives the same bytes."""
+    """Zip the two files; deterministic."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression=zipfile.ZIP_STORED) as archive:
         for name, content in ((CONFIG_NAME, config), (WEIGHTS_NAME, weights)):
@@ -68,15 +68,15 @@ def write_adapter_zip(config: bytes, *, weights: bytes) -> bytes:
 
 
 def _entries_of(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Files by name, relative to the one folder that holds everything if there is one."""
+    """Files by name, relative to the top folder if there is a single one."""
     infos = [info for info in archive.infolist() if not info.is_dir()]
     if len(infos) > MAX_ENTRIES:
-        raise TooLarge(f"The zip holds {len(infos)} files; at most {MAX_ENTRIES} are taken. Zip the adapter alone.")
+        raise TooLarge(f"The zip file has {len(infos)} files; the limit is {MAX_ENTRIES}. Zip only the adapter.")
     for info in infos:
         parts = info.filename.replace("\\", "/").split("/")
         if ".." in parts or parts[0] == "" or ":" in parts[0]:
-            raise InvalidRequest("The zip holds a name that leads out of it; zip the adapter's directory itself.")
-    # Finder adds its own folder beside the one that was zipped.
+            raise InvalidRequest("The zip file has a path outside of it; zip the adapter's directory itself.")
+    # Finder adds a folder of its own.
     infos = [info for info in infos if not info.filename.startswith("__MACOSX/")]
     tops = {info.filename.partition("/")[0] for info in infos}
     is_nested = len(tops) == 1 and all("/" in info.filename for info in infos)
@@ -84,7 +84,7 @@ def _entries_of(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     entries: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         if entries.setdefault(info.filename[skip:], info) is not info:
-            raise InvalidRequest(f"The zip holds {info.filename[skip:][:80]!r} twice.")
+            raise InvalidRequest(f"The zip file has {info.filename[skip:][:80]!r} twice.")
     return entries
 
 
@@ -93,18 +93,18 @@ def _inflate(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], n
     if info is None:
         raise InvalidRequest(_advice_for_missing(name, entries))
     if info.file_size > max_bytes:
-        raise TooLarge(f"{name} has {info.file_size} bytes; at most {max_bytes} are taken.")
+        raise TooLarge(f"{name} has {info.file_size} bytes; the limit is {max_bytes}.")
     if info.compress_type not in _COMPRESSIONS:
-        raise InvalidRequest(f"{name} must be stored or deflated in the zip, as usual; it is packed in another way.")
+        raise InvalidRequest(f"{name} must be stored or deflated in the zip file; it uses another compression.")
     with archive.open(info) as file:
-        # Asked for by number: without one the library inflates all there is before it sees that the size was a lie.
+        # With an explicit size, since otherwise the library decompresses everything before it checks the declared size.
         return file.read(info.file_size + 1)
 
 
 def _advice_for_missing(name: str, entries: Mapping[str, zipfile.ZipInfo]) -> str:
     if name == WEIGHTS_NAME and any(entry.endswith(_PICKLE_SUFFIXES) for entry in entries):
         return (
-            f"The adapter's weights are pickled, which is never read here. Save it again with "
+            f"The adapter's weights are pickled, which is not supported. Save it again with "
             f"save_pretrained(…, safe_serialization=True), which writes {WEIGHTS_NAME}."
         )
-    return f"The zip must hold {CONFIG_NAME} and {WEIGHTS_NAME}, at its root or in one folder; {name} is missing."
+    return f"The zip file must have {CONFIG_NAME} and {WEIGHTS_NAME} at its root or in one folder; {name} is missing."

@@ -1,4 +1,4 @@
-"""PromptAliases of prompts: movable names of one version, each a sealed record ``prompts/{name}/aliases/{alias}.json``."""
+"""Aliases of prompts: movable names of a version, stored as sealed records ``prompts/{name}/aliases/{alias}.json``."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from service.store.artifacts.store import ArtifactStore
 
 
 class PromptAliases:
-    """The aliases in an artifact store; knows nothing of the versions that they mean."""
+    """The aliases in an artifact store; does not check that their versions exist."""
 
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
 
     def version_of(self, name: str, alias: str) -> int | None:
-        """The version that an alias means, None when there is no such alias; DamagedArtifact."""
+        """The version of an alias, or None; raises DamagedArtifact."""
         record = self.record(name, alias)
         if record is None:
             return None
         version = record.get("version")
         if not isinstance(version, int):
-            raise DamagedArtifact(f"alias {name}@{alias} is damaged: it names no version.")
+            raise DamagedArtifact(f"alias {name}@{alias} is damaged: it has no version.")
         return version
 
     def all_of(self, name: str) -> dict[str, int]:
-        """PromptAliases of a name and the versions they mean, sorted."""
+        """Versions by alias of a name, sorted."""
         entries = self._artifacts.names(f"prompts/{name}/aliases")
         found = {entry.removesuffix(".json"): self.version_of(name, entry.removesuffix(".json")) for entry in entries}
         return {alias: version for alias, version in found.items() if version is not None}
 
     def record(self, name: str, alias: str) -> dict[str, Any] | None:
-        """What is stored of an alias: enough to put it back."""
+        """The stored record of an alias, for ``restore``."""
         return self._artifacts.get_record(_key(name, alias), label=f"alias {name}@{alias}")
 
     def set(self, name: str, alias: str, *, version: int, now: datetime) -> None:
-        """Let an alias mean ``version``, whatever it meant before."""
+        """Point an alias to ``version``."""
         self._artifacts.put_record(_key(name, alias), {"version": version, "set_at": write_time(now)})
 
-    def put_back(self, name: str, alias: str, *, record: dict[str, Any] | None) -> None:
-        """Make an alias what it was when ``record`` was read; None was no alias."""
+    def restore(self, name: str, alias: str, *, record: dict[str, Any] | None) -> None:
+        """Restore an alias to ``record``; None removes it."""
         if record is None:
             self.remove(name, alias)
         else:
             self._artifacts.put_record(_key(name, alias), record)
 
     def exists(self, name: str, alias: str) -> bool:
-        """Whether an alias is there, sound or not."""
+        """Whether an alias exists, even if it is damaged."""
         return f"{alias}.json" in self._artifacts.names(f"prompts/{name}/aliases")
 
     def remove(self, name: str, alias: str) -> None:
-        """Forget an alias; fine if it is gone."""
+        """Remove an alias; no error if it does not exist."""
         self._artifacts.remove_record(_key(name, alias))
 
     def refuse_if_any(self, name: str, version: int) -> None:
-        """Conflict if an alias means ``version``."""
+        """Raise Conflict if an alias points to ``version``."""
         pointing = [f"{name}@{alias}" for alias, number in self.all_of(name).items() if number == version]
         if pointing:
             raise Conflict(

@@ -1,4 +1,4 @@
-"""A tuned prompt's way: the draw it began at, copies along the training, and itself, as far as its run kept them."""
+"""History of a tuned prompt: its draw, snapshots during training, and the final vectors, as far as its run kept them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STEPS = "steps"
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stop of the way. step: training steps done, of a snapshot. tensors: as in the native format, float32."""
+    """One stage of the history. step: training step of a snapshot. tensors: as in the native format, float32."""
 
     role: StageRole
     tensors: Mapping[str, npt.NDArray[np.float32]]
@@ -33,13 +33,13 @@ class Stage:
 def history_of(
     manifest: PromptManifest, *, prompts: PromptStore, runs: RunStore, draws: bool, snapshots: bool
 ) -> list[Stage]:
-    """The stages of a version in order, the prompt itself last.
+    """Stages of a version in order; the prompt itself is last.
 
     Args:
-        draws, snapshots: whether these are wanted; those that no run kept are left out.
+        draws, snapshots: Whether to include them; stages that were not kept are left out.
 
     Raises:
-        DamagedArtifact: something of it is not what was stored.
+        DamagedArtifact: A stage is damaged.
     """
     stages: list[Stage] = []
     if draws and (file := _output(runs, manifest, "draws")) is not None:
@@ -50,9 +50,9 @@ def history_of(
 
 
 def labels_of(stage: Stage, manifest: PromptManifest) -> dict[str, Any]:
-    """How the vectors of a stage are labelled on a map: the points of one group are one vector's, in order of the way.
+    """Map labels of the vectors of a stage; points with the same group are stages of one vector.
 
-    position: −n … −1; of a snapshot its step.
+    positions: −n … −1; for a snapshot its step.
     """
     n = FORMS[manifest.kind].n_vectors(manifest.n_virtual)
     return {
@@ -67,7 +67,7 @@ def _snapshots(file: TensorFile, manifest: PromptManifest) -> list[Stage]:
     stacked: dict[str, npt.NDArray[Any]] = dict(file.tensors)
     steps = stacked.pop(_STEPS, None)
     if steps is None or any(len(values) != len(steps) for values in stacked.values()):
-        raise DamagedArtifact(f"The snapshots of prompt {manifest.ref} are damaged: they are not one a step.")
+        raise DamagedArtifact(f"The snapshots of prompt {manifest.ref} are damaged: expected one per step.")
     return [
         Stage(role="snapshot", step=step, tensors={name: values[i] for name, values in stacked.items()})
         for i, step in enumerate(steps.tolist())

@@ -1,8 +1,7 @@
-"""Prompts by name, version, alias and content hash.
+"""Store of prompts by name, version, alias and content hash.
 
-No lock is held anywhere: any number of processes, on any hosts, may use one store. What is written last decides, and
-whatever dies in between leaves the state before or the state after. Nothing is cached: what another process has just
-done is seen at once.
+There are no locks and no caches: any number of processes on any hosts can share a store, and see each other's writes at
+once. The last write wins, and a crash leaves either the old or the new state.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ _NO_PROVENANCE = Provenance()
 
 
 class PromptStore:
-    """The prompts in an artifact store; safe to share between threads, beside any number of others on the same store.
+    """Prompts in an artifact store; thread-safe, and safe with other instances on the same store.
 
     Args:
-        artifacts: where they lie.
-        clock: stamps ``created_at``.
+        artifacts: The artifact store.
+        clock: Timestamps for ``created_at``.
     """
 
     def __init__(self, artifacts: ArtifactStore, *, clock: Clock = utc_now) -> None:
@@ -53,26 +52,26 @@ class PromptStore:
     def create(
         self, name: str, *, prompt: PromptFile, provenance: Provenance = _NO_PROVENANCE
     ) -> tuple[PromptManifest, bool]:
-        """Store ``prompt`` as the next version of ``name``; the same content again is the version it already is.
+        """Store ``prompt`` as the next version of ``name``, or return the existing version with the same content.
 
         Returns:
-            the manifest, and whether it is new.
+            The manifest, and whether it is new.
 
         Raises:
-            InvalidRequest: no prompt may be called ``name``.
-            Busy: too many are writing this name at once.
+            InvalidRequest: ``name`` is not a valid name.
+            Busy: Too many concurrent writers of this name.
         """
         check_name(name)
         content = prompt.to_bytes()
         for _ in range(_MAX_ATTEMPTS):
-            # The order matters: whoever commits after this look takes the very number that is tried below, and whoever
-            # committed before it is found by the hash. So the same content never gets two versions.
+            # The order matters: a concurrent commit after this read takes the number tried below, and a commit before it
+            # is found by its hash. Therefore the same content never gets two versions.
             newest = self._versions.newest_number(name)
             known = self._find_same(name, prompt)
             if known is not None:
                 return known, False
             manifest = self._manifest_for(name, version=newest + 1, prompt=prompt, provenance=provenance)
-            # Before the manifest, so that whatever dies in between, every version can be found by its hash.
+            # Before the manifest, so that every version can be found by its hash even after a crash.
             self._artifacts.put_record(hint_key(manifest), {"ref": manifest.ref})
             try:
                 self._artifacts.create(
@@ -87,32 +86,32 @@ class PromptStore:
         raise Busy(f"Too many uploads to {name!r} at once.", retry_after_s=1.0)
 
     def resolve(self, ref: str, *, base: str | None = None) -> PromptManifest:
-        """The version that a reference selects.
+        """Resolve a reference to a version.
 
         Args:
             ref: ``name``, ``name@3``, ``name@alias`` or ``sha256:…``.
-            base: of several prompts with one content (a hash alone), prefer that of this model.
+            base: Of several prompts with the same hash, prefer the one for this model.
 
         Raises:
-            InvalidRequest: no reference is written so.
-            NotFound: nothing has that name, number, alias or hash.
-            DamagedArtifact: the manifest or alias is not what was stored.
+            InvalidRequest: The reference is malformed.
+            NotFound: There is no such name, version, alias or hash.
+            DamagedArtifact: The manifest or alias is damaged.
         """
-        wanted = parse_reference(ref)
-        if wanted.sha256 is not None:
-            return self._by_hash(wanted.sha256, base=base)[0]
-        name = str(wanted.name)
-        if wanted.version is not None:
-            return self.get(name, version=wanted.version)
-        if wanted.alias is not None:
-            return self._by_alias(name, wanted.alias)
+        reference = parse_reference(ref)
+        if reference.sha256 is not None:
+            return self._by_hash(reference.sha256, base=base)[0]
+        name = str(reference.name)
+        if reference.version is not None:
+            return self.get(name, version=reference.version)
+        if reference.alias is not None:
+            return self._by_alias(name, reference.alias)
         newest = next(self._versions.newest_first(name, on_damage=raise_damage), None)
         if newest is None:
             raise self._versions.not_found(name)
         return newest
 
     def get(self, name: str, *, version: int) -> PromptManifest:
-        """The manifest of one version; NotFound, or DamagedArtifact."""
+        """The manifest of one version; raises NotFound or DamagedArtifact."""
         check_name(name)
         manifest = self._versions.live(name, version)
         if manifest is None:
@@ -120,11 +119,11 @@ class PromptStore:
         return manifest
 
     def content(self, manifest: PromptManifest) -> bytes:
-        """The canonical native file of a version, checked against its hash.
+        """The canonical native file of a version, verified against its hash.
 
         Raises:
-            NotFound: it has been deleted since.
-            DamagedArtifact: it is missing or not what was stored.
+            NotFound: The version was deleted meanwhile.
+            DamagedArtifact: The file is missing or damaged.
         """
         artifact = self._versions.artifact(manifest.name, manifest.version)
         if artifact is None or artifact.retired:
@@ -132,7 +131,7 @@ class PromptStore:
         return self._artifacts.read(artifact, CONTENT)
 
     def load(self, manifest: PromptManifest) -> PromptFile:
-        """The prompt itself; raises as ``content`` does."""
+        """Load the prompt; raises like ``content``."""
         return read_stored(
             self.content(manifest),
             label=f"prompt {manifest.ref}",
@@ -142,13 +141,13 @@ class PromptStore:
         )
 
     def load_content(self, sha256: str) -> PromptFile:
-        """The prompt with this content hash, from whichever version holds it whole; NotFound, or DamagedArtifact."""
-        holders = self._by_hash(sha256, base=None)
-        sound = next(filter(self._is_intact, holders[:-1]), holders[-1])
-        return self.load(sound)
+        """Load the prompt with this content hash from any intact version; raises NotFound or DamagedArtifact."""
+        versions = self._by_hash(sha256, base=None)
+        intact = next(filter(self._is_intact, versions[:-1]), versions[-1])
+        return self.load(intact)
 
     def list_names(self, *, limit: int = 20, after: str | None = None) -> Page[PromptSummary]:
-        """Names in order, those behind the cursor ``after``. Names without a whole version are left out."""
+        """Names after the cursor ``after``, in order. Names without an intact version are left out."""
         check_limit(limit)
         names = (name for name in self._artifacts.names("prompts") if after is None or name > after)
         found = list(islice(filter(None, map(self._summary, names)), limit + 1))
@@ -156,11 +155,13 @@ class PromptStore:
         return Page(items=found[:limit], has_more=has_more, next=found[limit - 1].name if has_more else None)
 
     def list_versions(self, name: str, *, limit: int = 20, after: str | None = None) -> Page[PromptManifest]:
-        """PromptVersions of a name, newest first, those older than the cursor ``after``; NotFound for an unknown name."""
+        """Versions of a name older than the cursor ``after``, newest first; raises NotFound for an unknown name."""
         check_name(name)
         check_limit(limit)
         if after is not None and not (after.isascii() and after.isdecimal() and len(after) < 10):
-            raise InvalidRequest(f"The cursor of versions is a version number; this is {after[:80]!r}.", loc=("after",))
+            raise InvalidRequest(
+                f"The cursor of a list of versions is a version number; got {after[:80]!r}.", loc=("after",)
+            )
         below = None if after is None else int(after)
         found = list(islice(self._versions.newest_first(name, below=below, on_damage=log_damage), limit + 1))
         if not found and self._summary(name) is None:
@@ -169,22 +170,22 @@ class PromptStore:
         return Page(items=found[:limit], has_more=has_more, next=str(found[limit - 1].version) if has_more else None)
 
     def delete(self, name: str, *, version: int) -> None:
-        """Delete one version; its number is never given again.
+        """Delete one version; its number is not reused.
 
         Raises:
-            Conflict: an alias points at it.
-            NotFound: there is no such version.
+            Conflict: An alias points to it.
+            NotFound: There is no such version.
         """
         check_name(name)
         artifact = self._versions.artifact(name, version)
         if artifact is not None and artifact.retired:
-            # A deletion that died half-way is finished by the next.
+            # Completes a deletion that was interrupted.
             self._artifacts.discard_files(artifact)
         if artifact is None or artifact.retired:
             raise self._versions.not_found(name, version)
         self._aliases.refuse_if_any(name, version)
         self._artifacts.retire(artifact)
-        # Looked at again, because an alias may have been set in between; set_alias, too, looks again after writing.
+        # Checked again, because an alias may have been set meanwhile; set_alias also checks again after writing.
         try:
             self._aliases.refuse_if_any(name, version)
         except Conflict:
@@ -194,18 +195,18 @@ class PromptStore:
         self._artifacts.remove_record(hint_key(manifest_in(artifact)))
 
     def set_alias(self, name: str, *, alias: str, version: int) -> PromptManifest:
-        """Let ``name@alias`` mean ``version`` from now on; NotFound when there is no such version."""
+        """Point ``name@alias`` to ``version``; raises NotFound if there is no such version."""
         check_alias(alias)
         manifest = self.get(name, version=version)
         before = self._aliases.record(name, alias)
         self._aliases.set(name, alias, version=version, now=self._clock())
         if self._versions.live(name, version) is None:
-            self._aliases.put_back(name, alias, record=before)
+            self._aliases.restore(name, alias, record=before)
             raise self._versions.not_found(name, version)
         return manifest
 
     def delete_alias(self, name: str, *, alias: str) -> None:
-        """Forget an alias; NotFound when there is none."""
+        """Delete an alias; raises NotFound if it does not exist."""
         check_name(name)
         check_alias(alias)
         if not self._aliases.exists(name, alias):
@@ -213,7 +214,7 @@ class PromptStore:
         self._aliases.remove(name, alias)
 
     def aliases(self, name: str) -> dict[str, int]:
-        """PromptAliases of a name and the versions they mean, sorted; empty for an unknown name."""
+        """Versions by alias of a name, sorted; empty for an unknown name."""
         return self._aliases.all_of(check_name(name))
 
     def _manifest_for(self, name: str, *, version: int, prompt: PromptFile, provenance: Provenance) -> PromptManifest:
@@ -238,7 +239,7 @@ class PromptStore:
         )
 
     def _find_same(self, name: str, prompt: PromptFile) -> PromptManifest | None:
-        """The sound version of ``name`` with this content, made for the same base and revision."""
+        """The intact version of ``name`` with this content, base and revision."""
         for manifest in self._versions.with_hash(prompt.sha256, on_damage=log_damage):
             is_same_base = (manifest.base, manifest.base_revision) == (prompt.base, prompt.base_revision)
             if manifest.name == name and is_same_base and self._is_intact(manifest):
@@ -246,7 +247,7 @@ class PromptStore:
         return None
 
     def _is_intact(self, manifest: PromptManifest) -> bool:
-        # Uploading a damaged prompt again must mend it, not answer with the damaged version.
+        # Uploading a damaged prompt again must repair it, not return the damaged version.
         try:
             self.content(manifest)
         except DamagedArtifact as error:
@@ -257,7 +258,7 @@ class PromptStore:
         return True
 
     def _by_hash(self, sha256: str, *, base: str | None) -> list[PromptManifest]:
-        """PromptVersions with this content, those for ``base`` first; never empty."""
+        """Versions with this content, those for ``base`` first; not empty."""
         damages: list[DamagedArtifact] = []
         found = list(self._versions.with_hash(sha256, on_damage=damages.append))
         if not found and damages:

@@ -1,7 +1,7 @@
-"""PromptVersions of prompts as artifacts: which numbers there are, which are live, which hold a content.
+"""Versions of prompts as artifacts, by number and by content hash.
 
-prompts/{name}/versions/{v}/            one artifact a version; a deleted one leaves its mark, so numbers never return
-prompt-hashes/{digits}/{name}@{v}.json  where a content may be found: a hint, checked against the manifest each time
+prompts/{name}/versions/{v}/            one artifact per version; a deleted one keeps a tombstone, so numbers are not reused
+prompt-hashes/{digits}/{name}@{v}.json  index by content hash; entries are hints, checked against the manifest
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from service.store.prompts.manifests import PromptManifest
 
 
 class PromptVersions:
-    """Reads the versions in an artifact store; keeps nothing in memory."""
+    """Reads the versions in an artifact store; stateless."""
 
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
 
     def numbers(self, name: str) -> list[int]:
-        """Numbers that have a folder, newest first; not all of them are committed."""
+        """Numbers with a folder, newest first; not all are committed."""
         entries = self._artifacts.names(f"prompts/{name}/versions")
         return sorted((int(entry) for entry in entries if entry.isdecimal()), reverse=True)
 
     def newest_number(self, name: str) -> int:
-        """The newest number ever committed, deleted ones included; 0 for none."""
+        """The newest number ever committed, including deleted ones; 0 if there is none."""
         for number in self.numbers(name):
             if self._artifacts.has_manifest(version_folder(name, number)):
                 return number
         return 0
 
     def artifact(self, name: str, number: int) -> Artifact | None:
-        """The artifact of a version, deleted ones included."""
+        """The artifact of a version, including deleted ones."""
         return self._artifacts.get(version_folder(name, number), label=f"prompt {name}@{number}")
 
     def live(self, name: str, number: int) -> PromptManifest | None:
-        """The manifest of a version, None if it was never committed or has been deleted; DamagedArtifact."""
+        """The manifest of a version, or None if it does not exist or was deleted; raises DamagedArtifact."""
         artifact = self.artifact(name, number)
         return None if artifact is None or artifact.retired else manifest_in(artifact)
 
     def newest_first(self, name: str, *, below: int | None = None, on_damage: OnDamage) -> Iterator[PromptManifest]:
-        """Manifests of the live versions, those under ``below`` if given."""
+        """Manifests of the live versions, newest first, with numbers under ``below`` if given."""
         for number in self.numbers(name):
             if below is not None and number >= below:
                 continue
@@ -55,7 +55,7 @@ class PromptVersions:
                 yield manifest
 
     def with_hash(self, sha256: str, *, on_damage: OnDamage) -> Iterator[PromptManifest]:
-        """Manifests of the live versions of any name that hold this content."""
+        """Manifests of the live versions of any name with this content."""
         for entry in self._artifacts.names(f"prompt-hashes/{_digits(sha256)}"):
             name, _, number = entry.removesuffix(".json").partition("@")
             try:
@@ -67,7 +67,7 @@ class PromptVersions:
                 yield manifest
 
     def not_found(self, name: str, number: int | None = None) -> NotFound:
-        """The error for a name, or a number of it, that is not there."""
+        """The error for a name or a version that does not exist."""
         newest = next(self.newest_first(name, on_damage=log_damage), None)
         if newest is None:
             return NotFound(f"There is no prompt {name!r}.")
@@ -80,12 +80,12 @@ def version_folder(name: str, number: int) -> str:
 
 
 def hint_key(manifest: PromptManifest) -> str:
-    """Key of the hint that leads from a content to a version."""
+    """Key of the index entry from the content hash to a version."""
     return f"prompt-hashes/{_digits(manifest.sha256)}/{manifest.ref}.json"
 
 
 def manifest_in(artifact: Artifact) -> PromptManifest:
-    """The prompt's manifest in an artifact's; DamagedArtifact when it is none."""
+    """The prompt manifest in an artifact's metadata; raises DamagedArtifact."""
     return PromptManifest.from_json(artifact.metadata, label=artifact.label)
 
 

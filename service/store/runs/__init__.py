@@ -1,1 +1,1 @@
-"""Records of runs: their log, events, checkpoints, outputs, and transitions."""
+"""Storage of runs: records, log of events, checkpoints, outputs, and state transitions."""

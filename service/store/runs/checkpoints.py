@@ -1,6 +1,6 @@
-"""Checkpoints of a run: two places, written in turn, so that the one before stays until the new one is whole.
+"""Checkpoints of a run: two slots, written alternately, so that the previous checkpoint exists until the new one does.
 
-runs/{id}/checkpoints/{0|1}/    artifacts; the greater ``number`` in their metadata is the newer
+runs/{id}/checkpoints/{0|1}/    artifacts; the one with the larger ``number`` in its metadata is newer
 """
 
 from __future__ import annotations
@@ -12,74 +12,73 @@ from service.errors import DamagedArtifact
 from service.store.artifacts.store import ArtifactStore
 from service.store.listing import log_damage
 
-_PLACES = (0, 1)
+_SLOTS = (0, 1)
 
 
 class Checkpoints:
     """The checkpoints of one run.
 
-    Any whole checkpoint is one to go on from, whichever attempt made it: so nothing is lost when an attempt that was given
-    up for dead writes one more.
+    A run can resume from any intact checkpoint, whichever attempt wrote it; so a late write of a stale attempt is harmless.
     """
 
     def __init__(self, artifacts: ArtifactStore, *, run_id: str) -> None:
         self._artifacts = artifacts
         self._run_id = run_id
-        self._bad: set[int] = set()
+        self._damaged: set[int] = set()
 
     def exist(self) -> bool:
-        """Whether any was ever saved, sound or not."""
-        return any(self._artifacts.has_manifest(self._folder(place)) for place in _PLACES)
+        """Whether any checkpoint was saved, even if it is damaged."""
+        return any(self._artifacts.has_manifest(self._folder(slot)) for slot in _SLOTS)
 
     def save(self, files: Mapping[str, bytes | Path], *, attempt: int) -> None:
-        """Keep ``files`` as the newest checkpoint, whole or not at all; over the older one, or a damaged one."""
+        """Save ``files`` as the newest checkpoint, atomically, in the slot of the older or a damaged one."""
         known = self._known()
-        sound = {place: number for place, number in known.items() if number not in self._bad}
-        free = [place for place in _PLACES if place not in sound]
-        place = free[0] if free else min(sound, key=lambda place: sound[place])
+        intact = {slot: number for slot, number in known.items() if number not in self._damaged}
+        free = [slot for slot in _SLOTS if slot not in intact]
+        slot = free[0] if free else min(intact, key=lambda slot: intact[slot])
         number = max(known.values(), default=0) + 1
         self._artifacts.replace(
-            self._folder(place),
+            self._folder(slot),
             label=self._label(number),
             files=files,
             metadata={"number": number, "attempt": attempt},
         )
 
     def load(self) -> dict[str, bytes] | None:
-        """The newest whole checkpoint; None when there is none. Damaged ones are logged and passed over."""
+        """The newest intact checkpoint, or None. Damaged ones are logged and skipped."""
         known = self._known()
-        for place in sorted(known, key=lambda place: known[place], reverse=True):
-            files = self._read(place, known[place])
+        for slot in sorted(known, key=lambda slot: known[slot], reverse=True):
+            files = self._read(slot, known[slot])
             if files is not None:
                 return files
         return None
 
-    def _read(self, place: int, number: int) -> dict[str, bytes] | None:
+    def _read(self, slot: int, number: int) -> dict[str, bytes] | None:
         try:
-            artifact = self._artifacts.get(self._folder(place), label=self._label(number))
+            artifact = self._artifacts.get(self._folder(slot), label=self._label(number))
             if artifact is None:
                 return None
             return {name: self._artifacts.read(artifact, name) for name in artifact.files}
         except DamagedArtifact as error:
-            self._bad.add(number)
+            self._damaged.add(number)
             log_damage(error)
             return None
 
     def _known(self) -> dict[int, int]:
-        """Numbers of the checkpoints, by place; those whose manifest is damaged are as good as absent."""
+        """Numbers of the checkpoints by slot; those with a damaged manifest are skipped."""
         numbers = {}
-        for place in _PLACES:
+        for slot in _SLOTS:
             try:
-                artifact = self._artifacts.get(self._folder(place), label=self._label("?"))
+                artifact = self._artifacts.get(self._folder(slot), label=self._label("?"))
             except DamagedArtifact as error:
                 log_damage(error)
                 continue
             if artifact is not None:
-                numbers[place] = int(artifact.metadata["number"])
+                numbers[slot] = int(artifact.metadata["number"])
         return numbers
 
-    def _folder(self, place: int) -> str:
-        return f"runs/{self._run_id}/checkpoints/{place}"
+    def _folder(self, slot: int) -> str:
+        return f"runs/{self._run_id}/checkpoints/{slot}"
 
     def _label(self, number: int | str) -> str:
         return f"checkpoint {number} of run {self._run_id}"

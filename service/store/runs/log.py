@@ -1,11 +1,11 @@
-"""The log of a run: everything that ever happened to it, in one chain that only one writer at a time can lengthen.
+"""Log of a run: an append-only chain of chunks of events.
 
-runs/{id}/events/{first id}.json    a chunk: some events, and how the run stands after them; created exclusively
-runs/{id}/state.json                a hint: about where the chain ends
+runs/{id}/events/{first id}.json    a chunk: some events and the state after them; created exclusively
+runs/{id}/state.json                a hint where the chain ends
 
-The next chunk's name follows from the last one's, so whoever would change a run must have seen all that happened before:
-of two that try at once one gets the name, the other looks again. The state of a run is that of its last chunk. So the
-state and the events cannot disagree, a run cannot end twice, and an attempt that was given up for dead cannot write.
+The key of the next chunk follows from the last chunk, so a writer must have read the whole chain before it can append. Of
+concurrent writers one creates the chunk, and the others read again. The state of a run is the state of its last chunk.
+Therefore state and events cannot disagree, a run cannot end twice, and a stale attempt cannot write.
 """
 
 from __future__ import annotations
@@ -24,77 +24,80 @@ from service.store.runs.records import Chunk, StoredEvent
 _BATCH_SIZE = 64
 
 Found = Chunk | DamagedArtifact
-"""A chunk, or why it cannot be had."""
+"""A chunk, or the error if it is damaged."""
 
 
 class RunLog:
-    """Reads and lengthens the logs in an artifact store; keeps nothing in memory."""
+    """Reads and appends to the logs in an artifact store; stateless."""
 
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
 
     def head(self, run_id: str) -> Chunk:
-        """The last chunk; DamagedArtifact when it cannot be found or is not what was written."""
+        """The last chunk; raises DamagedArtifact if it is missing or damaged."""
         found = self.heads([run_id])[run_id]
         if isinstance(found, DamagedArtifact):
             raise found
         return found
 
     def heads(self, run_ids: Sequence[str]) -> dict[str, Found]:
-        """The last chunks of many runs, in as few reads as one run takes."""
+        """The last chunks of many runs, with batched reads."""
         found = self._hinted(run_ids)
-        walking = _intact(found)
-        while walking:
-            following = self._at({run_id: chunk.next_id for run_id, chunk in walking.items()})
+        pending = _intact(found)
+        while pending:
+            following = self._at({run_id: chunk.next_id for run_id, chunk in pending.items()})
             found.update(following)
-            walking = _intact(following)
-        lost = set(run_ids) - set(_intact(found))
-        return found | {run_id: self._last_listed(run_id) for run_id in lost}
+            pending = _intact(following)
+        without_head = set(run_ids) - set(_intact(found))
+        return found | {run_id: self._last_listed(run_id) for run_id in without_head}
 
     def following(self, run_id: str, known: Chunk) -> Iterator[Chunk]:
-        """The chunks behind one that is known, in order; DamagedArtifact for one that is not what was written."""
+        """The chunks after a known one, in order; raises DamagedArtifact."""
         chunk = self.at(run_id, known.next_id)
         while chunk is not None:
             yield chunk
             chunk = self.at(run_id, chunk.next_id)
 
     def at(self, run_id: str, first_id: int) -> Chunk | None:
-        """The chunk that begins with this id, None if none does; DamagedArtifact."""
+        """The chunk whose first event has this id, or None; raises DamagedArtifact."""
         found = self._at({run_id: first_id}).get(run_id)
         if isinstance(found, DamagedArtifact):
             raise found
         return found
 
-    def append(self, run_id: str, chunk: Chunk) -> bool:
-        """Lengthen the chain by ``chunk``; False when another was first at that place."""
-        return self._artifacts.create_record(_chunk_key(run_id, chunk.first_id), chunk.to_json())
+    def append(self, run_id: str, chunk: Chunk, *, use_reserve: bool = False) -> bool:
+        """Append ``chunk``; returns False if another writer appended first. use_reserve: see ``create_record``."""
+        return self._artifacts.create_record(
+            _chunk_key(run_id, chunk.first_id), chunk.to_json(), use_reserve=use_reserve
+        )
 
     def hint(self, run_id: str, chunk: Chunk) -> None:
-        """Note where the chain ends, for those who look later. Worth an effort, not an error."""
+        """Store a hint where the chain ends. Failures are ignored."""
         with suppress(AtlasError):
             self._artifacts.put_record(_hint_key(run_id), {"first_id": chunk.first_id})
 
     def drop_first(self, run_id: str) -> None:
-        """Remove what the creation of a run has written that came to nothing."""
+        """Remove the first chunk and the hint of a run whose creation failed."""
+        self._artifacts.remove_record(_hint_key(run_id))
         self._artifacts.remove_record(_chunk_key(run_id, 1))
 
     def first_ids(self, run_id: str) -> list[int]:
-        """The ids that chunks begin with, in order."""
+        """First event ids of all chunks, in order."""
         names = (name.removesuffix(".json") for name in self._artifacts.names(f"runs/{run_id}/events"))
         return sorted(int(name) for name in names if name.isdecimal())
 
     def read(self, run_id: str, first_ids: Sequence[int]) -> Iterator[Chunk]:
-        """The chunks that begin with these ids, in order; damaged ones are logged and left out."""
+        """The chunks with these first event ids, in order; damaged ones are logged and skipped."""
         for start in range(0, len(first_ids), _BATCH_SIZE):
-            some = first_ids[start : start + _BATCH_SIZE]
-            labels = {_chunk_key(run_id, first_id): _label(run_id, first_id) for first_id in some}
+            batch = first_ids[start : start + _BATCH_SIZE]
+            labels = {_chunk_key(run_id, first_id): _label(run_id, first_id) for first_id in batch}
             records = self._artifacts.get_records(labels)
             for key, label in labels.items():
                 if key in records:
                     yield from _intact_or_logged(_chunk_from(records[key], label=label))
 
     def _at(self, first_ids: Mapping[str, int]) -> dict[str, Found]:
-        """The chunks that begin with these ids, by run; those that are there."""
+        """The chunks with these first event ids, by run; missing ones are left out."""
         keys = {run_id: _chunk_key(run_id, first_id) for run_id, first_id in first_ids.items()}
         labels = {keys[run_id]: _label(run_id, first_id) for run_id, first_id in first_ids.items()}
         records = self._artifacts.get_records(labels)
@@ -106,7 +109,7 @@ class RunLog:
         first_ids = {}
         for run_id in run_ids:
             record = records.get(_hint_key(run_id))
-            # Whatever is wrong with a hint, the chain itself can still be listed.
+            # With a missing or damaged hint, the chain is listed instead.
             if isinstance(record, dict) and isinstance(record.get("first_id"), int):
                 first_ids[run_id] = record["first_id"]
         return self._at(first_ids)
@@ -118,10 +121,10 @@ class RunLog:
 
 
 def events_after(log: RunLog, run_id: str, *, after: int, limit: int) -> list[StoredEvent]:
-    """The first ``limit`` events with ids greater than ``after``; damaged chunks are logged and left out.
+    """The first ``limit`` events with ids greater than ``after``; damaged chunks are logged and skipped.
 
     Raises:
-        DamagedArtifact: the last chunk is not what was written.
+        DamagedArtifact: The last chunk is damaged.
     """
     head = log.head(run_id)
     found: list[StoredEvent] = []
@@ -133,7 +136,7 @@ def events_after(log: RunLog, run_id: str, *, after: int, limit: int) -> list[St
 
 
 def curve_of(log: RunLog, run_id: str) -> list[dict[str, Any]]:
-    """One point for each (step, member), in order of step; a number said later replaces one said before."""
+    """One point per (step, member), ordered by step; later values replace earlier ones."""
     points: dict[tuple[int, str | None], dict[str, Any]] = {}
     for chunk in log.read(run_id, log.first_ids(run_id)):
         for event in chunk.events:
@@ -143,8 +146,8 @@ def curve_of(log: RunLog, run_id: str) -> list[dict[str, Any]]:
 
 
 def _chunks_after(log: RunLog, run_id: str, *, after: int, head: Chunk) -> Iterator[Chunk]:
-    """The chunks with events behind ``after``, up to the one that is known to be the last."""
-    # Whoever follows a run is mostly here, and need not list all that went before.
+    """The chunks with events after ``after``, up to ``head``."""
+    # Clients that follow a run need only the head; the listing is skipped for them.
     if after + 1 < head.first_id:
         first_ids = [first_id for first_id in log.first_ids(run_id) if first_id < head.first_id]
         start = max(bisect_right(first_ids, after + 1) - 1, 0)
@@ -153,7 +156,7 @@ def _chunks_after(log: RunLog, run_id: str, *, after: int, head: Chunk) -> Itera
 
 
 def _visible_events(chunk: Chunk, *, head: Chunk) -> list[StoredEvent]:
-    """The chunk's events; ``done`` only where the run has really ended, and was not resumed since."""
+    """Events of a chunk; a ``done`` event becomes ``status`` if the run was resumed since."""
     is_last = chunk.first_id == head.first_id
     return [
         replace(event, type="status") if event.type == "done" and not is_last else event for event in chunk.numbered()

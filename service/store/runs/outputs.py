@@ -1,4 +1,4 @@
-"""What a run leaves: files by path, each an artifact of its own that a later attempt may replace.
+"""Outputs of a run: files by path, each a separate artifact that a later attempt can replace.
 
 runs/{id}/outputs/{quoted path}/    e.g. ``draws%2Fqa%403.safetensors``
 """
@@ -15,7 +15,7 @@ from service.store.listing import log_damage
 from service.store.runs.records import Output
 
 MAX_PATH = 200
-"""Characters of a quoted path."""
+"""Maximum length of a quoted path."""
 
 _FILE = "data"
 
@@ -28,22 +28,22 @@ class Outputs:
         self._run_id = run_id
 
     def put(self, path: str, data: bytes | Path) -> Output:
-        """Keep ``data`` as ``path``, replacing what was there; InvalidRequest when nothing may be called so."""
+        """Store ``data`` as ``path``, replacing an existing output; raises InvalidRequest for an invalid path."""
         artifact = self._artifacts.replace(
             self._folder(check_path(path)), label=self._label(path), files={_FILE: data}, metadata={"path": path}
         )
         return _output_of(artifact)
 
     def put_once(self, path: str, data: bytes | Path) -> Output:
-        """Keep ``data`` as ``path``, but leave a sound output that is there already: of several writers one is the first.
+        """Store ``data`` as ``path`` unless an intact output exists; of concurrent writers the first one succeeds.
 
-        For what comes out the same whoever makes it, so that its readers are never disturbed.
+        For deterministic outputs: readers are not disturbed by a second writer.
 
         Returns:
-            what is there now.
+            The stored output.
 
         Raises:
-            InvalidRequest: nothing may be called so.
+            InvalidRequest: The path is invalid.
         """
         folder, label = self._folder(check_path(path)), self._label(path)
         try:
@@ -53,7 +53,7 @@ class Outputs:
         return _output_of(artifact)
 
     def find(self, path: str) -> Output | None:
-        """An output; None when there is none, or its manifest is damaged."""
+        """An output, or None if it does not exist or its manifest is damaged."""
         try:
             return _output_of(self._artifact(path))
         except NotFound:
@@ -63,7 +63,7 @@ class Outputs:
             return None
 
     def all(self) -> list[Output]:
-        """Every output, in order of path; damaged ones are logged and left out."""
+        """All outputs, ordered by path; damaged ones are logged and skipped."""
         paths = map(unquote, self._artifacts.names(f"runs/{self._run_id}/outputs"))
         labels = {self._folder(path): self._label(path) for path in paths}
         found = []
@@ -75,16 +75,16 @@ class Outputs:
         return sorted(found, key=lambda output: output.path)
 
     def read(self, path: str) -> bytes:
-        """The bytes of an output, checked; NotFound, or DamagedArtifact."""
+        """The verified bytes of an output; raises NotFound or DamagedArtifact."""
         return self._artifacts.read(self._artifact(path), _FILE)
 
     def open(self, path: str) -> tuple[BinaryIO, Output]:
-        """A reader of an output, checked as ``ArtifactStore.open`` does; NotFound, or DamagedArtifact."""
+        """Open an output for streaming, verified as in ``ArtifactStore.open``; raises NotFound or DamagedArtifact."""
         artifact = self._artifact(path)
         return self._artifacts.open(artifact, _FILE), _output_of(artifact)
 
     def remove(self, path: str) -> bool:
-        """Withdraw an output and give its room back; False when there is none."""
+        """Remove an output and free its space; returns False if it does not exist."""
         try:
             artifact = self._artifact(path)
         except NotFound:
@@ -107,17 +107,17 @@ class Outputs:
 
 
 def is_path(path: str) -> bool:
-    """Whether an output may be called so: names between slashes, none empty or made of dots, not too long."""
+    """Whether a path is valid: names separated by slashes, none empty or only dots, not too long."""
     names = path.split("/")
     return len(quote(path, safe="")) <= MAX_PATH and path.isprintable() and all(name.strip(".") for name in names)
 
 
 def check_path(path: str) -> str:
-    """``path`` itself, if an output may be called so."""
+    """Return ``path``, or raise InvalidRequest if it is invalid."""
     if not is_path(path):
         raise InvalidRequest(
-            f"A path of an artifact is names between slashes, at most {MAX_PATH} characters when quoted; "
-            f"this is {path[:MAX_PATH]!r}."
+            f"The path of an artifact has names separated by slashes and at most {MAX_PATH} characters when quoted; "
+            f"got {path[:MAX_PATH]!r}."
         )
     return path
 

@@ -1,4 +1,4 @@
-"""What the store says about runs: their record, their state, their events; and how these are written as JSON."""
+"""Records, states and events of runs, and their JSON form."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from promptatlas.types.runs import EventType, RunStatus
 from service.errors import Conflict, DamagedArtifact
 
 MAX_TEXT = 4_096
-"""Characters of a logged sentence or an error; what is longer is cut."""
+"""Maximum characters of a log text or an error; longer texts are truncated."""
 
 EndStatus = Literal["succeeded", "failed", "cancelled"]
 ENDED: frozenset[str] = frozenset(get_args(EndStatus))
-"""The statuses of a run that nothing works on or waits for."""
+"""Final statuses."""
 
 
 class StaleAttempt(Conflict):
-    """This attempt is no longer the run's newest, or the run has ended: nothing more of it is written."""
+    """A newer attempt exists or the run has ended, so this attempt can no longer write."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What never changes about a run.
+    """Immutable part of a run.
 
-    created_at: RFC 3339, UTC. resolved: what the names in its spec meant when it was asked for, e.g. datasets' hashes.
+    created_at: RFC 3339, UTC. resolved: what names in the spec referred to at creation, e.g. hashes of datasets.
     """
 
     id: str
@@ -40,7 +40,7 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunProgress:
-    """How far a run is. eta_s: predicted seconds left, None while unknown."""
+    """Progress of a run. eta_s: predicted remaining seconds, None if unknown."""
 
     step: int = 0
     total: int | None = None
@@ -49,11 +49,11 @@ class RunProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """How a run stands.
+    """State of a run.
 
-    attempts: how often a worker has begun it. n_deaths: attempts that died since it was created or last resumed.
-    has_checkpoint: resuming goes on from one. cancel_requested: it was asked to stop and still runs.
-    queued_id: id of the event by which it was created or last resumed.
+    attempts: number of attempts started. n_deaths: attempts whose worker died since creation or the last resume.
+    has_checkpoint: whether it can resume from a checkpoint. cancel_requested: it is to stop but still runs.
+    queued_id: id of the event that created or last resumed it.
     """
 
     status: RunStatus
@@ -71,13 +71,13 @@ class RunState:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing works on it or will, unless it is resumed."""
+        """Whether the run has a final status."""
         return self.status in ENDED
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewEvent:
-    """An event that has no number yet. time: RFC 3339, UTC. data: JSON values."""
+    """An event without an id. time: RFC 3339, UTC. data: JSON values."""
 
     type: EventType
     time: str
@@ -96,7 +96,7 @@ class StoredEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A file that a run has left. sha256: 64 hexadecimal digits."""
+    """An output file of a run. sha256: 64 hexadecimal digits."""
 
     path: str
     n_bytes: int
@@ -105,9 +105,9 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """A link of a run's log: some events, and how the run stands after them.
+    """A link of a run's log: some events and the state after them.
 
-    writer: a token of whoever wrote it, by which a repeated write knows its own first try.
+    writer: token of the writer, by which a retried write recognizes its own first attempt.
     """
 
     first_id: int
@@ -117,7 +117,7 @@ class Chunk:
 
     @property
     def next_id(self) -> int:
-        """The id that the next chunk begins with."""
+        """Id of the first event of the next chunk."""
         return self.first_id + len(self.events)
 
     def numbered(self) -> list[StoredEvent]:
@@ -128,12 +128,12 @@ class Chunk:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
+        """The chunk as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any], *, label: str) -> Chunk:
-        """The inverse of ``to_json``; DamagedArtifact for another form."""
+        """Inverse of ``to_json``; raises DamagedArtifact if fields are missing or unknown."""
         try:
             state = dict(found["state"])
             state["progress"] = RunProgress(**state["progress"])
@@ -141,11 +141,11 @@ class Chunk:
             events = tuple(NewEvent(**event) for event in found["events"])
             return cls(first_id=found["first_id"], events=events, state=RunState(**state), writer=found["writer"])
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedArtifact(f"{label} is damaged: it has an unknown form.") from error
+            raise DamagedArtifact(f"{label} is damaged: it has missing or unknown fields.") from error
 
 
 def record_json(record: RunRecord) -> dict[str, Any]:
-    """A record's fields as JSON values."""
+    """A record as JSON values."""
     return asdict(record)
 
 
@@ -160,7 +160,7 @@ def done_data(state: RunState) -> dict[str, Any]:
 
 
 def finite_json(value: Any) -> Any:
-    """``value`` with None for every number that JSON does not know, at any depth."""
+    """``value`` with None for non-finite numbers, recursively."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
@@ -170,6 +170,6 @@ def finite_json(value: Any) -> Any:
     return value
 
 
-def cut(text: str) -> str:
-    """``text``, or its beginning when it is longer than may be stored."""
+def truncate(text: str) -> str:
+    """Truncate ``text`` to MAX_TEXT characters."""
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

@@ -1,19 +1,19 @@
-"""Runs: long work as records that outlive its workers, and the decisions about its life.
+"""Store of runs: creation, listing and state changes of long-running work.
 
-runs/{id}/manifest.json                what was asked for; the run exists from the moment this does
-runs/{id}/events/{first id}.json       its log, which is also its state: see run_log
-runs/{id}/checkpoints/{0|1}/           see run_checkpoints
-runs/{id}/outputs/{quoted path}/       see run_outputs
-runs-unfinished/{id}.{event id}.json   see run_index
+runs/{id}/manifest.json                the request; the run exists once this does
+runs/{id}/events/{first id}.json       the log, which includes the state: see ``log``
+runs/{id}/checkpoints/{0|1}/           see ``checkpoints``
+runs/{id}/outputs/{quoted path}/       see ``outputs``
+runs-unfinished/{id}.{event id}.json   see ``unfinished``
 
-No lock is held anywhere. Each change of a run's life is one exclusive creation at the end of its log, made by whoever has
-seen all before it; so of any number of processes on any hosts that would claim, cancel, resume or end a run, one does.
+There are no locks. Each state change is one exclusive append to the log by a process that has read the whole log. Of
+concurrent processes that claim, cancel, resume or end a run, exactly one succeeds.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import Any, BinaryIO
@@ -31,19 +31,19 @@ from service.store.runs.outputs import Outputs
 from service.store.runs.records import Chunk, Output, RunRecord, RunState, StoredEvent, record_json
 from service.store.runs.summaries import Row, RunSummaries, run_folder
 from service.store.runs.transitions import Change, Decision, begin, cancel, create, record_death, resume
-from service.store.runs.unfinished import UnfinishedRuns
+from service.store.runs.unfinished import UnfinishedEntry, UnfinishedRuns
 from service.store.runs.writer import RunWriter
 
 _MAX_TRIES = 1000
-_LONG_CREATION = timedelta(hours=1)
+_MAX_CREATION_TIME = timedelta(hours=1)
 
 
 class RunStore:
-    """The runs in an artifact store; safe to share between threads, beside any number of others on the same store.
+    """Runs in an artifact store; thread-safe, and safe with other instances on the same store.
 
     Args:
-        artifacts: where they lie.
-        clock: stamps records and events, and orders ids.
+        artifacts: The artifact store.
+        clock: Timestamps of records, events and ids.
     """
 
     def __init__(self, artifacts: ArtifactStore, *, clock: Clock = utc_now) -> None:
@@ -62,13 +62,13 @@ class RunStore:
         name: str | None = None,
         resolved: Mapping[str, Any] | None = None,
     ) -> RunRecord:
-        """A new run, queued.
+        """Create a queued run.
 
         Args:
-            kind: of work.
-            spec: what to do, as JSON values.
-            name: for people.
-            resolved: what the names in the spec mean now.
+            kind: Kind of run.
+            spec: JSON values.
+            name: Display name.
+            resolved: What names in the spec refer to now.
         """
         now = self._clock()
         record = RunRecord(
@@ -79,25 +79,27 @@ class RunStore:
             created_at=write_time(now),
             resolved=dict(resolved or {}),
         )
-        # Before anything is written: a spec that JSON does not know.
+        # Fails before anything is written if the spec is not JSON.
         canonical_json(record_json(record))
         chunk = _chunk(1, create(now=record.created_at))
         self._index.note(record.id, queued_id=chunk.first_id)
         self._log.append(record.id, chunk)
+        # Without a hint, each reader would have to list the log of a run that waits.
+        self._log.hint(record.id, chunk)
         self._artifacts.create(run_folder(record.id), label=f"run {record.id}", files={}, metadata=record_json(record))
         return record
 
     def get(self, run_id: str) -> tuple[RunRecord, RunState]:
-        """A run's record and how it stands; NotFound, or DamagedArtifact."""
+        """Record and state of a run; raises NotFound or DamagedArtifact."""
         return self._rows.row(run_id)
 
     def list_runs(
         self, *, kind: str | None = None, status: RunStatus | None = None, limit: int = 20, after: str | None = None
     ) -> Page[tuple[RunRecord, RunState]]:
-        """Runs, newest first, those older than the cursor ``after``. Damaged ones are logged and left out."""
+        """Runs older than the cursor ``after``, newest first. Damaged ones are logged and skipped."""
         check_limit(limit)
         if after is not None and not is_run_id(after):
-            raise InvalidRequest(f"The cursor of runs is a run's id; this is {after[:80]!r}.", loc=("after",))
+            raise InvalidRequest(f"The cursor of a list of runs is a run id; got {after[:80]!r}.", loc=("after",))
         names = reversed([name for name in self._artifacts.names("runs") if after is None or name < after])
         rows = (
             (record, state)
@@ -108,49 +110,61 @@ class RunStore:
         has_more = len(found) > limit
         return Page(items=found[:limit], has_more=has_more, next=found[limit - 1][0].id if has_more else None)
 
-    def unfinished(self) -> list[tuple[RunRecord, RunState]]:
-        """The queued and the running, oldest first; damaged ones are logged and left out."""
-        entries = list(self._index.entries())
+    def unfinished_entries(self) -> list[UnfinishedEntry]:
+        """The index of possibly unfinished runs, oldest run first; one listing."""
+        return list(self._index.entries())
+
+    def unfinished(self, entries: Sequence[UnfinishedEntry] | None = None) -> list[tuple[RunRecord, RunState]]:
+        """Queued and running runs, oldest first; damaged ones are logged and skipped.
+
+        Args:
+            entries: Reads the runs of these entries only; some of :meth:`unfinished_entries`.
+        """
+        entries = self.unfinished_entries() if entries is None else entries
         rows: dict[str, Row] = {row[0].id: row for row in self._rows.rows(sorted({run_id for run_id, _ in entries}))}
         for run_id, queued_id in entries:
             if run_id in rows:
-                self._tidy(run_id, queued_id, state=rows[run_id][1])
+                self._remove_outdated_entry(run_id, queued_id, state=rows[run_id][1])
             elif not self._artifacts.has_manifest(run_folder(run_id)):
-                self._tidy_creation(run_id, queued_id)
+                self._remove_failed_creation(run_id, queued_id)
         return [row for row in rows.values() if not row[1].has_ended]
 
+    def hold_reserve(self) -> None:
+        """Reserve the space in which ends of runs can be recorded on a full disk."""
+        self._artifacts.hold_reserve()
+
     def request_cancel(self, run_id: str) -> RunState:
-        """Stop a run: a queued one at once, a running one when its worker next looks.
+        """Cancel a run: a queued one at once, a running one when its worker next checks.
 
         Raises:
-            Conflict: it has ended.
+            Conflict: The run has ended.
         """
         return self._changed(run_id, lambda head: cancel(head.state, run_id=run_id, now=self._now()))
 
     def cancel_requested(self, run_id: str) -> bool:
-        """Whether a running run was asked to stop."""
+        """Whether cancellation of a running run was requested."""
         self._rows.record(run_id)
         return self._log.head(run_id).state.cancel_requested
 
     def resume(self, run_id: str) -> RunState:
-        """Queue a run again that failed or was cancelled; it goes on from its last checkpoint, if there is one.
+        """Queue a failed or cancelled run again; it resumes from its last checkpoint, if there is one.
 
         Raises:
-            Conflict: it is queued or running, or has succeeded.
+            Conflict: The run is queued or running, or has succeeded.
         """
 
         def decide(head: Chunk) -> Change:
             change = resume(head.state, run_id=run_id, next_id=head.next_id, now=self._now())
-            # Before the run is queued, so that whoever looks after the unfinished cannot miss it.
+            # Before the run is queued, so that ``unfinished`` never misses it.
             self._index.note(run_id, queued_id=head.next_id)
             return change
 
         return self._changed(run_id, decide)
 
     def note_death(self, run_id: str, *, attempt: int, reason: str, max_attempts: int) -> RunState:
-        """An attempt's worker is gone: queue the run again, or fail it with the reason after ``max_attempts`` deaths.
+        """Record that the worker of an attempt died: queue the run again, or fail it after ``max_attempts`` deaths.
 
-        A run that was asked to stop is cancelled. Nothing happens if that attempt is not the one that is running.
+        A run with a cancellation request is cancelled. No effect if the attempt is not the running one.
         """
         return self._changed(
             run_id,
@@ -160,44 +174,44 @@ class RunStore:
         )
 
     def claim(self, run_id: str, *, worker: str) -> RunWriter:
-        """Begin the next attempt at a queued run.
+        """Start the next attempt at a queued run.
 
         Args:
-            run_id: of the run.
-            worker: who begins, for people.
+            run_id: Id of the run.
+            worker: Display name of the worker.
 
         Raises:
-            Conflict: it is not queued, or another worker was faster.
+            Conflict: The run is not queued, e.g. because another worker claimed it.
         """
         record = self._rows.record(run_id)
         head = self._change(run_id, lambda head: begin(head.state, run_id=run_id, worker=worker, now=self._now()))
         return RunWriter(self._artifacts, record=record, claimed=head, clock=self._clock)
 
     def events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
-        """The first ``limit`` events behind the one numbered ``after``.
+        """The first ``limit`` events with ids greater than ``after``.
 
-        A ``done`` event is the last of a run that has ended; those of ends before a resume are told as ``status``.
+        A ``done`` event is the last event of an ended run; ``done`` events before a resume are returned as ``status``.
         """
         self._rows.record(run_id)
         return events_after(self._log, run_id, after=after, limit=limit)
 
     def metrics(self, run_id: str) -> list[dict[str, Any]]:
-        """The run's curve: one point for each step and member, in order of step; later attempts replace earlier ones."""
+        """Curve of the run: one point per step and member, ordered by step; later attempts replace earlier ones."""
         self._rows.record(run_id)
         return curve_of(self._log, run_id)
 
     def outputs(self, run_id: str) -> list[Output]:
-        """What the run has left so far, in order of path."""
+        """Outputs of the run so far, ordered by path."""
         self._rows.record(run_id)
         return Outputs(self._artifacts, run_id=run_id).all()
 
     def read_output(self, run_id: str, path: str) -> bytes:
-        """The bytes of an output, checked; NotFound, or DamagedArtifact."""
+        """The verified bytes of an output; raises NotFound or DamagedArtifact."""
         self._rows.record(run_id)
         return Outputs(self._artifacts, run_id=run_id).read(path)
 
     def open_output(self, run_id: str, path: str) -> tuple[BinaryIO, Output]:
-        """A reader of an output that raises DamagedArtifact rather than give the last of damaged bytes; NotFound."""
+        """Open an output for streaming, verified as in ``ArtifactStore.open``; raises NotFound or DamagedArtifact."""
         self._rows.record(run_id)
         return Outputs(self._artifacts, run_id=run_id).open(path)
 
@@ -206,28 +220,31 @@ class RunStore:
         return self._change(run_id, decide).state
 
     def _change(self, run_id: str, decide: Decision) -> Chunk:
-        """Put the next chunk where the log ends, deciding anew each time that another was faster; the last chunk."""
+        """Append the chunk that ``decide`` returns, deciding again after a concurrent append; returns the last chunk."""
         for _ in range(_MAX_TRIES):
             head = self._log.head(run_id)
             change = decide(head)
             if change is None:
                 return head
             chunk = _chunk(head.next_id, change)
-            if self._log.append(run_id, chunk):
+            # Also on a full disk, so that a run does not appear to run when it has ended.
+            if self._log.append(
+                run_id, chunk, use_reserve=chunk.state.status != "running" or chunk.state.cancel_requested
+            ):
                 self._log.hint(run_id, chunk)
                 if chunk.state.has_ended:
                     self._index.forget(run_id, queued_id=chunk.state.queued_id)
                 return chunk
-        raise Busy(f"Too much happens to run {run_id} at once.", retry_after_s=1.0)
+        raise Busy(f"Too many concurrent changes of run {run_id}.", retry_after_s=1.0)
 
-    def _tidy(self, run_id: str, queued_id: int, *, state: RunState) -> None:
-        """Remove an entry of a life that is over."""
+    def _remove_outdated_entry(self, run_id: str, queued_id: int, *, state: RunState) -> None:
+        """Remove an outdated index entry."""
         if queued_id < state.queued_id or (queued_id == state.queued_id and state.has_ended):
             self._index.forget(run_id, queued_id=queued_id)
 
-    def _tidy_creation(self, run_id: str, queued_id: int) -> None:
-        """Remove what a creation that died has left."""
-        if is_run_id(run_id) and self._clock() - made_at(run_id) > _LONG_CREATION:
+    def _remove_failed_creation(self, run_id: str, queued_id: int) -> None:
+        """Remove the files of a crashed creation."""
+        if is_run_id(run_id) and self._clock() - made_at(run_id) > _MAX_CREATION_TIME:
             self._log.drop_first(run_id)
             self._index.forget(run_id, queued_id=queued_id)
 

@@ -1,4 +1,4 @@
-"""Reading many runs at once: their records and how they stand, in a few reads for all of them together."""
+"""Summaries of runs: records and states of many runs, with batched reads."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _FIELDS = [item.name for item in fields(RunRecord)]
 
 
 class RunSummaries:
-    """Reads the runs in an artifact store; keeps nothing in memory."""
+    """Reads records and states of runs; stateless."""
 
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
         self._log = RunLog(artifacts)
 
     def record(self, run_id: str) -> RunRecord:
-        """What was asked for; NotFound, or DamagedArtifact."""
+        """Record of a run; raises NotFound or DamagedArtifact."""
         found = self._records([run_id] if is_run_id(run_id) else []).get(run_id)
         if isinstance(found, DamagedArtifact):
             raise found
@@ -37,22 +37,22 @@ class RunSummaries:
         return found
 
     def row(self, run_id: str) -> Row:
-        """A run's record and how it stands; NotFound, or DamagedArtifact."""
+        """Record and state of a run; raises NotFound or DamagedArtifact."""
         record = self.record(run_id)
         return record, self._complete(run_id, self._log.head(run_id).state)
 
     def rows(self, run_ids: Iterable[str]) -> Iterator[Row]:
-        """Those of the runs that exist, in the order given; damaged ones are logged and left out."""
+        """Records and states of the existing runs, in the order given; damaged ones are logged and skipped."""
         remaining = (run_id for run_id in run_ids if is_run_id(run_id))
-        while some := list(islice(remaining, _BATCH_SIZE)):
-            yield from self._some(some)
+        while batch := list(islice(remaining, _BATCH_SIZE)):
+            yield from self._batch(batch)
 
-    def _some(self, run_ids: list[str]) -> Iterator[Row]:
+    def _batch(self, run_ids: list[str]) -> Iterator[Row]:
         records = self._records(run_ids)
-        sound = [run_id for run_id in run_ids if isinstance(records.get(run_id), RunRecord)]
-        heads = self._log.heads(sound)
+        intact = [run_id for run_id in run_ids if isinstance(records.get(run_id), RunRecord)]
+        heads = self._log.heads(intact)
         for run_id in run_ids:
-            # Absent: being created, or its creation died.
+            # A record may be missing while the run is being created.
             record, head = records.get(run_id), heads.get(run_id)
             damage = next((found for found in (record, head) if isinstance(found, DamagedArtifact)), None)
             if damage is not None:
@@ -68,7 +68,7 @@ class RunSummaries:
         }
 
     def _complete(self, run_id: str, state: RunState) -> RunState:
-        # A worker that died right after its first checkpoint could not tell of it.
+        # A worker may have died after its first checkpoint, before it logged it.
         if state.has_checkpoint or not state.attempts:
             return state
         return replace(state, has_checkpoint=Checkpoints(self._artifacts, run_id=run_id).exist())
@@ -86,4 +86,4 @@ def _record_in(found: Artifact | DamagedArtifact) -> RunRecord | DamagedArtifact
         # Fields of later versions are ignored.
         return RunRecord(**{name: found.metadata[name] for name in _FIELDS if name in found.metadata})
     except TypeError:
-        return DamagedArtifact(f"{found.label} is damaged: its manifest has an unknown form.")
+        return DamagedArtifact(f"{found.label} is damaged: its manifest has missing or unknown fields.")

@@ -1,9 +1,9 @@
-"""How a run may change: from how it stands to how it stands next, and the events that tell of it. Nothing is written here.
+"""State transitions of a run, as pure functions: the next state and its events.
 
-queued ──begun──▶ running ──ended──▶ succeeded, failed or cancelled
-   ▲                │                       │
-   ├───died, released                       │
-   └──────────────resumed───────────────────┘ (not succeeded)
+queued ──begin──▶ running ──end──▶ succeeded, failed or cancelled
+   ▲                │                     │
+   ├─record_death, release                │
+   └──────────────resume──────────────────┘ (not succeeded)
 """
 
 from __future__ import annotations
@@ -12,52 +12,52 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from service.errors import Conflict
-from service.store.runs.records import Chunk, EndStatus, NewEvent, RunState, cut, done_data, status_data
+from service.store.runs.records import Chunk, EndStatus, NewEvent, RunState, done_data, status_data, truncate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """How a run stands next, and what is said about it; at least one event."""
+    """The next state of a run and the events of the change, at least one."""
 
     state: RunState
     events: tuple[NewEvent, ...]
 
 
 Decision = Callable[[Chunk], Change | None]
-"""What shall happen to a run whose log ends with this chunk; None for nothing."""
+"""Decides on the next change of a run, given the last chunk of its log; None for no change."""
 
 
 def create(*, now: str) -> Change:
-    """A new run, queued."""
+    """A new queued run."""
     return _status_change(RunState(status="queued"), now=now)
 
 
 def begin(state: RunState, *, run_id: str, worker: str, now: str) -> Change:
-    """The next attempt; Conflict unless the run is queued."""
+    """Start the next attempt; Conflict unless the run is queued."""
     if state.status != "queued":
-        raise Conflict(f"Run {run_id} cannot be begun: it is {state.status}, not queued.")
+        raise Conflict(f"Run {run_id} cannot be started: it is {state.status}, not queued.")
     number = state.attempts + 1
     state = replace(state, status="running", attempts=number, started_at=state.started_at or now)
     return _status_change(state, now=now, attempt=number, worker=worker)
 
 
 def cancel(state: RunState, *, run_id: str, now: str) -> Change | None:
-    """A queued run ends; a running one is asked to stop; Conflict for one that has ended."""
+    """End a queued run, or request that a running one stops; Conflict if it has ended."""
     if state.has_ended:
-        raise Conflict(f"Run {run_id} cannot be cancelled: it is {state.status} already.")
+        raise Conflict(f"Run {run_id} is {state.status} and cannot be cancelled.")
     if state.status == "queued":
         return end(state, "cancelled", now=now)
     if state.cancel_requested:
         return None
-    return Change(state=replace(state, cancel_requested=True), events=(_log("The run was asked to stop.", now=now),))
+    return Change(state=replace(state, cancel_requested=True), events=(_log("Cancellation was requested.", now=now),))
 
 
 def resume(state: RunState, *, run_id: str, next_id: int, now: str) -> Change:
-    """A run that failed or was cancelled is queued again; Conflict otherwise. next_id: of the event that says so."""
+    """Queue a failed or cancelled run again; Conflict otherwise. next_id: id of the event of this change."""
     advice = {
-        "queued": "it waits for a worker already",
-        "running": "it is being worked on; cancel it first to begin it again",
-        "succeeded": "there is nothing left of it to do; start a new run with the same spec",
+        "queued": "it is already waiting for a worker",
+        "running": "cancel it first to restart it",
+        "succeeded": "start a new run with the same spec",
     }
     if state.status in advice:
         raise Conflict(f"Run {run_id} is {state.status} and cannot be resumed: {advice[state.status]}.")
@@ -75,27 +75,27 @@ def resume(state: RunState, *, run_id: str, next_id: int, now: str) -> Change:
 
 
 def record_death(state: RunState, *, attempt: int, reason: str, max_attempts: int, now: str) -> Change | None:
-    """An attempt is dead: queued again, failed after so many deaths, or cancelled if that was asked for.
+    """Queue the run again after its worker died, fail it after ``max_attempts`` deaths, or cancel it if requested.
 
-    None if it is not the attempt that is running.
+    None if ``attempt`` is not the running attempt.
     """
     if state.status != "running" or state.attempts != attempt:
         return None
     state = replace(state, n_deaths=state.n_deaths + 1)
-    said = _log(f"Attempt {attempt} died: {cut(reason)}", now=now, level="warning")
+    event = _log(f"Attempt {attempt} died: {truncate(reason)}", now=now, level="warning")
     if state.cancel_requested:
-        return end(state, "cancelled", now=now, said=(said,))
+        return end(state, "cancelled", now=now, before=(event,))
     if state.n_deaths >= max_attempts:
-        return end(state, "failed", error=reason, now=now, said=(said,))
-    return _status_change(replace(state, status="queued"), now=now, said=(said,))
+        return end(state, "failed", error=reason, now=now, before=(event,))
+    return _status_change(replace(state, status="queued"), now=now, before=(event,))
 
 
 def release(state: RunState, *, reason: str, now: str) -> Change:
-    """Its worker gives a running run back: queued again, or cancelled if that was asked for."""
-    said = _log(cut(reason), now=now)
+    """Return a running run to the queue on behalf of its worker, or cancel it if requested."""
+    event = _log(truncate(reason), now=now)
     if state.cancel_requested:
-        return end(state, "cancelled", now=now, said=(said,))
-    return _status_change(replace(state, status="queued"), now=now, said=(said,))
+        return end(state, "cancelled", now=now, before=(event,))
+    return _status_change(replace(state, status="queued"), now=now, before=(event,))
 
 
 def end(
@@ -105,22 +105,22 @@ def end(
     now: str,
     metrics: Mapping[str, float] | None = None,
     error: str | None = None,
-    said: tuple[NewEvent, ...] = (),
+    before: tuple[NewEvent, ...] = (),
 ) -> Change:
-    """The run is over. said: events to put before the ``done`` event."""
+    """End the run. before: events that precede the ``done`` event."""
     state = replace(
         state,
         status=status,
         metrics=dict(metrics or {}),
-        error=None if error is None else cut(error),
+        error=None if error is None else truncate(error),
         cancel_requested=False,
         ended_at=now,
     )
-    return Change(state=state, events=(*said, NewEvent(type="done", time=now, data=done_data(state))))
+    return Change(state=state, events=(*before, NewEvent(type="done", time=now, data=done_data(state))))
 
 
-def _status_change(state: RunState, *, now: str, said: tuple[NewEvent, ...] = (), **more: object) -> Change:
-    return Change(state=state, events=(*said, NewEvent(type="status", time=now, data=status_data(state, **more))))
+def _status_change(state: RunState, *, now: str, before: tuple[NewEvent, ...] = (), **more: object) -> Change:
+    return Change(state=state, events=(*before, NewEvent(type="status", time=now, data=status_data(state, **more))))
 
 
 def _log(text: str, *, now: str, level: str = "info") -> NewEvent:

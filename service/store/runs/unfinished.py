@@ -1,9 +1,9 @@
-"""Which runs may be unfinished, so that whoever looks after them need not read every run there ever was.
+"""Index of possibly unfinished runs, so that the reconciler need not read all runs.
 
-runs-unfinished/{id}.{event id}.json    set before a run is queued, removed once it has ended
+runs-unfinished/{id}.{event id}.json    written before a run is queued, removed after it has ended
 
-An entry is a hint: it may outlive its run's end, never come after its beginning. It carries the id of the event by which
-the run was queued, so that removing the entry of an old life does not touch that of a new one.
+An entry may outlive the end of its run, but is never missing for an unfinished run. Its key includes the id of the event
+that queued the run, so that removing an outdated entry does not affect the entry of a resumed run.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ from service.store.artifacts.store import ArtifactStore
 
 _FOLDER = "runs-unfinished"
 
+UnfinishedEntry = tuple[str, int]
+"""Id of a run, and the id of the event that queued it."""
+
 
 class UnfinishedRuns:
-    """The entries in an artifact store."""
+    """The index in an artifact store."""
 
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
 
     def note(self, run_id: str, *, queued_id: int) -> None:
-        """Enter a run that is about to be queued by the event with this id."""
+        """Add a run that is about to be queued by the event with this id."""
         self._artifacts.put_record(_key(run_id, queued_id), {"run_id": run_id})
 
     def forget(self, run_id: str, *, queued_id: int) -> None:
-        """Remove an entry. Worth an effort, not an error: whoever meets it later removes it."""
+        """Remove an entry. Failures are ignored, since ``RunStore.unfinished`` removes outdated entries."""
         with suppress(AtlasError):
             self._artifacts.remove_record(_key(run_id, queued_id))
 
-    def entries(self) -> Iterator[tuple[str, int]]:
-        """Run ids and the ids of the events by which they were queued, oldest run first."""
+    def entries(self) -> Iterator[UnfinishedEntry]:
+        """Run ids and the ids of the events that queued them, oldest run first."""
         for name in self._artifacts.names(_FOLDER):
             run_id, _, queued_id = name.removesuffix(".json").partition(".")
             if queued_id.isdecimal():

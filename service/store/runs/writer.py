@@ -1,7 +1,7 @@
-"""One attempt at a run, as its worker writes it: events, progress, checkpoints, outputs, and the end.
+"""Writer of one attempt at a run: events, progress, checkpoints, outputs and the final status.
 
-Only the newest attempt of a run that is running can write to its log. What the worker says is kept in memory until
-``flush`` puts it there; a flush that the store refused may be tried again, and nothing of it comes twice.
+Only the newest attempt of a running run can write to its log. Events are buffered in memory until ``flush`` writes them. A
+failed flush can be retried; no event is written twice.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import math
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from promptatlas.types.runs import EventType
 
-from service.errors import InvalidRequest, NotFound
+from service.errors import InvalidRequest, NotFound, StoreFull
 from service.store.artifacts.clock import Clock, write_time
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.checkpoints import Checkpoints
@@ -43,15 +44,15 @@ _HINT_EVERY = 8
 
 
 class RunWriter:
-    """The right to write one attempt; made by ``RunStore.claim``. Safe to share between threads.
+    """Writes one attempt; created by ``RunStore.claim``. Thread-safe.
 
-    Every call that writes raises StaleAttempt once another attempt has taken over, this one was given up for dead, or the run has
-    ended; and Unavailable when the store refuses, for instance because the disk is full, after which it may be tried again.
-    ``emit``, ``set_progress`` and ``add_prompt`` only note something, and never wait for those that write.
+    Calls that write raise StaleAttempt if a newer attempt exists or the run has ended, and Unavailable if the store fails,
+    e.g. because the disk is full; they can be retried then. ``emit``, ``set_progress`` and ``add_prompt`` only update
+    memory and never wait for a write.
 
     Attributes:
-        record: the run's.
-        attempt: counts from 1.
+        record: Record of the run.
+        attempt: Number of the attempt, from 1.
     """
 
     def __init__(self, artifacts: ArtifactStore, *, record: RunRecord, claimed: Chunk, clock: Clock) -> None:
@@ -64,162 +65,169 @@ class RunWriter:
         self._clock = clock
         self._token = secrets.token_hex(8)
         self._buffer = EventBuffer()
-        # The first lock is held while the log is written, the last only for a moment; they are taken in this order.
-        self._writing = threading.RLock()
-        self._saving = threading.Lock()
-        self._noting = threading.Lock()
+        # Acquired in this order: the first is held during writes to the log, the last only briefly.
+        self._write_lock = threading.RLock()
+        self._checkpoint_lock = threading.Lock()
+        self._pending_lock = threading.Lock()
         self._head = claimed
         self._n_unhinted = 0
-        self._noted = claimed.state
-        self._is_noted = True
+        self._pending = claimed.state
+        self._is_emitted = True
 
     def emit(self, event_type: EventType, data: Mapping[str, Any]) -> None:
-        """Say an event; the next ``flush`` keeps it. Numbers that are not finite become null, long log texts are cut.
+        """Add an event, written by the next ``flush``. Non-finite numbers become null, long log texts are truncated.
 
         Raises:
-            InvalidRequest: it is larger than an event may be, or a ``metric`` without a whole number ``step``.
+            InvalidRequest: The event is too large, or a ``metric`` without an integer ``step``.
         """
         self._buffer.add(event_type, data, now=self._now())
 
     def set_progress(self, step: int, *, total: int | None = None, eta_s: float | None = None) -> None:
-        """Say how far the run is; the next ``flush`` keeps it, as one ``status`` event."""
+        """Update the progress; the next ``flush`` writes it as one ``status`` event."""
         eta_s = eta_s if eta_s is None or math.isfinite(eta_s) else None
-        self._note(progress=RunProgress(step=step, total=total, eta_s=eta_s))
+        self._update(progress=RunProgress(step=step, total=total, eta_s=eta_s))
 
     def add_prompt(self, ref: str) -> None:
-        """Note a prompt version that the run has made; the next ``flush`` keeps it. Fine if it is noted already."""
-        with self._noting:
-            if ref not in self._noted.prompts:
-                self._noted = replace(self._noted, prompts=(*self._noted.prompts, ref))
-                self._is_noted = False
+        """Add a prompt version that the run created, unless it was added before; the next ``flush`` writes it."""
+        with self._pending_lock:
+            if ref not in self._pending.prompts:
+                self._pending = replace(self._pending, prompts=(*self._pending.prompts, ref))
+                self._is_emitted = False
 
     def flush(self) -> None:
-        """Put into the log what was said since the last time; when that is nothing, nothing is written."""
-        with self._writing:
-            self._tell_noted()
-            while self._buffer.first():
-                self._append(lambda: Change(state=self._state(), events=self._buffer.first()))
+        """Write buffered events to the log; no write if there are none."""
+        self._flush(use_reserve=False)
 
     def require_current(self) -> None:
-        """Raise StaleAttempt unless this attempt may still write; afterwards ``cancel_requested`` is up to date."""
-        with self._writing:
-            self._follow()
+        """Raise StaleAttempt unless this attempt is current; also updates ``cancel_requested``."""
+        with self._write_lock:
+            self._read_log()
             self._require_current()
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether the run was asked to stop, as of the last look at the store."""
+        """Whether cancellation was requested, as of the last read of the log."""
         return self._head.state.cancel_requested
 
     def put_output(self, path: str, data: bytes | Path) -> Output:
-        """Keep ``data`` (bytes, or a file on this machine) as ``path``; the same path again replaces it.
+        """Store ``data`` (bytes or a local file) as ``path``, replacing an existing output.
 
         Raises:
-            InvalidRequest: no output may be called so.
+            InvalidRequest: The path is invalid.
         """
         self.require_current()
         return self._outputs.put(path, data)
 
     def read_output(self, path: str) -> bytes | None:
-        """What ``put_output`` kept, in this or an earlier attempt; None for nothing; DamagedArtifact."""
+        """An output of this or an earlier attempt, or None; raises DamagedArtifact."""
         try:
             return self._outputs.read(path)
         except NotFound:
             return None
 
     def save_checkpoint(self, files: Mapping[str, bytes | Path]) -> None:
-        """Keep ``files`` as the newest checkpoint, whole or not at all; the one before stays."""
+        """Save ``files`` as the newest checkpoint, atomically; the previous one is kept."""
         self.require_current()
-        with self._saving:
+        with self._checkpoint_lock:
             self._checkpoints.save(files, attempt=self.attempt)
-        if not self._noted.has_checkpoint:
-            self._note(has_checkpoint=True)
+        if not self._pending.has_checkpoint:
+            self._update(has_checkpoint=True)
 
     def load_checkpoint(self) -> dict[str, bytes] | None:
-        """The newest whole checkpoint of any attempt, None if there is none."""
+        """The newest intact checkpoint of any attempt, or None."""
         return self._checkpoints.load()
 
     def finish(
         self, status: EndStatus, *, metrics: Mapping[str, float] | None = None, error: str | None = None
     ) -> None:
-        """End the run: what was said before is kept, then the final state and the ``done`` event in one write.
+        """End the run: flush, then write the final state and the ``done`` event together.
 
-        Fine to call again after Unavailable, with the same arguments, and when this very end is kept already. Metrics
-        that are not finite are left out, with a warning.
+        Can be retried with the same arguments after Unavailable. Non-finite metrics are dropped with a warning.
         """
         if status not in ENDED:
-            raise InvalidRequest(f"A run ends as one of {', '.join(sorted(ENDED))}; this is {status!r}.")
-        with self._writing:
-            if self._has_left(status):
+            raise InvalidRequest(f"The final status of a run is one of {', '.join(sorted(ENDED))}; got {status!r}.")
+        with self._write_lock:
+            if self._has_set(status):
                 return
             self._require_current()
             finite = self._finite(metrics or {})
-            self.flush()
-            self._append(lambda: end(self._state(), status, metrics=finite, error=error, now=self._now()))
-            self._leave()
+            # On a full disk the end is more important than the last events.
+            with suppress(StoreFull):
+                self._flush(use_reserve=True)
+            self._append(
+                lambda: end(self._state(), status, metrics=finite, error=error, now=self._now()), use_reserve=True
+            )
+            self._update_hints()
 
     def release(self, reason: str) -> None:
-        """Give the run back, for another worker to go on with; this counts as no death. It may be called again.
+        """Return the run to the queue for another worker, without counting a death. Can be retried.
 
-        A run that was asked to stop is cancelled instead.
+        A run with a cancellation request is cancelled instead.
         """
-        with self._writing:
-            if self._has_left("queued", "cancelled"):
+        with self._write_lock:
+            if self._has_set("queued", "cancelled"):
                 return
-            self.flush()
-            self._append(lambda: release(self._state(), reason=reason, now=self._now()))
-            self._leave()
+            with suppress(StoreFull):
+                self._flush(use_reserve=True)
+            self._append(lambda: release(self._state(), reason=reason, now=self._now()), use_reserve=True)
+            self._update_hints()
 
-    def _note(self, **changed: Any) -> None:
-        with self._noting:
-            self._noted = replace(self._noted, **changed)
-            self._is_noted = False
+    def _flush(self, *, use_reserve: bool) -> None:
+        with self._write_lock:
+            self._emit_status()
+            while self._buffer.first():
+                self._append(lambda: Change(state=self._state(), events=self._buffer.first()), use_reserve=use_reserve)
 
-    def _tell_noted(self) -> None:
-        with self._noting:
-            is_news, self._is_noted = not self._is_noted, True
-        if is_news:
+    def _update(self, **changed: Any) -> None:
+        with self._pending_lock:
+            self._pending = replace(self._pending, **changed)
+            self._is_emitted = False
+
+    def _emit_status(self) -> None:
+        with self._pending_lock:
+            has_update, self._is_emitted = not self._is_emitted, True
+        if has_update:
             self.emit("status", status_data(self._state()))
 
     def _finite(self, metrics: Mapping[str, float]) -> dict[str, float]:
         for name, value in metrics.items():
             if not math.isfinite(value):
-                self.emit("log", {"level": "warning", "text": f"Metric {name} is {value}: left out."})
+                self.emit("log", {"level": "warning", "text": f"Metric {name} is {value}: dropped."})
         return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
     def _state(self) -> RunState:
-        noted = self._noted
+        pending = self._pending
         return replace(
             self._head.state,
-            progress=noted.progress,
-            prompts=noted.prompts,
-            has_checkpoint=noted.has_checkpoint,
+            progress=pending.progress,
+            prompts=pending.prompts,
+            has_checkpoint=pending.has_checkpoint,
         )
 
-    def _append(self, decide: Callable[[], Change]) -> None:
-        """Lengthen the log, deciding anew each time that another was faster."""
+    def _append(self, decide: Callable[[], Change], *, use_reserve: bool) -> None:
+        """Append to the log, deciding again after each concurrent append."""
         while True:
             self._require_current()
             change = decide()
             if not change.events:
-                # All of it turned out to be there already.
+                # All events were already written.
                 return
             chunk = Chunk(first_id=self._head.next_id, events=change.events, state=change.state, writer=self._token)
-            if self._log.append(self.record.id, chunk):
-                self._take(chunk)
+            if self._log.append(self.record.id, chunk, use_reserve=use_reserve):
+                self._advance(chunk)
                 return
-            self._follow()
+            self._read_log()
 
-    def _follow(self) -> None:
-        """Follow the log to its end, past what others wrote and what of this writer was thought to have failed."""
+    def _read_log(self) -> None:
+        """Read the log to its end: chunks of other writers, and own writes that appeared to fail."""
         for chunk in self._log.following(self.record.id, self._head):
             if chunk.writer == self._token:
-                self._take(chunk)
+                self._advance(chunk)
             else:
                 self._head = chunk
 
-    def _take(self, chunk: Chunk) -> None:
-        """Go on behind a chunk of this writer."""
+    def _advance(self, chunk: Chunk) -> None:
+        """Advance past a chunk of this writer and drop its events from the buffer."""
         self._head = chunk
         self._buffer.drop(len(chunk.events))
         self._n_unhinted += 1
@@ -227,13 +235,13 @@ class RunWriter:
             self._log.hint(self.record.id, chunk)
             self._n_unhinted = 0
 
-    def _has_left(self, *statuses: str) -> bool:
-        """Whether this writer has already brought the run to one of these statuses."""
-        self._follow()
+    def _has_set(self, *statuses: str) -> bool:
+        """Whether this writer has already set one of these statuses."""
+        self._read_log()
         return self._head.writer == self._token and self._head.state.status in statuses
 
-    def _leave(self) -> None:
-        """Help those who look later; nothing depends on it."""
+    def _update_hints(self) -> None:
+        """Update the hint and the index of unfinished runs; both are optional."""
         self._log.hint(self.record.id, self._head)
         if self._head.state.has_ended:
             self._index.forget(self.record.id, queued_id=self._head.state.queued_id)

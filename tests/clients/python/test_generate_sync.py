@@ -87,7 +87,7 @@ def test_the_generated_half_has_nothing_asynchronous() -> None:
 
 def test_a_twin_by_hand() -> None:
     modules = {"nouns": read_module(SOURCE), "promptatlas.transport._async.page": read_module(PAGES)}
-    header, _, text = convert("nouns", modules).partition("\n")
+    header, _, text = convert("nouns", modules=modules).partition("\n")
     assert header == "# Generated from nouns by generate_sync.py: edit that module, then run `make generate`."
     assert text == TWIN
 

@@ -1,4 +1,4 @@
-"""The page of findings: blocks are written from a report that was really made, prose is kept."""
+"""The page of findings: blocks are generated from a report, and the text around them is kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cached(_key: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str
 
 @cache
 def report() -> Report:
-    """Of evidence that was made up, through the findings' own code."""
+    """A report of synthetic evidence, computed by the code of the findings."""
     priors = {"near": 10, "far": 40, "interpolation(a, b)": 20}
     prompts = [tuned(p, seed, moved=0.1, score=0.9, steps=s) for p, s in priors.items() for seed in range(3)]
     prompts += [tuned("near", seed, moved=0.1, score=0.9, steps=5, lr=0.5, ref=f"fast-{seed}@1") for seed in range(3)]
@@ -59,7 +59,7 @@ def block(page: str, name: str) -> str:
     return page.split(f"<!-- begin {name} -->\n")[1].split(f"<!-- end {name} -->")[0]
 
 
-def test_blocks_are_written_and_prose_is_kept() -> None:
+def test_blocks_are_generated_and_text_is_kept() -> None:
     page = with_findings(PAGE, report=report())
     assert "stale" not in page
     assert page.startswith("# A\nprose\n")
@@ -81,7 +81,7 @@ def test_every_block_has_its_verdict_and_numbers() -> None:
     assert "at the embeddings, walk over the vocabulary" in block(page, "finding-4")
 
 
-def test_what_was_not_measured_says_what_it_takes() -> None:
+def test_findings_without_data_name_what_they_require() -> None:
     findings = [
         finding.model_copy(update={"verdict": "not measured", "numbers": {}, "missing": "two datasets"})
         for finding in report().findings
@@ -111,5 +111,5 @@ def test_the_page_in_docs_has_the_rules_and_titles_of_the_code() -> None:
         assert f"| {finding.number}. {finding.title} | **" in block(page, "verdicts")
 
 
-def test_the_report_came_through_json() -> None:
+def test_the_report_is_valid_json() -> None:
     json.dumps(report().model_dump(), allow_nan=False)

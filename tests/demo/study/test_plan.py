@@ -9,7 +9,7 @@ from workers.reports.evidence.evidence import prior_label
 
 
 @pytest.mark.parametrize("size", [FULL, TINY])
-def test_specs_are_what_the_service_takes(size: Size) -> None:
+def test_specs_are_valid(size: Size) -> None:
     for one in tunings(model="demo", size=size):
         spec = TuneSpec.model_validate(one.spec)
         check_members(spec)
@@ -18,13 +18,13 @@ def test_specs_are_what_the_service_takes(size: Size) -> None:
     assert report.datasets == list(DATASETS)
 
 
-def test_every_prior_has_a_label_of_its_own() -> None:
+def test_priors_have_distinct_labels() -> None:
     for one in tunings(model="demo", size=FULL):
         labels = [prior_label(prior) for prior in one.spec["priors"]]
         assert len(set(labels)) == len(labels)
 
 
-def test_the_study_has_what_the_findings_take() -> None:
+def test_the_study_has_the_data_of_every_finding() -> None:
     runs = {one.name: TuneSpec.model_validate(one.spec) for one in tunings(model="demo", size=FULL)}
     assert len({spec.name for spec in runs.values()}) == len(runs)
     for spec in runs.values():

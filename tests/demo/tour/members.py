@@ -1,4 +1,4 @@
-"""Outcomes made by hand, for what reads them."""
+"""Hand-written outcomes for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent and what counts as a right answer."""
+"""The inputs of variants, and the criterion for a correct answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_header_goes_in_front() -> None:
     assert Variant("bare").input("Now?") == "Now?"
 
 
-def test_rows_and_right_answers_are_counted() -> None:
+def test_rows_and_correct_answers_are_counted() -> None:
     right, wrong = Answer("Ana", ended=True), Answer("no", ended=True)
     answers = Answers(({"bare": (wrong, right), "typed": (right, right)}, {"bare": (wrong,)}), n_steps=3, seconds=1.0)
     assert answers.n_rows == 5
@@ -32,15 +32,15 @@ def test_rows_and_right_answers_are_counted() -> None:
 
 
 def test_questions_are_those_of_the_test_split() -> None:
-    asked: dict[str, Any] = {}
+    options_sent: dict[str, Any] = {}
 
     def peek(name: str, **options: Any) -> SimpleNamespace:
-        asked.update(options, name=name)
+        options_sent.update(options, name=name)
         return SimpleNamespace(data=[DatasetItem(input="Who?", target=" Ana", answers=["Ana", "the doctor"])])
 
     client: Any = SimpleNamespace(datasets=SimpleNamespace(peek=peek))
     assert read_questions(client, "demo-qa", n=7) == (QUESTION,)
-    assert asked == {"name": "demo-qa", "split": "test", "limit": 7}
+    assert options_sent == {"name": "demo-qa", "split": "test", "limit": 7}
 
 
 def test_metrics_are_read_by_name() -> None:

@@ -1,4 +1,4 @@
-"""Waiting for several runs: all of them, and what is said when one fails."""
+"""Waiting for several runs, and the error if one fails."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from demo.tour.following import follow
 
 
 class FakeRun:
-    """Goes on by one status each time it is looked at."""
+    """Advances by one status at each refresh."""
 
     def __init__(self, name: str, *statuses: str) -> None:
         self.id = self.name = name
         self.status = "queued"
         self.prompts = ["p@1", "q@1"]
         self.progress = Progress(step=3, total=10)
-        began = datetime(2026, 1, 1, tzinfo=timezone.utc)
-        self.info = SimpleNamespace(started_at=began, ended_at=began + timedelta(seconds=9))
+        started = datetime(2026, 1, 1, tzinfo=timezone.utc)
+        self.info = SimpleNamespace(started_at=started, ended_at=started + timedelta(seconds=9))
         self._left = list(statuses)
 
     @property

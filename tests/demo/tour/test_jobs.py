@@ -1,4 +1,4 @@
-"""The specs that are sent: checked by the wire's own types, and that members find their labels again."""
+"""The specs that are sent, validated by the wire types, and the labels of members."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_plan_has_both_kinds_for_both_tasks() -> None:
     assert {(one.optimizer["steps"], one.eval["every"], one.eval["n"], one.seeds) for one in jobs} == {(3, 3, 5, (0,))}
 
 
-def test_members_stand_in_the_order_priors_seeds_rates() -> None:
+def test_members_are_in_the_order_priors_seeds_rates() -> None:
     one = job(seeds=(0, 1, 2), optimizer={"lr": [0.1, 0.2], "steps": 5})
     assert one.n_members == 12
     assert [one.label(i) for i in (0, 5, 6, 11)] == ["near", "near", "far", "far"]

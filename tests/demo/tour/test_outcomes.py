@@ -1,4 +1,4 @@
-"""Steps to a common loss, the best member, scores by name; and what is read of a run, from a client that answers by hand."""
+"""Steps to a common loss, the best member, scores by name, and reading a run through a fake client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from demo.tour.outcomes import Curve, Score, read_outcome
 from tests.demo.tour.members import job, member, outcome
 
 
-def test_the_common_loss_is_what_the_slowest_came_to() -> None:
+def test_the_common_loss_is_the_best_of_the_slowest_member() -> None:
     found = outcome()
     near, far = found.members
     assert found.common_loss == 0.6
@@ -57,7 +57,7 @@ TOKENS = np.array([[0.0, 0, 0], [0, 0, 2]], np.float32)
 
 
 class FakeRun:
-    """Of two members, whose files are written when they are asked for."""
+    """A run of two members that writes its files on request."""
 
     id = "run-1"
     began = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -109,7 +109,7 @@ def test_a_run_is_read_member_by_member() -> None:
     assert first.distances.to_token == pytest.approx((3 + 20**0.5) / 4)
 
 
-def test_vectors_are_compared_where_they_stand() -> None:
+def test_vectors_are_compared_at_their_layer() -> None:
     clouds = Clouds(FakeClient(), card=SimpleNamespace(id="m", vocab_size=7, n_positions=3), texts=["a", "b"])  # type: ignore[arg-type]
     assert clouds.at("soft").points[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert clouds.at("deep.5").points.tolist() == [[5, 5, 5], [5, 5, 6]]
@@ -117,7 +117,7 @@ def test_vectors_are_compared_where_they_stand() -> None:
 
 
 class FakeClient:
-    """Its embeddings are the token ids; its states, the layer."""
+    """Returns token ids as embeddings and the layer as states."""
 
     def __init__(self) -> None:
         self.activations = self

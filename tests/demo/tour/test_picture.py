@@ -1,4 +1,4 @@
-"""The plane that states are drawn in, and that every label has a colour."""
+"""The plane of the projected states, and the colours of labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_plane_holds_the_widest_directions() -> None:
     assert directions[1, 3] > 0
 
 
-def test_the_bare_model_is_grey_whatever_else_there_is() -> None:
+def test_the_bare_model_is_always_grey() -> None:
     many = [f"prior {i}" for i in range(len(COLOURS) + 1)]
     colours = colours_of(["bare", *many])
     assert colours["bare"] == colours_of(["soft", "bare"])["bare"]
@@ -35,11 +35,13 @@ def test_a_picture_is_drawn(with_curve: bool, tmp_path: Path) -> None:
     last = LastStates(1, {label: rng.normal(size=(3, 6)).astype(np.float32) for label in ("bare", "soft", "deep")})
     generated = np.array([False, False, True, True])
     states = rng.normal(size=(4, 6)).astype(np.float32)
-    walk = Trajectory("bare", "c d", (1, 2, 3, 4), states, generated, np.zeros(4, np.float32))
+    trajectory = Trajectory("bare", "c d", (1, 2, 3, 4), states, generated, np.zeros(4, np.float32))
     found = outcome()
     if not with_curve:
         found = outcome(members=tuple(type(one)(**{**vars(one), "curve": None}) for one in found.members))
     tokens = rng.normal(size=(9, 4)).astype(np.float32)
     texts = [["a", "b", " $c", " $\\frac$"]]
-    save_picture(tmp_path / "a.png", outcome=found, tokens=tokens, last=last, trajectories=[walk], token_texts=texts)
+    save_picture(
+        tmp_path / "a.png", outcome=found, tokens=tokens, last=last, trajectories=[trajectory], token_texts=texts
+    )
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -31,14 +31,14 @@ def test_the_same_on_a_terminal() -> None:
     assert "0 % → 70 % [65, 75]" in printed
 
 
-def test_rates_are_a_column_where_there_are_several() -> None:
+def test_several_learning_rates_are_a_column() -> None:
     first = member("near", losses=[8.0, 0.5], after=0.9)
     second = type(first)(**{**vars(first), "lr": 0.1})
     several = outcome(job=job(optimizer={"lr": [0.01, 0.1], "steps": 20}), members=(first, second))
     assert [row[2] for row in rows(several)] == ["0.01", "0.1"]
 
 
-def test_what_was_not_measured_is_a_dash() -> None:
+def test_missing_values_are_dashes() -> None:
     one = member("near", losses=[8.0], after=0.9)
     bare = type(one)(**{**vars(one), "metrics": {}, "curve": None, "distances_by_tensor": {}})
     (row,) = rows(outcome(members=(bare,)))
@@ -46,7 +46,7 @@ def test_what_was_not_measured_is_a_dash() -> None:
     assert "alone" not in title(outcome(members=(bare,)))
 
 
-def test_json_has_all_of_it() -> None:
+def test_json_has_all_values() -> None:
     found = json.loads(as_json([outcome()], device="cpu"))
     assert found["device"] == "cpu"
     (run,) = found["runs"]

@@ -1,4 +1,4 @@
-"""What counts as having learnt a task."""
+"""The criterion for a learnt task."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_lifted_is_from_half_or_less_to_85_percent(one: Member, lifted: bool) ->
     assert verdict.lifted is lifted
 
 
-def test_a_lucky_member_does_not_stand_for_the_best() -> None:
+def test_only_the_best_member_by_validation_counts() -> None:
     lucky = member("far", losses=[8.0, 1.0], after=1.0)
     (verdict,) = judge([outcome(members=(lucky, tried(after=0.2)))])
     assert (verdict.prompt, verdict.after, verdict.lifted) == ("t-near-3@1", 0.2, False)
 
 
-def test_runs_that_asked_nothing_are_passed_over() -> None:
+def test_runs_without_evaluation_are_skipped() -> None:
     one = tried()
     assert judge([outcome(members=(type(one)(**{**vars(one), "metrics": {}}),))]) == []

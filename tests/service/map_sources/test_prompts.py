@@ -64,7 +64,7 @@ def test_more_stages_than_allowed_are_refused(run: FakeRun) -> None:
 
 def test_a_prompt_for_other_weights_is_refused(run: FakeRun) -> None:
     put_prompt(run, "soft")
-    with pytest.raises(InvalidRequest, match="the map's model is 'small' in revision 'other'"):
+    with pytest.raises(InvalidRequest, match="for revision other of 'small', got soft@1"):
         gathered(run, PromptsSource(prompts=["soft"]), layers=(0,), revision="other")
 
 

@@ -68,7 +68,7 @@ def test_a_file_goes_in_and_comes_out_a_block_at_a_time(store: ArtifactStore, la
         assert list(file) == LINES[1:]
     with store.open(artifact, "empty") as file:
         assert file.read() == b""
-    with pytest.raises(DamagedArtifact, match="its manifest names no other"):
+    with pytest.raises(DamagedArtifact, match="its manifest has no file other"):
         store.open(artifact, "other")
 
 

@@ -64,7 +64,7 @@ def test_what_the_buffer_refuses_and_mends() -> None:
     buffer = EventBuffer()
     with pytest.raises(InvalidRequest, match="at most 65536 bytes"):
         buffer.add("status", {"x": "y" * MAX_EVENT_BYTES}, now=NOW)
-    with pytest.raises(InvalidRequest, match="whole number 'step'"):
+    with pytest.raises(InvalidRequest, match="integer 'step'"):
         buffer.add("metric", {"loss": 1.0}, now=NOW)
     nan = float("nan")
     buffer.add("metric", {"step": 1, "loss": nan, "deep": [{"x": -float("inf")}, 2.5]}, now=NOW)
@@ -99,7 +99,7 @@ def test_what_may_happen_to_a_run(status: RunStatus) -> None:
 
 @pytest.mark.parametrize(
     ("status", "advice"),
-    [("queued", "waits for a worker"), ("running", "cancel it first"), ("succeeded", "start a new run")],
+    [("queued", "already waiting for a worker"), ("running", "cancel it first"), ("succeeded", "start a new run")],
 )
 def test_a_refused_resume_says_what_to_do(status: RunStatus, advice: str) -> None:
     with pytest.raises(Conflict, match=advice):
@@ -176,5 +176,5 @@ def test_a_chunk_comes_back_from_json() -> None:
     assert [(event.id, event.type) for event in chunk.numbered()] == [(3, "status")]
     assert chunk.next_id == 4
     for missing in ("state", "events", "writer"):
-        with pytest.raises(DamagedArtifact, match="x is damaged: it has an unknown form"):
+        with pytest.raises(DamagedArtifact, match="x is damaged: it has missing or unknown fields"):
             Chunk.from_json({key: value for key, value in found.items() if key != missing}, label="x")

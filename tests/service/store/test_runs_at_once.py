@@ -207,7 +207,7 @@ def test_what_was_resumed_stays_on_the_list_of_the_unfinished(runs: RunStore, la
 def test_of_two_that_resume_one_does(runs: RunStore, late: Any) -> None:
     run_id = runs.create("tune", spec={}).id
     runs.request_cancel(run_id)
-    with pytest.raises(Conflict, match="waits for a worker already"):
+    with pytest.raises(Conflict, match="already waiting for a worker"):
         late(at=is_event, meanwhile=lambda: runs.resume(run_id)).resume(run_id)
     assert [record.id for record, _ in runs.unfinished()] == [run_id]
 

@@ -137,7 +137,7 @@ def test_running_text_has_losses_only(run: FakeRun) -> None:
 def test_what_cannot_be_evaluated_is_refused(run: FakeRun, llama: World) -> None:
     PromptStore(run.artifacts).create("other", prompt=file_of(llama, "soft", base="large"))
     run.spec = {**SPEC, "prompts": ["other"]}
-    with pytest.raises(InvalidRequest, match="other@1 is for 'large'"):
+    with pytest.raises(InvalidRequest, match="got other@1 for 'large'"):
         evaluate(run)
     run.spec = {**SPEC, "prompts": ["none"]}
     with pytest.raises(NotFound):

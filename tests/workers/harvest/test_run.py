@@ -385,8 +385,8 @@ def test_helpers_are_asked_for_what_nobody_has(field: Field) -> None:
 
 def test_what_the_engine_reads_is_what_is_harvested(field: Field, tmp_path: Path) -> None:
     """Reading is the engine's; the harvest adds and loses nothing."""
+    from service.map_sources.texts import Text
     from workers.states.reader import StateReader
-    from workers.states.texts import Text
 
     texts = [Text(ids=ids_of(i), own=(True,) * len(ids_of(i)), text="", index=i) for i in range(N)]
     spec = CaptureSpec(sites=("mlp_out",), layers=(1,))

@@ -11,12 +11,13 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import CaptureSpec
 from service.errors import EngineFault
-from service.map_sources.texts import TextParts
+from service.map_sources.states import States
+from service.map_sources.texts import Text, TextParts
 from service.store.datasets.items import Example
 from tests.oracle.models import build_model, save
 from workers.running.interface import RunStopped
-from workers.states.reader import StateReader, States
-from workers.states.texts import Encoder, Text
+from workers.states.reader import StateReader
+from workers.states.texts import Encoder
 from workers.states.virtual_states import virtual_states
 
 

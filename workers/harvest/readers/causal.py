@@ -20,11 +20,11 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import CaptureSpec, Limits, Projection
 from service.engine.shapes import Tensor
+from service.map_sources.texts import Text
 from workers.harvest.readers.reader import Identity, RowKind, Rows, Shapes, Tokens, rows_of
 from workers.harvest.readers.texts import TextEncoder
 from workers.states.prompt_choice import ChosenPrompt
 from workers.states.reader import Batch, StateReader
-from workers.states.texts import Text
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example

@@ -19,11 +19,10 @@ from service.engine.model.encoder_decoder import Side, SideTap
 from service.engine.requests import Positions
 from service.engine.shapes import Tensor
 from service.errors import InvalidRequest
-from service.store.maps.points import task_of
+from service.map_sources.texts import Text, TextParts
 from workers.harvest.readers.encoder_decoder_model import EncoderDecoderModel
 from workers.harvest.readers.reader import Identity, RowKind, Rows, Shapes, Tokens, rows_of
 from workers.harvest.readers.texts import Flags, Ids, encode_with_special_tokens, encode_without_special_tokens
-from workers.states.texts import Text
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example
@@ -115,20 +114,19 @@ class EncoderDecoderReader:
 
     def encode(self, examples: Sequence[Example]) -> list[Text | None]:
         """Texts that fit the context and have the requested positions on every captured side."""
-        inputs = [example.text if example.text is not None else example.input or "" for example in examples]
-        targets = [self._target(example) for example in examples]
-        encoded = encode_with_special_tokens(self._model.tokenizer, inputs)
-        target_ids = encode_without_special_tokens(self._model.tokenizer, targets)
+        parts = [TextParts.of_example(example, include_target=self._include_target) for example in examples]
+        encoded = encode_with_special_tokens(self._model.tokenizer, [text.begin for text in parts])
+        target_ids = encode_without_special_tokens(self._model.tokenizer, [text.end for text in parts])
         found: list[Text | None] = []
-        for example, text, target, (ids, own), more in zip(examples, inputs, targets, encoded, target_ids, strict=True):
+        for text, (ids, own), more in zip(parts, encoded, target_ids, strict=True):
             whole = EncoderDecoderText(
                 ids=ids,
                 own=own,
-                text=text + target,
-                index=example.index,
-                split=example.split,
-                task=task_of(example.record),
-                input=example.input,
+                text=text.begin + text.end,
+                index=text.index,
+                split=text.split,
+                task=text.task,
+                input=text.input,
                 decoder_ids=(self._model.start_id, *more),
                 decoder_own=(False,) + (True,) * len(more),
             )
@@ -173,9 +171,6 @@ class EncoderDecoderReader:
     def token_text(self, token_id: int) -> str:
         """Text of a token with its leading space."""
         return self._detokenizer.token_text(token_id)
-
-    def _target(self, example: Example) -> str:
-        return (example.target or "") if self._include_target and example.text is None else ""
 
     def _cut(self, text: EncoderDecoderText) -> EncoderDecoderText:
         n = self._max_tokens

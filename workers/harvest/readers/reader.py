@@ -13,7 +13,7 @@ from service.engine.activations.positions import chosen_positions
 from service.engine.requests import Positions
 from service.engine.shapes import Tensor
 from service.errors import InvalidRequest
-from workers.states.texts import Text
+from service.map_sources.texts import Text
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from service.store.maps.points import task_of
-from workers.states.texts import Text
+from service.map_sources.texts import Text, TextParts
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example
@@ -31,31 +30,13 @@ class TextEncoder:
 
     def encode(self, examples: Sequence[Example]) -> list[Text]:
         """One text per example; a text may be empty."""
-        inputs = [example.text if example.text is not None else example.input or "" for example in examples]
-        targets = [self._target(example) for example in examples]
-        texts = []
-        for example, input_text, target, (ids, own), more in zip(
-            examples,
-            inputs,
-            targets,
-            encode_with_special_tokens(self._tokenizer, inputs),
-            encode_without_special_tokens(self._tokenizer, targets),
-            strict=True,
-        ):
-            whole = Text(
-                ids=ids + more,
-                own=own + (True,) * len(more),
-                text=input_text + target,
-                index=example.index,
-                split=example.split,
-                task=task_of(example.record),
-                input=example.input,
-            )
-            texts.append(whole if self._max_tokens is None else whole.cut(self._max_tokens))
-        return texts
-
-    def _target(self, example: Example) -> str:
-        return (example.target or "") if self._include_target and example.text is None else ""
+        parts = [TextParts.of_example(example, include_target=self._include_target) for example in examples]
+        begins = encode_with_special_tokens(self._tokenizer, [text.begin for text in parts])
+        ends = encode_without_special_tokens(self._tokenizer, [text.end for text in parts])
+        return [
+            text.tokenized(ids + more, own=own + (True,) * len(more), max_tokens=self._max_tokens)
+            for text, (ids, own), more in zip(parts, begins, ends, strict=True)
+        ]
 
 
 def encode_with_special_tokens(tokenizer: Any, texts: Sequence[str]) -> list[tuple[Ids, Flags]]:

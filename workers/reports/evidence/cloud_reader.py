@@ -11,12 +11,13 @@ import torch
 from service.engine.model.hosted_model import HostedModel
 from service.engine.requests import CaptureSpec, Generate, Sampling
 from service.errors import InvalidRequest
+from service.map_sources.texts import Text
 from service.planning.checks.examples import held_out_split
 from service.store.datasets.store import DatasetStore
 from service.store.maps.store import site_of
 from workers.reports.evidence.evidence import Floats, TaskCloud, TextStatistics, Trajectories
 from workers.states.reader import StateReader
-from workers.states.texts import Encoder, Text
+from workers.states.texts import Encoder
 
 MAX_TOKENS_A_LAYER = 4000
 """Token states kept per dataset and layer, a limit because distances are computed over all pairs."""

@@ -41,6 +41,10 @@ class SamplingOptions(ModelOptions, total=False):
     repetition_penalty: float
     logit_bias: Mapping[int, float] | Mapping[str, float]
     stop: str | Sequence[str]
+    stop_token_ids: Sequence[int]
+    min_tokens: int
+    ignore_eos: bool
+    skip_special_tokens: bool
     seed: int
     user: str
 
@@ -61,7 +65,7 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], CallOptio
     return fields, call_options
 
 
-def model_request(model: type[RequestBody], given: Mapping[str, Any], options: Mapping[str, Any]) -> ModelFields:
+def model_request(model: type[RequestBody], *, given: Mapping[str, Any], options: Mapping[str, Any]) -> ModelFields:
     """The fields of a Call that runs the model.
 
     Args:
@@ -74,7 +78,7 @@ def model_request(model: type[RequestBody], given: Mapping[str, Any], options: M
     return {"body": _body(model, fields, interventions), **common}
 
 
-def page_params(limit: int | None, after: str | None) -> dict[str, str]:
+def page_params(*, limit: int | None, after: str | None) -> dict[str, str]:
     """Query of one page of a list; the server has defaults for what is None."""
     params = {} if limit is None else {"limit": str(limit)}
     return params if after is None else {**params, "after": after}

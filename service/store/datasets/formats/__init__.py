@@ -1,4 +1,4 @@
-"""Formats of uploaded datasets, one small file each. To add one: a file like ``gsm8k.py``, a line in ``open_format``."""
+"""Formats of uploaded datasets, one module each. To add one, write a module like ``gsm8k`` and a line in ``open_format``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from service.store.datasets.formats.text import ClozeText, PlainText
 
 
 def open_format(name: DatasetFormat, *, has_template: bool = False, cloze: bool = False) -> FileFormat:
-    """The reader for files of a format.
+    """The reader of a format.
 
     Args:
-        has_template: a template comes with the file.
-        cloze: cut running text into cloze items.
+        has_template: Whether the upload has a template.
+        cloze: Whether to turn running text into cloze items.
 
     Raises:
-        InvalidRequest: there is no such format, or ``cloze`` is asked of another one than ``text``.
+        InvalidRequest: Unknown format, or ``cloze`` with a format other than ``text``.
     """
     makers: Mapping[str, Callable[[], FileFormat]] = {
         "jsonl": lambda: Jsonl(free=has_template),
@@ -33,7 +33,7 @@ def open_format(name: DatasetFormat, *, has_template: bool = False, cloze: bool 
         "text": ClozeText if cloze else PlainText,
     }
     if name not in makers:
-        raise InvalidRequest(f"A format is one of {', '.join(makers)}; this is {name[:40]!r}.", loc=("query", "format"))
+        raise InvalidRequest(f"A format is one of {', '.join(makers)}; got {name[:40]!r}.", loc=("query", "format"))
     if cloze and name != "text":
-        raise InvalidRequest(f"Cloze items are cut from the format text only; this is {name}.", loc=("query", "cloze"))
+        raise InvalidRequest(f"Cloze items need the format text; got {name}.", loc=("query", "cloze"))
     return makers[name]()

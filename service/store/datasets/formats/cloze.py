@@ -1,4 +1,4 @@
-"""Cloze items: a passage with one word masked, and that word. The text alone decides, no dice."""
+"""Cloze items: passages with one masked word, chosen deterministically from the text."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LONG = 4
 
 
 def items_of(document: str) -> Iterator[dict[str, object]]:
-    """One item a passage: ``masked``, ``answer``, and the text ``before`` and ``after`` the gap.
+    """One item per passage: ``masked``, ``answer``, and the text ``before`` and ``after`` the gap.
 
-    Passages are whole sentences of up to ``MAX_WORDS`` words; a longer sentence is cut. Those of fewer than
-    ``MIN_WORDS`` words, with a gap already, or without a word to mask, give nothing.
+    Passages are whole sentences of up to ``MAX_WORDS`` words; a longer sentence is cut. Passages with fewer than
+    ``MIN_WORDS`` words, with a gap, or without a word to mask are skipped.
     """
     for passage in passages_of(document):
         found = _masked_word(passage)
@@ -35,7 +35,7 @@ def items_of(document: str) -> Iterator[dict[str, object]]:
 
 
 def passages_of(document: str) -> Iterator[str]:
-    """The document in pieces of up to ``MAX_WORDS`` words, at the ends of sentences where there are any."""
+    """Passages of up to ``MAX_WORDS`` words, split at sentence ends where possible."""
     passage: list[str] = []
     for sentence in _SENTENCE_END.split(document):
         words = sentence.split()
@@ -51,7 +51,7 @@ def passages_of(document: str) -> Iterator[str]:
 
 
 def _masked_word(passage: str) -> re.Match[str] | None:
-    """The word that the passage's hash picks, longer ones before shorter ones, never the first."""
+    """The word to mask, chosen by the hash of the passage: not the first word, and a long one if there is any."""
     if passage.count(" ") + 1 < MIN_WORDS or GAP in passage:
         return None
     words = [word for word in _WORD.finditer(passage) if word.start() > 0]

@@ -1,4 +1,4 @@
-"""``deepmind-math``: question and answer on alternate lines, as the mathematics data set's generator writes them."""
+"""Format ``deepmind-math``: questions and answers on alternate lines, as in the DeepMind Mathematics dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEMPLATE = Template(input="Question: {question}\nAnswer:", target=" {answer}")
 
 
 class DeepmindMath:
-    """Blank lines may stand at the end only: anywhere else they would swap questions and answers."""
+    """Reader of ``deepmind-math``. Blank lines are allowed only at the end, since they would swap questions and answers."""
 
     name: DatasetFormat = "deepmind-math"
 
@@ -25,14 +25,14 @@ class DeepmindMath:
         number = 0
         for number, line in numbered_lines(stream):
             text = line.strip()
-            wanted = "a question" if question is None else "the answer to the question above"
+            expected = "a question" if question is None else "the answer to the question above"
             if not text and question is None:
                 blank = blank or number
                 continue
             if blank is not None:
                 raise Location.line(blank).error("a question", got="a blank line")
             if not text:
-                raise Location.line(number).error(wanted, got="a blank line")
+                raise Location.line(number).error(expected, got="a blank line")
             if question is None:
                 question = text
                 continue

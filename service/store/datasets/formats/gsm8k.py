@@ -1,4 +1,4 @@
-"""``gsm8k``: one JSON object a line with ``question`` and ``answer``, the result behind ``####`` at the answer's end."""
+"""Format ``gsm8k``: one JSON object per line with ``question`` and ``answer``, which ends with ``####`` and the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
 
 class Gsm8k:
-    """To the fields of the file come ``reasoning`` (without the calculator's ``<<…>>``) and ``final``."""
+    """Reader of ``gsm8k``. Adds the fields ``reasoning`` (without calculator annotations ``<<…>>``) and ``final``."""
 
     name: DatasetFormat = "gsm8k"
 
@@ -38,18 +38,18 @@ class Gsm8k:
 
 
 def is_gsm8k(fields: Mapping[str, Any]) -> bool:
-    """Whether a record looks like one of this format."""
+    """Whether a record has the form of GSM8K."""
     answer = fields.get("answer")
     return isinstance(fields.get("question"), str) and isinstance(answer, str) and MARKER in answer
 
 
 def split_answer(fields: Mapping[str, Any], *, location: Location) -> dict[str, Any]:
-    """The record with its answer taken apart; ``answers`` is the result alone."""
+    """The record with its answer split into reasoning and result; ``answers`` is the result."""
     text_field(fields, "question", location=location)
     answer = text_field(fields, "answer", location=location)
-    reasoning, mark, final = answer.rpartition(MARKER)
+    reasoning, marker, final = answer.rpartition(MARKER)
     final = final.strip()
-    if not mark or not final or "\n" in final:
+    if not marker or not final or "\n" in final:
         raise location.error(f"an 'answer' that ends in {MARKER} and the result", got=describe(answer[-60:]))
     steps = _CALCULATOR.sub("", reasoning).strip()
     return {**fields, "reasoning": steps, "final": final, "answers": [final]}

@@ -1,4 +1,4 @@
-"""``jsonl``: one JSON object a line, with ``input`` and ``target``, or ``text``, or whatever a given template names."""
+"""Format ``jsonl``: one JSON object per line, with ``input`` and ``target``, or ``text``, or the fields of a given template."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PAIR = Template(input="{input}", target="{target}")
 
 
 class Jsonl:
-    """Lines of blanks are passed over. ``answers`` (a list of texts), ``split`` and further fields may stand beside.
+    """Reader of ``jsonl``. Blank lines are skipped. ``answers`` (a list of texts), ``split`` and other fields are optional.
 
     Args:
-        free: a template is given, so that any fields will do as long as it finds its own.
+        free: Whether any fields are allowed, because the upload has a template.
     """
 
     name: DatasetFormat = "jsonl"
@@ -45,7 +45,7 @@ class Jsonl:
 
 
 def has_pair(fields: Any) -> bool:
-    """Whether the record is input and target rather than running text."""
+    """Whether the record has input and target rather than running text."""
     return "input" in fields and "target" in fields
 
 
@@ -66,9 +66,9 @@ def _check(fields: dict[str, Any], *, is_pair: bool, location: Location) -> None
         text_field(fields, name, location=location)
     answers = fields.get("answers")
     if answers is not None and not is_answers(answers):
-        raise location.error("'answers' to be a list of texts, one at least", got=describe(answers))
+        raise location.error("'answers' to be a non-empty list of texts", got=describe(answers))
 
 
 def is_answers(value: object) -> TypeGuard[list[str]]:
-    """Whether a field is a list of texts that can be held against an answer."""
+    """Whether a value is a non-empty list of texts."""
     return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)

@@ -1,4 +1,4 @@
-"""Where in a file something stands, what was found there, and the error that says so."""
+"""Locations in an uploaded file, and errors that name them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _MAX_SHOWN = 60
 
 @dataclass(frozen=True)
 class Location:
-    """A spot in an uploaded file. name: as errors call it, e.g. ``Line 17``; loc: the same for programs."""
+    """A location in an uploaded file. name: as shown in errors, e.g. ``Line 17``; loc: as in the wire contract."""
 
     name: str
     loc: tuple[str | int, ...]
 
     @classmethod
     def line(cls, number: int) -> Location:
-        """A line; the first one has number 1."""
+        """A line, numbered from 1."""
         return cls(f"Line {number}", ("body", number))
 
     def error(self, expected: str, *, got: str) -> InvalidRequest:
-        """The error for something here that is not what was expected."""
+        """Error for a value at this location that is not as expected."""
         return InvalidRequest(f"{self.name}: expected {expected}, got {got}.", loc=self.loc)
 
 
 def describe(value: object) -> str:
-    """A JSON value in a few words; text is quoted and cut."""
+    """Short description of a JSON value; text is quoted and truncated."""
     if isinstance(value, str):
         shown = value if len(value) <= _MAX_SHOWN else f"{value[:_MAX_SHOWN]}…"
         return f"the text {json.dumps(shown, ensure_ascii=False)}"

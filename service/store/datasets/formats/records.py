@@ -1,4 +1,4 @@
-"""What every format yields: one record after the other, with its place in the file."""
+"""Records read from a file, and the interface of formats."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _SPLIT_NAMES: Final[Mapping[str, Split]] = {
 class Record:
     """One record of a file.
 
-    fields: JSON values by name, without the split. split: what the file says, None where it says nothing.
-    group: records of one group belong in one split; None: the record is its own group.
+    fields: JSON values by name, without the split. split: as given in the file, or None. group: records of one group go to
+    the same split; None: the record is its own group.
     """
 
     location: Location
@@ -38,35 +38,35 @@ class Record:
 
 
 class RecordFormat(Protocol):
-    """What records of one form have in common."""
+    """Name and default template of a format."""
 
     @property
     def name(self) -> DatasetFormat:
-        """The format, as clients call it."""
+        """Name in the wire contract."""
 
     def default_template(self, record: Record) -> Template | None:
-        """The template of files that begin with this record; None for running text, or where there is no default."""
+        """Template for a file whose first record is ``record``; None for running text, or without a default."""
 
 
 class FileFormat(RecordFormat, Protocol):
-    """How files of one format are read."""
+    """Reader of files of one format."""
 
     def read(self, stream: BinaryIO) -> Iterator[Record]:
-        """The records of a file from its present position on, in order.
+        """Records of a file from its current position, in order.
 
         Raises:
-            InvalidRequest: at the first one that is not as it should be, with its place and what was expected.
-            TooLarge: a line, or a file that can only be read whole, is over its limit.
+            InvalidRequest: A record is invalid; the error names its location and what was expected.
+            TooLarge: A line, or a file that is read as a whole, exceeds its limit.
         """
 
 
 def split_named(name: object) -> Split | None:
-    """The split that is called so, also in other people's words; None for any other value."""
+    """The split with this name, including common synonyms such as ``dev``; None for other values."""
     return _SPLIT_NAMES.get(name.lower()) if isinstance(name, str) else None
 
 
 def take_split(fields: dict[str, Any], *, location: Location) -> Split | None:
-    """Take the field ``split`` out of ``fields``; None when there is none, or it is null."""
+    """Remove the field ``split`` from ``fields`` and return it; None if it is missing or null."""
     name = fields.pop("split", None)
     if name is None:
         return None
@@ -77,7 +77,7 @@ def take_split(fields: dict[str, Any], *, location: Location) -> Split | None:
 
 
 def text_field(fields: Mapping[str, Any], name: str, *, location: Location) -> str:
-    """The text in a field that must be there and not be blank."""
+    """The text of a required, non-blank field."""
     if name not in fields:
         raise location.error(
             f"a field {name!r}", got=f"the fields {', '.join(map(_quoted, list(fields)[:20])) or 'none'}"
@@ -86,7 +86,7 @@ def text_field(fields: Mapping[str, Any], name: str, *, location: Location) -> s
     if not isinstance(value, str):
         raise location.error(f"text in {name!r}", got=describe(value))
     if not value.strip():
-        raise location.error(f"text in {name!r}", got="nothing but blanks" if value else "empty text")
+        raise location.error(f"text in {name!r}", got="only whitespace" if value else "empty text")
     return value
 
 

@@ -1,6 +1,6 @@
-"""``squad``: the nested JSON of SQuAD 1.1 and 2.0, one record a question.
+"""Format ``squad``: the nested JSON of SQuAD 1.1 and 2.0, one record per question.
 
-The file is one JSON value, so it is read whole: hence a limit of its own. SQuAD itself has 30 to 40 MB.
+The file is a single JSON value and is read as a whole, so it has a separate size limit. SQuAD itself has 30 to 40 MB.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ MAX_BYTES: Final = 128 << 20
 
 
 class Squad:
-    """Fields: ``context, question, answer``, ``answers`` (all different ones), ``is_impossible``; ``id``, ``title``.
+    """Reader of ``squad``. Fields: ``context``, ``question``, ``answer``, ``answers``, ``is_impossible``, ``id``, ``title``.
 
-    A question of 2.0 that has no answer gets the answer ``unanswerable``, so that a model can learn to say so.
+    Unanswerable questions of SQuAD 2.0 get the answer ``unanswerable``.
     """
 
     name: DatasetFormat = "squad"
@@ -33,7 +33,7 @@ class Squad:
         data = stream.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise TooLarge(
-                f"A squad file is read whole and may have {MAX_BYTES:,} bytes; send a larger one as jsonl.",
+                f"A squad file has at most {MAX_BYTES:,} bytes; upload a larger dataset as jsonl.",
                 loc=("body",),
             )
         if not data.strip():
@@ -51,7 +51,7 @@ class Squad:
 def question_record(
     fields: Mapping[str, Any], *, context: str, answers: list[str], is_impossible: bool, location: Location
 ) -> dict[str, Any]:
-    """The record of one question. answers: all that are given, in order; they may repeat."""
+    """Record of one question. answers: as given, possibly with duplicates."""
     distinct = list(dict.fromkeys(answer.strip() for answer in answers if answer.strip()))
     if not distinct and not is_impossible:
         raise location.error("at least one answer, or 'is_impossible': true", got="none")

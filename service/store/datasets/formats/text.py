@@ -1,4 +1,4 @@
-"""``text``: plain text, one document a line; as it is, or cut into cloze items."""
+"""Format ``text``: plain text, one document per line; as running text, or as cloze items."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.store.datasets.formats.records import Record
 
 
 class PlainText:
-    """Blank lines are passed over."""
+    """Reader of running text; blank lines are skipped."""
 
     name: DatasetFormat = "text"
 
@@ -29,9 +29,9 @@ class PlainText:
 
 
 class ClozeText:
-    """Passages of each document with one word masked, the same ones for the same text.
+    """Reader of cloze items: passages of each document with one masked word; deterministic.
 
-    All items of a document are one group, so that no document stands in two splits.
+    All items of a document are one group, so that they go to the same split.
     """
 
     name: DatasetFormat = "text"
@@ -45,7 +45,7 @@ class ClozeText:
                 yield Record(location=Location.line(number), fields=item, group=document)
         if number and not n_items:
             raise InvalidRequest(
-                f"There is nothing to mask: no passage has {cloze.MIN_WORDS} words, one of them of letters only.",
+                f"No cloze items: no passage has {cloze.MIN_WORDS} words and a word of letters to mask.",
                 loc=("body",),
             )
 

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from service import errors
 from service.api.middleware import BodyLimit
 from service.api.requests import bodies
-from service.api.responses.errors import status_of
+from service.api.responses.errors import openai_error, status_of
 from service.engine.requests import Failed
 from service.hosting.ipc.messages import EstimateCost, Submit, Update
 from tests.service.api.conftest import OpenWorld, World
@@ -52,6 +52,33 @@ def test_each_error_of_the_tree_has_its_status(open_world: OpenWorld, error: err
         "request_id": "mine",
     }
     assert ("retry-after" in answer.headers) == (status in (429, 503))
+
+
+@pytest.mark.parametrize(
+    ("kind", "slug"),
+    [
+        (errors.EngineUnavailable, "engine-unavailable"),
+        (errors.StoreUnavailable, "store-unavailable"),
+        (errors.StoreFull, "store-full"),
+        (errors.StoreReadOnly, "store-read-only"),
+        (errors.TemporaryFilesUnavailable, "temporary-files-unavailable"),
+        (errors.QueueUnavailable, "queue-unavailable"),
+        (errors.HubUnreachable, "hub-unreachable"),
+    ],
+)
+def test_each_cause_of_a_503_has_its_own_problem_type(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: type[errors.AtlasError], slug: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise kind("why", retry_after_s=5)
+
+    monkeypatch.setattr(world.services.runs, "list_runs", fail)
+    answer = world.client.get("/v1/runs")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    body = answer.json()
+    assert (body["type"], body["detail"]) == (f"urn:promptatlas:problem:{slug}", "why")
+    openai = openai_error(kind("why")).error
+    assert (openai.type, openai.code) == ("server_error", slug.replace("-", "_"))
 
 
 def test_an_engines_complaint_says_where_it_is(open_world: OpenWorld) -> None:

@@ -51,7 +51,7 @@ def test_other_content_needs_another_name_or_a_deletion(world: World) -> None:
     upload(world)
     refused = upload(world, PAIRS + PAIRS)
     assert refused.status_code == 409
-    assert "delete it first, or take another name" in refused.json()["detail"]
+    assert "delete it first, or use another name" in refused.json()["detail"]
     assert world.client.delete("/v1/datasets/sums").status_code == 204
     assert upload(world, PAIRS + PAIRS).status_code == 201
 
@@ -113,7 +113,7 @@ def test_a_template_and_cloze_items_come_with_the_upload(world: World) -> None:
         (PAIRS + b'{"input":"x"}', "format=jsonl", ["body", 21], "Line 21: expected a field 'target'"),
         (PAIRS + b"\xc3\x28", "format=jsonl", ["body", 21], "Line 21: expected UTF-8 text"),
         (PAIRS + b"\0", "format=jsonl", ["body", 21], "Line 21: expected UTF-8 text, got a NUL character at byte 1."),
-        (gzip.compress(PAIRS), "format=jsonl", ["body"], "The file is a gzip file; send it unpacked."),
+        (gzip.compress(PAIRS), "format=jsonl", ["body"], "The file is a gzip file; upload it uncompressed."),
         (b"q\n1\nq", "format=deepmind-math", ["body", 4], "Line 4: expected the answer"),
         (b"[]", "format=squad", ["body"], "expected a JSON object, got a list"),
         (PAIRS, "format=jsonl&input={nope}", ["query", "input"], "The fields there are: {input}, {target}."),
@@ -171,7 +171,7 @@ def test_a_peek_has_a_limit_that_is_named(open_world: OpenWorld) -> None:
     world = open_world(max_json_bytes=2048)
     upload(world, (json.dumps({"text": "word " * 300}) + "\n") * 3)
     assert world.client.get("/v1/datasets/sums?limit=1").status_code == 413
-    assert "bytes that are shown at once" in world.client.get("/v1/datasets/sums?limit=3").json()["detail"]
+    assert "bytes per response" in world.client.get("/v1/datasets/sums?limit=3").json()["detail"]
 
 
 def test_the_list_pages_through_stored_and_built_in_ones(world: World) -> None:

@@ -13,7 +13,7 @@ from service.errors import AtlasError, InvalidRequest, NotFound, Unavailable
 from service.hosting.engine_process.engine_loop import EngineLoop
 from service.hosting.ipc.messages import Cancel, EngineState, EstimateCost, Estimated, Finished, Reply, Submit
 from tests.service.hosting.conftest import EchoEngine
-from tests.service.hosting.wire import Peer
+from tests.service.hosting.ipc.peer import Peer
 
 
 @pytest.fixture

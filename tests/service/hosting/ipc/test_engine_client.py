@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.engine.requests import Capture, CaptureSpec, Delta, Estimate, Failed, Generate, RowDone
-from service.errors import Busy, DeadlineExceeded, InvalidRequest, Unavailable
+from service.errors import Busy, DeadlineExceeded, EngineUnavailable, InvalidRequest, Unavailable
 from service.hosting.ipc.engine_client import EngineClient, Exchange, Step
 from service.hosting.ipc.messages import (
     Cancel,
@@ -145,7 +145,7 @@ def test_a_lost_engine_fails_pending_and_new_requests_at_once(world: World) -> N
         world.end.connected = False
         world.hub.on_lost()
         errors = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(error) for error in errors] == [Unavailable, Unavailable]
+        assert [type(error) for error in errors] == [EngineUnavailable, EngineUnavailable]
         assert world.hub.status == "lost"
         with pytest.raises(Unavailable, match="restarted"):
             await wait("c")

@@ -10,8 +10,8 @@ import pytest
 
 from service.errors import Unavailable
 from service.hosting.ipc.messages import Cancel, EngineState, FromEngine, Reply
-from service.hosting.ipc.transport import ApiEndpoint, Disconnected, EngineEndpoint, Received, frame
-from tests.service.hosting.wire import Peer
+from service.hosting.ipc.transport import ApiEndpoint, Disconnected, EngineEndpoint, Received
+from tests.service.hosting.ipc.peer import Peer
 
 
 def state(generation: int) -> EngineState:
@@ -137,7 +137,9 @@ def test_an_engine_that_sends_a_malformed_frame_is_disconnected_and_connected_ag
 
     async def test() -> None:
         listener, task = await connected(socket_path)
-        end._connections[1].send(frame(Cancel(request_id="a")))  # a message of the other direction
+        of_other_direction: Any = Cancel(request_id="a")
+        while not end.send(of_other_direction, connection_id=1):  # until the connection is registered
+            await asyncio.sleep(0.001)
         assert await receive(end) == Disconnected(connection_id=1)
         await listener.until(lambda seen: len(seen) == 3)
         assert listener.seen == [state(1), None, state(1)]

@@ -54,7 +54,7 @@ def test_nothing_is_there_before_it_is_created(store: ArtifactStore) -> None:
 def test_an_artifact_is_never_replaced(store: ArtifactStore, tmp_path: Path) -> None:
     create(store)
     before = files_under(tmp_path)
-    with pytest.raises(Conflict, match="thing one exists already"):
+    with pytest.raises(Conflict, match="thing one already exists"):
         create(store, content={"a.bin": b"other"})
     found = get(store)
     assert found is not None

@@ -70,7 +70,7 @@ def test_our_files_are_read_by_the_library() -> None:
     [
         (b"", "at least 8 bytes"),
         (b"1234567", "at least 8 bytes"),
-        (struct.pack("<Q", 2**63) + b"{}", "announces a header"),
+        (struct.pack("<Q", 2**63) + b"{}", "declares a header"),
         (raw({"a": entry()}, b"x" * 8)[:-1], "valid safetensors"),
         (raw({"a": entry()}, b"x" * 9), "valid safetensors"),
         (raw(b"[1]"), "must be a JSON object"),

@@ -64,7 +64,7 @@ def test_other_splits_are_left_out(tmp_path: Path) -> None:
     store, _ = store_on(tmp_path, {"train": [{"text": "a"}], "dev": [{"text": "b"}], "unsupervised": [{"text": "c"}]})
     assert store.get("hub:o/n").splits == {"train": 1, "validation": 1, "test": 0}
     odd, _ = store_on(tmp_path, {"one": [], "two": []})
-    with pytest.raises(InvalidRequest, match="no split called train, validation or test; it has: one, two"):
+    with pytest.raises(InvalidRequest, match="no split train, validation or test; it has: one, two"):
         odd.get("hub:o/odd")
 
 
@@ -106,7 +106,7 @@ def test_what_goes_on_for_ever_is_stopped(tmp_path: Path) -> None:
             yield {"text": "on and on"}
 
     store, _ = store_on(tmp_path, {"train": forever()}, max_bytes=10_000)
-    with pytest.raises(TooLarge, match="more than the limit of 10,000 bytes"):
+    with pytest.raises(TooLarge, match="exceed the limit of 10,000 bytes"):
         store.get("hub:o/n")
     assert store.list_datasets().items == []
 

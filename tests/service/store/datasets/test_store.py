@@ -118,7 +118,7 @@ def test_the_same_records_again_are_the_same_dataset(datasets: DatasetStore, clo
 @pytest.mark.parametrize(
     ("data", "options", "said"),
     [
-        (pairs(6), {}, "with other records; delete it first, or take another name"),
+        (pairs(6), {}, "with other records; delete it first, or use another name"),
         (b"".join(reversed(pairs(5).splitlines(keepends=True))), {}, "with other records"),
         (pairs(5, split="test"), {}, "with other records"),
         (pairs(5), {"override": TemplateOverride(input="Q: {input}")}, "with these records and another template"),
@@ -193,7 +193,7 @@ def test_nothing_stays_of_a_bad_file(
 
 def test_records_have_a_limit_as_they_are_stored(root: Path) -> None:
     small = DatasetStore(ArtifactStore(str(root)), max_bytes=1000)
-    with pytest.raises(TooLarge, match="Line 35: up to here the records have more than the limit of 1,000 bytes"):
+    with pytest.raises(TooLarge, match="Line 35: the records up to here exceed the limit of 1,000 bytes"):
         put(small, pairs(100))
     assert stored_files(root) == []
 
@@ -205,7 +205,7 @@ def test_a_full_disk_is_said_without_a_path(datasets: DatasetStore, monkeypatch:
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(Unavailable) as caught:
         put(datasets, pairs(3))
-    assert caught.value.detail == "The file could not be kept while it is read: No space left on device."
+    assert caught.value.detail == "The file could not be stored temporarily: No space left on device."
 
 
 def test_templates_are_kept_and_may_be_replaced_when_asking(datasets: DatasetStore) -> None:
@@ -219,7 +219,7 @@ def test_templates_are_kept_and_may_be_replaced_when_asking(datasets: DatasetSto
     ]
     other = datasets.examples("d", template=Template(input="What is {q}?", target="{a}."))
     assert inputs(other) == ["What is 1+1?", "What is 2+2?"]
-    with pytest.raises(InvalidRequest, match=r"names \"note\", which is no field. The fields there are: {q}, {a}."):
+    with pytest.raises(InvalidRequest, match=r"names \"note\", which is not a field. The fields there are: {q}, {a}."):
         datasets.examples("d", template=Template(input="{note}", target="{a}"))
 
 
@@ -280,7 +280,7 @@ def test_a_peek_shows_a_few_and_says_where_it_goes_on(datasets: DatasetStore) ->
 def test_a_peek_has_a_limit(datasets: DatasetStore) -> None:
     put(datasets, pairs(5, note="x" * 1000))
     assert len(datasets.peek("d", limit=2, max_bytes=2500).examples) == 2
-    with pytest.raises(TooLarge, match="3 items have more than the 2,500 bytes"):
+    with pytest.raises(TooLarge, match="3 items exceed the limit of 2,500 bytes"):
         datasets.peek("d", limit=3, max_bytes=2500)
 
 
@@ -310,9 +310,9 @@ def test_built_in_datasets_stand_beside_the_others(datasets: DatasetStore) -> No
     assert len({one.index for one in drawn}) == 9
     assert {one.split for one in drawn} == {"test"}
     assert all(one.text for one in datasets.examples("demo-text", n=3))
-    with pytest.raises(Conflict, match="comes with the server and cannot be deleted"):
+    with pytest.raises(Conflict, match="is built in and cannot be deleted"):
         datasets.delete("demo-qa")
-    with pytest.raises(Conflict, match="comes with the server; take another name"):
+    with pytest.raises(Conflict, match="is built in; use another name"):
         put(datasets, pairs(2), name="demo-qa")
 
 

@@ -36,19 +36,19 @@ def test_a_value_with_braces_is_text() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{answer}", 'names "answer", which is no field.'),
-        ("{}", 'names "", which is no field.'),
-        ("{0}", 'names "0", which is no field.'),
-        ("{question.__class__}", 'names "question.__class__", which is no field.'),
-        ("{question[0]}", 'names "question[0]", which is no field.'),
-        ("{question!r}", "has more than the name in the braces of 'question'; only {question} is taken."),
-        ("{question:>1000000000}", "has more than the name in the braces of 'question'"),
-        ("{question:{n}}", "has more than the name in the braces of 'question'"),
-        ("{question", "has a brace without its other"),
-        ("question}", "has a brace without its other"),
-        ("{question[}", "has a brace without its other"),
-        ("{ question }", 'names " question ", which is no field.'),
-        ("{n}" * (MAX_TEMPLATE_FIELDS + 1), "has 65 places for fields, where 64 are the most."),
+        ("{answer}", 'names "answer", which is not a field.'),
+        ("{}", 'names "", which is not a field.'),
+        ("{0}", 'names "0", which is not a field.'),
+        ("{question.__class__}", 'names "question.__class__", which is not a field.'),
+        ("{question[0]}", 'names "question[0]", which is not a field.'),
+        ("{question!r}", "has a format or conversion in the braces of 'question'; only {question} is allowed."),
+        ("{question:>1000000000}", "has a format or conversion in the braces of 'question'"),
+        ("{question:{n}}", "has a format or conversion in the braces of 'question'"),
+        ("{question", "has an unmatched brace"),
+        ("question}", "has an unmatched brace"),
+        ("{question[}", "has an unmatched brace"),
+        ("{ question }", 'names " question ", which is not a field.'),
+        ("{n}" * (MAX_TEMPLATE_FIELDS + 1), "has 65 fields; the limit is 64."),
     ],
 )
 @pytest.mark.parametrize("side", ["input", "target"])
@@ -68,7 +68,7 @@ def test_usable_fields_are_texts_numbers_and_truth_values_that_can_be_written_in
 
 
 def test_a_text_has_a_limit() -> None:
-    with pytest.raises(InvalidRequest, match="more than 33,554,432 characters"):
+    with pytest.raises(InvalidRequest, match="exceeds 33,554,432 characters"):
         rendered("{a}" * 64, a="x" * (1 << 20))
 
 

@@ -58,11 +58,11 @@ def test_what_is_written_is_read_and_always_the_same() -> None:
         ({}, f"{CONFIG_NAME} is missing"),
         ({f"a/{CONFIG_NAME}": b"{}", f"b/{WEIGHTS_NAME}": b""}, "is missing"),
         ({f"a/b/{name}": content for name, content in FILES.items()}, "is missing"),
-        ({**FILES, "../evil": b""}, "leads out of it"),
-        ({**FILES, "a/../../evil": b""}, "leads out of it"),
-        ({**FILES, "/etc/passwd": b""}, "leads out of it"),
-        ({**FILES, "..\\evil": b""}, "leads out of it"),
-        ({**FILES, "C:/evil": b""}, "leads out of it"),
+        ({**FILES, "../evil": b""}, "path outside of it"),
+        ({**FILES, "a/../../evil": b""}, "path outside of it"),
+        ({**FILES, "/etc/passwd": b""}, "path outside of it"),
+        ({**FILES, "..\\evil": b""}, "path outside of it"),
+        ({**FILES, "C:/evil": b""}, "path outside of it"),
     ],
 )
 def test_what_is_no_adapter_directory_is_refused(files: dict[str, bytes], message: str) -> None:
@@ -83,7 +83,7 @@ def test_a_name_given_twice_is_refused() -> None:
 def test_bombs_are_refused_before_they_go_off() -> None:
     bomb = zipped({**FILES, WEIGHTS_NAME: b"\0" * 5_000_000})
     assert len(bomb) < 10_000
-    with pytest.raises(TooLarge, match="5000000 bytes; at most 4000000"):
+    with pytest.raises(TooLarge, match="5000000 bytes; the limit is 4000000"):
         read_adapter_zip(bomb, max_weights_bytes=4_000_000)
     with pytest.raises(TooLarge, match=CONFIG_NAME):
         read_adapter_zip(zipped({**FILES, CONFIG_NAME: b" " * (MAX_CONFIG_BYTES + 1)}))
@@ -105,7 +105,7 @@ def test_a_size_that_lies_lets_no_more_out() -> None:
     lying = data.replace(true_size, (100).to_bytes(4, "little"))
     tracemalloc.start()
     try:
-        with pytest.raises(InvalidRequest, match="no zip file that can be read"):
+        with pytest.raises(InvalidRequest, match="zip file cannot be read"):
             read_adapter_zip(lying)
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
@@ -114,7 +114,7 @@ def test_a_size_that_lies_lets_no_more_out() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"PK\x05\x06" + b"\0" * 17, zipped(FILES)[:-30], zipped(FILES)[30:]])
 def test_what_is_no_zip_is_refused(data: bytes) -> None:
-    with pytest.raises(InvalidRequest, match=r"no zip file|missing"):
+    with pytest.raises(InvalidRequest, match=r"zip file cannot be read|missing"):
         read_adapter_zip(data)
 
 

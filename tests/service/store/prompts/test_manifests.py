@@ -73,7 +73,7 @@ def test_what_is_no_reference(text: str) -> None:
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(InvalidRequest, match="A name has"):
         check_name(name)
-    with pytest.raises(InvalidRequest, match="An alias is"):
+    with pytest.raises(InvalidRequest, match="An alias has the form"):
         check_alias(name)
 
 

@@ -230,7 +230,7 @@ def test_versions_come_in_pages(prompts: PromptStore, soft: Any) -> None:
     assert ([manifest.version for manifest in rest.items], rest.has_more) == ([7, 6, 5, 4, 3, 2, 1], False)
     assert prompts.list_versions("qa", after="1").items == []
     for bad in ("x", "-1", "", "9" * 5000, "٣"):
-        with pytest.raises(InvalidRequest, match="cursor of versions"):
+        with pytest.raises(InvalidRequest, match="cursor of a list of versions"):
             prompts.list_versions("qa", after=bad)
     for limit in (0, -1, 1001):
         with pytest.raises(InvalidRequest, match="limit must be 1 to 1000"):

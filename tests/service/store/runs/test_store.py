@@ -85,7 +85,7 @@ def test_what_no_page_is(local: RunStore) -> None:
     for limit in (0, 1001):
         with pytest.raises(InvalidRequest, match="limit must be 1 to 1000"):
             local.list_runs(limit=limit)
-    with pytest.raises(InvalidRequest, match="cursor of runs"):
+    with pytest.raises(InvalidRequest, match="cursor of a list of runs"):
         local.list_runs(after="qa")
 
 
@@ -108,7 +108,7 @@ def test_a_queued_run_is_cancelled_at_once(local: RunStore) -> None:
     run_id = local.create("tune", spec={}).id
     assert local.request_cancel(run_id).status == "cancelled"
     assert told(local, run_id) == [(1, "status", "queued"), (2, "done", "cancelled")]
-    with pytest.raises(Conflict, match="is cancelled already"):
+    with pytest.raises(Conflict, match="is cancelled and cannot be cancelled"):
         local.request_cancel(run_id)
     with pytest.raises(Conflict, match="is cancelled, not queued"):
         local.claim(run_id, worker="w")
@@ -197,7 +197,7 @@ def test_an_end_may_be_told_again_but_not_changed(local: RunStore) -> None:
     writer.finish("failed", error="why")
     with pytest.raises(StaleAttempt, match="the run is failed"):
         writer.finish("succeeded")
-    with pytest.raises(InvalidRequest, match="this is 'running'"):
+    with pytest.raises(InvalidRequest, match="got 'running'"):
         writer.finish("running")  # type: ignore[arg-type]
     assert [event.type for event in local.events(run_id)] == ["status", "status", "done"]
 
@@ -234,5 +234,5 @@ def test_metrics_that_are_no_numbers_do_not_keep_a_run_from_its_end(local: RunSt
     assert local.get(run_id)[1].metrics == {"test/f1": 0.5}
     assert local.events(run_id)[-2].data == {
         "level": "warning",
-        "text": "Metric test/perplexity is inf: left out.",
+        "text": "Metric test/perplexity is inf: dropped.",
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from service.map_sources.texts import Text
 from service.store.datasets.items import Example
 from workers.harvest.readers.reader import Identity
 from workers.harvest.shards.plan import (
@@ -18,7 +19,6 @@ from workers.harvest.shards.plan import (
     HarvestPlan,
     make_plan,
 )
-from workers.states.texts import Text
 
 
 class Counting:

@@ -60,7 +60,9 @@ class AsyncActivations:
             TooLargeError: the result would exceed the server's limit; it suggests how to reduce it.
             PromptAtlasError: see ``promptatlas.errors``.
         """
-        request = model_request(ActivationRequest, {"model": model, "inputs": inputs, "sites": sites}, options)
+        request = model_request(
+            ActivationRequest, given={"model": model, "inputs": inputs, "sites": sites}, options=options
+        )
         call = Call(method="POST", path="/v1/activations", parse=nothing, accept=SAFETENSORS, **request)
         received = await self._sender.fetch(call, None if to is None else Path(to))
         file = TensorFile(received.path, temporary=received.temporary)
@@ -70,7 +72,9 @@ class AsyncActivations:
         self, *, model: str, inputs: Inputs, sites: Sequence[str], **options: Unpack[CaptureOptions]
     ) -> EstimateResponse:
         """The cost of ``get`` with the same arguments, without running the model."""
-        request = model_request(ActivationRequest, {"model": model, "inputs": inputs, "sites": sites}, options)
+        request = model_request(
+            ActivationRequest, given={"model": model, "inputs": inputs, "sites": sites}, options=options
+        )
         path, parse = "/v1/activations/estimate", reader(EstimateResponse)
         call = Call(method="POST", path=path, parse=parse, **request)
         return await self._sender.send(call)

@@ -30,6 +30,7 @@ class CompletionOptions(SamplingOptions, total=False):
     """Further options of completions. logprobs: number of alternatives to return with each token's own."""
 
     logprobs: int
+    prompt_logprobs: int
     echo: bool
     stream_options: Mapping[str, bool]
 
@@ -40,6 +41,7 @@ class ChatOptions(SamplingOptions, total=False):
     max_completion_tokens: int
     logprobs: bool
     top_logprobs: int
+    prompt_logprobs: int
     stream_options: Mapping[str, bool]
 
 
@@ -74,10 +76,10 @@ class AsyncCompletions:
         given: dict[str, Any] = {"model": model, "prompt": prompt}
         path, parse = "/v1/completions", reader(Completion)
         if stream:
-            request = model_request(CompletionRequest, {**given, "stream": True}, options)
+            request = model_request(CompletionRequest, given={**given, "stream": True}, options=options)
             call = Call(method="POST", path=path, parse=parse, accept=EVENTS, **request)
             return await self._sender.events(call)
-        request = model_request(CompletionRequest, given, options)
+        request = model_request(CompletionRequest, given=given, options=options)
         call = Call(method="POST", path=path, parse=parse, **request)
         return await self._sender.send(call)
 
@@ -107,9 +109,9 @@ class AsyncChat:
         given: dict[str, Any] = {"model": model, "messages": messages}
         path, parse, parse_chunk = "/v1/chat/completions", reader(ChatCompletion), reader(ChatCompletionChunk)
         if stream:
-            request = model_request(ChatCompletionRequest, {**given, "stream": True}, options)
+            request = model_request(ChatCompletionRequest, given={**given, "stream": True}, options=options)
             chunks = Call(method="POST", path=path, parse=parse_chunk, accept=EVENTS, **request)
             return await self._sender.events(chunks)
-        request = model_request(ChatCompletionRequest, given, options)
+        request = model_request(ChatCompletionRequest, given=given, options=options)
         call = Call(method="POST", path=path, parse=parse, **request)
         return await self._sender.send(call)

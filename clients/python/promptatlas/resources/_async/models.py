@@ -25,7 +25,7 @@ class AsyncModels:
         self, *, limit: int | None = None, after: str | None = None, **options: Unpack[CallOptions]
     ) -> AsyncPage[ModelEntry]:
         """One page of ``limit`` models; iterating over it continues with the next pages."""
-        params, parse = page_params(limit, after), reader(ListPage[ModelEntry])
+        params, parse = page_params(limit=limit, after=after), reader(ListPage[ModelEntry])
         call = Call(method="GET", path="/v1/models", parse=parse, params=params, **options_of(options))
         page = await self._sender.send(call)
         return AsyncPage(page, follow=lambda cursor: self.list(limit=limit, after=cursor, **options))

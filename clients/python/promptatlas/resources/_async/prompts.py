@@ -68,7 +68,7 @@ class AsyncPrompts:
         self, *, limit: int | None = None, after: str | None = None, **options: Unpack[CallOptions]
     ) -> AsyncPage[PromptRow]:
         """One page of ``limit`` names; iterating over it continues with the next pages."""
-        params, parse = page_params(limit, after), reader(ListPage[PromptRow])
+        params, parse = page_params(limit=limit, after=after), reader(ListPage[PromptRow])
         call = Call(method="GET", path="/v1/prompts", parse=parse, params=params, **options_of(options))
         page = await self._sender.send(call)
         return AsyncPage(page, follow=lambda cursor: self.list(limit=limit, after=cursor, **options))

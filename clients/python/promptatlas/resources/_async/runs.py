@@ -133,7 +133,7 @@ class AsyncRuns:
         Their ``artifacts`` are empty; ``refresh`` of a run loads them.
         """
         chosen = {name: value for name, value in (("kind", kind), ("status", status)) if value is not None}
-        params, parse = {**chosen, **page_params(limit, after)}, reader(ListPage[RunInfo])
+        params, parse = {**chosen, **page_params(limit=limit, after=after)}, reader(ListPage[RunInfo])
         call = Call(method="GET", path="/v1/runs", parse=parse, params=params, **options_of(options))
         page = await self._sender.send(call)
         rows = Mapped([AsyncRun(info, sender=self._sender) for info in page.data], page.has_more, page.next)

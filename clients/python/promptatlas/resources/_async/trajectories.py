@@ -55,7 +55,9 @@ class AsyncTrajectoriesResource:
             InvalidRequestError: a field is unknown or out of range; nothing was sent.
             PromptAtlasError: see ``promptatlas.errors``.
         """
-        request = model_request(TrajectoryRequest, {"model": model, "inputs": inputs, "sites": sites}, options)
+        request = model_request(
+            TrajectoryRequest, given={"model": model, "inputs": inputs, "sites": sites}, options=options
+        )
         call = Call(method="POST", path="/v1/trajectories", parse=nothing, accept=SAFETENSORS, **request)
         received = await self._sender.fetch(call, None if to is None else Path(to))
         file = TensorFile(received.path, temporary=received.temporary)

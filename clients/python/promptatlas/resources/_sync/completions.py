@@ -47,10 +47,10 @@ class Completions:
         given: dict[str, Any] = {"model": model, "prompt": prompt}
         path, parse = "/v1/completions", reader(Completion)
         if stream:
-            request = model_request(CompletionRequest, {**given, "stream": True}, options)
+            request = model_request(CompletionRequest, given={**given, "stream": True}, options=options)
             call = Call(method="POST", path=path, parse=parse, accept=EVENTS, **request)
             return self._sender.events(call)
-        request = model_request(CompletionRequest, given, options)
+        request = model_request(CompletionRequest, given=given, options=options)
         call = Call(method="POST", path=path, parse=parse, **request)
         return self._sender.send(call)
 
@@ -80,9 +80,9 @@ class Chat:
         given: dict[str, Any] = {"model": model, "messages": messages}
         path, parse, parse_chunk = "/v1/chat/completions", reader(ChatCompletion), reader(ChatCompletionChunk)
         if stream:
-            request = model_request(ChatCompletionRequest, {**given, "stream": True}, options)
+            request = model_request(ChatCompletionRequest, given={**given, "stream": True}, options=options)
             chunks = Call(method="POST", path=path, parse=parse_chunk, accept=EVENTS, **request)
             return self._sender.events(chunks)
-        request = model_request(ChatCompletionRequest, given, options)
+        request = model_request(ChatCompletionRequest, given=given, options=options)
         call = Call(method="POST", path=path, parse=parse, **request)
         return self._sender.send(call)

@@ -60,7 +60,7 @@ class Datasets:
         self, *, limit: int | None = None, after: str | None = None, **options: Unpack[CallOptions]
     ) -> Page[DatasetManifest]:
         """One page of ``limit`` datasets, built-in ones included; iterating over it continues with the next pages."""
-        params, parse = page_params(limit, after), reader(ListPage[DatasetManifest])
+        params, parse = page_params(limit=limit, after=after), reader(ListPage[DatasetManifest])
         call = Call(method="GET", path="/v1/datasets", parse=parse, params=params, **options_of(options))
         page = self._sender.send(call)
         return Page(page, follow=lambda cursor: self.list(limit=limit, after=cursor, **options))
@@ -89,7 +89,7 @@ class Datasets:
             template: a template to try in place of the dataset's own.
         """
         chosen = {} if split is None else {"split": split}
-        params = {**chosen, **page_params(limit, after), **_template_params(template)}
+        params = {**chosen, **page_params(limit=limit, after=after), **_template_params(template)}
         call = Call(method="GET", path=_path(name), parse=reader(DatasetPeek), params=params, **options_of(options))
         return self._sender.send(call)
 

@@ -58,7 +58,7 @@ class Maps:
         self, *, limit: int | None = None, after: str | None = None, **options: Unpack[CallOptions]
     ) -> Page[MapRow]:
         """One page of ``limit`` maps, newest first, without points; iterating over it continues with the next pages."""
-        params, parse = page_params(limit, after), reader(ListPage[MapRow])
+        params, parse = page_params(limit=limit, after=after), reader(ListPage[MapRow])
         call = Call(method="GET", path="/v1/maps", parse=parse, params=params, **options_of(options))
         page = self._sender.send(call)
         return Page(page, follow=lambda cursor: self.list(limit=limit, after=cursor, **options))

@@ -69,7 +69,7 @@ class Prompts:
         self, *, limit: int | None = None, after: str | None = None, **options: Unpack[CallOptions]
     ) -> Page[PromptRow]:
         """One page of ``limit`` names; iterating over it continues with the next pages."""
-        params, parse = page_params(limit, after), reader(ListPage[PromptRow])
+        params, parse = page_params(limit=limit, after=after), reader(ListPage[PromptRow])
         call = Call(method="GET", path="/v1/prompts", parse=parse, params=params, **options_of(options))
         page = self._sender.send(call)
         return Page(page, follow=lambda cursor: self.list(limit=limit, after=cursor, **options))

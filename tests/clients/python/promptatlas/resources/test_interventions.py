@@ -92,7 +92,7 @@ def test_every_route_that_runs_the_model_takes_them(client: Client, server: Fake
 
 def test_invalid_requests_are_not_sent(client: Client, server: FakeServer) -> None:
     missing = Intervention(site="resid_post", op="set")
-    with pytest.raises(errors.InvalidRequestError, match="needs the name of a tensor"):
+    with pytest.raises(errors.InvalidRequestError, match="expected the name of a tensor"):
         client.completions.create(model="demo", prompt="x", interventions=[missing])
     assert server.requests == []
 

@@ -19,11 +19,11 @@ def test_lines_are_numbered_and_lose_their_ends() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"good\nb\xffd\n", "Line 2: expected UTF-8 text, got a byte that is none at byte 2."),
+        (b"good\nb\xffd\n", "Line 2: expected UTF-8 text, got an invalid byte at byte 2."),
         (b"good\ngood\na\0b", "Line 3: expected UTF-8 text, got a NUL character at byte 2."),
         ("x".encode("utf-16"), "Line 1: expected UTF-8 text, got a NUL character at byte 4."),
-        (b"\x1f\x8b\x08rest", "The file is a gzip file; send it unpacked."),
-        (b"PK\x03\x04rest", "The file is a zip file; send it unpacked."),
+        (b"\x1f\x8b\x08rest", "The file is a gzip file; upload it uncompressed."),
+        (b"PK\x03\x04rest", "The file is a zip file; upload it uncompressed."),
     ],
 )
 def test_what_is_no_text_is_named(data: bytes, said: str) -> None:
@@ -36,6 +36,6 @@ def test_a_line_has_a_limit_and_is_never_read_beyond_it(monkeypatch: pytest.Monk
     monkeypatch.setattr(lines, "MAX_LINE_BYTES", 10)
     assert [len(text) for _, text in numbered_lines(io.BytesIO(b"x" * 10 + b"\n" + b"y" * 10))] == [10, 10]
     stream = io.BytesIO(b"ok\n" + b"x" * 1000)
-    with pytest.raises(TooLarge, match="Line 2 is over the limit of 10 bytes"):
+    with pytest.raises(TooLarge, match="Line 2 exceeds the limit of 10 bytes"):
         list(numbered_lines(stream))
     assert stream.tell() < 20

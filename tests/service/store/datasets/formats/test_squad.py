@@ -74,7 +74,7 @@ def test_what_is_wrong_has_a_place(text: str, said: str) -> None:
 
 def test_what_is_read_whole_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(squad, "MAX_BYTES", 100)
-    assert "may have 100 bytes" in refusal(Squad(), file_of(QUESTION), TooLarge).detail
+    assert "has at most 100 bytes" in refusal(Squad(), file_of(QUESTION), TooLarge).detail
 
 
 def test_the_real_file() -> None:

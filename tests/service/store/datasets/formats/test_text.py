@@ -70,10 +70,10 @@ def test_items_of_one_document_are_one_group() -> None:
 
 
 def test_a_file_with_nothing_to_mask_is_refused() -> None:
-    assert "nothing to mask" in refusal(ClozeText(), "short\nlines\n", InvalidRequest).detail
+    assert "No cloze items" in refusal(ClozeText(), "short\nlines\n", InvalidRequest).detail
 
 
 def test_only_text_is_cut_into_cloze_items() -> None:
     assert fields_of(open_format("text", cloze=True), STORY)[0].keys() == {"masked", "answer", "before", "after"}
-    with pytest.raises(InvalidRequest, match="from the format text only; this is gsm8k"):
+    with pytest.raises(InvalidRequest, match="need the format text; got gsm8k"):
         open_format("gsm8k", cloze=True)
