@@ -1,4 +1,4 @@
-"""What tuning is for: the demo model, which answers no question without its scaffold, learns to from a few examples."""
+"""Tuning on the demo task: the demo model answers no question without its scaffold, and learns to from a few examples."""
 
 from __future__ import annotations
 

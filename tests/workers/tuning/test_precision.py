@@ -1,4 +1,4 @@
-"""A model in half precision: it computes as it is, the prompts stay float32 and are cast where they are used."""
+"""Tuning of a model in half precision: prompts stay float32 and are cast where they are used."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_prompts_of_a_bfloat16_model_are_float32_and_learn(name: str, device: st
     for i in range(2):
         result = made.result(i)
         assert all(t.dtype == torch.float32 and t.device.type == "cpu" for t in result.values())
-        # More than bfloat16 could tell apart: rates this small would vanish in half-precision vectors.
+        # Updates this small would round to nothing in bfloat16 vectors.
         assert any(not torch.equal(t, t.bfloat16().float()) for t in result.values())
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_bfloat16_model_leads_near_where_the_float32_one_does(device: str) -> None:
+def test_tuning_a_bfloat16_model_gives_losses_near_those_of_float32(device: str) -> None:
     results = []
     for dtype in (torch.bfloat16, torch.float32):
         model = HostedModel("m", build_model("llama").to(device, dtype), build_tokenizer(), revision="random")

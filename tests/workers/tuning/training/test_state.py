@@ -1,4 +1,4 @@
-"""A trainer restored at any step goes on bit for bit."""
+"""A trainer restored at any step continues bitwise."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def assert_same(a: Trainer, b: Trainer) -> None:
 
 
 @pytest.mark.parametrize("name", ["soft", "deep-local", "deep-carried", "prefix", "prefix-reparametrised"])
-def test_restored_anywhere_it_ends_bitwise_the_same(name: str) -> None:
+def test_a_restored_trainer_gives_bitwise_the_same_results(name: str) -> None:
     whole = made(name)
     states = {}
     while not whole.finished:
@@ -51,8 +51,8 @@ def test_restored_anywhere_it_ends_bitwise_the_same(name: str) -> None:
         assert_same(run(restored), whole)
 
 
-def test_every_step_of_a_stormy_training_can_be_gone_on_from() -> None:
-    """Fall-backs, a member given up, one stopped early: all of it comes back."""
+def test_a_training_with_failures_can_be_resumed_at_every_step() -> None:
+    """States restore rollbacks, a diverged member and one that stopped early."""
     form = FORMS["soft"]
     chosen = settings(form, steps=26, eval_every=4, patience=3, regularize_weight=1.0, keep="best", batch_size=2)
 
@@ -60,7 +60,7 @@ def test_every_step_of_a_stormy_training_can_be_gone_on_from() -> None:
         plain = members(form, rates=(1e-2, 0.5, 1e-9))
 
         def log_prob(tensors: Mapping[str, Tensor]) -> Tensor:
-            # It fails for the vectors themselves, not for the count of calls: so that a restored trainer meets it too.
+            # The failure depends on the vectors, not on a count of calls, so a restored trainer has it too.
             total = tensors["soft"].sum()
             return total * (
                 math.nan if float((tensors["soft"].detach() - plain[1].start["soft"]).abs().max()) > 0.06 else 0.0

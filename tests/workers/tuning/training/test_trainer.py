@@ -1,4 +1,4 @@
-"""What becomes of members: they finish, stop, fall back, are given up; and the others never notice."""
+"""Members that finish, stop early, roll back or diverge, without effect on the other members."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SOFT = FORMS["soft"]
 
 
 def failing(at: Mapping[int, float] | None = None, *, ever_from: int | None = None) -> LogProb:
-    """A log-probability of no effect, but that its gradient is not finite at some of its calls (from 1)."""
+    """A log density of 0 whose gradient is not finite at some calls, counted from 1."""
     n_calls = 0
 
     def log_prob(tensors: Mapping[str, Tensor]) -> Tensor:
@@ -58,7 +58,7 @@ def of(report: StepReport, name: str) -> MemberReport:
     return next(member for member in report.members if member.name == name)
 
 
-def test_a_failure_takes_its_member_back_and_slows_it() -> None:
+def test_a_failure_rolls_its_member_back_and_lowers_its_rate() -> None:
     team, chosen = members(SOFT), settings(SOFT, steps=COPY_EVERY + 9, regularize_weight=1.0, schedule="constant")
     at = COPY_EVERY + 4
     sick = replace(team[1], prior_log_prob=failing({at: math.nan}))
@@ -82,23 +82,23 @@ def test_a_failure_takes_its_member_back_and_slows_it() -> None:
     assert made.outcome(1).status == "finished"
 
 
-def test_failing_again_and_again_is_given_up_with_its_last_good_vectors() -> None:
+def test_a_member_that_keeps_failing_diverges_with_its_last_good_vectors() -> None:
     team, chosen = members(SOFT), settings(SOFT, steps=COPY_EVERY + 20, regularize_weight=1.0)
     sick = replace(team[1], prior_log_prob=failing(ever_from=COPY_EVERY + 3))
     made = trainer([team[0], sick, team[2]], chosen)
     reports = reports_of(made)
-    given_up = next(report.step for report in reports if of(report, "m1").status == "diverged")
-    assert given_up == COPY_EVERY + 2 + MAX_FAILURES
-    assert of(reports[given_up], "m1").loss is None
+    diverged_at = next(report.step for report in reports if of(report, "m1").status == "diverged")
+    assert diverged_at == COPY_EVERY + 2 + MAX_FAILURES
+    assert of(reports[diverged_at], "m1").loss is None
     assert made.outcome(1).status == "diverged"
-    # Twice it was at the copy after 20 steps; then, that one having failed, at its draw.
+    # The first failure restores the copy after 20 steps; later ones restore the draw.
     assert are_equal(made.result(1), sick.start)
     healthy = run(trainer(team, chosen))
     for i in (0, 2):
         assert_close(made.tensors(i), healthy.tensors(i))
 
 
-def test_numbers_that_overflow_do_not_reach_the_result() -> None:
+def test_an_overflow_does_not_reach_the_result() -> None:
     team = members(SOFT, rates=(1e-2, 1e37))
     made = run(trainer(team, settings(SOFT, steps=12, schedule="constant", warmup=0.0)))
     assert all(bool(t.isfinite().all()) for t in made.result(1).values())
@@ -106,12 +106,12 @@ def test_numbers_that_overflow_do_not_reach_the_result() -> None:
     assert_close(made.result(0), alone.result(0))
 
 
-def test_members_stop_when_their_validation_loss_stands_still() -> None:
+def test_members_stop_when_their_validation_loss_no_longer_falls() -> None:
     team = members(SOFT, rates=(1e-2, 1e-9))
     chosen = settings(SOFT, steps=30, eval_every=3, patience=2, min_delta=1e-4)
     made = trainer(team, chosen, validation=VALIDATION)
     reports = reports_of(made)
-    # The first validation loss is the best so far; two more bring nothing.
+    # The first validation loss is the best so far; two more do not improve on it.
     assert next(report.step for report in reports if of(report, "m1").status == "stopped") == 9
     assert [of(report, "m0").status for report in reports[:9]] == ["running"] * 9
     assert made.outcome(1).status == "stopped"
@@ -119,7 +119,7 @@ def test_members_stop_when_their_validation_loss_stands_still() -> None:
     assert_close(run(made).tensors(0), run(alone).tensors(0))
 
 
-def test_without_patience_or_validation_nobody_stops() -> None:
+def test_without_patience_or_validation_no_member_stops() -> None:
     still = members(SOFT, rates=(1e-9,))
     for chosen, validation in (
         (settings(SOFT, steps=8, eval_every=1), VALIDATION),
@@ -130,7 +130,7 @@ def test_without_patience_or_validation_nobody_stops() -> None:
         assert made.outcome(0).status == "finished"
 
 
-def test_validation_losses_are_those_of_the_prompt_served() -> None:
+def test_validation_losses_equal_those_of_the_served_prompt() -> None:
     team = members(SOFT, rates=(1e-2, 2e-2))
     made = trainer(team, settings(SOFT, steps=4, eval_every=2), validation=VALIDATION)
     before = made.validation_losses()
@@ -147,7 +147,7 @@ def test_validation_losses_are_those_of_the_prompt_served() -> None:
 
 
 def test_the_result_is_the_best_or_the_last() -> None:
-    team = members(SOFT, rates=(1e-2, 0.6))  # the second one leaps about
+    team = members(SOFT, rates=(1e-2, 0.6))  # the loss of the second one varies strongly
     for keep in ("best", "last"):
         chosen = settings(SOFT, steps=24, eval_every=4, keep=keep, snapshots=6, schedule="constant")
         made = trainer(team, chosen, validation=VALIDATION)
@@ -163,14 +163,14 @@ def test_the_result_is_the_best_or_the_last() -> None:
     assert best < 24
 
 
-def test_snapshots_are_spread_over_the_steps() -> None:
+def test_snapshots_are_evenly_spaced() -> None:
     made = trainer(members(SOFT), settings(SOFT, steps=10, snapshots=4))
     at = {made.step().step: made.tensors(0) for _ in range(10)}
     assert sorted(made.snapshots(0)) == [2, 5, 8, 10]
     assert all(are_equal(copy, at[step]) for step, copy in made.snapshots(0).items())
 
 
-def test_parts_of_a_batch_add_up_to_it() -> None:
+def test_accumulated_parts_equal_the_batch() -> None:
     whole = run(trainer(members(SOFT), settings(SOFT, steps=12)))
     for parts in (4, 100):
         cut = run(trainer(members(SOFT), settings(SOFT, steps=12, accumulate=parts)))
@@ -179,7 +179,7 @@ def test_parts_of_a_batch_add_up_to_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["soft", "deep-local", "deep-carried", "prefix-reparametrised"])
-def test_short_memory_changes_nothing(name: str) -> None:
+def test_a_memory_limit_does_not_change_results(name: str) -> None:
     team, chosen = members(FORMS[name]), settings(FORMS[name], steps=2, gradient_checkpointing=True)
     ample = run(trainer(team, chosen, validation=VALIDATION))
     scarce = run(trainer(team, chosen, validation=VALIDATION, max_bytes=1))
@@ -190,7 +190,7 @@ def test_short_memory_changes_nothing(name: str) -> None:
 
 
 def test_the_penalty_pulls_towards_the_prior() -> None:
-    """With so much weight on it that the data hardly count, vectors go where the density is."""
+    """With a weight that outweighs the data, vectors move to the mode of the prior."""
     centre = torch.full((5, hosted().d_model), 0.3)
 
     def log_prob(tensors: Mapping[str, Tensor]) -> Tensor:
@@ -227,7 +227,7 @@ def test_the_penalty_is_per_value() -> None:
         ([Member(name="x", lr=1.0, start={"soft": torch.zeros(5, 55)})], {}, "expected shape"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(team: list[Member], changes: dict[str, object], match: str) -> None:
+def test_invalid_members_are_refused(team: list[Member], changes: dict[str, object], match: str) -> None:
     chosen: TuneSettings = settings(SOFT, **changes)
     with pytest.raises(InvalidRequest, match=match):
         Trainer(hosted(), members=team, train=TRAIN, validation=(), settings=chosen, max_bytes=1 << 20)
