@@ -61,7 +61,10 @@ def open_fitting(size: FitSize, *, http: bool) -> Iterator[Contest]:
         ]
         yield Contest(
             name="map-pca",
-            work=f"PCA of {size.n:,} points × {size.d:,} dimensions (float32, in memory) to two, with the positions of all points.",
+            work=(
+                f"PCA of {size.n:,} points × {size.d:,} dimensions (float32, in memory) to two, with the positions of all "
+                "points."
+            ),
             sides=sides,
             goals=[
                 quotient("fit_s", "scikit-learn", "map", label='fit, map : PCA(svd_solver="full")', at_least=5),

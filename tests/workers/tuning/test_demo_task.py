@@ -17,7 +17,7 @@ from workers.tuning.run import tune
 DEMO = Path(demo.__file__).parent
 
 
-@pytest.mark.skipif(not (DEMO / "model").is_dir(), reason="the demo model is not there")
+@pytest.mark.skipif(not (DEMO / "model").is_dir(), reason="the demo model is missing")
 def test_a_soft_prompt_lifts_exact_match_on_held_out_questions(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     artifacts = ArtifactStore(str(tmp_path))

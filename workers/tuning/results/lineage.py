@@ -71,10 +71,10 @@ def _template(spec: TuneSpec, dataset: DatasetInfo) -> dict[str, Any] | None:
 
 def _versions(card: ModelCard) -> dict[str, str]:
     try:
-        own = metadata.version("promptatlas")
+        version = metadata.version("promptatlas")
     except metadata.PackageNotFoundError:
-        own = "unknown"
-    return {**card.versions, "promptatlas": own, "numpy": numpy.__version__, "python": platform.python_version()}
+        version = "unknown"
+    return {**card.versions, "promptatlas": version, "numpy": numpy.__version__, "python": platform.python_version()}
 
 
 def _repeat(spec: Mapping[str, Any], *, run_id: str) -> dict[str, str]:

@@ -93,10 +93,10 @@ def test_weights_and_biases_resumes_the_same_run(monkeypatch: pytest.MonkeyPatch
     logged: list[tuple[dict[str, float], int]] = []
     summary: dict[str, float] = {}
     ends: list[str] = []
-    asked: dict[str, Any] = {}
+    received: dict[str, Any] = {}
 
     def init(**options: Any) -> Any:
-        asked.update(options)
+        received.update(options)
         return SimpleNamespace(
             log=lambda values, step: logged.append((values, step)), summary=summary, finish=lambda: ends.append("end")
         )
@@ -106,7 +106,13 @@ def test_weights_and_biases_resumes_the_same_run(monkeypatch: pytest.MonkeyPatch
     (recorder,) = outside_recorders(IDENTITY, environ=environ, warn=pytest.fail).values()
     recorder.record(3, member="a", values={"loss": 1.5}, time_s=9.0)
     recorder.finish({"test/f1": 0.5})
-    assert asked == {"project": "mine", "id": "run-1", "name": "first", "resume": "allow", "config": {"model": "small"}}
+    assert received == {
+        "project": "mine",
+        "id": "run-1",
+        "name": "first",
+        "resume": "allow",
+        "config": {"model": "small"},
+    }
     assert (logged, summary, ends) == ([({"a/loss": 1.5}, 3)], {"test/f1": 0.5}, ["end"])
 
 

@@ -64,13 +64,13 @@ def test_states_that_do_not_fit_are_recomputed_bitwise(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("name", ["deep-local", "deep-carried"])
 def test_lower_blocks_do_not_run_once_all_states_are_cached(name: str) -> None:
     form = FORMS[name]
-    made = run(trainer(members(form), settings(form, steps=12, batch_size=4)), until=6)
+    trained = run(trainer(members(form), settings(form, steps=12, batch_size=4)), until=6)
     ran = set()
     handles = [
         mlp.register_forward_hook(lambda module, args, output, layer=layer: ran.add(layer))
         for layer, mlp in enumerate(hosted().architecture.mlps)
     ]
-    made.step()
+    trained.step()
     for handle in handles:
         handle.remove()
     assert min(ran) == form.layers[0]
