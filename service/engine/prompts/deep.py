@@ -1,4 +1,4 @@
-"""Deep prompts: vectors at the input of chosen layers, which matter only through keys and values."""
+"""Compiler of deep prompts: vectors that replace block inputs, from which keys and values are computed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.engine.shapes import Tensor
 
 
 class DeepCompiler(PromptCompiler):
-    """Tensors ``deep.{layer}`` in the place of block inputs."""
+    """Compiles tensors ``deep.{layer}``, which replace block inputs."""
 
     def compile(self, model: HostedModel, prompt: Prompt) -> CompiledPrompt:
         n_layers = model.architecture.n_layers
@@ -39,7 +39,7 @@ class DeepCompiler(PromptCompiler):
         reads: Sequence[Tap],
         on_read: Read,
     ) -> RecordingMetadata:
-        """Without reads the run stops at the attention of the last layer that text sees the prompt in."""
+        """Without reads, the run stops at the attention of the last layer with keys and values."""
         top = prompt.layers[-1] if prompt.where == "local" else model.architecture.n_layers - 1
         changes = {
             Tap("resid_pre", layer): [_replace_by(prompt.tensors[prompt.described.tensor_name(layer)])]

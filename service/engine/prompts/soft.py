@@ -1,4 +1,4 @@
-"""Soft prompts: vectors that are run through the model once, whose keys and values every text then attends to."""
+"""Compiler of soft prompts: vectors that are run through the model once, and whose keys and values are kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.engine.prompts.prompt import Prompt
 
 
 class SoftCompiler(PromptCompiler):
-    """Tensor ``soft`` in the place of token embeddings."""
+    """Compiles the tensor ``soft``, which replaces token embeddings."""
 
     def compile(self, model: HostedModel, prompt: Prompt) -> CompiledPrompt:
         n_layers = model.architecture.n_layers
@@ -38,10 +38,10 @@ class SoftCompiler(PromptCompiler):
         reads: Sequence[Tap],
         on_read: Read,
     ) -> RecordingMetadata:
-        """Without reads the run stops at the last layer's attention: nothing above it writes keys or values."""
+        """Without reads, the run stops at the last layer's attention, which writes the last keys and values."""
         vectors = prompt.tensors["soft"]
         if any(tap.kind == "embed" for tap in reads):
-            # The vectors stand in for the embedding module's output; the module itself is not run.
+            # The vectors replace the output of the embedding module, which does not run.
             on_read(Tap("embed"), vectors)
         last = None if reads else model.architecture.n_layers - 1
         return run_vectors(
