@@ -20,7 +20,7 @@ from service.api.requests.deadlines import ClientGone
 from service.api.services import request_id_of
 
 PROBLEM_TYPE = "application/problem+json"
-OPENAI_PATHS = frozenset({"/v1/completions", "/v1/chat/completions"})
+OPENAI_PATHS = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/embeddings"})
 
 _MAX_ITEMS = 20
 _MAX_PART = 80
