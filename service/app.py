@@ -28,7 +28,19 @@ from service.api.readiness import ComponentChecks
 from service.api.requests.bodies import FORM_TYPE
 from service.api.responses.errors import install_handlers
 from service.api.responses.openapi import describe
-from service.api.routes import activations, datasets, maps, models, priors, prompts, runs, system, trajectories
+from service.api.routes import (
+    activations,
+    datasets,
+    embeddings,
+    maps,
+    models,
+    priors,
+    prompts,
+    runs,
+    system,
+    tokenize,
+    trajectories,
+)
 from service.api.routes import nearest_tokens as prompt_tokens
 from service.api.routes.page import default_page_path, page_router
 from service.api.services import Services
@@ -82,6 +94,8 @@ def create_app(services: Services, *, background: Background | None = None) -> F
         system,
         models,
         openai,
+        tokenize,
+        embeddings,
         activations,
         trajectories,
         prompts,

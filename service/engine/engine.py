@@ -16,7 +16,7 @@ from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.cache import PromptCache
 from service.engine.prompts.prompt import Prompt
-from service.engine.requests import Capture, Estimate, Event, Failed, Generate, Limits
+from service.engine.requests import Capture, Detokenize, Estimate, Event, Failed, Generate, Limits, Tokenize
 from service.engine.scheduling.capture_runner import CaptureRunner, n_layers_needed, ranking_layers, taps_of
 from service.engine.scheduling.generation_runner import GenerationRunner
 from service.engine.scheduling.input_processor import InputProcessor
@@ -123,6 +123,18 @@ class Engine:
         depth = n_layers_needed(taps_of(state.rows[0]), n_layers=self.model.architecture.n_layers)
         seconds = (n_tokens * depth + ranking_layers(state, model=self.model)) * self._captures.speed()
         return Estimate(n_tokens=n_tokens, n_bytes=self._input_processor.n_bytes(state), seconds=seconds)
+
+    def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
+        """Token ids of each text."""
+        return self._input_processor.tokenize(request)
+
+    def detokenize(self, request: Detokenize) -> str:
+        """Text of tokens, special tokens included.
+
+        Raises:
+            InvalidRequest: an id is outside the vocabulary.
+        """
+        return self._input_processor.detokenize(request)
 
     def stats(self) -> dict[str, float]:
         """Gauges and counters for monitoring."""

@@ -166,6 +166,23 @@ class Capture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tokenize:
+    """Token ids of texts. add_special_tokens: as the model reads the texts."""
+
+    request_id: str
+    texts: tuple[str, ...]
+    add_special_tokens: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detokenize:
+    """Text of tokens, special tokens included."""
+
+    request_id: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenLogprob:
     """One token with its log-probability under the model's own distribution (before temperature and filters).
 

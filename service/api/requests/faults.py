@@ -41,7 +41,7 @@ def _has_better(loc: _Loc, locs: Sequence[_Loc], of_members: Sequence[bool]) -> 
     )
 
 
-def _fields(loc: Sequence[str | int], *, body: Any, is_missing: bool) -> _Loc:
+def _fields(loc: Sequence[Any], *, body: Any, is_missing: bool) -> _Loc:
     """``loc`` without parts that do not occur in ``body``; the last part of a missing field is kept."""
     found: list[str | int] = []
     for i, part in enumerate(loc):

@@ -13,7 +13,17 @@ from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
 from service.engine.prompts.cache import LoadedPrompt, PromptCache
-from service.engine.requests import Capture, CaptureSpec, Generate, Input, Limits, Projection, Ranking
+from service.engine.requests import (
+    Capture,
+    CaptureSpec,
+    Detokenize,
+    Generate,
+    Input,
+    Limits,
+    Projection,
+    Ranking,
+    Tokenize,
+)
 from service.engine.scheduling.sampler import RowSampler
 from service.engine.scheduling.sequence import RequestState, SequenceState
 from service.engine.scheduling.text_stream import TextStream
@@ -125,6 +135,21 @@ class InputProcessor:
             found.append(ids)
         return found
 
+    def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
+        """Token ids of each text; none for a text without tokens."""
+        encoded = self._model.tokenizer(list(request.texts), add_special_tokens=request.add_special_tokens)
+        return tuple(tuple(ids) for ids in encoded["input_ids"])
+
+    def detokenize(self, request: Detokenize) -> str:
+        """Text of tokens, special tokens included.
+
+        Raises:
+            InvalidRequest: an id is outside the vocabulary.
+        """
+        self._check_vocabulary(request.token_ids, field="tokens")
+        detokenizer = self._detokenizer_with_special
+        return "" if detokenizer is None else detokenizer.decode(request.token_ids)
+
     def _generating_row(
         self, state: RequestState, index: int, ids: tuple[int, ...], *, edits: Sequence[Edit]
     ) -> SequenceState:
@@ -231,14 +256,18 @@ class InputProcessor:
                 f"min_tokens: expected at most max_tokens, {request.max_tokens}, got {request.min_tokens}.",
                 loc=("min_tokens",),
             )
+        self._check_vocabulary(request.stop_token_ids, field="stop_token_ids")
+        n_ends = len({*request.stop_token_ids, *self._eos_ids})
+        if request.min_tokens and n_ends >= self._model.catalogue.vocab_size:
+            raise InvalidRequest("stop_token_ids: expected fewer than all tokens, got all.", loc=("stop_token_ids",))
+
+    def _check_vocabulary(self, token_ids: Sequence[int], *, field: str) -> None:
         vocab_size = self._model.catalogue.vocab_size
-        for i, token in enumerate(request.stop_token_ids):
+        for i, token in enumerate(token_ids):
             if not 0 <= token < vocab_size:
                 raise InvalidRequest(
-                    f"token id {token} is outside the vocabulary (0 to {vocab_size - 1}).", loc=("stop_token_ids", i)
+                    f"token id {token} is outside the vocabulary (0 to {vocab_size - 1}).", loc=(field, i)
                 )
-        if request.min_tokens and len({*request.stop_token_ids, *self._eos_ids}) >= vocab_size:
-            raise InvalidRequest("stop_token_ids: expected fewer than all tokens, got all.", loc=("stop_token_ids",))
 
     def _check_bytes(self, state: RequestState) -> None:
         n_bytes = self.n_bytes(state)

@@ -27,7 +27,7 @@ RECORDS: tuple[type, ...] = (
     *(requests.Generate, requests.Capture, requests.PromptChoice, requests.Sampling, requests.Slice),
     *(requests.CaptureSpec, requests.Projection, requests.Lens, requests.Nearest, requests.Intervention),
     *(requests.Delta, requests.RowDone, requests.Failed, requests.TokenLogprob, requests.Estimate),
-    requests.RankedToken,
+    *(requests.RankedToken, requests.Tokenize, requests.Detokenize, messages.CallTokenizer, messages.Tokenized),
 )
 """Dataclasses that may appear in a frame; the position is the tag."""
 

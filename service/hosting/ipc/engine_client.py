@@ -14,9 +14,10 @@ from typing import Literal, Protocol
 
 import structlog
 
-from service.engine.requests import Capture, Delta, Estimate, Failed, RowDone
+from service.engine.requests import Capture, Delta, Detokenize, Estimate, Failed, RowDone, Tokenize
 from service.errors import Busy, DeadlineExceeded, EngineUnavailable
 from service.hosting.ipc.messages import (
+    CallTokenizer,
     Cancel,
     EngineState,
     EstimateCost,
@@ -26,6 +27,7 @@ from service.hosting.ipc.messages import (
     FromEngine,
     Reply,
     Submit,
+    Tokenized,
     Update,
 )
 from service.hosting.ipc.tensor_results import OpenResult, discard
@@ -135,6 +137,12 @@ class EngineClient:
         async with self._exchange(request.request_id, question, deadline_s=deadline_s) as exchange:
             return await exchange.estimate()
 
+    async def call_tokenizer(self, model: str, *, request: Tokenize | Detokenize, deadline_s: float) -> Tokenized:
+        """Convert texts to tokens, or tokens to a text, with the tokenizer of a model."""
+        question = CallTokenizer(model=model, request=request)
+        async with self._exchange(request.request_id, question, deadline_s=deadline_s) as exchange:
+            return await exchange.tokenized()
+
     def deadline_in(self, seconds: float) -> float:
         """The deadline ``seconds`` from now, on the client's clock."""
         return self._clock() + seconds
@@ -198,7 +206,7 @@ class Exchange:
 
     def put(self, update: Update) -> None:
         """Add an update; called by the client."""
-        if isinstance(update, Finished | Failed | Estimated):
+        if isinstance(update, Finished | Failed | Estimated | Tokenized):
             self.ended = True
         if isinstance(update, Finished) and update.result is not None:
             try:
@@ -249,6 +257,15 @@ class Exchange:
         if not isinstance(update, Estimated):
             raise RuntimeError(f"expected an estimate from the engine, received {type(update).__name__}")
         return update.estimate
+
+    async def tokenized(self) -> Tokenized:
+        """Wait for the answer to :class:`CallTokenizer`."""
+        update = await self._next()
+        if isinstance(update, Failed):
+            raise update.error
+        if not isinstance(update, Tokenized):
+            raise RuntimeError(f"expected tokens from the engine, received {type(update).__name__}")
+        return update
 
     async def _next(self) -> Update:
         left_s = self._deadline_s - self._clock()

@@ -46,6 +46,7 @@ from promptatlas.types.datasets import (
     Split,
     Template,
 )
+from promptatlas.types.embeddings import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from promptatlas.types.forms import *  # noqa: F403 (a new kind of prompt is exported by its registry)
 from promptatlas.types.harvest import (
     HarvestManifest,
@@ -183,6 +184,7 @@ from promptatlas.types.system import (
     Health,
     Ready,
 )
+from promptatlas.types.tokens import DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse
 from promptatlas.types.trajectories import (
     TrajectoriesJson,
     TrajectoryInfo,
@@ -248,7 +250,13 @@ __all__ = [
     "DatasetPoints",
     "DatasetRef",
     "DatasetSource",
+    "DetokenizeRequest",
+    "DetokenizeResponse",
     "EarlyStopping",
+    "Embedding",
+    "EmbeddingList",
+    "EmbeddingRequest",
+    "EmbeddingUsage",
     "EmbeddingsMapSource",
     "EmbeddingsSource",
     "EstimateResponse",
@@ -363,6 +371,8 @@ __all__ = [
     "TokenIds",
     "TokenLogprob",
     "TokenReduction",
+    "TokenizeRequest",
+    "TokenizeResponse",
     "TopLogprob",
     "Trajectories",
     "TrajectoriesJson",

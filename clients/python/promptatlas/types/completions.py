@@ -22,6 +22,15 @@ PromptInput = (
 )
 
 
+def inputs_in(prompt: PromptInput) -> list[str | list[int]]:
+    """The inputs of a field that takes one of them, or several."""
+    if isinstance(prompt, str):
+        return [prompt]
+    if isinstance(prompt[0], int):
+        return [[token for token in prompt if isinstance(token, int)]]
+    return [item for item in prompt if not isinstance(item, int)]
+
+
 class StreamOptions(RequestBody):
     """include_usage: send a chunk with the token counts before ``[DONE]``."""
 
@@ -89,11 +98,7 @@ class CompletionRequest(_OpenAIFields):
     @property
     def inputs(self) -> list[str | list[int]]:
         """``prompt`` as a list of inputs."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        if isinstance(self.prompt[0], int):
-            return [[token for token in self.prompt if isinstance(token, int)]]
-        return [item for item in self.prompt if not isinstance(item, int)]
+        return inputs_in(self.prompt)
 
 
 _Nothing = Annotated[list[Any], Field(max_length=0)]

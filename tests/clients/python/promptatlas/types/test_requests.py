@@ -136,7 +136,7 @@ def test_chat() -> None:
         {"messages": [{"role": "tool", "content": "x"}]},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
         {"messages": [{"role": "user", "content": None}]},
-        {"tools": []},
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
         {"prompt": "x"},
         {"stream_options": {"include_usage": True}},
     ],
