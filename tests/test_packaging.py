@@ -7,6 +7,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.message import Message
 from email.parser import Parser
@@ -105,6 +106,16 @@ def test_the_namespace_is_the_only_difference_from_the_repository(server: zipfil
     for name in tracked("service", "workers", "clients/web", "demo/model", "demo/data"):
         content = server.read(f"{NAMESPACE}/{name}")
         assert content.replace(f"{NAMESPACE}.".encode(), b"") == (ROOT / name).read_bytes(), name
+
+
+def test_a_wheel_from_the_source_distribution_is_the_same(server: zipfile.ZipFile, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=SERVER, check=True, capture_output=True)
+    [archive] = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as files:
+        files.extractall(tmp_path, filter="data")
+    wheel = built(tmp_path / archive.name.removesuffix(".tar.gz"), tmp_path / "dist")
+    assert Path(str(wheel.filename)).read_bytes() == Path(str(server.filename)).read_bytes()
 
 
 def test_no_import_or_dotted_name_is_left_outside_the_namespace(server: zipfile.ZipFile) -> None:

@@ -81,8 +81,9 @@ class ServerFiles(BuildHookInterface[Any]):
 
 
 def repository(root: Path) -> Path:
-    """Root of the repository, for the folder of this file."""
-    return root.parents[1]
+    """Root of the repository, for the folder of this file; in a source distribution, the part of it that is included."""
+    included = root / "repository"
+    return included if included.is_dir() else root.parents[1]
 
 
 def code_files(root: Path) -> Iterator[Path]:
