@@ -1,15 +1,15 @@
-# Every target does its own set-up: `make demo` or `make test` on a fresh machine needs only Python >= 3.10 and make.
+# Every target does its own set-up: `make demo` or `make test` on a fresh machine needs only Python >= 3.11 and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup up demo findings test lint bench docs generate format clean
+.PHONY: help setup up demo findings test lint bench docs wheels generate format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | up | demo | findings | test | lint | bench | docs | generate | format | clean"
+	@echo "make setup | up | demo | findings | test | lint | bench | docs | wheels | generate | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -54,6 +54,11 @@ bench: $(VENV)/.bench-ready
 # Into site/. A broken link or a page without a place in the navigation is an error.
 docs: $(VENV)/.docs-ready
 	$(BIN)/python -m mkdocs build --strict --clean
+
+# Into dist/: the SDK (promptatlas) and the server (promptatlas-server). packaging/try_install.sh tries them.
+wheels: setup
+	$(BIN)/python -m hatchling build -t wheel -d dist
+	cd packaging/server && $(CURDIR)/$(BIN)/python -m hatchling build -t wheel -d $(CURDIR)/dist
 
 # Rewrites the synchronous half of the SDK from the asynchronous one.
 generate: setup

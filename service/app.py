@@ -54,7 +54,7 @@ from service.hosting.processes.runtime_directory import Runtime, memory_folder, 
 from service.hosting.processes.supervisor import Member, Supervisor
 from service.logs import configure_logs
 from service.projection.placement import PlacementProcess
-from service.queueing.embedded_redis import EmbeddedRedis, find_server, plan_embedded
+from service.queueing.embedded_redis import EmbeddedRedis, find_server, missing_server, plan_embedded
 from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
 from service.queueing.reconciler import Reconciler
@@ -183,7 +183,7 @@ def _with_redis(settings: Settings) -> tuple[Settings, EmbeddedRedis | None]:
         return settings, None
     server = find_server()
     if server is None:
-        _log.warning("no redis-server found, runs are disabled: set PROMPTATLAS_REDIS_URL or install one")
+        _log.warning("no Redis, runs are disabled", reason=missing_server())
         return settings, None
     try:
         embedded = plan_embedded(settings.home, server=server)

@@ -53,6 +53,11 @@ def test_each_image_runs_the_module_that_it_has() -> None:
             assert "PROMPTATLAS_WORKERS=0" in stage
 
 
+def test_images_can_use_stores_in_s3() -> None:
+    extras = re.findall(r'install "/src\[(.*)\]"', DOCKERFILE)
+    assert [extra.split(",") for extra in extras] == [["dev-service", "dev-s3"], ["dev-workers", "dev-s3"]]
+
+
 def test_images_run_without_root_and_have_health_checks() -> None:
     runtime = DOCKERFILE.split(" AS runtime")[1]
     assert "USER atlas" in runtime.split("FROM")[0]

