@@ -9,6 +9,7 @@ from service.engine.activations.interventions import RowEdits
 from service.engine.prompts.cache import LoadedPrompt
 from service.engine.requests import Capture, FinishReason, Generate, TokenLogprob
 from service.engine.scheduling.sampler import RowSampler
+from service.engine.scheduling.text_offsets import TextOffsets
 from service.engine.scheduling.text_stream import TextStream
 
 
@@ -41,6 +42,7 @@ class SequenceState:
         reads_last: its last token is read too if it ends by length, so that a trajectory has a state for it.
         logprobs: of generated tokens, if a trajectory or the client needs them.
         reported: token log-probabilities that no delta has carried yet.
+        offsets: where the reported tokens begin in the returned text; None before the first one.
     """
 
     request_state: RequestState
@@ -60,7 +62,7 @@ class SequenceState:
     reported: list[TokenLogprob] = field(default_factory=list)
     n_reported_ids: int = 0
     text_length: int = 0
-    logprob_offset: int = 0
+    offsets: TextOffsets | None = None
     is_reported: bool = False
 
     @property
