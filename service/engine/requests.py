@@ -186,7 +186,11 @@ class Detokenize:
 class TokenLogprob:
     """One token with its log-probability under the model's own distribution (before temperature and filters).
 
-    logprob is None for the first token of an input, which is not predicted. ``top`` is sorted, most probable first.
+    Attributes:
+        text_offset: position of its text in the returned text, in characters.
+        logprob: None for the first token of an input, which is not predicted.
+        top: id, text and log-probability of the alternatives, most probable first.
+        partial: by id, the bytes of those of these tokens that are a part of a character; their text has U+FFFD instead.
     """
 
     token_id: int
@@ -194,6 +198,7 @@ class TokenLogprob:
     text_offset: int
     logprob: float | None
     top: tuple[tuple[int, str, float], ...] = ()
+    partial: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

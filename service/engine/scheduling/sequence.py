@@ -9,6 +9,7 @@ from service.engine.activations.interventions import RowEdits
 from service.engine.prompts.cache import LoadedPrompt
 from service.engine.requests import Capture, FinishReason, Generate, RankedToken, TokenLogprob
 from service.engine.scheduling.sampler import RowSampler
+from service.engine.scheduling.text_offsets import TextOffsets
 from service.engine.scheduling.text_stream import TextStream
 
 
@@ -43,6 +44,7 @@ class SequenceState:
         logprobs: of generated tokens, if a trajectory or the client needs them.
         reported: token log-probabilities that no delta has carried yet.
         prompt_logprobs: of the input's tokens, until a delta has carried them; None if they are not requested.
+        offsets: where the reported tokens begin in the returned text; None before the first one.
     """
 
     request_state: RequestState
@@ -64,7 +66,7 @@ class SequenceState:
     prompt_logprobs: list[tuple[RankedToken, ...]] | None = None
     n_reported_ids: int = 0
     text_length: int = 0
-    logprob_offset: int = 0
+    offsets: TextOffsets | None = None
     is_reported: bool = False
 
     @property

@@ -10,10 +10,7 @@ from collections.abc import Collection, Sequence
 
 from transformers import PreTrainedTokenizerFast
 
-from service.engine.model.detokenizer import Detokenizer
-
-REPLACEMENT = "\ufffd"
-"""What a decoder writes for bytes that are no complete character."""
+from service.engine.model.detokenizer import REPLACEMENT, Detokenizer
 
 N_WINDOW = 24
 """The window is cut when it reaches this many tokens …"""
@@ -28,9 +25,7 @@ N_CHARACTER = 4
 class TextStream:
     """The text of one row while it grows.
 
-    Without stop strings, the text after ``finish()`` equals the decoded text of all tokens after the input's text. There is
-    one exception: a tokenizer with byte fallback rewrites a run of byte tokens as a whole when it contains an invalid byte;
-    characters that have been sent by then stay.
+    Without stop strings, the text after ``finish()`` equals the decoded text of all tokens after the input's text.
 
     Args:
         tokenizer: a fast tokenizer, or its Detokenizer, which is cheaper for many rows.
@@ -120,8 +115,7 @@ class TextStream:
         """Unsent text of the window that no later token can change."""
         text = self._detokenizer.decode(self._window)
         if not text.startswith(self._sent):
-            # The bytes of an incomplete character make the decoder rewrite those before them, until the character's last
-            # byte arrives. If it does not arrive, these bytes are no characters: continue after them.
+            # The decoder rewrites text that has been sent. Wait for the rest of a character, then continue after that text.
             if len(self._window) - self._n_sent_ids < N_CHARACTER:
                 return ""
             rest = self._unsent_alone()

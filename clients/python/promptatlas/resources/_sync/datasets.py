@@ -28,8 +28,8 @@ class Datasets:
     def upload(
         self,
         name: str,
-        *,
         path: str | Path | None = None,
+        *,
         records: Iterable[Record] | None = None,
         format: DatasetFormat = "jsonl",  # noqa: A002 — the wire's own word
         template: Spec | None = None,
@@ -75,8 +75,8 @@ class Datasets:
     def peek(
         self,
         name: str,
-        *,
         split: Split | None = None,
+        *,
         limit: int | None = None,
         after: str | None = None,
         template: Spec | None = None,

@@ -58,6 +58,15 @@ def test_files_are_uploaded(client: Client, server: FakeServer, tmp_path: Path) 
     assert "idempotency-key" in server.request.headers
 
 
+def test_the_second_argument_may_be_positional(client: Client, server: FakeServer, tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(b'{"text": "a"}')
+    server.will(reply(MANIFEST, status=201), reply(PEEK))
+    client.datasets.upload("rivers", tmp_path / "train.jsonl")
+    assert server.request.content == b'{"text": "a"}'
+    client.datasets.peek("rivers", "test")
+    assert server.request.url.params["split"] == "test"
+
+
 def test_records_are_written_as_json_lines(client: Client, server: FakeServer, folder: Path) -> None:
     def records() -> Iterator[Any]:
         yield {"input": "é\u2028", "target": np.int64(7)}
