@@ -65,7 +65,8 @@ class Settings(BaseModel):
     """All settings. Field names are the environment variables in lower case, without the prefix.
 
     max_batch: rows that are decoded together. max_waiting: rows queued in the engine before requests get 429.
-    max_pending: maximum number of pending requests in the API process. grace_s: how long a stopping server drains.
+    max_pending: maximum number of pending requests in the API process. grace_s: how long a stopping server waits for running
+    requests. drain_s: how long it answers at least, with a failing ``/ready``.
     workers: number of worker processes. worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
     run_attempts: a run fails after this many attempts whose worker died.
     read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: shards of one harvest.
@@ -100,6 +101,7 @@ class Settings(BaseModel):
     timeout_s: float = Field(default=300.0, gt=0, allow_inf_nan=False)
     max_timeout_s: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
     grace_s: float = Field(default=30.0, ge=0, le=3600, allow_inf_nan=False)
+    drain_s: float = Field(default=1.0, ge=0, le=3600, allow_inf_nan=False)
 
     workers: int = Field(default=1, ge=0, le=256)
     worker_grace_s: float = Field(default=20.0, ge=0, le=3600, allow_inf_nan=False)
