@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ Scope = Literal["read", "write", "admin"]
 
 _PREFIX = "PROMPTATLAS_"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential")
+_DEVICE = re.compile(r"(cpu|mps|(cuda|xpu|npu|hpu)(:[0-9]{1,3})?)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -81,7 +84,7 @@ class Settings(BaseModel):
     models: tuple[ModelSource, ...] = ()
     read_models: tuple[ModelSource, ...] = ()
     device: str = Field(default="auto", min_length=1)
-    device_map: str | None = None
+    device_map: str | dict[str, int | str] | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     redis_url: str | None = None
     api_keys: tuple[ApiKey, ...] = ()
@@ -140,6 +143,11 @@ class Settings(BaseModel):
     def _parse_keys(cls, value: object) -> object:
         return tuple(_parse_key(item) for item in _items(value)) if isinstance(value, str) else value
 
+    @field_validator("device_map", mode="before")
+    @classmethod
+    def _parse_device_map(cls, value: object) -> object:
+        return _parse_device_map(value) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _require_keys_unless_local(self) -> Settings:
         if not self.api_keys and not is_loopback(self.host):
@@ -186,6 +194,27 @@ def _parse_model(item: str) -> ModelSource:
     if not equals or not path or not _MODEL_NAME.fullmatch(name):
         raise ValueError(f"expected name=path-or-hub-id with a name of letters, digits, '.', '_' and '-', got {item!r}")
     return ModelSource(name=name, path=path)
+
+
+def _parse_device_map(text: str) -> str | dict[str, int | str]:
+    """A ``device_map`` of transformers: a strategy, one device, or a JSON object from modules to devices."""
+    if text in _PLACEMENTS or _DEVICE.fullmatch(text):
+        return text
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and found and all(map(_is_device, found.values())):
+        return found
+    raise ValueError(
+        f"expected {', '.join(_PLACEMENTS)}, a device such as cpu or cuda:1, or a JSON object from module names to devices"
+    )
+
+
+def _is_device(value: object) -> bool:
+    if isinstance(value, str):
+        return _DEVICE.fullmatch(value) is not None
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _parse_key(item: str) -> ApiKey:
