@@ -64,6 +64,7 @@ from service.store.datasets.hub import load_rows
 from service.store.datasets.store import DatasetStore
 from service.store.housekeeping import Housekeeper
 from service.store.idempotency import IdempotencyStore
+from service.store.locked_folders import sweep_scratch_folders
 from service.store.maps.store import MapStore
 from service.store.prompts.store import PromptStore
 from service.store.runs.store import RunStore
@@ -150,6 +151,7 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
 def run_service(settings: Settings, *, sock: socket.socket) -> int:
     """Serve on a bound socket until SIGTERM or SIGINT; returns the exit status. The body of the main process."""
     configure_logs(settings.log)
+    sweep_scratch_folders()
     settings, embedded = _with_redis(settings)
     with open_runtime(memory_folder()) as runtime:
         host, port = sock.getsockname()[:2]
@@ -160,7 +162,7 @@ def run_service(settings: Settings, *, sock: socket.socket) -> int:
                 launch=lambda _: _launch_api(settings, sock=sock, runtime=runtime),
                 clean=lambda _: runtime.sweep_all(),
                 fatal_exits=frozenset({1, 3}),
-                stop_s=settings.grace_s + _SLACK_S,
+                stop_s=max(settings.grace_s, settings.drain_s) + _SLACK_S,
             ),
             Member(
                 name="engine",
@@ -234,7 +236,14 @@ def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_p
     engine = EngineClient(endpoint, max_pending=settings.max_pending)
     services = create_services(settings, engine=engine)
     app = create_app(services, background=lambda: _run_background(services, engine, endpoint))
-    serve(app, sock=sock, drain=engine.drain, grace_s=settings.grace_s, parent_pid=parent_pid)
+    serve(
+        app,
+        sock=sock,
+        drain=engine.drain,
+        drain_s=settings.drain_s,
+        grace_s=settings.grace_s,
+        parent_pid=parent_pid,
+    )
 
 
 async def _run_background(services: Services, engine: EngineClient, endpoint: ApiEndpoint) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ Scope = Literal["read", "write", "admin"]
 
 _PREFIX = "PROMPTATLAS_"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential")
+_DEVICE = re.compile(r"(cpu|mps|(cuda|xpu|npu|hpu)(:[0-9]{1,3})?)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(:[0-9]{1,5})?")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@*]+")
@@ -70,7 +73,8 @@ class Settings(BaseModel):
     """All settings. Field names are the environment variables in lower case, without the prefix.
 
     max_batch: rows that are decoded together. max_waiting: rows queued in the engine before requests get 429.
-    max_pending: maximum number of pending requests in the API process. grace_s: how long a stopping server drains.
+    max_pending: maximum number of pending requests in the API process. grace_s: how long a stopping server waits for running
+    requests. drain_s: how long it answers at least, with a failing ``/ready``.
     workers: number of worker processes. worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
     run_attempts: a run fails after this many attempts whose worker died.
     allowed_hosts: names for ``Host`` besides loopback names. allowed_origins: origins whose pages may use this server.
@@ -86,7 +90,7 @@ class Settings(BaseModel):
     models: tuple[ModelSource, ...] = ()
     read_models: tuple[ModelSource, ...] = ()
     device: str = Field(default="auto", min_length=1)
-    device_map: str | None = None
+    device_map: str | dict[str, int | str] | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     redis_url: str | None = None
     api_keys: tuple[ApiKey, ...] = ()
@@ -109,6 +113,7 @@ class Settings(BaseModel):
     timeout_s: float = Field(default=300.0, gt=0, allow_inf_nan=False)
     max_timeout_s: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
     grace_s: float = Field(default=30.0, ge=0, le=3600, allow_inf_nan=False)
+    drain_s: float = Field(default=1.0, ge=0, le=3600, allow_inf_nan=False)
 
     workers: int = Field(default=1, ge=0, le=256)
     worker_grace_s: float = Field(default=20.0, ge=0, le=3600, allow_inf_nan=False)
@@ -166,6 +171,11 @@ class Settings(BaseModel):
             )
         return self
 
+    @field_validator("device_map", mode="before")
+    @classmethod
+    def _parse_device_map(cls, value: object) -> object:
+        return _parse_device_map(value) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _require_keys_unless_local(self) -> Settings:
         if not self.api_keys and not is_loopback(self.host):
@@ -212,6 +222,27 @@ def _parse_model(item: str) -> ModelSource:
     if not equals or not path or not _MODEL_NAME.fullmatch(name):
         raise ValueError(f"expected name=path-or-hub-id with a name of letters, digits, '.', '_' and '-', got {item!r}")
     return ModelSource(name=name, path=path)
+
+
+def _parse_device_map(text: str) -> str | dict[str, int | str]:
+    """A ``device_map`` of transformers: a strategy, one device, or a JSON object from modules to devices."""
+    if text in _PLACEMENTS or _DEVICE.fullmatch(text):
+        return text
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and found and all(map(_is_device, found.values())):
+        return found
+    raise ValueError(
+        f"expected {', '.join(_PLACEMENTS)}, a device such as cpu or cuda:1, or a JSON object from module names to devices"
+    )
+
+
+def _is_device(value: object) -> bool:
+    if isinstance(value, str):
+        return _DEVICE.fullmatch(value) is not None
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _parse_key(item: str) -> ApiKey:

@@ -96,3 +96,31 @@ def test_loopback(host: str, expected: bool) -> None:
 def test_the_demo_model_is_next_to_the_package_or_under_the_working_directory(tmp_path: Path) -> None:
     found = default_model_path(cwd=tmp_path)
     assert found in (tmp_path / "demo" / "model", Path(__file__).resolve().parents[2] / "demo" / "model")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *((name, name) for name in ("auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda:1")),
+        (
+            '{"model.embed_tokens": 0, "model.layers": "cuda:1", "lm_head": "cpu"}',
+            {"model.embed_tokens": 0, "model.layers": "cuda:1", "lm_head": "cpu"},
+        ),
+        ("", None),
+    ],
+)
+def test_device_maps_of_transformers_are_accepted(text: str, expected: object) -> None:
+    settings = Settings.from_environ({"PROMPTATLAS_DEVICE_MAP": text})
+    assert settings.device_map == expected
+    # Work horses receive the settings as JSON.
+    assert Settings.model_validate(settings.model_dump(mode="json")) == settings
+
+
+@pytest.mark.parametrize(
+    "text", ["automatic", "gpu", "cuda:x", "{}", '{"a": -1}', '{"a": true}', '{"a": "disk"}', "[0, 1]", "3"]
+)
+def test_other_device_maps_are_refused_with_the_choices(text: str) -> None:
+    with pytest.raises(
+        SettingsError, match="PROMPTATLAS_DEVICE_MAP: expected auto, balanced, balanced_low_0, sequential"
+    ):
+        Settings.from_environ({"PROMPTATLAS_DEVICE_MAP": text})

@@ -33,5 +33,7 @@ class ModelCache:
         from service.engine.model.hosted_model import HostedModel
 
         transformers.logging.disable_progress_bar()
-        device = self._settings.device_map or self._settings.device
-        return HostedModel.load(name, sources[name], device=device, dtype=self._settings.dtype)
+        settings = self._settings
+        return HostedModel.load(
+            name, sources[name], device=settings.device, dtype=settings.dtype, device_map=settings.device_map
+        )

@@ -15,7 +15,7 @@ from service.engine.attention.kernels import ATTENTION_NAME, METADATA_ARGUMENT, 
 from service.engine.attention.kv_cache import KVShape, LayerShape
 from service.engine.attention.metadata import RecordingMetadata
 from service.engine.model.architecture import Architecture, find_architecture
-from service.engine.model.loading import load_pretrained, weights_revision
+from service.engine.model.loading import DeviceMap, load_pretrained, weights_revision
 from service.engine.model.packed_linear import DEFAULT_PACKED_BYTES, pack_linears
 from service.engine.model.sites import SiteCatalogue
 from service.engine.model.startup_checks import check_against_plain, module_widths, reference_logits
@@ -97,18 +97,21 @@ class HostedModel:
         self.card = self._describe(name, revision)
 
     @classmethod
-    def load(cls, name: str, path: str, *, device: str = "auto", dtype: str = "auto") -> HostedModel:
+    def load(
+        cls, name: str, path: str, *, device: str = "auto", dtype: str = "auto", device_map: DeviceMap | None = None
+    ) -> HostedModel:
         """Load from a directory or a hub id.
 
         Args:
             device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1", or a placement over several devices
                 ("balanced", "sequential").
+            device_map: distributes the modules over devices, as in ``from_pretrained``; ``device`` is then not used.
             dtype: "auto" (bfloat16 on CUDA, float32 on the CPU), "float32", "bfloat16" or "float16".
 
         Raises:
             UnsupportedModel: there is no loadable model, or its architecture is not supported.
         """
-        module, tokenizer, folder = load_pretrained(path, device=device, dtype=dtype)
+        module, tokenizer, folder = load_pretrained(path, device=device, dtype=dtype, device_map=device_map)
         return cls(name, module, tokenizer, revision=weights_revision(folder))
 
     @property

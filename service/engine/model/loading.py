@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,24 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from service.errors import UnsupportedModel
 
 PLACEMENTS = ("balanced", "balanced_low_0", "sequential")
+
+DeviceMap = str | Mapping[str, int | str]
+"""A ``device_map`` of transformers: a strategy, one device, or the devices of modules."""
+
 WEIGHT_ENDINGS = (".safetensors", ".bin")
 _READ_BYTES = 4 << 20
 
 
-def load_pretrained(path: str, *, device: str, dtype: str) -> tuple[nn.Module, Any, Path]:
+def load_pretrained(
+    path: str, *, device: str, dtype: str, device_map: DeviceMap | None = None
+) -> tuple[nn.Module, Any, Path]:
     """The model, its tokenizer, and the folder that its files are in.
+
+    Args:
+        path: directory or hub id.
+        device: of all modules, unless there is a ``device_map``.
+        dtype: of the weights.
+        device_map: passed to ``from_pretrained``.
 
     Raises:
         UnsupportedModel: the files are missing, or are not those of a decoder-only causal language model.
@@ -30,7 +43,13 @@ def load_pretrained(path: str, *, device: str, dtype: str) -> tuple[nn.Module, A
         )
     # Every architecture has the "eager" implementation; the packed attention replaces it later.
     module, tokenizer = load_as(
-        AutoModelForCausalLM, folder, label=path, device=device, dtype=dtype, attn_implementation="eager"
+        AutoModelForCausalLM,
+        folder,
+        label=path,
+        device=device,
+        dtype=dtype,
+        device_map=device_map,
+        attn_implementation="eager",
     )
     return module, tokenizer, folder
 
@@ -48,7 +67,16 @@ def find_model(path: str) -> tuple[Path, Any]:
         raise UnsupportedModel(f"{path}: expected a transformers model, found none ({_first_line(error)}).") from error
 
 
-def load_as(auto: Any, folder: Path, *, label: str, device: str, dtype: str, **options: Any) -> tuple[nn.Module, Any]:
+def load_as(
+    auto: Any,
+    folder: Path,
+    *,
+    label: str,
+    device: str,
+    dtype: str,
+    device_map: DeviceMap | None = None,
+    **options: Any,
+) -> tuple[nn.Module, Any]:
     """The model, loaded by one of transformers' Auto classes onto its device, and its tokenizer.
 
     Args:
@@ -59,13 +87,15 @@ def load_as(auto: Any, folder: Path, *, label: str, device: str, dtype: str, **o
     Raises:
         UnsupportedModel: it cannot be loaded.
     """
-    where, kind = _placement(device), _dtype(dtype, device)
+    device_map = device if device_map is None and device in PLACEMENTS else device_map
+    where = {} if device_map is None else {"device_map": device_map}
+    kind = _dtype(dtype, device if device_map is None else device_map)
     try:
         module = auto.from_pretrained(folder, dtype=kind, **options, **where)
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, ImportError) as error:
         raise UnsupportedModel(f"{label}: cannot be loaded ({_first_line(error)}).") from error
-    return (module if "device_map" in where else module.to(_device(device))), tokenizer
+    return (module if where else module.to(_device(device))), tokenizer
 
 
 def weights_revision(folder: Path) -> str:
@@ -95,17 +125,13 @@ def _local_folder(path: str) -> Path:
         ) from error
 
 
-def _placement(device: str) -> dict[str, str]:
-    return {"device_map": device} if device in PLACEMENTS else {}
-
-
 def _device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
 
 
-def _dtype(dtype: str, device: str) -> torch.dtype:
+def _dtype(dtype: str, device: DeviceMap) -> torch.dtype:
     if dtype == "auto":
         on_gpu = torch.cuda.is_available() and device != "cpu"
         return torch.bfloat16 if on_gpu else torch.float32

@@ -27,8 +27,9 @@ def load_served(source: ModelSource, *, settings: Settings) -> ServedModel:
         UnsupportedModel: the engine cannot host the model; the message gives the reason.
     """
     transformers.logging.disable_progress_bar()
-    device = settings.device_map or settings.device
-    model = HostedModel.load(source.name, source.path, device=device, dtype=settings.dtype)
+    model = HostedModel.load(
+        source.name, source.path, device=settings.device, dtype=settings.dtype, device_map=settings.device_map
+    )
     engine = Engine(model, limits=_limits(settings), load_prompt=_prompt_loader(settings))
     return ServedModel(engine=engine, card=dataclasses.asdict(model.card), count_chat=_chat_counter(model.tokenizer))
 

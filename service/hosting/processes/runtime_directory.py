@@ -6,17 +6,16 @@ A lock file is held while the service runs, so that the directory of a killed se
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-_PREFIX = "promptatlas-"
-_LOCK = "lock"
+from service.store.locked_folders import LockedFolder
+
+_PREFIX = "promptatlas-service-"
 
 
 def memory_folder() -> Path:
@@ -53,38 +52,5 @@ class Runtime:
 @contextlib.contextmanager
 def open_runtime(parent: Path) -> Iterator[Runtime]:
     """Create the directory of a service under ``parent``, after removing stale ones; remove it on exit."""
-    with _locked(parent / f"{_PREFIX}{os.getuid()}.lock"):
-        _sweep_stale(parent)
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        lock = (folder / _LOCK).open("wb")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    try:
+    with LockedFolder(parent, prefix=_PREFIX) as folder:
         yield Runtime(folder=folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.close()
-
-
-def _sweep_stale(parent: Path) -> None:
-    for folder in parent.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if folder.is_dir() and folder.stat().st_uid == os.getuid() and not _is_held(folder / _LOCK):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        with path.open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[IO[bytes]]:
-    with path.open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock

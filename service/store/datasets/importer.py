@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Protocol
 
 from promptatlas.types import DatasetFormat, Split, Template
@@ -26,6 +25,7 @@ from service.store.datasets.templates import (
     parse_template,
     usable_fields,
 )
+from service.store.locked_folders import scratch_folder
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -97,8 +97,8 @@ def file_of(split: Split) -> str:
 @contextmanager
 def split_files() -> Iterator[SplitFiles]:
     """Split files in a temporary folder, which is removed afterwards. Disk errors become Unavailable."""
-    with disk_errors_as_unavailable(), TemporaryDirectory(prefix="promptatlas-") as folder, ExitStack() as stack:
-        yield SplitFiles(Path(folder), stack=stack)
+    with disk_errors_as_unavailable(), scratch_folder() as folder, ExitStack() as stack:
+        yield SplitFiles(folder, stack=stack)
 
 
 @contextmanager

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from urllib.parse import quote
 
 from promptatlas.types.harvest import ShardFormat
 
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.importer import disk_errors_as_unavailable
+from service.store.locked_folders import scratch_folder
 from service.store.runs.outputs import Outputs
 from service.store.runs.records import Output
 from workers.harvest.shards.files import WRITERS
@@ -47,7 +46,7 @@ class ShardStore:
 
     def put(self, number: int, table: ShardTable) -> Output:
         """Store a shard unless it is already stored; raises Unavailable if the store or the local disk fails."""
-        with disk_errors_as_unavailable(), tempfile.TemporaryDirectory(prefix="promptatlas-") as folder:
-            file = Path(folder) / "shard"
+        with disk_errors_as_unavailable(), scratch_folder() as folder:
+            file = folder / "shard"
             WRITERS[self._format](table, file)
             return with_retries(lambda: self._outputs.put_once(self.path(number), file), waits_s=RETRIES_S)

@@ -29,6 +29,7 @@ from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
 from service.queueing.reconciler import Reconciler
 from service.store.artifacts.store import ArtifactStore
+from service.store.locked_folders import sweep_scratch_folders
 from service.store.runs.store import RunStore
 from workers.running.pool.rq_worker import RunWorker
 from workers.running.setup import WorkSetup
@@ -42,6 +43,7 @@ _CONNECT_RETRY_S = 0.2
 def run_workers(setup: WorkSetup) -> int:
     """Run the workers until SIGTERM or SIGINT; returns the exit status. The body of the main process, which stays light."""
     configure_logs(setup.settings.log)
+    sweep_scratch_folders()
     wakeups = Wakeups.open()
     workers = [
         Member(

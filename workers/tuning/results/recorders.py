@@ -6,11 +6,11 @@ A failing recorder does not stop the run. It is removed, and a warning is logged
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
+
+from service.store.locked_folders import scratch_folder
 
 EVENTS_NAME = "events.out.tfevents.0"
 """Fixed, because the default name of tensorboardX contains the time and the host name."""
@@ -46,7 +46,7 @@ class TensorBoard:
 
     def __init__(self, *, keep: Callable[[str, bytes], None]) -> None:
         self._keep = keep
-        self._folder = tempfile.TemporaryDirectory(prefix="promptatlas-curves-")
+        self._folder = scratch_folder()
         self._writers: dict[str, Any] = {}
 
     def record(self, step: int, *, member: str, values: Mapping[str, float], time_s: float) -> None:
@@ -58,7 +58,7 @@ class TensorBoard:
         """Pass each file to ``keep`` as ``tensorboard/{member}/…``. The final metrics are not written."""
         for member, writer in self._writers.items():
             writer.close()
-            (file,) = Path(self._folder.name, member).iterdir()
+            (file,) = (self._folder.path / member).iterdir()
             self._keep(f"tensorboard/{member}/{EVENTS_NAME}", file.read_bytes())
         self.close()
 
@@ -67,13 +67,13 @@ class TensorBoard:
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
-        self._folder.cleanup()
+        self._folder.close()
 
     def _writer(self, member: str) -> Any:
         if member not in self._writers:
             from tensorboardX import SummaryWriter  # imported late: loading is slow
 
-            self._writers[member] = SummaryWriter(str(Path(self._folder.name, member)))
+            self._writers[member] = SummaryWriter(str(self._folder.path / member))
         return self._writers[member]
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from service.engine.model import loading
 from service.engine.model.hosted_model import HostedModel
-from service.engine.model.loading import load_pretrained, weights_revision
+from service.engine.model.loading import load_as, load_pretrained, weights_revision
 from service.errors import UnsupportedModel
 from tests.oracle.models import N_VOCAB, build_model, save
 
@@ -109,3 +110,22 @@ def test_the_model_is_frozen() -> None:
     assert not any(parameter.requires_grad for parameter in hosted.module.parameters())
     assert not hosted.module.training
     assert hosted.dtype == torch.float32
+
+
+@pytest.mark.parametrize("device_map", ["auto", "balanced", {"": "cpu"}, "cpu"])
+def test_a_device_map_reaches_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device_map: str | dict[str, int | str]
+) -> None:
+    received: list[dict[str, Any]] = []
+
+    class Auto:
+        @staticmethod
+        def from_pretrained(folder: Path, **options: Any) -> torch.nn.Module:
+            received.append(options)
+            return torch.nn.Linear(2, 3)
+
+    monkeypatch.setattr(loading, "AutoTokenizer", Auto)
+    load_as(Auto, tmp_path, label="m", device="auto", dtype="float32", device_map=device_map)
+    load_as(Auto, tmp_path, label="m", device="cpu", dtype="float32")
+    assert received[0] == {"dtype": torch.float32, "device_map": device_map}
+    assert "device_map" not in received[2]

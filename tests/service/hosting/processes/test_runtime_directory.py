@@ -18,16 +18,18 @@ def test_the_directory_exists_as_long_as_the_service(tmp_path: Path) -> None:
 
 
 def test_directories_of_dead_services_are_removed_and_others_kept(tmp_path: Path) -> None:
-    living, dead, unlocked = (tmp_path / f"promptatlas-{name}" for name in ("living", "dead", "unlocked"))
+    living, dead, unlocked = (tmp_path / f"promptatlas-service-{name}" for name in ("living", "dead", "unlocked"))
     for folder in (living, dead, unlocked):
         folder.mkdir()
         (folder / "big.safetensors").write_bytes(b"x")
     (dead / "lock").touch()
-    (tmp_path / "other").mkdir()
+    others = {tmp_path / "other", tmp_path / "promptatlas-scratch-a"}
+    for folder in others:
+        folder.mkdir()
     with (living / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with open_runtime(tmp_path) as runtime:
-            assert folders(tmp_path) == {living, tmp_path / "other", runtime.folder}
+            assert folders(tmp_path) == {living, *others, runtime.folder}
 
 
 def test_two_services_run_side_by_side(tmp_path: Path) -> None:
