@@ -44,7 +44,7 @@ class Prompt:
 
     @property
     def form(self) -> tuple[object, ...]:
-        """Kind, where, names and shapes. Prompts of equal form can be mixed."""
+        """Kind, where, names and shapes. Prompts with equal values can be mixed."""
         return (self.kind, self.where, tuple(sorted((name, tuple(t.shape)) for name, t in self.tensors.items())))
 
     def vectors(self) -> dict[int, Tensor]:
@@ -86,7 +86,7 @@ def mix_prompts(parts: Sequence[tuple[Prompt, float]]) -> Prompt:
     first = parts[0][0]
     for prompt, _ in parts[1:]:
         if prompt.form != first.form:
-            raise InvalidRequest(f"only prompts of equal form can be mixed: expected {first.form}, got {prompt.form}.")
+            raise InvalidRequest(f"only prompts of one shape can be mixed: expected {first.form}, got {prompt.form}.")
     mixed = {
         name: torch.stack([weight * prompt.tensors[name] for prompt, weight in parts]).sum(0) for name in first.tensors
     }
