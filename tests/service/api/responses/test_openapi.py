@@ -93,7 +93,7 @@ def test_errors_have_the_shape_that_clients_of_the_route_read(document: dict[str
             for status, response in operation["responses"].items():
                 if status < "400" or path == "/ready":
                     continue
-                is_openai = path in ("/v1/completions", "/v1/chat/completions")
+                is_openai = path in ("/v1/completions", "/v1/chat/completions", "/v1/embeddings")
                 expected = "application/json" if is_openai else "application/problem+json"
                 assert list(response["content"]) == [expected], (path, status)
 
