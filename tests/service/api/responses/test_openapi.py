@@ -44,6 +44,9 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("/v1/models/{model_id}", "get"),
         ("/v1/completions", "post"),
         ("/v1/chat/completions", "post"),
+        ("/tokenize", "post"),
+        ("/detokenize", "post"),
+        ("/v1/embeddings", "post"),
         ("/v1/activations", "post"),
         ("/v1/activations/estimate", "post"),
         ("/v1/trajectories", "post"),
@@ -91,7 +94,7 @@ def test_errors_have_the_shape_that_clients_of_the_route_read(document: dict[str
             for status, response in operation["responses"].items():
                 if status < "400" or path == "/ready":
                     continue
-                is_openai = path in ("/v1/completions", "/v1/chat/completions")
+                is_openai = path in ("/v1/completions", "/v1/chat/completions", "/v1/embeddings")
                 expected = "application/json" if is_openai else "application/problem+json"
                 assert list(response["content"]) == [expected], (path, status)
 
