@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -188,6 +189,41 @@ def test_commands_start_the_service_and_the_workers(server: zipfile.ZipFile) -> 
     lines = server.read(name).decode().splitlines()
     assert f"promptatlas-server = {NAMESPACE}.commands:serve" in lines
     assert f"promptatlas-worker = {NAMESPACE}.commands:work" in lines
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "setting", "status", "output"),
+    [
+        ("serve", ["--version"], ("PORT", "8000"), 0, f"{PROJECT['version']}\n"),
+        ("work", ["--version"], ("PORT", "8000"), 0, f"{PROJECT['version']}\n"),
+        ("serve", ["--port", "1"], ("PORT", "8000"), 2, "unrecognized arguments: --port 1"),
+        ("serve", [], ("PORT", "no"), 2, "promptatlas: PROMPTATLAS_PORT: "),
+        ("work", [], ("REDIS_URL", ""), 2, "promptatlas: PROMPTATLAS_REDIS_URL must be set"),
+        ("work", ["--check"], ("REDIS_URL", "redis://127.0.0.1:1"), 1, "promptatlas: "),
+    ],
+)
+def test_a_command_reads_arguments_and_settings(
+    server: zipfile.ZipFile,
+    tmp_path: Path,
+    *,
+    command: str,
+    arguments: list[str],
+    setting: tuple[str, str],
+    status: int,
+    output: str,
+) -> None:
+    server.extractall(tmp_path)
+    program = f"import sys; from {NAMESPACE}.commands import {command}; sys.exit({command}())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, f"PROMPTATLAS_{setting[0]}": setting[1]},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status
+    assert output in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_strings_comments_and_imports_are_rewritten(hooks: ModuleType) -> None:
