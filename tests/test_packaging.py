@@ -235,8 +235,9 @@ service = "service"
 log = service.store, "service.access", "service/app.py", "a.service.store", "workers.jobs.run"
 run = ["-m", "workers"], find_spec("service"), "–", "from service.app import run"
 if run: from service import app
+x = "\u2028 \x0c", "service.app"
 '''
-    assert hooks.rewrite(source, root=ROOT).splitlines() == [
+    assert hooks.rewrite(source, root=ROOT).split("\n") == [
         '"""Uses ``promptatlas_server.service.store`` and ``python -m promptatlas_server.workers``; not service.log."""',
         "from promptatlas_server.service.store import artifacts",
         "from promptatlas_server.workers import jobs  # see promptatlas_server.workers.jobs",
@@ -246,6 +247,8 @@ if run: from service import app
         'run = ["-m", "promptatlas_server.workers"], find_spec("promptatlas_server.service"), "–", '
         '"from promptatlas_server.service.app import run"',
         "if run: from promptatlas_server.service import app",
+        'x = "\u2028 \x0c", "promptatlas_server.service.app"',
+        "",
     ]
 
 
