@@ -35,6 +35,6 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
         goals=[quotient(SECONDS, "capture on", "capture off", at_most=1.05, label="time, capture on : off")],
         compare=lambda answers: [tokens_agree("on against off", answers["capture on"], answers["capture off"])],
         notes=[
-            "With capture on, the last token of each row is read too: one step more, and log-probabilities are kept."
+            "With capture on, the last token of each row is also read, which takes one more step, and log-probabilities are kept."
         ],
     )

@@ -61,14 +61,20 @@ def open_fitting(size: FitSize, *, http: bool) -> Iterator[Contest]:
         ]
         yield Contest(
             name="map-pca",
-            work=f"PCA of {size.n:,} points × {size.d:,} dimensions (float32, in memory) to two, all points placed.",
+            work=(
+                f"PCA of {size.n:,} points × {size.d:,} dimensions (float32, in memory) to two, with the positions of all "
+                "points."
+            ),
             sides=sides,
             goals=[
                 quotient("fit_s", "scikit-learn", "map", label='fit, map : PCA(svd_solver="full")', at_least=5),
                 quotient("peak_MiB", "map", "scikit-learn", label="peak memory, map : scikit-learn", at_most=0.5),
             ],
             compare=_compare_fits,
-            notes=["fit_s is the fit with its places; seconds has the process and the making of the points in it too."],
+            notes=[
+                "fit_s times the fit with the positions of all points; seconds also includes the process and the generation of "
+                "the points."
+            ],
         )
 
 
@@ -87,7 +93,7 @@ def _compare_fits(answers: Mapping[str, Any]) -> list[Agreement]:
     signs = np.sign((got * expected).sum(0))
     apart = float(np.abs(got * signs - expected).max() / expected.std())
     detail = f"{got.size:,} numbers, at most {apart:.1e} of their spread apart"
-    return [Agreement(label="places, but for the axes' signs", holds=apart < 1e-2, detail=detail)]
+    return [Agreement(label="positions, up to the signs of the axes", holds=apart < 1e-2, detail=detail)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +122,7 @@ def open_placing(size: PlaceSize, *, http: bool) -> Iterator[Contest]:
 
     yield Contest(
         name="map-project",
-        work=f"{size.n_new:,} new points on a UMAP of {size.n:,} points × {size.d} dimensions, one thread as the map has it.",
+        work=f"{size.n_new:,} new points on a UMAP of {size.n:,} points × {size.d} dimensions, one thread, as for the map.",
         sides=[Side(name="place", run=lambda: basis.place(new)), Side(name="refit", run=refit)],
         goals=[speedup("place", "refit", at_least=20)],
         compare=lambda answers: _compare_places(both, places, answers),

@@ -80,7 +80,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
         RuntimeError: there is no Chromium here.
     """
     if not http:
-        raise ValueError("the page is looked at over HTTP, and cannot be without it.")
+        raise ValueError("expected http=True, because the page is loaded over HTTP; got False.")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
         browser = stack.enter_context(browsing())
@@ -88,7 +88,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
         plotly = stack.enter_context(_served_plotly(folder / "plotly", size))
         yield Contest(
             name="page",
-            work=f"{size.n:,} points in {_CLOUDS} clouds, looked at in headless Chromium, 1280 × 800 pixels.",
+            work=f"{size.n:,} points in {_CLOUDS} clouds, displayed in headless Chromium, 1280 × 800 pixels.",
             sides=[
                 Side(name="atlas", run=partial(_look_at_atlas, browser, url, map_id, size), metrics=Seen.metrics),
                 Side(name="plotly", run=partial(_look_at_plotly, browser, plotly, size), metrics=Seen.metrics),
@@ -102,8 +102,8 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             ],
             compare=partial(_compare, size),
             notes=[
-                "Frames are counted in the page while the mouse drags or the wheel turns; the browser hands out no frame "
-                "before the last one is on its way."
+                "Frames are counted in the page while the mouse drags or the wheel turns; the browser starts a frame only "
+                "after it submits the previous one."
             ],
         )
 

@@ -18,7 +18,7 @@ from benchmarks.sides.workload import soft_prompts
 from service.engine.model.hosted_model import HostedModel
 
 ENGINE, PEFT = "engine", "PEFT"
-PEAK, GROWTH = "peak MB", "MB beside the loaded model"
+PEAK, GROWTH = "peak MB", "MB above the loaded model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +95,6 @@ def _goals() -> list[Goal]:
     return [
         speedup(ENGINE, PEFT, at_least=1.5),
         quotient(PEAK, ENGINE, PEFT, label="peak memory engine : PEFT", at_most=0.6),
-        quotient(GROWTH, ENGINE, PEFT, label="memory beside the loaded model, engine : PEFT"),
+        quotient(GROWTH, ENGINE, PEFT, label="memory above the loaded model, engine : PEFT"),
         amount(PEAK, ENGINE, label="peak memory of the engine", unit="MB"),
     ]

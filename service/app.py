@@ -18,13 +18,29 @@ import structlog
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
+from service.api.hub_loads import HubLoads
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
 from service.api.openai import routes as openai
+from service.api.origin_guard import CorsHeaders, OriginGuard
+from service.api.origin_policy import OriginPolicy
 from service.api.readiness import ComponentChecks
+from service.api.requests.bodies import FORM_TYPE
 from service.api.responses.errors import install_handlers
 from service.api.responses.openapi import describe
-from service.api.routes import activations, datasets, maps, models, priors, prompts, runs, system, trajectories
+from service.api.routes import (
+    activations,
+    datasets,
+    embeddings,
+    maps,
+    models,
+    priors,
+    prompts,
+    runs,
+    system,
+    tokenize,
+    trajectories,
+)
 from service.api.routes import nearest_tokens as prompt_tokens
 from service.api.routes.page import default_page_path, page_router
 from service.api.services import Services
@@ -44,6 +60,7 @@ from service.queueing.queue import RunQueue
 from service.queueing.reconciler import Reconciler
 from service.settings import Settings, SettingsError, default_datasets_path
 from service.store.artifacts.store import ArtifactStore
+from service.store.datasets.hub import load_rows
 from service.store.datasets.store import DatasetStore
 from service.store.housekeeping import Housekeeper
 from service.store.idempotency import IdempotencyStore
@@ -77,6 +94,8 @@ def create_app(services: Services, *, background: Background | None = None) -> F
         system,
         models,
         openai,
+        tokenize,
+        embeddings,
         activations,
         trajectories,
         prompts,
@@ -91,7 +110,10 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     app.include_router(page_router(default_page_path()))
     app.openapi = functools.partial(describe, app)  # type: ignore[method-assign]
     app.add_middleware(BodyLimit, limit_of=functools.partial(_body_limit, settings=services.settings))
+    policy = OriginPolicy.of(services.settings)
+    app.add_middleware(OriginGuard, policy=policy)
     app.add_middleware(RequestScope, metrics=services.metrics)
+    app.add_middleware(CorsHeaders, policy=policy)
     return app
 
 
@@ -99,6 +121,9 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
     """The parts of the API process, on the store and the Redis of the settings."""
     artifacts = ArtifactStore(settings.home)
     store = RunStore(artifacts)
+    open_datasets = functools.partial(
+        DatasetStore, artifacts, builtin=default_datasets_path(cwd=Path.cwd()), max_bytes=settings.max_dataset_bytes
+    )
     map_store = MapStore(artifacts, runs=store)
     redis, queue, monitor = None, None, None
     if settings.redis_url is not None:
@@ -109,9 +134,8 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
         settings=settings,
         engine=engine,
         prompts=PromptStore(artifacts),
-        datasets=DatasetStore(
-            artifacts, builtin=default_datasets_path(cwd=Path.cwd()), max_bytes=settings.max_dataset_bytes
-        ),
+        datasets=open_datasets(load_hub=None),
+        hub=HubLoads(open_datasets(load_hub=load_rows)),
         runs=store,
         maps=map_store,
         placer=PlacementProcess(map_store, home=settings.home),
@@ -236,6 +260,10 @@ async def _lifespan(_app: FastAPI, *, services: Services, background: Background
         await services.checks.close()
 
 
-def _body_limit(path: str, *, settings: Settings) -> int:
+def _body_limit(path: str, content_type: str, *, settings: Settings) -> int:
     limits = {"/v1/prompts": settings.max_upload_bytes, "/v1/datasets": settings.max_dataset_bytes}
-    return limits.get(path, settings.max_body_bytes)
+    if path in limits:
+        return limits[path]
+    if content_type == FORM_TYPE:
+        return settings.max_body_bytes
+    return min(settings.max_body_bytes, settings.max_json_body_bytes)

@@ -6,7 +6,14 @@ AtlasError
 ├── Conflict            it would overwrite or break something (409)
 ├── TooLarge            over a limit of this server; the message names the limit (413)
 ├── Busy                the queue is full, retry later (429)
-├── Unavailable         the engine is starting or lost (503)
+├── Unavailable         a part of the server cannot be used at the moment (503)
+│   ├── EngineUnavailable   the engine is starting, stopping or lost
+│   ├── StoreUnavailable    the store cannot be reached
+│   │   ├── StoreFull       it has no space left
+│   │   └── StoreReadOnly   it can be read but not written
+│   ├── TemporaryFilesUnavailable   the folder for temporary files is full or not writable
+│   ├── QueueUnavailable    there is no queue for runs, or Redis cannot be reached
+│   └── HubUnreachable      the Hugging Face hub cannot be reached
 ├── DeadlineExceeded    the request's deadline has passed (504)
 ├── DamagedArtifact     a stored file does not match its manifest and is not served (500)
 ├── EngineFault         the engine failed internally on this request (500)
@@ -57,7 +64,35 @@ class Busy(AtlasError):
 
 
 class Unavailable(AtlasError):
+    title = "Unavailable"
+
+
+class EngineUnavailable(Unavailable):
     title = "Engine unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    title = "Store unavailable"
+
+
+class StoreFull(StoreUnavailable):
+    title = "Store full"
+
+
+class StoreReadOnly(StoreUnavailable):
+    title = "Store read-only"
+
+
+class TemporaryFilesUnavailable(Unavailable):
+    title = "Temporary files unavailable"
+
+
+class QueueUnavailable(Unavailable):
+    title = "Queue unavailable"
+
+
+class HubUnreachable(Unavailable):
+    title = "Hub unreachable"
 
 
 class DeadlineExceeded(AtlasError):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -16,6 +16,11 @@ Scope = Literal["read", "write", "admin"]
 _PREFIX = "PROMPTATLAS_"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(:[0-9]{1,5})?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@*]+")
+
+ANY_HOST: Final = "*"
+"""Entry of ``allowed_hosts`` that allows every host."""
 
 
 class SettingsError(ValueError):
@@ -68,6 +73,7 @@ class Settings(BaseModel):
     max_pending: maximum number of pending requests in the API process. grace_s: how long a stopping server drains.
     workers: number of worker processes. worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
     run_attempts: a run fails after this many attempts whose worker died.
+    allowed_hosts: names for ``Host`` besides loopback names. allowed_origins: origins whose pages may use this server.
     read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: shards of one harvest.
     Times are in seconds (``_s``), sizes in bytes (``_bytes``).
     """
@@ -84,6 +90,8 @@ class Settings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     redis_url: str | None = None
     api_keys: tuple[ApiKey, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
     log: Literal["json", "text"] = "text"
 
     max_batch: int = Field(default=64, ge=1, le=4096)
@@ -94,6 +102,7 @@ class Settings(BaseModel):
     max_capture_bytes: int = Field(default=1 << 30, ge=1)
     max_pending: int = Field(default=1024, ge=1)
     max_body_bytes: int = Field(default=64 << 20, ge=1024)
+    max_json_body_bytes: int = Field(default=16 << 20, ge=1024)
     max_upload_bytes: int = Field(default=256 << 20, ge=1024)
     max_dataset_bytes: int = Field(default=4 << 30, ge=1024)
     max_json_bytes: int = Field(default=4 << 20, ge=1024)
@@ -137,6 +146,25 @@ class Settings(BaseModel):
     @classmethod
     def _parse_keys(cls, value: object) -> object:
         return tuple(_parse_key(item) for item in _items(value)) if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _parse_hosts(cls, value: object) -> object:
+        return tuple(_parse_host(item) for item in _items(value)) if isinstance(value, str) else value
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _parse_origins(cls, value: object) -> object:
+        return tuple(_parse_origin(item) for item in _items(value)) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _require_keys_for_any_host(self) -> Settings:
+        if ANY_HOST in self.allowed_hosts and not self.api_keys:
+            raise ValueError(
+                f"{_PREFIX}ALLOWED_HOSTS: '{ANY_HOST}' needs {_PREFIX}API_KEYS; without keys every web page could use this "
+                "server"
+            )
+        return self
 
     @model_validator(mode="after")
     def _require_keys_unless_local(self) -> Settings:
@@ -196,6 +224,20 @@ def _parse_key(item: str) -> ApiKey:
             f"got something else for {name!r}"
         )
     return ApiKey(name=name, scope=cast(Scope, scope), sha256=digest.lower())
+
+
+def _parse_host(item: str) -> str:
+    host = item.lower()
+    if host != ANY_HOST and not _HOST.fullmatch(host):
+        raise ValueError(f"expected host names with an optional :port, or '{ANY_HOST}', got {item!r}")
+    return host
+
+
+def _parse_origin(item: str) -> str:
+    origin = item.lower()
+    if not _ORIGIN.fullmatch(origin):
+        raise ValueError(f"expected origins such as https://notebooks.example:8443, without a path, got {item!r}")
+    return origin
 
 
 def _one_line(error: ValidationError) -> str:

@@ -74,9 +74,12 @@ class RequestScope:
 
 
 class BodyLimit:
-    """Refuses a body over the limit of its path."""
+    """Refuses a body over its limit: before it is read if it has a ``Content-Length``, else as soon as it exceeds the limit.
 
-    def __init__(self, app: ASGIApp, *, limit_of: Callable[[str], int]) -> None:
+    limit_of: limit in bytes for a path and a content type.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit_of: Callable[[str, str], int]) -> None:
         self._app = app
         self._limit_of = limit_of
 
@@ -84,17 +87,33 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit, n_bytes = self._limit_of(scope["path"]), 0
+        headers = Headers(scope=scope)
+        limit = self._limit_of(scope["path"], headers.get("content-type", "").partition(";")[0].strip().lower())
+        n_announced, n_bytes = _content_length(headers), 0
 
         async def receive_within() -> Message:
             nonlocal n_bytes
+            if n_announced > limit:
+                raise _too_large(f"The body has {n_announced:,} bytes", limit=limit)
             message = await receive()
             n_bytes += len(message.get("body", b""))
             if n_bytes > limit:
-                raise TooLarge(f"The body exceeds this route's limit of {limit:,} bytes. Split the request.")
+                raise _too_large("The body is larger", limit=limit)
             return message
 
         await self._app(scope, receive_within, send)
+
+
+def _content_length(headers: Headers) -> int:
+    given = headers.get("content-length", "")
+    return int(given) if given.isascii() and given.isdecimal() and len(given) < 20 else 0
+
+
+def _too_large(received: str, *, limit: int) -> TooLarge:
+    return TooLarge(
+        f"{received}; the limit of this route for this Content-Type is {limit:,} bytes. Split the request, or send tensors as "
+        "a part of a multipart form instead of JSON."
+    )
 
 
 def _internal_error(path: str, request_id: str) -> ASGIApp:

@@ -9,15 +9,17 @@ import structlog
 from promptatlas.types import ComponentState
 from redis.asyncio import Redis
 
+from service.errors import AtlasError
+
 _log = structlog.get_logger(__name__)
 _TIMEOUT_S = 2.0
 
 
 class ComponentChecks:
-    """Checks whether the store and Redis are reachable.
+    """Checks whether the store and Redis can be used.
 
     Args:
-        check_store: raises unless the store is reachable; blocking.
+        check_store: raises unless the store can be read and written; blocking.
         redis: a client of the event loop that runs the routes; None when no Redis is configured.
     """
 
@@ -46,6 +48,9 @@ class ComponentChecks:
 async def _state(name: str, check: Awaitable[object]) -> ComponentState:
     try:
         await asyncio.wait_for(check, _TIMEOUT_S)
+    except AtlasError as error:
+        _log.warning("component unavailable", component=name, reason=error.detail)
+        return ComponentState(status="lost", detail=error.detail)
     except Exception as error:
         _log.warning("component unreachable", component=name, exc_info=error)
         return ComponentState(status="lost", detail="no response")

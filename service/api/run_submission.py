@@ -12,14 +12,15 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from promptatlas.types import RunKind
 
+from service.api.hub_loads import datasets_in
 from service.api.requests.idempotency import created, respond_once
 from service.api.responses.runs import run_answer
 from service.api.services import Services
-from service.errors import Unavailable
+from service.errors import AtlasError, QueueUnavailable, Unavailable
 from service.planning.context import PlanningContext
 from service.planning.encoder_decoders import EncoderDecoderConfigs
 from service.planning.run_kinds import plan
-from service.planning.specs import BrokenSpec, Loc
+from service.planning.specs import BrokenSpec, Loc, error_at
 from service.queueing.queue import RunQueue
 from service.store.idempotency import StoredResponse
 
@@ -41,9 +42,11 @@ async def start_run(request: Request, services: Services, *, run: RunRequest, ke
 
     Raises:
         Unavailable: the server has no queue, or no engine has been ready yet; nothing is stored.
+        Busy, Unavailable: a dataset of the hub is not loaded yet.
         RequestValidationError, NotFound, InvalidRequest: the spec cannot work; nothing is stored.
     """
     body = await request.body()
+    await _load_datasets(services, run)
 
     def start() -> StoredResponse:
         return _start(services, run)
@@ -52,9 +55,9 @@ async def start_run(request: Request, services: Services, *, run: RunRequest, ke
 
 
 def require_queue(services: Services) -> RunQueue:
-    """The queue; Unavailable if the server has none, because no run could start."""
+    """The queue; QueueUnavailable if the server has none, because no run could start."""
     if services.queue is None:
-        raise Unavailable(
+        raise QueueUnavailable(
             "This server has no queue for runs. Expected PROMPTATLAS_REDIS_URL, or an installed redis-server."
         )
     return services.queue
@@ -81,6 +84,19 @@ def positions_of(queue: RunQueue | None) -> Mapping[str, int]:
         return queue.positions()
     except Unavailable:
         return {}
+
+
+async def _load_datasets(services: Services, run: RunRequest) -> None:
+    """Load those of the hub before planning, which reads stored datasets only."""
+    for name, loc in datasets_in(run.spec).items():
+        await _load_dataset(services, name, at=(*run.at, *loc))
+
+
+async def _load_dataset(services: Services, name: str, *, at: Loc) -> None:
+    try:
+        await services.hub.ensure(name)
+    except AtlasError as error:
+        raise error_at(error, loc=at) from error
 
 
 def _start(services: Services, run: RunRequest) -> StoredResponse:

@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from service.api.hub_loads import HubLoads
 from service.api.metrics import Metrics
 from service.api.readiness import ComponentChecks
 from service.hosting.ipc.engine_client import EngineClient
@@ -25,14 +26,15 @@ from service.store.runs.store import RunStore
 class Services:
     """Parts of the API process.
 
-    engine: connection to the engine process. checks: of the store and Redis. queue, queue_watch: None without Redis; no run can
-    be started then.
+    engine: connection to the engine process. checks: of the store and Redis. datasets: stored ones; hub: loads further
+    ones. queue, queue_watch: None without Redis; no run can be started then.
     """
 
     settings: Settings
     engine: EngineClient
     prompts: PromptStore
     datasets: DatasetStore
+    hub: HubLoads
     runs: RunStore
     maps: MapStore
     placer: PlacementProcess

@@ -16,7 +16,7 @@ from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.cache import PromptCache
 from service.engine.prompts.prompt import Prompt
-from service.engine.requests import Capture, Estimate, Event, Failed, Generate, Limits
+from service.engine.requests import Capture, Detokenize, Estimate, Event, Failed, Generate, Limits, Tokenize
 from service.engine.scheduling.capture_runner import CaptureRunner, n_layers_needed, ranking_layers, taps_of
 from service.engine.scheduling.generation_runner import GenerationRunner
 from service.engine.scheduling.input_processor import InputProcessor
@@ -24,7 +24,7 @@ from service.engine.scheduling.model_runner import ModelRunner
 from service.engine.scheduling.output_processor import OutputProcessor
 from service.engine.scheduling.scheduler import Scheduler
 from service.engine.scheduling.sequence import RequestState, SequenceState
-from service.errors import AtlasError, Busy, EngineFault, InvalidRequest, TooLarge, Unavailable
+from service.errors import AtlasError, Busy, EngineFault, EngineUnavailable, InvalidRequest, TooLarge
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Engine:
         self._prompts = PromptCache(model, load=load_prompt, max_bytes=limits.prompt_cache_bytes)
         ranker = TokenRanker(model, detokenizer=detokenizer)
         self._input_processor = InputProcessor(
-            model, limits=limits, prompts=self._prompts, detokenizer=detokenizer, ranker=ranker
+            model, limits=limits, prompts=self._prompts, detokenizer=detokenizer, ranker=ranker, eos_ids=_eos_ids(model)
         )
         self._scheduler = Scheduler(model.kv_shape, limits=limits)
         model_runner = ModelRunner(model, ranker=ranker)
@@ -55,7 +55,6 @@ class Engine:
             self._scheduler,
             model_runner=model_runner,
             output_processor=OutputProcessor(detokenizer),
-            eos_ids=_eos_ids(model),
             ranker=ranker,
         )
         self._requests: dict[str, RequestState] = {}
@@ -125,6 +124,18 @@ class Engine:
         seconds = (n_tokens * depth + ranking_layers(state, model=self.model)) * self._captures.speed()
         return Estimate(n_tokens=n_tokens, n_bytes=self._input_processor.n_bytes(state), seconds=seconds)
 
+    def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
+        """Token ids of each text."""
+        return self._input_processor.tokenize(request)
+
+    def detokenize(self, request: Detokenize) -> str:
+        """Text of tokens, special tokens included.
+
+        Raises:
+            InvalidRequest: an id is outside the vocabulary.
+        """
+        return self._input_processor.detokenize(request)
+
     def stats(self) -> dict[str, float]:
         """Gauges and counters for monitoring."""
         return {
@@ -177,7 +188,7 @@ class Engine:
             return self._fail(rows, error)
         except torch.OutOfMemoryError:
             gc.collect()
-            return self._fail(rows, Unavailable("the device ran out of memory.", retry_after_s=5.0))
+            return self._fail(rows, EngineUnavailable("the device ran out of memory.", retry_after_s=5.0))
         except Exception:
             # An unknown error must end neither the other requests nor the process.
             logger.exception("a forward failed")

@@ -127,6 +127,10 @@ class Generate:
     echo: report the input's tokens (and, with logprobs, theirs) in front of the generated ones.
     stream: a Delta for each step with new text; otherwise one Delta per row, at its end.
     messages: chat messages; if given, ``inputs`` is empty and the model's chat template renders the only input.
+    min_tokens: tokens that are generated before an end-of-text token, a stop token or a stop string can end a row.
+    ignore_eos: end-of-text tokens do not end a row. stop_token_ids: these tokens do; they are not part of the text.
+    skip_special_tokens: whether the text leaves out special tokens.
+    prompt_logprobs: number of alternatives to report with the log-probability of each token of the input (None: nothing).
     """
 
     request_id: str
@@ -136,7 +140,12 @@ class Generate:
     max_tokens: int = 16
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    stop_token_ids: tuple[int, ...] = ()
+    skip_special_tokens: bool = True
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
     echo: bool = False
     stream: bool = False
     prompt: PromptChoice | None = None
@@ -157,10 +166,31 @@ class Capture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tokenize:
+    """Token ids of texts. add_special_tokens: as the model reads the texts."""
+
+    request_id: str
+    texts: tuple[str, ...]
+    add_special_tokens: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detokenize:
+    """Text of tokens, special tokens included."""
+
+    request_id: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenLogprob:
     """One token with its log-probability under the model's own distribution (before temperature and filters).
 
-    logprob is None for the first token of an input, which is not predicted. ``top`` is sorted, most probable first.
+    Attributes:
+        text_offset: position of its text in the returned text, in characters.
+        logprob: None for the first token of an input, which is not predicted.
+        top: id, text and log-probability of the alternatives, most probable first.
+        partial: by id, the bytes of those of these tokens that are a part of a character; their text has U+FFFD instead.
     """
 
     token_id: int
@@ -168,11 +198,26 @@ class TokenLogprob:
     text_offset: int
     logprob: float | None
     top: tuple[tuple[int, str, float], ...] = ()
+    partial: Mapping[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedToken:
+    """One token with its log-probability and rank under the model's own distribution; rank 1 is the most probable."""
+
+    token_id: int
+    text: str
+    logprob: float
+    rank: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delta:
-    """New text of one row. Text that may belong to a stop string or to an incomplete character is sent later."""
+    """New text of one row. Text that may belong to a stop string or to an incomplete character is sent later.
+
+    prompt_logprobs: in the first delta, for each token of the input after the first: the token itself, then the most
+    probable ones. None unless requested.
+    """
 
     ends_request: ClassVar[bool] = False
     request_id: str
@@ -180,6 +225,7 @@ class Delta:
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[tuple[RankedToken, ...], ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

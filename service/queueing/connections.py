@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from service.errors import Unavailable
+from service.errors import QueueUnavailable
 
 _TIMEOUT_S = 2.0
 _RETRY_AFTER_S = 5.0
@@ -26,8 +26,8 @@ def connect(url: str, *, timeout_s: float = _TIMEOUT_S) -> Redis:
 
 @contextmanager
 def redis_errors_as_unavailable() -> Iterator[None]:
-    """Raise Unavailable in place of any error of Redis."""
+    """Raise QueueUnavailable in place of any error of Redis."""
     try:
         yield
     except RedisError as error:
-        raise Unavailable("The queue of runs cannot be reached.", retry_after_s=_RETRY_AFTER_S) from error
+        raise QueueUnavailable("The queue of runs cannot be reached.", retry_after_s=_RETRY_AFTER_S) from error

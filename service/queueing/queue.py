@@ -7,7 +7,7 @@ run again. What RQ keeps in Redis is JSON: the name of the function, the id of t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -120,6 +120,10 @@ class RunQueue:
         with redis_errors_as_unavailable():
             return bool(self._redis.exists(_key("alive", run_id)))
 
+    def alive(self, run_ids: Sequence[str]) -> set[str]:
+        """Those of ``run_ids`` with a heartbeat."""
+        return self._present("alive", run_ids)
+
     def clear_heartbeat(self, run_id: str, attempt: int) -> None:
         """Remove the heartbeat of an attempt that no worker executes any more."""
         key = _key("alive", run_id)
@@ -127,19 +131,29 @@ class RunQueue:
             if self._redis.get(key) == str(attempt).encode():
                 self._redis.delete(key)
 
-    def count_missing(self, run_id: str) -> int:
-        """Record that a run is neither queued nor alive; returns how often in a row that was recorded."""
+    def count_missing(self, run_id: str, *, lifetime_s: float) -> int:
+        """Record that a run is neither queued nor alive; returns how often in a row that was recorded.
+
+        Args:
+            run_id: of the run.
+            lifetime_s: after which the count expires, unless the run is recorded again.
+        """
         key = _key("missing", run_id)
         with redis_errors_as_unavailable():
             pipeline = self._redis.pipeline()
             pipeline.incr(key)
-            pipeline.pexpire(key, _ms(3 * self._timing.reconcile_s))
+            pipeline.pexpire(key, _ms(lifetime_s))
             return int(pipeline.execute()[0])
 
-    def reset_missing(self, run_id: str) -> None:
-        """Reset the count of :meth:`count_missing`."""
-        with redis_errors_as_unavailable():
-            self._redis.delete(_key("missing", run_id))
+    def missing(self, run_ids: Sequence[str]) -> set[str]:
+        """Those of ``run_ids`` that :meth:`count_missing` has recorded."""
+        return self._present("missing", run_ids)
+
+    def reset_missing(self, run_ids: Collection[str]) -> None:
+        """Reset the counts of :meth:`count_missing`."""
+        if run_ids:
+            with redis_errors_as_unavailable():
+                self._redis.delete(*[_key("missing", run_id) for run_id in run_ids])
 
     def store_failure_reason(self, run_id: str, attempt: int, reason: str) -> None:
         """Keep the reason why an attempt failed, for a worker that cannot write it to the store."""
@@ -153,14 +167,27 @@ class RunQueue:
         return None if reason is None else reason.decode()
 
     def acquire_turn(self) -> bool:
-        """Whether the caller reconciles in this interval; true for one of all processes."""
-        with redis_errors_as_unavailable():
-            return bool(self._redis.set(_key("turn"), 1, nx=True, px=_ms(0.9 * self._timing.reconcile_s)))
+        """Whether the caller reconciles now; true for one of all processes.
 
-    def store_counts(self, counts: RunCounts) -> None:
-        """Publish the numbers of runs."""
+        The turn lasts until :meth:`end_turn`; the turn of a process that dies, three intervals.
+        """
         with redis_errors_as_unavailable():
-            self._redis.set(_key("census"), json.dumps(asdict(counts)), px=_ms(5 * self._timing.reconcile_s))
+            return bool(self._redis.set(_key("turn"), 1, nx=True, px=_ms(3 * self._timing.reconcile_s)))
+
+    def renew_turn(self) -> None:
+        """Extend the turn of the caller."""
+        with redis_errors_as_unavailable():
+            self._redis.set(_key("turn"), 1, px=_ms(3 * self._timing.reconcile_s))
+
+    def end_turn(self, *, after_s: float) -> None:
+        """Let another process take the next turn, at the end of this interval. after_s: duration of the turn."""
+        with redis_errors_as_unavailable():
+            self._redis.pexpire(_key("turn"), _ms(0.9 * self._timing.reconcile_s - after_s))
+
+    def store_counts(self, counts: RunCounts, *, lifetime_s: float) -> None:
+        """Publish the numbers of runs; they expire after ``lifetime_s``."""
+        with redis_errors_as_unavailable():
+            self._redis.set(_key("census"), json.dumps(asdict(counts)), px=_ms(lifetime_s))
 
     def counts(self) -> RunCounts | None:
         """The last published numbers of runs, None if there are no recent ones."""
@@ -178,6 +205,13 @@ class RunQueue:
             found = pipeline.execute()
         oldest = utc_now() - timedelta(seconds=_WORKER_SILENT_S)
         return [_presence(key, fields) for key, fields in zip(keys, found, strict=True) if _is_alive(fields, oldest)]
+
+    def _present(self, word: str, run_ids: Sequence[str]) -> set[str]:
+        if not run_ids:
+            return set()
+        with redis_errors_as_unavailable():
+            values = self._redis.mget([_key(word, run_id) for run_id in run_ids])
+        return {run_id for run_id, value in zip(run_ids, values, strict=True) if value is not None}
 
     def _put(self, run_id: str, attempt: int, *, stale: Job | None) -> None:
         if stale is not None:

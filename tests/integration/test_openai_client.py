@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import openai
 import pytest
+import torch
 from safetensors.numpy import save
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.integration.conftest import READ_KEY
 from tests.integration.running import Service
@@ -127,3 +131,59 @@ def test_errors_are_the_clients_own(ai: openai.OpenAI, service: Service) -> None
         ai.with_options(api_key="wrong").models.list()
     looking = httpx.delete(f"{service.url}/v1/prompts/x/versions/1", headers={"X-API-Key": READ_KEY})
     assert looking.status_code == 403
+
+
+@pytest.fixture(scope="module")
+def plain(model_path: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
+
+
+def last_states(plain: Any, text: str) -> torch.Tensor:
+    """States after the final norm; a token of the tiny model is a byte."""
+    tokenizer = AutoTokenizer.from_pretrained(plain.config.name_or_path)
+    with torch.no_grad():
+        states: torch.Tensor = plain.model(torch.tensor([tokenizer(text)["input_ids"]])).last_hidden_state[0]
+    return states
+
+
+@pytest.mark.parametrize("more", [{}, {"encoding_format": "float"}])
+def test_embeddings(ai: openai.OpenAI, plain: Any, more: Any) -> None:
+    texts = ["hello", "a longer text", "é"]
+    answer = ai.embeddings.create(model="tiny", input=texts, **more)
+    assert [one.index for one in answer.data] == [0, 1, 2]
+    assert answer.usage.prompt_tokens == sum(len(text.encode()) for text in texts)
+    for one, text in zip(answer.data, texts, strict=True):
+        np.testing.assert_allclose(one.embedding, last_states(plain, text).mean(0).numpy(), atol=1e-4)
+    last = ai.embeddings.create(model="tiny", input=texts[0], extra_body={"pool": "last"})
+    np.testing.assert_allclose(last.data[0].embedding, last_states(plain, texts[0])[-1].numpy(), atol=1e-4)
+
+
+def test_embeddings_of_a_layer_and_what_is_refused(ai: openai.OpenAI, plain: Any) -> None:
+    layer = {"site": "resid_post", "layer": 1, "pool": "last"}
+    answer = ai.embeddings.create(model="tiny", input=[104, 105], extra_body=layer)
+    with torch.no_grad():
+        expected = plain(torch.tensor([[104, 105]]), output_hidden_states=True).hidden_states[2][0, -1]
+    np.testing.assert_allclose(answer.data[0].embedding, expected.numpy(), atol=1e-4)
+    with pytest.raises(openai.UnprocessableEntityError) as error:
+        ai.embeddings.create(model="tiny", input="x", dimensions=8)
+    assert error.value.param == "dimensions"
+
+
+def test_a_text_is_scored_without_generating(ai: openai.OpenAI, plain: Any) -> None:
+    answer = ai.completions.create(
+        model="tiny", prompt="hello", max_tokens=0, echo=True, logprobs=1, extra_body={"prompt_logprobs": 1}
+    )
+    (choice,) = answer.choices
+    assert (choice.text, choice.finish_reason) == ("hello", "length")
+    ids = AutoTokenizer.from_pretrained(plain.config.name_or_path)("hello")["input_ids"]
+    with torch.no_grad():
+        logprobs = plain(torch.tensor([ids])).logits[0].log_softmax(-1)
+    expected = [float(logprobs[i, token]) for i, token in enumerate(ids[1:])]
+    assert choice.logprobs is not None
+    assert choice.logprobs.token_logprobs is not None
+    assert choice.logprobs.token_logprobs[0] is None
+    assert choice.logprobs.token_logprobs[1:] == pytest.approx(expected, abs=1e-4)
+    first, *scored = (choice.model_extra or {})["prompt_logprobs"]
+    assert first is None
+    found = [entry[str(token)]["logprob"] for entry, token in zip(scored, ids[1:], strict=True)]
+    assert found == pytest.approx(expected, abs=1e-4)

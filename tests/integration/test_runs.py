@@ -53,7 +53,12 @@ def test_a_run_goes_from_a_request_to_a_prompt_that_is_served(own_service: Servi
     assert part(service, "redis")["status"] == "ok"
     with httpx.Client(base_url=service.url, timeout=60) as http:
         lines = "".join(f'{{"input": "{n}+1=", "target": "{n + 1}"}}\n' for n in range(30))
-        stored = http.post("/v1/datasets", params={"name": "sums", "format": "jsonl"}, content=lines)
+        stored = http.post(
+            "/v1/datasets",
+            params={"name": "sums", "format": "jsonl"},
+            content=lines,
+            headers={"Content-Type": "application/jsonl"},
+        )
         assert stored.status_code == 201, stored.text
         begun = http.post("/v1/runs", json={"kind": "tune", "spec": TUNE})
         assert begun.status_code == 202, begun.text

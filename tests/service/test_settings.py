@@ -24,6 +24,8 @@ def test_variables_are_read_from_the_mapping_and_empty_ones_are_unset() -> None:
             "PROMPTATLAS_PORT": " 9000 ",
             "PROMPTATLAS_MODELS": "a=/models/a, b=org/b,",
             "PROMPTATLAS_API_KEYS": f"ann:read:{HASH},bob:admin:{HASH.upper()}",
+            "PROMPTATLAS_ALLOWED_HOSTS": "Atlas.example, [fd00::7]:8443,*",
+            "PROMPTATLAS_ALLOWED_ORIGINS": "https://Notes.example:8443,vscode-webview://abc",
             "PROMPTATLAS_LOG": "json",
             "PROMPTATLAS_DTYPE": "",
             "PROMPTATLAS_MAX_BATCH": "7",
@@ -38,6 +40,8 @@ def test_variables_are_read_from_the_mapping_and_empty_ones_are_unset() -> None:
         ApiKey(name="ann", scope="read", sha256=HASH),
         ApiKey(name="bob", scope="admin", sha256=HASH),
     )
+    assert settings.allowed_hosts == ("atlas.example", "[fd00::7]:8443", "*")
+    assert settings.allowed_origins == ("https://notes.example:8443", "vscode-webview://abc")
     assert (settings.max_batch, settings.grace_s) == (7, 1.5)
 
 
@@ -58,6 +62,11 @@ def test_variables_are_read_from_the_mapping_and_empty_ones_are_unset() -> None:
         ({"API_KEYS": "ann:read:short"}, "PROMPTATLAS_API_KEYS: expected name:scope:sha256"),
         ({"API_KEYS": f"ann:owner:{HASH}"}, "PROMPTATLAS_API_KEYS"),
         ({"TIMEOUT_S": "nan"}, "PROMPTATLAS_TIMEOUT_S"),
+        ({"ALLOWED_HOSTS": "http://a.example"}, "PROMPTATLAS_ALLOWED_HOSTS: expected host names"),
+        ({"ALLOWED_HOSTS": "a.example,*"}, "PROMPTATLAS_ALLOWED_HOSTS: '*' needs PROMPTATLAS_API_KEYS"),
+        ({"ALLOWED_ORIGINS": "*"}, "PROMPTATLAS_ALLOWED_ORIGINS: expected origins"),
+        ({"ALLOWED_ORIGINS": "https://a.example/"}, "PROMPTATLAS_ALLOWED_ORIGINS: expected origins"),
+        ({"ALLOWED_ORIGINS": "null"}, "PROMPTATLAS_ALLOWED_ORIGINS: expected origins"),
         ({"HOST": "0.0.0.0"}, "PROMPTATLAS_API_KEYS must be set"),
         ({"HOST": "::"}, "PROMPTATLAS_API_KEYS must be set"),
         ({"HOST": "example.org"}, "PROMPTATLAS_API_KEYS must be set"),

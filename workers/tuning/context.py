@@ -1,4 +1,4 @@
-"""One attempt at a tuning run: what it was asked, and what it works with."""
+"""Context of one attempt at a tuning run: its spec, and the model, dataset and members that the spec names."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from service.store.datasets.items import DatasetInfo
 from workers.inputs.examples import EncodedExample, EvalExample, encode, read_eval_examples
 from workers.priors.sources.sources import Sources
 from workers.running.interface import RunContext
-from workers.tuning.initialization import NamedMember, named_members
+from workers.tuning.initialization import RunMember, run_members
 
 EVAL_SEED = 0
-"""Draws the examples to measure on: the same for every run on a dataset, whatever its own seeds."""
+"""Seed of the choice of evaluation examples. All runs on a dataset use the same examples; the seeds of a spec have no effect."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningContext:
-    """Everything that the parts of a run share."""
+    """The spec of a run, its model and its dataset, shared by all parts of the run."""
 
     run: RunContext
     spec: TuneSpec
@@ -37,13 +37,13 @@ class TuningContext:
 
     @classmethod
     def of(cls, run: RunContext) -> TuningContext:
-        """Look up what the run's spec names."""
+        """Load the model and the dataset that the run's spec names."""
         spec = read_spec(run.spec)
         return cls(run=run, spec=spec, model=run.load_model(spec.model), dataset=run.datasets.get(spec.dataset))
 
     @cached_property
-    def members(self) -> list[NamedMember]:
-        return named_members(self.spec, run_id=self.run.run_id)
+    def members(self) -> list[RunMember]:
+        return run_members(self.spec, run_id=self.run.run_id)
 
     @cached_property
     def sources(self) -> Sources:
@@ -58,26 +58,28 @@ class TuningContext:
         return self.spec.method.chosen_where
 
     def prompt(self, tensors: Mapping[str, Tensor]) -> Prompt:
-        """Tensors in the native format as a prompt of the run's form."""
+        """A prompt of the run's kind from tensors in the native format."""
         return Prompt(self.kind, dict(tensors), self.where)
 
     def training_examples(self) -> list[EncodedExample]:
-        """All that fit the context, in the order of the file; the log says how many do not."""
+        """Training examples that fit the model's context, in file order. The number of omitted examples is logged."""
         examples = self.run.datasets.examples(self.spec.dataset, split="train", template=self.spec.template)
         max_tokens = self.model.n_positions - self.spec.method.n_positions
         encoded, n_dropped = encode(self.model, examples, max_tokens=max_tokens)
         if n_dropped:
-            self.warn(f"{n_dropped} of {n_dropped + len(encoded)} train examples are left out: too long, or empty.")
+            self.warn(
+                f"{n_dropped} of {n_dropped + len(encoded)} train examples are left out because they are too long or empty."
+            )
         return encoded
 
     def items(self, split: Split) -> list[EvalExample]:
-        """The examples of a split that are measured on."""
+        """The evaluation examples of a split; empty if the dataset has no such split."""
         if split not in self._items:
             self._items[split] = self._read(split) if self.dataset.splits.get(split, 0) else []
         return self._items[split]
 
     def warn(self, text: str) -> None:
-        """Tell the run's owner something that should be looked at."""
+        """OnPoint the run's owner something that should be looked at."""
         self.run.log(text, level="warning")
 
     def _read(self, split: Split) -> list[EvalExample]:
@@ -95,6 +97,6 @@ class TuningContext:
 
 
 def read_spec(stored: Mapping[str, Any]) -> TuneSpec:
-    """A run's spec as its type has it."""
-    # Through JSON, because the type is strict about JSON's types and not Python's.
+    """Parse the stored spec of a run."""
+    # Validation from JSON accepts lists for tuples; strict validation of Python objects does not.
     return TuneSpec.model_validate_json(json.dumps(dict(stored)))

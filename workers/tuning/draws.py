@@ -1,6 +1,7 @@
-"""From a prior over vectors to the first tensors of a prompt, for every kind.
+"""Initial tensors of prompts, drawn from priors over vectors.
 
-Every tensor has a generator of its own, made of the seed and the tensor's name: one more layer changes no other.
+Each tensor has its own generator, derived from the seed and the tensor's name. Adding a layer does not change the draws of
+the other layers.
 """
 
 from __future__ import annotations
@@ -24,43 +25,45 @@ from workers.tuning.training.forms.registry import TRAINING_FORMS
 def draw(
     method: Method, prior: wire.Prior, *, seed: int, model: HostedModel, sources: Sources
 ) -> dict[str, Float[Tensor, "..."]]:
-    """The tensors that tuning starts from, in the native format: float32 on the CPU, the same for the same seed.
+    """The initial tensors of a prompt in the native format: float32 on the CPU, deterministic in ``seed``.
 
     Raises:
-        as ``build_prior``; InvalidRequest also where the prior's own form is not the method's.
+        InvalidRequest: the prior is a stored prompt whose form differs from the method's. Also the errors of
+            ``build_prior``.
     """
     if isinstance(prior, wire.PromptPrior):
-        return _own_tensors(method, prior, sources=sources)
+        return _stored_tensors(method, prior, sources=sources)
     fitted = priors_of(method, prior, model=model, sources=sources)
     return TRAINING_FORMS[method.kind].draw(fitted, method=method, seed=seed, model=model)
 
 
 def priors_of(method: Method, prior: wire.Prior, *, model: HostedModel, sources: Sources) -> dict[str, Prior]:
-    """The fitted prior of each tensor that is drawn, by the tensor's name.
+    """The fitted prior of each drawn tensor, by the tensor's name.
 
-    A prefix that is compiled from soft vectors has theirs, under ``soft``.
+    A prefix that is compiled from soft vectors has one prior, named ``soft``, over those vectors.
     """
     form = TRAINING_FORMS[method.kind]
     if isinstance(prior, wire.PromptPrior):
-        own = _own_tensors(method, prior, sources=sources)
-        return {name: Stored(form.as_vectors(tensor), ref=prior.ref) for name, tensor in own.items()}
+        stored = _stored_tensors(method, prior, sources=sources)
+        return {name: Stored(form.as_vectors(tensor), ref=prior.ref) for name, tensor in stored.items()}
     spaces = form.spaces(method, prior, model=model, sources=sources)
     return {name: build_prior(prior, space=space, sources=sources) for name, space in spaces.items()}
 
 
 def log_prob_of(priors: Mapping[str, Prior], tensors: Mapping[str, Float[Tensor, "..."]]) -> Float[Tensor, ""]:
-    """Σ log p over all vectors of a prompt in nats, as a penalty needs it: finite and differentiable (MAP).
+    """Σ log p over all vectors of a prompt, in nats: the finite, differentiable log density of a MAP penalty.
 
     Args:
-        priors: from ``priors_of``. tensors: in the native format, float32 on any device; the sum comes back there.
+        priors: from ``priors_of``.
+        tensors: in the native format, float32, on any device. The sum is on the device of the first tensor.
 
     Raises:
-        NoDensity: a prior has none, or acts on what the tensors were compiled from.
+        NoDensity: a prior has no density, or acts on the soft vectors that the tensors were compiled from.
     """
     missing = sorted(set(tensors) - set(priors))
     if missing:
         raise NoDensity(
-            f"the prior acts on {', '.join(sorted(priors))}, not on {', '.join(missing)}: no penalty can follow it.",
+            f"the prior acts on {', '.join(sorted(priors))}, not on {', '.join(missing)}: it cannot act as a penalty.",
             loc=("regularize", "weight"),
         )
     form = TRAINING_FORMS[kind_of(tensors)]
@@ -68,15 +71,15 @@ def log_prob_of(priors: Mapping[str, Prior], tensors: Mapping[str, Float[Tensor,
     return torch.stack([part.to(parts[0].device) for part in parts]).sum()
 
 
-def _own_tensors(method: Method, prior: wire.PromptPrior, *, sources: Sources) -> dict[str, Tensor]:
+def _stored_tensors(method: Method, prior: wire.PromptPrior, *, sources: Sources) -> dict[str, Tensor]:
     prompt = sources.prompt(prior.ref)
     layers = tuple(sorted({sources.layer(i) for i in method.chosen_layers or ()}))
-    wanted = (method.kind, method.chosen_where, layers, method.n_positions)
-    given = (prompt.kind, prompt.where, prompt.layers, prompt.n_virtual)
-    if given != wanted:
+    expected = (method.kind, method.chosen_where, layers, method.n_positions)
+    received = (prompt.kind, prompt.where, prompt.layers, prompt.n_virtual)
+    if received != expected:
         raise InvalidRequest(
-            f"the prompt {prior.ref!r} must have the form that is tuned: expected {_in_words(wanted)}, "
-            f"got {_in_words(given)}.",
+            f"the prompt {prior.ref!r} must have the form of the tuning method: expected {_in_words(expected)}, "
+            f"got {_in_words(received)}.",
             loc=("prior", "ref"),
         )
     return {name: tensor.clone() for name, tensor in prompt.tensors.items()}

@@ -1,4 +1,4 @@
-"""What is settled when a run begins and kept in its checkpoints: the draws, and what must not have changed later."""
+"""Initialization of a tuning run: draws, facts of the priors, and fingerprints of dataset and model, kept in checkpoints."""
 
 from __future__ import annotations
 
@@ -22,34 +22,36 @@ from workers.priors.sources.sources import Sources
 from workers.tuning.draws import draw, log_prob_of, priors_of
 from workers.tuning.training.settings import LogProb, TuneSettings
 
-SETTLED, DRAWS = "beginning.json", "draws.safetensors"
+RECORD, DRAWS = "beginning.json", "draws.safetensors"
 """Files of a checkpoint."""
 
 CPU_SHARE, CUDA_SHARE = 0.125, 0.5
-"""Of the machine's memory, and of what is free on a device when the run begins: so much may one forward of training hold."""
+"""Share of the machine's memory, or of the free memory of a CUDA device at the start, that one training forward may use."""
 
 Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamedMember:
-    """A member of the product, and the name of the prompt that it becomes."""
+class RunMember:
+    """A combination of prior, seed and rate, with the name of its prompt."""
 
     name: str
     plan: PlannedMember
 
     @property
     def draw(self) -> str:
-        """Key of its draw, which members of several rates share."""
+        """Key of the member's draw. Members that differ only in rate share a draw."""
         return f"{self.plan.prior_index}.{self.plan.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Initialization:
-    """Settled by the first attempt.
+    """Values that the first attempt fixes for all later ones.
 
-    draws: by ``NamedMember.draw``, in the native format. facts: of each prior, by its place in the spec, and tensor.
-    max_bytes: for one forward of training; how examples are cut by it decides the last bits of the sums.
+    Attributes:
+        draws: tensors in the native format, by ``RunMember.draw``.
+        facts: facts of the fitted priors, by index of the prior in the spec, then by tensor.
+        max_bytes: memory limit of one training forward. It decides how examples are split, and so the rounding of sums.
     """
 
     dataset_sha256: str
@@ -59,36 +61,36 @@ class Initialization:
     draws: Mapping[str, Tensors]
 
     def files(self) -> dict[str, bytes]:
-        """As a checkpoint keeps it."""
-        settled = {name: value for name, value in vars(self).items() if name != "draws"}
-        tensors = {f"{key}/{name}": tensor for key, own in self.draws.items() for name, tensor in own.items()}
-        return {SETTLED: json.dumps(settled, allow_nan=False).encode(), DRAWS: safetensors.torch.save(tensors)}
+        """Files of a checkpoint."""
+        record = {name: value for name, value in vars(self).items() if name != "draws"}
+        tensors = {f"{key}/{name}": tensor for key, draw in self.draws.items() for name, tensor in draw.items()}
+        return {RECORD: json.dumps(record, allow_nan=False).encode(), DRAWS: safetensors.torch.save(tensors)}
 
     @classmethod
     def load(cls, files: Mapping[str, bytes]) -> Initialization:
         """The inverse of ``files``."""
         draws: dict[str, dict[str, Tensor]] = {}
-        # A file gives its tensors in any order, but norms add up in theirs: it must be the one of the first attempt.
+        # The rounding of a gradient norm depends on the order of the tensors, and a file does not preserve it: sort by name.
         for path, tensor in sorted(safetensors.torch.load(files[DRAWS]).items()):
             key, _, name = path.partition("/")
             draws.setdefault(key, {})[name] = tensor
-        return cls(**json.loads(files[SETTLED]), draws=draws)
+        return cls(**json.loads(files[RECORD]), draws=draws)
 
     def require_same(self, *, dataset_sha256: str, base_revision: str) -> None:
-        """Refuse to go on with other examples or other weights than it began with; Conflict."""
+        """Raise Conflict if the dataset or the model's weights have changed since the first attempt."""
         if dataset_sha256 != self.dataset_sha256:
-            raise Conflict("The dataset has other content than when this run began; start a new run.")
+            raise Conflict("The dataset has other content than at the start of this run; create a new run.")
         if base_revision != self.base_revision:
-            raise Conflict("The base model has other weights than when this run began; start a new run.")
+            raise Conflict("The base model has other weights than at the start of this run; create a new run.")
 
 
-def begin(
-    spec: TuneSpec, *, members: Sequence[NamedMember], model: HostedModel, sources: Sources, dataset_sha256: str
+def initialize(
+    spec: TuneSpec, *, members: Sequence[RunMember], model: HostedModel, sources: Sources, dataset_sha256: str
 ) -> Initialization:
-    """Fit the priors and draw; each pair of prior and seed once.
+    """Fit the priors and draw the initial tensors, once for each pair of prior and seed.
 
     Raises:
-        as ``workers.tuning.draws.draw``.
+        the errors of ``workers.tuning.draws.draw``.
     """
     plans = {member.draw: member.plan for member in members}
     draws = {key: _draw(spec, plan, model=model, sources=sources) for key, plan in plans.items()}
@@ -101,13 +103,13 @@ def begin(
     )
 
 
-def named_members(spec: TuneSpec, *, run_id: str) -> list[NamedMember]:
-    """All members of a run, in order: priors outermost, then seeds, then rates."""
-    return [NamedMember(name=prompt_name(spec, plan, run_id=run_id), plan=plan) for plan in members_of(spec)]
+def run_members(spec: TuneSpec, *, run_id: str) -> list[RunMember]:
+    """All members of a run: for each prior, for each seed, for each rate."""
+    return [RunMember(name=prompt_name(spec, plan, run_id=run_id), plan=plan) for plan in members_of(spec)]
 
 
 def settings_of(spec: TuneSpec, *, can_validate: bool) -> TuneSettings:
-    """The trainer's settings. Without validation examples the last vectors are kept, for there is no best."""
+    """The trainer's settings. Without validation examples, the last vectors are kept and no member stops early."""
     method, optimizer, stopping = spec.method, spec.optimizer, spec.early_stopping
     return TuneSettings(
         kind=method.kind,
@@ -134,14 +136,14 @@ def settings_of(spec: TuneSpec, *, can_validate: bool) -> TuneSettings:
 
 
 def log_prob_under(spec: TuneSpec, plan: PlannedMember, *, model: HostedModel, sources: Sources) -> LogProb | None:
-    """The density that acts during tuning; None without a weight."""
+    """The log density of the penalty under the member's prior; None if the weight is 0."""
     if spec.regularize.weight == 0:
         return None
     return partial(log_prob_of, priors_of(spec.method, plan.prior, model=model, sources=sources))
 
 
 def training_bytes(device: torch.device) -> int:
-    """What one forward of training may hold."""
+    """Memory limit of one training forward, in bytes."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(CUDA_SHARE * free)
@@ -150,7 +152,7 @@ def training_bytes(device: torch.device) -> int:
 
 def _draw(spec: TuneSpec, plan: PlannedMember, *, model: HostedModel, sources: Sources) -> Tensors:
     drawn = draw(spec.method, plan.prior, seed=plan.seed, model=model, sources=sources)
-    # Copies of their own: a safetensors file takes no views of shared memory.
+    # Cloned because safetensors refuses tensors that share memory.
     return {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in sorted(drawn.items())}
 
 

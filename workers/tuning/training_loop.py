@@ -1,4 +1,4 @@
-"""The training of a run's members, step by step: curves, notes, and the files that it goes on from."""
+"""Training loop of a run: the trainer with its curves, log lines and checkpoint files."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 from service.engine.shapes import Tensor
 from workers.tuning.context import TuningContext
 from workers.tuning.initialization import Initialization, log_prob_under, settings_of
-from workers.tuning.results.curves import Curves, Point, Tell
+from workers.tuning.results.curves import Curves, OnPoint, Point
 from workers.tuning.training.settings import Member
 from workers.tuning.training.step_report import Outcome, Status, StepReport
 from workers.tuning.training.trainer import Trainer
 
 CURVES = "curves.json"
-"""File of a checkpoint, beside the trainer's own."""
+"""Checkpoint file of the curves. The trainer's own files are in the same checkpoint."""
 
-ENDINGS: Mapping[Status, str] = {
-    "stopped": "stopped early: its validation loss has not fallen any more",
-    "diverged": "was given up: its numbers stopped being finite again and again",
+END_MESSAGES: Mapping[Status, str] = {
+    "stopped": "stopped early because its validation loss no longer decreased",
+    "diverged": "was abandoned after repeated losses or gradients that are not finite",
 }
 
 
@@ -25,30 +25,30 @@ class Training:
     """All members of a run in one trainer.
 
     Args:
-        tell: takes the points of the curves.
+        on_point: takes the points of the curves.
         clock: seconds since the epoch.
 
     Attributes:
-        n_train, n_validation: examples of either purpose.
+        n_train, n_validation: numbers of training and validation examples.
     """
 
     def __init__(
-        self, job: TuningContext, beginning: Initialization, *, tell: Tell, clock: Callable[[], float]
+        self, context: TuningContext, initialization: Initialization, *, on_point: OnPoint, clock: Callable[[], float]
     ) -> None:
-        self._job = job
-        validation = [item.encoded for item in job.items("validation")]
-        settings = settings_of(job.spec, can_validate=bool(validation))
-        train = job.training_examples()
+        self._context = context
+        validation = [item.encoded for item in context.items("validation")]
+        settings = settings_of(context.spec, can_validate=bool(validation))
+        train = context.training_examples()
         self.n_train, self.n_validation = len(train), len(validation)
         self._trainer = Trainer(
-            job.model,
-            members=_members(job, beginning),
+            context.model,
+            members=_members(context, initialization),
             train=train,
             validation=validation,
             settings=settings,
-            max_bytes=beginning.max_bytes,
+            max_bytes=initialization.max_bytes,
         )
-        self._curves = Curves(n_steps=settings.steps, tell=tell, clock=clock)
+        self._curves = Curves(n_steps=settings.steps, on_point=on_point, clock=clock)
         self._ended: set[str] = set()
 
     @property
@@ -61,55 +61,55 @@ class Training:
 
     @property
     def points(self) -> list[Point]:
-        """Of the curves so far, those of earlier attempts too."""
+        """Points of the curves so far, including those of earlier attempts."""
         return self._curves.points
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """What has become of each member, in order."""
-        return [self._trainer.outcome(i) for i in range(len(self._job.members))]
+        """The outcome of each member, in order."""
+        return [self._trainer.outcome(i) for i in range(len(self._context.members))]
 
     def snapshots(self, i: int) -> Mapping[int, Mapping[str, Tensor]]:
-        """Step → member i's vectors after it."""
+        """Vectors of member ``i`` by the step after which they were copied."""
         return self._trainer.snapshots(i)
 
-    def begin(self) -> None:
-        """Measure the draws; once, before the first step."""
-        self._curves.begin(self._trainer.validation_losses())
+    def validate_draws(self) -> None:
+        """Record the validation losses of the draws. Called once, before the first step."""
+        self._curves.record_draws(self._trainer.validation_losses())
 
     def step(self) -> None:
-        """One update of all members that are running."""
+        """Update all running members."""
         report = self._trainer.step()
-        self._curves.take(report)
+        self._curves.record_step(report)
         self._log(report)
 
     def files(self) -> dict[str, bytes]:
-        """What ``load`` goes on from."""
+        """Checkpoint files, which ``load`` resumes from."""
         return {**self._trainer.state(), CURVES: self._curves.state()}
 
     def load(self, files: Mapping[str, bytes]) -> None:
-        """Go on from ``files()`` of an earlier attempt."""
+        """Resume from the ``files()`` of an earlier attempt."""
         self._curves.load(files[CURVES])
         self._trainer.load({name: data for name, data in files.items() if name != CURVES})
 
     def _log(self, report: StepReport) -> None:
         for note in report.notes:
-            self._job.warn(f"Step {report.step}: {note}")
+            self._context.warn(f"Step {report.step}: {note}")
         for member in report.members:
-            if member.status in ENDINGS and member.name not in self._ended:
+            if member.status in END_MESSAGES and member.name not in self._ended:
                 self._ended.add(member.name)
                 if member.loss is not None:
-                    self._job.run.log(f"Step {report.step}: {member.name} {ENDINGS[member.status]}.")
+                    self._context.run.log(f"Step {report.step}: {member.name} {END_MESSAGES[member.status]}.")
 
 
-def _members(job: TuningContext, beginning: Initialization) -> list[Member]:
+def _members(context: TuningContext, initialization: Initialization) -> list[Member]:
     return [
         Member(
             name=member.name,
             lr=member.plan.lr,
-            start=beginning.draws[member.draw],
-            prior_log_prob=log_prob_under(job.spec, member.plan, model=job.model, sources=job.sources),
+            start=initialization.draws[member.draw],
+            prior_log_prob=log_prob_under(context.spec, member.plan, model=context.model, sources=context.sources),
             seed=member.plan.seed,
         )
-        for member in job.members
+        for member in context.members
     ]

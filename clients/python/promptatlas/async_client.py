@@ -16,6 +16,7 @@ import httpx
 from promptatlas.resources._async.activations import AsyncActivations
 from promptatlas.resources._async.completions import AsyncChat, AsyncCompletions
 from promptatlas.resources._async.datasets import AsyncDatasets
+from promptatlas.resources._async.embeddings import AsyncEmbeddings
 from promptatlas.resources._async.harvest import AsyncHarvestResource
 from promptatlas.resources._async.maps import AsyncMaps
 from promptatlas.resources._async.models import AsyncModels
@@ -79,6 +80,7 @@ class AsyncClient:
         self.models = AsyncModels(self._sender)
         self.completions = AsyncCompletions(self._sender)
         self.chat = AsyncChat(self._sender)
+        self.embeddings = AsyncEmbeddings(self._sender)
         self.activations = AsyncActivations(self._sender)
         self.trajectories = AsyncTrajectoriesResource(self._sender)
         self.prompts = AsyncPrompts(self._sender)

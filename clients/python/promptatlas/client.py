@@ -16,6 +16,7 @@ from promptatlas.async_client import DEFAULT_TIMEOUT_S, _headers, _url
 from promptatlas.resources._sync.activations import Activations
 from promptatlas.resources._sync.completions import Chat, Completions
 from promptatlas.resources._sync.datasets import Datasets
+from promptatlas.resources._sync.embeddings import Embeddings
 from promptatlas.resources._sync.harvest import HarvestResource
 from promptatlas.resources._sync.maps import Maps
 from promptatlas.resources._sync.models import Models
@@ -76,6 +77,7 @@ class Client:
         self.models = Models(self._sender)
         self.completions = Completions(self._sender)
         self.chat = Chat(self._sender)
+        self.embeddings = Embeddings(self._sender)
         self.activations = Activations(self._sender)
         self.trajectories = TrajectoriesResource(self._sender)
         self.prompts = Prompts(self._sender)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import structlog
 from fastapi import Request, Response
-from promptatlas.types import ChatCompletionRequest, CompletionRequest, Usage
+from promptatlas.types import ChatCompletionRequest, CompletionRequest, PromptLogprobs, Usage
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from service.api.openai.formats import Format, Piece
+from service.api.openai.prompt_logprobs import prompt_logprobs_of
 from service.api.requests.bodies import JSON_TYPE
 from service.api.requests.deadlines import while_connected
 from service.api.responses.errors import openai_error
 from service.api.responses.openapi import EVENTS_TYPE
 from service.engine.requests import Delta, RowDone
-from service.errors import AtlasError
+from service.errors import AtlasError, InvalidRequest
 from service.hosting.ipc.engine_client import EngineClient, Exchange
 from service.hosting.ipc.messages import Submit
+from service.hosting.ipc.tensor_results import OpenResult
 
 _DONE = b"data: [DONE]\n\n"
 _log = structlog.get_logger(__name__)
@@ -39,14 +42,24 @@ class ResponseBuilder:
     ) -> None:
         self.job = job
         self.is_streamed = spec.stream
+        self._spec = spec
         self._n = spec.n
         self._model = spec.model
         self._with_usage = spec.stream_options is not None and spec.stream_options.include_usage
         self._format = wire_format
         self._with_logprobs = with_logprobs
+        self._excluded: dict[str, Any] | None = None
+        if spec.prompt_logprobs is None:
+            self._excluded = {"prompt_logprobs": True, "choices": {"__all__": {"prompt_logprobs"}}}
         self._created = int(time.time())
         self._deltas: dict[int, list[Delta]] = {}
         self._ends: dict[int, RowDone] = {}
+
+    def error_of(self, error: InvalidRequest) -> InvalidRequest:
+        """The engine's error, with the name of the field that the client sent."""
+        if error.loc is None or error.loc[0] != "inputs":
+            return error
+        return InvalidRequest(error.detail, loc=self._input_loc(error.loc))
 
     def add(self, step: Delta | RowDone) -> None:
         """Record one step of a row."""
@@ -67,7 +80,14 @@ class ResponseBuilder:
     def complete(self) -> BaseModel:
         """The complete response, with choices in row order."""
         choices = [self._format.choice(self._row(index)) for index in sorted({*self._deltas, *self._ends})]
-        return self._message(self._format.complete, choices, usage=self._usage)
+        message = self._message(self._format.complete, choices, usage=self._usage)
+        if self._format.has_one_prompt:
+            return message.model_copy(update={"prompt_logprobs": self._prompt_logprobs(0)})
+        return message
+
+    def json(self, message: BaseModel) -> bytes:
+        """The JSON of a response or chunk; it has ``prompt_logprobs`` only if the client requested them."""
+        return message.model_dump_json(exclude=self._excluded).encode()
 
     def first_chunks(self) -> Iterator[BaseModel]:
         """Chunks before all output."""
@@ -93,7 +113,18 @@ class ResponseBuilder:
             text="".join(delta.text for delta in deltas),
             logprobs=[token for delta in deltas for token in delta.logprobs] if self._with_logprobs else None,
             finish_reason=None if end is None else end.finish_reason,
+            prompt_logprobs=self._prompt_logprobs(index),
         )
+
+    def _prompt_logprobs(self, index: int) -> PromptLogprobs | None:
+        found = (delta.prompt_logprobs for delta in self._deltas.get(index, []) if delta.prompt_logprobs is not None)
+        tokens = next(found, None)
+        return None if tokens is None else prompt_logprobs_of(tokens)
+
+    def _input_loc(self, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        if isinstance(self._spec, ChatCompletionRequest):
+            return ("messages",)
+        return ("prompt", *loc[1:]) if self._spec.has_several_inputs else ("prompt",)
 
     def _chunk(self, piece: Piece) -> BaseModel:
         return self._message(self._format.chunk, [self._format.chunk_choice(piece)])
@@ -110,11 +141,11 @@ async def respond(request: Request, builder: ResponseBuilder, *, engine: EngineC
 
     async def collect() -> None:
         async with engine.open(builder.job, deadline_s=deadline_s) as exchange:
-            while (step := await _next_of(exchange)) is not None:
+            while (step := await _next_of(exchange, builder)) is not None:
                 builder.add(step)
 
     await while_connected(request, collect())
-    return Response(builder.complete().model_dump_json(), media_type=JSON_TYPE)
+    return Response(builder.json(builder.complete()), media_type=JSON_TYPE)
 
 
 async def _stream(
@@ -124,7 +155,7 @@ async def _stream(
     stack = AsyncExitStack()
     try:
         exchange = await stack.enter_async_context(engine.open(builder.job, deadline_s=deadline_s))
-        first = await while_connected(request, _next_of(exchange))
+        first = await while_connected(request, _next_of(exchange, builder))
     except BaseException:
         await stack.aclose()
         raise
@@ -133,21 +164,21 @@ async def _stream(
 
 async def _events(builder: ResponseBuilder, exchange: Exchange, first: Delta | RowDone | None) -> AsyncIterator[bytes]:
     for opening in builder.first_chunks():
-        yield _event(opening)
+        yield _event(builder.json(opening))
     step = first
     try:
         while step is not None:
             builder.add(step)
             if (chunk := builder.chunk(step)) is not None:
-                yield _event(chunk)
-            step = await _next_of(exchange)
+                yield _event(builder.json(chunk))
+            step = await _next_of(exchange, builder)
     except AtlasError as error:
         # The status is sent already: OpenAI's clients look for an error among the events.
         _log.warning("stream ended early", error=error.title)
-        yield _event(openai_error(error))
+        yield _event(openai_error(error).model_dump_json().encode())
         return
     if (last := builder.last_chunk()) is not None:
-        yield _event(last)
+        yield _event(builder.json(last))
     yield _DONE
 
 
@@ -165,13 +196,15 @@ class _Stream(StreamingResponse):
             await self._stack.aclose()
 
 
-async def _next_of(exchange: Exchange) -> Delta | RowDone | None:
-    async for step in exchange:
-        if not isinstance(step, Delta | RowDone):
-            raise TypeError(f"expected the output of a row, got {type(step).__name__}")
-        return step
-    return None
+async def _next_of(exchange: Exchange, builder: ResponseBuilder) -> Delta | RowDone | None:
+    try:
+        step = await anext(exchange, None)
+    except InvalidRequest as error:
+        raise builder.error_of(error) from None
+    if isinstance(step, OpenResult):
+        raise TypeError("expected the output of a row, got a tensor result")
+    return step
 
 
-def _event(message: BaseModel) -> bytes:
-    return b"data: " + message.model_dump_json().encode() + b"\n\n"
+def _event(data: bytes) -> bytes:
+    return b"data: " + data + b"\n\n"

@@ -58,6 +58,7 @@ async def complete(
         max_tokens=spec.max_tokens,
         logprobs=spec.logprobs,
         echo=spec.echo,
+        prompt_logprobs=spec.prompt_logprobs,
         stream=spec.stream,
     )
     job = job_of(body, generate, resolved=resolved)
@@ -77,7 +78,7 @@ async def chat(
     body: Annotated[Body[ChatCompletionRequest], Depends(body_of(ChatCompletionRequest))],
     deadline_s: Deadline,
 ) -> Response:
-    """ResponseBuilder a conversation; compatible with OpenAI's API. The model's tokenizer must have a chat template."""
+    """Continue a conversation; compatible with OpenAI's API. The model's tokenizer must have a chat template."""
     spec = body.request
     resolved = await resolve_request(services, spec)
     if not resolved.card["has_chat_template"]:
@@ -86,9 +87,10 @@ async def chat(
         )
     generate = replace(
         generate_of(spec, resolved=resolved),
-        messages=tuple({"role": message.role, "content": message.text} for message in spec.messages),
+        messages=tuple(message.template_fields for message in spec.messages),
         max_tokens=spec.token_limit or 1,
         logprobs=(spec.top_logprobs or 0) if spec.logprobs else None,
+        prompt_logprobs=spec.prompt_logprobs,
         stream=spec.stream,
     )
     n_context = _n_context(resolved) if spec.token_limit is None else None

@@ -1,13 +1,15 @@
 """Request bodies: JSON, or a multipart form with JSON in part ``request`` and tensors in another part.
 
-Dependencies read them, so that the API key is checked before the body is read.
+Dependencies read them, so that the API key is checked before the body is read. Each route takes only its own content types,
+and a body must have one: browsers send requests of other types, or of none, to any server without a preflight.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -16,12 +18,21 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from service.errors import InvalidRequest
+from service.api.requests.faults import faults_of
+from service.api.services import ServicesDep
+from service.errors import InvalidRequest, TooLarge
 
 Spec = TypeVar("Spec", bound=RequestBody)
 
 JSON_TYPE = "application/json"
 FORM_TYPE = "multipart/form-data"
+
+MAX_JSON_VALUES: Final = 500_000
+"""Limit of a JSON body in values. Parsing holds Python's interpreter lock: this many take about half a second at worst."""
+
+_URLENCODED_TYPE = "application/x-www-form-urlencoded"
+_IN_LOOP_BYTES = 256 << 10  # takes a millisecond or two
+_MAX_LISTED_ERRORS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +43,19 @@ class Body(Generic[Spec]):
     tensors: bytes = b""
 
 
-def body_of(kind: type[Spec], *, part: str = "tensors") -> Callable[[Request], Awaitable[Body[Spec]]]:
+def body_of(kind: type[Spec], *, part: str = "tensors") -> Callable[..., Awaitable[Body[Spec]]]:
     """A dependency that reads a body of this type, as JSON or as a form. part: name of the form's part with the tensors."""
 
-    async def read(request: Request) -> Body[Spec]:
+    async def read(request: Request, services: ServicesDep) -> Body[Spec]:
         if media_type(request) == FORM_TYPE:
-            form = await _form(request)
+            limit = services.settings.max_json_body_bytes
+            form = await _form(request, max_field_bytes=limit)
             data = await _part(form, "request", required=True)
-            return Body(request=_parse(kind, data), tensors=await _part(form, part, required=False))
-        return Body(request=_parse(kind, await _json_bytes(request)))
+            if len(data) > limit:
+                raise TooLarge(f"Part 'request' has {len(data):,} bytes; the limit is {limit:,}. Split the request.")
+            return Body(request=await _parse(kind, data), tensors=await _part(form, part, required=False))
+        expected = f"a body of type {JSON_TYPE} or {FORM_TYPE}"
+        return Body(request=await _parse(kind, await _json_bytes(request, expected=expected)))
 
     return read
 
@@ -49,7 +64,7 @@ def json_of(kind: type[Spec]) -> Callable[[Request], Awaitable[Spec]]:
     """A dependency that reads a body of this type, as JSON."""
 
     async def read(request: Request) -> Spec:
-        return _parse(kind, await _json_bytes(request))
+        return await _parse(kind, await _json_bytes(request, expected=f"a body of type {JSON_TYPE}"))
 
     return read
 
@@ -60,8 +75,10 @@ def media_type(request: Request) -> str:
 
 
 def unsupported_type(kind: str, *, expected: str) -> HTTPException:
-    """415 for a body of type ``kind``. expected: what the route takes."""
-    return HTTPException(415, f"Expected {expected}, got {kind[:80]!r}.")
+    """415 for a body of type ``kind``; empty: it has none. expected: what the route takes."""
+    received = f"Content-Type {kind[:80]!r}" if kind else "no Content-Type"
+    hint = " curl sends this type with -d; set another with -H 'Content-Type: …'." if kind == _URLENCODED_TYPE else ""
+    return HTTPException(415, f"Expected {expected}, got {received}.{hint}")
 
 
 def request_body(kind: type[RequestBody], *, form: bool = False, part: str = "tensors") -> dict[str, Any]:
@@ -80,17 +97,16 @@ def request_body(kind: type[RequestBody], *, form: bool = False, part: str = "te
     return {"requestBody": {"required": True, "content": content}}
 
 
-async def _json_bytes(request: Request) -> bytes:
+async def _json_bytes(request: Request, *, expected: str) -> bytes:
     kind = media_type(request)
-    # A missing type means JSON: these routes take nothing else.
-    if kind and kind != JSON_TYPE and not kind.endswith("+json"):
-        raise unsupported_type(kind, expected=f"a body of type {JSON_TYPE}")
+    if kind != JSON_TYPE and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise unsupported_type(kind, expected=expected)
     return await request.body()
 
 
-async def _form(request: Request) -> FormData:
+async def _form(request: Request, *, max_field_bytes: int) -> FormData:
     try:
-        return await request.form(max_files=2, max_fields=2, max_part_size=16 << 20)
+        return await request.form(max_files=2, max_fields=2, max_part_size=max_field_bytes)
     except HTTPException as error:
         raise InvalidRequest(f"The multipart form cannot be read: {error.detail}") from None
 
@@ -108,9 +124,29 @@ async def _part(form: FormData, name: str, *, required: bool) -> bytes:
     return b""
 
 
-def _parse(kind: type[Spec], data: bytes) -> Spec:
+async def _parse(kind: type[Spec], data: bytes) -> Spec:
+    if len(data) <= _IN_LOOP_BYTES:
+        return _validated(kind, data)
+    return await asyncio.to_thread(_validated, kind, data)
+
+
+def _validated(kind: type[Spec], data: bytes) -> Spec:
+    if len(data) > MAX_JSON_VALUES and _n_values_at_most(data) > MAX_JSON_VALUES:
+        raise TooLarge(f"The body has more than {MAX_JSON_VALUES:,} JSON values. Split the request.")
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        raise RequestValidationError(faults) from None
+        # pydantic can only list all errors at once, which takes seconds for a million.
+        if error.error_count() > _MAX_LISTED_ERRORS:
+            raise InvalidRequest(f"{error.error_count():,} values are invalid, too many to list.") from None
+        raise RequestValidationError(faults_of(error, data=data)) from None
+
+
+def _n_values_at_most(data: bytes) -> int:
+    """An upper bound on the number of JSON values, without parsing: of separators outside strings, or of strings."""
+    plain = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    n_strings = plain.count(b'"') // 2
+    if n_strings > 2 * MAX_JSON_VALUES:  # each value may have a key
+        return n_strings
+    outside = b" ".join(plain.split(b'"')[::2])
+    return 1 + outside.count(b",") + outside.count(b"[") + outside.count(b"{")

@@ -73,6 +73,10 @@ def generate_of(spec: SamplingFields, *, resolved: ResolvedModel) -> Generate:
         n=spec.n,
         sampling=_sampling(spec),
         stop=spec.stop_strings,
+        min_tokens=spec.min_tokens,
+        ignore_eos=spec.ignore_eos,
+        stop_token_ids=tuple(spec.stop_token_ids or ()),
+        skip_special_tokens=spec.skip_special_tokens,
         prompt=resolved.prompt,
         interventions=interventions_of(spec.interventions),
     )

@@ -11,6 +11,7 @@ from promptatlas.types import (
     ActivationRequest,
     ChatCompletionRequest,
     CompletionRequest,
+    EmbeddingRequest,
     Mix,
     PromptRef,
     PromptUsed,
@@ -30,7 +31,7 @@ from service.store.prompts.store import PromptStore
 
 MAX_NAMED = 80
 
-_ModelRequest = ActivationRequest | ChatCompletionRequest | CompletionRequest | TrajectoryRequest
+_ModelRequest = ActivationRequest | ChatCompletionRequest | CompletionRequest | EmbeddingRequest | TrajectoryRequest
 
 
 @dataclass(frozen=True, kw_only=True)

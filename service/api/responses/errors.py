@@ -20,7 +20,11 @@ from service.api.requests.deadlines import ClientGone
 from service.api.services import request_id_of
 
 PROBLEM_TYPE = "application/problem+json"
-OPENAI_PATHS = frozenset({"/v1/completions", "/v1/chat/completions"})
+# OpenAI's paths, without those of models. Its clients show only errors in OpenAI's format.
+_OPENAI_PATH = re.compile(
+    r"/v1/(assistants|audio|batches|chat|completions|containers|conversations|edits|embeddings|engines|evals|files|fine_tuning|"
+    r"images|moderations|organization|realtime|responses|threads|uploads|vector_stores|videos)(/.*)?"
+)
 
 _MAX_ITEMS = 20
 _MAX_PART = 80
@@ -70,6 +74,11 @@ def openai_error(error: errors.AtlasError) -> OpenAIErrorBody:
     return _openai_body(status_of(error), title=error.title, detail=error.detail, items=items)
 
 
+def is_openai_path(path: str) -> bool:
+    """Whether OpenAI's API has this path, no matter if this server does."""
+    return _OPENAI_PATH.fullmatch(path) is not None
+
+
 def make_response(
     status: int,
     *,
@@ -81,7 +90,7 @@ def make_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error response in the format of the route ``path``."""
-    if path in OPENAI_PATHS:
+    if is_openai_path(path):
         body = _openai_body(status, title=title, detail=detail, items=items).model_dump_json()
         return Response(body, status, dict(headers or {}), "application/json")
     problem = Problem(

@@ -1,4 +1,4 @@
-"""Routes of datasets: upload, list, peek, delete."""
+"""Routes of datasets: upload, list, peek, load, delete."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from promptatlas.types import (
     Split,
 )
 
-from service.api.requests.auth import Admin, Reader, Writer
-from service.api.requests.bodies import FORM_TYPE, JSON_TYPE, media_type, unsupported_type
+from service.api.requests.auth import ANONYMOUS, Admin, Reader, Writer
+from service.api.requests.bodies import JSON_TYPE, media_type, unsupported_type
 from service.api.requests.idempotency import IdempotencyKey, created, respond_once
 from service.api.requests.parameters import After, Limit
 from service.api.requests.uploads import Upload, read_upload
@@ -30,7 +30,8 @@ from service.store.idempotency import StoredResponse
 
 router = APIRouter(tags=["datasets"])
 
-_TYPES = ("application/octet-stream", "text/plain")
+# Any file is an octet stream. text/plain is not accepted: every web page may send it without a preflight.
+_TYPES = ("application/octet-stream", JSON_TYPE, "application/jsonl", "application/x-ndjson")
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 _UPLOAD = {"requestBody": {"required": True, "content": dict.fromkeys(_TYPES, _FILE)}}
 _LOCATION = location_of("dataset")
@@ -69,8 +70,9 @@ async def upload(
     key: IdempotencyKey = None,
 ) -> Response:
     """Store a dataset. The body is the file itself. Nothing is stored if any line is invalid."""
-    if media_type(request) == FORM_TYPE:
-        raise unsupported_type(FORM_TYPE, expected="the file itself as the body")
+    kind = media_type(request)
+    if kind not in _TYPES:
+        raise unsupported_type(kind, expected=f"the file itself as the body, as {', '.join(_TYPES)}")
     file = await read_upload(request)
 
     def store() -> StoredResponse:
@@ -98,11 +100,11 @@ async def list_datasets(
 
 
 @router.get(
-    "/v1/datasets/{name:path}", response_model=DatasetPeek, responses=problems(401, 403, 404, 413, 422, 500, 503)
+    "/v1/datasets/{name:path}", response_model=DatasetPeek, responses=problems(401, 403, 404, 413, 422, 429, 500, 503)
 )
 async def peek(
     services: ServicesDep,
-    _caller: Reader,
+    caller: Reader,
     name: NamePath,
     split: Annotated[Split | None, Query(description="Default: all splits.")] = None,
     limit: Limit = 10,
@@ -110,7 +112,13 @@ async def peek(
     input_: Annotated[Side, Query(alias="input")] = None,
     target: Side = None,
 ) -> Response:
-    """Return the manifest and the first items as the model receives them. `input` and `target` try another template."""
+    """Return the manifest and the first items as the model receives them. `input` and `target` try another template.
+
+    A dataset of the hub that is not stored yet is loaded for a key with scope `write`.
+    """
+    # Without keys any page can link here, so that a GET must not make the server download.
+    if caller != ANONYMOUS and caller.scope != "read":
+        await services.hub.ensure(name)
     found = await asyncio.to_thread(
         services.datasets.peek,
         name,
@@ -121,6 +129,17 @@ async def peek(
         max_bytes=services.settings.max_json_bytes,
     )
     return Response(await asyncio.to_thread(_peek_json, found), media_type=JSON_TYPE)
+
+
+@router.put(
+    "/v1/datasets/{name:path}",
+    response_model=DatasetManifest,
+    responses=problems(401, 403, 404, 413, 422, 429, 500, 503),
+)
+async def load(services: ServicesDep, _caller: Writer, name: NamePath) -> DatasetManifest:
+    """Load a dataset of the Hugging Face Hub, `hub:owner/name`, unless it is stored already."""
+    await services.hub.ensure(name)
+    return _on_wire(await asyncio.to_thread(services.datasets.get, name))
 
 
 @router.delete("/v1/datasets/{name:path}", status_code=204, responses=problems(401, 403, 404, 409, 422, 500, 503))

@@ -19,9 +19,9 @@ from service.engine.shapes import Tensor
 
 @dataclass(frozen=True)
 class LoadedPrompt:
-    """A prompt as stored and as applied.
+    """A prompt with its compiled form.
 
-    additions: vectors `[d_model]` added to the states of every text and generated token at a tap.
+    additions: vectors `[d_model]` that are added to the states of every text and generated token at a tap.
     """
 
     prompt: Prompt
@@ -34,10 +34,9 @@ class LoadedPrompt:
 
 
 class PromptCache:
-    """Least-recently-used compiled prompts, keyed by the content of the choice: two prompts never share an entry.
+    """Least-recently-used cache of compiled prompts, keyed by content hashes and weights.
 
-    One cache belongs to one model in one dtype, so neither is part of the key. Only a choice of which every part was
-    loaded is kept; a failure keeps nothing.
+    A cache belongs to one model in one dtype, so these are not part of the key. A choice that fails to load is not cached.
     """
 
     def __init__(self, model: HostedModel, *, load: Callable[[str], Prompt], max_bytes: int) -> None:
@@ -50,11 +49,11 @@ class PromptCache:
         self.n_misses = 0
 
     def get(self, choice: PromptChoice) -> LoadedPrompt:
-        """The choice, compiled; loads and compiles at most once while it stays in the cache.
+        """The compiled choice. It is loaded and compiled once while it stays in the cache.
 
         Raises:
-            NotFound, DamagedArtifact: from the injected loader.
-            InvalidRequest: it does not fit the model, or its parts do not fit each other.
+            NotFound, DamagedArtifact: raised by ``load``.
+            InvalidRequest: the choice does not fit the model, or its parts differ in form.
         """
         entry = self._entries.get(choice.key)
         if entry is not None:

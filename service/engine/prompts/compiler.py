@@ -1,7 +1,7 @@
-"""How the engine applies one kind of prompt. One :class:`PromptCompiler` a kind, in a file of its own.
+"""Base class of prompt compilers: how the engine applies a kind of prompt. Each kind has a file.
 
-A prompt in front of a causal model does not depend on the text after it, so virtual positions become a key/value prefix.
-``compile`` is differentiable in the prompt's tensors: a prompt is served by the function that it was tuned through.
+In a causal model, virtual positions do not depend on the text after them, so they become a key/value prefix. ``compile`` is
+differentiable in the prompt's tensors, so a prompt is served by the same function that it is tuned with.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from service.engine.attention.kv_cache import CompiledPrompt
-from service.engine.attention.metadata import ProbabilitySink, RecordingMetadata
+from service.engine.attention.metadata import RecordingMetadata
+from service.engine.attention.reads import AttentionReads
 from service.engine.model.hooks import Change, ForwardHooks, Read, StopForward
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
@@ -23,14 +24,14 @@ from service.errors import InvalidRequest
 
 
 class PromptCompiler(ABC):
-    """Checks, compiles and describes prompts of one kind. Stateless."""
+    """Checks and compiles prompts of one kind. Stateless."""
 
     @abstractmethod
     def compile(self, model: HostedModel, prompt: Prompt) -> CompiledPrompt:
-        """Keys and values of a prompt that fits the model; gradients flow to its tensors unless they are switched off."""
+        """Keys and values of a prompt that fits the model; differentiable in its tensors unless gradients are disabled."""
 
     def check(self, model: HostedModel, prompt: Prompt) -> None:
-        """Raise InvalidRequest, with expected and received shapes, when the prompt does not fit the model."""
+        """Raise InvalidRequest, with expected and received shapes, if the prompt does not fit the model."""
         n_layers = model.architecture.n_layers
         expected = prompt.described.full_shape(_Sizes(model), n_virtual=prompt.n_virtual)
         for name, tensor in prompt.tensors.items():
@@ -67,18 +68,17 @@ class PromptCompiler(ABC):
         *,
         reads: Sequence[Tap],
         on_read: Read,
-        on_probabilities: ProbabilitySink | None = None,
     ) -> RecordingMetadata | None:
-        """Run the virtual positions through the model and report ``reads``; None for a kind that has no such positions."""
+        """Run the virtual positions through the model and report ``reads``. Returns None for kinds that run no positions."""
         return None
 
     def additions(self, prompt: Prompt) -> Mapping[Tap, Tensor]:
-        """Vectors `[d_model]` added to the states of every text and generated token at a tap."""
+        """Vectors `[d_model]` that are added to the states of every text and generated token at a tap."""
         return {}
 
 
 class _Sizes:
-    """The sizes of a hosted model that shapes of vectors depend on. Keys and values may differ by layer."""
+    """Sizes of a hosted model. Those of keys and values are of layer 0, since they may differ by layer."""
 
     def __init__(self, model: HostedModel) -> None:
         first = model.kv_shape.layers[0]
@@ -96,42 +96,53 @@ def run_vectors(
     last_layer: int | None,
     reads: Sequence[Tap],
     on_read: Read,
-    on_probabilities: ProbabilitySink | None = None,
 ) -> RecordingMetadata:
-    """Run `[n_virtual, d_model]` through the model as one sequence, keep keys and values, report ``reads``.
+    """Run vectors `[n_virtual, d_model]` through the model as one sequence, record keys and values, report ``reads``.
 
     Args:
         changes: applied at block inputs.
-        last_layer: stop after this layer's attention; None: run to the end, or to the last read.
+        last_layer: the run stops after this layer's attention; None: after the last block or the last read.
     """
 
     def stop_at_last(layer: int) -> None:
         if layer == last_layer:
             raise StopForward
 
-    layers = frozenset(tap.layer for tap in reads if tap.kind == "attn_probs" and tap.layer is not None)
-    metadata = RecordingMetadata(
-        len(vectors), on_layer=stop_at_last, on_probabilities=on_probabilities, probability_layers=layers
-    )
+    metadata = RecordingMetadata(len(vectors), on_layer=stop_at_last, reads=_attention_reads(reads, on_read))
     at = torch.arange(len(vectors)) if any(tap.kind == "logits" for tap in reads) else None
-    hooked = [tap for tap in reads if tap.kind != "embed"]
+    hooked = [tap for tap in reads if tap.kind != "embed" and not tap.is_reported]
     hooks = ForwardHooks(model.module, model.architecture, reads=hooked, on_read=on_read, changes=changes)
     with hooks, contextlib.suppress(StopForward):
         model.forward(metadata, vectors=vectors, positions=metadata.positions, logits_at=at)
     return metadata
 
 
+def _attention_reads(taps: Sequence[Tap], on_read: Read) -> AttentionReads | None:
+    """The taps that the attention reports, passed to ``on_read`` like the others."""
+    layers: dict[str, set[int]] = {}
+    for tap in taps:
+        if tap.is_reported and tap.layer is not None:
+            layers.setdefault(tap.kind, set()).add(tap.layer)
+    if not layers:
+        return None
+    return AttentionReads(
+        {site: frozenset(found) for site, found in layers.items()},
+        sink=lambda site, layer, offset, rows: on_read(Tap(site, layer), rows),
+        on_done=lambda site, layer: None,
+    )
+
+
 def compiled_from(
     metadata: RecordingMetadata, *, n_virtual: int, layers: Sequence[int], n_layers: int
 ) -> CompiledPrompt:
-    """The recorded keys and values of ``layers``; the others have none."""
-    shown = set(layers)
+    """A compiled prompt with the recorded keys and values of ``layers``, and none in other layers."""
+    recorded = set(layers)
     return CompiledPrompt(
         n_virtual,
-        tuple(metadata.keys[i] if i in shown else None for i in range(n_layers)),
-        tuple(metadata.values[i] if i in shown else None for i in range(n_layers)),
+        tuple(metadata.keys[i] if i in recorded else None for i in range(n_layers)),
+        tuple(metadata.values[i] if i in recorded else None for i in range(n_layers)),
     )
 
 
 def ignore(tap: Tap, states: Tensor) -> None:
-    """A reader for runs without reads."""
+    """Callback for runs without reads."""

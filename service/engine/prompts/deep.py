@@ -1,4 +1,4 @@
-"""Deep prompts: vectors at the input of chosen layers, which matter only through keys and values."""
+"""Compiler of deep prompts: vectors that replace block inputs, from which keys and values are computed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from service.engine.attention.kv_cache import CompiledPrompt
-from service.engine.attention.metadata import ProbabilitySink, RecordingMetadata
+from service.engine.attention.metadata import RecordingMetadata
 from service.engine.model.hooks import Change, Read
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
@@ -17,7 +17,7 @@ from service.engine.shapes import Tensor
 
 
 class DeepCompiler(PromptCompiler):
-    """Tensors ``deep.{layer}`` in the place of block inputs."""
+    """Compiles tensors ``deep.{layer}``, which replace block inputs."""
 
     def compile(self, model: HostedModel, prompt: Prompt) -> CompiledPrompt:
         n_layers = model.architecture.n_layers
@@ -38,9 +38,8 @@ class DeepCompiler(PromptCompiler):
         *,
         reads: Sequence[Tap],
         on_read: Read,
-        on_probabilities: ProbabilitySink | None = None,
     ) -> RecordingMetadata:
-        """Without reads the run stops at the attention of the last layer that text sees the prompt in."""
+        """Without reads, the run stops at the attention of the last layer with keys and values."""
         top = prompt.layers[-1] if prompt.where == "local" else model.architecture.n_layers - 1
         changes = {
             Tap("resid_pre", layer): [_replace_by(prompt.tensors[prompt.described.tensor_name(layer)])]
@@ -53,7 +52,6 @@ class DeepCompiler(PromptCompiler):
             last_layer=None if reads else top,
             reads=reads,
             on_read=on_read,
-            on_probabilities=on_probabilities,
         )
 
 

@@ -1,4 +1,4 @@
-"""Prefix prompts: keys and values already."""
+"""Compiler of prefix prompts, whose tensors are keys and values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.errors import InvalidRequest
 
 
 class PrefixCompiler(PromptCompiler):
-    """Tensor ``prefix``, cut into layers."""
+    """Splits the tensor ``prefix`` into layers."""
 
     def compile(self, model: HostedModel, prompt: Prompt) -> CompiledPrompt:
         shape = model.kv_shape

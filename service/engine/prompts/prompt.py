@@ -1,4 +1,4 @@
-"""Tuned prompts as stored, and affine mixes of them."""
+"""Tuned prompts and their affine mixes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ Kind = PromptKind
 
 @dataclass(frozen=True)
 class Prompt:
-    """A tuned prompt as stored, float32.
+    """A tuned prompt.
 
-    tensors: named and shaped as in the native format, see :class:`promptatlas.types.forms.PromptForm`.
-    where: of kinds that have a choice: "local" (keys and values at the chosen layers, nothing elsewhere) or "carried"
-        (outputs run on upwards).
+    Attributes:
+        tensors: float32, with the names and shapes of :class:`promptatlas.types.forms.PromptForm`.
+        where: for deep prompts: ``local`` (keys and values at the chosen layers only) or ``carried`` (the vectors continue
+            through the blocks above). None for other kinds.
     """
 
     kind: Kind
@@ -29,7 +30,7 @@ class Prompt:
 
     @property
     def described(self) -> PromptForm:
-        """What is known of its kind."""
+        """Names and shapes of the kind's tensors."""
         return FORMS[self.kind]
 
     @property
@@ -43,13 +44,13 @@ class Prompt:
 
     @property
     def form(self) -> tuple[object, ...]:
-        """Prompts of equal form can be mixed."""
+        """Kind, where, names and shapes. Prompts of equal form can be mixed."""
         return (self.kind, self.where, tuple(sorted((name, tuple(t.shape)) for name, t in self.tensors.items())))
 
     def vectors(self) -> dict[int, Tensor]:
-        """Its own vectors `[n, d_model]`, by the number of blocks below the residual stream that they lie in.
+        """Vectors `[n, d_model]` by the number of blocks before the residual stream that they belong to.
 
-        Empty for a kind without vectors.
+        Empty for kinds without vectors.
         """
         if not self.described.has_vectors:
             return {}
@@ -62,10 +63,10 @@ class Prompt:
 
 
 def from_tensors(tensors: Mapping[str, Tensor], *, where: str | None = None) -> Prompt:
-    """Tell the kind from the tensors' names, as in the native file format.
+    """A prompt whose kind follows from the names of its tensors, as in the native file format.
 
     Raises:
-        InvalidRequest: the names are of no kind, or of several.
+        InvalidRequest: the names belong to no kind, or to several.
     """
     try:
         kind = kind_of(tensors)
@@ -85,7 +86,7 @@ def mix_prompts(parts: Sequence[tuple[Prompt, float]]) -> Prompt:
     first = parts[0][0]
     for prompt, _ in parts[1:]:
         if prompt.form != first.form:
-            raise InvalidRequest(f"only prompts of one shape can be mixed: expected {first.form}, got {prompt.form}.")
+            raise InvalidRequest(f"only prompts of equal form can be mixed: expected {first.form}, got {prompt.form}.")
     mixed = {
         name: torch.stack([weight * prompt.tensors[name] for prompt, weight in parts]).sum(0) for name in first.tensors
     }

@@ -1,4 +1,4 @@
-"""The compilers of all kinds, and the functions that choose among them. To add a kind: a file like ``soft.py``, a line here."""
+"""Registry of prompt compilers, and functions that call them. A new kind needs a file like ``soft.py`` and a line here."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def compiler_of(prompt: Prompt) -> PromptCompiler:
 
 
 def check_fit(model: HostedModel, prompt: Prompt) -> None:
-    """Raise InvalidRequest, with expected and received shapes, when the prompt does not fit the model."""
+    """Raise InvalidRequest, with expected and received shapes, if the prompt does not fit the model."""
     compiler_of(prompt).check(model, prompt)
 
 
 def compile_prompt(model: HostedModel, prompt: Prompt) -> CompiledPrompt:
-    """Keys and values of ``prompt`` in every layer; gradients flow to its tensors unless they are switched off.
+    """Keys and values of ``prompt`` in every layer; differentiable in its tensors unless gradients are disabled.
 
     Raises:
         InvalidRequest: the prompt does not fit the model.
@@ -52,20 +52,17 @@ def has_states(prompt: Prompt, layer: int) -> bool:
 
 
 def virtual_states(model: HostedModel, prompt: Prompt, taps: Sequence[Tap]) -> dict[Tap, Tensor]:
-    """States `[n_virtual, …]` at the prompt's own positions; zeros at taps where it has none."""
+    """States `[n_virtual, …]` at the prompt's virtual positions; zeros at taps where these have no states."""
     compiler, n = compiler_of(prompt), prompt.n_virtual
     states: dict[Tap, Tensor] = {}
 
     def keep(tap: Tap, rows: Tensor) -> None:
         states[tap] = rows.detach().float().cpu()
 
-    def keep_pattern(layer: int, offset: int, pattern: Tensor) -> None:
-        keep(Tap("attn_probs", layer), pattern)
-
     with torch.inference_mode():
-        compiler.run(model, prompt, reads=taps, on_read=keep, on_probabilities=keep_pattern)
+        compiler.run(model, prompt, reads=taps, on_read=keep)
     for tap in taps:
-        # A run also computes what a local prompt cuts off again.
+        # The run of a local prompt also computes states that the compiled prompt does not have.
         if tap not in states or not compiler.reads_at(prompt, tap, n_layers=model.architecture.n_layers):
             states[tap] = torch.zeros(n, *model.catalogue.row_shape(tap, n_keys=n))
     return states

@@ -1,11 +1,11 @@
-"""Soft prompts: vectors that are run through the model once, whose keys and values every text then attends to."""
+"""Compiler of soft prompts: vectors that are run through the model once, and whose keys and values are kept."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from service.engine.attention.kv_cache import CompiledPrompt
-from service.engine.attention.metadata import ProbabilitySink, RecordingMetadata
+from service.engine.attention.metadata import RecordingMetadata
 from service.engine.model.hooks import Read
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
@@ -14,7 +14,7 @@ from service.engine.prompts.prompt import Prompt
 
 
 class SoftCompiler(PromptCompiler):
-    """Tensor ``soft`` in the place of token embeddings."""
+    """Compiles the tensor ``soft``, which replaces token embeddings."""
 
     def compile(self, model: HostedModel, prompt: Prompt) -> CompiledPrompt:
         n_layers = model.architecture.n_layers
@@ -37,12 +37,11 @@ class SoftCompiler(PromptCompiler):
         *,
         reads: Sequence[Tap],
         on_read: Read,
-        on_probabilities: ProbabilitySink | None = None,
     ) -> RecordingMetadata:
-        """Without reads the run stops at the last layer's attention: nothing above it writes keys or values."""
+        """Without reads, the run stops at the last layer's attention, which writes the last keys and values."""
         vectors = prompt.tensors["soft"]
         if any(tap.kind == "embed" for tap in reads):
-            # The vectors stand in for the embedding module's output; the module itself is not run.
+            # The vectors replace the output of the embedding module, which does not run.
             on_read(Tap("embed"), vectors)
         last = None if reads else model.architecture.n_layers - 1
         return run_vectors(
@@ -52,5 +51,4 @@ class SoftCompiler(PromptCompiler):
             last_layer=last,
             reads=reads,
             on_read=on_read,
-            on_probabilities=on_probabilities,
         )

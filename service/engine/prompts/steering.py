@@ -1,4 +1,4 @@
-"""Steering prompts: vectors added to block outputs at text and generated tokens; no keys, no values, no positions."""
+"""Compiler of steering prompts: vectors that are added to block outputs. They have no positions, keys or values."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from service.engine.shapes import Tensor
 
 
 class SteeringCompiler(PromptCompiler):
-    """Tensors ``steering.{layer}`` `[d_model]`."""
+    """Compiles tensors ``steering.{layer}`` `[d_model]`, which are added to ``resid_post``."""
 
     def compile(self, model: HostedModel, prompt: Prompt) -> CompiledPrompt:
-        nothing = (None,) * model.architecture.n_layers
-        return CompiledPrompt(0, nothing, nothing)
+        empty = (None,) * model.architecture.n_layers
+        return CompiledPrompt(0, empty, empty)
 
     def additions(self, prompt: Prompt) -> Mapping[Tap, Tensor]:
         form = prompt.described

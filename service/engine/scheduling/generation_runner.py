@@ -33,14 +33,12 @@ class GenerationRunner:
         *,
         model_runner: ModelRunner,
         output_processor: OutputProcessor,
-        eos_ids: frozenset[int],
         ranker: TokenRanker,
     ) -> None:
         self._model = model
         self._scheduler = scheduler
         self._model_runner = model_runner
         self._output_processor = output_processor
-        self._eos_ids = eos_ids
         self._ranker = ranker
 
     def step(self, scheduled: Sequence[ScheduledTokens]) -> list[Event]:
@@ -103,7 +101,7 @@ class GenerationRunner:
                 )
 
     def _finish_reason(self, row: SequenceState, token: int) -> FinishReason | None:
-        if token in self._eos_ids:
+        if token in row.ending_ids:
             return "stop"
         return "length" if row.n_generated >= row.max_tokens else None
 

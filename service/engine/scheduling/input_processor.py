@@ -13,7 +13,17 @@ from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
 from service.engine.prompts.cache import LoadedPrompt, PromptCache
-from service.engine.requests import Capture, CaptureSpec, Generate, Input, Limits, Projection, Ranking
+from service.engine.requests import (
+    Capture,
+    CaptureSpec,
+    Detokenize,
+    Generate,
+    Input,
+    Limits,
+    Projection,
+    Ranking,
+    Tokenize,
+)
 from service.engine.scheduling.sampler import RowSampler
 from service.engine.scheduling.sequence import RequestState, SequenceState
 from service.engine.scheduling.text_stream import TextStream
@@ -31,12 +41,17 @@ class InputProcessor:
         prompts: PromptCache,
         detokenizer: Detokenizer | None,
         ranker: TokenRanker,
+        eos_ids: frozenset[int],
     ) -> None:
         self._model = model
         self._limits = limits
         self._prompts = prompts
         self._detokenizer = detokenizer
         self._ranker = ranker
+        self._eos_ids = eos_ids
+        self._detokenizer_with_special = (
+            Detokenizer(model.tokenizer, with_special=True) if detokenizer is not None else None
+        )
 
     def generate(self, request: Generate) -> RequestState:
         """One row for each (input, n), in that order.
@@ -48,6 +63,7 @@ class InputProcessor:
         inputs = [self._chat_ids(request.messages)] if request.messages is not None else self.token_ids(request.inputs)
         edits = self._edits(request, prompt)
         self._check_lengths(inputs, prompt=prompt, max_tokens=request.max_tokens)
+        self._check_ending(request)
         state = RequestState(request, prompt)
         for index in range(len(inputs) * request.n):
             state.rows.append(self._generating_row(state, index, inputs[index // request.n], edits=edits))
@@ -119,24 +135,56 @@ class InputProcessor:
             found.append(ids)
         return found
 
+    def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
+        """Token ids of each text; none for a text without tokens."""
+        encoded = self._model.tokenizer(list(request.texts), add_special_tokens=request.add_special_tokens)
+        return tuple(tuple(ids) for ids in encoded["input_ids"])
+
+    def detokenize(self, request: Detokenize) -> str:
+        """Text of tokens, special tokens included.
+
+        Raises:
+            InvalidRequest: an id is outside the vocabulary.
+        """
+        self._check_vocabulary(request.token_ids, field="tokens")
+        detokenizer = self._detokenizer_with_special
+        return "" if detokenizer is None else detokenizer.decode(request.token_ids)
+
     def _generating_row(
         self, state: RequestState, index: int, ids: tuple[int, ...], *, edits: Sequence[Edit]
     ) -> SequenceState:
         request = state.request
         assert isinstance(request, Generate)
         row = SequenceState(state, index, list(ids), len(ids), max_tokens=request.max_tokens, prompt=state.prompt)
+        stop_ids = frozenset(request.stop_token_ids)
+        row.ending_ids = stop_ids if request.ignore_eos else stop_ids | self._eos_ids
+        row.prompt_logprobs = None if request.prompt_logprobs is None else []
         row.sampler = RowSampler(
             request.sampling,
             vocab_size=self._model.catalogue.vocab_size,
             input_ids=ids,
             stream=index % request.n,
             device=self._model.device,
+            min_tokens=request.min_tokens,
+            ending_ids=stop_ids | self._eos_ids,
         )
-        if self._detokenizer is not None:
-            row.text = TextStream(self._detokenizer, stop=request.stop, input_ids=ids)
+        row.text = self._text_stream(request, ids)
         if edits:
             row.edits = RowEdits(edits, n_input=len(ids), n_total=len(ids) + request.max_tokens)
         return row
+
+    def _text_stream(self, request: Generate, ids: Sequence[int]) -> TextStream | None:
+        detokenizer = self._detokenizer if request.skip_special_tokens else self._detokenizer_with_special
+        if detokenizer is None:
+            return None
+        special_ends = {token for token in self._eos_ids if detokenizer.is_special(token)}
+        return TextStream(
+            detokenizer,
+            stop=request.stop,
+            input_ids=ids,
+            hidden_ids={*request.stop_token_ids, *(() if request.ignore_eos else special_ends)},
+            min_tokens=request.min_tokens,
+        )
 
     def _add_trajectories(self, state: RequestState, spec: CaptureSpec, *, include_input: bool) -> None:
         if spec.reduce == "mean":
@@ -200,6 +248,25 @@ class InputProcessor:
                     f"{n_virtual} virtual + {len(ids)} input + {max_tokens} new tokens exceed the model's context of "
                     f"{self._model.n_positions}.",
                     loc=("inputs", i),
+                )
+
+    def _check_ending(self, request: Generate) -> None:
+        if request.min_tokens > request.max_tokens:
+            raise InvalidRequest(
+                f"min_tokens: expected at most max_tokens, {request.max_tokens}, got {request.min_tokens}.",
+                loc=("min_tokens",),
+            )
+        self._check_vocabulary(request.stop_token_ids, field="stop_token_ids")
+        n_ends = len({*request.stop_token_ids, *self._eos_ids})
+        if request.min_tokens and n_ends >= self._model.catalogue.vocab_size:
+            raise InvalidRequest("stop_token_ids: expected fewer than all tokens, got all.", loc=("stop_token_ids",))
+
+    def _check_vocabulary(self, token_ids: Sequence[int], *, field: str) -> None:
+        vocab_size = self._model.catalogue.vocab_size
+        for i, token in enumerate(token_ids):
+            if not 0 <= token < vocab_size:
+                raise InvalidRequest(
+                    f"token id {token} is outside the vocabulary (0 to {vocab_size - 1}).", loc=(field, i)
                 )
 
     def _check_bytes(self, state: RequestState) -> None:

@@ -5,11 +5,12 @@ A row's logits are processed in this order:
 1. ``logit_bias`` is added;
 2. ``repetition_penalty``: logits of tokens seen in input or output are divided by it when positive, else multiplied;
 3. ``frequency_penalty`` times the count in the output, then ``presence_penalty`` once, are subtracted;
-4. at temperature 0 the largest is chosen; otherwise the logits are divided by the temperature;
-5. ``min_p`` keeps tokens with at least that fraction of the largest probability;
-6. ``top_k`` keeps the k most probable of those;
-7. ``top_p`` keeps the fewest most probable of those whose share of their total probability reaches p;
-8. one token is drawn.
+4. ``min_tokens``: tokens that would end the row are removed until it has that many;
+5. at temperature 0 the largest is chosen; otherwise the logits are divided by the temperature;
+6. ``min_p`` keeps tokens with at least that fraction of the largest probability;
+7. ``top_k`` keeps the k most probable of those;
+8. ``top_p`` keeps the fewest most probable of those whose share of their total probability reaches p;
+9. one token is drawn.
 
 Each filter keeps the first of the tokens sorted by logit; of equal logits at the limit, the lower token ids are kept.
 A draw inverts the cumulative distribution, in the order of token ids and in float64, at a uniform number that depends only
@@ -21,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -40,13 +41,22 @@ class RowSampler:
         input_ids: the row's text tokens before the first generated one; repetition_penalty covers them.
         stream: index of the random stream of the seed (the row's index in its request).
         device: of the logits.
+        min_tokens: number of tokens before which none of ``ending_ids`` is chosen.
 
     Raises:
         InvalidRequest: a parameter is out of its range.
     """
 
     def __init__(
-        self, sampling: Sampling, *, vocab_size: int, input_ids: Sequence[int], stream: int, device: torch.device
+        self,
+        sampling: Sampling,
+        *,
+        vocab_size: int,
+        input_ids: Sequence[int],
+        stream: int,
+        device: torch.device,
+        min_tokens: int = 0,
+        ending_ids: Collection[int] = (),
     ) -> None:
         _check(sampling, vocab_size=vocab_size)
         self.sampling = sampling
@@ -54,6 +64,8 @@ class RowSampler:
         self.n_observed = 0
         seed = sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(8), "little")
         self._stream_key = f"{seed}/{stream}/"
+        self._min_tokens = min_tokens if ending_ids else 0
+        self.ending_ids = torch.tensor(sorted(ending_ids), dtype=torch.int64, device=device)
         self.bias_ids, self.bias_values = _bias_tensors(sampling.logit_bias, device=device)
         # Tensors of the vocabulary's size are allocated only for rows that need them.
         self.seen: Tensor | None = None
@@ -67,7 +79,13 @@ class RowSampler:
     @property
     def is_plain(self) -> bool:
         """Whether only temperature and filters change the model's logits."""
-        return self.seen is None and self.counts is None and not self.sampling.logit_bias
+        is_changed = self.seen is not None or self.counts is not None or self.sampling.logit_bias
+        return not is_changed and self.may_end
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the next token may be one that ends the row."""
+        return self.n_observed >= self._min_tokens
 
     def observe(self, token_id: int) -> None:
         """Count a generated token, and advance the random stream by one step."""
@@ -186,6 +204,7 @@ def _adjusted(logits: Float[Tensor, "rows vocab"], samplers: Sequence[RowSampler
     _add_bias(scores, samplers)
     _penalise_repetition(scores, samplers)
     _penalise_counts(scores, samplers)
+    _remove_endings(scores, samplers)
     return scores
 
 
@@ -214,6 +233,12 @@ def _penalise_counts(scores: Float[Tensor, "rows vocab"], samplers: Sequence[Row
     frequency = _column([samplers[row].sampling.frequency_penalty for row in rows], like=scores)
     presence = _column([samplers[row].sampling.presence_penalty for row in rows], like=scores)
     scores[torch.tensor(rows, device=scores.device)] -= frequency * counts + presence * (counts > 0)
+
+
+def _remove_endings(scores: Float[Tensor, "rows vocab"], samplers: Sequence[RowSampler]) -> None:
+    for row, sampler in enumerate(samplers):
+        if not sampler.may_end:
+            scores[row, sampler.ending_ids] = -math.inf
 
 
 def _largest(logits: Float[Tensor, "rows vocab"]) -> list[int]:

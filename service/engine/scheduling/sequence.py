@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from service.engine.activations.capture_buffer import CaptureBuffer
 from service.engine.activations.interventions import RowEdits
 from service.engine.prompts.cache import LoadedPrompt
-from service.engine.requests import Capture, FinishReason, Generate, TokenLogprob
+from service.engine.requests import Capture, FinishReason, Generate, RankedToken, TokenLogprob
 from service.engine.scheduling.sampler import RowSampler
+from service.engine.scheduling.text_offsets import TextOffsets
 from service.engine.scheduling.text_stream import TextStream
 
 
@@ -38,9 +39,12 @@ class SequenceState:
         index: of the row in its request.
         n_input: tokens of the input.
         max_tokens: how many tokens it may generate; 0 for a row that is only captured or scored.
+        ending_ids: tokens that end it.
         reads_last: its last token is read too if it ends by length, so that a trajectory has a state for it.
         logprobs: of generated tokens, if a trajectory or the client needs them.
         reported: token log-probabilities that no delta has carried yet.
+        prompt_logprobs: of the input's tokens, until a delta has carried them; None if they are not requested.
+        offsets: where the reported tokens begin in the returned text; None before the first one.
     """
 
     request_state: RequestState
@@ -53,14 +57,16 @@ class SequenceState:
     text: TextStream | None = None
     capture: CaptureBuffer | None = None
     edits: RowEdits | None = None
+    ending_ids: frozenset[int] = frozenset()
     reads_last: bool = False
     n_read: int = 0
     finish_reason: FinishReason | None = None
     logprobs: list[float] = field(default_factory=list)
     reported: list[TokenLogprob] = field(default_factory=list)
+    prompt_logprobs: list[tuple[RankedToken, ...]] | None = None
     n_reported_ids: int = 0
     text_length: int = 0
-    logprob_offset: int = 0
+    offsets: TextOffsets | None = None
     is_reported: bool = False
 
     @property
@@ -105,6 +111,11 @@ class SequenceState:
     @property
     def scores_input(self) -> bool:
         """Whether log-probabilities of the input's tokens are reported."""
+        return self.echoes_logprobs or self.prompt_logprobs is not None
+
+    @property
+    def echoes_logprobs(self) -> bool:
+        """Whether they are reported in front of those of the generated tokens."""
         request = self.request_state.request
         return isinstance(request, Generate) and request.echo and request.logprobs is not None
 

@@ -6,14 +6,11 @@ string, are held back. Only a window of the last tokens is decoded, so the cost 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from transformers import PreTrainedTokenizerFast
 
-from service.engine.model.detokenizer import Detokenizer
-
-REPLACEMENT = "\ufffd"
-"""What a decoder writes for bytes that are no complete character."""
+from service.engine.model.detokenizer import REPLACEMENT, Detokenizer
 
 N_WINDOW = 24
 """The window is cut when it reaches this many tokens …"""
@@ -28,14 +25,14 @@ N_CHARACTER = 4
 class TextStream:
     """The text of one row while it grows.
 
-    Without stop strings, the text after ``finish()`` equals the decoded text of all tokens after the input's text. There is
-    one exception: a tokenizer with byte fallback rewrites a run of byte tokens as a whole when it contains an invalid byte;
-    characters that have been sent by then stay.
+    Without stop strings, the text after ``finish()`` equals the decoded text of all tokens after the input's text.
 
     Args:
         tokenizer: a fast tokenizer, or its Detokenizer, which is cheaper for many rows.
         stop: strings that end the text; the one that is complete first wins.
         input_ids: the tokens before the first pushed one; they determine whether its leading space is kept.
+        hidden_ids: tokens without text, in addition to those of the detokenizer.
+        min_tokens: a stop string ends the text only if it is complete after more tokens than these.
     """
 
     def __init__(
@@ -44,9 +41,14 @@ class TextStream:
         *,
         stop: tuple[str, ...] = (),
         input_ids: Sequence[int] = (),
+        hidden_ids: Collection[int] = (),
+        min_tokens: int = 0,
     ) -> None:
         self._detokenizer = tokenizer if isinstance(tokenizer, Detokenizer) else Detokenizer(tokenizer)
         self._stop = tuple(text for text in stop if text)
+        self._hidden_ids = frozenset(hidden_ids)
+        self._min_tokens = min_tokens
+        self._n_pushed = 0
         self._window = self._context(input_ids)
         self._n_sent_ids = len(self._window)
         # The part of the window's text that has been sent, or was in the input. An incomplete character at the end of the
@@ -69,7 +71,8 @@ class TextStream:
 
     def push(self, token_id: int) -> str:
         """Add a token; returns the new text that no later token can change, which may be empty."""
-        if self._stopped or not self._detokenizer.is_text(token_id):
+        self._n_pushed += 1
+        if self._stopped or not self._is_text(token_id):
             return ""
         self._window.append(token_id)
         new = self._certain()
@@ -79,7 +82,7 @@ class TextStream:
 
     def extend(self, token_ids: Sequence[int]) -> None:
         """Add tokens whose text is not needed before ``finish()``; for rows without stop strings."""
-        self._window += [token_id for token_id in token_ids if self._detokenizer.is_text(token_id)]
+        self._window += [token_id for token_id in token_ids if self._is_text(token_id)]
 
     def finish(self) -> str:
         """End the text; returns the text that was held back, up to a stop string if it contains one."""
@@ -95,6 +98,9 @@ class TextStream:
         """The text of one token inside a text."""
         return self._detokenizer.token_text(token_id)
 
+    def _is_text(self, token_id: int) -> bool:
+        return token_id not in self._hidden_ids and self._detokenizer.is_text(token_id)
+
     def _context(self, input_ids: Sequence[int]) -> list[int]:
         """The last few text tokens of an input; more of them if they decode to nothing."""
         context: list[int] = []
@@ -109,8 +115,7 @@ class TextStream:
         """Unsent text of the window that no later token can change."""
         text = self._detokenizer.decode(self._window)
         if not text.startswith(self._sent):
-            # The bytes of an incomplete character make the decoder rewrite those before them, until the character's last
-            # byte arrives. If it does not arrive, these bytes are no characters: continue after them.
+            # The decoder rewrites text that has been sent. Wait for the rest of a character, then continue after that text.
             if len(self._window) - self._n_sent_ids < N_CHARACTER:
                 return ""
             rest = self._unsent_alone()
@@ -144,7 +149,9 @@ class TextStream:
 
     def _send(self, new: str, *, is_last: bool = False) -> str:
         text = self._held + new
-        end = _stop_start(text, self._stop)
+        # The held text has been searched, or precedes min_tokens: a stop string must end after it.
+        may_stop = self._n_pushed > self._min_tokens
+        end = _stop_start(text, self._stop, after=len(self._held)) if may_stop else None
         if end is not None:
             self._stopped = True
         elif is_last:
@@ -165,9 +172,13 @@ def n_unfinished(text: str) -> int:
     return n
 
 
-def _stop_start(text: str, stop: tuple[str, ...]) -> int | None:
-    """Start of the stop string that is complete first; of several complete at once, of the one that starts first."""
-    found = [(start + len(one), start) for one in stop if (start := text.find(one)) >= 0]
+def _stop_start(text: str, stop: tuple[str, ...], *, after: int) -> int | None:
+    """Start of the stop string that is complete first; of several complete at once, of the one that starts first.
+
+    after: only strings that end after this many characters count.
+    """
+    starts = ((one, text.find(one, max(0, after - len(one) + 1))) for one in stop)
+    found = [(start + len(one), start) for one, start in starts if start >= 0]
     return min(found)[1] if found else None
 
 

@@ -14,10 +14,21 @@ from typing import Any, Protocol
 
 import structlog
 
-from service.engine.requests import Capture, Done, Estimate, Event, Failed, Generate, Tensors
-from service.errors import AtlasError, NotFound, Unavailable
+from service.engine.requests import Capture, Detokenize, Done, Estimate, Event, Failed, Generate, Tensors, Tokenize
+from service.errors import AtlasError, EngineUnavailable, NotFound
 from service.hosting.engine_process.request_tensors import attach_values
-from service.hosting.ipc.messages import Cancel, EngineState, EstimateCost, Estimated, Finished, Reply, Submit, Update
+from service.hosting.ipc.messages import (
+    CallTokenizer,
+    Cancel,
+    EngineState,
+    EstimateCost,
+    Estimated,
+    Finished,
+    Reply,
+    Submit,
+    Tokenized,
+    Update,
+)
 from service.hosting.ipc.tensor_results import ResultWriter, discard
 from service.hosting.ipc.transport import Disconnected, EngineEndpoint, Received
 
@@ -36,6 +47,8 @@ class EngineLike(Protocol):
     def cancel(self, request_id: str) -> None: ...
     def step(self) -> list[Event]: ...
     def estimate(self, request: Capture) -> Estimate: ...
+    def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]: ...
+    def detokenize(self, request: Detokenize) -> str: ...
     def stats(self) -> Mapping[str, float]: ...
 
 
@@ -125,7 +138,7 @@ class EngineLoop:
         elif isinstance(incoming.message, Submit):
             self._submit(incoming.message, connection_id=connection_id)
         else:
-            self._estimate(incoming.message, connection_id=connection_id)
+            self._answer(incoming.message, connection_id=connection_id)
 
     def _submit(self, job: Submit, *, connection_id: int) -> None:
         request_id = job.request.request_id
@@ -137,11 +150,18 @@ class EngineLoop:
         else:
             self._pending[request_id] = _Pending(connection_id=connection_id, model=job.model, metadata=job.metadata)
 
-    def _estimate(self, message: EstimateCost, *, connection_id: int) -> None:
+    def _answer(self, message: EstimateCost | CallTokenizer, *, connection_id: int) -> None:
+        """Answer a message that needs no step of the engine."""
         request_id = message.request.request_id
         update: Update
         try:
-            update = Estimated(estimate=self._find(message.model).engine.estimate(message.request))
+            engine, request = self._find(message.model).engine, message.request
+            if isinstance(request, Capture):
+                update = Estimated(estimate=engine.estimate(request))
+            elif isinstance(request, Tokenize):
+                update = Tokenized(token_ids=engine.tokenize(request))
+            else:
+                update = Tokenized(text=engine.detokenize(request))
         except Exception as error:
             update = _failed(request_id, error)
         self._send(request_id, [update], connection_id=connection_id)
@@ -174,7 +194,7 @@ class EngineLoop:
         if self._faults[model] >= _MAX_CONSECUTIVE_FAULTS:
             # Every step of this process fails, for example because the device is lost: end, and be restarted.
             raise
-        lost = Unavailable("The engine failed in the middle of this request.", retry_after_s=1)
+        lost = EngineUnavailable("The engine failed in the middle of this request.", retry_after_s=1)
         for request_id in [key for key, pending in self._pending.items() if pending.model == model]:
             pending = self._pending.pop(request_id)
             engine.cancel(request_id)

@@ -27,12 +27,15 @@ RECORDS: tuple[type, ...] = (
     *(requests.Generate, requests.Capture, requests.PromptChoice, requests.Sampling, requests.Slice),
     *(requests.CaptureSpec, requests.Projection, requests.Lens, requests.Nearest, requests.Intervention),
     *(requests.Delta, requests.RowDone, requests.Failed, requests.TokenLogprob, requests.Estimate),
+    *(requests.RankedToken, requests.Tokenize, requests.Detokenize, messages.CallTokenizer, messages.Tokenized),
 )
 """Dataclasses that may appear in a frame; the position is the tag."""
 
 ERRORS: tuple[type[AtlasError], ...] = (
     *(errors.AtlasError, errors.InvalidRequest, errors.NotFound, errors.Conflict, errors.TooLarge, errors.Busy),
     *(errors.Unavailable, errors.DeadlineExceeded, errors.DamagedArtifact, errors.EngineFault, errors.UnsupportedModel),
+    *(errors.EngineUnavailable, errors.StoreUnavailable, errors.StoreFull, errors.StoreReadOnly),
+    *(errors.TemporaryFilesUnavailable, errors.QueueUnavailable, errors.HubUnreachable),
 )
 """Errors that may appear in a frame; the position is the tag."""
 

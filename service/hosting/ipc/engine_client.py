@@ -14,9 +14,10 @@ from typing import Literal, Protocol
 
 import structlog
 
-from service.engine.requests import Capture, Delta, Estimate, Failed, RowDone
-from service.errors import Busy, DeadlineExceeded, Unavailable
+from service.engine.requests import Capture, Delta, Detokenize, Estimate, Failed, RowDone, Tokenize
+from service.errors import Busy, DeadlineExceeded, EngineUnavailable
 from service.hosting.ipc.messages import (
+    CallTokenizer,
     Cancel,
     EngineState,
     EstimateCost,
@@ -26,6 +27,7 @@ from service.hosting.ipc.messages import (
     FromEngine,
     Reply,
     Submit,
+    Tokenized,
     Update,
 )
 from service.hosting.ipc.tensor_results import OpenResult, discard
@@ -97,21 +99,21 @@ class EngineClient:
         """The state of the connected engine.
 
         Raises:
-            Unavailable: the service is stopping, or the engine is starting or lost.
+            EngineUnavailable: the service is stopping, or the engine is starting or lost.
         """
         if self._draining:
-            raise Unavailable("The server is shutting down.", retry_after_s=_STARTING_RETRY_S)
+            raise EngineUnavailable("The server is shutting down.", retry_after_s=_STARTING_RETRY_S)
         if not self._ready or self._state is None:
             was_ready = self._state is not None
             detail = "The engine was lost and is being restarted." if was_ready else "The engine is starting."
-            raise Unavailable(detail, retry_after_s=_STARTING_RETRY_S)
+            raise EngineUnavailable(detail, retry_after_s=_STARTING_RETRY_S)
         return self._state
 
     def last_state(self) -> EngineState:
         """The last state that the engine sent, even if the engine is lost now.
 
         Raises:
-            Unavailable: no engine has been ready yet.
+            EngineUnavailable: no engine has been ready yet.
         """
         return self.require_engine() if self._state is None else self._state
 
@@ -123,7 +125,7 @@ class EngineClient:
             deadline_s: on the client's clock.
 
         Raises:
-            Unavailable: the service is stopping, or the engine is starting or lost.
+            EngineUnavailable: the service is stopping, or the engine is starting or lost.
             Busy: too many requests are pending.
         """
         async with self._exchange(job.request.request_id, job, deadline_s=deadline_s) as exchange:
@@ -134,6 +136,12 @@ class EngineClient:
         question = EstimateCost(model=model, request=request)
         async with self._exchange(request.request_id, question, deadline_s=deadline_s) as exchange:
             return await exchange.estimate()
+
+    async def call_tokenizer(self, model: str, *, request: Tokenize | Detokenize, deadline_s: float) -> Tokenized:
+        """Convert texts to tokens, or tokens to a text, with the tokenizer of a model."""
+        question = CallTokenizer(model=model, request=request)
+        async with self._exchange(request.request_id, question, deadline_s=deadline_s) as exchange:
+            return await exchange.tokenized()
 
     def deadline_in(self, seconds: float) -> float:
         """The deadline ``seconds`` from now, on the client's clock."""
@@ -198,7 +206,7 @@ class Exchange:
 
     def put(self, update: Update) -> None:
         """Add an update; called by the client."""
-        if isinstance(update, Finished | Failed | Estimated):
+        if isinstance(update, Finished | Failed | Estimated | Tokenized):
             self.ended = True
         if isinstance(update, Finished) and update.result is not None:
             try:
@@ -250,6 +258,15 @@ class Exchange:
             raise RuntimeError(f"expected an estimate from the engine, received {type(update).__name__}")
         return update.estimate
 
+    async def tokenized(self) -> Tokenized:
+        """Wait for the answer to :class:`CallTokenizer`."""
+        update = await self._next()
+        if isinstance(update, Failed):
+            raise update.error
+        if not isinstance(update, Tokenized):
+            raise RuntimeError(f"expected tokens from the engine, received {type(update).__name__}")
+        return update
+
     async def _next(self) -> Update:
         left_s = self._deadline_s - self._clock()
         if left_s > 0 and not self._updates.empty():
@@ -261,7 +278,9 @@ class Exchange:
 
 
 def _lost(request_id: str) -> Failed:
-    return Failed(request_id=request_id, error=Unavailable("The engine was lost.", retry_after_s=_STARTING_RETRY_S))
+    return Failed(
+        request_id=request_id, error=EngineUnavailable("The engine was lost.", retry_after_s=_STARTING_RETRY_S)
+    )
 
 
 async def run_engine_client(client: EngineClient, endpoint: ApiEndpoint) -> None:

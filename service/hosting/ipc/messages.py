@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.engine.requests import Capture, Delta, Estimate, Failed, Generate, RowDone
+from service.engine.requests import Capture, Delta, Detokenize, Estimate, Failed, Generate, RowDone, Tokenize
 
 # --- from the API process to the engine -------------------------------------------------------------------------------
 
@@ -38,13 +38,21 @@ class EstimateCost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CallTokenizer:
+    """Convert texts to tokens, or tokens to a text."""
+
+    model: str
+    request: Tokenize | Detokenize
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cancel:
     """Cancel a request; no reply is expected."""
 
     request_id: str
 
 
-FromApi = Submit | EstimateCost | Cancel
+FromApi = Submit | EstimateCost | CallTokenizer | Cancel
 
 # --- from the engine to the API process -------------------------------------------------------------------------------
 
@@ -75,7 +83,15 @@ class Estimated:
     estimate: Estimate
 
 
-Update = Delta | RowDone | Finished | Failed | Estimated
+@dataclass(frozen=True, kw_only=True)
+class Tokenized:
+    """Answer to :class:`CallTokenizer`: the token ids of each text, or the text."""
+
+    token_ids: tuple[tuple[int, ...], ...] = ()
+    text: str = ""
+
+
+Update = Delta | RowDone | Finished | Failed | Estimated | Tokenized
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from typing import cast, get_args
 
 import structlog
 
-from service.errors import Unavailable
+from service.errors import EngineUnavailable
 from service.hosting.ipc.codec import MalformedFrame, decode, encode
 from service.hosting.ipc.messages import FromApi, FromEngine
 
@@ -196,10 +196,10 @@ class ApiEndpoint:
         """Write a message to the socket's buffer; returns at once.
 
         Raises:
-            Unavailable: no engine is connected.
+            EngineUnavailable: no engine is connected.
         """
         if self._writer is None or self._writer.is_closing():
-            raise Unavailable("No engine process is connected.", retry_after_s=2)
+            raise EngineUnavailable("No engine process is connected.", retry_after_s=2)
         self._writer.write(frame(message))
 
     async def run(self, *, on_message: Callable[[FromEngine], None], on_lost: Callable[[], None]) -> None:

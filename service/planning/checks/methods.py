@@ -13,13 +13,13 @@ from service.planning.context import Base
 from service.planning.specs import Loc
 from service.store.prompts.manifests import PromptManifest
 
-N_LEAST_TEXT = 2
-"""Tokens of the shortest example that can be learnt from: one that is read, one that is predicted."""
+MIN_TEXT_TOKENS = 2
+"""Tokens of the shortest training example: one input token and one target token."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What prompts of a method look like. layers: of a layered kind, ascending; None for the other kinds."""
+    """Form of the prompts of a method. layers: ascending; None for unlayered kinds."""
 
     kind: PromptKind
     n_virtual: int
@@ -34,7 +34,7 @@ class Form:
 
     @property
     def prompt_form(self) -> PromptForm:
-        """What is known of the kind."""
+        """Names and shapes of the kind's tensors."""
         return FORMS[self.kind]
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ def check_method(method: Method, *, base: Base, at: Loc = ("method",)) -> Form:
     """The form of a method's prompts on a model.
 
     Raises:
-        InvalidRequest: at the field of the method that does not fit.
+        InvalidRequest: located at the field of the method that does not fit.
     """
     check_room(method.n_positions, base=base, at=(*at, "n_virtual"))
     if FORMS[method.kind].needs_equal_layers and not base.has_equal_layers:
@@ -61,14 +61,14 @@ def check_method(method: Method, *, base: Base, at: Loc = ("method",)) -> Form:
 
 
 def layers_of(layers: Sequence[int], *, base: Base, at: Loc) -> tuple[int, ...]:
-    """Layers counted from 0, ascending; InvalidRequest at a layer that the model lacks, or that is repeated."""
+    """Layers counted from 0, ascending. Raises InvalidRequest at a layer that does not exist or is repeated."""
     found = [layer_of(layer, base=base, at=(*at, i)) for i, layer in enumerate(layers)]
     require_distinct(found, what="layers", at=at)
     return tuple(sorted(found))
 
 
 def layer_of(layer: int, *, base: Base, at: Loc) -> int:
-    """The index of a layer that may be counted from the end; InvalidRequest at ``at`` when there is none."""
+    """Index from 0 of a layer that may count from the end. Raises InvalidRequest at ``at`` if it does not exist."""
     if not -base.n_layers <= layer < base.n_layers:
         raise InvalidRequest(
             f"{base.name} has layers 0 to {base.n_layers - 1}, or -{base.n_layers} to -1 from the end; got {layer}.",
@@ -77,8 +77,8 @@ def layer_of(layer: int, *, base: Base, at: Loc) -> int:
     return layer % base.n_layers
 
 
-def check_room(n_virtual: int, *, base: Base, at: Loc, n_text: int = N_LEAST_TEXT) -> None:
-    """Refuse more virtual tokens than leave room for ``n_text`` tokens; InvalidRequest at ``at``."""
+def check_room(n_virtual: int, *, base: Base, at: Loc, n_text: int = MIN_TEXT_TOKENS) -> None:
+    """Raise InvalidRequest at ``at`` if the virtual tokens leave fewer than ``n_text`` positions for text."""
     if n_virtual + n_text > base.n_positions:
         raise InvalidRequest(
             f"{n_virtual} virtual tokens and at least {n_text} of text do not fit the {base.n_positions} positions of "

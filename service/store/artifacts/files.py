@@ -7,6 +7,7 @@ This module does not know manifests.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -17,12 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from service.errors import Unavailable
+from service.store.artifacts.failures import os_errors_as_unavailable
 
 TEMPORARY = ".tmp-"
 """Prefix of temporary names; no key of the store starts with it."""
 
-RETRY_AFTER_S = 5.0
+RESERVE = "reserve"
+"""Key of the file that occupies the reserved space."""
+
+RESERVE_BYTES = 256 * 1024
+_MIN_FREE_BYTES = 8 * RESERVE_BYTES
+_PROBE = b"\0" * 4096
 
 BLOCK_BYTES = 1024 * 1024
 """Size of the blocks in which files are copied and read."""
@@ -78,7 +84,13 @@ class Files(Protocol):
         """All files, including temporary ones."""
 
     def check(self) -> None:
-        """Raise Unavailable unless the filesystem is reachable and writable."""
+        """Raise Unavailable unless the filesystem is reachable and, if it is local, a file can be written."""
+
+    def hold_reserve(self) -> None:
+        """Occupy a little space, if there is enough, that ``release_reserve`` frees on a full disk. Failures are ignored."""
+
+    def release_reserve(self) -> bool:
+        """Free the reserved space; returns whether there was any."""
 
 
 class LocalFiles:
@@ -157,8 +169,31 @@ class LocalFiles:
     def check(self) -> None:
         with os_errors_as_unavailable("reached"):
             _make_folder(self._root)
-            if not os.access(self._root, os.R_OK | os.W_OK | os.X_OK):
-                raise PermissionError(13, os.strerror(13))
+            if not os.access(self._root, os.R_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            # Not synced: the file is removed before it reaches the disk, but its space is allocated.
+            probe = os.path.join(self._root, TEMPORARY + secrets.token_hex(8))
+            try:
+                _write(probe, [_PROBE], sync=False)
+            finally:
+                with suppress(OSError):
+                    os.unlink(probe)
+
+    def hold_reserve(self) -> None:
+        path = self._path(RESERVE)
+        with suppress(OSError):
+            if os.path.exists(path) or _free_bytes(self._root) < _MIN_FREE_BYTES:
+                return
+            # Random bytes, because a filesystem may compress others.
+            with _temporary_file_for(path, [os.urandom(RESERVE_BYTES)]) as temporary:
+                os.replace(temporary, path)
+
+    def release_reserve(self) -> bool:
+        try:
+            os.unlink(self._path(RESERVE))
+        except OSError:
+            return False
+        return True
 
     def _path(self, key: str) -> str:
         return os.path.join(self._root, *key.split("/"))
@@ -207,25 +242,13 @@ class TranslatingReader(io.RawIOBase):
 
 
 @contextmanager
-def os_errors_as_unavailable(action: str) -> Iterator[None]:
-    """Translate OSErrors into Unavailable, without paths in the message."""
-    try:
-        yield
-    except (FileNotFoundError, FileExistsError):
-        raise
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "input/output error"
-        raise Unavailable(f"The store could not be {action}: {reason}.", retry_after_s=RETRY_AFTER_S) from error
-
-
-@contextmanager
 def _temporary_file_for(path: str, blocks: Iterable[bytes]) -> Iterator[str]:
     """A synced temporary file with ``blocks`` in the folder of ``path``; removed if the block raises."""
     folder = os.path.dirname(path)
     _make_folder(folder)
     temporary = os.path.join(folder, TEMPORARY + secrets.token_hex(8))
     try:
-        _write_synced(temporary, blocks)
+        _write(temporary, blocks)
         yield temporary
     except BaseException:
         with suppress(OSError):
@@ -233,16 +256,22 @@ def _temporary_file_for(path: str, blocks: Iterable[bytes]) -> Iterator[str]:
         raise
 
 
-def _write_synced(path: str, blocks: Iterable[bytes]) -> None:
+def _write(path: str, blocks: Iterable[bytes], *, sync: bool = True) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         for block in blocks:
             view = memoryview(block)
             while view:
                 view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _free_bytes(path: str) -> int:
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
 
 
 def _make_folder(path: str) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from service.errors import Unavailable
+from service.errors import StoreUnavailable
+from service.store.artifacts.failures import driver_errors_as_unavailable
 from service.store.artifacts.files import (
-    RETRY_AFTER_S,
     Digest,
     FileEntry,
     Files,
@@ -32,13 +31,13 @@ def open_files(url: str) -> Files:
     """Files at ``url``: a local directory (plain or ``file://``) or an fsspec URL. Does not access the filesystem.
 
     Raises:
-        Unavailable: No driver for this URL scheme is installed, or the driver rejects the URL.
+        StoreUnavailable: No driver for this URL scheme is installed, or the driver rejects the URL.
     """
     try:
         filesystem, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except Exception as error:
         # Only the operator sees this message, at startup, and needs the driver's advice ("install s3fs").
-        raise Unavailable(f"The store's URL cannot be used: {error}") from error
+        raise StoreUnavailable(f"The store's URL cannot be used: {error}") from error
     return LocalFiles(root) if isinstance(filesystem, LocalFileSystem) else RemoteFiles(url)
 
 
@@ -132,6 +131,12 @@ class RemoteFiles:
             with suppress(FileNotFoundError):
                 filesystem.ls(root, detail=False)
 
+    def hold_reserve(self) -> None:
+        """Nothing to do: object stores do not fill up."""
+
+    def release_reserve(self) -> bool:
+        return False
+
     def _at(self, key: str) -> tuple[Any, str]:
         # Resolved on each call: fsspec caches one instance per process, and an instance created before a fork must not
         # be used after it. The listing cache is off because other processes write here too.
@@ -148,16 +153,3 @@ def _modified_s(details: dict[str, Any]) -> float | None:
         if isinstance(value, int | float):
             return float(value)
     return None
-
-
-@contextmanager
-def driver_errors_as_unavailable(action: str) -> Iterator[None]:
-    """Translate errors of any driver into Unavailable, except FileNotFoundError and FileExistsError."""
-    try:
-        yield
-    except (FileNotFoundError, FileExistsError, Unavailable):
-        raise
-    except Exception as error:
-        number = getattr(error, "errno", None)
-        reason = os.strerror(number) if isinstance(number, int) else type(error).__name__
-        raise Unavailable(f"The store could not be {action}: {reason}.", retry_after_s=RETRY_AFTER_S) from error

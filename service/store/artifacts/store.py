@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from service.errors import AtlasError, Conflict, DamagedArtifact
+from service.errors import AtlasError, Conflict, DamagedArtifact, StoreFull
 from service.store.artifacts.checked_reader import CheckedReader
 from service.store.artifacts.clock import Clock, utc_now
 from service.store.artifacts.files import BLOCK_BYTES, Files
@@ -240,15 +240,26 @@ class ArtifactStore:
         """Write a sealed record, replacing an existing one."""
         self._files.put(key, seal(record))
 
-    def create_record(self, key: str, record: Mapping[str, object]) -> bool:
+    def hold_reserve(self) -> None:
+        """Reserve a little space for records that end work on a full disk; cheap if it is reserved already."""
+        self._files.hold_reserve()
+
+    def create_record(self, key: str, record: Mapping[str, object], *, use_reserve: bool = False) -> bool:
         """Create a sealed record; returns False if another writer created it first.
+
+        With ``use_reserve``, a full disk is given the space of :meth:`hold_reserve`, and the record is written again.
 
         ``record`` must be unique to its writer, e.g. have a random token, so that a retried write recognizes its own
         first attempt.
         """
         data = seal(record)
         try:
-            self._files.create(key, data)
+            try:
+                self._files.create(key, data)
+            except StoreFull:
+                if not use_reserve or not self._files.release_reserve():
+                    raise
+                self._files.create(key, data)
         except FileExistsError:
             return self._files.read_many([key]).get(key) == data
         return True
@@ -258,7 +269,7 @@ class ArtifactStore:
         self._files.remove(key)
 
     def check(self) -> None:
-        """Raise Unavailable unless the store is reachable."""
+        """Raise Unavailable unless the store is reachable and, on a local disk, writable."""
         self._files.check()
 
     def sweep(self, *, older_than: timedelta = timedelta(hours=1)) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from promptatlas.types import DatasetFormat, Split, Template
 
-from service.errors import AtlasError, InvalidRequest, NotFound, Unavailable
+from service.errors import AtlasError, HubUnreachable, InvalidRequest, NotFound
 from service.store.datasets.formats import gsm8k, jsonl, squad
 from service.store.datasets.formats.locations import Location
 from service.store.datasets.formats.records import Record, split_named
@@ -25,6 +25,7 @@ LoadRows = Callable[[str, str | None], HubRows]
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME = re.compile(rf"hub:(?P<repository>{_PART}/{_PART})(:(?P<config>{_PART}))?")
 _MAX_DEPTH = 16
+_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +58,19 @@ def load_rows(repository: str, config: str | None) -> HubRows:
     Raises:
         InvalidRequest: The library is not installed, or cannot load this dataset or configuration.
         NotFound: The hub has no such dataset, or access is denied.
-        Unavailable: The hub cannot be reached.
+        HubUnreachable: The hub cannot be reached.
     """
     try:
         import datasets
+        from huggingface_hub import get_session
     except ImportError:
         raise InvalidRequest(
             "Hub datasets need the Hugging Face library 'datasets', which is not installed on this server: "
             "pip install 'promptatlas[hub]', or upload the dataset.",
             loc=("name",),
         ) from None
+    # Without a timeout, Hugging Face's HTTP client waits forever for a connection.
+    get_session().timeout = _TIMEOUT_S
     # With the scheme, because a bare owner/name could also be a local folder.
     with _HubErrors(repository, config=config):
         found = datasets.load_dataset(f"hf://datasets/{repository}", name=config, streaming=True)
@@ -158,7 +162,7 @@ class _HubErrors:
         if names & {"DatasetNotFoundError", "RepositoryNotFoundError"}:
             raise NotFound(f"The hub has no dataset {self._repository!r} that this server may read.") from error
         if names & {"ConnectionError", "OfflineModeIsEnabled", "TimeoutError", "HTTPError", "ConnectError", "Timeout"}:
-            raise Unavailable("The Hugging Face hub could not be reached.", retry_after_s=30.0) from error
+            raise HubUnreachable("The Hugging Face hub could not be reached.", retry_after_s=30.0) from error
         raise InvalidRequest(self._load_error(error), loc=("name",)) from error
 
     def _load_error(self, error: Exception) -> str:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 
 from promptatlas.types import DatasetFormat, Split, Template
 
-from service.errors import InvalidRequest, TooLarge, Unavailable
+from service.errors import InvalidRequest, TemporaryFilesUnavailable, TooLarge
 from service.store.datasets.formats.records import SPLITS, Record, RecordFormat
 from service.store.datasets.items import DatasetInfo, StoredRecord
 from service.store.datasets.templates import (
@@ -108,7 +108,9 @@ def disk_errors_as_unavailable() -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "input/output error"
-        raise Unavailable(f"The file could not be stored temporarily: {reason}.", retry_after_s=5.0) from error
+        raise TemporaryFilesUnavailable(
+            f"The file could not be stored temporarily: {reason}.", retry_after_s=5.0
+        ) from error
 
 
 class Importer:

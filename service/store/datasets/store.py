@@ -49,7 +49,7 @@ class DatasetStore:
         artifacts: The artifact store.
         builtin: Folder of the built-in datasets.
         max_bytes: Limit for the stored records of one dataset.
-        load_hub: Loads the rows of a hub dataset.
+        load_hub: Loads the rows of a hub dataset. None: hub datasets that are not stored yet are not found.
         clock: Timestamps for ``created_at``.
     """
 
@@ -59,7 +59,7 @@ class DatasetStore:
         *,
         builtin: Path | None = None,
         max_bytes: int = 4 << 30,
-        load_hub: LoadRows = load_rows,
+        load_hub: LoadRows | None = load_rows,
         clock: Clock = utc_now,
     ) -> None:
         self._files = DatasetFiles(artifacts)
@@ -106,9 +106,14 @@ class DatasetStore:
             InvalidRequest: The name is invalid, or the hub dataset cannot be loaded.
             NotFound: There is no such dataset.
             DamagedArtifact: Its manifest is damaged.
-            Unavailable: The hub cannot be reached.
+            HubUnreachable: The hub cannot be reached.
         """
         return self._find(name).info
+
+    def is_stored(self, name: str) -> bool:
+        """Whether a dataset is here, without loading one of the hub; InvalidRequest for what is no name."""
+        self._check(name)
+        return self._builtin.get(name) is not None or self._files.find(name) is not None
 
     def list_datasets(self, *, limit: int = 20, after: str | None = None) -> Page[DatasetInfo]:
         """Datasets after the cursor ``after``, ordered by name, including downloaded hub datasets; damaged ones are skipped."""
@@ -216,11 +221,10 @@ class DatasetStore:
                 self._files.replace(info, paths=paths)
                 return info, True
             if present is None:
-                try:
+                with suppress(Conflict):
                     self._files.create(info, paths=paths)
-                except Conflict:
-                    continue
-                return info, True
+                    return info, True
+                continue
             _require_same_dataset(present.info, info)
             if self._files.is_intact(present):
                 return present.info, False
@@ -232,15 +236,23 @@ class DatasetStore:
         self._check(name)
         found = self._builtin.get(name) or self._files.find(name)
         if found is None and is_hub_name(name):
-            hub = parse_hub_name(name)
-            reader = HubReader(self._load_hub(hub.repository, hub.config), name=name)
-            # A concurrent download that was stored first is used instead.
-            with suppress(Conflict):
-                self._store(name, record_format=reader, records=reader.records())
+            self._load(name)
             found = self._files.find(name)
         if found is None:
             raise NotFound(f"There is no dataset {name!r}.")
         return found
+
+    def _load(self, name: str) -> None:
+        if self._load_hub is None:
+            raise NotFound(
+                f"Dataset {name!r} is not stored here. The first request for a dataset of the hub loads it, and needs a key "
+                f"with scope 'write': a run that uses it, or PUT /v1/datasets/{name}."
+            )
+        hub = parse_hub_name(name)
+        reader = HubReader(self._load_hub(hub.repository, hub.config), name=name)
+        # Another process may have stored it in the meantime. Its copy stays, even if the hub has changed since.
+        with suppress(Conflict):
+            self._store(name, record_format=reader, records=reader.records())
 
     def _intact_info(self, name: str) -> DatasetInfo | None:
         try:

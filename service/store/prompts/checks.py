@@ -1,4 +1,4 @@
-"""What a prompt's tensors must be for a base model: names, shapes, finite values. numpy only."""
+"""Checks of a prompt's tensors against its base model: names, shapes and finite values. It uses numpy only."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _FLOAT_DTYPES = ("float16", "float32", "float64")
 
 @dataclass(frozen=True, kw_only=True)
 class BaseShape:
-    """A hosted model, as far as its prompts must know it.
+    """Sizes of a hosted model that its prompts depend on.
 
-    revision: hash over its weights. n_kv_heads, d_head: of every layer alike. n_positions: longest sequence.
+    revision: hash of the weights. n_kv_heads, d_head: the same in all layers. n_positions: length of the longest sequence.
     """
 
     name: str
@@ -35,7 +35,7 @@ class BaseShape:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """Tensors that fit: float32, finite, contiguous, sorted by name. layers: those that have some, None for soft."""
+    """Valid tensors: float32, finite, contiguous, sorted by name. layers: those with tensors; None for soft prompts."""
 
     tensors: Mapping[str, Floats]
     n_virtual: int
@@ -46,10 +46,10 @@ def check_tensors(kind: PromptKind, *, tensors: Mapping[str, npt.NDArray[Any]], 
     """Check names, shapes and values of a prompt's tensors against its base model.
 
     Args:
-        tensors: names and shapes as the kind's :class:`PromptForm` has them; float16, float32 or float64.
+        tensors: with the names and shapes of the kind's :class:`PromptForm`; float16, float32 or float64.
 
     Raises:
-        InvalidRequest: says what was expected and what was received.
+        InvalidRequest: names, shapes or values are invalid for the base.
     """
     form = FORMS[kind]
     names = sorted(tensors)
@@ -70,10 +70,10 @@ def check_tensors(kind: PromptKind, *, tensors: Mapping[str, npt.NDArray[Any]], 
 
 
 def as_float32(values: npt.NDArray[Any], *, name: str) -> Floats:
-    """Contiguous little-endian float32 of the same shape.
+    """Convert to contiguous little-endian float32.
 
     Raises:
-        InvalidRequest: the values are no floats, not all finite, or too large for float32.
+        InvalidRequest: the values are not floats, not all finite, or too large for float32.
     """
     if values.dtype.name not in _FLOAT_DTYPES:
         raise InvalidRequest(f"Tensor {name!r} must hold floating-point values; it holds {values.dtype.name}.")

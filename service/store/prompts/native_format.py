@@ -1,4 +1,4 @@
-"""The native prompt format: a safetensors file with kind and base in its header; and what makes two prompts equal."""
+"""Native prompt format, a safetensors file with kind and base in its header, and the content hash of prompts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,14 @@ MAX_NOTES_BYTES = 64 << 10
 class PromptFile:
     """A prompt that fits its base model.
 
-    tensors: as in the native format, float32, sorted by name. where: of deep prompts only, ``local`` or ``carried``.
-    base, base_revision: the model it was made for. notes: any JSON. layers: those that have something, None for soft.
-    d_model: of the base. n_virtual: how many positions it takes.
+    Attributes:
+        tensors: as in the native format, float32, sorted by name.
+        base, base_revision: name and revision of the base model.
+        n_virtual: number of virtual positions.
+        d_model: width of the base model.
+        layers: layers that the prompt has tensors for; None for soft prompts.
+        where: ``local`` or ``carried``, for deep prompts only.
+        notes: any JSON.
     """
 
     kind: PromptKind
@@ -42,9 +47,9 @@ class PromptFile:
 
     @cached_property
     def sha256(self) -> str:
-        """Content hash, ``sha256:`` and 64 digits: of kind, where, and the tensors' names, shapes and float32 values.
+        """Content hash, ``sha256:`` and 64 digits, of kind, where, and the tensors' names, shapes and float32 values.
 
-        Neither notes nor the base count: what the prompt does to a model of given weights is all in the rest.
+        Notes and base are excluded, because they do not change what the prompt does to a model of given weights.
         """
         shapes = [[name, list(values.shape)] for name, values in sorted(self.tensors.items())]
         digest = hashlib.sha256(canonical_json({"kind": self.kind, "where": self.where, "tensors": shapes}))
@@ -69,11 +74,11 @@ def make_prompt(
     where: Where | None = None,
     notes: Any = None,
 ) -> PromptFile:
-    """A checked prompt from arrays: what an upload holds, or what a run has tuned.
+    """Check arrays from an upload or a run, and make a prompt of them.
 
     Args:
         tensors: as in the native format; float16, float32 or float64.
-        where: of deep prompts; None means ``local``.
+        where: for deep prompts; None means ``local``.
 
     Raises:
         InvalidRequest: the tensors do not fit the base, or ``where`` is given for another kind.
@@ -102,10 +107,10 @@ def parse_native(data: bytes, *, bases: Sequence[BaseShape], base: str | None = 
     Args:
         data: the whole safetensors file.
         bases: the hosted models.
-        base: the base named beside the file; it must be the one named inside.
+        base: the base named in the request, which must agree with the one named in the file.
 
     Raises:
-        InvalidRequest: with what was expected and what came.
+        InvalidRequest: the file is invalid, or does not fit its base.
         NotFound: ``base`` is not hosted.
     """
     if base is not None:
@@ -129,12 +134,12 @@ def parse_native(data: bytes, *, bases: Sequence[BaseShape], base: str | None = 
 
 
 def read_stored(data: bytes, *, label: str, n_virtual: int, d_model: int, layers: tuple[int, ...] | None) -> PromptFile:
-    """The prompt in a file that ``to_bytes`` made; DamagedArtifact when it cannot be that."""
+    """The prompt in a stored file of ``to_bytes``. Raises DamagedArtifact if the file is not a native prompt."""
     try:
         file = decode(data)
         header = PromptHeader.model_validate(file.metadata)
     except (InvalidRequest, ValidationError):
-        raise DamagedArtifact(f"{label} is damaged: its file is no native prompt.") from None
+        raise DamagedArtifact(f"{label} is damaged: its file is not a native prompt.") from None
     return PromptFile(
         kind=header.kind,
         tensors={name: file.tensors[name] for name in sorted(file.tensors)},
@@ -149,7 +154,7 @@ def read_stored(data: bytes, *, label: str, n_virtual: int, d_model: int, layers
 
 
 def find_base(name: str, *, bases: Sequence[BaseShape]) -> BaseShape:
-    """The hosted model called ``name``; NotFound if there is none."""
+    """The hosted model called ``name``. Raises NotFound if there is none."""
     for candidate in bases:
         if candidate.name == name:
             return candidate

@@ -1,9 +1,9 @@
-"""PEFT's prompt-learning adapters to native prompts, and back.
+"""Conversion between PEFT's prompt-learning adapters and native prompts.
 
-PEFT saves, whatever was trained, one tensor ``prompt_embeddings``: what its prompt encoder puts out, after any
-reparametrisation. For PROMPT_TUNING and P_TUNING these are the vectors in front of the text, ``[n_virtual, d_model]``.
-For PREFIX_TUNING they are keys and values, ``[n_virtual, n_layers * 2 * n_kv_heads * d_head]``, the last axis running
-over layers, then key/value, then heads, then the head's dimensions: a transposition away from the native form.
+For all of these methods, PEFT saves one tensor ``prompt_embeddings``: the output of its prompt encoder, after any
+reparametrisation. For PROMPT_TUNING and P_TUNING it has the vectors in front of the text, ``[n_virtual, d_model]``.
+For PREFIX_TUNING it has keys and values, ``[n_virtual, n_layers * 2 * n_kv_heads * d_head]``. The last axis runs over
+layers, then key/value, then heads, then dimensions of a head, so the native form is a transpose.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _ADVICE_BASE = "Name the base with ?base=."
 
 
 def parse_peft(data: bytes, *, bases: Sequence[BaseShape], base: str | None = None) -> PromptFile:
-    """Check an uploaded zip of a PEFT adapter directory and make it a native prompt.
+    """Check an uploaded zip of a PEFT adapter directory, and convert it to a native prompt.
 
     Args:
         data: the zip.
         bases: the hosted models.
-        base: the one that the adapter is for; None finds the one that it fits.
+        base: the base model of the adapter; None selects the hosted model that it fits.
 
     Raises:
-        InvalidRequest: no such adapter, one that cannot be represented, or one that fits no base or several.
+        InvalidRequest: the zip is not such an adapter, cannot be represented, or fits no base or several.
         NotFound: ``base`` is not hosted.
     """
     config_bytes, weights = read_adapter_zip(data, max_weights_bytes=_max_weights_bytes(bases))
@@ -71,12 +71,10 @@ def export_peft(prompt: PromptFile) -> bytes:
     """A zip of an adapter directory that ``PeftModel.from_pretrained`` loads on the same base model.
 
     Raises:
-        InvalidRequest: a kind for which PEFT has no form, such as a deep prompt.
+        InvalidRequest: PEFT has no adapter type for the kind, such as deep.
     """
     if prompt.kind not in _KINDS.values():
-        raise InvalidRequest(
-            f"PEFT has no form for a {prompt.kind} prompt; take it in the native format (format=native)."
-        )
+        raise InvalidRequest(f"PEFT has no form for a {prompt.kind} prompt; use the native format (format=native).")
     config: dict[str, object] = {
         "base_model_name_or_path": prompt.base,
         "inference_mode": True,
@@ -103,7 +101,7 @@ def export_peft(prompt: PromptFile) -> bytes:
 
 
 def _max_weights_bytes(bases: Sequence[BaseShape]) -> int:
-    """What the largest prompt of any base could take, in float64: more is a bomb or a mistake."""
+    """Size of the largest possible prompt of any base, in float64. Larger files are rejected before they are unpacked."""
     widths = [(max(base.d_model, base.n_layers * 2 * base.n_kv_heads * base.d_head), base) for base in bases]
     largest = max((width * base.n_positions * 8 for width, base in widths), default=0)
     return min(MAX_WEIGHTS_BYTES, largest + MAX_HEADER_BYTES)
@@ -145,21 +143,21 @@ def _vectors_of(weights: bytes, *, config: Mapping[str, Any]) -> npt.NDArray[Any
 def _misfit(
     kind: Literal["soft", "prefix"], *, vectors: npt.NDArray[Any], config: Mapping[str, Any], base: BaseShape
 ) -> str | None:
-    """Why the adapter cannot be for ``base``; None if it can."""
-    n_columns, wanted, form = vectors.shape[1], base.d_model, "d_model"
+    """The reason why the adapter does not fit ``base``; None if it fits."""
+    n_columns, expected, form = vectors.shape[1], base.d_model, "d_model"
     if kind == "prefix":
-        wanted = base.n_layers * 2 * base.n_kv_heads * base.d_head
+        expected = base.n_layers * 2 * base.n_kv_heads * base.d_head
         form = "n_layers * 2 * n_kv_heads * d_head"
-        told = {
+        sizes = {
             "num_layers": base.n_layers,
             "num_attention_heads": base.n_kv_heads,
             "token_dim": base.n_kv_heads * base.d_head,
         }
-        for name, value in told.items():
+        for name, value in sizes.items():
             if config.get(name) not in (None, value):
                 return f"its config says {name} {str(config[name])[:20]}, keys and values of the model need {value}."
-    if n_columns != wanted:
-        return f"{TENSOR!r} should have {wanted} columns ({form}), it has {n_columns}."
+    if n_columns != expected:
+        return f"{TENSOR!r} should have {expected} columns ({form}), it has {n_columns}."
     if vectors.shape[0] >= base.n_positions:
         return f"{vectors.shape[0]} virtual tokens leave none of the model's {base.n_positions} positions for text."
     return None
@@ -189,7 +187,7 @@ def _native_prefix(vectors: npt.NDArray[Any], *, base: BaseShape) -> npt.NDArray
 
 
 def _notes_of(config: Mapping[str, Any]) -> dict[str, str] | None:
-    """Where the adapter came from, as far as its config says: kept for the reader, never used."""
+    """Origin of the adapter as given in its config, for the notes of the prompt."""
     names = ("peft_type", "base_model_name_or_path", "peft_version")
-    told = {name: config[name][:200] for name in names if isinstance(config.get(name), str) and config[name]}
-    return {"imported_from": "peft", **told}
+    origin = {name: config[name][:200] for name in names if isinstance(config.get(name), str) and config[name]}
+    return {"imported_from": "peft", **origin}

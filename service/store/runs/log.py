@@ -65,9 +65,11 @@ class RunLog:
             raise found
         return found
 
-    def append(self, run_id: str, chunk: Chunk) -> bool:
-        """Append ``chunk``; returns False if another writer appended first."""
-        return self._artifacts.create_record(_chunk_key(run_id, chunk.first_id), chunk.to_json())
+    def append(self, run_id: str, chunk: Chunk, *, use_reserve: bool = False) -> bool:
+        """Append ``chunk``; returns False if another writer appended first. use_reserve: see ``create_record``."""
+        return self._artifacts.create_record(
+            _chunk_key(run_id, chunk.first_id), chunk.to_json(), use_reserve=use_reserve
+        )
 
     def hint(self, run_id: str, chunk: Chunk) -> None:
         """Store a hint where the chain ends. Failures are ignored."""
@@ -75,7 +77,8 @@ class RunLog:
             self._artifacts.put_record(_hint_key(run_id), {"first_id": chunk.first_id})
 
     def drop_first(self, run_id: str) -> None:
-        """Remove the first chunk of a run whose creation failed."""
+        """Remove the first chunk and the hint of a run whose creation failed."""
+        self._artifacts.remove_record(_hint_key(run_id))
         self._artifacts.remove_record(_chunk_key(run_id, 1))
 
     def first_ids(self, run_id: str) -> list[int]:

@@ -13,7 +13,7 @@ concurrent processes that claim, cancel, resume or end a run, exactly one succee
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import Any, BinaryIO
@@ -31,7 +31,7 @@ from service.store.runs.outputs import Outputs
 from service.store.runs.records import Chunk, Output, RunRecord, RunState, StoredEvent, record_json
 from service.store.runs.summaries import Row, RunSummaries, run_folder
 from service.store.runs.transitions import Change, Decision, begin, cancel, create, record_death, resume
-from service.store.runs.unfinished import UnfinishedRuns
+from service.store.runs.unfinished import UnfinishedEntry, UnfinishedRuns
 from service.store.runs.writer import RunWriter
 
 _MAX_TRIES = 1000
@@ -84,6 +84,8 @@ class RunStore:
         chunk = _chunk(1, create(now=record.created_at))
         self._index.note(record.id, queued_id=chunk.first_id)
         self._log.append(record.id, chunk)
+        # Without a hint, each reader would have to list the log of a run that waits.
+        self._log.hint(record.id, chunk)
         self._artifacts.create(run_folder(record.id), label=f"run {record.id}", files={}, metadata=record_json(record))
         return record
 
@@ -108,9 +110,17 @@ class RunStore:
         has_more = len(found) > limit
         return Page(items=found[:limit], has_more=has_more, next=found[limit - 1][0].id if has_more else None)
 
-    def unfinished(self) -> list[tuple[RunRecord, RunState]]:
-        """Queued and running runs, oldest first; damaged ones are logged and skipped."""
-        entries = list(self._index.entries())
+    def unfinished_entries(self) -> list[UnfinishedEntry]:
+        """The index of possibly unfinished runs, oldest run first; one listing."""
+        return list(self._index.entries())
+
+    def unfinished(self, entries: Sequence[UnfinishedEntry] | None = None) -> list[tuple[RunRecord, RunState]]:
+        """Queued and running runs, oldest first; damaged ones are logged and skipped.
+
+        Args:
+            entries: Reads the runs of these entries only; some of :meth:`unfinished_entries`.
+        """
+        entries = self.unfinished_entries() if entries is None else entries
         rows: dict[str, Row] = {row[0].id: row for row in self._rows.rows(sorted({run_id for run_id, _ in entries}))}
         for run_id, queued_id in entries:
             if run_id in rows:
@@ -118,6 +128,10 @@ class RunStore:
             elif not self._artifacts.has_manifest(run_folder(run_id)):
                 self._remove_failed_creation(run_id, queued_id)
         return [row for row in rows.values() if not row[1].has_ended]
+
+    def hold_reserve(self) -> None:
+        """Reserve the space in which ends of runs can be recorded on a full disk."""
+        self._artifacts.hold_reserve()
 
     def request_cancel(self, run_id: str) -> RunState:
         """Cancel a run: a queued one at once, a running one when its worker next checks.
@@ -213,7 +227,10 @@ class RunStore:
             if change is None:
                 return head
             chunk = _chunk(head.next_id, change)
-            if self._log.append(run_id, chunk):
+            # Also on a full disk, so that a run does not appear to run when it has ended.
+            if self._log.append(
+                run_id, chunk, use_reserve=chunk.state.status != "running" or chunk.state.cancel_requested
+            ):
                 self._log.hint(run_id, chunk)
                 if chunk.state.has_ended:
                     self._index.forget(run_id, queued_id=chunk.state.queued_id)

@@ -16,6 +16,9 @@ from service.store.artifacts.store import ArtifactStore
 
 _FOLDER = "runs-unfinished"
 
+UnfinishedEntry = tuple[str, int]
+"""Id of a run, and the id of the event that queued it."""
+
 
 class UnfinishedRuns:
     """The index in an artifact store."""
@@ -32,7 +35,7 @@ class UnfinishedRuns:
         with suppress(AtlasError):
             self._artifacts.remove_record(_key(run_id, queued_id))
 
-    def entries(self) -> Iterator[tuple[str, int]]:
+    def entries(self) -> Iterator[UnfinishedEntry]:
         """Run ids and the ids of the events that queued them, oldest run first."""
         for name in self._artifacts.names(_FOLDER):
             run_id, _, queued_id = name.removesuffix(".json").partition(".")

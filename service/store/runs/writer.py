@@ -10,13 +10,14 @@ import math
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from promptatlas.types.runs import EventType
 
-from service.errors import InvalidRequest, NotFound
+from service.errors import InvalidRequest, NotFound, StoreFull
 from service.store.artifacts.clock import Clock, write_time
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.checkpoints import Checkpoints
@@ -95,10 +96,7 @@ class RunWriter:
 
     def flush(self) -> None:
         """Write buffered events to the log; no write if there are none."""
-        with self._write_lock:
-            self._emit_status()
-            while self._buffer.first():
-                self._append(lambda: Change(state=self._state(), events=self._buffer.first()))
+        self._flush(use_reserve=False)
 
     def require_current(self) -> None:
         """Raise StaleAttempt unless this attempt is current; also updates ``cancel_requested``."""
@@ -153,8 +151,12 @@ class RunWriter:
                 return
             self._require_current()
             finite = self._finite(metrics or {})
-            self.flush()
-            self._append(lambda: end(self._state(), status, metrics=finite, error=error, now=self._now()))
+            # On a full disk the end is more important than the last events.
+            with suppress(StoreFull):
+                self._flush(use_reserve=True)
+            self._append(
+                lambda: end(self._state(), status, metrics=finite, error=error, now=self._now()), use_reserve=True
+            )
             self._update_hints()
 
     def release(self, reason: str) -> None:
@@ -165,9 +167,16 @@ class RunWriter:
         with self._write_lock:
             if self._has_set("queued", "cancelled"):
                 return
-            self.flush()
-            self._append(lambda: release(self._state(), reason=reason, now=self._now()))
+            with suppress(StoreFull):
+                self._flush(use_reserve=True)
+            self._append(lambda: release(self._state(), reason=reason, now=self._now()), use_reserve=True)
             self._update_hints()
+
+    def _flush(self, *, use_reserve: bool) -> None:
+        with self._write_lock:
+            self._emit_status()
+            while self._buffer.first():
+                self._append(lambda: Change(state=self._state(), events=self._buffer.first()), use_reserve=use_reserve)
 
     def _update(self, **changed: Any) -> None:
         with self._pending_lock:
@@ -195,7 +204,7 @@ class RunWriter:
             has_checkpoint=pending.has_checkpoint,
         )
 
-    def _append(self, decide: Callable[[], Change]) -> None:
+    def _append(self, decide: Callable[[], Change], *, use_reserve: bool) -> None:
         """Append to the log, deciding again after each concurrent append."""
         while True:
             self._require_current()
@@ -204,7 +213,7 @@ class RunWriter:
                 # All events were already written.
                 return
             chunk = Chunk(first_id=self._head.next_id, events=change.events, state=change.state, writer=self._token)
-            if self._log.append(self.record.id, chunk):
+            if self._log.append(self.record.id, chunk, use_reserve=use_reserve):
                 self._advance(chunk)
                 return
             self._read_log()

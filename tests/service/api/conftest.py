@@ -16,9 +16,10 @@ from starlette.testclient import TestClient
 
 from service.api.services import Services
 from service.app import create_app, create_services
-from service.engine.requests import Capture, Delta, Estimate, Generate, RowDone, TokenLogprob
+from service.engine.requests import Capture, Delta, Estimate, Generate, RowDone, Tokenize, TokenLogprob
 from service.hosting.ipc.engine_client import EngineClient
 from service.hosting.ipc.messages import (
+    CallTokenizer,
     Cancel,
     EngineState,
     EstimateCost,
@@ -28,6 +29,7 @@ from service.hosting.ipc.messages import (
     Reply,
     StoredResult,
     Submit,
+    Tokenized,
     Update,
 )
 from service.settings import Settings
@@ -76,9 +78,9 @@ class ScriptedEnd:
         if not isinstance(message, Cancel):
             asyncio.get_running_loop().call_soon(self._answer, message)
 
-    def _answer(self, message: Submit | EstimateCost) -> None:
+    def _answer(self, message: Submit | EstimateCost | CallTokenizer) -> None:
         assert self.engine is not None
-        updates = tuple(self.script(message))
+        updates = (tokenize(message),) if isinstance(message, CallTokenizer) else tuple(self.script(message))
         self.engine.on_message(Reply(request_id=message.request.request_id, updates=updates))
 
     @property
@@ -94,6 +96,13 @@ def echo(message: Submit | EstimateCost) -> Sequence[Update]:
     if isinstance(request, Capture) or request.capture is not None:
         return [Finished(result=tensors({"resid_post.1": np.ones((2, 5), np.float32)}, message.metadata))]
     return [*_rows(request), Finished()]
+
+
+def tokenize(message: CallTokenizer) -> Tokenized:
+    """One token per character: its code point."""
+    if isinstance(message.request, Tokenize):
+        return Tokenized(token_ids=tuple(tuple(map(ord, text)) for text in message.request.texts))
+    return Tokenized(text="".join(map(chr, message.request.token_ids)))
 
 
 def tensors(arrays: dict[str, Any], metadata: Any) -> StoredResult:
@@ -136,7 +145,7 @@ def open_world(tmp_path: Path) -> Iterator[OpenWorld]:
         if ready:
             engine.on_message(STATE)
         services = create_services(Settings(home=str(tmp_path / "store"), **settings), engine=engine)
-        client = TestClient(create_app(services), raise_server_exceptions=False)
+        client = TestClient(create_app(services), base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
         client.__enter__()
         clients.append(client)
         return World(client=client, engine=engine, end=end, services=services)

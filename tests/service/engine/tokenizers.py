@@ -79,3 +79,33 @@ def encode_bytes(tokenizer: PreTrainedTokenizerFast, data: bytes) -> list[int]:
     vocab = tokenizer.get_vocab()
     split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     return [vocab[char] for char in split.pre_tokenize_str(data.decode())[0][0]]
+
+
+def decode_as_sentencepiece(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
+    """The text of a byte-fallback tokenizer's tokens, by sentencepiece's rule: each invalid byte is one U+FFFD."""
+    special = {"<s>", "</s>"}
+    pieces = [piece for piece in tokenizer.convert_ids_to_tokens(list(ids)) if piece is not None]
+    data = b"".join(
+        bytes([int(piece[3:5], 16)]) if piece.startswith("<0x") else piece.replace("▁", " ").encode() + b"\0"
+        for piece in pieces
+        if piece not in special
+    )
+    # A zero byte ends each whole piece, so that no character spans one; the vocabulary has no other use of it.
+    text = ""
+    while data:
+        n = next((n for n in (1, 2, 3, 4) if _is_character(data[:n])), None)
+        text += data[:n].decode() if n else "\ufffd"
+        data = data[n or 1 :]
+    return text.replace("\0", "").removeprefix(" ")
+
+
+def _is_character(data: bytes) -> bool:
+    try:
+        return len(data.decode()) == 1
+    except UnicodeDecodeError:
+        return False
+
+
+def without_zero_byte(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> list[int]:
+    zero = tokenizer.get_vocab()["<0x00>"]
+    return [token_id for token_id in ids if token_id != zero]

@@ -12,6 +12,7 @@ import torch
 from service.engine.requests import (
     Capture,
     Delta,
+    Detokenize,
     Done,
     Estimate,
     Event,
@@ -19,6 +20,7 @@ from service.engine.requests import (
     Generate,
     RowDone,
     Tensors,
+    Tokenize,
 )
 from service.errors import InvalidRequest
 from service.hosting.engine_process.engine_loop import EngineLoop, ServedModel
@@ -66,6 +68,14 @@ class EchoEngine:
 
     def estimate(self, request: Capture) -> Estimate:
         return Estimate(n_tokens=len(request.inputs), n_bytes=2, seconds=0.5)
+
+    def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(map(ord, text)) for text in request.texts)
+
+    def detokenize(self, request: Detokenize) -> str:
+        if -1 in request.token_ids:
+            raise InvalidRequest("refused", loc=("tokens", 0))
+        return "".join(map(chr, request.token_ids))
 
     def stats(self) -> Mapping[str, float]:
         return {"n_running": len(self.jobs), "n_steps": self.n_steps}

@@ -9,6 +9,7 @@ from rq import Queue
 from service.errors import Unavailable
 from service.queueing.queue import QUEUE, RunCounts, RunQueue
 from service.store.artifacts.clock import utc_now, write_time
+from tests.integration.running import wait_until
 from tests.service.queueing.redis_server import RedisServer
 
 
@@ -59,15 +60,17 @@ def test_a_heartbeat_is_cleared_only_by_its_own_attempt(queue: RunQueue) -> None
 
 def test_heartbeats_and_missing_counts_expire(queue: RunQueue, redis_server: RedisServer) -> None:
     queue.set_heartbeat("run-a", 1)
-    queue.count_missing("run-a")
+    queue.count_missing("run-a", lifetime_s=1800)
     client: Redis = redis_server.client
     assert all(0 < client.pttl(key) <= 1_800_000 for key in client.keys("promptatlas:*"))
 
 
 def test_missing_counts_increase_until_they_are_reset(queue: RunQueue) -> None:
-    assert [queue.count_missing("run-a") for _ in range(3)] == [1, 2, 3]
-    queue.reset_missing("run-a")
-    assert queue.count_missing("run-a") == 1
+    assert [queue.count_missing("run-a", lifetime_s=60) for _ in range(3)] == [1, 2, 3]
+    assert queue.missing(["run-a", "run-b"]) == {"run-a"}
+    queue.reset_missing(["run-a", "run-b"])
+    assert queue.missing(["run-a", "run-b"]) == set()
+    assert queue.count_missing("run-a", lifetime_s=60) == 1
 
 
 def test_a_failure_reason_belongs_to_one_attempt(queue: RunQueue) -> None:
@@ -79,8 +82,27 @@ def test_a_failure_reason_belongs_to_one_attempt(queue: RunQueue) -> None:
 def test_one_process_acquires_the_turn_and_all_read_the_counts(queue: RunQueue) -> None:
     assert [queue.acquire_turn() for _ in range(3)] == [True, False, False]
     assert queue.counts() is None
-    queue.store_counts(RunCounts(n_queued=2, n_running=1))
+    queue.store_counts(RunCounts(n_queued=2, n_running=1), lifetime_s=60)
     assert queue.counts() == RunCounts(n_queued=2, n_running=1)
+
+
+def test_a_turn_ends_with_its_interval_however_long_it_took(queue: RunQueue, redis_server: RedisServer) -> None:
+    client: Redis = redis_server.client
+    assert queue.acquire_turn()
+    assert client.pttl("promptatlas:turn") > 1_700_000  # three intervals of 600 seconds
+    queue.end_turn(after_s=100)
+    assert 430_000 < client.pttl("promptatlas:turn") <= 440_000
+    queue.renew_turn()
+    assert client.pttl("promptatlas:turn") > 1_700_000
+    queue.end_turn(after_s=1000)
+    wait_until(lambda: queue.acquire_turn())
+
+
+def test_live_runs_are_those_with_a_heartbeat(queue: RunQueue) -> None:
+    queue.set_heartbeat("run-a", 1)
+    queue.set_heartbeat("run-c", 1)
+    assert queue.alive(["run-a", "run-b"]) == {"run-a"}
+    assert queue.alive([]) == set()
 
 
 def test_workers_are_those_with_a_recent_heartbeat(queue: RunQueue, redis_server: RedisServer) -> None:

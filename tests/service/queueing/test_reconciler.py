@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.errors import Unavailable
 from service.queueing.queue import QUEUE, RunCounts, RunQueue
 from service.queueing.reconciler import VANISHED, Reconciler
+from service.store.artifacts.files import LocalFiles
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore
@@ -137,6 +140,105 @@ def test_one_of_many_reconcilers_reconciles(scene: Scene) -> None:
     scene.queued()
     reconcilers = [Reconciler(scene.queue, scene.runs, max_attempts=3) for _ in range(3)]
     assert [reconciler.reconcile() is None for reconciler in reconcilers] == [False, True, True]
+
+
+CALL_S = 0.03
+MAX_CHECKED = 10
+
+
+class SlowFiles:
+    """Files that need ``CALL_S`` of a fake clock for each key or listing."""
+
+    def __init__(self, files: LocalFiles) -> None:
+        self.now_s = 0.0
+        self.n_calls = 0
+        self._files = files
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def read_many(self, keys: Iterable[str]) -> dict[str, bytes]:
+        keys = list(keys)
+        self._spend(len(keys))
+        return self._files.read_many(keys)
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any) -> Any:
+            self._spend(1)
+            return getattr(self._files, name)(*args)
+
+        return call
+
+    def _spend(self, n_calls: int) -> None:
+        self.n_calls += n_calls
+        self.now_s += n_calls * CALL_S
+
+
+@dataclass
+class SlowScene(Scene):
+    files: SlowFiles = field(default_factory=lambda: SlowFiles(LocalFiles("/nowhere")))
+
+    def __post_init__(self) -> None:
+        self.reconciler = Reconciler(
+            self.queue, self.runs, max_attempts=3, max_checked=MAX_CHECKED, clock=self.files.clock
+        )
+
+    def passing(self) -> tuple[int, float]:
+        """Calls and seconds of one pass."""
+        self.redis.client.delete("promptatlas:turn")
+        n_calls, start_s = self.files.n_calls, self.files.now_s
+        self.reconciler.reconcile()
+        return self.files.n_calls - n_calls, self.files.now_s - start_s
+
+
+@pytest.fixture
+def slow(tmp_path: Path, queue: RunQueue, redis_server: RedisServer) -> SlowScene:
+    """With the default intervals, which are shorter than a pass over all runs."""
+    files = SlowFiles(LocalFiles(str(tmp_path)))
+    runs = RunStore(ArtifactStore(str(tmp_path), files=files))
+    return SlowScene(RunQueue.at(redis_server.url), runs, redis_server, files=files)
+
+
+def test_runs_in_the_queue_and_live_runs_cost_a_pass_no_calls(slow: SlowScene) -> None:
+    slow.queued()
+    slow.passing()
+    few, _ = slow.passing()
+    for _ in range(3 * MAX_CHECKED):
+        slow.queue.enqueue(slow.queued(), 1)
+    live = slow.queued()
+    slow.runs.claim(live, worker="test")
+    slow.queue.set_heartbeat(live, 1)
+    assert slow.passing()[0] == few
+    assert slow.queue.counts() == RunCounts(n_queued=3 * MAX_CHECKED + 1, n_running=1)
+
+
+def test_an_emptied_redis_is_filled_in_bounded_passes_and_dead_runs_are_found(slow: SlowScene) -> None:
+    runs = [slow.queued() for _ in range(2 * MAX_CHECKED + 5)]
+    dead = slow.running()  # the newest one, so that it is checked last
+    positions = []
+    for _ in range(3):
+        n_calls, took_s = slow.passing()
+        assert n_calls <= 10 * MAX_CHECKED
+        positions.append(len(slow.queue.positions()))
+        counts = slow.queue.counts()
+        assert counts is not None
+        assert counts.n_queued + counts.n_running == len(runs) + 1
+    assert positions == [MAX_CHECKED, 2 * MAX_CHECKED, len(runs)]
+    # Its suspicion outlives the wait for the next pass, and that pass, if it takes as long.
+    assert took_s > 0
+    life_s = slow.redis.client.pttl(f"promptatlas:missing:{dead}") / 1000
+    assert life_s > slow.queue.timing.reconcile_s + 2 * took_s
+    slow.passing()
+    assert slow.state(dead).n_deaths == 1
+
+
+def test_suspects_of_the_last_pass_are_checked_before_all_others(slow: SlowScene) -> None:
+    runs = [slow.running() for _ in range(MAX_CHECKED + 3)]
+    deaths = []
+    for _ in range(4):
+        slow.passing()
+        deaths.append(sum(slow.state(run_id).n_deaths for run_id in runs))
+    assert deaths == [0, MAX_CHECKED, MAX_CHECKED, MAX_CHECKED + 3]
 
 
 def test_nothing_is_changed_without_redis(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from service.errors import Unavailable
@@ -43,6 +46,42 @@ class FaultyOs:
             return real(*args)
 
         return call
+
+
+BLOCK_BYTES = 4096
+
+
+class SmallDisk:
+    """The os module, with a disk of ``capacity_bytes`` for the files under ``root``, allocated in whole blocks."""
+
+    def __init__(self, root: Path, *, capacity_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+        self._root = root
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    @property
+    def free_bytes(self) -> int:
+        used = sum(_in_blocks(path.stat().st_size) for path in self._root.rglob("*") if path.is_file())
+        return self.capacity_bytes - used
+
+    def fill(self) -> None:
+        """Take all free space, as another program would."""
+        self.capacity_bytes -= max(0, self.free_bytes)
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        size = os.fstat(descriptor).st_size
+        if _in_blocks(size + len(data)) - _in_blocks(size) > self.free_bytes:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self._root))
+        return os.write(descriptor, data)
+
+    def statvfs(self, path: str) -> SimpleNamespace:
+        return SimpleNamespace(f_bavail=self.free_bytes // BLOCK_BYTES, f_frsize=BLOCK_BYTES)
+
+
+def _in_blocks(n_bytes: int) -> int:
+    return -(-n_bytes // BLOCK_BYTES) * BLOCK_BYTES
 
 
 WRITES = ("put", "put_file", "create", "remove")

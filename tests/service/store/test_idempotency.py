@@ -96,7 +96,7 @@ def test_of_two_at_the_same_instant_one_works(tmp_path: Path, clock: Any) -> Non
     second = IdempotencyStore(artifacts, clock=clock)
 
     class First(ArtifactStore):
-        def create_record(self, key: str, record: Any) -> bool:
+        def create_record(self, key: str, record: Any, *, use_reserve: bool = False) -> bool:
             claim(second)
             return super().create_record(key, record)
 

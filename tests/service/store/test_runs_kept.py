@@ -161,7 +161,7 @@ def test_a_run_whose_creation_died_is_nobody_and_cleaned_up_later(local: RunStor
     assert local.list_runs().items == []
     with pytest.raises(NotFound):
         local.get(run_id)
-    assert len(list(open_files(root).walk())) == 2
+    assert len(list(open_files(root).walk())) == 3
     clock.advance(hours=2)
     assert local.unfinished() == []
     assert list(open_files(root).walk()) == []

@@ -1,4 +1,4 @@
-"""A tuning run that takes a moment: a random model of three layers, words as tokens, and a task of a few examples."""
+"""A small tuning run: a random model of three layers with words as tokens, and a task of a few examples."""
 
 from __future__ import annotations
 

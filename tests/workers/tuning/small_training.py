@@ -110,10 +110,10 @@ def trainer(
     return Trainer(hosted(), members=team, train=TRAIN, validation=validation, settings=chosen, max_bytes=max_bytes)
 
 
-def run(made: Trainer, *, until: int | None = None) -> Trainer:
-    while not made.finished and made.step_number != until:
-        made.step()
-    return made
+def run(trained: Trainer, *, until: int | None = None) -> Trainer:
+    while not trained.finished and trained.step_number != until:
+        trained.step()
+    return trained
 
 
 def assert_close(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, within: float = 1e-5) -> None:

@@ -1,4 +1,4 @@
-"""What tuning is for: the demo model, which answers no question without its scaffold, learns to from a few examples."""
+"""Tuning on the demo task: the demo model answers no question without its scaffold, and learns to from a few examples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.tuning.run import tune
 DEMO = Path(demo.__file__).parent
 
 
-@pytest.mark.skipif(not (DEMO / "model").is_dir(), reason="the demo model is not there")
+@pytest.mark.skipif(not (DEMO / "model").is_dir(), reason="the demo model is missing")
 def test_a_soft_prompt_lifts_exact_match_on_held_out_questions(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     artifacts = ArtifactStore(str(tmp_path))

@@ -1,4 +1,4 @@
-"""From a spec to the tensors of a prompt, for every kind of prior and every method."""
+"""Initial tensors of prompts, for every kind of prior and every method."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_draw_fits_the_model_and_is_reproducible(
     check_fit(model, prompt)
     assert prompt.n_virtual == (0 if wanted == "steering" else N)
     assert all(t.dtype == torch.float32 and t.is_contiguous() and bool(t.isfinite().all()) for t in drawn.values())
-    # Fitted anew, nothing taken from a cache.
+    # New sources have no cached fits.
     again = draw(chosen, spec, seed=3, model=model, sources=stores.sources(model))
     assert all(torch.equal(drawn[name], again[name]) for name in drawn)
     other = draw(chosen, spec, seed=4, model=model, sources=sources)
@@ -112,7 +112,7 @@ def test_a_draw_fits_the_model_and_is_reproducible(
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "isotropic", "knn"])
-def test_one_more_layer_changes_no_other(kind: str, model: HostedModel, sources: Sources) -> None:
+def test_adding_a_layer_does_not_change_the_others(kind: str, model: HostedModel, sources: Sources) -> None:
     spec = prior(kind=kind, **SPECS[kind])
     few = draw(method(kind="deep", n_virtual=N, layers=[2]), spec, seed=3, model=model, sources=sources)
     more = draw(method(kind="deep", n_virtual=N, layers=[0, 2, -1]), spec, seed=3, model=model, sources=sources)
@@ -121,7 +121,7 @@ def test_one_more_layer_changes_no_other(kind: str, model: HostedModel, sources:
     assert not torch.equal(more["deep.0"], more["deep.2"])
 
 
-def test_fewer_vectors_are_the_first_of_more(model: HostedModel, sources: Sources) -> None:
+def test_fewer_vectors_are_a_prefix_of_more(model: HostedModel, sources: Sources) -> None:
     spec = prior(kind="gaussian", **SPECS["gaussian"])
     few, more = (
         draw(method(kind="soft", n_virtual=n), spec, seed=3, model=model, sources=sources)["soft"] for n in (3, 9)
@@ -139,7 +139,7 @@ def test_each_layer_is_fitted_to_its_own_states(model: HostedModel, sources: Sou
         np.testing.assert_allclose(drawn.mean(0).numpy(), cloud.mean(0).numpy(), atol=3 * tolerance)
 
 
-def test_a_prefix_of_vectors_is_what_soft_ones_compile_to(model: HostedModel, sources: Sources) -> None:
+def test_a_prefix_drawn_as_vectors_equals_compiled_soft_vectors(model: HostedModel, sources: Sources) -> None:
     spec = prior(kind="vocabulary")
     soft = draw(SOFT, spec, seed=3, model=model, sources=sources)
     prefix = draw(PREFIX, spec, seed=3, model=model, sources=sources)["prefix"]
@@ -151,7 +151,7 @@ def test_a_prefix_of_vectors_is_what_soft_ones_compile_to(model: HostedModel, so
         torch.testing.assert_close(prefix[layer, 1], value, atol=1e-6, rtol=1e-6)
 
 
-def test_a_direct_prefix_has_the_priors_spread(model: HostedModel, sources: Sources) -> None:
+def test_a_prefix_drawn_directly_has_the_standard_deviation_of_its_prior(model: HostedModel, sources: Sources) -> None:
     card = model.card
     wide = method(kind="prefix", n_virtual=200)
     values = draw(wide, prior(kind="isotropic", std=0.5), seed=0, model=model, sources=sources)["prefix"]
@@ -160,7 +160,7 @@ def test_a_direct_prefix_has_the_priors_spread(model: HostedModel, sources: Sour
     bound = (6 / (200 + card.n_kv_heads * card.d_head)) ** 0.5
     even = draw(wide, prior(kind="xavier"), seed=0, model=model, sources=sources)["prefix"]
     assert 0.99 * bound < float(even.abs().max()) <= bound * (1 + 1e-6)
-    # Every layer, and keys and values, have their own numbers.
+    # Layers, and keys and values, are drawn independently.
     flat = values.flatten(2).flatten(0, 1)
     assert len({tuple(row[:3].tolist()) for row in flat}) == 6
 
@@ -170,7 +170,7 @@ def test_xavier_counts_the_vectors(model: HostedModel, sources: Sources) -> None
     assert fitted.facts["bound"] == pytest.approx((6 / (N + model.d_model)) ** 0.5)
 
 
-def test_a_text_is_repeated_or_cut(model: HostedModel, sources: Sources) -> None:
+def test_a_text_is_repeated_or_truncated(model: HostedModel, sources: Sources) -> None:
     spec = prior(kind="text", text="t5 t9 t7")
     drawn = draw(method(kind="soft", n_virtual=7), spec, seed=0, model=model, sources=sources)["soft"]
     assert torch.equal(drawn[:3], drawn[3:6])
@@ -196,14 +196,14 @@ def test_vocabulary_draws_are_rows_of_the_vocabulary(model: HostedModel, sources
         (method(kind="deep", n_virtual=N, layers=[1, 2], where="carried"), "tuned-deep", "expected deep carried"),
     ],
 )
-def test_a_prompt_of_another_form_is_refused(
+def test_a_prompt_prior_of_another_form_is_refused(
     chosen: Any, ref: str, message: str, model: HostedModel, sources: Sources
 ) -> None:
     with pytest.raises(InvalidRequest, match=message):
         draw(chosen, prior(kind="prompt", ref=ref), seed=0, model=model, sources=sources)
 
 
-def test_a_prompt_gives_its_own_tensors(model: HostedModel, sources: Sources) -> None:
+def test_a_prompt_prior_returns_the_tensors_of_its_prompt(model: HostedModel, sources: Sources) -> None:
     own = sources.prompt("tuned-prefix").tensors["prefix"]
     drawn = draw(PREFIX, prior(kind="prompt", ref="tuned-prefix"), seed=0, model=model, sources=sources)
     assert torch.equal(drawn["prefix"], own)
@@ -232,7 +232,7 @@ def test_the_penalty_is_the_sum_over_all_vectors_and_reaches_the_tensors(
         assert bool((tensor.grad.abs().sum(1) > 0).all())
 
 
-def test_the_penalty_of_a_prefix_sees_every_key_and_value_once(model: HostedModel, sources: Sources) -> None:
+def test_the_penalty_of_a_prefix_counts_every_key_and_value_once(model: HostedModel, sources: Sources) -> None:
     spec = prior(kind="isotropic", std=0.5)
     prefix = draw(PREFIX, spec, seed=0, model=model, sources=sources)["prefix"]
     found = log_prob_of(priors_of(PREFIX, spec, model=model, sources=sources), {"prefix": prefix})
@@ -240,8 +240,8 @@ def test_the_penalty_of_a_prefix_sees_every_key_and_value_once(model: HostedMode
     assert float(found) == pytest.approx(float(expected), rel=1e-9)
 
 
-def test_vectors_of_a_prefix_keep_together_what_is_drawn_together(model: HostedModel, sources: Sources) -> None:
-    """One vector of the prior is all heads of one position: its part of the density tells whether the shape is right."""
+def test_a_vector_of_a_prefix_has_all_heads_of_one_position(model: HostedModel, sources: Sources) -> None:
+    """The prior draws all heads of one position as one vector, so ``as_vectors`` must give these vectors back."""
     spec = prior(kind="isotropic", std=0.5)
     prefix = draw(PREFIX, spec, seed=0, model=model, sources=sources)["prefix"]
     direct = priors_of(PREFIX, spec, model=model, sources=sources)["prefix"]
@@ -250,17 +250,17 @@ def test_vectors_of_a_prefix_keep_together_what_is_drawn_together(model: HostedM
 
 
 @pytest.mark.parametrize("kind", ["xavier", "vocabulary", "text", "interpolation", "knn", "prompt"])
-def test_priors_without_a_pull_say_so(kind: str, model: HostedModel, sources: Sources) -> None:
+def test_priors_without_a_density_are_refused_as_penalties(kind: str, model: HostedModel, sources: Sources) -> None:
     spec = prior(kind=kind, **SPECS[kind])
     tensors = draw(SOFT, spec, seed=0, model=model, sources=sources)
     with pytest.raises(NoDensity, match=f"'{kind}' cannot act as a penalty"):
         log_prob_of(priors_of(SOFT, spec, model=model, sources=sources), tensors)
 
 
-# The autoencoder is left out: it has a density, but only an estimate of it, which is not offered as a penalty.
+# Without the autoencoder: the estimate of its density is not offered as a penalty.
 @pytest.mark.parametrize("kind", sorted(set(SPECS) - {"vae"}))
 @pytest.mark.parametrize("wanted", ["soft", "prefix"])
-def test_priors_that_regularize_on_the_wire_have_a_gradient(
+def test_priors_that_can_regularize_have_a_gradient(
     kind: str, wanted: str, model: HostedModel, sources: Sources
 ) -> None:
     fields = {**SPECS[kind], **({"ref": "tuned-prefix"} if kind == "prompt" and wanted == "prefix" else {})}
@@ -294,6 +294,6 @@ def test_a_prior_is_fitted_once(model: HostedModel, stores: Stores, monkeypatch:
         build_prior(prior(kind="gaussian", fit=WORDS, scale=3.0), space=space, sources=sources)
 
 
-def test_too_few_points_for_the_neighbours_are_refused(model: HostedModel, sources: Sources) -> None:
+def test_fewer_points_than_neighbours_are_refused(model: HostedModel, sources: Sources) -> None:
     with pytest.raises(InvalidRequest, match=r"different points; k = 400 needs more"):
         draw(SOFT, prior(kind="knn", fit=OCCURRING, k=400), seed=0, model=model, sources=sources)

@@ -1,4 +1,4 @@
-"""A member's vectors are those that it gets alone, by plain transformers and torch, or by PEFT."""
+"""Tuned vectors equal those of tuning alone, with plain transformers and torch, and with PEFT."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ N_STEPS = 50
 @pytest.mark.parametrize(
     "name", ["soft", "deep-local", "deep-carried", "prefix", "prefix-reparametrised", "steering", "steering-above"]
 )
-def test_beside_others_as_alone(name: str) -> None:
+def test_members_tuned_together_equal_members_tuned_alone(name: str) -> None:
     team = members(FORMS[name], rates=(3e-3, 2e-2))
     chosen = settings(FORMS[name], steps=N_STEPS, batch_size=2)
     together = run(trainer(team, chosen))
@@ -49,7 +49,7 @@ def test_beside_others_as_alone(name: str) -> None:
 
 
 class PlainTraining:
-    """One member by torch's AdamW and transformers' schedule. ``loss_of``: the loss of a batch."""
+    """Trains one member with torch's AdamW and transformers' schedule. loss_of: the loss of a batch."""
 
     def __init__(self, leaves: list[Tensor], *, lr: float, chosen: TuneSettings) -> None:
         self._leaves = leaves
@@ -73,7 +73,7 @@ class PlainTraining:
 
 
 def plain_vectors(form: Form, member: Member, chosen: TuneSettings) -> dict[str, Tensor]:
-    """The member trained by plain transformers on ``inputs_embeds`` (or a cache), one example at a time."""
+    """The member trained with plain transformers on ``inputs_embeds`` (or a cache), one example at a time."""
     module, parts = build_model("llama"), ARCHITECTURES["llama"].parts
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in member.start.items()}
     prompt = OraclePrompt(form.kind, leaves, form.where)
@@ -91,7 +91,7 @@ def plain_vectors(form: Form, member: Member, chosen: TuneSettings) -> dict[str,
 
 
 @pytest.mark.parametrize("name", ["soft", "deep-local", "deep-carried", "prefix", "steering", "steering-above"])
-def test_as_plain_transformers_and_torch(name: str) -> None:
+def test_vectors_equal_those_of_plain_transformers_and_torch(name: str) -> None:
     form = FORMS[name]
     schedule = {"soft": "linear", "prefix": "cosine"}.get(name, "constant")
     chosen = settings(form, steps=N_STEPS, schedule=schedule, batch_size=2, weight_decay=0.1, clip=0.5)
@@ -107,7 +107,7 @@ def peft_model(config: Any) -> Any:
 
 
 def peft_loss(model: Any, batch: list[EncodedExample]) -> Tensor:
-    """PEFT's own loss: padded on the right to the longest of the batch, labels where there are answers."""
+    """PEFT's loss on a batch that is padded on the right, with labels at the answer tokens."""
     rows = [example.input_ids + example.target_ids for example in batch]
     longest = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
@@ -119,7 +119,7 @@ def peft_loss(model: Any, batch: list[EncodedExample]) -> Tensor:
     return loss
 
 
-def test_as_peft_prompt_tuning() -> None:
+def test_vectors_equal_those_of_peft_prompt_tuning() -> None:
     form = FORMS["soft"]
     chosen, team = settings(form, steps=N_STEPS, batch_size=2), members(form, rates=(3e-3, 1e-2))
     model = peft_model(PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=N_VIRTUAL))
@@ -132,8 +132,8 @@ def test_as_peft_prompt_tuning() -> None:
 
 
 @pytest.mark.parametrize("d_hidden", [None, 11])
-def test_as_peft_prefix_tuning(d_hidden: int | None) -> None:
-    """With an encoder: both begin with the same network, and train all of it."""
+def test_vectors_equal_those_of_peft_prefix_tuning(d_hidden: int | None) -> None:
+    """With an encoder, both train all of it, from the same initial network."""
     form = Form("prefix", d_reparametrised=d_hidden)
     config = PrefixTuningConfig(
         task_type=TaskType.CAUSAL_LM,

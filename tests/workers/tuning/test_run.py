@@ -152,23 +152,23 @@ def test_the_runs_metrics_are_those_of_the_best_member(done: FakeRun) -> None:
     ]
 
 
-def test_the_log_tells_what_is_tuned_and_how_the_priors_were_fitted(tmp_path: Path) -> None:
+def test_the_log_describes_the_run_and_the_fitted_priors(tmp_path: Path) -> None:
     prior = {"kind": "gaussian", "fit": {"embeddings": {"dataset": "words", "n": 12}}}
     run = make_run(tmp_path, priors=[prior], seeds=[0])
     tune(run)
     texts = [text for _, text in run.logs]
-    assert texts[0] == "Tunes one prompt on 30 examples of words; 6 validate."
+    assert texts[0] == "Tuning one prompt on 30 examples of words, with 6 validation examples."
     assert re.match(r"Prior gaussian for soft: n_points \d+, .*shrinkage 0\.\d+, ", texts[1])
     facts = run.prompts.resolve("wording").notes["prior_facts"]["soft"]
     assert facts["shrinkage_method"] in texts[1]
 
 
-def test_progress_ends_where_it_is_complete(done: FakeRun) -> None:
+def test_progress_ends_at_its_total(done: FakeRun) -> None:
     assert done.steps[-1] == (14, 14)
     assert [step for step, _ in done.steps] == sorted(step for step, _ in done.steps)
 
 
-def test_the_notes_repeat_the_member_alone(done: FakeRun, tmp_path: Path) -> None:
+def test_the_notes_have_commands_that_tune_the_member_alone(done: FakeRun, tmp_path: Path) -> None:
     notes = done.prompts.resolve("wording-isotropic-7").notes
     words = shlex.split(notes["repeat"]["curl"])
     body = json.loads(words[words.index("-d") + 1])
@@ -179,17 +179,17 @@ def test_the_notes_repeat_the_member_alone(done: FakeRun, tmp_path: Path) -> Non
     again.spec = body["spec"]
     tune(again)
     assert again.made == ["wording-isotropic-7@1"]
-    alone, beside = (stored(run, "wording-isotropic-7")["soft"] for run in (again, done))
-    np.testing.assert_allclose(alone, beside, atol=1e-5)
+    alone, together = (stored(run, "wording-isotropic-7")["soft"] for run in (again, done))
+    np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
-def test_a_run_without_a_name_calls_its_prompt_after_itself(tmp_path: Path) -> None:
+def test_a_prompt_without_a_name_is_named_after_its_run(tmp_path: Path) -> None:
     run = make_run(tmp_path, name=None, priors=[{"kind": "xavier"}], seeds=[3])
     tune(run)
     assert run.made == [f"tuned-{run.run_id}@1"]
 
 
-def test_rates_share_a_draw_and_stand_in_the_name(tmp_path: Path) -> None:
+def test_members_that_differ_in_rate_share_a_draw_and_have_the_rate_in_their_names(tmp_path: Path) -> None:
     optimizer = {**SPEC["optimizer"], "lr": [0.02, 0.001]}
     run = make_run(tmp_path, priors=[{"kind": "xavier"}], seeds=[3], optimizer=optimizer)
     tune(run)
@@ -218,7 +218,7 @@ def test_other_methods(method: dict[str, Any], tensors: set[str], tmp_path: Path
     assert manifest.metrics["test/loss"] < manifest.metrics["draw/test/loss"]
 
 
-def test_the_penalty_keeps_vectors_nearer_to_where_the_prior_is_dense(tmp_path: Path) -> None:
+def test_the_penalty_moves_vectors_to_higher_prior_density(tmp_path: Path) -> None:
     changes = {"priors": [{"kind": "isotropic", "std": 0.1}], "seeds": [0]}
     norms = []
     for weight in (0.0, 10.0):
@@ -228,7 +228,7 @@ def test_the_penalty_keeps_vectors_nearer_to_where_the_prior_is_dense(tmp_path: 
     assert norms[1] < 0.9 * norms[0]
 
 
-def test_tuning_goes_on_from_a_prompt(done: FakeRun) -> None:
+def test_tuning_starts_from_a_stored_prompt(done: FakeRun) -> None:
     prior = {"kind": "prompt", "ref": "wording-vocabulary-0@1"}
     changed = {**SPEC, "priors": [prior], "seeds": [0], "name": "further"}
     run = FakeRun(changed, done.models, done.artifacts, done.datasets, run_id="run-2")
@@ -242,14 +242,14 @@ def test_tuning_goes_on_from_a_prompt(done: FakeRun) -> None:
     )
 
 
-def test_the_same_vectors_again_are_the_version_that_is_there(done: FakeRun) -> None:
+def test_equal_vectors_do_not_create_a_new_version(done: FakeRun) -> None:
     run = FakeRun(done.spec, done.models, done.artifacts, done.datasets, run_id="run-3", settings=done.settings)
     tune(run)
     assert run.made == done.made
     assert any("bit by bit" in text for _, text in run.logs)
 
 
-def test_running_text_is_measured_by_its_loss(tmp_path: Path) -> None:
+def test_plain_text_is_evaluated_by_its_loss(tmp_path: Path) -> None:
     run = make_run(tmp_path, dataset="stories", priors=[{"kind": "vocabulary"}], seeds=[0])
     stories = [{"text": f"{r['input']}{r['target']}", "split": r["split"]} for r in records()]
     put_dataset(run.datasets, "stories", stories)
@@ -269,7 +269,7 @@ def test_without_validation_the_last_vectors_are_kept(tmp_path: Path) -> None:
     assert any(re.search(r"The best of 1: wording@1, test/exact_match", text) for _, text in run.logs)
 
 
-def test_a_template_of_the_spec_makes_the_examples(tmp_path: Path) -> None:
+def test_a_template_of_the_spec_renders_the_examples(tmp_path: Path) -> None:
     template = {"input": "t5 {input}", "target": "{target} t8"}
     run = make_run(tmp_path, template=template, priors=[{"kind": "vocabulary"}], seeds=[0])
     tune(run)
@@ -277,7 +277,7 @@ def test_a_template_of_the_spec_makes_the_examples(tmp_path: Path) -> None:
     assert run.prompts.resolve("wording").notes["dataset"]["template"] == template
 
 
-def test_a_dataset_that_changed_meanwhile_ends_the_run(tmp_path: Path) -> None:
+def test_a_resumed_run_refuses_a_changed_dataset(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     run.stop_at = 5
     with pytest.raises(Exception, match="cancelled"):
@@ -289,5 +289,5 @@ def test_a_dataset_that_changed_meanwhile_ends_the_run(tmp_path: Path) -> None:
         tune(run.again())
 
 
-def test_splits_of_the_dataset_are_as_the_tests_assume(done: FakeRun) -> None:
+def test_splits_of_the_dataset_have_the_expected_sizes(done: FakeRun) -> None:
     assert dict(done.datasets.get("words").splits) == SPLITS

@@ -1,4 +1,4 @@
-"""A tuning run that is stopped or killed anywhere comes to the very same end, bit by bit."""
+"""A tuning run that is stopped or killed and then resumed gives bitwise the same results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, FakeRun]:
-    """Each form's run, never interrupted, in chunks as small as those of the others."""
+    """An uninterrupted run of each form, with the same small chunks as the other runs."""
     done = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluator, "ROWS_PER_CHUNK", 9)
@@ -60,11 +60,11 @@ def contents(run: FakeRun) -> dict[str, tuple[bytes, PromptManifest]]:
 
 
 def outputs(run: FakeRun) -> dict[str, bytes]:
-    """All but the event files, whose points carry the time."""
+    """All outputs except the event files, which contain times."""
     return {path: data for path, data in run.outputs.items() if not path.startswith("tensorboard/")}
 
 
-def assert_same_end(run: FakeRun, whole: FakeRun) -> None:
+def assert_same_results(run: FakeRun, whole: FakeRun) -> None:
     assert run.metrics == whole.metrics
     assert outputs(run) == outputs(whole)
     assert set(run.outputs) == set(whole.outputs)
@@ -80,7 +80,9 @@ def assert_same_end(run: FakeRun, whole: FakeRun) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("step", [7, 13])
-def test_a_killed_run_comes_to_the_same_end(form: str, step: int, whole: Mapping[str, FakeRun], tmp_path: Path) -> None:
+def test_a_killed_run_gives_the_same_results(
+    form: str, step: int, whole: Mapping[str, FakeRun], tmp_path: Path
+) -> None:
     run = make_run(tmp_path, **FORMS[form])
     run.kill_after = step
     with pytest.raises(Killed):
@@ -90,10 +92,10 @@ def test_a_killed_run_comes_to_the_same_end(form: str, step: int, whole: Mapping
     again.metrics = dict(tune(again))
     # Checkpoints are three steps apart, and one is at the end of training.
     assert again.steps[0][0] >= step
-    assert_same_end(again, whole[form])
+    assert_same_results(again, whole[form])
 
 
-def test_a_run_stopped_over_and_over_comes_to_the_same_end(whole: Mapping[str, FakeRun], tmp_path: Path) -> None:
+def test_a_run_stopped_many_times_gives_the_same_results(whole: Mapping[str, FakeRun], tmp_path: Path) -> None:
     run = make_run(tmp_path, **FORMS["soft"])
     n_attempts = 0
     while not run.metrics:
@@ -105,22 +107,22 @@ def test_a_run_stopped_over_and_over_comes_to_the_same_end(whole: Mapping[str, F
             run = run.again()
         assert n_attempts < 100
     assert n_attempts > 4
-    assert_same_end(run, whole["soft"])
+    assert_same_results(run, whole["soft"])
 
 
-def test_an_order_to_stop_saves_the_step_that_was_done(tmp_path: Path) -> None:
+def test_stopping_saves_the_last_completed_step(tmp_path: Path) -> None:
     run = make_run(tmp_path, checkpoint_every=1000)
     run.stop_at = 6
     with pytest.raises(RunStopped):
         tune(run)
-    # The draws, and the last step.
+    # One after the draws and one after the last step.
     assert run.n_checkpoints == 2
     again = run.again()
     tune(again)
     assert again.steps[0] == (run.steps[-1][0] + 1, run.steps[-1][1])
 
 
-def test_a_run_that_died_before_its_first_checkpoint_begins_anew(whole: Mapping[str, FakeRun], tmp_path: Path) -> None:
+def test_a_run_killed_before_its_first_checkpoint_starts_again(whole: Mapping[str, FakeRun], tmp_path: Path) -> None:
     run = make_run(tmp_path, **FORMS["deep"])
     run.kill_at = 2  # while the prior's source is read
     with pytest.raises(Killed):
@@ -128,12 +130,10 @@ def test_a_run_that_died_before_its_first_checkpoint_begins_anew(whole: Mapping[
     assert run.checkpoint is None
     again = run.again()
     again.metrics = dict(tune(again))
-    assert_same_end(again, whole["deep"])
+    assert_same_results(again, whole["deep"])
 
 
-def test_a_run_that_died_while_it_stored_its_versions_makes_none_twice(
-    whole: Mapping[str, FakeRun], tmp_path: Path
-) -> None:
+def test_a_run_killed_while_it_stores_versions_stores_none_twice(whole: Mapping[str, FakeRun], tmp_path: Path) -> None:
     run = make_run(tmp_path, **FORMS["soft"])
     run.kill_at = whole["soft"].n_checks - 1
     with pytest.raises(Killed):
@@ -141,6 +141,6 @@ def test_a_run_that_died_while_it_stored_its_versions_makes_none_twice(
     assert len(run.made) == len(whole["soft"].made) - 2
     again = run.again()
     again.metrics = dict(tune(again))
-    assert_same_end(again, whole["soft"])
+    assert_same_results(again, whole["soft"])
     names = {ref.partition("@")[0] for ref in again.made}
     assert all(len(run.prompts.list_versions(name).items) == 1 for name in names)

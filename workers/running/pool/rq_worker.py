@@ -18,9 +18,10 @@ from rq import Queue
 from rq.worker import SpawnWorker
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY, register
 
-from service.errors import AtlasError
+from service.errors import AtlasError, Unavailable
 from service.hosting.processes.process_setup import ignore_interrupts
 from service.queueing.connections import connect
+from service.queueing.executions import Executions
 from service.queueing.queue import QUEUE, SERIALIZER, RunQueue
 from service.queueing.reconciler import record_death
 from service.queueing.work_sharing import HELP_JOB, HELP_QUEUE
@@ -74,8 +75,11 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
         setup = self._required_setup()
         run_queue = RunQueue.at(setup.redis_url, timing=setup.timing)
         runs = RunStore(ArtifactStore(setup.settings.home))
+        executions = Executions.at(setup.redis_url)
         monitor = self._monitor(run_id, attempt, queue=run_queue, runs=runs)
         self._wait_status = None
+        with contextlib.suppress(Unavailable):
+            executions.record(run_id, attempt, pid=os.getpid())
         with contextlib.suppress(RedisError), monitor:
             super().execute_job(job, queue)
         death_reason = None if self._wait_status == 0 else monitor.kill_reason or _describe_end(self._wait_status)
@@ -88,6 +92,8 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
                 attempt=attempt,
                 reason=error.detail,
             )
+        with contextlib.suppress(Unavailable):
+            executions.remove(run_id, attempt)
 
     def _help(self, job: RunJob, queue: Queue) -> None:
         [run_id] = job.args

@@ -1,14 +1,21 @@
-"""Process tree of ``python -m workers``: the workers and the reconciler."""
+"""Process tree of ``python -m workers``: the workers and the reconciler.
+
+When a worker dies, the main process, which has no connections, wakes the reconciler through a pipe.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from typing import BinaryIO, cast
 
 import structlog
 from redis.exceptions import RedisError
@@ -16,6 +23,8 @@ from redis.exceptions import RedisError
 from service.hosting.processes.process_setup import die_with_parent, ignore_interrupts
 from service.hosting.processes.supervisor import Member, Supervisor
 from service.logs import configure_logs
+from service.queueing.executions import Executions
+from service.queueing.local_recovery import LocalRecovery
 from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
 from service.queueing.reconciler import Reconciler
@@ -33,17 +42,41 @@ _CONNECT_RETRY_S = 0.2
 def run_workers(setup: WorkSetup) -> int:
     """Run the workers until SIGTERM or SIGINT; returns the exit status. The body of the main process, which stays light."""
     configure_logs(setup.settings.log)
+    wakeups = Wakeups.open()
     workers = [
         Member(
             name=f"worker {number}",
             launch=lambda _: _fork(_work, setup),
+            clean=lambda _: wakeups.send(),
             stop_s=setup.settings.worker_grace_s + _SLACK_S,
             stops_early=True,
         )
         for number in range(1, setup.settings.workers + 1)
     ]
-    reconciler = Member(name="reconciler", launch=lambda _: _fork(_reconcile, setup))
+    reconciler = Member(
+        name="reconciler", launch=lambda _: _fork(functools.partial(_reconcile, wakeups=wakeups), setup)
+    )
     return Supervisor([*workers, reconciler], on_stop=lambda: None).run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wakeups:
+    """Pipe from the main process to the reconciler. The main process keeps both ends, for a replaced reconciler."""
+
+    reader: BinaryIO
+    writer: int
+
+    @classmethod
+    def open(cls) -> Wakeups:
+        """A new pipe, which :func:`os.fork` passes on."""
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        return cls(reader=cast(BinaryIO, os.fdopen(reader, "rb", buffering=0)), writer=writer)
+
+    def send(self) -> None:
+        """Wake the reconciler; never blocks."""
+        with contextlib.suppress(BlockingIOError):  # a full pipe wakes it as well
+            os.write(self.writer, b".")
 
 
 def _fork(body: Callable[[WorkSetup], None], setup: WorkSetup) -> BaseProcess:
@@ -66,10 +99,16 @@ def _work(setup: WorkSetup) -> None:
     worker.work(logging_level="WARNING")
 
 
-def _reconcile(setup: WorkSetup) -> None:
+def _reconcile(setup: WorkSetup, *, wakeups: Wakeups) -> None:
     queue = RunQueue.at(setup.redis_url, timing=setup.timing)
     runs = RunStore(ArtifactStore(setup.settings.home))
-    reconciler = Reconciler(queue, runs, max_attempts=setup.settings.run_attempts)
+    max_attempts = setup.settings.run_attempts
+    recovery = LocalRecovery(queue, runs, executions=Executions.at(setup.redis_url), max_attempts=max_attempts)
+    # A thread of its own, so that it waits for no pass over all runs.
+    threading.Thread(
+        target=recovery.run, args=(wakeups.reader,), name="recover runs of dead workers", daemon=True
+    ).start()
+    reconciler = Reconciler(queue, runs, max_attempts=max_attempts)
     QueueMonitor(queue, reconciler).run(threading.Event())
 
 

@@ -1,1 +1,1 @@
-"""What a tuning run leaves: evaluation, prompt versions with lineage, curves, and external recorders."""
+"""Results of a tuning run: evaluation, prompt versions with their lineage, curves, and external recorders."""

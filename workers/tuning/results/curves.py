@@ -1,4 +1,4 @@
-"""The curves of a run's members: which points are kept, and where they are told."""
+"""Curves of a run's members: step reports, reduced to points."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from workers.tuning.training.step_report import MemberReport, StepReport
 
 N_POINTS = 200
-"""About so many points has the curve of a loss, however many steps there are."""
+"""Approximate number of points of a loss curve, for any number of steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """Numbers of one member after ``step`` updates. time_s: when, since the epoch."""
+    """Values of one member after ``step`` updates. time_s: time of the point, in seconds since the epoch."""
 
     step: int
     member: str
@@ -23,37 +23,37 @@ class Point:
     time_s: float
 
 
-Tell = Callable[[Point], None]
-"""Takes a point: what a run's events and recorders do."""
+OnPoint = Callable[[Point], None]
+"""Called with each new point."""
 
 
 class Curves:
-    """Gathers step reports into points.
+    """Reduces step reports to points.
 
-    ``loss`` is the mean over the steps since the last point, ``lr`` and ``grad_norm`` are those of the step, and
-    ``validation_loss`` has a point whenever it was measured. Numbers that are not finite are left out.
+    ``loss`` is the mean over the steps since the last point. ``lr`` and ``grad_norm`` are those of the step.
+    ``validation_loss`` has a point whenever it is measured. Values that are not finite are omitted.
 
     Args:
         n_steps: of the whole training.
-        tell: takes each point.
+        on_point: takes each point.
         clock: seconds since the epoch.
     """
 
-    def __init__(self, *, n_steps: int, tell: Tell, clock: Callable[[], float]) -> None:
+    def __init__(self, *, n_steps: int, on_point: OnPoint, clock: Callable[[], float]) -> None:
         self._every = max(1, n_steps // N_POINTS)
         self._n_steps = n_steps
-        self._tell = tell
+        self._on_point = on_point
         self._clock = clock
         self._losses: dict[str, list[float]] = {}
         self.points: list[Point] = []
 
-    def begin(self, validation_losses: dict[str, float]) -> None:
-        """The losses of the draws, before any update."""
+    def record_draws(self, validation_losses: dict[str, float]) -> None:
+        """Record the validation losses of the draws, before any update."""
         for member, loss in validation_losses.items():
             self._add(0, member, {"validation_loss": loss})
 
-    def take(self, report: StepReport) -> None:
-        """The next step's report."""
+    def record_step(self, report: StepReport) -> None:
+        """Record the report of the next step."""
         for member in report.members:
             values = {}
             if member.loss is not None:
@@ -65,14 +65,14 @@ class Curves:
             self._add(report.step, member.name, values)
 
     def state(self) -> bytes:
-        """What ``load`` goes on from."""
+        """Serialized state, which ``load`` resumes from."""
         return json.dumps({"losses": self._losses, "points": [vars(point) for point in self.points]}).encode()
 
     def load(self, data: bytes) -> None:
-        """Go on from a ``state``; nothing is told again."""
-        kept = json.loads(data)
-        self._losses = kept["losses"]
-        self.points = [Point(**fields) for fields in kept["points"]]
+        """Resume from a ``state``. ``on_point`` is not called for its points."""
+        state = json.loads(data)
+        self._losses = state["losses"]
+        self.points = [Point(**fields) for fields in state["points"]]
 
     def _is_due(self, step: int, member: MemberReport) -> bool:
         return step % self._every == 0 or step >= self._n_steps or member.status != "running"
@@ -87,7 +87,7 @@ class Curves:
         if finite:
             point = Point(step=step, member=member, values=finite, time_s=self._clock())
             self.points.append(point)
-            self._tell(point)
+            self._on_point(point)
 
 
 def _mean(losses: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""How good the members are: bare model, draws and tuned vectors, asked together."""
+"""Evaluation of a run's members: bare model, draws and tuned vectors, evaluated together."""
 
 from __future__ import annotations
 
@@ -11,42 +11,44 @@ from workers.evaluation.example_rows import ExampleRow
 from workers.evaluation.summary import Summary
 from workers.inputs.limits import engine_limits
 from workers.tuning.context import EVAL_SEED, TuningContext
-from workers.tuning.initialization import Initialization, NamedMember
+from workers.tuning.initialization import Initialization, RunMember
 from workers.tuning.training.step_report import Outcome
 
 BARE = "bare"
-"""Label of the model without a prompt, and the stage of its rows; the others are ``before`` and ``after`` tuning."""
+"""Label and stage of the rows of the model without a prompt. The other stages are ``before`` and ``after`` tuning."""
 
 
-def evaluation_of(job: TuningContext, beginning: Initialization, outcomes: Sequence[Outcome]) -> Evaluation | None:
-    """All there is to ask; None if no split has an example."""
-    items = [item for split in job.spec.eval.splits for item in job.items(split)]
+def evaluation_of(
+    context: TuningContext, initialization: Initialization, outcomes: Sequence[Outcome]
+) -> Evaluation | None:
+    """The evaluation of all members; None if no requested split has examples."""
+    items = [item for split in context.spec.eval.splits for item in context.items(split)]
     if not items:
-        job.warn("There are no examples to measure on.")
+        context.warn("None of the evaluation splits has examples, so nothing is evaluated.")
         return None
     evaluator = Evaluator(
-        job.model,
-        prompts=_prompts(job, beginning, outcomes),
-        metrics=job.spec.eval.metrics,
-        limits=engine_limits(job.run.settings),
-        max_tokens=job.spec.eval.max_tokens,
-        check=job.run.check,
+        context.model,
+        prompts=_prompts(context, initialization, outcomes),
+        metrics=context.spec.eval.metrics,
+        limits=engine_limits(context.run.settings),
+        max_tokens=context.spec.eval.max_tokens,
+        check=context.run.check,
     )
     return Evaluation(evaluator, examples=items)
 
 
-class Measured:
-    """What an evaluation has told of each member."""
+class MemberResults:
+    """Metrics and rows of an evaluation, by member."""
 
-    def __init__(self, job: TuningContext, rows: Sequence[ExampleRow]) -> None:
-        evaluation = job.spec.eval
+    def __init__(self, context: TuningContext, rows: Sequence[ExampleRow]) -> None:
+        evaluation = context.spec.eval
         self._rows: dict[str, list[ExampleRow]] = {}
         for row in rows:
             self._rows.setdefault(row.label, []).append(row)
         self._summary = Summary(rows, metrics=evaluation.metrics, samples=evaluation.samples, seed=EVAL_SEED)
 
-    def metrics(self, member: NamedMember) -> dict[str, float]:
-        """``{split}/{metric}``, ``draw/…`` before tuning, ``bare/…`` without a prompt, with bounds of intervals."""
+    def metrics(self, member: RunMember) -> dict[str, float]:
+        """Metrics and interval bounds: ``{split}/{metric}``, ``draw/…`` before tuning, ``bare/…`` without a prompt."""
         return {
             **self._summary.flat(_after(member)),
             **self._summary.flat(_before(member), prefix="draw/"),
@@ -54,11 +56,11 @@ class Measured:
         }
 
     def bare_lines(self) -> list[dict[str, Any]]:
-        """Rows of the bare model, as published."""
+        """Rows of the bare model, as in ``evaluation.jsonl``."""
         return [row.to_json(prompt=None, member=None, stage=BARE) for row in self._rows.get(BARE, ())]
 
-    def lines(self, member: NamedMember, *, ref: str) -> list[dict[str, Any]]:
-        """Rows of a member's draw and of its tuned vectors, as published."""
+    def lines(self, member: RunMember, *, ref: str) -> list[dict[str, Any]]:
+        """Rows of a member's draw and of its tuned vectors, as in ``evaluation.jsonl``."""
         stages = {"before": _before(member), "after": _after(member)}
         return [
             row.to_json(prompt=ref, member=member.name, stage=stage)
@@ -67,19 +69,21 @@ class Measured:
         ]
 
 
-def _prompts(job: TuningContext, beginning: Initialization, outcomes: Sequence[Outcome]) -> Mapping[str, Prompt | None]:
-    pairs = list(zip(job.members, outcomes, strict=True))
+def _prompts(
+    context: TuningContext, initialization: Initialization, outcomes: Sequence[Outcome]
+) -> Mapping[str, Prompt | None]:
+    pairs = list(zip(context.members, outcomes, strict=True))
     return {
         BARE: None,
-        **{_before(member): job.prompt(beginning.draws[member.draw]) for member, _ in pairs},
-        **{_after(member): job.prompt(outcome.tensors) for member, outcome in pairs},
+        **{_before(member): context.prompt(initialization.draws[member.draw]) for member, _ in pairs},
+        **{_after(member): context.prompt(outcome.tensors) for member, outcome in pairs},
     }
 
 
-def _before(member: NamedMember) -> str:
-    """Members of several rates share a draw, which is asked once."""
+def _before(member: RunMember) -> str:
+    """Label of a member's draw. Members that differ only in rate share a draw, which is evaluated once."""
     return f"before {member.draw}"
 
 
-def _after(member: NamedMember) -> str:
+def _after(member: RunMember) -> str:
     return f"after {member.name}"

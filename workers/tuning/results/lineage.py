@@ -1,4 +1,4 @@
-"""Where a tuned prompt comes from, in full: what stands in its notes, beside prior, seed and metrics in its manifest."""
+"""Lineage of a tuned prompt: its notes, which complete the prior, seed and metrics of its manifest."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from promptatlas.types.tuning import TuneSpec
 
 from service.engine.model.hosted_model import ModelCard
 from service.store.datasets.items import DatasetInfo
-from workers.tuning.initialization import Initialization, NamedMember
+from workers.tuning.initialization import Initialization, RunMember
 from workers.tuning.training.step_report import Outcome
 
 MAX_INLINE_BYTES = 12 << 10
-"""A spec that is longer as JSON is referred to, not repeated; it would stand there twice."""
+"""Longest spec, as JSON, that the notes repeat. The notes of a longer one refer to ``spec.json`` of the run."""
 
 
 def notes_of(
-    member: NamedMember,
+    member: RunMember,
     *,
     outcome: Outcome,
     spec: TuneSpec,
     run_id: str,
-    beginning: Initialization,
+    initialization: Initialization,
     dataset: DatasetInfo,
     card: ModelCard,
 ) -> dict[str, Any]:
     """The notes of a member's prompt, as JSON.
 
-    ``repeat`` has commands that tune this one member anew; its vectors will be the same but for rounding, bitwise where
-    it was tuned alone.
+    ``repeat`` has commands that tune this member again. Its vectors are the same up to rounding, and bitwise the same if
+    the run had one member.
     """
     return {
         "run": run_id,
         "dataset": {"name": dataset.name, "sha256": dataset.sha256, "template": _template(spec, dataset)},
         "base": {"name": card.name, "revision": card.revision, "architecture": card.architecture},
         "device": {"name": card.device, "dtype": card.dtype},
-        "prior_facts": beginning.facts.get(str(member.plan.prior_index), {}),
+        "prior_facts": initialization.facts.get(str(member.plan.prior_index), {}),
         "lr": member.plan.lr,
         "step": outcome.step,
         "status": outcome.status,
         "versions": _versions(card),
-        "repeat": _repeat(own_spec(spec, member), run_id=run_id),
+        "repeat": _repeat(member_spec(spec, member), run_id=run_id),
     }
 
 
-def parent_of(member: NamedMember) -> str | None:
-    """Reference of the prompt that a member went on from, if it did."""
+def parent_of(member: RunMember) -> str | None:
+    """Reference of the prompt that a member was initialized from; None for other priors."""
     return member.plan.prior.ref if isinstance(member.plan.prior, PromptPrior) else None
 
 
-def own_spec(spec: TuneSpec, member: NamedMember) -> dict[str, Any]:
-    """The spec that tunes this member alone."""
+def member_spec(spec: TuneSpec, member: RunMember) -> dict[str, Any]:
+    """The spec that tunes only this member."""
     plan = member.plan
     optimizer = spec.optimizer.model_copy(update={"lr": plan.lr})
     changes = {"name": member.name, "priors": [plan.prior], "seeds": [plan.seed], "optimizer": optimizer}
@@ -71,10 +71,10 @@ def _template(spec: TuneSpec, dataset: DatasetInfo) -> dict[str, Any] | None:
 
 def _versions(card: ModelCard) -> dict[str, str]:
     try:
-        own = metadata.version("promptatlas")
+        version = metadata.version("promptatlas")
     except metadata.PackageNotFoundError:
-        own = "unknown"
-    return {**card.versions, "promptatlas": own, "numpy": numpy.__version__, "python": platform.python_version()}
+        version = "unknown"
+    return {**card.versions, "promptatlas": version, "numpy": numpy.__version__, "python": platform.python_version()}
 
 
 def _repeat(spec: Mapping[str, Any], *, run_id: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The members of a finished run side by side, and which one is best."""
+"""Table of the members of a finished run, and the choice of the best one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from service.store.prompts.manifests import PromptManifest
-from workers.tuning.initialization import NamedMember
+from workers.tuning.initialization import RunMember
 from workers.tuning.training.step_report import Outcome
 
 LESS_IS_BETTER = ("loss", "perplexity")
@@ -16,9 +16,9 @@ BOUNDS = ("_low", "_high")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One member and what it has come to."""
+    """One member with its outcome, its stored version and its metrics."""
 
-    member: NamedMember
+    member: RunMember
     outcome: Outcome
     manifest: PromptManifest
     metrics: Mapping[str, float]
@@ -26,7 +26,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best member. reason: by which number, in words."""
+    """The best member. reason: the metric that decided, with its value."""
 
     entry: Entry
     reason: str
@@ -37,11 +37,11 @@ class Best:
 
 
 def best_of(entries: Sequence[Entry]) -> Best:
-    """The member with the lowest validation loss; where nothing was validated, that of the best first metric.
+    """The member with the lowest validation loss or, without one, with the best value of the first metric.
 
-    Validation comes first, so that the test split decides nothing that is reported on it.
+    Selecting by validation keeps the test metrics of the best member unbiased.
     """
-    for name in ("validation/loss", *_own_names(entries[0].metrics)):
+    for name in ("validation/loss", *_tuned_names(entries[0].metrics)):
         known = [entry for entry in entries if name in entry.metrics]
         if not known:
             continue
@@ -52,16 +52,16 @@ def best_of(entries: Sequence[Entry]) -> Best:
 
 
 def run_metrics(entries: Sequence[Entry], *, best: Best) -> dict[str, float]:
-    """The best member's metrics; of several members also the plain ones of each, under ``{name}/…``."""
+    """The best member's metrics. With several members, also ``{name}/{metric}`` of each, without intervals."""
     found = dict(best.entry.metrics)
     if len(entries) > 1:
         for entry in entries:
-            found |= {f"{entry.member.name}/{name}": entry.metrics[name] for name in _own_names(entry.metrics)}
+            found |= {f"{entry.member.name}/{name}": entry.metrics[name] for name in _tuned_names(entry.metrics)}
     return found
 
 
 def table_of(entries: Sequence[Entry]) -> bytes:
-    """``members.json``: one object a member, in order."""
+    """Content of ``members.json``: one object per member, in order."""
     rows = [
         {
             "name": entry.member.name,
@@ -78,6 +78,6 @@ def table_of(entries: Sequence[Entry]) -> bytes:
     return json.dumps(rows, indent=2, allow_nan=False).encode()
 
 
-def _own_names(metrics: Mapping[str, float]) -> list[str]:
-    """Names of the tuned prompt's own metrics, without bounds of intervals."""
+def _tuned_names(metrics: Mapping[str, float]) -> list[str]:
+    """Names of the metrics after tuning, without bounds of intervals."""
     return [name for name in metrics if not name.startswith(("draw/", "bare/")) and not name.endswith(BOUNDS)]

@@ -1,6 +1,6 @@
-"""Where a run's curves go besides its own events: TensorBoard files always, Weights & Biases and MLflow where configured.
+"""Recorders of a run's curves: TensorBoard files, and Weights & Biases and MLflow if they are configured.
 
-None of them may stop a run: one that fails is left alone from then on, and the run's log says so.
+A failing recorder does not stop the run. It is removed, and a warning is logged.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Any, Protocol
 
 EVENTS_NAME = "events.out.tfevents.0"
-"""tensorboardX would put the time and this host's name there."""
+"""Fixed, because the default name of tensorboardX contains the time and the host name."""
 
 PROJECT = "promptatlas"
 
 
 class Recorder(Protocol):
-    """Takes points of curves in order of step; a run that goes on from a checkpoint may give some of them again."""
+    """Receives the points of curves in order of step. A run that resumes from a checkpoint may repeat points."""
 
     def record(self, step: int, *, member: str, values: Mapping[str, float], time_s: float) -> None:
-        """Numbers of one member after ``step`` updates; ``time_s``: since the epoch."""
+        """Record the values of one member after ``step`` updates. time_s: seconds since the epoch."""
 
     def finish(self, metrics: Mapping[str, float]) -> None:
-        """The run has come to its end, with these results."""
+        """Record the final metrics and close."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunIdentity:
-    """What a recorder calls a run. id: never changes over its attempts. config: its spec."""
+    """Identity of a run for recorders. id: the same for all attempts. config: the spec."""
 
     id: str
     name: str
@@ -38,10 +38,10 @@ class RunIdentity:
 
 
 class TensorBoard:
-    """One event file a member, so that TensorBoard shows members as runs to compare.
+    """Writes one event file per member, so that TensorBoard shows members as runs that can be compared.
 
     Args:
-        keep: takes the path and content of each file at the end.
+        keep: called with the path and content of each file when the run finishes.
     """
 
     def __init__(self, *, keep: Callable[[str, bytes], None]) -> None:
@@ -55,7 +55,7 @@ class TensorBoard:
             writer.add_scalar(name, value, global_step=step, walltime=time_s)
 
     def finish(self, metrics: Mapping[str, float]) -> None:
-        """Hand the files over as ``tensorboard/{member}/…``; results are no curves and stay out."""
+        """Pass each file to ``keep`` as ``tensorboard/{member}/…``. The final metrics are not written."""
         for member, writer in self._writers.items():
             writer.close()
             (file,) = Path(self._folder.name, member).iterdir()
@@ -63,7 +63,7 @@ class TensorBoard:
         self.close()
 
     def close(self) -> None:
-        """Drop what was written."""
+        """Close the writers and delete their temporary files."""
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
@@ -71,14 +71,14 @@ class TensorBoard:
 
     def _writer(self, member: str) -> Any:
         if member not in self._writers:
-            from tensorboardX import SummaryWriter  # slow to load, and needed on workers only
+            from tensorboardX import SummaryWriter  # imported late: loading is slow
 
             self._writers[member] = SummaryWriter(str(Path(self._folder.name, member)))
         return self._writers[member]
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases with our run's id, so that a later attempt goes on with it."""
+    """Records to a Weights & Biases run with the same id as this run, so that a later attempt resumes it."""
 
     def __init__(self, identity: RunIdentity, *, project: str, wandb: Any) -> None:
         self._run = wandb.init(
@@ -94,7 +94,7 @@ class WeightsAndBiases:
 
 
 class MLflow:
-    """A run of MLflow that carries our run's id as a tag, by which a later attempt finds it."""
+    """Records to an MLflow run. The id of this run is a tag, by which a later attempt finds it."""
 
     TAG = "promptatlas.run_id"
 
@@ -106,8 +106,8 @@ class MLflow:
         if found:
             self._run_id = found[0].info.run_id
         else:
-            made = client.create_run(experiment_id, tags={self.TAG: identity.id}, run_name=identity.name)
-            self._run_id = made.info.run_id
+            created = client.create_run(experiment_id, tags={self.TAG: identity.id}, run_name=identity.name)
+            self._run_id = created.info.run_id
 
     def record(self, step: int, *, member: str, values: Mapping[str, float], time_s: float) -> None:
         for name, value in values.items():
@@ -120,10 +120,10 @@ class MLflow:
 
 
 class Recorders:
-    """All recorders of a run as one.
+    """Forwards to all recorders of a run.
 
     Args:
-        warn: told in a sentence when one fails.
+        warn: called with a message when a recorder fails.
     """
 
     def __init__(self, recorders: Mapping[str, Recorder], *, warn: Callable[[str], None]) -> None:
@@ -138,14 +138,14 @@ class Recorders:
 
     def _each(self, action: Callable[[Recorder], None]) -> None:
         for name in list(self._recorders):
-            self._guarded(name, action)
+            self._call_safely(name, action)
 
-    def _guarded(self, name: str, action: Callable[[Recorder], None]) -> None:
+    def _call_safely(self, name: str, action: Callable[[Recorder], None]) -> None:
         try:
             action(self._recorders[name])
-        except Exception as error:  # whatever a foreign library raises, the run goes on
+        except Exception as error:  # errors of a recorder must not stop the run
             del self._recorders[name]
-            self._warn(f"{name} does not record this run any further: {type(error).__name__}: {error}")
+            self._warn(f"{name} no longer records this run: {type(error).__name__}: {error}")
 
 
 def outside_recorders(
@@ -163,16 +163,16 @@ def outside_recorders(
     found: dict[str, Recorder] = {}
     for name, (variable, package, make) in makers.items():
         if environ.get(variable):
-            found |= _made(name, package, make, because=variable, warn=warn)
+            found |= _created(name, package, make, because=variable, warn=warn)
     return found
 
 
-def _made(
+def _created(
     name: str, package: str, make: Callable[[Any], Recorder], *, because: str, warn: Callable[[str], None]
 ) -> dict[str, Recorder]:
     try:
         return {name: make(importlib.import_module(package))}
-    except Exception as error:  # not installed, no network, a wrong key: none of it is the run's business
+    except Exception as error:  # not installed, no network, invalid key: must not stop the run
         warn(f"{name} is configured by {because}, but does not record this run: {type(error).__name__}: {error}")
         return {}
 

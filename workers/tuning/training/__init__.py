@@ -1,1 +1,1 @@
-"""The trainer: members of a run side by side in one forward. Knows the engine and torch; no store, no queue."""
+"""Trainer of the members of a run, which share forwards. It uses the engine and torch, but neither store nor queue."""

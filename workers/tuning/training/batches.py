@@ -1,4 +1,7 @@
-"""The order of the examples, and the batches cut from it: the same for all members, told by the seed and the step alone."""
+"""Order of the training examples, and batches in groups of equal length.
+
+The order depends only on the seed and the step, and is the same for all members.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ Item = TypeVar("Item")
 
 
 class Order:
-    """Epoch after epoch, each a permutation of its own; batch follows batch across their borders, so all are full."""
+    """A random permutation per epoch. Batches continue across the ends of epochs, so all batches are full."""
 
     def __init__(self, n_examples: int, *, batch_size: int, seed: int) -> None:
         self._n_examples = n_examples
@@ -26,12 +29,12 @@ class Order:
         self._epochs: dict[int, list[int]] = {}
 
     def batch(self, step: int) -> list[int]:
-        """Indices of the examples of update ``step``, counted from 0."""
-        begin = step * self._batch_size
-        return [self._at(i) for i in range(begin, begin + self._batch_size)]
+        """Indices of the examples of update ``step``, which counts from 0."""
+        start = step * self._batch_size
+        return [self._at(i) for i in range(start, start + self._batch_size)]
 
-    def _at(self, place: int) -> int:
-        epoch, index = divmod(place, self._n_examples)
+    def _at(self, position: int) -> int:
+        epoch, index = divmod(position, self._n_examples)
         if epoch not in self._epochs:
             self._epochs = {epoch - 1: self._epochs.get(epoch - 1, []), epoch: self._permutation(epoch)}
         return self._epochs[epoch][index]
@@ -45,12 +48,12 @@ class Order:
 
 @dataclass(frozen=True)
 class LengthGroup:
-    """Examples alike in both lengths, so that nothing is padded.
+    """Examples of equal input length and equal answer length, which need no padding.
 
     Attributes:
-        examples: themselves, in the order of the rows.
-        ids: `[n_rows, length]`, what is read.
-        targets: `[n_rows, n_answers]`, what the last ``n_answers`` tokens are to predict.
+        examples: in the order of the rows.
+        ids: `[n_rows, length]`, input tokens.
+        targets: `[n_rows, n_answers]`, the tokens that the last ``n_answers`` input tokens predict.
     """
 
     examples: tuple[EncodedExample, ...]
@@ -72,7 +75,7 @@ class LengthGroup:
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples of one forward, by length."""
+    """Examples of one forward, grouped by length."""
 
     groups: tuple[LengthGroup, ...]
 
@@ -86,7 +89,7 @@ class Batch:
 
 
 def batch_of(examples: Sequence[EncodedExample]) -> Batch:
-    """The examples in groups of equal length, shortest first; within a group in their order."""
+    """Group examples by length, shortest first. Groups keep the order of their examples."""
     by_length: dict[tuple[int, int], list[EncodedExample]] = {}
     for example in examples:
         by_length.setdefault((example.length, len(example.target_ids)), []).append(example)
@@ -102,7 +105,7 @@ def _group(rows: Sequence[EncodedExample]) -> LengthGroup:
 
 
 def cut(items: Sequence[Item], *, parts: int) -> list[list[Item]]:
-    """``items`` in ``parts`` runs of nearly equal size, or as many as there are items."""
+    """Split ``items`` into ``parts`` consecutive lists of nearly equal size, or fewer if there are fewer items."""
     if not items:
         return []
     parts = min(parts, len(items))

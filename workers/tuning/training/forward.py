@@ -1,7 +1,8 @@
-"""One forward of members × examples, differentiable in the members' prompts.
+"""Forward of members × examples, differentiable in the members' prompts.
 
-The same function of a prompt as serving it: its virtual tokens attend causally to themselves, the text to them and to
-itself, through the engine's attention. Compiled, or packed with the text, the keys and values are the same.
+It computes the same function of a prompt as serving does, through the engine's attention: virtual tokens attend causally to
+each other, and the text attends to them and causally to itself. Virtual tokens have the same keys and values whether they
+are packed with the text or compiled.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.nn import functional as F  # noqa: N812 (the name everybody uses)
+from torch.nn import functional as F  # noqa: N812 (the conventional name)
 from torch.utils.checkpoint import checkpoint
 
 from service.engine.model.block_hooks import BlockCall, ReplacedBlocks, Selection
@@ -18,14 +19,14 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.engine.shapes import Float, Tensor
 from workers.tuning.training.batches import Batch
-from workers.tuning.training.forms.form import Pass, TrainingForm
+from workers.tuning.training.forms.form import ForwardPass, TrainingForm
 from workers.tuning.training.forms.registry import TRAINING_FORMS
 from workers.tuning.training.frozen_layers import FrozenLayers
 from workers.tuning.training.layout import KeysValues, Layout, MemberMetadata, by_member
 
-# In the last block only the answers' tokens are needed, with the keys and values of all. Faster while they are few: keys
-# and values are computed twice for them.
-MOST_ANSWERS = 0.6
+# Highest share of answer tokens at which the last block runs on these alone. This computes their keys and values twice, so
+# it is faster only if they are few.
+MAX_ANSWER_SHARE = 0.6
 
 
 class TuningForward:
@@ -33,8 +34,8 @@ class TuningForward:
 
     Args:
         prompt: any prompt of that form.
-        frozen: keeps the states below the lowest tuned layer, where that is above the embeddings.
-        gradient_checkpointing: blocks are run again in the backward pass.
+        frozen: provides the states below the lowest tuned layer; None if tuning begins at the embeddings.
+        gradient_checkpointing: recompute blocks in the backward pass.
     """
 
     def __init__(
@@ -47,66 +48,66 @@ class TuningForward:
         self._checkpoints = gradient_checkpointing
 
     def losses(self, prompts: Sequence[Mapping[str, Tensor]], batch: Batch) -> Float[Tensor, " n_members"]:
-        """Negative log-likelihood in nats of all answers of the batch under each prompt, added up; float32."""
+        """Negative log-likelihood of the answers of the batch under each prompt: a sum in nats, float32."""
         layout = Layout(
             batch,
             n_members=len(prompts),
             n_virtual=self._prompt.n_virtual,
             n_packed_virtual=self._form.n_packed_virtual(self._prompt),
         )
-        run = Pass(
+        forward = ForwardPass(
             model=self.model,
             prompt=self._prompt,
             layout=layout,
             stacked={name: torch.stack([prompt[name] for prompt in prompts]) for name in prompts[0]},
-            # Before the blocks are replaced: what is not kept yet runs through the model as it is.
+            # Computed before the blocks are replaced, because missing states need the original blocks.
             below=None if self._frozen is None else _frozen_states(self._frozen, layout),
         )
-        logits = self._logits(run, _Blocks(self._form, run, checkpoints=self._checkpoints))
+        logits = self._logits(forward, _Blocks(self._form, forward, checkpoints=self._checkpoints))
         values = F.cross_entropy(logits.float(), layout.targets.to(logits.device), reduction="none")
         return layout.sums_by_member(values)
 
-    def _logits(self, run: Pass, blocks: _Blocks) -> Float[Tensor, "answers vocab"]:
-        layout = run.layout
+    def _logits(self, forward: ForwardPass, blocks: _Blocks) -> Float[Tensor, "answers vocab"]:
+        layout = forward.layout
         n_answers = layout.n_members * layout.batch.n_answers
 
-        def fill_up(module: Any, args: Any, output: Tensor) -> Tensor:
-            # Some models look at the number of tokens once more after their last norm.
+        def pad_to_pack(module: Any, args: Any, output: Tensor) -> Tensor:
+            # Some models use the number of tokens again after the final norm.
             return F.pad(output, (0, 0, 0, layout.n_tokens - n_answers))
 
-        handle = self.model.architecture.final_norm.register_forward_hook(fill_up)
+        handle = self.model.architecture.final_norm.register_forward_hook(pad_to_pack)
         try:
             with ReplacedBlocks(self.model.architecture, blocks.run, n_tokens=layout.n_tokens):
                 return self.model.forward(
                     MemberMetadata(layout),
                     positions=layout.positions,
                     logits_at=torch.arange(n_answers),
-                    **self._form.inputs(run),
+                    **self._form.inputs(forward),
                 )
         finally:
             handle.remove()
 
 
 def lowest_layer(prompt: Prompt) -> int:
-    """The lowest block that prompts of this form reach."""
+    """The lowest block that prompts of this form affect."""
     return TRAINING_FORMS[prompt.kind].first_layer(prompt)
 
 
 class _Blocks:
-    """What the blocks do during one forward."""
+    """Replacements of the model's blocks during one forward."""
 
-    def __init__(self, form: TrainingForm, run: Pass, *, checkpoints: bool) -> None:
+    def __init__(self, form: TrainingForm, forward: ForwardPass, *, checkpoints: bool) -> None:
         self._form = form
-        self._pass = run
-        self._layout = run.layout
+        self._forward = forward
+        self._layout = forward.layout
         self._checkpoints = checkpoints
-        self._packs_virtual = form.packs_virtual(run.prompt)
-        self._first = form.first_layer(run.prompt)
-        self._last = run.model.architecture.n_layers - 1
-        self._answers = run.layout.answers
+        self._packs_virtual = form.packs_virtual(forward.prompt)
+        self._first = form.first_layer(forward.prompt)
+        self._last = forward.model.architecture.n_layers - 1
+        self._answers = forward.layout.answers
 
     def run(self, call: BlockCall) -> Tensor:
-        """Output of a block: states of the pack; of the last one, those of the answers' tokens `[1, answers, d_model]`."""
+        """Output of a block: states of all packed tokens or, in the last block, of answer tokens `[1, answers, d_model]`."""
         if call.layer < self._first:
             return call.hidden
         if self._checkpoints and torch.is_grad_enabled():
@@ -115,26 +116,26 @@ class _Blocks:
         return self._block(call, call.hidden)
 
     def _block(self, call: BlockCall, hidden: Tensor) -> Tensor:
-        hidden, virtual, at = self._form.enter(self._pass, call, hidden)
+        hidden, virtual, at = self._form.enter(self._forward, call, hidden)
         if call.layer < self._last:
-            metadata = MemberMetadata(self._layout, virtual=virtual, in_front=self._packs_virtual)
+            metadata = MemberMetadata(self._layout, virtual=virtual, packs_virtual=self._packs_virtual)
             out = call.run(hidden, metadata=metadata, at=at)
         else:
             out = self._last_block(call, hidden, virtual, at)
-        return self._form.leave(self._pass, call.layer, out, of_answers=call.layer == self._last)
+        return self._form.leave(self._forward, call.layer, out, of_answers=call.layer == self._last)
 
     def _last_block(self, call: BlockCall, hidden: Tensor, virtual: KeysValues | None, at: Selection) -> Tensor:
         layout, n = self._layout, self._layout.n_members
-        begin = layout.n_front if self._packs_virtual else 0
+        start = layout.n_front if self._packs_virtual else 0
         answers = self._answers.to(hidden.device)
-        if len(answers) > MOST_ANSWERS * hidden.shape[1]:
-            metadata = MemberMetadata(layout, virtual=virtual, in_front=self._packs_virtual)
-            return call.run(hidden, metadata=metadata, at=at).index_select(1, answers + begin)
+        if len(answers) > MAX_ANSWER_SHARE * hidden.shape[1]:
+            metadata = MemberMetadata(layout, virtual=virtual, packs_virtual=self._packs_virtual)
+            return call.run(hidden, metadata=metadata, at=at).index_select(1, answers + start)
         key, value = call.keys_values(hidden, at=at)
         if self._packs_virtual:
-            virtual = (by_member(key[:begin], n_members=n), by_member(value[:begin], n_members=n))
-        metadata = MemberMetadata(layout, virtual=virtual, text=(key[begin:], value[begin:]))
-        return call.run(hidden.index_select(1, answers + begin), metadata=metadata, at=answers + layout.n_front)
+            virtual = (by_member(key[:start], n_members=n), by_member(value[:start], n_members=n))
+        metadata = MemberMetadata(layout, virtual=virtual, text=(key[start:], value[start:]))
+        return call.run(hidden.index_select(1, answers + start), metadata=metadata, at=answers + layout.n_front)
 
 
 def _frozen_states(frozen: FrozenLayers, layout: Layout) -> Float[Tensor, "1 text d_model"]:

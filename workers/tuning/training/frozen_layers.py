@@ -1,4 +1,4 @@
-"""What lies below the lowest tuned layer: no prompt reaches it, so it is run once for each example and kept."""
+"""Cache of the states below the lowest tuned layer, which do not depend on the prompts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from workers.inputs.examples import EncodedExample
 
 
 class FrozenLayers:
-    """States that go into block ``layer``, by example, while they fit ``max_bytes``.
+    """Caches the inputs of block ``layer`` for each example, up to ``max_bytes``.
 
-    Each example is run by itself, so that its states are bitwise the same whenever, and beside whichever others, they are
-    needed: what was kept and what is run again after a restart cannot differ.
+    Each example is run alone, so its states are bitwise the same in every batch. A resumed run therefore recomputes exactly
+    the states of the interrupted one.
     """
 
     def __init__(self, model: HostedModel, *, layer: int, n_virtual: int, max_bytes: int) -> None:
@@ -25,28 +25,28 @@ class FrozenLayers:
         self._layer = layer
         self._max_bytes = max_bytes
         none = (None,) * model.architecture.n_layers
-        # The text stands behind the virtual positions, though it sees nothing there.
-        self._hidden_prompt = CompiledPrompt(n_virtual, none, none)
-        self._kept: dict[int, tuple[EncodedExample, Tensor]] = {}
+        # Shifts the positions of the text by n_virtual. No layer has keys or values there.
+        self._skipped_positions = CompiledPrompt(n_virtual, none, none)
+        self._states: dict[int, tuple[EncodedExample, Tensor]] = {}
         self.n_bytes = 0
 
     def states(self, example: EncodedExample) -> Float[Tensor, "length d_model"]:
-        """Input of the block at each token that is read."""
-        found = self._kept.get(id(example))
+        """Input of the block at each input token of the example."""
+        found = self._states.get(id(example))
         if found is not None:
             return found[1]
         states = self._run(example)
         n_bytes = states.numel() * states.element_size()
         if self.n_bytes + n_bytes <= self._max_bytes:
-            # The example is kept beside its states, so that its id stays its own.
-            self._kept[id(example)] = (example, states)
+            # The example is stored too, so that its id is not reused.
+            self._states[id(example)] = (example, states)
             self.n_bytes += n_bytes
         return states
 
     @torch.no_grad()
     def _run(self, example: EncodedExample) -> Tensor:
         found: list[Tensor] = []
-        plan = PackedMetadata([SequenceGroup(0, 1, example.length, self._hidden_prompt)])
+        metadata = PackedMetadata([SequenceGroup(0, 1, example.length, self._skipped_positions)])
         ids = torch.tensor(example.input_ids + example.target_ids[:-1])
         tap = Tap("resid_pre", self._layer)
         observer = ForwardHooks(
@@ -58,7 +58,7 @@ class FrozenLayers:
         )
         try:
             with observer:
-                self._model.forward(plan, ids=ids, positions=plan.positions)
+                self._model.forward(metadata, ids=ids, positions=metadata.positions)
         except StopForward:
             pass
         return found[0]

@@ -1,7 +1,7 @@
-"""How members and examples stand side by side in one forward, and what they attend to.
+"""Layout of members and examples in one packed forward, and the attention between their tokens.
 
-Packed order: the virtual tokens of every member, if they are in the pack; then group by group (rows of equal length) the
-text of every member's rows. A member's rows look at its own virtual positions and at themselves, nothing else.
+The pack has first the virtual tokens of all members, if these are packed. Then it has, for each group of rows of equal
+length, the text of all members' rows. Each row attends to the virtual positions of its member and causally to itself.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from workers.tuning.training.batches import Batch
 KeysValues = tuple[
     Float[Tensor, "n_members n_kv_heads n_virtual d"], Float[Tensor, "n_members n_kv_heads n_virtual dv"]
 ]
-"""Of the virtual positions in one layer."""
+"""Keys and values of the virtual positions in one layer."""
 
 
 class Layout:
     """Sizes and indices of one forward.
 
     Args:
-        n_packed_virtual: virtual tokens of a member that run with the text: all of them, or 0 for a prefix.
-        n_virtual: positions that stand before the text.
+        n_virtual: virtual positions of a member, which precede the text.
+        n_packed_virtual: virtual tokens of a member that are packed with the text: all of them, or 0 for a prefix.
     """
 
     def __init__(self, batch: Batch, *, n_members: int, n_virtual: int, n_packed_virtual: int) -> None:
@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def answers(self) -> Int[Tensor, " answers"]:
-        """Places of the predicting tokens within the text."""
+        """Indices, within the text, of the tokens that predict answers."""
         found, offset = [], 0
         for g in self.batch.groups:
             rows = self.n_members * g.n_rows
@@ -68,7 +68,7 @@ class Layout:
         return torch.cat(found)
 
     def sums_by_member(self, values: Float[Tensor, " answers"]) -> Float[Tensor, " n_members"]:
-        """The values of each member's answer tokens, added up."""
+        """The sum of the values over each member's answer tokens."""
         sizes = [self.n_members * g.targets.numel() for g in self.batch.groups]
         return torch.stack([part.reshape(self.n_members, -1).sum(1) for part in torch.split(values, sizes)]).sum(0)
 
@@ -90,22 +90,22 @@ class Layout:
 
 @dataclass(frozen=True)
 class MemberMetadata:
-    """Attention metadata of one block: what its tokens attend to.
+    """Attention metadata of one block.
 
     Attributes:
-        virtual: keys and values of the virtual positions where they are known; None: none, or they are in the pack.
-        in_front: the pack begins with the members' virtual tokens.
-        text: keys and values `[tokens, n_kv_heads, d]` of the text, where only the answers' tokens are run.
+        virtual: known keys and values of the virtual positions; None if there are none, or if they are in the pack.
+        packs_virtual: whether the pack begins with the members' virtual tokens.
+        text: keys and values `[tokens, n_kv_heads, d]` of the text, if only answer tokens are run.
     """
 
     layout: Layout
     virtual: KeysValues | None = None
-    in_front: bool = False
+    packs_virtual: bool = False
     text: tuple[Tensor, Tensor] | None = None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, spec: AttentionSpec) -> Tensor:
         layout, virtual, parts = self.layout, self.virtual, []
-        if self.in_front:
+        if self.packs_virtual:
             n = layout.n_front
             q, k, v = (by_member(t[:n], n_members=layout.n_members) for t in (query, key, value))
             out = attend_sequence(q, k, v, spec=spec)
@@ -121,8 +121,8 @@ class MemberMetadata:
     ) -> list[Tensor]:
         layout, groups = self.layout, self.layout.batch.groups
         lengths = [g.length for g in groups]
-        news = lengths if self.text is None else [g.n_answers for g in groups]
-        queries = layout.rows_of(query, lengths=news)
+        query_lengths = lengths if self.text is None else [g.n_answers for g in groups]
+        queries = layout.rows_of(query, lengths=query_lengths)
         parts = []
         for q, k, v in zip(
             queries, layout.rows_of(key, lengths=lengths), layout.rows_of(value, lengths=lengths), strict=True
@@ -136,12 +136,12 @@ class MemberMetadata:
 
 
 def by_member(packed: Float[Tensor, "virtual heads d"], *, n_members: int) -> Float[Tensor, "members heads n d"]:
-    """Virtual tokens of all members → one row a member."""
+    """Reshape the packed virtual tokens of all members to one row per member."""
     return packed.reshape(n_members, -1, *packed.shape[1:]).transpose(1, 2)
 
 
 def _with_virtual(virtual: Tensor, text: Tensor) -> Tensor:
-    """virtual `[members, heads, n_virtual, d]` in front of each member's rows of text `[members·rows, heads, length, d]`."""
+    """Prepend ``virtual`` `[members, heads, n_virtual, d]` to the rows of ``text`` `[members·rows, heads, length, d]`."""
     n_members = virtual.shape[0]
     rows = text.reshape(n_members, -1, *text.shape[1:])
     front = virtual[:, None].to(text.dtype).expand(-1, rows.shape[1], -1, -1, -1)

@@ -1,4 +1,4 @@
-"""One member while it trains: its parameters and optimiser, its good states to fall back on, its best ones."""
+"""Training state of one member: parameters, optimizer, states to roll back to, and the best vectors."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from workers.tuning.training.settings import Member, TuneSettings
 from workers.tuning.training.step_report import Status
 
 COPY_EVERY = 20
-"""Steps between the states that are kept to fall back on."""
+"""Steps between the states that are kept for rolling back."""
 N_COPIES = 3
 MAX_FAILURES = 5
-"""In a row, without coming as far as the next copy: then the member is given up."""
+"""A member diverges after this many failures without a new copy between them."""
 SLOWDOWN = 0.5
-"""What a failure multiplies the rate with."""
+"""Factor of the rate after a failure."""
 
 
 class MemberTraining:
-    """Everything about one member that changes."""
+    """The mutable state of one member."""
 
     def __init__(self, member: Member, *, settings: TuneSettings, device: torch.device) -> None:
         self.member = member
@@ -47,15 +47,19 @@ class MemberTraining:
         return self.status == "running"
 
     def tensors(self) -> dict[str, Tensor]:
-        """The prompt as it is now, native format, float32 on the CPU, copied."""
+        """A copy of the current prompt in the native format, float32 on the CPU."""
         with torch.no_grad():
             return {name: t.detach().to("cpu", copy=True).contiguous() for name, t in self.parameters.tensors().items()}
 
     def advance(self, step: int, *, loss: float, norm: float, norm_tensor: Tensor) -> tuple[float, str | None]:
-        """Take update ``step`` (from 0), or fall back if its numbers are not finite. Returns the rate, and what to say."""
+        """Apply update ``step`` (from 0), or roll back if its loss or gradient is not finite.
+
+        Returns:
+            the rate of the update, and a note if the member was rolled back.
+        """
         if not (math.isfinite(loss) and math.isfinite(norm)):
             what = "loss" if not math.isfinite(loss) else "gradient"
-            return 0.0, self._fall_back(step, what=what)
+            return 0.0, self._roll_back(step, what=what)
         if step % COPY_EVERY == 0 and step > 0:
             self.good = [*self.good[1 - N_COPIES :], _copies(self.optimiser.tensors())]
             self.n_failures = 0
@@ -64,27 +68,27 @@ class MemberTraining:
         self.step = step + 1
         return rate, None
 
-    def _fall_back(self, step: int, *, what: str) -> str:
+    def _roll_back(self, step: int, *, what: str) -> str:
         if self.n_failures and len(self.good) > 1:
-            self.good.pop()  # from there it has failed already
+            self.good.pop()  # training from this state has failed already
         self.optimiser.load(self.good[-1])
         self.n_failures += 1
         if self.n_failures >= MAX_FAILURES:
             self.status = "diverged"
-            return f"the {what} of step {step + 1} is not finite, the {self.n_failures}th time in a row: given up."
+            return f"the {what} of step {step + 1} is not finite, the {self.n_failures}th time in a row: the member is abandoned."
         self.scale *= SLOWDOWN
-        return f"the {what} of step {step + 1} is not finite: back to the last good state, with {self.scale:g} of the rate."
+        return f"the {what} of step {step + 1} is not finite: rolled back to the last good state, rate times {self.scale:g}."
 
     def finish(self) -> str | None:
-        """All steps are taken. Vectors that the last update broke are put back."""
+        """Mark the member as finished. Roll back if the last update gave values that are not finite."""
         self.status = "finished"
         if all(bool(leaf.isfinite().all()) for leaf in self.parameters.leaves.values()):
             return None
         self.optimiser.load(self.good[-1])
-        return "the last update gave numbers that are not finite: back to the last good state."
+        return "the last update gave values that are not finite: rolled back to the last good state."
 
-    def judge(self, loss: float) -> None:
-        """Take notice of a validation loss: keep the best vectors, stop if they are long past."""
+    def record_validation_loss(self, loss: float) -> None:
+        """Record a validation loss: keep the vectors if they are the best, and stop the member if its patience is exhausted."""
         if loss < self.best_loss - self._settings.min_delta:
             self.n_without_progress = 0
         else:

@@ -1,4 +1,4 @@
-"""How much of the work fits one forward: members and examples are cut into groups, never refused."""
+"""Memory of a training forward, and the split of members and examples into groups that fit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from service.engine.model.hosted_model import HostedModel
 from workers.inputs.examples import EncodedExample
 from workers.tuning.training.batches import Item, cut
 
-# What is kept for the way back and made on it, measured on Llamas, is 0.9 times what all modules in the blocks put out.
+# Values kept for the backward pass and computed in it, per output value of the modules in the blocks: 0.9 as measured on
+# Llama models.
 KEPT_PER_OUTPUT = 1
-# Tokens of one forward on a CPU: measured from 600 to 5,000, more than this many bring nothing but memory held.
+# Tokens of one forward on a CPU. Measured from 600 to 5,000: more tokens use more memory but are not faster.
 CPU_TOKENS = 2400
 # Logits, their log-softmax and their gradient, in float32.
 BYTES_PER_LOGIT = 3 * 4
@@ -22,23 +23,23 @@ BYTES_PER_LOGIT = 3 * 4
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Bytes that a forward with gradients holds."""
+    """Memory of a forward with gradients, in bytes."""
 
     bytes_per_token: int
     bytes_per_answer: int
 
     def within(self, max_bytes: int, *, device: torch.device) -> int:
-        """Bytes that one forward should hold: on a CPU no more than what it gets faster by."""
+        """Memory limit of one forward. On a CPU it is lower than ``max_bytes`` if more tokens would not be faster."""
         return min(max_bytes, CPU_TOKENS * self.bytes_per_token) if device.type == "cpu" else max_bytes
 
     def of(self, examples: Sequence[EncodedExample], *, n_virtual: int) -> int:
-        """Of one member on these examples."""
+        """Memory of one member on these examples, in bytes."""
         n_tokens = n_virtual + sum(example.length for example in examples)
         return n_tokens * self.bytes_per_token + self.bytes_per_answer * sum(len(e.target_ids) for e in examples)
 
 
 def costs_of(model: HostedModel, *, first_layer: int, gradient_checkpointing: bool) -> Costs:
-    """From the widths of all modules' outputs in the blocks that run."""
+    """Costs computed from the output widths of all modules in the blocks that run."""
     n_layers = model.architecture.n_layers
     in_all_blocks = sum(math.prod(shape) for path, shape in model.catalogue.widths.items() if _is_in_block(path))
     n_values = in_all_blocks * (n_layers - first_layer) / n_layers
@@ -55,7 +56,7 @@ def _is_in_block(path: str) -> bool:
 
 
 def group_members(members: Sequence[Item], *, bytes_each: int, max_bytes: int) -> list[list[Item]]:
-    """Members in groups of nearly equal size, as few as fit ``max_bytes`` each; a member that does not fit stands alone."""
+    """Split members into the fewest groups of nearly equal size that fit ``max_bytes``. A larger member is a group of its own."""
     largest = max(1, max_bytes // max(1, bytes_each))
     return cut(members, parts=math.ceil(len(members) / largest))
 
@@ -63,20 +64,20 @@ def group_members(members: Sequence[Item], *, bytes_each: int, max_bytes: int) -
 def group_examples(
     examples: Sequence[EncodedExample], *, costs: Costs, n_virtual: int, max_bytes: int
 ) -> list[list[EncodedExample]]:
-    """Consecutive examples in groups, such that one member on a group fits ``max_bytes``; a longer example stands alone.
+    """Split examples into consecutive groups of similar size, so that one member on a group fits ``max_bytes``.
 
-    The groups hold about equally much, where they can.
+    A larger example is a group of its own.
     """
     each = [costs.of([example], n_virtual=0) for example in examples]
     room = max(1, max_bytes - costs.of([], n_virtual=n_virtual))
     even = sum(each) / max(1, math.ceil(sum(each) / room))
     groups: list[list[EncodedExample]] = []
-    held = 0
+    group_bytes = 0
     for example, n_bytes in zip(examples, each, strict=True):
-        if groups and held + n_bytes <= room and held + n_bytes / 2 <= even:
+        if groups and group_bytes + n_bytes <= room and group_bytes + n_bytes / 2 <= even:
             groups[-1].append(example)
-            held += n_bytes
+            group_bytes += n_bytes
         else:
             groups.append([example])
-            held = n_bytes
+            group_bytes = n_bytes
     return groups

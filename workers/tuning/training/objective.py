@@ -1,4 +1,4 @@
-"""The loss of members on examples: its gradient for a step, its value for validation; cut to what fits in memory."""
+"""Loss of members on examples: gradients for training steps and values for validation, split to fit in memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Tensors = Mapping[str, Tensor]
 
 
 class Objective:
-    """Mean nats an answer token, of prompts of one form."""
+    """Mean loss of prompts of one form, in nats per answer token."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Objective:
         self._max_bytes = self._costs.within(max_bytes, device=model.device)
         pack_gradients(model.module, max_bytes=max_bytes // 4)
         freeze_rms_norms(model.module)
-        # By length, so that many of a forward are alike.
+        # Sorted by length, so that a forward has few groups.
         self._validation = sorted(validation, key=lambda example: (example.length, len(example.target_ids)))
 
     @property
@@ -52,12 +52,12 @@ class Objective:
     def gradients(
         self, prompts: Sequence[Tensors], parts: Sequence[Sequence[EncodedExample]]
     ) -> tuple[Float[Tensor, " n_members"], list[dict[str, Tensor]]]:
-        """Each member's loss on all the examples, and its gradient in the prompt's tensors.
+        """Each member's loss on all examples, and its gradient with respect to the prompt's tensors.
 
         Args:
-            parts: the examples, cut into those that may run together.
+            parts: the examples, split into parts that run in separate forwards.
         """
-        # Leaves of their own: what lies before a prompt's tensors is gone through once, whatever the number of forwards.
+        # Detached leaves: the computation of a prompt's tensors is differentiated once, not once per forward.
         leaves = [{name: tensor.detach().requires_grad_() for name, tensor in prompt.items()} for prompt in prompts]
         n_answers = sum(len(example.target_ids) for part in parts for example in part)
         totals = torch.zeros(len(prompts), device=self._forward.model.device)

@@ -1,4 +1,4 @@
-"""AdamW for one member, with its schedule and its clipping: what happens to it depends on its own gradient alone."""
+"""AdamW of one member, with schedule and gradient clipping. It depends on no other member."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATES = ("step", "exp_avg", "exp_avg_sq")
 
 
 def rate_factor(step: int, *, total: int, n_warmup: int, schedule: Schedule) -> float:
-    """Share of the highest rate at update ``step``, counted from 0: transformers' formulas of the same names."""
+    """Factor of the highest rate at update ``step`` (from 0), as in the schedules of transformers with the same names."""
     if step < n_warmup:
         return step / n_warmup
     share = (step - n_warmup) / max(1, total - n_warmup)
@@ -36,29 +36,29 @@ class MemberOptimizer:
         )
 
     def rate(self, step: int, *, scale: float) -> float:
-        """The rate of update ``step``, ``scale`` times what the schedule says."""
+        """Learning rate of update ``step``: the rate of the schedule times ``scale``."""
         settings = self._settings
         factor = rate_factor(step, total=settings.steps, n_warmup=self._n_warmup, schedule=settings.schedule)
         return self._lr * factor * scale
 
     def gradient_norm(self) -> Tensor:
-        """Norm of the gradient that has gathered, a scalar."""
+        """Norm of the accumulated gradient, a scalar."""
         grads = [leaf.grad for leaf in self._leaves.values() if leaf.grad is not None]
         return torch.nn.utils.get_total_norm(grads)
 
     def update(self, *, rate: float, norm: Tensor) -> None:
-        """Clip the gradient, whose norm is ``norm``, and take a step."""
+        """Clip the gradient, whose norm is ``norm``, and apply an update."""
         if self._settings.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(list(self._leaves.values()), self._settings.clip, norm)
         for group in self._adam.param_groups:
             group["lr"] = rate
         self._adam.step()
 
-    def forget_gradient(self) -> None:
+    def zero_grad(self) -> None:
         self._adam.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that decides the next update but the gradient: ``leaf/…`` and, once stepped, ``{state}/…``. Not copies."""
+        """State apart from the gradient: ``leaf/…`` and, after the first update, ``{state}/…``. The tensors are not copied."""
         found = {f"leaf/{name}": leaf.detach() for name, leaf in self._leaves.items()}
         for name, leaf in self._leaves.items():
             found |= {f"{key}/{name}": self._adam.state[leaf][key] for key in STATES if leaf in self._adam.state}
@@ -66,12 +66,12 @@ class MemberOptimizer:
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what ``tensors()`` gave; copied."""
+        """Copy the state that ``tensors()`` returned."""
         for name, leaf in self._leaves.items():
             leaf.copy_(tensors[f"leaf/{name}"])
             self._adam.state.pop(leaf, None)
             if f"step/{name}" in tensors:
-                # The count of steps stays on the CPU, as torch has it.
+                # torch keeps the step count on the CPU.
                 self._adam.state[leaf] = {
                     key: tensors[f"{key}/{name}"].clone().to("cpu" if key == "step" else leaf.device) for key in STATES
                 }

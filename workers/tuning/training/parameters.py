@@ -1,4 +1,4 @@
-"""What is trained for one member, and the prompt that it stands for."""
+"""Trained parameters of one member, and the prompt that they define."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from service.engine.shapes import Float, Tensor
 
 
 class Parameters(Protocol):
-    """Trained tensors by name, float32 leaves, and constants that must be kept with them."""
+    """Trained tensors (float32 leaves) by name, and constants that are stored with them."""
 
     leaves: Mapping[str, Tensor]
     constants: Mapping[str, Tensor]
 
     def tensors(self) -> dict[str, Tensor]:
-        """The prompt in the native format, differentiable in the leaves."""
+        """The prompt in the native format, differentiable with respect to the leaves."""
 
 
 class Direct:
-    """The prompt's own tensors are trained."""
+    """The tensors of the prompt are trained directly."""
 
     def __init__(self, start: Mapping[str, Tensor], *, device: torch.device) -> None:
-        # In one order, wherever they came from: a norm over all gradients is a sum, and sums round by their order.
+        # Sorted, because the rounding of the gradient norm depends on the order of the tensors.
         self.leaves: Mapping[str, Tensor] = {name: _leaf(start[name], device) for name in sorted(start)}
         self.constants: Mapping[str, Tensor] = {}
 
@@ -34,10 +34,11 @@ class Direct:
 
 
 class Reparametrised:
-    """A prefix that is the output of a small network: an embedding for each virtual position, then tanh between two layers.
+    """A prefix that an MLP computes from an embedding of each virtual position.
 
-    The network is PEFT's prefix encoder: embeddings of the keys' width, N(0, 1); layers as torch draws them. A constant is
-    added so that the prefix begins exactly at the member's draw: prefix = network(now) + (draw − network(start)).
+    The network is PEFT's prefix encoder: embeddings of the width of the keys, initialized from N(0, 1), and two linear
+    layers with tanh between them, initialized as in torch. An added constant makes the initial prefix equal to the member's
+    draw: prefix = network(now) + (draw − network(start)).
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Reparametrised:
         return {"prefix": self._network() + self.constants["offset"]}
 
     def _network(self) -> Tensor:
-        """`[n_layers, 2, heads, n_virtual, d]`; the last layer's outputs are read in that order of layers and heads."""
+        """`[n_layers, 2, heads, n_virtual, d]`; the last linear layer's outputs are in the same order of layers and heads."""
         leaf = self.leaves
         hidden = torch.tanh(torch.addmm(leaf["in.bias"], leaf["embedding"], leaf["in.weight"].T))
         flat = torch.addmm(leaf["out.bias"], hidden, leaf["out.weight"].T)
@@ -76,5 +77,5 @@ def _leaf(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def _uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Tensor:
-    """As torch draws a linear layer: U(−1/√fan_in, 1/√fan_in)."""
+    """Initialization of a linear layer in torch: U(−1/√fan_in, 1/√fan_in)."""
     return (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)

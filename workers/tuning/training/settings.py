@@ -1,4 +1,4 @@
-"""What is tuned, and how."""
+"""Settings of the trainer, and its members."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Schedule = Literal["linear", "cosine", "constant"]
 Keep = Literal["last", "best"]
 
 LogProb = Callable[[Mapping[str, Tensor]], Tensor]
-"""Tensors in the native format → log density in nats, a scalar, differentiable."""
+"""Maps tensors in the native format to their log density in nats, a differentiable scalar."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One prompt among those that are tuned side by side.
+    """One of the prompts that are tuned together.
 
     Attributes:
-        name: of the member, in reports.
-        lr: its highest rate.
-        start: its draw, tensors in the native format, float32.
-        prior_log_prob: of its prior, for the penalty; None: there is none.
-        seed: of what the trainer itself must draw, which is the MLP of a reparametrised prefix.
+        name: name in reports.
+        lr: highest learning rate.
+        start: initial tensors in the native format, float32.
+        prior_log_prob: log density of the penalty; None disables the penalty.
+        seed: seed of the MLP of a reparametrised prefix.
     """
 
     name: str
@@ -39,23 +39,23 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSettings:
-    """What all members share.
+    """Settings that all members share.
 
     Attributes:
-        kind, where: of the prompts, as in the native format.
-        d_reparametrised: width of the MLP that a prefix is trained through; None: its keys and values themselves.
-        steps, batch_size, accumulate: updates; examples of each; forwards that each is cut into.
-        schedule, warmup: of the rate; ``warmup`` is the share of the steps in which it rises from 0.
-        weight_decay, betas, eps: of AdamW.
-        clip: largest norm of a member's gradient; None: as it comes.
-        regularize_weight: w of the penalty −w·log p(prompt), per value of the prompt.
-        gradient_checkpointing: run each block again on the way back, instead of keeping what it made.
+        kind, where: kind of the prompts, as in the native format.
+        d_reparametrised: width of the MLP that computes a prefix; None trains keys and values directly.
+        steps, batch_size, accumulate: number of updates; examples per update; forwards per update.
+        schedule, warmup: schedule of the learning rate, and the share of the steps in which it rises from 0.
+        weight_decay, betas, eps: hyperparameters of AdamW.
+        clip: highest gradient norm of a member; None disables clipping.
+        regularize_weight: weight w of the penalty −w·log p(prompt), per value of the prompt.
+        gradient_checkpointing: recompute each block in the backward pass, instead of keeping its intermediate values.
         eval_every: steps between validation losses.
-        patience, min_delta: a member stops when its validation loss has not fallen by ``min_delta`` nats in ``patience``
-            evaluations; None: it never does.
-        keep: which vectors are the result: the last, or those of the lowest validation loss.
-        data_seed: of the examples' order, which all members share.
-        snapshots: copies of the vectors along the way, evenly spaced, the last step's included.
+        patience, min_delta: a member stops if its validation loss does not fall by ``min_delta`` nats in ``patience``
+            evaluations; None disables early stopping.
+        keep: which vectors are the result: the last ones, or those with the lowest validation loss.
+        data_seed: seed of the order of the examples, which all members share.
+        snapshots: number of evenly spaced copies of the vectors, including those after the last step.
     """
 
     kind: Kind

@@ -1,4 +1,4 @@
-"""A trainer's state as files: tensors as safetensors, numbers as JSON. Nothing is pickled; every bit comes back."""
+"""Files of a trainer's state: tensors as safetensors, numbers as JSON. Loading restores every bit; nothing is pickled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCALARS = ("status", "step", "scale", "n_failures", "best_step", "n_without_prog
 def save_state(
     members: Sequence[MemberTraining], *, step_number: int, settings: TuneSettings, n_train: int
 ) -> dict[str, bytes]:
-    """The two files."""
+    """The state of all members as two files."""
     numbers = {
         **_identity(members, settings=settings, n_train=n_train),
         "step_number": step_number,
@@ -39,16 +39,18 @@ def save_state(
 def load_state(
     files: Mapping[str, bytes], members: Sequence[MemberTraining], *, settings: TuneSettings, n_train: int
 ) -> int:
-    """Put the files' state into the members; the number of updates done.
+    """Restore the members from the files. Returns the number of completed updates.
 
     Raises:
-        InvalidRequest: the state is of other members, settings or examples.
+        InvalidRequest: the state belongs to other members, settings or examples.
     """
     numbers = json.loads(files[NUMBERS])
     expected = json.loads(json.dumps(_identity(members, settings=settings, n_train=n_train)))
     for key, value in expected.items():
         if numbers.get(key) != value:
-            raise InvalidRequest(f"the state is of another training: {key}: expected {value}, got {numbers.get(key)}.")
+            raise InvalidRequest(
+                f"the state belongs to another training: expected {key} {value}, got {numbers.get(key)}."
+            )
     tensors = safetensors.torch.load(files[TENSORS])
     by_member: list[dict[str, Tensor]] = [{} for _ in members]
     for name, tensor in tensors.items():

@@ -1,4 +1,4 @@
-"""What a trainer says of each step."""
+"""Reports of training steps, and outcomes of members."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ class MemberReport:
     """One member after a step.
 
     Attributes:
-        status: stopped: early, by its validation loss; diverged: given up after repeated failures.
-        loss: mean nats an answer token of the batch, before the update; None: the member was over before.
-        lr: the rate of the update. grad_norm: before clipping.
-        validation_loss: mean nats an answer token after the update; None: not due.
-        note: what happened out of the ordinary, such as a roll-back; a sentence for the run's owner.
+        status: ``stopped`` early, by its validation loss; ``diverged``: abandoned after repeated failures.
+        loss: mean nats per answer token of the batch, before the update; None if the member had ended before.
+        lr: learning rate of the update.
+        grad_norm: gradient norm before clipping.
+        validation_loss: mean nats per answer token after the update; None if it was not due.
+        note: a message to the owner of the run about an unusual event, such as a rollback.
     """
 
     name: str
@@ -34,7 +35,7 @@ class MemberReport:
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """All members after update number ``step`` (the first is 1), in their order."""
+    """Reports of all members, in order, after update ``step``, which counts from 1."""
 
     step: int
     members: tuple[MemberReport, ...]
@@ -46,7 +47,13 @@ class StepReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a member: the vectors kept, float32 on the CPU, of which step, and their validation loss if measured."""
+    """Result of a member.
+
+    Attributes:
+        step: the step after which the member had ``tensors``.
+        validation_loss: that of ``tensors``, if it was measured.
+        tensors: the kept vectors, float32 on the CPU.
+    """
 
     name: str
     status: Status

@@ -1,4 +1,4 @@
-"""Members that train side by side: the same examples for all, each with its own parameters, optimiser and fate."""
+"""Trainer of several members on the same examples. Each member has its own parameters, optimizer and status."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from workers.tuning.training.step_report import MemberReport, Outcome, StepRepor
 
 
 class Trainer:
-    """Trains all members to their ends, one update a ``step()``.
+    """Trains all members. ``step()`` makes one update.
 
-    Which examples a step sees, and in what order, follows from ``data_seed`` and the step alone. A member's vectors do not
-    depend on who trains beside it, but for rounding. Stopped anywhere and given its ``state()``, another trainer made with
-    the same arguments goes on bitwise as this one would (on a CPU).
+    The examples of a step and their order depend only on ``data_seed`` and the step. The vectors of a member are, up to
+    rounding, independent of the other members. A trainer with the same arguments that loads a ``state()`` continues bitwise
+    as the saved trainer would (on a CPU).
 
     Attributes:
-        step_number: updates done.
-        total: updates that there will be at most.
+        step_number: number of completed updates.
+        total: highest number of updates.
     """
 
     def __init__(
@@ -42,19 +42,22 @@ class Trainer:
         settings: TuneSettings,
         max_bytes: int,
     ) -> None:
-        """Nothing runs yet.
+        """Create the training state, without running the model.
 
         Args:
-            members: at least one; their draws are of one form, which fits the model.
-            validation: for the loss that is reported, stops early and selects; may be empty, then none of that happens.
-            max_bytes: for what one forward holds beside the model, and half as much again for states that are kept.
-                Members and examples are split over several forwards rather than refused.
+            members: at least one. Their draws have one form, which fits the model.
+            validation: examples for validation losses, early stopping and the selection of vectors. If empty, there are none
+                of these.
+            max_bytes: memory limit of one forward, without the model. Cached states may use half as much in addition.
+                Members and examples that do not fit are split over several forwards.
 
         Raises:
             InvalidRequest: no members, no examples, or draws that do not fit the settings or the model.
         """
         if not members or not train:
-            raise InvalidRequest(f"expected members and examples, got {len(members)} and {len(train)}.")
+            raise InvalidRequest(
+                f"expected members and examples, got {len(members)} members and {len(train)} examples."
+            )
         form = _common_form(model, members, settings)
         self.settings = settings
         self.total = settings.steps
@@ -72,14 +75,14 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether no member has anything left to do."""
+        """Whether no member is running."""
         return not any(member.is_running for member in self._members)
 
     def step(self) -> StepReport:
-        """One update of every member that is running.
+        """Update all running members.
 
         Raises:
-            RuntimeError: all have finished.
+            RuntimeError: all members have finished.
         """
         if self.finished:
             raise RuntimeError("all members have finished.")
@@ -96,22 +99,22 @@ class Trainer:
         return StepReport(step=self.step_number, members=tuple(self._report(m, reports) for m in self._members))
 
     def validation_losses(self) -> dict[str, float]:
-        """Of every member as it is now, by name: mean nats an answer token. Empty without validation examples."""
+        """Current validation losses by member, in mean nats per answer token. Empty without validation examples."""
         if not self._objective.can_validate:
             return {}
         losses = self._objective.validation_losses([member.tensors() for member in self._members])
         return {m.member.name: loss for m, loss in zip(self._members, losses, strict=True)}
 
     def tensors(self, i: int) -> dict[str, Tensor]:
-        """Member i's prompt as it is now, in the native format, float32 on the CPU."""
+        """The current prompt of member ``i`` in the native format, float32 on the CPU."""
         return self._members[i].tensors()
 
     def result(self, i: int) -> dict[str, Tensor]:
-        """The vectors to keep of member i: its last ones or, by the settings, its best ones."""
+        """The resulting tensors of member ``i``: the last or the best ones, as in ``settings.keep``."""
         return dict(self.outcome(i).tensors)
 
     def outcome(self, i: int) -> Outcome:
-        """The same with its step, its validation loss and how the member ended."""
+        """The result of member ``i``, with its step, validation loss and status."""
         member = self._members[i]
         name, status = member.member.name, member.status
         if member.best is not None:
@@ -121,38 +124,38 @@ class Trainer:
         return Outcome(name=name, status=status, step=member.step, validation_loss=None, tensors=member.tensors())
 
     def snapshots(self, i: int) -> Mapping[int, Mapping[str, Tensor]]:
-        """Step → member i's vectors after it, for the steps so far that the settings ask for."""
+        """Snapshots of member ``i`` so far, by step."""
         return self._members[i].snapshots
 
     def state(self) -> dict[str, bytes]:
-        """Everything that decides what follows, as files."""
+        """The complete training state as files."""
         return save_state(self._members, step_number=self.step_number, settings=self.settings, n_train=len(self._train))
 
     def load(self, files: Mapping[str, bytes]) -> None:
-        """Go on from a ``state()``.
+        """Resume from a ``state()``.
 
         Raises:
-            InvalidRequest: it is of other members, settings or examples.
+            InvalidRequest: the state belongs to other members, settings or examples.
         """
         self.step_number = load_state(files, self._members, settings=self.settings, n_train=len(self._train))
 
     def _gather_gradients(self, running: Sequence[MemberTraining]) -> Float[Tensor, " n_members"]:
-        """Gradients into every running member's leaves; the data's losses."""
+        """Compute the gradients of the running members' leaves. Returns the losses on the examples."""
         for member in running:
-            member.optimiser.forget_gradient()
+            member.optimiser.zero_grad()
         examples = [self._train[i] for i in self._order.batch(self.step_number)]
         parts = cut(examples, parts=self.settings.accumulate)
         native = [member.parameters.tensors() for member in running]
         losses, gradients = self._objective.gradients(native, parts)
         for member, tensors, gradient in zip(running, native, gradients, strict=True):
-            roots, flows = list(tensors.values()), [gradient[name] for name in tensors]
+            outputs, gradients_of_outputs = list(tensors.values()), [gradient[name] for name in tensors]
             log_prob, weight = member.member.prior_log_prob, self.settings.regularize_weight
             if log_prob is not None and weight > 0:
-                # Priors live on the CPU, wherever the model is.
+                # Priors are on the CPU.
                 density = log_prob({name: tensor.cpu() for name, tensor in tensors.items()})
-                roots.append(-weight * density / sum(tensor.numel() for tensor in tensors.values()))
-                flows.append(torch.ones_like(roots[-1]))
-            torch.autograd.backward(roots, flows)
+                outputs.append(-weight * density / sum(tensor.numel() for tensor in tensors.values()))
+                gradients_of_outputs.append(torch.ones_like(outputs[-1]))
+            torch.autograd.backward(outputs, gradients_of_outputs)
         return losses
 
     def _update(self, running: Sequence[MemberTraining], losses: Tensor) -> dict[str, dict[str, object]]:
@@ -170,12 +173,12 @@ class Trainer:
 
     def _validate_if_due(self, running: Sequence[MemberTraining], reports: dict[str, dict[str, object]]) -> None:
         due = self.step_number % self.settings.eval_every == 0 or self.step_number >= self.total
-        judged = [member for member in running if member.status != "diverged"]
-        if not due or not judged or not self._objective.can_validate:
+        validated = [member for member in running if member.status != "diverged"]
+        if not due or not validated or not self._objective.can_validate:
             return
-        losses = self._objective.validation_losses([member.tensors() for member in judged])
-        for member, loss in zip(judged, losses, strict=True):
-            member.judge(loss)
+        losses = self._objective.validation_losses([member.tensors() for member in validated])
+        for member, loss in zip(validated, losses, strict=True):
+            member.record_validation_loss(loss)
             reports[member.member.name]["validation_loss"] = loss
 
     @staticmethod
@@ -185,12 +188,16 @@ class Trainer:
 
 
 def _common_form(model: HostedModel, members: Sequence[Member], settings: TuneSettings) -> Prompt:
-    """The first member's draw; raises InvalidRequest unless all draws are of its form, and it is of the settings' kind."""
+    """The first member's draw, as the common form of all draws.
+
+    Raises:
+        InvalidRequest: draws differ in form, or are not of the settings' kind.
+    """
     forms = [from_tensors(member.start, where=settings.where) for member in members]
     for form in forms:
         if form.kind != settings.kind:
             raise InvalidRequest(f"expected draws of kind {settings.kind}, got {form.kind}.")
         if form.form != forms[0].form:
-            raise InvalidRequest(f"members train together in one form: expected {forms[0].form}, got {form.form}.")
+            raise InvalidRequest(f"all members must have one form: expected {forms[0].form}, got {form.form}.")
         check_fit(model, form)
     return forms[0]

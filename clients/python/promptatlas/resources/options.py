@@ -41,6 +41,10 @@ class SamplingOptions(ModelOptions, total=False):
     repetition_penalty: float
     logit_bias: Mapping[int, float] | Mapping[str, float]
     stop: str | Sequence[str]
+    stop_token_ids: Sequence[int]
+    min_tokens: int
+    ignore_eos: bool
+    skip_special_tokens: bool
     seed: int
     user: str
 

@@ -28,7 +28,10 @@ from promptatlas.types.completions import (
     FinishReason,
     ModelId,
     PromptInput,
+    PromptLogprobs,
+    RankedLogprob,
     StreamOptions,
+    TextFormat,
     TextPart,
     TokenLogprob,
     TopLogprob,
@@ -43,6 +46,7 @@ from promptatlas.types.datasets import (
     Split,
     Template,
 )
+from promptatlas.types.embeddings import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from promptatlas.types.forms import *  # noqa: F403 (a new kind of prompt is exported by its registry)
 from promptatlas.types.harvest import (
     HarvestManifest,
@@ -180,6 +184,7 @@ from promptatlas.types.system import (
     Health,
     Ready,
 )
+from promptatlas.types.tokens import DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse
 from promptatlas.types.trajectories import (
     TrajectoriesJson,
     TrajectoryInfo,
@@ -245,7 +250,13 @@ __all__ = [
     "DatasetPoints",
     "DatasetRef",
     "DatasetSource",
+    "DetokenizeRequest",
+    "DetokenizeResponse",
     "EarlyStopping",
+    "Embedding",
+    "EmbeddingList",
+    "EmbeddingRequest",
+    "EmbeddingUsage",
     "EmbeddingsMapSource",
     "EmbeddingsSource",
     "EstimateResponse",
@@ -310,6 +321,7 @@ __all__ = [
     "ProjectReduction",
     "PromptHeader",
     "PromptInput",
+    "PromptLogprobs",
     "PromptManifest",
     "PromptPrior",
     "PromptRef",
@@ -317,6 +329,7 @@ __all__ = [
     "PromptTokens",
     "PromptUsed",
     "PromptsSource",
+    "RankedLogprob",
     "Rate",
     "ReadModel",
     "Ready",
@@ -350,6 +363,7 @@ __all__ = [
     "Template",
     "TensorName",
     "Text",
+    "TextFormat",
     "TextPart",
     "TextPrior",
     "TextsSource",
@@ -357,6 +371,8 @@ __all__ = [
     "TokenIds",
     "TokenLogprob",
     "TokenReduction",
+    "TokenizeRequest",
+    "TokenizeResponse",
     "TopLogprob",
     "Trajectories",
     "TrajectoriesJson",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from promptatlas.types.sampling import MaxTokens, SamplingFields
 from promptatlas.types.sites import Text, TokenIds
@@ -22,44 +22,92 @@ PromptInput = (
 )
 
 
+def inputs_in(prompt: PromptInput) -> list[str | list[int]]:
+    """The inputs of a field that takes one of them, or several."""
+    if isinstance(prompt, str):
+        return [prompt]
+    if isinstance(prompt[0], int):
+        return [[token for token in prompt if isinstance(token, int)]]
+    return [item for item in prompt if not isinstance(item, int)]
+
+
 class StreamOptions(RequestBody):
     """include_usage: send a chunk with the token counts before ``[DONE]``."""
 
     include_usage: bool = False
+    include_obfuscation: Literal[False] | None = None
 
 
-class _Streamed(SamplingFields):
+_NonNegativeTokens = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_Label = Annotated[str, Field(max_length=512)]
+
+
+class _OpenAIFields(SamplingFields):
+    """Fields of both of OpenAI's routes. Those after ``prompt_logprobs`` are accepted if they do not change the response.
+
+    prompt_logprobs: number of alternatives to return with the log-probability of each token of the prompt.
+    """
+
     model: ModelId
     stream: Annotated[bool, null_means(False, schema=bool | None)] = False
     stream_options: StreamOptions | None = None
+    prompt_logprobs: int | None = Field(default=None, ge=0, le=20)
+    metadata: dict[_Label, _Label] | None = Field(default=None, max_length=16)
+    service_tier: Literal["auto", "default"] | None = None
+    safety_identifier: _Label | None = None
+    prompt_cache_key: _Label | None = None
 
     @model_validator(mode="after")
-    def _options_need_stream(self) -> _Streamed:
+    def _options_need_stream(self) -> _OpenAIFields:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options: allowed only where stream is true")
+        if self.prompt_logprobs is not None and self.stream:
+            raise ValueError("prompt_logprobs: allowed only where stream is false")
         return self
 
 
-class CompletionRequest(_Streamed):
+class CompletionRequest(_OpenAIFields):
     """Body of ``POST /v1/completions``.
 
     prompt: a text, a list of texts, token ids of one input, or a list of token ids of several.
+    max_tokens: 0 generates nothing; with ``echo`` and ``logprobs`` the response scores the text.
     logprobs: number of alternatives to return with each token's log-probability; null for no log-probabilities.
+    best_of, suffix: only values that do not change the response are accepted.
     """
 
     prompt: PromptInput
-    max_tokens: Annotated[MaxTokens, null_means(16, schema=MaxTokens | None)] = 16
+    max_tokens: Annotated[_NonNegativeTokens, null_means(16, schema=_NonNegativeTokens | None)] = 16
     logprobs: int | None = Field(default=None, ge=0, le=20)
     echo: Annotated[bool, null_means(False, schema=bool | None)] = False
+    best_of: int | None = None
+    suffix: Literal[""] | None = None
+
+    @field_validator("best_of")
+    @classmethod
+    def _best_of_all(cls, best_of: int | None, info: ValidationInfo) -> int | None:
+        n = info.data.get("n", best_of)
+        if best_of not in (None, n):
+            raise ValueError(f"expected {n}, the value of n (all completions are returned), got {best_of}")
+        return best_of
+
+    @property
+    def has_several_inputs(self) -> bool:
+        """Whether ``prompt`` is a list of inputs, possibly of one."""
+        return not isinstance(self.prompt, str) and not isinstance(self.prompt[0], int)
 
     @property
     def inputs(self) -> list[str | list[int]]:
         """``prompt`` as a list of inputs."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        if isinstance(self.prompt[0], int):
-            return [[token for token in self.prompt if isinstance(token, int)]]
-        return [item for item in self.prompt if not isinstance(item, int)]
+        return inputs_in(self.prompt)
+
+
+_Nothing = Annotated[list[Any], Field(max_length=0)]
+
+
+class TextFormat(RequestBody):
+    """Free text, the only format of responses."""
+
+    type: Literal["text"]
 
 
 class TextPart(RequestBody):
@@ -70,10 +118,27 @@ class TextPart(RequestBody):
 
 
 class ChatMessage(RequestBody):
-    """One turn of a chat."""
+    """One turn of a chat.
 
-    role: Literal["system", "user", "assistant"]
+    role: ``developer`` is another name of ``system``. name: of the participant, for chat templates that use it.
+    The other fields occur in messages that a server generated; only values without content are accepted.
+    """
+
+    role: Literal["system", "developer", "user", "assistant"]
     content: Text | Annotated[list[TextPart], Field(min_length=1, max_length=1024)]
+    name: Annotated[str, Field(max_length=256)] | None = None
+    refusal: None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: _Nothing | None = None
+    annotations: _Nothing | None = None
+
+    @property
+    def template_fields(self) -> dict[str, str]:
+        """The message as chat templates take it."""
+        role = "system" if self.role == "developer" else self.role
+        fields = {"role": role, "content": self.text}
+        return fields if self.name is None else {**fields, "name": self.name}
 
     @property
     def text(self) -> str:
@@ -81,11 +146,12 @@ class ChatMessage(RequestBody):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-class ChatCompletionRequest(_Streamed):
+class ChatCompletionRequest(_OpenAIFields):
     """Body of ``POST /v1/chat/completions``.
 
     max_tokens, max_completion_tokens: two names of the same limit; default: the rest of the context.
     top_logprobs: number of alternatives to return with each token's log-probability; requires ``logprobs``.
+    The fields after ``top_logprobs`` are accepted if they do not change the response.
     """
 
     messages: list[ChatMessage] = Field(min_length=1, max_length=4096)
@@ -93,6 +159,19 @@ class ChatCompletionRequest(_Streamed):
     max_completion_tokens: MaxTokens | None = None
     logprobs: Annotated[bool, null_means(False, schema=bool | None)] = False
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    store: Literal[False] | None = None
+    response_format: TextFormat | None = None
+    modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
+    tools: _Nothing | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+    functions: _Nothing | None = None
+    function_call: Literal["none", "auto"] | None = None
+    audio: None = None
+    prediction: None = None
+    reasoning_effort: None = None
+    verbosity: None = None
+    web_search_options: None = None
 
     @property
     def token_limit(self) -> int | None:
@@ -125,13 +204,26 @@ class CompletionLogprobs(ResponseBody):
     text_offset: list[int]
 
 
+class RankedLogprob(ResponseBody):
+    """Log-probability of one token; rank 1 is the most probable."""
+
+    logprob: float
+    rank: int
+    decoded_token: str
+
+
+PromptLogprobs = list[dict[str, RankedLogprob] | None]
+"""For each token of a prompt, by token id: the token itself and the most probable ones. None for the first token."""
+
+
 class CompletionChoice(ResponseBody):
-    """One completion; in a stream, a part of it."""
+    """One completion; in a stream, a part of it. prompt_logprobs: only if requested."""
 
     index: int
     text: str
     logprobs: CompletionLogprobs | None = None
     finish_reason: FinishReason | None = None
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 class Completion(ResponseBody):
@@ -182,7 +274,7 @@ class ChatChoice(ResponseBody):
 
 
 class ChatCompletion(ResponseBody):
-    """Response of ``POST /v1/chat/completions``."""
+    """Response of ``POST /v1/chat/completions``. prompt_logprobs: only if requested."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -190,6 +282,7 @@ class ChatCompletion(ResponseBody):
     model: str
     choices: list[ChatChoice]
     usage: Usage | None = None
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 class ChatDelta(ResponseBody):

@@ -17,8 +17,8 @@ ContentFormat = Literal["native", "peft"]
 class PromptHeader(RequestBody):
     """The JSON under ``promptatlas`` in the header of a native prompt file.
 
-    where: of a deep prompt: ``local`` vectors are seen by their own layers only, ``carried`` ones run on upwards.
-    notes: anything; it is kept.
+    where: for deep prompts. Only their own layers attend to ``local`` vectors; ``carried`` ones continue through the layers
+    above. notes: any JSON; it is stored unchanged.
     """
 
     kind: PromptKind
@@ -31,8 +31,8 @@ class PromptHeader(RequestBody):
 class PromptManifest(ResponseBody):
     """One version of a prompt.
 
-    layers: of a deep prompt, those that have vectors; of a prefix, all. sha256: of the content.
-    metrics: ``{split}/{metric}`` to a fraction or nats. parent: reference of the prompt that it was made from.
+    layers: those that the prompt has tensors for; all layers for a prefix. sha256: content hash.
+    metrics: fractions or nats by ``{split}/{metric}``. parent: reference of the prompt that tuning started from.
     """
 
     name: str
@@ -55,7 +55,7 @@ class PromptManifest(ResponseBody):
 
 
 class PromptRow(ResponseBody):
-    """One name in the list of prompts; ``latest`` is the newest version's number, ``versions`` all numbers."""
+    """One name in the list of prompts. latest: number of the newest version. versions: numbers of all versions."""
 
     name: str
     latest: int
@@ -72,7 +72,7 @@ class AliasBody(RequestBody):
 
 
 class Alias(ResponseBody):
-    """A movable name and the version that it stands for."""
+    """A movable name of a version."""
 
     name: str
     alias: str
@@ -80,7 +80,7 @@ class Alias(ResponseBody):
 
 
 class NearToken(ResponseBody):
-    """A token near a vector: distance of its embedding, Euclidean or 1 − cosine similarity."""
+    """A token near a vector. distance: distance of its embedding, Euclidean or 1 − cosine similarity."""
 
     id: int
     text: str
@@ -88,7 +88,7 @@ class NearToken(ResponseBody):
 
 
 class LensToken(ResponseBody):
-    """A token that a vector would make likely next if the residual stream ended at it."""
+    """A likely next token if the vector were the final residual stream (logit lens)."""
 
     id: int
     text: str
@@ -96,10 +96,10 @@ class LensToken(ResponseBody):
 
 
 class VectorTokens(ResponseBody):
-    """One vector of a prompt. tensor, index: where it stands in the native format.
+    """One vector of a prompt. tensor, index: its tensor and row in the native format.
 
-    own_radius: distance of the nearest token to its own nearest other token; nothing is near to a vector of zeros.
-    lens: None where the model has none. moved: Euclidean distance from its draw; None if no run kept that.
+    own_radius: distance of the nearest token to the token nearest to it; None for a vector of zeros, which has no nearest
+    token. lens: None if the model has no lens. moved: Euclidean distance from its draw; None if the draw is not stored.
     """
 
     tensor: str
@@ -112,10 +112,10 @@ class VectorTokens(ResponseBody):
 
 
 class PromptTokens(ResponseBody):
-    """Answer of ``GET /v1/prompts/{name}/versions/{v}/nearest``: what a prompt's vectors are near to, and how spread.
+    """Answer of ``GET /v1/prompts/{name}/versions/{v}/nearest``: nearest tokens of a prompt's vectors, and measures.
 
-    measures: by tensor, then by name: ``nearest_distance`` (mean), ``share_within_radius``, ``norm_ratio``,
-    ``effective_rank``, ``participation_ratio``, ``mean_pairwise_distance``, and ``displacement`` where a draw is known.
+    measures: values by tensor, then by name: ``nearest_distance`` (mean), ``share_within_radius``, ``norm_ratio``,
+    ``effective_rank``, ``participation_ratio``, ``mean_pairwise_distance``, and ``displacement`` if a draw is stored.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How prompts are named and chosen."""
+"""Names and references of prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag
 from promptatlas.types.wire import RequestBody
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-# An alias of digits alone could not be told from a version number.
+# An alias that consists of digits would be ambiguous with a version number.
 ALIAS_PATTERN = r"^([a-z]|[0-9]+[a-z._-])[a-z0-9._-]*$"
 SHA256_PATTERN = r"^sha256:[0-9a-f]{64}$"
 REFERENCE_PATTERN = (
@@ -20,10 +20,10 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=64)]
 """Name of a prompt."""
 
 AliasName = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN, max_length=64)]
-"""A movable name of one version, e.g. ``production``."""
+"""A movable name of a version, e.g. ``production``."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
-"""Content hash, written ``sha256:`` and 64 hexadecimal digits."""
+"""Content hash: ``sha256:`` and 64 hexadecimal digits."""
 
 Reference = Annotated[str, StringConstraints(pattern=REFERENCE_PATTERN, max_length=130)]
 """``name`` (newest version), ``name@3``, ``name@alias`` or ``sha256:…``."""
@@ -37,7 +37,7 @@ class MixPart(RequestBody):
 
 
 class Mix(RequestBody):
-    """An affine mix of prompts of one shape, made for one request; nothing is stored."""
+    """An affine mix of prompts of one shape. It is computed for a request and not stored."""
 
     mix: list[MixPart] = Field(min_length=1, max_length=64)
 
@@ -50,4 +50,4 @@ PromptRef = Annotated[
     Annotated[Reference, Tag("reference")] | Annotated[Mix, Tag("mix")],
     Discriminator(_tag),
 ]
-"""What selects a tuned prompt: a reference, or a mix of several."""
+"""Selects a tuned prompt: a reference, or a mix of several prompts."""

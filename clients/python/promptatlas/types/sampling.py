@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from promptatlas.types.interventions import Interventions
 from promptatlas.types.references import PromptRef
+from promptatlas.types.sites import TokenId
 from promptatlas.types.wire import RequestBody, null_means
 
 _Temperature = Annotated[float, Field(ge=0, le=2)]
@@ -16,6 +17,7 @@ _Penalty = Annotated[float, Field(ge=-2, le=2)]
 _Count = Annotated[int, Field(ge=1, le=128)]
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 _Bias = Annotated[float, Field(ge=-100, le=100)]
+_MinTokens = Annotated[int, Field(ge=0, le=2**31 - 1)]
 _TokenKey = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,9})$")]
 
 
@@ -25,13 +27,15 @@ def _off_is_zero(value: int) -> int:
 
 
 MaxTokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Stop = _Text | Annotated[list[_Text], Field(max_length=4)]
+Stop = _Text | Annotated[list[_Text], Field(max_length=16)]
 
 
 class SamplingFields(RequestBody):
     """Sampling parameters of OpenAI's API, then those of vLLM. Null means the default.
 
     temperature: 0 is greedy. top_k: 0 or −1 disables it. min_p: 0 disables it. repetition_penalty: 1 disables it.
+    min_tokens: no end of text, stop token or stop string ends a completion before. ignore_eos: the end of text does not.
+    stop_token_ids: these tokens end a completion; their text is left out. skip_special_tokens: leave out special tokens too.
     seed: a request with the same seed generates the same tokens, alone and in any batch.
     """
 
@@ -47,6 +51,10 @@ class SamplingFields(RequestBody):
     top_k: Annotated[int, Field(ge=-1, le=2**31 - 1), AfterValidator(_off_is_zero)] = 0
     min_p: float = Field(default=0.0, ge=0, le=1)
     repetition_penalty: float = Field(default=1.0, gt=0, le=100)
+    min_tokens: Annotated[_MinTokens, null_means(0, schema=_MinTokens | None)] = 0
+    ignore_eos: Annotated[bool, null_means(False, schema=bool | None)] = False
+    stop_token_ids: list[TokenId] | None = Field(default=None, max_length=256)
+    skip_special_tokens: Annotated[bool, null_means(True, schema=bool | None)] = True
     prompt_ref: PromptRef | None = None
     interventions: Interventions = Field(default_factory=list)
 

@@ -19,10 +19,10 @@ Rate = Annotated[float, Field(gt=0, le=100)]
 
 
 class Optimizer(RequestBody):
-    """AdamW and its schedule. lr: one, or several that are tuned side by side.
+    """AdamW and its schedule. lr: one learning rate, or several that are tuned together.
 
-    batch_size: examples a step. accumulate: forwards a step that the batch is cut into. warmup: share of the steps in
-    which the rate rises from 0. clip: largest norm of a member's gradient; None: as it comes.
+    batch_size: examples per step. accumulate: number of forwards that a batch is split into. warmup: share of the steps in
+    which the learning rate rises from 0. clip: highest gradient norm of a member; None disables clipping.
     """
 
     lr: Rate | list[Rate] = 1e-3
@@ -40,7 +40,7 @@ class Optimizer(RequestBody):
 
 
 class Regularize(RequestBody):
-    """−weight·log p(prompt) under its prior, per value, is added to the loss: the prior acts all along (MAP)."""
+    """Penalty −weight·log p(prompt) under the prior, per value of the prompt, that is added to the loss (MAP)."""
 
     weight: float = Field(default=0.0, ge=0)
 
@@ -53,11 +53,11 @@ class EarlyStopping(RequestBody):
 
 
 class Eval(RequestBody):
-    """When and how members are measured.
+    """When and how members are evaluated.
 
-    every: steps between validation losses. metrics: measured at the end, before and after, on each of ``splits``.
-    n: examples of a split that are asked, None: all. max_tokens: generated for an answer; None: as the longest target.
-    samples: of the bootstrap for intervals.
+    every: steps between validation losses. metrics: computed before and after tuning, on each of ``splits``.
+    n: number of examples per split; None: all. max_tokens: limit of generated tokens; None: length of the longest target.
+    samples: bootstrap samples for intervals.
     """
 
     every: int = Field(default=50, ge=1, le=10_000_000)
@@ -69,12 +69,12 @@ class Eval(RequestBody):
 
 
 class TuneSpec(RequestBody):
-    """Spec of a ``tune`` run: the product priors × seeds × rates trains together; each member becomes a prompt version.
+    """Spec of a ``tune`` run. The members priors × seeds × rates train together, and each is stored as a prompt version.
 
-    name: of the prompts, ``{name}-{prior}-{seed}`` where there are several; None: ``tuned-{run id}``.
-    data_seed: order of the examples.
-    checkpoint_every: steps. snapshots: copies of the vectors along the way. keep: the last vectors, or those with the
-    lowest validation loss.
+    name: name of the prompts, ``{name}-{prior}-{seed}`` if there are several; None: ``tuned-{run id}``.
+    data_seed: seed of the order of the examples.
+    checkpoint_every: steps between checkpoints. snapshots: number of copies of the vectors during training. keep: the last
+    vectors, or those with the lowest validation loss.
     """
 
     model: str = Field(min_length=1, max_length=200)
@@ -96,7 +96,7 @@ class TuneSpec(RequestBody):
 
 
 class EvaluateSpec(RequestBody):
-    """Spec of an ``evaluate`` run; a prompt of null is the bare model."""
+    """Spec of an ``evaluate`` run. A prompt that is null means the bare model."""
 
     model: str = Field(min_length=1, max_length=200)
     prompts: list[Reference | None] = Field(min_length=1, max_length=1024)

@@ -17,8 +17,9 @@ RunFailedError ServerError Stream TimedOutError TooLargeError TooManyRequestsErr
 UnavailableError UnexpectedAnswerError UnsafeFileError UnsupportedFormatError
 """
 REQUESTS = """
-ActivationRequest AliasBody ChatCompletionRequest CompletionRequest EvaluateSpec HarvestSpec InterventionSpec MapSpec Mix
-ProjectBody PromptHeader ReportSpec RunBody SampleBody Template TrajectoryRequest TuneSpec
+ActivationRequest AliasBody ChatCompletionRequest CompletionRequest DetokenizeRequest EmbeddingRequest EvaluateSpec HarvestSpec
+InterventionSpec MapSpec Mix
+ProjectBody PromptHeader ReportSpec RunBody SampleBody Template TokenizeRequest TrajectoryRequest TuneSpec
 """
 
 
@@ -42,13 +43,14 @@ def test_nouns_and_verbs() -> None:
     nouns = {name: value for name, value in vars(client).items() if not name.startswith("_")}
     verbs = {name: _verbs(type(noun)) for name, noun in nouns.items()}
     assert verbs == {
-        "models": ["get", "list"],
+        "models": ["detokenize", "get", "list", "tokenize"],
         "completions": ["create"],
         "chat": ["create"],
+        "embeddings": ["create"],
         "activations": ["estimate", "get"],
         "trajectories": ["create"],
         "prompts": ["delete", "delete_alias", "download", "get", "list", "set_alias", "upload", "versions"],
-        "datasets": ["delete", "get", "list", "peek", "upload"],
+        "datasets": ["delete", "get", "list", "load", "peek", "upload"],
         "priors": ["sample"],
         "runs": ["create", "evaluate", "get", "list", "tune"],
         "harvest": ["create", "open"],

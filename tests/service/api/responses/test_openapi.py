@@ -69,6 +69,7 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("/v1/datasets", "get"),
         ("/v1/datasets", "post"),
         ("/v1/datasets/{name}", "get"),
+        ("/v1/datasets/{name}", "put"),
         ("/v1/datasets/{name}", "delete"),
         ("/v1/maps", "get"),
         ("/v1/maps/{map_id}", "get"),

@@ -21,7 +21,8 @@ FORMATS = ("jsonl", "squad", "gsm8k", "deepmind-math", "text")
 
 
 def upload(world: World, data: Any = PAIRS, *, query: str = "format=jsonl", name: str = "sums", **options: Any) -> Any:
-    return world.client.post(f"/v1/datasets?name={name}&{query}", content=data, **options)
+    headers = {"Content-Type": "application/octet-stream", **options.pop("headers", {})}
+    return world.client.post(f"/v1/datasets?name={name}&{query}", content=data, headers=headers, **options)
 
 
 def keys(**scopes: str) -> str:
@@ -143,8 +144,11 @@ def test_a_form_is_not_the_file(world: World) -> None:
     answer = world.client.post("/v1/datasets?name=d&format=jsonl", files={"file": PAIRS})
     assert answer.status_code == 415
     assert "the file itself" in answer.json()["detail"]
-    # As curl --data-binary sends it.
-    assert upload(world, headers={"Content-Type": "application/x-www-form-urlencoded"}).status_code == 201
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/jsonl", "application/x-ndjson; charset=utf-8"])
+def test_an_upload_may_have_the_type_of_its_file(world: World, kind: str) -> None:
+    assert upload(world, headers={"Content-Type": kind}).status_code == 201
 
 
 def test_an_upload_may_be_larger_than_other_bodies_and_is_spooled(open_world: OpenWorld) -> None:
@@ -201,8 +205,9 @@ def test_what_is_not_there_is_not_found(world: World, method: str, name: str, st
 
 
 def test_a_dataset_of_the_hub_has_an_address(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world.services.datasets, "_load_hub", lambda *_: {"train": [{"text": "a"}], "test": []})
+    monkeypatch.setattr(world.services.hub._store, "_load_hub", lambda *_: {"train": [{"text": "a"}], "test": []})
     for address in ("hub:owner/name:main", quote("hub:owner/name:main", safe="")):
+        assert world.client.put(f"/v1/datasets/{address}").json()["name"] == "hub:owner/name:main"
         page = world.client.get(f"/v1/datasets/{address}").json()
         assert (page["name"], page["data"][0]["text"]) == ("hub:owner/name:main", "a")
     assert world.client.delete("/v1/datasets/hub:owner/name:main").status_code == 204
@@ -290,7 +295,9 @@ def test_no_upload_is_the_servers_fault(
         name: side for name, side in zip(("input", "target"), sides, strict=True) if side is not None and seed % 2
     }
     for data in ("\n".join(map(json.dumps, lines)).encode(), mutated(GOOD[format_], seed=seed)):
-        answer = world.client.post("/v1/datasets", params=query, content=data)
+        answer = world.client.post(
+            "/v1/datasets", params=query, content=data, headers={"Content-Type": "application/octet-stream"}
+        )
         assert answer.status_code in (200, 201, 409, 422), answer.text
         if answer.status_code == 201:
             for path in ("/v1/datasets/fuzz?limit=1000", "/v1/datasets/fuzz?input=x&target=y", "/v1/datasets"):

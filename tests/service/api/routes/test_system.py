@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import re
 
 from service.api.readiness import ComponentChecks
+from service.errors import StoreFull
 from service.queueing.monitor import QueueNumbers
 from service.queueing.queue import RunCounts
 from tests.service.api.conftest import OpenWorld, World
@@ -78,9 +80,15 @@ async def _state_of_a_broken_store() -> str:
     return state.status
 
 
-def test_a_store_out_of_reach_is_lost() -> None:
-    import asyncio
+def test_readiness_names_the_cause_of_a_store_that_cannot_be_written() -> None:
+    def fail() -> None:
+        raise StoreFull("The store could not be written: No space left on device.")
 
+    state = asyncio.run(ComponentChecks(check_store=fail).store())
+    assert (state.status, state.detail) == ("lost", "The store could not be written: No space left on device.")
+
+
+def test_a_store_out_of_reach_is_lost() -> None:
     assert asyncio.run(_state_of_a_broken_store()) == "lost"
 
 

@@ -8,7 +8,16 @@ from transformers import PreTrainedTokenizerFast
 
 from service.engine.model.detokenizer import Detokenizer
 from service.engine.scheduling.text_stream import N_WINDOW, TextStream, n_unfinished
-from tests.service.engine.tokenizers import ALL, SENTENCES, decode, encode, encode_bytes
+from tests.service.engine.tokenizers import (
+    ALL,
+    SENTENCES,
+    byte_fallback,
+    decode,
+    decode_as_sentencepiece,
+    encode,
+    encode_bytes,
+    without_zero_byte,
+)
 
 
 def streamed(stream: TextStream, ids: Sequence[int]) -> list[str]:
@@ -37,6 +46,31 @@ def test_text_of_random_tokens_is_the_decoded_text(tokenizer: PreTrainedTokenize
         before = decode(tokenizer, given)
         expected = decode(tokenizer, given + ids)[len(before) - n_unfinished(before) :]
         assert "".join(streamed(TextStream(tokenizer, input_ids=given), ids)) == expected
+
+
+@pytest.mark.parametrize("n_tokens", [1, 3, N_WINDOW, 200])
+@pytest.mark.parametrize("only_bytes", [False, True])
+def test_text_of_random_tokens_with_byte_fallback_is_sentencepieces(n_tokens: int, only_bytes: bool) -> None:
+    tokenizer = byte_fallback()
+    chance = random.Random(n_tokens)
+    alphabet = encode(tokenizer, "é€😀") if only_bytes else range(len(tokenizer) + 5)
+    for _ in range(100):
+        ids = without_zero_byte(tokenizer, [chance.choice(alphabet) for _ in range(n_tokens)])
+        given = without_zero_byte(tokenizer, [chance.choice(alphabet) for _ in range(chance.choice([0, 1, 5, 40]))])
+        before = decode_as_sentencepiece(tokenizer, given)
+        expected = decode_as_sentencepiece(tokenizer, given + ids)[len(before) - n_unfinished(before) :]
+        assert "".join(streamed(TextStream(tokenizer, input_ids=given), ids)) == expected
+
+
+@pytest.mark.parametrize("tokenizer", ALL, indirect=True)
+def test_streamed_text_equals_text_that_is_decoded_at_the_end(tokenizer: PreTrainedTokenizerFast) -> None:
+    chance = random.Random(7)
+    for n_tokens in (1, 2, 5, 30, 120) * 40:
+        ids = [chance.randrange(len(tokenizer) + 5) for _ in range(n_tokens)]
+        given = [chance.randrange(len(tokenizer)) for _ in range(chance.choice([0, 1, 5, 40]))]
+        at_once = TextStream(tokenizer, input_ids=given)
+        at_once.extend(ids)
+        assert "".join(streamed(TextStream(tokenizer, input_ids=given), ids)) == at_once.finish()
 
 
 @pytest.mark.parametrize("tokenizer", ["byte_level"], indirect=True)

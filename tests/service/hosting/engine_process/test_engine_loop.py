@@ -8,10 +8,20 @@ from typing import Any
 import pytest
 from safetensors.torch import load, load_file
 
-from service.engine.requests import Capture, CaptureSpec, Estimate, Generate, Intervention
+from service.engine.requests import Capture, CaptureSpec, Detokenize, Estimate, Generate, Intervention, Tokenize
 from service.errors import AtlasError, InvalidRequest, NotFound, Unavailable
 from service.hosting.engine_process.engine_loop import EngineLoop
-from service.hosting.ipc.messages import Cancel, EngineState, EstimateCost, Estimated, Finished, Reply, Submit
+from service.hosting.ipc.messages import (
+    CallTokenizer,
+    Cancel,
+    EngineState,
+    EstimateCost,
+    Estimated,
+    Finished,
+    Reply,
+    Submit,
+    Tokenized,
+)
 from tests.service.hosting.conftest import EchoEngine
 from tests.service.hosting.ipc.peer import Peer
 
@@ -165,6 +175,25 @@ def test_an_estimate_needs_no_step(loop: EngineLoop, peer: Peer, engine: EchoEng
     peer.send(EstimateCost(model="m", request=question))
     loop.run_once()
     assert reply(peer).updates == (Estimated(estimate=Estimate(n_tokens=1, n_bytes=2, seconds=0.5)),)
+    assert engine.n_steps == 0
+
+
+def test_the_tokenizer_needs_no_step(loop: EngineLoop, peer: Peer, engine: EchoEngine) -> None:
+    calls = [
+        CallTokenizer(model="m", request=Tokenize(request_id="a", texts=("hi", ""))),
+        CallTokenizer(model="m", request=Detokenize(request_id="b", token_ids=(104, 105))),
+        CallTokenizer(model="m", request=Detokenize(request_id="c", token_ids=(-1,))),
+        CallTokenizer(model="unknown", request=Tokenize(request_id="d", texts=("hi",))),
+    ]
+    answers: dict[str, Reply] = {}
+    for call in calls:
+        peer.send(call)
+        loop.run_once()
+        answers[call.request.request_id] = reply(peer)
+    assert answers["a"].updates == (Tokenized(token_ids=((104, 105), ())),)
+    assert answers["b"].updates == (Tokenized(text="hi"),)
+    assert isinstance(error_of(answers["c"]), InvalidRequest)
+    assert isinstance(error_of(answers["d"]), NotFound)
     assert engine.n_steps == 0
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from service.engine.requests import Capture, CaptureSpec, Delta, Estimate, Failed, Generate, RowDone
-from service.errors import Busy, DeadlineExceeded, InvalidRequest, Unavailable
+from service.engine.requests import Capture, CaptureSpec, Delta, Estimate, Failed, Generate, RowDone, Tokenize
+from service.errors import Busy, DeadlineExceeded, EngineUnavailable, InvalidRequest, Unavailable
 from service.hosting.ipc.engine_client import EngineClient, Exchange, Step
 from service.hosting.ipc.messages import (
+    CallTokenizer,
     Cancel,
     EngineState,
     EstimateCost,
@@ -22,6 +23,7 @@ from service.hosting.ipc.messages import (
     Reply,
     StoredResult,
     Submit,
+    Tokenized,
     Update,
 )
 from service.hosting.ipc.tensor_results import OpenResult
@@ -145,7 +147,7 @@ def test_a_lost_engine_fails_pending_and_new_requests_at_once(world: World) -> N
         world.end.connected = False
         world.hub.on_lost()
         errors = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(error) for error in errors] == [Unavailable, Unavailable]
+        assert [type(error) for error in errors] == [EngineUnavailable, EngineUnavailable]
         assert world.hub.status == "lost"
         with pytest.raises(Unavailable, match="restarted"):
             await wait("c")
@@ -250,3 +252,21 @@ def test_an_estimate_returns_the_engines_answer(world: World) -> None:
 
     run(test)
     assert world.end.sent == [EstimateCost(model="m", request=capture)]
+
+
+def test_a_call_of_the_tokenizer_returns_the_engines_answer(world: World) -> None:
+    question = Tokenize(request_id="q", texts=("x",))
+
+    async def test() -> None:
+        for update in (Tokenized(token_ids=((3,),)), Failed(request_id="q", error=InvalidRequest("no"))):
+            task = asyncio.ensure_future(world.hub.call_tokenizer("m", request=question, deadline_s=1e9))
+            await asyncio.sleep(0)
+            world.happen("q", update)
+            if isinstance(update, Failed):
+                with pytest.raises(InvalidRequest):
+                    await task
+            else:
+                assert await task == update
+
+    run(test)
+    assert world.end.sent == [CallTokenizer(model="m", request=question)] * 2

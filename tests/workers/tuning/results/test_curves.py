@@ -7,9 +7,9 @@ from workers.tuning.results.curves import N_POINTS, Curves, Point
 from workers.tuning.training.step_report import MemberReport, Status, StepReport
 
 
-def curves(told: list[Point], *, n_steps: int) -> Curves:
+def curves(points: list[Point], *, n_steps: int) -> Curves:
     ticks = itertools.count(100)
-    return Curves(n_steps=n_steps, tell=told.append, clock=lambda: float(next(ticks)))
+    return Curves(n_steps=n_steps, on_point=points.append, clock=lambda: float(next(ticks)))
 
 
 def report(step: int, *, loss: float | None, status: Status = "running", validation: float | None = None) -> StepReport:
@@ -18,57 +18,57 @@ def report(step: int, *, loss: float | None, status: Status = "running", validat
 
 
 def test_a_point_has_the_mean_loss_since_the_last() -> None:
-    told: list[Point] = []
-    found = curves(told, n_steps=3 * N_POINTS)
+    points: list[Point] = []
+    found = curves(points, n_steps=3 * N_POINTS)
     for step, loss in enumerate((4.0, 1.0, 1.0, 7.0, 8.0, 9.0, 0.0), start=1):
-        found.take(report(step, loss=loss))
-    assert [(point.step, point.values["loss"]) for point in told] == [(3, 2.0), (6, 8.0)]
-    assert told[0].values == {"loss": 2.0, "lr": 0.1, "grad_norm": 2.0}
-    assert [point.time_s for point in told] == [100.0, 101.0]
+        found.record_step(report(step, loss=loss))
+    assert [(point.step, point.values["loss"]) for point in points] == [(3, 2.0), (6, 8.0)]
+    assert points[0].values == {"loss": 2.0, "lr": 0.1, "grad_norm": 2.0}
+    assert [point.time_s for point in points] == [100.0, 101.0]
 
 
-def test_the_last_step_and_a_members_end_have_points() -> None:
-    told: list[Point] = []
-    found = curves(told, n_steps=10 * N_POINTS)
-    found.take(report(1, loss=4.0))
-    found.take(report(2, loss=2.0, status="stopped"))
-    found.take(report(3, loss=None, status="stopped"))
-    assert [(point.step, point.values["loss"]) for point in told] == [(2, 3.0)]
-    found.take(report(10 * N_POINTS, loss=5.0))
-    assert told[-1].step == 10 * N_POINTS
+def test_the_last_step_and_the_end_of_a_member_have_points() -> None:
+    points: list[Point] = []
+    found = curves(points, n_steps=10 * N_POINTS)
+    found.record_step(report(1, loss=4.0))
+    found.record_step(report(2, loss=2.0, status="stopped"))
+    found.record_step(report(3, loss=None, status="stopped"))
+    assert [(point.step, point.values["loss"]) for point in points] == [(2, 3.0)]
+    found.record_step(report(10 * N_POINTS, loss=5.0))
+    assert points[-1].step == 10 * N_POINTS
 
 
-def test_a_validation_loss_has_a_point_of_its_own_step() -> None:
-    told: list[Point] = []
-    found = curves(told, n_steps=3 * N_POINTS)
-    found.begin({"a": 9.0})
-    found.take(report(1, loss=4.0, validation=5.0))
-    assert [(point.step, point.values) for point in told] == [
+def test_a_validation_loss_has_a_point_at_its_step() -> None:
+    points: list[Point] = []
+    found = curves(points, n_steps=3 * N_POINTS)
+    found.record_draws({"a": 9.0})
+    found.record_step(report(1, loss=4.0, validation=5.0))
+    assert [(point.step, point.values) for point in points] == [
         (0, {"validation_loss": 9.0}),
         (1, {"validation_loss": 5.0}),
     ]
 
 
 def test_numbers_that_are_not_finite_are_left_out() -> None:
-    told: list[Point] = []
-    found = curves(told, n_steps=2 * N_POINTS)
-    found.take(report(1, loss=math.nan))
-    found.take(report(2, loss=3.0))
-    found.take(report(3, loss=math.nan))
-    found.take(report(4, loss=math.inf, validation=math.nan))
-    assert told[0].values["loss"] == 3.0
-    assert set(told[1].values) == {"lr", "grad_norm"}
+    points: list[Point] = []
+    found = curves(points, n_steps=2 * N_POINTS)
+    found.record_step(report(1, loss=math.nan))
+    found.record_step(report(2, loss=3.0))
+    found.record_step(report(3, loss=math.nan))
+    found.record_step(report(4, loss=math.inf, validation=math.nan))
+    assert points[0].values["loss"] == 3.0
+    assert set(points[1].values) == {"lr", "grad_norm"}
 
 
-def test_a_state_goes_on_in_the_middle_of_a_mean() -> None:
+def test_a_loaded_state_continues_an_incomplete_mean() -> None:
     first: list[Point] = []
     begun = curves(first, n_steps=3 * N_POINTS)
     for step, loss in enumerate((4.0, 1.0, 1.0, 7.0), start=1):
-        begun.take(report(step, loss=loss))
-    told: list[Point] = []
-    after = curves(told, n_steps=3 * N_POINTS)
+        begun.record_step(report(step, loss=loss))
+    points: list[Point] = []
+    after = curves(points, n_steps=3 * N_POINTS)
     after.load(begun.state())
-    assert (told, after.points) == ([], first)
-    after.take(report(5, loss=8.0))
-    after.take(report(6, loss=9.0))
+    assert (points, after.points) == ([], first)
+    after.record_step(report(5, loss=8.0))
+    after.record_step(report(6, loss=9.0))
     assert [(point.step, point.values["loss"]) for point in after.points] == [(3, 2.0), (6, 8.0)]

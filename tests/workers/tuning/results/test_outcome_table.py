@@ -8,7 +8,7 @@ from promptatlas.types.priors import XavierPrior
 
 from service.planning.checks.members import PlannedMember
 from service.store.prompts.manifests import PromptManifest
-from workers.tuning.initialization import NamedMember
+from workers.tuning.initialization import RunMember
 from workers.tuning.results.outcome_table import Entry, best_of, run_metrics, table_of
 from workers.tuning.training.step_report import Outcome
 
@@ -35,10 +35,10 @@ def entry(name: str, metrics: Mapping[str, float]) -> Entry:
         notes=None,
     )
     outcome = Outcome(name=name, status="stopped", step=9, validation_loss=None, tensors={"soft": torch.zeros(1, 2)})
-    return Entry(member=NamedMember(name=name, plan=plan), outcome=outcome, manifest=manifest, metrics=metrics)
+    return Entry(member=RunMember(name=name, plan=plan), outcome=outcome, manifest=manifest, metrics=metrics)
 
 
-def test_validation_decides_before_what_is_reported() -> None:
+def test_the_validation_loss_decides_first() -> None:
     a = entry("a", {"test/f1": 0.9, "validation/loss": 2.0})
     b = entry("b", {"test/f1": 0.1, "validation/loss": 1.0})
     assert best_of([a, b]).entry is b
@@ -53,17 +53,17 @@ def test_without_validation_the_first_metric_decides() -> None:
     assert best_of(losses).entry is losses[1]
 
 
-def test_a_member_without_the_number_is_not_the_best() -> None:
+def test_a_member_without_the_metric_is_not_the_best() -> None:
     a, b = entry("a", {"test/f1": 0.9}), entry("b", {"test/f1": 0.1, "validation/loss": 1.0})
     assert best_of([a, b]).entry is b
 
 
-def test_nothing_measured_still_names_one() -> None:
+def test_without_metrics_the_first_member_is_the_best() -> None:
     a = entry("a", {})
     assert (best_of([a]).entry, best_of([a]).reason) == (a, "nothing was measured")
 
 
-def test_metrics_of_a_run_are_the_best_members_and_the_plain_ones_of_each() -> None:
+def test_a_run_has_the_metrics_of_the_best_member_and_those_of_each_without_intervals() -> None:
     a = entry("a", {"test/loss": 3.0, "test/loss_low": 2.0, "bare/test/loss": 9.0, "draw/test/loss": 8.0})
     b = entry("b", {"test/loss": 1.0, "test/loss_low": 0.5, "bare/test/loss": 9.0, "draw/test/loss": 7.0})
     assert run_metrics([a, b], best=best_of([a, b])) == {**b.metrics, "a/test/loss": 3.0, "b/test/loss": 1.0}

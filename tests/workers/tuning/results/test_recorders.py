@@ -1,4 +1,4 @@
-"""Recorders against the formats and interfaces of those that they write to."""
+"""Tests of the recorders against the formats and interfaces that they write to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IDENTITY = RunIdentity(id="run-1", name="first", config={"model": "small"})
 
 
 def scalars(data: bytes) -> list[tuple[str, int, float, float]]:
-    """Name, step, value and time of the scalars in an event file: length, its CRC, the event, its CRC, over and over."""
+    """Name, step, value and time of the scalars in an event file: records of length, its CRC, the event, its CRC."""
     found, at = [], 0
     while at < len(data):
         (length,) = struct.unpack_from("<Q", data, at)
@@ -28,7 +28,7 @@ def scalars(data: bytes) -> list[tuple[str, int, float, float]]:
 
 
 class Known:
-    """A recorder that remembers, and fails at a given step."""
+    """A recorder that keeps what it receives, and fails at a given step."""
 
     def __init__(self, fails_at: int | None = None) -> None:
         self.fails_at = fails_at
@@ -44,7 +44,7 @@ class Known:
         self.finished = True
 
 
-def test_tensorboard_gets_one_event_file_a_member() -> None:
+def test_tensorboard_has_one_event_file_per_member() -> None:
     kept: dict[str, bytes] = {}
     board = TensorBoard(keep=kept.__setitem__)
     board.record(0, member="a", values={"loss": 4.0}, time_s=50.0)
@@ -60,7 +60,7 @@ def test_tensorboard_gets_one_event_file_a_member() -> None:
     assert scalars(kept["tensorboard/b/events.out.tfevents.0"]) == [("loss", 5, 3.0, 61.0)]
 
 
-def test_one_that_fails_is_left_alone_and_the_others_go_on() -> None:
+def test_a_failing_recorder_is_removed_and_the_others_continue() -> None:
     sound, broken, warnings = Known(), Known(fails_at=2), list[str]()
     recorders = Recorders({"broken": broken, "sound": sound}, warn=warnings.append)
     for step in (1, 2, 3):
@@ -68,14 +68,14 @@ def test_one_that_fails_is_left_alone_and_the_others_go_on() -> None:
     recorders.finish({})
     assert (sound.steps, sound.finished) == ([1, 2, 3], True)
     assert (broken.steps, broken.finished) == ([1], False)
-    assert warnings == ["broken does not record this run any further: ConnectionError: gone"]
+    assert warnings == ["broken no longer records this run: ConnectionError: gone"]
 
 
-def test_nothing_configured_records_nowhere_else() -> None:
+def test_without_configuration_there_are_no_external_recorders() -> None:
     assert outside_recorders(IDENTITY, environ={"WANDB_API_KEY": ""}, warn=pytest.fail) == {}
 
 
-def test_what_is_configured_but_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configured_service_that_cannot_be_used_gives_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     warnings: list[str] = []
     assert outside_recorders(IDENTITY, environ={"WANDB_API_KEY": "k"}, warn=warnings.append) == {}
@@ -89,14 +89,14 @@ def installed(monkeypatch: pytest.MonkeyPatch, name: str, **members: Callable[..
     monkeypatch.setitem(sys.modules, name, module)
 
 
-def test_weights_and_biases_goes_on_with_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_and_biases_resumes_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[tuple[dict[str, float], int]] = []
     summary: dict[str, float] = {}
     ends: list[str] = []
-    asked: dict[str, Any] = {}
+    received: dict[str, Any] = {}
 
     def init(**options: Any) -> Any:
-        asked.update(options)
+        received.update(options)
         return SimpleNamespace(
             log=lambda values, step: logged.append((values, step)), summary=summary, finish=lambda: ends.append("end")
         )
@@ -106,12 +106,18 @@ def test_weights_and_biases_goes_on_with_the_same_run(monkeypatch: pytest.Monkey
     (recorder,) = outside_recorders(IDENTITY, environ=environ, warn=pytest.fail).values()
     recorder.record(3, member="a", values={"loss": 1.5}, time_s=9.0)
     recorder.finish({"test/f1": 0.5})
-    assert asked == {"project": "mine", "id": "run-1", "name": "first", "resume": "allow", "config": {"model": "small"}}
+    assert received == {
+        "project": "mine",
+        "id": "run-1",
+        "name": "first",
+        "resume": "allow",
+        "config": {"model": "small"},
+    }
     assert (logged, summary, ends) == ([({"a/loss": 1.5}, 3)], {"test/f1": 0.5}, ["end"])
 
 
 class MlflowServer:
-    """What MlflowClient offers of a tracking server."""
+    """The part of ``MlflowClient`` that the recorder uses."""
 
     def __init__(self) -> None:
         self.runs: dict[str, dict[str, str]] = {}

@@ -13,7 +13,7 @@ def drawn(order: Order, n_batches: int) -> list[int]:
     return [i for step in range(n_batches) for i in order.batch(step)]
 
 
-def test_every_epoch_is_a_permutation_of_its_own_and_all_batches_are_full() -> None:
+def test_every_epoch_is_a_new_permutation_and_all_batches_are_full() -> None:
     order = Order(7, batch_size=3, seed=0)
     places = drawn(order, 7)
     epochs = [places[i : i + 7] for i in (0, 7, 14)]
@@ -22,7 +22,7 @@ def test_every_epoch_is_a_permutation_of_its_own_and_all_batches_are_full() -> N
     assert all(len(order.batch(step)) == 3 for step in range(7))
 
 
-def test_the_order_follows_from_seed_and_step_alone() -> None:
+def test_the_order_depends_only_on_seed_and_step() -> None:
     order = Order(7, batch_size=3, seed=5)
     whole = [order.batch(step) for step in range(20)]
     backwards = [Order(7, batch_size=3, seed=5).batch(step) for step in reversed(range(20))]
@@ -30,12 +30,12 @@ def test_the_order_follows_from_seed_and_step_alone() -> None:
     assert drawn(Order(7, batch_size=3, seed=6), 7) != drawn(order, 7)
 
 
-def test_a_batch_larger_than_the_data_goes_round() -> None:
+def test_a_batch_larger_than_the_data_repeats_examples() -> None:
     batch = Order(2, batch_size=5, seed=0).batch(0)
     assert sorted(batch[:2]) == sorted(batch[2:4]) == [0, 1]
 
 
-def test_rows_of_a_group_are_alike_and_none_is_padded() -> None:
+def test_rows_of_a_group_have_equal_lengths_without_padding() -> None:
     batch = batch_of(TRAIN)
     read = [row.tolist() for group in batch.groups for row in group.ids]
     assert sorted(read) == sorted([*e.input_ids, *e.target_ids[:-1]] for e in TRAIN)
@@ -48,14 +48,14 @@ def test_rows_of_a_group_are_alike_and_none_is_padded() -> None:
     assert batch.n_answers == sum(len(e.target_ids) for e in TRAIN)
 
 
-def test_equal_lengths_share_a_group_in_their_order() -> None:
+def test_examples_of_equal_length_share_a_group_in_order() -> None:
     a, b, c = EncodedExample((1, 2), (3,)), EncodedExample((4,), (5, 6)), EncodedExample((7, 8), (9,))
     groups = batch_of([a, b, c]).groups
     assert [group.examples for group in groups] == [(a, c), (b,)]
 
 
 @pytest.mark.parametrize(("n", "parts", "sizes"), [(7, 3, [2, 2, 3]), (2, 5, [1, 1]), (4, 1, [4])])
-def test_cutting_keeps_order_and_evens_sizes(n: int, parts: int, sizes: list[int]) -> None:
+def test_cut_keeps_the_order_and_balances_sizes(n: int, parts: int, sizes: list[int]) -> None:
     pieces = cut(examples(n, seed=0), parts=parts)
     assert list(itertools.chain(*pieces)) == examples(n, seed=0)
     assert [len(piece) for piece in pieces] == sizes

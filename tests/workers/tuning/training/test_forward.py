@@ -1,4 +1,4 @@
-"""Losses and gradients are those of the compiled prompt, on every architecture."""
+"""Losses and gradients equal those of the compiled prompt on every architecture."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def leaves_of(form: Form, model: HostedModel, *, n: int = 3) -> list[dict[str, T
 def loss_by_compiling(
     model: HostedModel, form: Form, tensors: Mapping[str, Tensor], texts: list[EncodedExample]
 ) -> Tensor:
-    """Every example by itself, under the prompt as it would be served."""
+    """Loss of each example alone, under the prompt as compiled for serving."""
     prompt = form.prompt(tensors)
     compiled = compile_prompt(model, prompt)
     losses = []
@@ -80,14 +80,14 @@ def test_every_form_gives_the_compiled_prompts_gradients(name: str, checkpointin
 
 
 @pytest.mark.parametrize("name", TRAINED_DIRECTLY)
-def test_running_text_is_all_answer(name: str) -> None:
-    """So many answers that the last block is run on all tokens."""
+def test_plain_text_consists_of_answer_tokens(name: str) -> None:
+    """With this many answer tokens, the last block runs on all tokens."""
     texts = [EncodedExample(e.input_ids[:1], e.input_ids[1:] + e.target_ids) for e in examples(5, seed=5)]
     assert_same_as_compiled(hosted(), FORMS[name], texts, checkpointing=False)
 
 
 @pytest.mark.parametrize("name", ["soft", "prefix", "deep-local", "steering"])
-def test_checkpointing_keeps_less(name: str) -> None:
+def test_gradient_checkpointing_keeps_fewer_values(name: str) -> None:
     model, form = hosted(), FORMS[name]
     kept = {}
     for checkpointing in (False, True):
@@ -105,7 +105,7 @@ def test_checkpointing_keeps_less(name: str) -> None:
     assert kept[True] < kept[False] / 2
 
 
-def test_the_model_is_as_before_afterwards() -> None:
+def test_a_forward_leaves_the_model_unchanged() -> None:
     model = hosted()
     forwards = [block.forward for block in model.architecture.blocks]
     forward_of(model, FORMS["soft"]).losses(leaves_of(FORMS["soft"], model), batch_of(examples(2, seed=1)))

@@ -18,7 +18,7 @@ def frozen(max_bytes: int, *, layer: int = 2) -> FrozenLayers:
 
 
 def n_forwards(layers: FrozenLayers, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Fills up with the lengths of the texts that are run."""
+    """A list that receives the lengths of the texts that are run."""
     calls: list[int] = []
     inner = layers._run
 
@@ -31,7 +31,7 @@ def n_forwards(layers: FrozenLayers, monkeypatch: pytest.MonkeyPatch) -> list[in
     return calls
 
 
-def test_states_are_those_behind_virtual_positions_that_the_text_does_not_see() -> None:
+def test_states_have_the_positions_after_virtual_ones_without_attending_to_them() -> None:
     model, parts = build_model("llama"), ARCHITECTURES["llama"].parts
     prompt = deep(model, layers=(2,), where="local", n_virtual=N_VIRTUAL, seed=1)
     for example in EXAMPLES[:2]:
@@ -50,7 +50,7 @@ def test_an_example_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert layers.n_bytes == sum(example.length for example in EXAMPLES) * hosted().d_model * 4
 
 
-def test_what_does_not_fit_is_run_again_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_that_do_not_fit_are_recomputed_bitwise(monkeypatch: pytest.MonkeyPatch) -> None:
     n_bytes = sum(example.length for example in EXAMPLES[:3]) * hosted().d_model * 4
     layers = frozen(n_bytes)
     calls = n_forwards(layers, monkeypatch)
@@ -62,15 +62,15 @@ def test_what_does_not_fit_is_run_again_with_the_same_bits(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", ["deep-local", "deep-carried"])
-def test_lower_blocks_rest_once_all_is_kept(name: str) -> None:
+def test_lower_blocks_do_not_run_once_all_states_are_cached(name: str) -> None:
     form = FORMS[name]
-    made = run(trainer(members(form), settings(form, steps=12, batch_size=4)), until=6)
+    trained = run(trainer(members(form), settings(form, steps=12, batch_size=4)), until=6)
     ran = set()
     handles = [
         mlp.register_forward_hook(lambda module, args, output, layer=layer: ran.add(layer))
         for layer, mlp in enumerate(hosted().architecture.mlps)
     ]
-    made.step()
+    trained.step()
     for handle in handles:
         handle.remove()
     assert min(ran) == form.layers[0]

@@ -9,7 +9,7 @@ from workers.tuning.training.memory import Costs, costs_of, group_examples, grou
 COSTS = Costs(bytes_per_token=10, bytes_per_answer=100)
 
 
-def test_a_forward_costs_its_tokens_and_its_answers() -> None:
+def test_costs_grow_with_tokens_and_answers() -> None:
     texts = [EncodedExample((1, 2, 3), (4, 5)), EncodedExample((1,), (2,))]
     assert COSTS.of(texts, n_virtual=7) == 10 * (7 + 4 + 1) + 100 * 3
 
@@ -23,7 +23,7 @@ def test_members_are_split_but_never_refused(max_bytes: int, sizes: list[int]) -
     assert [len(group) for group in groups] == sizes
 
 
-def test_nobody_is_no_group() -> None:
+def test_no_members_give_no_groups() -> None:
     assert group_members([], bytes_each=1, max_bytes=1) == []
 
 

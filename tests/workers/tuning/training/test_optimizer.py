@@ -12,7 +12,7 @@ from workers.tuning.training.settings import Schedule
     ("schedule", "name"), [("linear", "linear"), ("cosine", "cosine"), ("constant", "constant_with_warmup")]
 )
 @pytest.mark.parametrize("n_warmup", [0, 5, 23])
-def test_schedules_are_transformers_own(schedule: Schedule, name: str, n_warmup: int) -> None:
+def test_schedules_equal_those_of_transformers(schedule: Schedule, name: str, n_warmup: int) -> None:
     total = 23
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     theirs = get_scheduler(name, optimiser, num_warmup_steps=n_warmup, num_training_steps=total)

@@ -8,22 +8,22 @@ from workers.tuning.training.parameters import Reparametrised
 FORM = FORMS["prefix-reparametrised"]
 
 
-def made(seed: int) -> Reparametrised:
+def make_prefix(seed: int) -> Reparametrised:
     start = FORM.draw(hosted(), seed=3)["prefix"]
     return Reparametrised(start, d_hidden=11, seed=seed, device=torch.device("cpu"))
 
 
-def test_a_reparametrised_prefix_begins_at_its_draw() -> None:
+def test_the_initial_reparametrised_prefix_is_its_draw() -> None:
     start = FORM.draw(hosted(), seed=3)["prefix"]
-    torch.testing.assert_close(made(1).tensors()["prefix"], start, atol=1e-6, rtol=0)
+    torch.testing.assert_close(make_prefix(1).tensors()["prefix"], start, atol=1e-6, rtol=0)
 
 
-def test_its_network_follows_from_the_members_seed() -> None:
-    assert are_equal(made(1).leaves, made(1).leaves)
-    assert not torch.equal(made(1).leaves["embedding"], made(2).leaves["embedding"])
+def test_the_network_depends_on_the_seed_of_the_member() -> None:
+    assert are_equal(make_prefix(1).leaves, make_prefix(1).leaves)
+    assert not torch.equal(make_prefix(1).leaves["embedding"], make_prefix(2).leaves["embedding"])
 
 
-def test_only_keys_and_values_are_given_away() -> None:
+def test_only_keys_and_values_are_in_the_prompt() -> None:
     team = members(FORM)
     ours = trainer(team, settings(FORM, steps=2))
     ours.step()

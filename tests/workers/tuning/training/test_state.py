@@ -1,4 +1,4 @@
-"""A trainer restored at any step goes on bit for bit."""
+"""A trainer restored at any step continues bitwise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workers.tuning.training.trainer import Trainer
 N_STEPS = 24
 
 
-def made(name: str, **changes: object) -> Trainer:
+def make_trainer(name: str, **changes: object) -> Trainer:
     form = FORMS[name]
     chosen = settings(form, steps=N_STEPS, batch_size=2, eval_every=7, keep="best", snapshots=5, **changes)
     return trainer(members(form, rates=(1e-2, 3e-2)), chosen, validation=VALIDATION)
@@ -36,23 +36,23 @@ def assert_same(a: Trainer, b: Trainer) -> None:
 
 
 @pytest.mark.parametrize("name", ["soft", "deep-local", "deep-carried", "prefix", "prefix-reparametrised"])
-def test_restored_anywhere_it_ends_bitwise_the_same(name: str) -> None:
-    whole = made(name)
+def test_a_restored_trainer_gives_bitwise_the_same_results(name: str) -> None:
+    whole = make_trainer(name)
     states = {}
     while not whole.finished:
         if whole.step_number in (1, 7, 22):
             states[whole.step_number] = whole.state()
         whole.step()
     for step, state in states.items():
-        restored = made(name)
+        restored = make_trainer(name)
         restored.load(state)
         assert restored.step_number == step
         assert restored.state() == state
         assert_same(run(restored), whole)
 
 
-def test_every_step_of_a_stormy_training_can_be_gone_on_from() -> None:
-    """Fall-backs, a member given up, one stopped early: all of it comes back."""
+def test_a_training_with_failures_can_be_resumed_at_every_step() -> None:
+    """States restore rollbacks, a diverged member and one that stopped early."""
     form = FORMS["soft"]
     chosen = settings(form, steps=26, eval_every=4, patience=3, regularize_weight=1.0, keep="best", batch_size=2)
 
@@ -60,7 +60,7 @@ def test_every_step_of_a_stormy_training_can_be_gone_on_from() -> None:
         plain = members(form, rates=(1e-2, 0.5, 1e-9))
 
         def log_prob(tensors: Mapping[str, Tensor]) -> Tensor:
-            # It fails for the vectors themselves, not for the count of calls: so that a restored trainer meets it too.
+            # The failure depends on the vectors, not on a count of calls, so a restored trainer has it too.
             total = tensors["soft"].sum()
             return total * (
                 math.nan if float((tensors["soft"].detach() - plain[1].start["soft"]).abs().max()) > 0.06 else 0.0
@@ -81,7 +81,7 @@ def test_every_step_of_a_stormy_training_can_be_gone_on_from() -> None:
 
 
 def test_a_state_is_safetensors_and_json() -> None:
-    state = run(made("soft"), until=3).state()
+    state = run(make_trainer("soft"), until=3).state()
     assert sorted(state) == ["trainer.json", "trainer.safetensors"]
     assert json.loads(state["trainer.json"])["step_number"] == 3
     assert b"pickle" not in state["trainer.safetensors"]
@@ -91,9 +91,9 @@ def test_a_state_is_safetensors_and_json() -> None:
     "changes", [{"data_seed": 1}, {"weight_decay": 0.5}, {"schedule": "cosine"}, {"accumulate": 2}]
 )
 def test_a_state_of_other_settings_is_refused(changes: dict[str, object]) -> None:
-    state = run(made("soft"), until=2).state()
+    state = run(make_trainer("soft"), until=2).state()
     with pytest.raises(InvalidRequest, match="another training"):
-        made("soft", **changes).load(state)
+        make_trainer("soft", **changes).load(state)
 
 
 def test_a_state_of_other_members_or_examples_is_refused() -> None:

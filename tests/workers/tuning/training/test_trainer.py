@@ -1,4 +1,4 @@
-"""What becomes of members: they finish, stop, fall back, are given up; and the others never notice."""
+"""Members that finish, stop early, roll back or diverge, without effect on the other members."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SOFT = FORMS["soft"]
 
 
 def failing(at: Mapping[int, float] | None = None, *, ever_from: int | None = None) -> LogProb:
-    """A log-probability of no effect, but that its gradient is not finite at some of its calls (from 1)."""
+    """A log density of 0 whose gradient is not finite at some calls, counted from 1."""
     n_calls = 0
 
     def log_prob(tensors: Mapping[str, Tensor]) -> Tensor:
@@ -47,10 +47,10 @@ def failing(at: Mapping[int, float] | None = None, *, ever_from: int | None = No
     return log_prob
 
 
-def reports_of(made: Trainer) -> list[StepReport]:
+def reports_of(trained: Trainer) -> list[StepReport]:
     found = []
-    while not made.finished:
-        found.append(made.step())
+    while not trained.finished:
+        found.append(trained.step())
     return found
 
 
@@ -58,119 +58,119 @@ def of(report: StepReport, name: str) -> MemberReport:
     return next(member for member in report.members if member.name == name)
 
 
-def test_a_failure_takes_its_member_back_and_slows_it() -> None:
+def test_a_failure_rolls_its_member_back_and_lowers_its_rate() -> None:
     team, chosen = members(SOFT), settings(SOFT, steps=COPY_EVERY + 9, regularize_weight=1.0, schedule="constant")
     at = COPY_EVERY + 4
     sick = replace(team[1], prior_log_prob=failing({at: math.nan}))
-    made = trainer([team[0], sick, team[2]], chosen)
-    reports = [made.step() for _ in range(at - 1)]
+    trained = trainer([team[0], sick, team[2]], chosen)
+    reports = [trained.step() for _ in range(at - 1)]
     good = trainer(team, chosen)
     run(good, until=COPY_EVERY)
-    reports.append(made.step())
-    assert_close(made.tensors(1), good.tensors(1))
+    reports.append(trained.step())
+    assert_close(trained.tensors(1), good.tensors(1))
     report = of(reports[-1], "m1")
     assert report.status == "running"
     assert report.note is not None
     assert "not finite" in report.note
     assert reports[-1].notes == (f"m1: {report.note}",)
     assert not any(report.notes for report in reports[:-1])
-    assert of(made.step(), "m1").lr == pytest.approx(team[1].lr / 2)
-    run(made)
+    assert of(trained.step(), "m1").lr == pytest.approx(team[1].lr / 2)
+    run(trained)
     healthy = run(trainer(team, chosen))
     for i in (0, 2):
-        assert_close(made.tensors(i), healthy.tensors(i))
-    assert made.outcome(1).status == "finished"
+        assert_close(trained.tensors(i), healthy.tensors(i))
+    assert trained.outcome(1).status == "finished"
 
 
-def test_failing_again_and_again_is_given_up_with_its_last_good_vectors() -> None:
+def test_a_member_that_keeps_failing_diverges_with_its_last_good_vectors() -> None:
     team, chosen = members(SOFT), settings(SOFT, steps=COPY_EVERY + 20, regularize_weight=1.0)
     sick = replace(team[1], prior_log_prob=failing(ever_from=COPY_EVERY + 3))
-    made = trainer([team[0], sick, team[2]], chosen)
-    reports = reports_of(made)
-    given_up = next(report.step for report in reports if of(report, "m1").status == "diverged")
-    assert given_up == COPY_EVERY + 2 + MAX_FAILURES
-    assert of(reports[given_up], "m1").loss is None
-    assert made.outcome(1).status == "diverged"
-    # Twice it was at the copy after 20 steps; then, that one having failed, at its draw.
-    assert are_equal(made.result(1), sick.start)
+    trained = trainer([team[0], sick, team[2]], chosen)
+    reports = reports_of(trained)
+    diverged_at = next(report.step for report in reports if of(report, "m1").status == "diverged")
+    assert diverged_at == COPY_EVERY + 2 + MAX_FAILURES
+    assert of(reports[diverged_at], "m1").loss is None
+    assert trained.outcome(1).status == "diverged"
+    # The first failure restores the copy after 20 steps; later ones restore the draw.
+    assert are_equal(trained.result(1), sick.start)
     healthy = run(trainer(team, chosen))
     for i in (0, 2):
-        assert_close(made.tensors(i), healthy.tensors(i))
+        assert_close(trained.tensors(i), healthy.tensors(i))
 
 
-def test_numbers_that_overflow_do_not_reach_the_result() -> None:
+def test_an_overflow_does_not_reach_the_result() -> None:
     team = members(SOFT, rates=(1e-2, 1e37))
-    made = run(trainer(team, settings(SOFT, steps=12, schedule="constant", warmup=0.0)))
-    assert all(bool(t.isfinite().all()) for t in made.result(1).values())
+    trained = run(trainer(team, settings(SOFT, steps=12, schedule="constant", warmup=0.0)))
+    assert all(bool(t.isfinite().all()) for t in trained.result(1).values())
     alone = run(trainer(team[:1], settings(SOFT, steps=12, schedule="constant", warmup=0.0)))
-    assert_close(made.result(0), alone.result(0))
+    assert_close(trained.result(0), alone.result(0))
 
 
-def test_members_stop_when_their_validation_loss_stands_still() -> None:
+def test_members_stop_when_their_validation_loss_no_longer_falls() -> None:
     team = members(SOFT, rates=(1e-2, 1e-9))
     chosen = settings(SOFT, steps=30, eval_every=3, patience=2, min_delta=1e-4)
-    made = trainer(team, chosen, validation=VALIDATION)
-    reports = reports_of(made)
-    # The first validation loss is the best so far; two more bring nothing.
+    trained = trainer(team, chosen, validation=VALIDATION)
+    reports = reports_of(trained)
+    # The first validation loss is the best so far; two more do not improve on it.
     assert next(report.step for report in reports if of(report, "m1").status == "stopped") == 9
     assert [of(report, "m0").status for report in reports[:9]] == ["running"] * 9
-    assert made.outcome(1).status == "stopped"
+    assert trained.outcome(1).status == "stopped"
     alone = trainer(team[:1], chosen, validation=VALIDATION)
-    assert_close(run(made).tensors(0), run(alone).tensors(0))
+    assert_close(run(trained).tensors(0), run(alone).tensors(0))
 
 
-def test_without_patience_or_validation_nobody_stops() -> None:
+def test_without_patience_or_validation_no_member_stops() -> None:
     still = members(SOFT, rates=(1e-9,))
     for chosen, validation in (
         (settings(SOFT, steps=8, eval_every=1), VALIDATION),
         (settings(SOFT, steps=8, patience=1), ()),
     ):
-        made = run(trainer(still, chosen, validation=validation))
-        assert made.step_number == 8
-        assert made.outcome(0).status == "finished"
+        trained = run(trainer(still, chosen, validation=validation))
+        assert trained.step_number == 8
+        assert trained.outcome(0).status == "finished"
 
 
-def test_validation_losses_are_those_of_the_prompt_served() -> None:
+def test_validation_losses_equal_those_of_the_served_prompt() -> None:
     team = members(SOFT, rates=(1e-2, 2e-2))
-    made = trainer(team, settings(SOFT, steps=4, eval_every=2), validation=VALIDATION)
-    before = made.validation_losses()
-    reports = reports_of(made)
+    trained = trainer(team, settings(SOFT, steps=4, eval_every=2), validation=VALIDATION)
+    before = trained.validation_losses()
+    reports = reports_of(trained)
     assert [of(report, "m0").validation_loss is not None for report in reports] == [False, True, False, True]
     n_answers = sum(len(example.target_ids) for example in VALIDATION)
     for i, member in enumerate(team):
         for tensors, got in (
             (member.start, before[f"m{i}"]),
-            (made.tensors(i), of(reports[-1], f"m{i}").validation_loss),
+            (trained.tensors(i), of(reports[-1], f"m{i}").validation_loss),
         ):
             expected = loss_by_compiling(hosted(), SOFT, tensors, list(VALIDATION)) / n_answers
             assert got == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_the_result_is_the_best_or_the_last() -> None:
-    team = members(SOFT, rates=(1e-2, 0.6))  # the second one leaps about
+    team = members(SOFT, rates=(1e-2, 0.6))  # the loss of the second one varies strongly
     for keep in ("best", "last"):
         chosen = settings(SOFT, steps=24, eval_every=4, keep=keep, snapshots=6, schedule="constant")
-        made = trainer(team, chosen, validation=VALIDATION)
-        reports = reports_of(made)
+        trained = trainer(team, chosen, validation=VALIDATION)
+        reports = reports_of(trained)
         for i in range(2):
             losses = {r.step: loss for r in reports if (loss := of(r, f"m{i}").validation_loss) is not None}
             best = min(losses, key=lambda step: losses[step])
             step = best if keep == "best" else 24
-            assert made.outcome(i).step == step
-            assert are_equal(made.result(i), made.snapshots(i)[step])
+            assert trained.outcome(i).step == step
+            assert are_equal(trained.result(i), trained.snapshots(i)[step])
             if keep == "best":
-                assert made.outcome(i).validation_loss == losses[best]
+                assert trained.outcome(i).validation_loss == losses[best]
     assert best < 24
 
 
-def test_snapshots_are_spread_over_the_steps() -> None:
-    made = trainer(members(SOFT), settings(SOFT, steps=10, snapshots=4))
-    at = {made.step().step: made.tensors(0) for _ in range(10)}
-    assert sorted(made.snapshots(0)) == [2, 5, 8, 10]
-    assert all(are_equal(copy, at[step]) for step, copy in made.snapshots(0).items())
+def test_snapshots_are_evenly_spaced() -> None:
+    trained = trainer(members(SOFT), settings(SOFT, steps=10, snapshots=4))
+    at = {trained.step().step: trained.tensors(0) for _ in range(10)}
+    assert sorted(trained.snapshots(0)) == [2, 5, 8, 10]
+    assert all(are_equal(copy, at[step]) for step, copy in trained.snapshots(0).items())
 
 
-def test_parts_of_a_batch_add_up_to_it() -> None:
+def test_accumulated_parts_equal_the_batch() -> None:
     whole = run(trainer(members(SOFT), settings(SOFT, steps=12)))
     for parts in (4, 100):
         cut = run(trainer(members(SOFT), settings(SOFT, steps=12, accumulate=parts)))
@@ -179,7 +179,7 @@ def test_parts_of_a_batch_add_up_to_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["soft", "deep-local", "deep-carried", "prefix-reparametrised"])
-def test_short_memory_changes_nothing(name: str) -> None:
+def test_a_memory_limit_does_not_change_results(name: str) -> None:
     team, chosen = members(FORMS[name]), settings(FORMS[name], steps=2, gradient_checkpointing=True)
     ample = run(trainer(team, chosen, validation=VALIDATION))
     scarce = run(trainer(team, chosen, validation=VALIDATION, max_bytes=1))
@@ -190,7 +190,7 @@ def test_short_memory_changes_nothing(name: str) -> None:
 
 
 def test_the_penalty_pulls_towards_the_prior() -> None:
-    """With so much weight on it that the data hardly count, vectors go where the density is."""
+    """With a weight that outweighs the data, vectors move to the mode of the prior."""
     centre = torch.full((5, hosted().d_model), 0.3)
 
     def log_prob(tensors: Mapping[str, Tensor]) -> Tensor:
@@ -227,13 +227,13 @@ def test_the_penalty_is_per_value() -> None:
         ([Member(name="x", lr=1.0, start={"soft": torch.zeros(5, 55)})], {}, "expected shape"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(team: list[Member], changes: dict[str, object], match: str) -> None:
+def test_invalid_members_are_refused(team: list[Member], changes: dict[str, object], match: str) -> None:
     chosen: TuneSettings = settings(SOFT, **changes)
     with pytest.raises(InvalidRequest, match=match):
         Trainer(hosted(), members=team, train=TRAIN, validation=(), settings=chosen, max_bytes=1 << 20)
 
 
 def test_a_finished_trainer_does_not_step() -> None:
-    made = run(trainer(members(SOFT), settings(SOFT, steps=2)))
+    trained = run(trainer(members(SOFT), settings(SOFT, steps=2)))
     with pytest.raises(RuntimeError, match="finished"):
-        made.step()
+        trained.step()

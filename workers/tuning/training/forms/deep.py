@@ -1,4 +1,4 @@
-"""Deep prompts: vectors that replace what the virtual tokens bring to chosen blocks."""
+"""Training of deep prompts: vectors that replace the inputs of chosen blocks at the virtual tokens."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from service.engine.model.block_hooks import BlockCall, Selection
 from service.engine.prompts.prompt import Prompt
 from service.engine.prompts.registry import has_states
 from service.engine.shapes import Tensor
-from workers.tuning.training.forms.form import Pass, TrainingForm, embedded_text
+from workers.tuning.training.forms.form import ForwardPass, TrainingForm, embedded_text
 from workers.tuning.training.layout import KeysValues, by_member
 
 
 class DeepTraining(TrainingForm):
-    """Tensors ``deep.{layer}``. Local ones give keys and values only; carried ones run on with the text."""
+    """Trains tensors ``deep.{layer}``. Local ones give keys and values only. Carried ones continue through the blocks above."""
 
     kind = "deep"
 
@@ -23,24 +23,26 @@ class DeepTraining(TrainingForm):
     def n_packed_virtual(self, prompt: Prompt) -> int:
         return prompt.n_virtual
 
-    def inputs(self, run: Pass) -> dict[str, Tensor]:
-        if self.first_layer(run.prompt) > 0:
-            n, d = run.layout.n_tokens, run.model.d_model
+    def inputs(self, forward: ForwardPass) -> dict[str, Tensor]:
+        if self.first_layer(forward.prompt) > 0:
+            n, d = forward.layout.n_tokens, forward.model.d_model
             return {"vectors": torch.zeros(1, d).expand(n, d)}
-        text = embedded_text(run)
-        return {"vectors": torch.cat([text.new_zeros(run.layout.n_front, run.model.d_model), text])}
+        text = embedded_text(forward)
+        return {"vectors": torch.cat([text.new_zeros(forward.layout.n_front, forward.model.d_model), text])}
 
-    def enter(self, run: Pass, call: BlockCall, hidden: Tensor) -> tuple[Tensor, KeysValues | None, Selection]:
-        layout, packs = run.layout, self.packs_virtual(run.prompt)
-        if call.layer == self.first_layer(run.prompt):
-            hidden = hidden[:, layout.text] if run.below is None else run.below.to(hidden)
+    def enter(
+        self, forward: ForwardPass, call: BlockCall, hidden: Tensor
+    ) -> tuple[Tensor, KeysValues | None, Selection]:
+        layout, packs = forward.layout, self.packs_virtual(forward.prompt)
+        if call.layer == self.first_layer(forward.prompt):
+            hidden = hidden[:, layout.text] if forward.below is None else forward.below.to(hidden)
         elif packs:
             hidden, front = hidden[:, layout.text], hidden[:, layout.front]
-        if (own := run.vectors(call.layer, like=hidden)) is not None:
-            front = own.flatten(0, 1)[None]
+        if (vectors := forward.vectors(call.layer, like=hidden)) is not None:
+            front = vectors.flatten(0, 1)[None]
         if packs:
             return torch.cat([front, hidden], dim=1), None, None
-        if not has_states(run.prompt, call.layer):
+        if not has_states(forward.prompt, call.layer):
             return hidden, None, layout.text
         key, value = call.keys_values(front, at=layout.front)
         n = layout.n_members

@@ -1,4 +1,4 @@
-"""How prompts of one kind are drawn and trained. One :class:`TrainingForm` a kind, in a file of its own."""
+"""Base class of training forms: how prompts of a kind are drawn and trained. Each kind has a file."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from workers.tuning.training.settings import Member, TuneSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pass:
+class ForwardPass:
     """One forward of members × examples.
 
-    prompt: any prompt of the form that is trained. stacked: the members' tensors, `[n_members, …]` each.
-    below: states of the text `[1, text, d_model]` at the input of the lowest block that runs; None: they come from the
-    embeddings.
+    Attributes:
+        prompt: any prompt of the trained form.
+        stacked: the members' tensors, `[n_members, …]` each.
+        below: states of the text `[1, text, d_model]` at the input of the lowest block that runs; None if all blocks run.
     """
 
     model: HostedModel
@@ -38,25 +39,25 @@ class Pass:
     below: Tensor | None
 
     def vectors(self, layer: int | None, *, like: Tensor) -> Float[Tensor, "n_members ..."] | None:
-        """The members' tensors of a layer, on the device and in the type of ``like``; None where they have none."""
+        """The members' tensors of a layer, with the device and dtype of ``like``; None if the layer has no tensors."""
         found = self.stacked.get(self.prompt.described.tensor_name(layer))
         return None if found is None else found.to(device=like.device, dtype=like.dtype)
 
 
 class TrainingForm(ABC):
-    """Draws, parameters and the part in a forward of prompts of one kind. Stateless."""
+    """Draws, parameters and forward hooks of prompts of one kind. Stateless."""
 
     kind: PromptKind
 
     @property
     def described(self) -> PromptForm:
-        """What is known of the kind."""
+        """Names and shapes of the kind's tensors."""
         return FORMS[self.kind]
 
     # --- draws ---
 
     def spaces(self, method: Method, prior: PriorSpec, *, model: HostedModel, sources: Sources) -> dict[str, Space]:
-        """The space of the vectors of each tensor that a prior draws, by the tensor's name."""
+        """For each drawn tensor, by name, the space of its vectors."""
         form, n = self.described, self.described.n_vectors(method.n_positions)
         layers = sorted({sources.layer(layer) for layer in method.chosen_layers or ()}) or (None,)
         return {
@@ -70,18 +71,18 @@ class TrainingForm(ABC):
         }
 
     def draw(self, fitted: Mapping[str, Prior], *, method: Method, seed: int, model: HostedModel) -> dict[str, Tensor]:
-        """The prompt's tensors, drawn. Each has a generator made of the seed and its name."""
+        """Draw the prompt's tensors. Each has a generator that is derived from the seed and its name."""
         n = self.described.n_vectors(method.n_positions)
         return {name: prior.sample(n, generator=generator_for(seed, name)) for name, prior in fitted.items()}
 
     def as_vectors(self, tensor: Tensor) -> Float[Tensor, "n d"]:
-        """One tensor of a prompt as the vectors that a prior draws for it."""
+        """Reshape one tensor of a prompt to the vectors that its prior draws."""
         return tensor
 
     # --- training ---
 
     def parameters(self, member: Member, *, settings: TuneSettings, device: torch.device) -> Parameters:
-        """Parameters that begin at the member's draw."""
+        """Parameters whose initial prompt is the member's draw."""
         return Direct(member.start, device=device)
 
     def first_layer(self, prompt: Prompt) -> int:
@@ -89,31 +90,38 @@ class TrainingForm(ABC):
         return prompt.layers[0] if self.described.is_layered else 0
 
     def packs_virtual(self, prompt: Prompt) -> bool:
-        """Whether all blocks above the lowest run the virtual tokens side by side with the text."""
+        """Whether the blocks run the virtual tokens together with the text, from the lowest layer of the prompt upwards."""
         return False
 
     def n_packed_virtual(self, prompt: Prompt) -> int:
         """Virtual tokens of a member that are packed in front of the text."""
         return 0
 
-    def inputs(self, run: Pass) -> dict[str, Tensor]:
-        """Token ids or vectors that the model is called with."""
-        if run.below is not None:
-            n, d = run.layout.n_tokens, run.model.d_model
+    def inputs(self, forward: ForwardPass) -> dict[str, Tensor]:
+        """Keyword arguments of the model: token ids or vectors."""
+        if forward.below is not None:
+            n, d = forward.layout.n_tokens, forward.model.d_model
             return {"vectors": torch.zeros(1, d).expand(n, d)}
-        return {"ids": run.layout.ids}
+        return {"ids": forward.layout.ids}
 
-    def enter(self, run: Pass, call: BlockCall, hidden: Tensor) -> tuple[Tensor, KeysValues | None, Selection]:
-        """States that go into a block, known keys and values of virtual positions, and which tokens the states are of."""
+    def enter(
+        self, forward: ForwardPass, call: BlockCall, hidden: Tensor
+    ) -> tuple[Tensor, KeysValues | None, Selection]:
+        """Prepare the input of a block.
+
+        Returns:
+            input states; keys and values of the virtual positions, if they are not packed; and the selection of packed
+            tokens that the states belong to, None for all.
+        """
         return hidden, None, None
 
-    def leave(self, run: Pass, layer: int, hidden: Tensor, *, of_answers: bool) -> Tensor:
-        """States that come out of a block: of all packed tokens, or of the answers' tokens alone."""
+    def leave(self, forward: ForwardPass, layer: int, hidden: Tensor, *, of_answers: bool) -> Tensor:
+        """Modify the output states of a block: those of all packed tokens or, if ``of_answers``, of answer tokens only."""
         return hidden
 
 
-def embedded_text(run: Pass) -> Float[Tensor, "text d_model"]:
+def embedded_text(forward: ForwardPass) -> Float[Tensor, "text d_model"]:
     """Token embeddings of the text."""
     with torch.no_grad():
-        embedded: Tensor = run.model.architecture.embed(run.layout.ids.to(run.model.device))
+        embedded: Tensor = forward.model.architecture.embed(forward.layout.ids.to(forward.model.device))
         return embedded

@@ -1,7 +1,7 @@
-"""Prefix prompts: keys and values of every layer, drawn directly or compiled from soft vectors.
+"""Training of prefix prompts: keys and values of every layer.
 
-Isotropic and Xavier are drawn over `[n_virtual, n_kv_heads·d_head]` of each layer's keys and values. All other priors lie in
-the space of vectors, so soft vectors are drawn and the prefix is what they compile to.
+Isotropic and Xavier priors draw `[n_virtual, n_kv_heads·d_head]` for the keys and for the values of each layer. All other
+priors draw soft vectors, which are compiled to a prefix.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from service.errors import InvalidRequest
 from workers.priors.distributions.random_streams import generator_for
 from workers.priors.prior import Prior, Space
 from workers.priors.sources.sources import Sources
-from workers.tuning.training.forms.form import Pass, TrainingForm
+from workers.tuning.training.forms.form import ForwardPass, TrainingForm
 from workers.tuning.training.layout import KeysValues
 from workers.tuning.training.parameters import Parameters, Reparametrised
 from workers.tuning.training.settings import Member, TuneSettings
 
 
 class PrefixTraining(TrainingForm):
-    """Tensor ``prefix``."""
+    """Trains the tensor ``prefix``."""
 
     kind = "prefix"
 
@@ -47,7 +47,7 @@ class PrefixTraining(TrainingForm):
         return {"prefix": _compiled_prefix(soft, model=model)}
 
     def as_vectors(self, tensor: Tensor) -> Float[Tensor, "n d"]:
-        """`[n_layers, 2, n_kv_heads, n_virtual, d_head]` → one vector for each layer, key or value, and virtual position."""
+        """Reshape `[n_layers, 2, n_kv_heads, n_virtual, d_head]` to a vector per layer, key or value, and virtual position."""
         return tensor.transpose(2, 3).flatten(3).flatten(0, 2)
 
     def parameters(self, member: Member, *, settings: TuneSettings, device: torch.device) -> Parameters:
@@ -57,13 +57,15 @@ class PrefixTraining(TrainingForm):
             member.start["prefix"], d_hidden=settings.d_reparametrised, seed=member.seed, device=device
         )
 
-    def enter(self, run: Pass, call: BlockCall, hidden: Tensor) -> tuple[Tensor, KeysValues | None, Selection]:
-        pair = run.stacked["prefix"][:, call.layer].to(hidden.device)
+    def enter(
+        self, forward: ForwardPass, call: BlockCall, hidden: Tensor
+    ) -> tuple[Tensor, KeysValues | None, Selection]:
+        pair = forward.stacked["prefix"][:, call.layer].to(hidden.device)
         return hidden, (pair[:, 0], pair[:, 1]), None
 
 
 def prefix_shape(model: HostedModel) -> tuple[int, int]:
-    """(n_kv_heads, d_head) of a prefix; InvalidRequest for a model whose layers differ, which no prefix fits."""
+    """(n_kv_heads, d_head) of a prefix. Raises InvalidRequest if the layers of the model differ, so that no prefix fits."""
     shapes = {(layer.n_kv_heads, layer.d_key, layer.d_value) for layer in model.kv_shape.layers}
     (n_heads, d_key, d_value), *others = shapes
     if others or d_key != d_value:

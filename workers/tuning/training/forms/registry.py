@@ -1,4 +1,4 @@
-"""The training forms of all kinds. To add a kind: a file like ``soft.py``, a line here."""
+"""Registry of training forms. A new kind needs a file like ``soft.py`` and a line here."""
 
 from __future__ import annotations
 

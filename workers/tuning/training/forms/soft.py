@@ -1,4 +1,4 @@
-"""Soft prompts: vectors that are packed in front of the text's embeddings."""
+"""Training of soft prompts: vectors that are packed in front of the token embeddings of the text."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 
 from service.engine.prompts.prompt import Prompt
 from service.engine.shapes import Tensor
-from workers.tuning.training.forms.form import Pass, TrainingForm, embedded_text
+from workers.tuning.training.forms.form import ForwardPass, TrainingForm, embedded_text
 
 
 class SoftTraining(TrainingForm):
-    """Tensor ``soft``."""
+    """Trains the tensor ``soft``."""
 
     kind = "soft"
 
@@ -20,8 +20,8 @@ class SoftTraining(TrainingForm):
     def n_packed_virtual(self, prompt: Prompt) -> int:
         return prompt.n_virtual
 
-    def inputs(self, run: Pass) -> dict[str, Tensor]:
-        text = embedded_text(run)
-        front = run.vectors(None, like=text)
+    def inputs(self, forward: ForwardPass) -> dict[str, Tensor]:
+        text = embedded_text(forward)
+        front = forward.vectors(None, like=text)
         assert front is not None
         return {"vectors": torch.cat([front.flatten(0, 1), text])}

@@ -11,7 +11,7 @@ from promptatlas.cli.connection import client_for
 from promptatlas.cli.options import ApiKey, AsJson, Url, Yes, examples
 from promptatlas.cli.output import confirm_deletion, print_deleted, print_json, print_table
 from promptatlas.cli.parsing import given
-from promptatlas.types import DatasetFormat, DatasetItem, Split
+from promptatlas.types import DatasetFormat, DatasetItem, DatasetManifest, Split
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the dataset.")]
 
@@ -50,11 +50,19 @@ def upload_dataset(
     template = given(input=input_template, target=target_template) or None
     with client_for(context, url, api_key) as client:
         manifest = client.datasets.upload(name, path=file, format=form, template=template, cloze=cloze)
-    if as_json:
-        print_json(manifest)
-        return
-    splits = ", ".join(f"{split} {n}" for split, n in manifest.splits.items())
-    typer.echo(f"{manifest.name}: {manifest.n_records} records ({splits}), {manifest.sha256}")
+    _print_manifest(manifest, as_json=as_json)
+
+
+def load_dataset(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="hub:owner/name, or hub:owner/name:config.")],
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Load a dataset of the Hugging Face Hub into the server's store."""
+    with client_for(context, url, api_key) as client:
+        _print_manifest(client.datasets.load(name), as_json=as_json)
 
 
 def peek(
@@ -75,6 +83,14 @@ def peek(
     for number, item in enumerate(found.data):
         typer.echo(f"── {number if item.index is None else item.index} {item.split or ''}".rstrip())
         typer.echo(_shown(item))
+
+
+def _print_manifest(manifest: DatasetManifest, *, as_json: bool) -> None:
+    if as_json:
+        print_json(manifest)
+        return
+    splits = ", ".join(f"{split} {n}" for split, n in manifest.splits.items())
+    typer.echo(f"{manifest.name}: {manifest.n_records} records ({splits}), {manifest.sha256}")
 
 
 def _shown(item: DatasetItem) -> str:
@@ -111,6 +127,7 @@ def commands() -> typer.Typer:
     )
     group.command("list", epilog=examples("promptatlas datasets list"))(list_datasets)
     group.command("upload", epilog=examples(*uploads))(upload_dataset)
+    group.command("load", epilog=examples("promptatlas datasets load hub:openai/gsm8k:main"))(load_dataset)
     group.command("peek", epilog=examples("promptatlas datasets peek demo-qa --split test -n 3"))(peek)
     group.command("delete", epilog=examples("promptatlas datasets delete rivers --yes"))(delete_dataset)
     return group

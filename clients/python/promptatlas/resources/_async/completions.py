@@ -30,6 +30,7 @@ class CompletionOptions(SamplingOptions, total=False):
     """Further options of completions. logprobs: number of alternatives to return with each token's own."""
 
     logprobs: int
+    prompt_logprobs: int
     echo: bool
     stream_options: Mapping[str, bool]
 
@@ -40,6 +41,7 @@ class ChatOptions(SamplingOptions, total=False):
     max_completion_tokens: int
     logprobs: bool
     top_logprobs: int
+    prompt_logprobs: int
     stream_options: Mapping[str, bool]
 
 

@@ -28,8 +28,8 @@ class AsyncDatasets:
     async def upload(
         self,
         name: str,
-        *,
         path: str | Path | None = None,
+        *,
         records: Iterable[Record] | None = None,
         format: DatasetFormat = "jsonl",  # noqa: A002 — the wire's own word
         template: Spec | None = None,
@@ -75,8 +75,8 @@ class AsyncDatasets:
     async def peek(
         self,
         name: str,
-        *,
         split: Split | None = None,
+        *,
         limit: int | None = None,
         after: str | None = None,
         template: Spec | None = None,
@@ -91,6 +91,17 @@ class AsyncDatasets:
         chosen = {} if split is None else {"split": split}
         params = {**chosen, **page_params(limit=limit, after=after), **_template_params(template)}
         call = Call(method="GET", path=_path(name), parse=reader(DatasetPeek), params=params, **options_of(options))
+        return await self._sender.send(call)
+
+    async def load(self, name: str, **options: Unpack[CallOptions]) -> DatasetManifest:
+        """Loads a dataset of the Hugging Face Hub, ``hub:owner/name``, into the server's store, unless it is there already.
+
+        Raises:
+            NotFoundError: the hub has no such dataset.
+            InvalidRequestError: it has another form, or needs a configuration: ``hub:owner/name:config``.
+            RateLimitError: the server loads too many datasets at the moment.
+        """
+        call = Call(method="PUT", path=_path(name), parse=reader(DatasetManifest), **options_of(options))
         return await self._sender.send(call)
 
     async def delete(self, name: str, **options: Unpack[CallOptions]) -> None:

@@ -30,9 +30,9 @@ class AsyncPrompts:
     async def upload(
         self,
         name: str,
+        path: str | Path | None = None,
         *,
         tensors: Mapping[str, Any] | None = None,
-        path: str | Path | None = None,
         peft_dir: str | Path | None = None,
         base: str | None = None,
         base_revision: str | None = None,
@@ -73,9 +73,7 @@ class AsyncPrompts:
         page = await self._sender.send(call)
         return AsyncPage(page, follow=lambda cursor: self.list(limit=limit, after=cursor, **options))
 
-    async def get(
-        self, name: str, *, version: int | str | None = None, **options: Unpack[CallOptions]
-    ) -> PromptManifest:
+    async def get(self, name: str, version: int | str | None = None, **options: Unpack[CallOptions]) -> PromptManifest:
         """The manifest of ``name`` (its latest version), ``name@3`` or ``name@alias``."""
         bare, number = await self._resolve(name, version, options)
         path = _path(bare, version=number)
@@ -90,8 +88,8 @@ class AsyncPrompts:
     async def download(
         self,
         name: str,
-        *,
         to: str | Path,
+        *,
         version: int | str | None = None,
         format: ContentFormat = "native",  # noqa: A002 — the wire's own word
         **options: Unpack[CallOptions],
@@ -107,7 +105,7 @@ class AsyncPrompts:
         received = await self._sender.fetch(call, Path(to))
         return received.path
 
-    async def delete(self, name: str, *, version: int | None = None, **options: Unpack[CallOptions]) -> None:
+    async def delete(self, name: str, version: int | None = None, **options: Unpack[CallOptions]) -> None:
         """Deletes one version, given as ``version`` or as ``name@3``. ConflictError while an alias points to it."""
         bare, number = _split_reference(name, version=version)
         if not isinstance(number, int):
@@ -117,7 +115,7 @@ class AsyncPrompts:
         call = Call(method="DELETE", path=path, parse=nothing, **options_of(options))
         await self._sender.send(call)
 
-    async def set_alias(self, name: str, alias: str, *, version: int, **options: Unpack[CallOptions]) -> Alias:
+    async def set_alias(self, name: str, alias: str, version: int, **options: Unpack[CallOptions]) -> Alias:
         """Points an alias to a version; it may have pointed to another one before."""
         body = json_body(checked(AliasBody, {"version": version}))
         path = _alias_path(name, alias=alias)

@@ -106,12 +106,12 @@ class AsyncRun(RunView):
         self.info = await self._sender.send(call)
         return self
 
-    async def download(self, path: str, *, to: str | Path, **options: Unpack[CallOptions]) -> Path:
+    async def download(self, path: str, to: str | Path, **options: Unpack[CallOptions]) -> Path:
         """Saves one artifact: as the file ``to``, or under its own name if ``to`` is a folder."""
         received = await self._sender.fetch(artifact_request(self.id, path, options=options), file_of(path, to=to))
         return received.path
 
-    async def download_all(self, *, to: str | Path, **options: Unpack[CallOptions]) -> list[Path]:
+    async def download_all(self, to: str | Path, **options: Unpack[CallOptions]) -> list[Path]:
         """Saves all artifacts in a folder, which is created if it does not exist."""
         await self.refresh(**options)
         files = files_under(self.artifacts, folder=Path(to))

@@ -3,14 +3,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from promptatlas.resources.encoding import checked, json_body
 from promptatlas.resources.options import page_params
 from promptatlas.transport._sync.page import Page
 from promptatlas.transport._sync.sender import Sender
 from promptatlas.transport.call import Call, CallOptions, options_of, reader
-from promptatlas.types import ListPage, ModelCard, ModelEntry
+from promptatlas.types import (
+    DetokenizeRequest,
+    DetokenizeResponse,
+    ListPage,
+    ModelCard,
+    ModelEntry,
+    TokenizeRequest,
+    TokenizeResponse,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -35,4 +45,20 @@ class Models:
         """The card of a model: its sizes, revision and sites."""
         path = f"/v1/models/{quote(model, safe=':@')}"
         call = Call(method="GET", path=path, parse=reader(ModelCard), **options_of(options))
+        return self._sender.send(call)
+
+    def tokenize(
+        self, model: str, *, prompt: str, add_special_tokens: bool = True, **options: Unpack[CallOptions]
+    ) -> TokenizeResponse:
+        """The tokens of a text. add_special_tokens: as the model reads the text, for example with a BOS in front."""
+        fields = {"model": model, "prompt": prompt, "add_special_tokens": add_special_tokens}
+        body = json_body(checked(TokenizeRequest, fields))
+        call = Call(method="POST", path="/tokenize", parse=reader(TokenizeResponse), body=body, **options_of(options))
+        return self._sender.send(call)
+
+    def detokenize(self, model: str, *, tokens: Sequence[int], **options: Unpack[CallOptions]) -> DetokenizeResponse:
+        """The text of tokens, special tokens included."""
+        body = json_body(checked(DetokenizeRequest, {"model": model, "tokens": tokens}))
+        parse, common = reader(DetokenizeResponse), options_of(options)
+        call = Call(method="POST", path="/detokenize", parse=parse, body=body, **common)
         return self._sender.send(call)

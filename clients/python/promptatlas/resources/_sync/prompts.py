@@ -31,9 +31,9 @@ class Prompts:
     def upload(
         self,
         name: str,
+        path: str | Path | None = None,
         *,
         tensors: Mapping[str, Any] | None = None,
-        path: str | Path | None = None,
         peft_dir: str | Path | None = None,
         base: str | None = None,
         base_revision: str | None = None,
@@ -74,7 +74,7 @@ class Prompts:
         page = self._sender.send(call)
         return Page(page, follow=lambda cursor: self.list(limit=limit, after=cursor, **options))
 
-    def get(self, name: str, *, version: int | str | None = None, **options: Unpack[CallOptions]) -> PromptManifest:
+    def get(self, name: str, version: int | str | None = None, **options: Unpack[CallOptions]) -> PromptManifest:
         """The manifest of ``name`` (its latest version), ``name@3`` or ``name@alias``."""
         bare, number = self._resolve(name, version, options)
         path = _path(bare, version=number)
@@ -89,8 +89,8 @@ class Prompts:
     def download(
         self,
         name: str,
-        *,
         to: str | Path,
+        *,
         version: int | str | None = None,
         format: ContentFormat = "native",  # noqa: A002 — the wire's own word
         **options: Unpack[CallOptions],
@@ -106,7 +106,7 @@ class Prompts:
         received = self._sender.fetch(call, Path(to))
         return received.path
 
-    def delete(self, name: str, *, version: int | None = None, **options: Unpack[CallOptions]) -> None:
+    def delete(self, name: str, version: int | None = None, **options: Unpack[CallOptions]) -> None:
         """Deletes one version, given as ``version`` or as ``name@3``. ConflictError while an alias points to it."""
         bare, number = _split_reference(name, version=version)
         if not isinstance(number, int):
@@ -116,7 +116,7 @@ class Prompts:
         call = Call(method="DELETE", path=path, parse=nothing, **options_of(options))
         self._sender.send(call)
 
-    def set_alias(self, name: str, alias: str, *, version: int, **options: Unpack[CallOptions]) -> Alias:
+    def set_alias(self, name: str, alias: str, version: int, **options: Unpack[CallOptions]) -> Alias:
         """Points an alias to a version; it may have pointed to another one before."""
         body = json_body(checked(AliasBody, {"version": version}))
         path = _alias_path(name, alias=alias)

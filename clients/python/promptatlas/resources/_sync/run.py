@@ -107,12 +107,12 @@ class Run(RunView):
         self.info = self._sender.send(call)
         return self
 
-    def download(self, path: str, *, to: str | Path, **options: Unpack[CallOptions]) -> Path:
+    def download(self, path: str, to: str | Path, **options: Unpack[CallOptions]) -> Path:
         """Saves one artifact: as the file ``to``, or under its own name if ``to`` is a folder."""
         received = self._sender.fetch(artifact_request(self.id, path, options=options), file_of(path, to=to))
         return received.path
 
-    def download_all(self, *, to: str | Path, **options: Unpack[CallOptions]) -> list[Path]:
+    def download_all(self, to: str | Path, **options: Unpack[CallOptions]) -> list[Path]:
         """Saves all artifacts in a folder, which is created if it does not exist."""
         self.refresh(**options)
         files = files_under(self.artifacts, folder=Path(to))

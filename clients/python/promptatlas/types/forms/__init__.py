@@ -1,4 +1,4 @@
-"""Kinds of prompts, one file each, and their registry. To add one: a file like ``soft.py``, and its three lines here."""
+"""Registry of the kinds of prompts. A new kind needs a file like ``soft.py`` and three lines here."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ FORMS: Mapping[PromptKind, PromptForm] = {
 
 
 def kind_of(names: Iterable[str]) -> PromptKind:
-    """The kind of a prompt whose tensors have these names; ValueError, saying which names there are, if it is none."""
+    """The kind of a prompt whose tensors have these names.
+
+    Raises:
+        ValueError: the names belong to no kind, or to several.
+    """
     names = set(names)
     for kind, form in FORMS.items():
         if form.owns(names):
             return kind
-    *most, last = (f"{kind}.<layer>" if form.is_layered else kind for kind, form in FORMS.items())
-    expected = f"{', '.join(most)} or {last}"
+    *others, last = (f"{kind}.<layer>" if form.is_layered else kind for kind, form in FORMS.items())
+    expected = f"{', '.join(others)} or {last}"
     raise ValueError(f"expected the tensors {expected}, got {', '.join(sorted(names)) or 'none'}")
 
 

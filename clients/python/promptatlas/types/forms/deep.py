@@ -14,7 +14,8 @@ from promptatlas.types.forms.soft import Virtual
 class DeepMethod(TuningMethod):
     """Vectors at the input of chosen layers; layer 0 is the token embeddings. Negative layers count from the end.
 
-    where: ``local``: seen by their own layer only (the paper's form); ``carried``: their outputs run on upwards.
+    where: ``local``: only their own layer attends to them (as in the paper); ``carried``: they continue through the layers
+    above.
     """
 
     kind: Literal["deep"]

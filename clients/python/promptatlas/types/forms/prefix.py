@@ -12,7 +12,7 @@ from promptatlas.types.forms.soft import Virtual
 
 
 class PrefixMethod(TuningMethod):
-    """Keys and values of every layer. d_reparametrised: train them through an MLP of this width, which is not kept."""
+    """Keys and values of every layer. d_reparametrised: width of an MLP that computes them during training."""
 
     kind: Literal["prefix"]
     n_virtual: Virtual = 20
@@ -20,7 +20,7 @@ class PrefixMethod(TuningMethod):
 
 
 class PrefixForm(PromptForm):
-    """Tensor ``prefix`` `[n_layers, 2, n_kv_heads, n_virtual, d_head]`: keys at 0, values at 1, as the cache holds them."""
+    """Tensor ``prefix`` `[n_layers, 2, n_kv_heads, n_virtual, d_head]`: keys at 0, values at 1, as in the cache."""
 
     kind: ClassVar[str] = "prefix"
     method = PrefixMethod

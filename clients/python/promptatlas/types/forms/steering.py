@@ -1,4 +1,4 @@
-"""Steering prompts: one vector a layer, added to the residual stream (activation addition, arXiv 2308.10248; tuned here)."""
+"""Steering prompts: one vector per layer, added to the residual stream (as in activation addition, arXiv 2308.10248)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from promptatlas.types.forms.form import ModelShape, PromptForm, Shape, TuningMe
 class SteeringMethod(TuningMethod):
     """One vector for each of some layers, added to the output of that block at every text and generated position.
 
-    Negative layers count from the end. No virtual positions are taken.
+    Negative layers count from the end. The kind has no virtual positions.
     """
 
     kind: Literal["steering"]

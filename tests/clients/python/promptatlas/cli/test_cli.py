@@ -42,6 +42,7 @@ COMMANDS = [
     ["health"],
     ["datasets", "list"],
     ["datasets", "upload"],
+    ["datasets", "load"],
     ["datasets", "peek"],
     ["datasets", "delete"],
     ["priors", "sample"],

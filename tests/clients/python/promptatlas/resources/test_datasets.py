@@ -58,6 +58,15 @@ def test_files_are_uploaded(client: Client, server: FakeServer, tmp_path: Path) 
     assert "idempotency-key" in server.request.headers
 
 
+def test_the_second_argument_may_be_positional(client: Client, server: FakeServer, tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(b'{"text": "a"}')
+    server.will(reply(MANIFEST, status=201), reply(PEEK))
+    client.datasets.upload("rivers", tmp_path / "train.jsonl")
+    assert server.request.content == b'{"text": "a"}'
+    client.datasets.peek("rivers", "test")
+    assert server.request.url.params["split"] == "test"
+
+
 def test_records_are_written_as_json_lines(client: Client, server: FakeServer, folder: Path) -> None:
     def records() -> Iterator[Any]:
         yield {"input": "é\u2028", "target": np.int64(7)}
@@ -168,6 +177,16 @@ def test_a_peek(client: Client, server: FakeServer) -> None:
         (None, "Ben walks.", None),
     ]
     assert (found.next, found.splits) == ("5", {"train": 2, "test": 1})
+
+
+def test_loading(client: Client, server: FakeServer) -> None:
+    server.will(reply(MANIFEST))
+    assert client.datasets.load("hub:owner/name:config").n_records == 3
+    assert server.request.method == "PUT"
+    assert server.request.url.raw_path == b"/v1/datasets/hub:owner%2Fname:config"
+    server.will(problem(404, "the hub has no such dataset"))
+    with pytest.raises(errors.NotFoundError, match="the hub has no such dataset"):
+        client.datasets.load("hub:owner/nope")
 
 
 def test_deleting(client: Client, server: FakeServer) -> None:

@@ -148,6 +148,24 @@ def test_aliases_are_resolved(client: Client, server: FakeServer, tmp_path: Path
         client.prompts.get("qa@worst")
 
 
+def test_the_second_argument_may_be_positional(client: Client, server: FakeServer, tmp_path: Path) -> None:
+    (tmp_path / "qa.safetensors").write_bytes(b"tensors")
+    server.will(reply(MANIFEST, status=201))
+    client.prompts.upload("qa", tmp_path / "qa.safetensors")
+    assert server.request.content == b"tensors"
+    server.will(reply(MANIFEST))
+    client.prompts.get("qa", 3)
+    assert server.request.url.path == "/v1/prompts/qa/versions/3"
+    server.will(httpx.Response(200, content=b"tensors"))
+    assert client.prompts.download("qa@3", tmp_path / "copy").read_bytes() == b"tensors"
+    server.will(httpx.Response(204))
+    client.prompts.delete("qa", 3)
+    assert (server.request.method, server.request.url.path) == ("DELETE", "/v1/prompts/qa/versions/3")
+    server.will(reply({"name": "qa", "alias": "best", "version": 3}))
+    client.prompts.set_alias("qa", "best", 3)
+    assert json.loads(server.request.content) == {"version": 3}
+
+
 def test_a_version_is_named_once(client: Client) -> None:
     with pytest.raises(ValueError, match="expected none, since 'qa@3' has one"):
         client.prompts.get("qa@3", version=2)

@@ -193,7 +193,7 @@ def test_artifacts(run: Run, server: FakeServer, tmp_path: Path) -> None:
     assert run.read("draws/a b@1.safetensors") == b"abc"
     assert server.request.url.raw_path == f"/v1/runs/{ID}/artifacts/draws/a%20b%401.safetensors".encode()
     assert run.download("draws/qa@1", to=tmp_path / "draw").read_bytes() == b"abc"
-    assert run.download("draws/qa@1", to=tmp_path) == tmp_path / "qa@1"
+    assert run.download("draws/qa@1", tmp_path) == tmp_path / "qa@1"
     server.will(reply(ended()), httpx.Response(200, content=b"abc"))
     assert run.download_all(to=tmp_path / "all") == [
         tmp_path / "all" / "spec.json",

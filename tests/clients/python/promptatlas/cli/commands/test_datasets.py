@@ -32,6 +32,14 @@ def test_uploading(run: Run, server: FakeServer, tmp_path: Path) -> None:
     assert (shown.exit_code, shown.stderr) == (1, "error: 422 Problem: line 2: expected an answer (request req_9)\n")
 
 
+def test_a_dataset_of_the_hub_is_loaded(run: Run, server: FakeServer) -> None:
+    server.will(reply(MANIFEST))
+    shown = run("datasets", "load", "hub:own/rivers")
+    assert shown.output == f"rivers: 3 records (train 2, test 1), {MANIFEST['sha256']}\n"
+    assert (server.request.method, server.request.url.path) == ("PUT", "/v1/datasets/hub:own/rivers")
+    assert json.loads(run("datasets", "load", "hub:own/rivers", "--json").output)["n_records"] == 3
+
+
 def test_a_peek(run: Run, server: FakeServer) -> None:
     server.will(reply(PEEK))
     shown = run("datasets", "peek", "rivers", "--split", "test", "-n", "2")

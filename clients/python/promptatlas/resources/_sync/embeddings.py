@@ -1,0 +1,45 @@
+# Generated from promptatlas.resources._async.embeddings by generate_sync.py: edit that module, then run `make generate`.
+"""``client.embeddings``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from promptatlas.resources._async.completions import Prompt
+from promptatlas.resources._async.embeddings import EmbeddingOptions
+from promptatlas.resources.options import model_request
+from promptatlas.transport._sync.sender import Sender
+from promptatlas.transport.call import Call, reader
+from promptatlas.types import EmbeddingList, EmbeddingRequest
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Embeddings:
+    """Embeddings of texts."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    def create(
+        self,
+        *,
+        model: str,
+        input: Prompt,  # noqa: A002 (the name that OpenAI's clients use)
+        **options: Unpack[EmbeddingOptions],
+    ) -> EmbeddingList:
+        """One vector per text: by default the mean over its tokens of the last hidden state, after the final norm.
+
+        Args:
+            input: texts, or lists of token ids.
+            options: see ``promptatlas.types.EmbeddingRequest``; ``timeout_s``, ``request_id``.
+
+        Raises:
+            InvalidRequestError: a field is unknown or out of range; nothing was sent.
+            PromptAtlasError: see ``promptatlas.errors``.
+        """
+        given: dict[str, Any] = {"model": model, "input": input}
+        request = model_request(EmbeddingRequest, given=given, options=options)
+        call = Call(method="POST", path="/v1/embeddings", parse=reader(EmbeddingList), **request)
+        return self._sender.send(call)
