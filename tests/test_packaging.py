@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -190,6 +191,41 @@ def test_commands_start_the_service_and_the_workers(server: zipfile.ZipFile) -> 
     assert f"promptatlas-worker = {NAMESPACE}.commands:work" in lines
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments", "setting", "status", "output"),
+    [
+        ("serve", ["--version"], ("PORT", "8000"), 0, f"{PROJECT['version']}\n"),
+        ("work", ["--version"], ("PORT", "8000"), 0, f"{PROJECT['version']}\n"),
+        ("serve", ["--port", "1"], ("PORT", "8000"), 2, "unrecognized arguments: --port 1"),
+        ("serve", [], ("PORT", "no"), 2, "promptatlas: PROMPTATLAS_PORT: "),
+        ("work", [], ("REDIS_URL", ""), 2, "promptatlas: PROMPTATLAS_REDIS_URL must be set"),
+        ("work", ["--check"], ("REDIS_URL", "redis://127.0.0.1:1"), 1, "promptatlas: "),
+    ],
+)
+def test_a_command_reads_arguments_and_settings(
+    server: zipfile.ZipFile,
+    tmp_path: Path,
+    *,
+    command: str,
+    arguments: list[str],
+    setting: tuple[str, str],
+    status: int,
+    output: str,
+) -> None:
+    server.extractall(tmp_path)
+    program = f"import sys; from {NAMESPACE}.commands import {command}; sys.exit({command}())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, f"PROMPTATLAS_{setting[0]}": setting[1]},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status
+    assert output in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_strings_comments_and_imports_are_rewritten(hooks: ModuleType) -> None:
     source = '''"""Uses ``service.store`` and ``python -m workers``; not service.log."""
 from service.store import artifacts
@@ -199,8 +235,9 @@ service = "service"
 log = service.store, "service.access", "service/app.py", "a.service.store", "workers.jobs.run"
 run = ["-m", "workers"], find_spec("service"), "–", "from service.app import run"
 if run: from service import app
+x = "\u2028 \x0c", "service.app"
 '''
-    assert hooks.rewrite(source, root=ROOT).splitlines() == [
+    assert hooks.rewrite(source, root=ROOT).split("\n") == [
         '"""Uses ``promptatlas_server.service.store`` and ``python -m promptatlas_server.workers``; not service.log."""',
         "from promptatlas_server.service.store import artifacts",
         "from promptatlas_server.workers import jobs  # see promptatlas_server.workers.jobs",
@@ -210,6 +247,8 @@ if run: from service import app
         'run = ["-m", "promptatlas_server.workers"], find_spec("promptatlas_server.service"), "–", '
         '"from promptatlas_server.service.app import run"',
         "if run: from promptatlas_server.service import app",
+        'x = "\u2028 \x0c", "promptatlas_server.service.app"',
+        "",
     ]
 
 

@@ -112,7 +112,7 @@ def rewrite(source: str, *, root: Path) -> str:
     Raises:
         UnsupportedCode: ``import service.module`` without ``as``, which would bind another name; a module in an f-string.
     """
-    lines = source.splitlines(keepends=True)
+    lines = list(io.StringIO(source))  # as tokenize counts them; splitlines also splits at other characters
     edits = list(_edits(list(tokenize.generate_tokens(io.StringIO(source).readline)), root=root))
     for (first, start), (last, end), text in reversed(edits):
         tail = lines[last - 1][end:]
