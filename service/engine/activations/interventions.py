@@ -62,6 +62,8 @@ def edits_of_prompt(additions: Mapping[Tap, Tensor]) -> tuple[Edit, ...]:
 def _resolve(spec: Intervention, catalogue: SiteCatalogue, *, loc: tuple[str | int, ...]) -> Edit:
     taps = catalogue.resolve((spec.site,), spec.layers)
     for tap in taps:
+        if tap.path in catalogue.read_only:
+            raise InvalidRequest(f"{tap.label} can be read but not changed.", loc=(*loc, "site"))
         if tap.is_reported:
             raise InvalidRequest(f"{tap.kind} can be read but not changed.", loc=(*loc, "site"))
         _check_value(spec, width=catalogue.n_values(tap, n_keys=0), label=tap.label, loc=(*loc, "value"))

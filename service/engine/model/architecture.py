@@ -5,7 +5,8 @@ Knows the module names of the Hugging Face families; knows nothing of prompts, b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -19,8 +20,32 @@ NORM_NAMES = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm
 
 
 @dataclass(frozen=True)
+class LensSite:
+    """Where a tensor of TransformerLens is in a model.
+
+    Attributes:
+        shape: of one token's row.
+        of_input: it is the module's input instead of its output.
+        transform: the tensor, from the module's; None: it is the module's. A transformed tensor can only be read.
+    """
+
+    module: nn.Module
+    shape: tuple[int, ...]
+    of_input: bool = False
+    transform: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether a change of it would not change the model's states as it should."""
+        return self.transform is not None
+
+
+@dataclass(frozen=True)
 class Architecture:
-    """The modules that sites refer to; ``blocks[i]`` is layer i."""
+    """The modules that sites refer to; ``blocks[i]`` is layer i.
+
+    lens: tensors that only TransformerLens has a name for, by that name.
+    """
 
     embed: nn.Module
     blocks: tuple[nn.Module, ...]
@@ -28,6 +53,7 @@ class Architecture:
     mlps: tuple[nn.Module, ...]
     final_norm: nn.Module
     head: nn.Module
+    lens: Mapping[str, LensSite] = field(default_factory=dict)
 
     @property
     def n_layers(self) -> int:

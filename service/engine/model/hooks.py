@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from service.engine.model.architecture import Architecture, first_tensor
+from service.engine.model.architecture import Architecture, LensSite, first_tensor
 from service.engine.model.sites import Tap
 from service.engine.shapes import Tensor
 
@@ -55,7 +55,8 @@ class ForwardHooks:
     def __enter__(self) -> ForwardHooks:
         for tap in {*self._reads, *self._changes}:
             module = tap.module(self._model, self._architecture)
-            if tap.is_of_input:
+            lens = self._lens(tap)
+            if tap.is_of_input or (lens is not None and lens.of_input):
                 self._handles.append(module.register_forward_pre_hook(self._on_input(tap), with_kwargs=True))
             else:
                 self._handles.append(module.register_forward_hook(self._on_output(tap)))
@@ -73,8 +74,12 @@ class ForwardHooks:
         for change in self._changes.get(tap, ()):
             rows = change(rows)
         if tap in self._reads:
-            self._on_read(tap, rows)
+            lens = self._lens(tap)
+            self._on_read(tap, rows if lens is None or lens.transform is None else lens.transform(rows))
         return rows.view_as(packed)
+
+    def _lens(self, tap: Tap) -> LensSite | None:
+        return None if tap.path is None else self._architecture.lens.get(tap.path)
 
     def _finish(self, tap: Tap) -> None:
         self._pending.discard(tap)

@@ -5,7 +5,8 @@ Knows transformers; knows nothing of kinds of prompts, batches or requests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,10 +16,11 @@ from service.engine.attention.kernels import ATTENTION_NAME, METADATA_ARGUMENT, 
 from service.engine.attention.kv_cache import KVShape, LayerShape
 from service.engine.attention.metadata import RecordingMetadata
 from service.engine.model.architecture import Architecture, find_architecture
+from service.engine.model.lens_sites import find_lens_sites
 from service.engine.model.loading import DeviceMap, load_pretrained, weights_revision
 from service.engine.model.packed_linear import DEFAULT_PACKED_BYTES, pack_linears
 from service.engine.model.sites import SiteCatalogue
-from service.engine.model.startup_checks import check_against_plain, module_widths, reference_logits
+from service.engine.model.startup_checks import check_against_plain, module_widths, probe, reference_logits
 from service.engine.shapes import Float, Int, Tensor
 from service.errors import UnsupportedModel
 
@@ -86,12 +88,21 @@ class HostedModel:
         self.kv_shape = self._measure_kv()
         self.d_model = int(self.module.get_input_embeddings().weight.shape[1])
         widths = module_widths(self.module, self.forward)
+        lens = find_lens_sites(
+            self.architecture,
+            partial(probe, self.forward),
+            n_heads=int(self.config.num_attention_heads),
+            residual_multiplier=float(getattr(self.config, "residual_multiplier", 1.0)),
+        )
+        self.architecture = replace(self.architecture, lens=lens.sites)
         self.catalogue = SiteCatalogue(
             n_layers=self.architecture.n_layers,
             d_model=self.d_model,
             vocab_size=int(self.config.vocab_size),
             n_heads=int(self.config.num_attention_heads),
-            widths=widths,
+            widths=widths | {name: site.shape for name, site in lens.sites.items()},
+            read_only=frozenset(name for name, site in lens.sites.items() if site.is_read_only),
+            unreadable=lens.unreadable,
         )
         check_against_plain(self.forward, reference, shape=self.kv_shape)
         self.card = self._describe(name, revision)

@@ -2,7 +2,8 @@
 
 ``embed`` the embedding module's output · ``resid_pre.l`` / ``resid_post.l`` a block's input / output · ``attn_out.l``,
 ``mlp_out.l`` those modules' outputs, before any post-norm · ``final_norm`` · ``logits`` · ``attn_probs.l`` the attention
-pattern · any module path (its output). TransformerLens names are aliases.
+pattern · any module path (its output). TransformerLens names are aliases where they mean one of these tensors; others, such as
+``blocks.0.hook_resid_mid``, are names of their own (``lens_sites``).
 
 Torch-free, so that a request can be checked by a model's card alone.
 """
@@ -95,7 +96,8 @@ class Tap:
     def module(self, model: Module, architecture: Architecture) -> Module:
         """The module to hook; a tap that ``is_reported`` has none."""
         if self.path is not None:
-            return model.get_submodule(self.path)
+            lens = architecture.lens.get(self.path)
+            return lens.module if lens is not None else model.get_submodule(self.path)
         find = MODEL_SITES[self.kind].find
         assert find is not None
         return find(model, architecture, self.layer or 0)
@@ -103,13 +105,22 @@ class Tap:
 
 @dataclass(frozen=True)
 class SiteCatalogue:
-    """The sites of one model. ``widths``: of each module path whose output has one row per token, the row's shape."""
+    """The sites of one model.
+
+    Attributes:
+        widths: the row's shape, of each module path whose output has one row per token, and of each TransformerLens name whose
+            tensor is no named site of this model.
+        read_only: those of these names that cannot be changed.
+        unreadable: TransformerLens names whose tensor no module of this model has.
+    """
 
     n_layers: int
     d_model: int
     vocab_size: int
     n_heads: int
     widths: Mapping[str, tuple[int, ...]]
+    read_only: frozenset[str] = frozenset()
+    unreadable: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -152,6 +163,13 @@ class SiteCatalogue:
         return layer % self.n_layers
 
     def _taps(self, name: str, layers: tuple[int, ...], *, loc: tuple[str | int, ...]) -> tuple[Tap, ...]:
+        if name in self.widths:
+            return (Tap("module", path=name),)
+        if name in self.unreadable:
+            raise InvalidRequest(
+                f"site {name!r}: no module of this model has the tensor to which TransformerLens gives this name.",
+                loc=loc,
+            )
         if (found := parse_alias(name)) is not None:
             site, layer = found
             return (Tap(site.name, None if layer is None else self._layer(layer, loc=loc)),)
@@ -163,8 +181,6 @@ class SiteCatalogue:
             return tuple(Tap(name, layer) for layer in layers)
         if match := _DOTTED.fullmatch(name):
             return (Tap(match[1], self._layer(int(match[2]), loc=loc)),)
-        if name in self.widths:
-            return (Tap("module", path=name),)
         raise InvalidRequest(
             f"site {name[:120]!r} is not known: expected one of {', '.join(_NAMED)}, a TransformerLens name, or the path of "
             "a module whose output has one row per token (GET /v1/models/{id} lists them).",

@@ -77,6 +77,14 @@ def check_against_plain(forward: Forward, reference: Reference, *, shape: KVShap
         )
 
 
+def probe(forward: Forward) -> None:
+    """Run the model on a few tokens."""
+    metadata = RecordingMetadata(N_PROBE_TOKENS)
+    with torch.inference_mode():
+        ids = torch.arange(N_PROBE_TOKENS) % 2
+        forward(metadata, ids=ids, positions=metadata.positions, logits_at=torch.tensor([0]))
+
+
 def module_widths(module: nn.Module, forward: Forward) -> dict[str, tuple[int, ...]]:
     """Module path → shape of one token's row, for every module whose output has one row per packed token."""
     shapes: dict[str, tuple[int, ...]] = {}
@@ -94,11 +102,8 @@ def module_widths(module: nn.Module, forward: Forward) -> dict[str, tuple[int, .
         return hook
 
     handles = [part.register_forward_hook(note(path)) for path, part in module.named_modules() if path]
-    metadata = RecordingMetadata(N_PROBE_TOKENS)
     try:
-        with torch.inference_mode():
-            ids = torch.arange(N_PROBE_TOKENS) % 2
-            forward(metadata, ids=ids, positions=metadata.positions, logits_at=torch.tensor([0]))
+        probe(forward)
     finally:
         for handle in handles:
             handle.remove()

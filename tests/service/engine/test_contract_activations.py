@@ -206,7 +206,7 @@ def test_transformer_lens_names_are_aliases(llama: World) -> None:
         "blocks.1.hook_mlp_out": "mlp_out.1",
         "blocks.1.attn.hook_pattern": "attn_probs.1",
         "hook_embed": "embed",
-        "ln_final.hook_normalized": "final_norm",
+        "hook_logits": "logits",
     }
     spec = CaptureSpec(sites=tuple(aliases))
     found = serve(llama.engine(), [capture(case, spec)])[f"capture/{case.request_id}"].result.tensors

@@ -17,12 +17,13 @@ class NamedSite:
 
     Attributes:
         name: as requests and results spell it.
-        alias: its TransformerLens name; of a layered site, the part after ``blocks.{layer}.``.
+        alias: its TransformerLens name, if it has one; of a layered site, the part after ``blocks.{layer}.``. On models with
+            norms after attention and MLP, ``hook_attn_out`` and ``hook_mlp_out`` are other tensors.
         layered: there is one in each block.
     """
 
     name: str
-    alias: str
+    alias: str | None = None
     layered: bool = False
 
 
@@ -33,13 +34,13 @@ NAMED_SITES = (
     NamedSite("attn_out", "hook_attn_out", layered=True),
     NamedSite("mlp_out", "hook_mlp_out", layered=True),
     NamedSite("attn_probs", "attn.hook_pattern", layered=True),
-    NamedSite("final_norm", "ln_final.hook_normalized"),
+    NamedSite("final_norm"),
     NamedSite("logits", "hook_logits"),
 )
 """In the order in which ``GET /v1/models`` lists them. ``service/engine/model/sites.py`` finds each in a model."""
 
 _BLOCK_ALIAS = re.compile(r"blocks\.(\d+)\.(.+)")
-_BY_ALIAS = {(site.alias, site.layered): site for site in NAMED_SITES}
+_BY_ALIAS = {(site.alias, site.layered): site for site in NAMED_SITES if site.alias is not None}
 
 
 def parse_alias(name: str) -> tuple[NamedSite, int | None] | None:

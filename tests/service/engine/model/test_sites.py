@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from promptatlas.results.tensors.names import canonical
 from promptatlas.types.sites import NAMED_SITES, NamedSite, parse_alias
@@ -22,7 +24,7 @@ CATALOGUE = SiteCatalogue(
         (["resid_post"], [1, -1], ["resid_post.1", "resid_post.3"]),
         (["resid_pre", "embed"], "all", ["resid_pre.0", "resid_pre.1", "resid_pre.2", "resid_pre.3", "embed"]),
         (["blocks.2.hook_resid_post", "blocks.0.attn.hook_pattern"], [1], ["resid_post.2", "attn_probs.0"]),
-        (["hook_embed", "ln_final.hook_normalized"], [], ["embed", "final_norm"]),
+        (["hook_embed", "hook_logits"], [], ["embed", "logits"]),
         (["attn_out.-1", "attn_out"], [3], ["attn_out.3"]),
         (["model.layers.1.mlp", "logits"], [], ["model.layers.1.mlp", "logits"]),
         (["blocks.1.hook_mlp_out", "blocks.1.hook_attn_out"], [], ["mlp_out.1", "attn_out.1"]),
@@ -72,14 +74,23 @@ def test_the_table_has_a_row_for_each_named_site() -> None:
     assert CATALOGUE.names == (*(site.name for site in NAMED_SITES), "model.layers.1.mlp", "q")
 
 
-@pytest.mark.parametrize("site", NAMED_SITES, ids=lambda site: site.name)
+@pytest.mark.parametrize("site", [site for site in NAMED_SITES if site.alias], ids=lambda site: site.name)
 def test_engine_and_sdk_give_an_alias_the_same_label(site: NamedSite) -> None:
     label = f"{site.name}.2" if site.layered else site.name
     alias = f"blocks.2.{site.alias}" if site.layered else site.alias
     assert [tap.label for tap in CATALOGUE.resolve([alias], [])] == [label]
     assert canonical(alias) == label
+    assert site.alias is not None
     # The alias of a layered site needs a block, and that of another site has none.
     assert parse_alias(site.alias if site.layered else f"blocks.2.{site.alias}") is None
+
+
+def test_a_lens_name_with_its_own_tensor_is_its_own_label() -> None:
+    name = "blocks.1.hook_mlp_out"
+    assert [tap.label for tap in replace(CATALOGUE, widths={name: (11,)}).resolve([name], [])] == [name]
+    with pytest.raises(InvalidRequest, match="no module of this model has the tensor") as error:
+        replace(CATALOGUE, unreadable=frozenset({name})).resolve(["embed", name], [])
+    assert error.value.loc == ("sites", 1)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

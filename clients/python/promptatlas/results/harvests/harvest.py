@@ -101,7 +101,7 @@ class Harvest:
 
     def name(self, key: Key) -> str:
         """The canonical name of a tensor. Raises KeyError, which lists the tensors."""
-        name = canonical(key)
+        name = canonical(key, names=self.manifest.tensors)
         if name not in self.manifest.tensors:
             raise KeyError(f"no tensor {name!r}; there are {', '.join(self.keys())}")
         return name

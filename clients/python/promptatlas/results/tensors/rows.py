@@ -52,7 +52,7 @@ class Rows:
         return [name for name in self._file.names if name != OFFSETS and name not in ROW_TENSORS]
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, (str, tuple)) and canonical(key) in self.keys()
+        return isinstance(key, (str, tuple)) and canonical(key, names=self.keys()) in self.keys()
 
     def __getitem__(self, key: Key) -> Array:
         """``[n_rows, …]``, read-only; float32 for bfloat16 (exact).
@@ -93,7 +93,7 @@ class Rows:
         return self._file.array(name, rows=self._rows) if name in self._file.names else None
 
     def _name(self, key: Key) -> str:
-        name = canonical(key)
+        name = canonical(key, names=self.keys())
         if name not in self.keys():
             raise KeyError(f"no tensor {name!r}; there are {', '.join(self.keys()) or 'none'}")
         return name

@@ -18,7 +18,7 @@ from promptatlas.results.tensors.names import Key, canonical
         ("hook_embed", "embed"),
         (("embed",), "embed"),
         (("embed", None), "embed"),
-        ("ln_final.hook_normalized", "final_norm"),
+        ("ln_final.hook_normalized", "ln_final.hook_normalized"),
         ("logits", "logits"),
         ("model.layers.3.mlp.gate_proj", "model.layers.3.mlp.gate_proj"),
         ("blocks.3.hook_unknown", "blocks.3.hook_unknown"),
@@ -26,3 +26,8 @@ from promptatlas.results.tensors.names import Key, canonical
 )
 def test_each_name_of_a_tensor(key: Key, name: str) -> None:
     assert canonical(key) == name
+
+
+def test_a_tensor_with_the_name_of_the_key_is_preferred() -> None:
+    assert canonical("blocks.0.hook_mlp_out", names={"mlp_out.0", "blocks.0.hook_mlp_out"}) == "blocks.0.hook_mlp_out"
+    assert canonical("blocks.0.hook_mlp_out", names={"mlp_out.0"}) == "mlp_out.0"
