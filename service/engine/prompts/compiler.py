@@ -33,12 +33,12 @@ class PromptCompiler(ABC):
     def check(self, model: HostedModel, prompt: Prompt) -> None:
         """Raise InvalidRequest, with expected and received shapes, if the prompt does not fit the model."""
         n_layers = model.architecture.n_layers
-        expected = prompt.described.full_shape(_Sizes(model), n_virtual=prompt.n_virtual)
+        expected = prompt.prompt_form.full_shape(_Sizes(model), n_virtual=prompt.n_virtual)
         for name, tensor in prompt.tensors.items():
             if tuple(tensor.shape) != expected:
                 raise InvalidRequest(f"{name}: expected shape {expected}, got {tuple(tensor.shape)}.")
         if prompt.layers and prompt.layers[-1] >= n_layers:
-            name = prompt.described.tensor_name(prompt.layers[-1])
+            name = prompt.prompt_form.tensor_name(prompt.layers[-1])
             raise InvalidRequest(f"{name}: the model has layers 0 to {n_layers - 1}.")
 
     def has_states(self, prompt: Prompt, layer: int) -> bool:

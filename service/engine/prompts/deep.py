@@ -42,7 +42,7 @@ class DeepCompiler(PromptCompiler):
         """Without reads, the run stops at the attention of the last layer with keys and values."""
         top = prompt.layers[-1] if prompt.where == "local" else model.architecture.n_layers - 1
         changes = {
-            Tap("resid_pre", layer): [_replace_by(prompt.tensors[prompt.described.tensor_name(layer)])]
+            Tap("resid_pre", layer): [_replace_by(prompt.tensors[prompt.prompt_form.tensor_name(layer)])]
             for layer in prompt.layers
         }
         return run_vectors(

@@ -29,18 +29,18 @@ class Prompt:
     where: Where | None = None
 
     @property
-    def described(self) -> PromptForm:
+    def prompt_form(self) -> PromptForm:
         """Names and shapes of the kind's tensors."""
         return FORMS[self.kind]
 
     @property
     def n_virtual(self) -> int:
-        return self.described.positions_in(next(iter(self.tensors.values())).shape)
+        return self.prompt_form.positions_in(next(iter(self.tensors.values())).shape)
 
     @property
     def layers(self) -> tuple[int, ...]:
         """Layers that a layered prompt has tensors for, ascending; empty for the other kinds."""
-        return self.described.layers_of(self.tensors)
+        return self.prompt_form.layers_of(self.tensors)
 
     @property
     def form(self) -> tuple[object, ...]:
@@ -52,9 +52,9 @@ class Prompt:
 
         Empty for kinds without vectors.
         """
-        if not self.described.has_vectors:
+        if not self.prompt_form.has_vectors:
             return {}
-        form = self.described
+        form = self.prompt_form
         found = {
             form.state_layer(form.layer_of(name)): tensor.reshape(-1, tensor.shape[-1])
             for name, tensor in self.tensors.items()

@@ -20,5 +20,5 @@ class SteeringCompiler(PromptCompiler):
         return CompiledPrompt(0, empty, empty)
 
     def additions(self, prompt: Prompt) -> Mapping[Tap, Tensor]:
-        form = prompt.described
+        form = prompt.prompt_form
         return {Tap("resid_post", layer): prompt.tensors[form.tensor_name(layer)] for layer in prompt.layers}

@@ -40,7 +40,7 @@ class ForwardPass:
 
     def vectors(self, layer: int | None, *, like: Tensor) -> Float[Tensor, "n_members ..."] | None:
         """The members' tensors of a layer, with the device and dtype of ``like``; None if the layer has no tensors."""
-        found = self.stacked.get(self.prompt.described.tensor_name(layer))
+        found = self.stacked.get(self.prompt.prompt_form.tensor_name(layer))
         return None if found is None else found.to(device=like.device, dtype=like.dtype)
 
 
@@ -50,7 +50,7 @@ class TrainingForm(ABC):
     kind: PromptKind
 
     @property
-    def described(self) -> PromptForm:
+    def prompt_form(self) -> PromptForm:
         """Names and shapes of the kind's tensors."""
         return FORMS[self.kind]
 
@@ -58,7 +58,7 @@ class TrainingForm(ABC):
 
     def spaces(self, method: Method, prior: PriorSpec, *, model: HostedModel, sources: Sources) -> dict[str, Space]:
         """For each drawn tensor, by name, the space of its vectors."""
-        form, n = self.described, self.described.n_vectors(method.n_positions)
+        form, n = self.prompt_form, self.prompt_form.n_vectors(method.n_positions)
         layers = sorted({sources.layer(layer) for layer in method.chosen_layers or ()}) or (None,)
         return {
             (name := form.tensor_name(layer)): Space(
@@ -72,7 +72,7 @@ class TrainingForm(ABC):
 
     def draw(self, fitted: Mapping[str, Prior], *, method: Method, seed: int, model: HostedModel) -> dict[str, Tensor]:
         """Draw the prompt's tensors. Each has a generator that is derived from the seed and its name."""
-        n = self.described.n_vectors(method.n_positions)
+        n = self.prompt_form.n_vectors(method.n_positions)
         return {name: prior.sample(n, generator=generator_for(seed, name)) for name, prior in fitted.items()}
 
     def as_vectors(self, tensor: Tensor) -> Float[Tensor, "n d"]:
@@ -87,7 +87,7 @@ class TrainingForm(ABC):
 
     def first_layer(self, prompt: Prompt) -> int:
         """The lowest block whose output, keys or values depend on the prompt."""
-        return prompt.layers[0] if self.described.is_layered else 0
+        return prompt.layers[0] if self.prompt_form.is_layered else 0
 
     def packs_virtual(self, prompt: Prompt) -> bool:
         """Whether the blocks run the virtual tokens together with the text, from the lowest layer of the prompt upwards."""
