@@ -113,6 +113,7 @@ from promptatlas.types.prompts import (
     PromptManifest,
     PromptRow,
     PromptTokens,
+    UploadedPrompt,
     VectorTokens,
 )
 from promptatlas.types.references import (
@@ -365,6 +366,7 @@ __all__ = [
     "TrajectoryMetadata",
     "TrajectoryRequest",
     "TuneSpec",
+    "UploadedPrompt",
     "Usage",
     "VaePrior",
     "VectorTokens",
