@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from promptatlas.types import Alias, AliasBody, AliasName, ListPage, Name, PromptManifest, PromptRow
+from promptatlas.types import Alias, AliasBody, AliasName, ListPage, Name, PromptManifest, PromptRow, UploadedPrompt
 
 from service.api.requests.auth import Admin, Reader, Writer
 from service.api.requests.bodies import json_of, media_type, request_body, unsupported_type
@@ -19,7 +19,7 @@ from service.api.services import Services, ServicesDep
 from service.store.idempotency import StoredResponse
 from service.store.prompts import manifests
 from service.store.prompts.native_format import PromptFile, parse_native
-from service.store.prompts.peft import export_peft, parse_peft
+from service.store.prompts.peft import adapter_warnings, export_peft, parse_peft
 
 router = APIRouter(tags=["prompts"])
 
@@ -39,10 +39,10 @@ AliasPath = Annotated[AliasName, Path(description="Alias of one version.")]
 @router.post(
     "/v1/prompts",
     status_code=201,
-    response_model=PromptManifest,
+    response_model=UploadedPrompt,
     responses={
         201: {"headers": _LOCATION},
-        200: {"model": PromptManifest, "description": "The same content is stored already.", "headers": _LOCATION},
+        200: {"model": UploadedPrompt, "description": "The same content is stored already.", "headers": _LOCATION},
         **problems(401, 403, 404, 409, 413, 415, 422, 429, 500, 503),
     },
     openapi_extra=_UPLOAD,
@@ -162,7 +162,9 @@ def _store(services: Services, name: str, *, data: bytes, is_zip: bool, base: st
     prompt: PromptFile = parse(data, bases=base_shapes(services.engine.last_state()), base=base)
     found, is_new = services.prompts.create(name, prompt=prompt)
     location = f"/v1/prompts/{found.name}/versions/{found.version}"
-    return created(_on_wire(found), location=location, status=201 if is_new else 200)
+    warnings = adapter_warnings(prompt) if is_zip else []
+    body = UploadedPrompt.model_validate({**found.to_json(), "warnings": warnings}) if warnings else _on_wire(found)
+    return created(body, location=location, status=201 if is_new else 200)
 
 
 def _on_wire(found: manifests.PromptManifest) -> PromptManifest:

@@ -168,7 +168,7 @@ def _layer_normalized(x: Tensor, *, eps: float) -> Tensor:
 
 
 def _split(x: Tensor, *, shape: tuple[int, ...]) -> Tensor:
-    return x.unflatten(-1, shape)
+    return x.reshape(*x.shape[:-1], *shape)
 
 
 def _same(x: Tensor) -> Tensor:

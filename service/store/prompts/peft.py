@@ -67,6 +67,18 @@ def parse_peft(data: bytes, *, bases: Sequence[BaseShape], base: str | None = No
     return make_prompt(kind, tensors={kind: tensor}, base=shape, notes=_notes_of(config))
 
 
+def adapter_warnings(prompt: PromptFile) -> list[str]:
+    """Reasons to check a prompt that ``parse_peft`` returned: its adapter names another base model."""
+    notes = prompt.notes if isinstance(prompt.notes, dict) else {}
+    named = str(notes.get("base_model_name_or_path", prompt.base))
+    if named.rstrip("/").rpartition("/")[2] == prompt.base:
+        return []
+    return [
+        f"The adapter's base_model_name_or_path is {named!r}. The prompt is stored for {prompt.base!r}, whose shape it fits; "
+        "if that is another model, the prompt does not mean the same there."
+    ]
+
+
 def export_peft(prompt: PromptFile) -> bytes:
     """A zip of an adapter directory that ``PeftModel.from_pretrained`` loads on the same base model.
 

@@ -117,6 +117,7 @@ from promptatlas.types.prompts import (
     PromptManifest,
     PromptRow,
     PromptTokens,
+    UploadedPrompt,
     VectorTokens,
 )
 from promptatlas.types.references import (
@@ -381,6 +382,7 @@ __all__ = [
     "TrajectoryMetadata",
     "TrajectoryRequest",
     "TuneSpec",
+    "UploadedPrompt",
     "Usage",
     "VaePrior",
     "VectorTokens",

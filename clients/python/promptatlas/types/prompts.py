@@ -54,6 +54,16 @@ class PromptManifest(ResponseBody):
     notes: Any = None
 
 
+class UploadedPrompt(PromptManifest):
+    """Response of ``POST /v1/prompts``.
+
+    warnings: reasons to check the upload, such as an adapter that names another base model than the one it was stored for.
+        The response has the field only if there are some.
+    """
+
+    warnings: list[str] = Field(default_factory=list)
+
+
 class PromptRow(ResponseBody):
     """One name in the list of prompts. latest: number of the newest version. versions: numbers of all versions."""
 

@@ -23,8 +23,8 @@ def native(values: npt.NDArray[Any], **header: Any) -> bytes:
     return save({"soft": values}, metadata={"promptatlas": json.dumps({"kind": "soft", "base": "demo", **header})})
 
 
-def adapter(values: npt.NDArray[Any]) -> bytes:
-    config = {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": len(values)}
+def adapter(values: npt.NDArray[Any], **fields: str) -> bytes:
+    config = {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": len(values), **fields}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("adapter_config.json", json.dumps(config))
@@ -73,6 +73,21 @@ def test_a_zip_is_an_adapter(world: World, kind: str) -> None:
     unnamed = upload(world, adapter(vectors(seed=3)), headers={"Content-Type": kind})
     assert unnamed.status_code == 422
     assert unnamed.json()["errors"][0]["loc"] == ["base"]
+
+
+@pytest.mark.parametrize(
+    ("named", "n_warnings"), [("gpt2-xl", 1), ("org/demo-2", 1), ("demo", 0), ("org/demo", 0), ("models/demo/", 0)]
+)
+def test_an_adapter_of_another_model_is_stored_with_a_warning(world: World, named: str, n_warnings: int) -> None:
+    data = adapter(vectors(seed=4), base_model_name_or_path=named)
+    answer = upload(world, data, headers={"Content-Type": "application/zip"}, query="&base=demo")
+    assert answer.status_code == 201
+    warnings = answer.json().get("warnings", [])
+    assert len(warnings) == n_warnings
+    assert all(repr(named) in warning and "'demo'" in warning for warning in warnings)
+    manifest = world.client.get(answer.headers["location"]).json()
+    assert manifest["notes"]["base_model_name_or_path"] == named
+    assert "warnings" not in manifest
 
 
 @pytest.mark.parametrize(

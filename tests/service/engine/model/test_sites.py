@@ -77,10 +77,10 @@ def test_the_table_has_a_row_for_each_named_site() -> None:
 @pytest.mark.parametrize("site", [site for site in NAMED_SITES if site.alias], ids=lambda site: site.name)
 def test_engine_and_sdk_give_an_alias_the_same_label(site: NamedSite) -> None:
     label = f"{site.name}.2" if site.layered else site.name
+    assert site.alias is not None
     alias = f"blocks.2.{site.alias}" if site.layered else site.alias
     assert [tap.label for tap in CATALOGUE.resolve([alias], [])] == [label]
     assert canonical(alias) == label
-    assert site.alias is not None
     # The alias of a layered site needs a block, and that of another site has none.
     assert parse_alias(site.alias if site.layered else f"blocks.2.{site.alias}") is None
 

@@ -60,6 +60,8 @@ def upload_prompt(
         print_json(manifest)
     else:
         typer.echo(f"{manifest.name}@{manifest.version} {manifest.kind} for {manifest.base}, {manifest.sha256}")
+    for warning in manifest.warnings:
+        typer.echo(f"Warning: {warning}", err=True)
 
 
 def download_prompt(

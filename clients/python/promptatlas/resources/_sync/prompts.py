@@ -16,7 +16,16 @@ from promptatlas.resources.prompt_files import ZIP, prompt_file
 from promptatlas.transport._sync.page import Page
 from promptatlas.transport._sync.sender import Sender
 from promptatlas.transport.call import SAFETENSORS, Call, CallOptions, nothing, options_of, reader
-from promptatlas.types import Alias, AliasBody, ContentFormat, ListPage, PromptManifest, PromptRow, Where
+from promptatlas.types import (
+    Alias,
+    AliasBody,
+    ContentFormat,
+    ListPage,
+    PromptManifest,
+    PromptRow,
+    UploadedPrompt,
+    Where,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -40,7 +49,7 @@ class Prompts:
         where: Where | None = None,
         notes: Any = None,
         **options: Unpack[CallOptions],
-    ) -> PromptManifest:
+    ) -> UploadedPrompt:
         """Stores a new version of a prompt. Uploading the same content again returns the existing version.
 
         Args:
@@ -61,7 +70,7 @@ class Prompts:
         # The header of tensors names their base.
         params = {"name": name} if base is None or tensors is not None else {"name": name, "base": base}
         common = options_of(options, creates=True)
-        parse = reader(PromptManifest)
+        parse = reader(UploadedPrompt)
         call = Call(method="POST", path="/v1/prompts", parse=parse, params=params, body=body, **common)
         return self._sender.send(call)
 

@@ -148,6 +148,12 @@ def test_aliases_are_resolved(client: Client, server: FakeServer, tmp_path: Path
         client.prompts.get("qa@worst")
 
 
+def test_warnings_of_an_upload(client: Client, server: FakeServer) -> None:
+    server.will(reply({**MANIFEST, "warnings": ["another model"]}, status=201), reply(MANIFEST))
+    assert client.prompts.upload("qa", tensors={"soft": [[1.0]]}, base="demo").warnings == ["another model"]
+    assert client.prompts.upload("qa", tensors={"soft": [[1.0]]}, base="demo").warnings == []
+
+
 def test_the_second_argument_may_be_positional(client: Client, server: FakeServer, tmp_path: Path) -> None:
     (tmp_path / "qa.safetensors").write_bytes(b"tensors")
     server.will(reply(MANIFEST, status=201))
