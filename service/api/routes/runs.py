@@ -1,4 +1,4 @@
-"""Routes of runs: start, list, read, cancel, resume, metrics. Includes the routes of events and artifacts."""
+"""Routes of runs: start, list, read, cancel, delete, resume, metrics. Includes the routes of events and artifacts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from promptatlas.types import ListPage, MetricCurve, Run, RunBody, RunKind, RunStatus
 
-from service.api.requests.auth import Reader, Writer
+from service.api.requests.auth import Admin, Reader, Writer
 from service.api.requests.bodies import JSON_TYPE, json_of
 from service.api.requests.idempotency import IdempotencyKey, created, respond_once
 from service.api.requests.parameters import After, Limit, RunId
@@ -84,6 +84,12 @@ async def cancel(services: ServicesDep, _caller: Writer, run_id: RunId) -> Run:
         return _read_run(services, run_id)
 
     return await asyncio.to_thread(stop)
+
+
+@router.delete("/v1/runs/{run_id}", status_code=204, responses=problems(401, 403, 404, 409, 422, 500, 503))
+async def delete(services: ServicesDep, _caller: Admin, run_id: RunId) -> None:
+    """Delete a run that has ended, with its artifacts: also the map or report that it made. Its prompts are kept."""
+    await asyncio.to_thread(services.runs.delete, run_id)
 
 
 @router.post(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from service.errors import StoreFull, StoreReadOnly, StoreUnavailable, Unavailable
 
@@ -49,3 +51,25 @@ def driver_errors_as_unavailable(action: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise store_failure(error, action=action) from error
+
+
+class TranslatingReader(io.RawIOBase):
+    """Reader of an open file that translates errors into Unavailable."""
+
+    def __init__(self, file: Any, *, translate: Callable[[str], AbstractContextManager[None]]) -> None:
+        self._file = file
+        self._translate = translate
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with self._translate("read"):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()

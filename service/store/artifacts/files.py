@@ -12,13 +12,14 @@ import hashlib
 import io
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
-from service.store.artifacts.failures import os_errors_as_unavailable
+from service.store.artifacts.failures import TranslatingReader, os_errors_as_unavailable
 
 TEMPORARY = ".tmp-"
 """Prefix of temporary names; no key of the store starts with it."""
@@ -76,6 +77,9 @@ class Files(Protocol):
 
     def remove(self, key: str) -> None:
         """Remove ``key``; no error if it does not exist."""
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove all files in ``folder`` and below, not atomically; no error if it does not exist."""
 
     def names(self, folder: str) -> list[str]:
         """Sorted names of files and folders directly in ``folder``; empty if the folder does not exist."""
@@ -150,6 +154,12 @@ class LocalFiles:
             os.unlink(path)
             _sync_folder(os.path.dirname(path))
 
+    def remove_folder(self, folder: str) -> None:
+        path = self._path(folder)
+        with os_errors_as_unavailable("written"), suppress(FileNotFoundError, NotADirectoryError):
+            shutil.rmtree(path)
+            _sync_folder(os.path.dirname(path))
+
     def names(self, folder: str) -> list[str]:
         with os_errors_as_unavailable("read"):
             try:
@@ -217,28 +227,6 @@ class HashedBlocks:
     def digest(self) -> Digest:
         """Digest of the blocks read so far."""
         return Digest(sha256=self._sha256.hexdigest(), n_bytes=self._n_bytes)
-
-
-class TranslatingReader(io.RawIOBase):
-    """Reader of an open file that translates errors into Unavailable."""
-
-    def __init__(self, file: Any, *, translate: Callable[[str], AbstractContextManager[None]]) -> None:
-        self._file = file
-        self._translate = translate
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        with self._translate("read"):
-            data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
 
 
 @contextmanager

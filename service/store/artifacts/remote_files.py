@@ -14,14 +14,13 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from service.errors import StoreUnavailable
-from service.store.artifacts.failures import driver_errors_as_unavailable
+from service.store.artifacts.failures import TranslatingReader, driver_errors_as_unavailable
 from service.store.artifacts.files import (
     Digest,
     FileEntry,
     Files,
     HashedBlocks,
     LocalFiles,
-    TranslatingReader,
 )
 
 _TIME_FIELDS = ("LastModified", "last_modified", "updated", "mtime", "created")
@@ -108,6 +107,11 @@ class RemoteFiles:
         with driver_errors_as_unavailable("written"), suppress(FileNotFoundError):
             filesystem, path = self._at(key)
             filesystem.rm_file(path)
+
+    def remove_folder(self, folder: str) -> None:
+        with driver_errors_as_unavailable("written"), suppress(FileNotFoundError):
+            filesystem, path = self._at(folder)
+            filesystem.rm(path, recursive=True)
 
     def names(self, folder: str) -> list[str]:
         with driver_errors_as_unavailable("read"):

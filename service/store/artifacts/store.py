@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import io
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -195,7 +195,8 @@ class ArtifactStore:
     def retire(self, artifact: Artifact) -> None:
         """Withdraw an artifact: ``get`` returns it as ``retired``. Its files remain until ``discard_files``."""
         tombstone = Artifact(folder=artifact.folder, label=artifact.label, files=artifact.files, retired=True)
-        self._files.put(f"{artifact.folder}/{MANIFEST}", seal(manifest_of(tombstone)))
+        # Also on a full disk, of which the files are to be removed.
+        self._with_reserve(lambda: self._files.put(f"{artifact.folder}/{MANIFEST}", seal(manifest_of(tombstone))))
 
     def restore(self, artifact: Artifact) -> None:
         """Undo ``retire``; the files must not have been discarded."""
@@ -223,11 +224,7 @@ class ArtifactStore:
         return unseal(data, label=label)
 
     def get_records(self, labels: Mapping[str, str]) -> dict[str, dict[str, Any] | DamagedArtifact]:
-        """Like ``get_record`` for many keys: by key, the record, or the error if it is damaged; missing ones are left out.
-
-        Args:
-            labels: Name in error messages, by key.
-        """
+        """Like ``get_record`` for the keys of ``labels``: the record, or the error if it is damaged; without missing ones."""
         found: dict[str, dict[str, Any] | DamagedArtifact] = {}
         for key, data in self._files.read_many(labels).items():
             try:
@@ -254,12 +251,7 @@ class ArtifactStore:
         """
         data = seal(record)
         try:
-            try:
-                self._files.create(key, data)
-            except StoreFull:
-                if not use_reserve or not self._files.release_reserve():
-                    raise
-                self._files.create(key, data)
+            self._with_reserve(lambda: self._files.create(key, data), is_allowed=use_reserve)
         except FileExistsError:
             return self._files.read_many([key]).get(key) == data
         return True
@@ -267,6 +259,18 @@ class ArtifactStore:
     def remove_record(self, key: str) -> None:
         """Remove a record; no error if it does not exist."""
         self._files.remove(key)
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove everything in a folder, not atomically; no error if it does not exist."""
+        self._files.remove_folder(folder)
+
+    def _with_reserve(self, write: Callable[[], None], *, is_allowed: bool = True) -> None:
+        try:
+            write()
+        except StoreFull:
+            if not is_allowed or not self._files.release_reserve():
+                raise
+            write()
 
     def check(self) -> None:
         """Raise Unavailable unless the store is reachable and, on a local disk, writable."""

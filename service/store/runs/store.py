@@ -20,11 +20,12 @@ from typing import Any, BinaryIO
 
 from promptatlas.types.runs import RunStatus
 
-from service.errors import Busy, InvalidRequest
+from service.errors import Busy, InvalidRequest, NotFound
 from service.store.artifacts.clock import Clock, utc_now, write_time
 from service.store.artifacts.sealed_records import canonical_json
 from service.store.artifacts.store import ArtifactStore
 from service.store.listing import Page, check_limit
+from service.store.runs.deletion import RunDeletion
 from service.store.runs.ids import RunIds, is_run_id, made_at
 from service.store.runs.log import RunLog, curve_of, events_after
 from service.store.runs.outputs import Outputs
@@ -159,7 +160,21 @@ class RunStore:
             self._index.note(run_id, queued_id=head.next_id)
             return change
 
-        return self._changed(run_id, decide)
+        state = self._changed(run_id, decide)
+        if not self._artifacts.has_manifest(run_folder(run_id)):
+            # A deletion has removed the log meanwhile, so that the append had no competitor.
+            self._artifacts.remove_folder(run_folder(run_id))
+            self._index.forget(run_id, queued_id=state.queued_id)
+            raise NotFound(f"There is no run {run_id!r}.")
+        return state
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run that has ended, with its log, checkpoints and outputs. Prompts that it created are kept.
+
+        Raises:
+            Conflict: The run is queued or running.
+        """
+        RunDeletion(self._artifacts).delete(run_id, now=self._now())
 
     def note_death(self, run_id: str, *, attempt: int, reason: str, max_attempts: int) -> RunState:
         """Record that the worker of an attempt died: queue the run again, or fail it after ``max_attempts`` deaths.
@@ -223,6 +238,8 @@ class RunStore:
         """Append the chunk that ``decide`` returns, deciding again after a concurrent append; returns the last chunk."""
         for _ in range(_MAX_TRIES):
             head = self._log.head(run_id)
+            # After the log was read: a deletion withdraws the record before it appends to the log.
+            self._rows.record(run_id)
             change = decide(head)
             if change is None:
                 return head

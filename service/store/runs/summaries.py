@@ -64,7 +64,9 @@ class RunSummaries:
         labels = {run_folder(run_id): f"run {run_id}" for run_id in run_ids}
         found = self._artifacts.get_many(labels)
         return {
-            run_id: _record_in(found[folder]) for run_id, folder in zip(run_ids, labels, strict=True) if folder in found
+            run_id: _record_in(found[folder])
+            for run_id, folder in zip(run_ids, labels, strict=True)
+            if folder in found and not _is_deleted(found[folder])
         }
 
     def _complete(self, run_id: str, state: RunState) -> RunState:
@@ -77,6 +79,10 @@ class RunSummaries:
 def run_folder(run_id: str) -> str:
     """Key of the folder of a run."""
     return f"runs/{run_id}"
+
+
+def _is_deleted(found: Artifact | DamagedArtifact) -> bool:
+    return isinstance(found, Artifact) and found.retired
 
 
 def _record_in(found: Artifact | DamagedArtifact) -> RunRecord | DamagedArtifact:

@@ -84,7 +84,7 @@ def _in_blocks(n_bytes: int) -> int:
     return -(-n_bytes // BLOCK_BYTES) * BLOCK_BYTES
 
 
-WRITES = ("put", "put_file", "create", "remove")
+WRITES = ("put", "put_file", "create", "remove", "remove_folder")
 
 Mode = Literal["dies before", "dies after", "fails", "answer lost"]
 MODES: tuple[Mode, ...] = ("dies before", "dies after", "fails", "answer lost")

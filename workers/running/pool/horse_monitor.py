@@ -15,7 +15,7 @@ from types import TracebackType
 
 import structlog
 
-from service.errors import AtlasError, Unavailable
+from service.errors import AtlasError, NotFound, Unavailable
 from service.queueing.queue import RunQueue
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore
@@ -110,6 +110,9 @@ class HorseMonitor:
     def _state(self) -> RunState | None:
         try:
             return self._runs.get(self._run_id)[1]
+        except NotFound:  # deleted, after another attempt had ended it
+            self._kill_after_grace()
+            return None
         except AtlasError as error:
             _log.warning("state of a run cannot be read at the moment", run_id=self._run_id, reason=error.detail)
             return None

@@ -179,6 +179,34 @@ def test_a_failed_run_is_resumed_for_its_next_attempt(world: World, queue: Memor
     assert world.client.post(f"/v1/runs/{run_id}/resume").status_code == 409
 
 
+def test_a_run_that_has_ended_can_be_deleted(world: World, queue: MemoryQueue) -> None:
+    run_id = start(world)
+    refused = world.client.delete(f"/v1/runs/{run_id}")
+    assert (refused.status_code, refused.json()["title"]) == (409, "Conflict")
+    assert "cancel it first" in refused.json()["detail"]
+    writer = work_on(world, run_id)
+    assert world.client.delete(f"/v1/runs/{run_id}").status_code == 409
+    writer.put_output("report.html", b"page")
+    writer.finish("succeeded")
+    assert world.client.get(f"/v1/runs/{run_id}/artifacts/report.html").status_code == 200
+    deleted = world.client.delete(f"/v1/runs/{run_id}")
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    for route in ("", "/events", "/metrics", "/artifacts", "/artifacts/report.html"):
+        assert world.client.get(f"/v1/runs/{run_id}{route}").status_code == 404
+    assert world.client.get("/v1/runs").json()["data"] == []
+    assert world.client.delete(f"/v1/runs/{run_id}").status_code == 404
+
+
+def test_only_admins_delete_runs(open_world: OpenWorld) -> None:
+    digests = {scope: hashlib.sha256(scope.encode()).hexdigest() for scope in ("write", "admin")}
+    keys = tuple(ApiKey(name=scope, scope=scope, sha256=digest) for scope, digest in digests.items())  # type: ignore[arg-type]
+    world = open_world(api_keys=keys)
+    statuses = [
+        world.client.delete("/v1/runs/nope", headers={"X-API-Key": scope}).status_code for scope in ("write", "admin")
+    ]
+    assert statuses == [403, 404]
+
+
 def test_curves_come_whole(world: World, queue: MemoryQueue) -> None:
     run_id = start(world)
     writer = work_on(world, run_id)

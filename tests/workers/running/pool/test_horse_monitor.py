@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from service.errors import Unavailable
+from service.errors import NotFound, Unavailable
 from service.queueing.intervals import Intervals
 from service.queueing.queue import RunQueue
 from service.store.runs.records import RunState
@@ -30,6 +30,7 @@ class Scene:
     beats: list[tuple[str, int]] = field(default_factory=list)
     timing: Intervals = field(default_factory=lambda: Intervals(cancel_grace_s=2.0))
     attempt: int | None = 2
+    is_deleted: bool = False
 
     def __post_init__(self) -> None:
         self.monitor = HorseMonitor(
@@ -45,6 +46,8 @@ class Scene:
         )
 
     def get(self, run_id: str) -> tuple[Any, RunState]:
+        if self.is_deleted:
+            raise NotFound("There is no such run.")
         if self.state is None:
             raise Unavailable("gone")
         return None, self.state
@@ -103,6 +106,12 @@ def test_signals_wait_for_the_work_horse_to_start() -> None:
 )
 def test_the_work_horse_of_an_ended_attempt_is_killed_after_the_grace_period(state: RunState) -> None:
     scene = Scene(state=state)
+    assert scene.look() == []
+    assert scene.look(after_s=2.5) == [signal.SIGKILL]
+
+
+def test_the_work_horse_of_a_deleted_run_is_killed_after_the_grace_period() -> None:
+    scene = Scene(is_deleted=True)
     assert scene.look() == []
     assert scene.look(after_s=2.5) == [signal.SIGKILL]
 

@@ -11,8 +11,8 @@ import typer
 
 from promptatlas import Run
 from promptatlas.cli.connection import client_for
-from promptatlas.cli.options import ApiKey, AsJson, RunArgument, Url, WatchOption, examples
-from promptatlas.cli.output import print_fields, print_json, print_table
+from promptatlas.cli.options import ApiKey, AsJson, RunArgument, Url, WatchOption, Yes, examples
+from promptatlas.cli.output import confirm_deletion, print_deleted, print_fields, print_json, print_table
 from promptatlas.cli.watching import print_started, watch
 from promptatlas.types import RunKind, RunStatus
 
@@ -83,6 +83,21 @@ def resume_run(
         (watch if watched else print_started)(run, as_json=as_json)
 
 
+def delete_run(
+    context: typer.Context,
+    run_id: RunArgument,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Delete a run that has ended, with its artifacts. Its prompts are kept."""
+    confirm_deletion(run_id, yes=yes)
+    with client_for(context, url, api_key) as client:
+        client.runs.delete(run_id)
+    print_deleted(run_id, as_json=as_json)
+
+
 def show_events(
     context: typer.Context,
     run_id: RunArgument,
@@ -150,6 +165,7 @@ def commands() -> typer.Typer:
     group.command("watch", epilog=examples("promptatlas runs watch run-1"))(watch_run)
     group.command("cancel", epilog=examples("promptatlas runs cancel run-1"))(cancel_run)
     group.command("resume", epilog=examples("promptatlas runs resume run-1 --watch"))(resume_run)
+    group.command("delete", epilog=examples("promptatlas runs delete run-1 --yes"))(delete_run)
     group.command("events", epilog=examples("promptatlas runs events run-1 --after 120 --json"))(show_events)
     group.command("artifacts", epilog=examples("promptatlas runs artifacts run-1"))(list_artifacts)
     group.command("download", epilog=examples(*downloads))(download)

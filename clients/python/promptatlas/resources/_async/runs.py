@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from promptatlas.resources._async.run import AsyncRun
 from promptatlas.resources.options import Spec, page_params, split_options
-from promptatlas.resources.run_requests import create_request, run_request
+from promptatlas.resources.run_requests import create_request, run_path, run_request
 from promptatlas.transport._async.page import AsyncPage, Mapped
 from promptatlas.transport._async.sender import AsyncSender
-from promptatlas.transport.call import Call, CallOptions, options_of, reader
+from promptatlas.transport.call import Call, CallOptions, nothing, options_of, reader
 from promptatlas.types import ListPage, Metric, RunKind, RunStatus, Split
 from promptatlas.types import Run as RunInfo
 
@@ -118,6 +118,11 @@ class AsyncRuns:
     async def get(self, run_id: str, **options: Unpack[CallOptions]) -> AsyncRun:
         """A run by its id."""
         return AsyncRun(await self._sender.send(run_request(run_id, options=options)), sender=self._sender)
+
+    async def delete(self, run_id: str, **options: Unpack[CallOptions]) -> None:
+        """Deletes a run that has ended, with its artifacts; its prompts are kept. ConflictError if it has not ended."""
+        call = Call(method="DELETE", path=run_path(run_id), parse=nothing, **options_of(options))
+        await self._sender.send(call)
 
     async def list(
         self,

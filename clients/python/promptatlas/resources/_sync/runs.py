@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from promptatlas.resources._async.runs import EvaluateOptions, TuneOptions
 from promptatlas.resources._sync.run import Run
 from promptatlas.resources.options import Spec, page_params, split_options
-from promptatlas.resources.run_requests import create_request, run_request
+from promptatlas.resources.run_requests import create_request, run_path, run_request
 from promptatlas.transport._async.page import Mapped
 from promptatlas.transport._sync.page import Page
 from promptatlas.transport._sync.sender import Sender
-from promptatlas.transport.call import Call, CallOptions, options_of, reader
+from promptatlas.transport.call import Call, CallOptions, nothing, options_of, reader
 from promptatlas.types import ListPage, RunKind, RunStatus
 from promptatlas.types import Run as RunInfo
 
@@ -89,6 +89,11 @@ class Runs:
     def get(self, run_id: str, **options: Unpack[CallOptions]) -> Run:
         """A run by its id."""
         return Run(self._sender.send(run_request(run_id, options=options)), sender=self._sender)
+
+    def delete(self, run_id: str, **options: Unpack[CallOptions]) -> None:
+        """Deletes a run that has ended, with its artifacts; its prompts are kept. ConflictError if it has not ended."""
+        call = Call(method="DELETE", path=run_path(run_id), parse=nothing, **options_of(options))
+        self._sender.send(call)
 
     def list(
         self,

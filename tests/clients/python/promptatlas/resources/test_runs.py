@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import httpx
 import numpy as np
 import pytest
 from promptatlas import AsyncClient, Client, Run, errors, types
@@ -49,6 +50,18 @@ def test_tuning(client: Client, server: FakeServer) -> None:
     }
     assert server.request.headers["x-request-id"] == "mine"
     assert len(server.request.headers["idempotency-key"]) == 32
+
+
+def test_deleting(client: Client, async_client: AsyncClient, server: FakeServer) -> None:
+    server.will(httpx.Response(204))
+    client.runs.delete(ID)
+    assert (server.request.method, server.request.url.path) == ("DELETE", f"/v1/runs/{ID}")
+    server.will(problem(409, "cancel it first"))
+    with pytest.raises(errors.ConflictError, match="cancel it first"):
+        client.runs.delete(ID)
+    server.will(httpx.Response(204))
+    anyio.run(async_client.runs.delete, ID)
+    assert server.request.method == "DELETE"
 
 
 def test_a_typed_spec(client: Client, server: FakeServer) -> None:

@@ -171,3 +171,12 @@ def test_an_invalid_spec(run: Run, server: FakeServer) -> None:
         1,
         "error: 422 Problem: layers.0: expected 0 to 5, got 9 (request req_9)\n",
     )
+
+
+def test_deleting_a_run_requires_confirmation(run: Run, server: FakeServer) -> None:
+    server.will(httpx.Response(204))
+    assert run("runs", "delete", ID, input="n\n").exit_code == 1
+    assert server.requests == []
+    assert run("runs", "delete", ID, "--yes").output == f"deleted {ID}\n"
+    assert json.loads(run("runs", "delete", ID, "-y", "--json").output) == {"deleted": ID}
+    assert server.request.method == "DELETE"
