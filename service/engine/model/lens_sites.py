@@ -7,7 +7,7 @@ the residual stream adds up to the block's output, and ``hook_z`` and ``hook_pos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from service.engine.model.architecture import Architecture, LensSite, first_tens
 from service.engine.shapes import Tensor
 
 TOLERANCE = 1e-3
-"""Relative to the largest value; half-precision models get more."""
+"""Of a sum, relative to the largest added value; rounding of the largest value of the sum is allowed in addition."""
 
 Records = Mapping[nn.Module, tuple[Tensor, Tensor]]
 """Input and output of each module, `[tokens, …]`."""
@@ -68,7 +68,8 @@ def _record(modules: set[nn.Module], run: Callable[[], None]) -> Records:
         given = first_tensor(args) if args else kwargs.get("hidden_states")
         result = first_tensor(output)
         if isinstance(given, torch.Tensor) and result is not None:
-            records[module] = (given.flatten(0, -2).clone(), result.flatten(0, -2).clone())
+            # A model may be placed on several devices.
+            records[module] = (_kept(given), _kept(result))
 
     handles = [module.register_forward_hook(note, with_kwargs=True) for module in modules]
     try:
@@ -94,44 +95,48 @@ def _of_block(
     if added is None:
         return {**found, "hook_attn_out": None, "hook_mlp_out": None}
     attn_out, mlp_out = added
-    middle = records[block][0] + _value(attn_out, records)
-    for part in (*block.children(), mlp):
-        if part in records and part is not attention and _equal(records[part][0], middle):
-            shape = tuple(middle.shape[1:])
-            found["hook_resid_mid"] = LensSite(part, shape, of_input=True, transform=_same)
-            break
+    middle = _part_with_middle(block, attention, records, added=_value(attn_out, records))
+    if middle is not None:
+        found["hook_resid_mid"] = LensSite(middle, attn_out.shape, of_input=True, transform=_same)
     return {**found, "hook_attn_out": attn_out, "hook_mlp_out": mlp_out}
 
 
 def _added(
     block: nn.Module, attention: nn.Module, mlp: nn.Module, records: Records, *, scale: float
 ) -> tuple[LensSite, LensSite] | None:
-    """What the block adds to the residual stream: its attention's and its MLP's part."""
+    """What the block adds to the residual stream: its attention's and its MLP's part, after a post-norm if it has one."""
     if any(part not in records for part in (block, attention, mlp)):
         return None
     before, after = records[block]
-    for attn_out, mlp_out in _candidates(block, attention, mlp, records, scale=scale):
-        if _equal(before + _value(attn_out, records) + _value(mlp_out, records), after):
-            return attn_out, mlp_out
-    return None
+    shape = tuple(before.shape[1:])
+    transform = None if scale == 1 else partial(torch.mul, other=scale)
+    attn_out, mlp_out = (
+        LensSite(_norm_after(block, part, records) or part, shape, transform=transform) for part in (attention, mlp)
+    )
+    added = _value(attn_out, records) + _value(mlp_out, records)
+    return (attn_out, mlp_out) if _is_sum(after, before, added) else None
 
 
-def _candidates(
-    block: nn.Module, attention: nn.Module, mlp: nn.Module, records: Records, *, scale: float
-) -> Iterator[tuple[LensSite, LensSite]]:
-    shape = tuple(records[block][0].shape[1:])
-    scaled = None if scale == 1 else partial(torch.mul, other=scale)
-    yield LensSite(attention, shape, transform=scaled), LensSite(mlp, shape, transform=scaled)
-    # Post-norms have the module's output as their input.
-    after_attention = _norm_after(block, attention, records)
-    after_mlp = _norm_after(block, mlp, records)
-    if after_attention is not None and after_mlp is not None:
-        yield LensSite(after_attention, shape, transform=scaled), LensSite(after_mlp, shape, transform=scaled)
+def _part_with_middle(block: nn.Module, attention: nn.Module, records: Records, *, added: Tensor) -> nn.Module | None:
+    """The part of a block whose input is the residual stream after the attention."""
+    before = records[block][0]
+    parts = [part for part in block.children() if part in records and part is not attention]
+    parts = [part for part in parts if records[part][0].shape == before.shape]
+    # In parallel blocks, and in front of the attention, the input is the block's own.
+    parts = [part for part in parts if not torch.equal(records[part][0], before)]
+    if not parts:
+        return None
+    nearest = min(
+        parts, key=lambda part: float((records[part][0].float() - before.float() - added.float()).abs().max())
+    )
+    return nearest if _is_sum(records[nearest][0], before, added) else None
 
 
 def _norm_after(block: nn.Module, part: nn.Module, records: Records) -> nn.Module | None:
-    children = (child for child in block.children() if child in records and child is not part)
-    return next((child for child in children if torch.equal(records[child][0], records[part][1])), None)
+    """The child whose input is the part's output, and which changes it; a dropout does not."""
+    children = [child for child in block.children() if child in records and child is not part]
+    found = (child for child in children if torch.equal(records[child][0], records[part][1]))
+    return next((child for child in found if not torch.equal(*records[child])), None)
 
 
 def _projection(parent: nn.Module, records: Records) -> nn.Module | None:
@@ -144,11 +149,13 @@ def _projection(parent: nn.Module, records: Records) -> nn.Module | None:
 
 
 def _normalized(norm: nn.Module, records: Records) -> LensSite | None:
-    """The final norm without its weight: x divided by its root mean square, or by its standard deviation about its mean."""
+    """The final norm without its weight and bias: x over its root mean square, or (x − mean) over its standard deviation."""
     if norm not in records:
         return None
     given, result = records[norm]
-    weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
+    weight, bias = (
+        None if (value := getattr(norm, name, None)) is None else value.cpu() for name in ("weight", "bias")
+    )
     eps = next((getattr(norm, name) for name in ("eps", "variance_epsilon") if hasattr(norm, name)), 0.0)
     for transform in (partial(_rms_normalized, eps=eps), partial(_layer_normalized, eps=eps)):
         normalized = transform(given)
@@ -167,6 +174,10 @@ def _layer_normalized(x: Tensor, *, eps: float) -> Tensor:
     return _rms_normalized(x.float() - x.float().mean(-1, keepdim=True), eps=eps).to(x.dtype)
 
 
+def _kept(x: Tensor) -> Tensor:
+    return x.detach().flatten(0, -2).to("cpu", copy=True)
+
+
 def _split(x: Tensor, *, shape: tuple[int, ...]) -> Tensor:
     return x.reshape(*x.shape[:-1], *shape)
 
@@ -180,8 +191,16 @@ def _value(site: LensSite, records: Records) -> Tensor:
     return value if site.transform is None else site.transform(value)
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape:
+def _is_sum(total: Tensor, before: Tensor, added: Tensor) -> bool:
+    if not total.shape == before.shape == added.shape:
         return False
-    tolerance = TOLERANCE if a.dtype == torch.float32 else 10 * torch.finfo(a.dtype).eps
-    return bool((a.float() - b.float()).abs().max() <= tolerance * max(1.0, float(b.abs().max())))
+    error = (total.float() - before.float() - added.float()).abs().max()
+    rounding = 4 * torch.finfo(total.dtype).eps * total.abs().max()
+    return bool(error <= TOLERANCE * added.abs().max() + rounding)
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    tolerance = max(TOLERANCE, 4 * torch.finfo(a.dtype).eps)
+    return a.shape == b.shape and bool(
+        (a.float() - b.float()).abs().max() <= tolerance * max(1.0, float(b.abs().max()))
+    )
