@@ -62,6 +62,7 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("/v1/runs", "get"),
         ("/v1/runs", "post"),
         ("/v1/runs/{run_id}", "get"),
+        ("/v1/runs/{run_id}", "delete"),
         ("/v1/runs/{run_id}/cancel", "post"),
         ("/v1/runs/{run_id}/resume", "post"),
         ("/v1/runs/{run_id}/events", "get"),
