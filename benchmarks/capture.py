@@ -11,9 +11,7 @@ from torch import Tensor
 
 from benchmarks.measuring.agreement import states_agree
 from benchmarks.measuring.contest import Contest, Goal, Side, speedup
-from benchmarks.sides.engine import EngineSide
-from benchmarks.sides.models import LlamaSize, build_llama
-from benchmarks.sides.reading import (
+from benchmarks.sides.captures import (
     Reader,
     hidden_states_reader,
     nnsight_is_installed,
@@ -21,6 +19,8 @@ from benchmarks.sides.reading import (
     read_all,
     stopping_hook_reader,
 )
+from benchmarks.sides.engine import EngineSide
+from benchmarks.sides.models import LlamaSize, build_llama
 from benchmarks.sides.service import CaptureService
 from benchmarks.sides.workload import random_texts
 from service.engine.requests import CaptureSpec

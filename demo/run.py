@@ -25,10 +25,10 @@ from demo.tour.clouds import Clouds
 from demo.tour.jobs import Job
 from demo.tour.outcomes import Outcome
 from demo.tour.plans import Size, plan
+from demo.tour.printing import Printer
 from demo.tour.server import ServiceDidNotStart, running_service
-from demo.tour.stops import MODEL, Context, create_map, inspect, serve, texts_of_tasks, tune
+from demo.tour.steps import MODEL, Context, create_map, inspect, serve, texts_of_tasks, tune
 from demo.tour.tables import as_json, markdown
-from demo.tour.telling import Printer
 from demo.tour.verdict import AT_LEAST_AFTER, AT_MOST_BEFORE, Verdict, judge
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"

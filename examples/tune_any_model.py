@@ -22,9 +22,9 @@ from promptatlas.types import DatasetFormat
 from rich.console import Console
 
 from demo.tour.clouds import Clouds
-from demo.tour.following import follow
 from demo.tour.jobs import Job, Spec, fitted_to
 from demo.tour.outcomes import Outcome, read_outcome
+from demo.tour.progress import follow
 from demo.tour.server import ServiceDidNotStart, running_service
 from demo.tour.tables import LEGEND, as_json, markdown, rich_table, title
 

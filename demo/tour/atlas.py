@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from promptatlas import Client, Map
 
-from demo.tour.asking import QuestionSet
 from demo.tour.jobs import Spec
+from demo.tour.questions import QuestionSet
 
 RUN_NAME = "tasks, tokens and prompts"
 

@@ -14,8 +14,8 @@ from promptatlas import Client, Curves, Run
 from safetensors.numpy import load_file
 
 from demo.tour.clouds import Array, Clouds, Distances, mean_of
-from demo.tour.following import seconds_of
 from demo.tour.jobs import Job
+from demo.tour.progress import seconds_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ DEEP_LAYERS: Final = (0, -3, -2, -1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class Schedule:
     """Training schedule of a run. lr: states of upper layers are 50 times as long as embeddings, and need larger steps."""
 
     lr: float
@@ -27,11 +27,11 @@ class Pace:
 
 
 # Chosen on validation loss. For question answering the rate is low, so that priors differ in the number of steps.
-PACES: Final[Mapping[tuple[Task, Kind], Pace]] = {
-    ("qa", "soft"): Pace(lr=5e-3, steps=100, every=5),
-    ("arithmetic", "soft"): Pace(lr=2e-2, steps=200, every=10),
-    ("qa", "deep"): Pace(lr=0.15, steps=100, every=5),
-    ("arithmetic", "deep"): Pace(lr=0.5, steps=250, every=10),
+SCHEDULES: Final[Mapping[tuple[Task, Kind], Schedule]] = {
+    ("qa", "soft"): Schedule(lr=5e-3, steps=100, every=5),
+    ("arithmetic", "soft"): Schedule(lr=2e-2, steps=200, every=10),
+    ("qa", "deep"): Schedule(lr=0.15, steps=100, every=5),
+    ("arithmetic", "deep"): Schedule(lr=0.5, steps=250, every=10),
 }
 
 
@@ -50,7 +50,7 @@ class Size:
 
 def plan(size: Size) -> list[Job]:
     """All runs."""
-    return [_job(task, kind, pace=pace, size=size) for (task, kind), pace in PACES.items()]
+    return [_job(task, kind, schedule=schedule, size=size) for (task, kind), schedule in SCHEDULES.items()]
 
 
 def prompt_name(task: Task, kind: Kind) -> str:
@@ -58,8 +58,8 @@ def prompt_name(task: Task, kind: Kind) -> str:
     return f"{task}-{kind}"
 
 
-def _job(task: Task, kind: Kind, *, pace: Pace, size: Size) -> Job:
-    steps = size.n_steps or pace.steps
+def _job(task: Task, kind: Kind, *, schedule: Schedule, size: Size) -> Job:
+    steps = size.n_steps or schedule.steps
     soft: Spec = {"kind": "soft", "n_virtual": N_VIRTUAL}
     deep: Spec = {"kind": "deep", "n_virtual": N_VIRTUAL, "layers": list(DEEP_LAYERS), "where": "local"}
     return Job(
@@ -69,8 +69,8 @@ def _job(task: Task, kind: Kind, *, pace: Pace, size: Size) -> Job:
         method=soft if kind == "soft" else deep,
         priors=_priors(task),
         seeds=tuple(range(size.n_seeds)),
-        optimizer={"lr": pace.lr, "steps": steps, "batch_size": 8},
-        eval={"every": min(pace.every, steps), "n": size.n_asked},
+        optimizer={"lr": schedule.lr, "steps": steps, "batch_size": 8},
+        eval={"every": min(schedule.every, steps), "n": size.n_asked},
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from promptatlas import Client
 
-from demo.tour.asking import Question, Variant
+from demo.tour.questions import Question, Variant
 
 Array = npt.NDArray[np.float32]
 

@@ -18,8 +18,8 @@ import httpx
 import pytest
 from promptatlas import Client, Map
 
-from demo.tour.plans import PACES, Size, plan
-from demo.tour.stops import N_QUESTIONS
+from demo.tour.plans import SCHEDULES, Size, plan
+from demo.tour.steps import N_QUESTIONS
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "demo" / "model"
@@ -112,7 +112,7 @@ def test_it_succeeds_because_a_prompt_has_learnt_its_task(finished: Finished, re
 
 
 def test_every_prior_of_every_run_became_a_prompt(report: dict[str, Any]) -> None:
-    assert [run["dataset"] for run in report["runs"]] == [f"demo-{task}" for task, _ in PACES]
+    assert [run["dataset"] for run in report["runs"]] == [f"demo-{task}" for task, _ in SCHEDULES]
     for run in report["runs"]:
         assert len({member["prompt"] for member in run["members"]}) == N_PRIORS
         assert {member["prior"]["kind"] for member in run["members"]} > {"isotropic", "gaussian", "exclusion"}
@@ -128,10 +128,10 @@ def test_every_prior_of_every_run_became_a_prompt(report: dict[str, Any]) -> Non
 
 def test_the_tables_are_printed_and_written(finished: Finished) -> None:
     rows = re.findall(r"^(.+?) +0 +(\d+) % → (\d+) % \[(\d+), (\d+)\] ", finished.stdout, re.MULTILINE)
-    assert len(rows) == N_PRIORS * len(PACES)
+    assert len(rows) == N_PRIORS * len(SCHEDULES)
     assert [row[0] for row in rows[:N_PRIORS]] == list(plan(Size())[0].priors)
     left = (finished.output / "report.md").read_text()
-    assert left.count("| prior | seed |") == len(PACES)
+    assert left.count("| prior | seed |") == len(SCHEDULES)
     assert left.count(" % → ") == len(rows)
 
 

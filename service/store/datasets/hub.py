@@ -13,6 +13,7 @@ from service.errors import AtlasError, HubUnreachable, InvalidRequest, NotFound
 from service.store.datasets.formats import gsm8k, jsonl, squad
 from service.store.datasets.formats.locations import Location
 from service.store.datasets.formats.records import Record, split_named
+from service.store.prompts.manifests import check_name
 
 PREFIX: Final = "hub:"
 
@@ -50,6 +51,14 @@ def parse_hub_name(name: str) -> HubName:
             loc=("name",),
         )
     return HubName(repository=match["repository"], config=match["config"])
+
+
+def check_dataset_name(name: str) -> None:
+    """Raise InvalidRequest for what is neither a name of a hub dataset nor one of a stored dataset."""
+    if is_hub_name(name):
+        parse_hub_name(name)
+    else:
+        check_name(name)
 
 
 def load_rows(repository: str, config: str | None) -> HubRows:

@@ -21,7 +21,7 @@ from service.store.datasets.builtin import BuiltinDataset, BuiltinDatasets
 from service.store.datasets.files import DatasetFiles, StoredDataset
 from service.store.datasets.formats import open_format
 from service.store.datasets.formats.records import SPLITS, Record, RecordFormat
-from service.store.datasets.hub import HubReader, LoadRows, is_hub_name, load_rows, parse_hub_name
+from service.store.datasets.hub import HubReader, LoadRows, check_dataset_name, is_hub_name, load_rows, parse_hub_name
 from service.store.datasets.importer import Importer, split_files
 from service.store.datasets.items import (
     DatasetInfo,
@@ -112,7 +112,7 @@ class DatasetStore:
 
     def is_stored(self, name: str) -> bool:
         """Whether a dataset is here, without loading one of the hub; InvalidRequest for what is no name."""
-        self._check(name)
+        check_dataset_name(name)
         return self._builtin.get(name) is not None or self._files.find(name) is not None
 
     def list_datasets(self, *, limit: int = 20, after: str | None = None) -> Page[DatasetInfo]:
@@ -131,7 +131,7 @@ class DatasetStore:
             Conflict: The dataset is built in.
             NotFound: There is no such dataset.
         """
-        self._check(name)
+        check_dataset_name(name)
         if name in self._builtin.names():
             raise Conflict(f"Dataset {name!r} is built in and cannot be deleted.")
         if not self._files.remove(name):
@@ -233,7 +233,7 @@ class DatasetStore:
         raise Busy(f"Too many uploads to {info.name!r} at once.", retry_after_s=1.0)
 
     def _find(self, name: str) -> StoredDataset | BuiltinDataset:
-        self._check(name)
+        check_dataset_name(name)
         found = self._builtin.get(name) or self._files.find(name)
         if found is None and is_hub_name(name):
             self._load(name)
@@ -271,12 +271,6 @@ class DatasetStore:
             return self._files.records(dataset, split=split, wanted=wanted)
         chosen = (record for record in dataset.records if split is None or record.split == split)
         return (record for position, record in enumerate(chosen) if wanted is None or position in wanted)
-
-    def _check(self, name: str) -> None:
-        if is_hub_name(name):
-            parse_hub_name(name)
-        else:
-            check_name(name)
 
 
 def _choose(n_available: int, *, n: int | None, seed: int | None) -> Container[int] | None:

@@ -9,7 +9,7 @@ import pytest
 from promptatlas.types import TuneSpec
 
 from demo.tour.jobs import Job, fitted_to
-from demo.tour.plans import PACES, Size, plan
+from demo.tour.plans import SCHEDULES, Size, plan
 from tests.demo.tour.members import job
 
 
@@ -35,7 +35,7 @@ def test_each_run_of_the_plan_is_one_fused_spec(one: Job) -> None:
 def test_the_plan_has_both_kinds_for_both_tasks() -> None:
     jobs = plan(Size(n_steps=3, n_asked=5, n_seeds=1))
     kinds = [(one.dataset, one.method["kind"]) for one in jobs]
-    assert kinds == [(f"demo-{task}", kind) for task, kind in PACES]
+    assert kinds == [(f"demo-{task}", kind) for task, kind in SCHEDULES]
     assert {(one.optimizer["steps"], one.eval["every"], one.eval["n"], one.seeds) for one in jobs} == {(3, 3, 5, (0,))}
 
 

@@ -19,22 +19,16 @@ from promptatlas.types.completions import (
     ChatCompletionChunk,
     ChatCompletionRequest,
     ChatDelta,
-    ChatLogprobs,
     ChatMessage,
     Completion,
     CompletionChoice,
-    CompletionLogprobs,
     CompletionRequest,
     FinishReason,
     ModelId,
     PromptInput,
-    PromptLogprobs,
-    RankedLogprob,
     StreamOptions,
     TextFormat,
     TextPart,
-    TokenLogprob,
-    TopLogprob,
     Usage,
 )
 from promptatlas.types.datasets import (
@@ -57,6 +51,14 @@ from promptatlas.types.interventions import (
     Interventions,
     InterventionSpec,
     TensorName,
+)
+from promptatlas.types.logprobs import (
+    ChatLogprobs,
+    CompletionLogprobs,
+    PromptLogprobs,
+    RankedLogprob,
+    TokenLogprob,
+    TopLogprob,
 )
 from promptatlas.types.maps import (
     DatasetSource,

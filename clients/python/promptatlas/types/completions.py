@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from promptatlas.types.logprobs import ChatLogprobs, CompletionLogprobs, PromptLogprobs
 from promptatlas.types.sampling import MaxTokens, SamplingFields
 from promptatlas.types.sites import Text, TokenIds
 from promptatlas.types.wire import RequestBody, ResponseBody, null_means
@@ -195,27 +196,6 @@ class Usage(ResponseBody):
     total_tokens: int
 
 
-class CompletionLogprobs(ResponseBody):
-    """Columns with one entry per token; None for a token without a prediction (the first of an echoed input)."""
-
-    tokens: list[str]
-    token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float] | None] | None = None
-    text_offset: list[int]
-
-
-class RankedLogprob(ResponseBody):
-    """Log-probability of one token; rank 1 is the most probable."""
-
-    logprob: float
-    rank: int
-    decoded_token: str
-
-
-PromptLogprobs = list[dict[str, RankedLogprob] | None]
-"""For each token of a prompt, by token id: the token itself and the most probable ones. None for the first token."""
-
-
 class CompletionChoice(ResponseBody):
     """One completion; in a stream, a part of it. prompt_logprobs: only if requested."""
 
@@ -235,26 +215,6 @@ class Completion(ResponseBody):
     model: str
     choices: list[CompletionChoice]
     usage: Usage | None = None
-
-
-class TopLogprob(ResponseBody):
-    """One alternative; ``bytes`` is its text in UTF-8."""
-
-    token: str
-    logprob: float
-    bytes: list[int] | None = None
-
-
-class TokenLogprob(TopLogprob):
-    """One token with its alternatives, likeliest first."""
-
-    top_logprobs: list[TopLogprob] = Field(default_factory=list)
-
-
-class ChatLogprobs(ResponseBody):
-    """Log-probabilities of the tokens of a message."""
-
-    content: list[TokenLogprob] | None = None
 
 
 class ChatAnswer(ResponseBody):

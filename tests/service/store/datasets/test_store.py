@@ -22,7 +22,7 @@ from service.store.datasets.items import DatasetInfo, Example
 from service.store.datasets.store import DatasetStore
 from service.store.datasets.templates import TemplateOverride
 from tests.service.store.conftest import SetClock
-from tests.service.store.datasets.formats.reading import real_file
+from tests.service.store.datasets.formats.format_files import real_file
 
 DEMO_DATA = Path(__file__).parents[4] / "demo" / "data"
 

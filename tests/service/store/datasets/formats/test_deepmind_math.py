@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import InvalidRequest
 from service.store.datasets.formats.deepmind_math import DeepmindMath
-from tests.service.store.datasets.formats.reading import fields_of, real_file, records_of, refusal
+from tests.service.store.datasets.formats.format_files import fields_of, real_file, records_of, refusal
 
 
 def test_lines_alternate() -> None:

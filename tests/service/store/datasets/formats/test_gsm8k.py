@@ -8,7 +8,7 @@ import pytest
 
 from service.errors import InvalidRequest
 from service.store.datasets.formats.gsm8k import Gsm8k
-from tests.service.store.datasets.formats.reading import fields_of, real_file, records_of, refusal
+from tests.service.store.datasets.formats.format_files import fields_of, real_file, records_of, refusal
 
 
 def test_the_result_stands_behind_the_mark() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from service.errors import InvalidRequest
 from service.store.datasets.formats.jsonl import PAIR, Jsonl
-from tests.service.store.datasets.formats.reading import fields_of, records_of, refusal
+from tests.service.store.datasets.formats.format_files import fields_of, records_of, refusal
 
 
 def test_pairs_keep_their_further_fields_and_their_split() -> None:

@@ -10,7 +10,7 @@ import pytest
 from service.errors import InvalidRequest, TooLarge
 from service.store.datasets.formats import squad
 from service.store.datasets.formats.squad import UNANSWERABLE, Squad
-from tests.service.store.datasets.formats.reading import fields_of, real_file, records_of, refusal
+from tests.service.store.datasets.formats.format_files import fields_of, real_file, records_of, refusal
 
 QUESTION = {"id": "q1", "question": "Who?", "answers": [{"text": "Ann", "answer_start": 0}]}
 

@@ -10,7 +10,7 @@ from service.errors import InvalidRequest
 from service.store.datasets.formats import open_format
 from service.store.datasets.formats.cloze import GAP, MAX_WORDS, items_of, passages_of
 from service.store.datasets.formats.text import ClozeText, PlainText
-from tests.service.store.datasets.formats.reading import fields_of, records_of, refusal
+from tests.service.store.datasets.formats.format_files import fields_of, records_of, refusal
 
 STORY = (
     'The old keeper climbed the stairs every evening. "Nobody sees the lamp from here," she said. '

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from promptatlas.types import DatasetItem
 
-from demo.tour.asking import Answer, Answers, Question, Variant, _gauge, n_correct, read_questions
+from demo.tour.questions import Answer, Answers, Question, Variant, _gauge, n_correct, read_questions
 
 QUESTION = Question("Who?", ("Ana", "the doctor"))
 

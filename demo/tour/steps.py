@@ -10,16 +10,16 @@ from promptatlas.types import ModelCard
 from tokenizers import Tokenizer
 
 from demo.scaffold import HEADERS
-from demo.tour.asking import QuestionSet, Variant, complete_all, read_questions
 from demo.tour.atlas import make_map, place
 from demo.tour.clouds import Clouds
-from demo.tour.following import follow
 from demo.tour.jobs import Job
 from demo.tour.outcomes import Outcome, read_outcome
 from demo.tour.picture import save_picture
 from demo.tour.plans import DEEP_LAYERS, TASKS, Task, prompt_name
+from demo.tour.printing import Printer
+from demo.tour.progress import follow
+from demo.tour.questions import QuestionSet, Variant, complete_all, read_questions
 from demo.tour.states import last_states, read_trajectories
-from demo.tour.telling import Printer
 
 MODEL: Final = "demo"
 N_QUESTIONS: Final = 24

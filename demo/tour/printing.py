@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from demo.tour import tables
-from demo.tour.asking import Answer, Answers, QuestionSet, Variant, n_correct
 from demo.tour.atlas import Placement
 from demo.tour.outcomes import Outcome
+from demo.tour.questions import Answer, Answers, QuestionSet, Variant, n_correct
 from demo.tour.states import LastStates, Trajectory
 from demo.tour.verdict import Verdict
 

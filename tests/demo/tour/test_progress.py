@@ -12,8 +12,8 @@ from promptatlas import RunFailedError
 from promptatlas.types import Progress
 from rich.console import Console
 
-from demo.tour import following
-from demo.tour.following import follow
+from demo.tour import progress
+from demo.tour.progress import follow
 
 
 class FakeRun:
@@ -43,7 +43,7 @@ class FakeRun:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "POLL_S", 0)
+    monkeypatch.setattr(progress, "POLL_S", 0)
 
 
 def printed(*runs: Any, terminal: bool = False) -> str:
