@@ -54,7 +54,7 @@ def service(model_path: Path, t5_path: Path, tmp_path_factory: pytest.TempPathFa
         DTYPE="float32",
     ) as started:
         started.wait_until_ready()
-        wait_until(lambda: "2 at work" in str(part(started, "workers")["detail"]), why=started.log.read_text)
+        wait_until(lambda: "2 workers" in str(part(started, "workers")["detail"]), why=started.log.read_text)
         yield started
 
 
