@@ -25,7 +25,7 @@ def load(folder: Path) -> HostedModel:
 @pytest.mark.parametrize(
     ("model_type", "config", "reason"),
     [
-        ("stablelm", HEADS, "attention"),
+        ("stablelm", HEADS, "attn_implementation"),
         ("mamba", {**SMALL, "state_size": 5}, "Mamba"),
         (
             "phi3",
