@@ -36,13 +36,13 @@ from service.api.routes import (
     models,
     priors,
     prompts,
-    runs,
     system,
     tokenize,
     trajectories,
 )
 from service.api.routes import nearest_tokens as prompt_tokens
 from service.api.routes.page import default_page_path, page_router
+from service.api.routes.runs import runs
 from service.api.services import Services
 from service.hosting.engine_process.lit_api import SETUP_FAILED, EngineLitAPI
 from service.hosting.engine_process.litserve_internals import EngineServer

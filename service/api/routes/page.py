@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from service.api.routes.run_artifacts import REPORT_POLICY
+from service.api.routes.runs.artifacts import REPORT_POLICY
 
 FRAME = "report-frame.html"
 """The file that displays reports: sandboxed without an origin, so that a report cannot access the page around it."""

@@ -17,7 +17,8 @@ from service.api.requests.parameters import After, Limit, RunId
 from service.api.responses.openapi import problems
 from service.api.responses.run_openapi import ACCEPTED, RUN_BODY, STARTING_ERRORS
 from service.api.responses.runs import run_answer
-from service.api.routes import run_artifacts, run_events
+from service.api.routes.runs import artifacts as run_artifacts
+from service.api.routes.runs import events as run_events
 from service.api.run_submission import RunRequest, enqueue, position_of, positions_of, require_queue, start_run
 from service.api.services import Services, ServicesDep
 from service.errors import Unavailable

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.responses import StreamingResponse
 
-from service.api.routes.run_events import EventFeed, Polling
+from service.api.routes.runs.events import EventFeed, Polling
 from service.errors import NotFound, Unavailable
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import StoredEvent

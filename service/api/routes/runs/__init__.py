@@ -1,0 +1,1 @@
+"""Routes of runs: the runs themselves, their events and their artifacts."""
