@@ -63,11 +63,6 @@ class Evaluator:
     def labels(self) -> tuple[str, ...]:
         return tuple(self._prompts)
 
-    @property
-    def max_virtual(self) -> int:
-        """Virtual tokens of the longest prompt."""
-        return max((p.n_virtual for p in self._prompts.values() if p is not None), default=0)
-
     def rows(self, examples: Sequence[EvalExample], *, max_tokens: int | None = None) -> list[ExampleRow]:
         """Evaluate every example under every prompt; rows are grouped by example.
 

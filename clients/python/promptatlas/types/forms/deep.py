@@ -28,7 +28,6 @@ class DeepForm(PromptForm):
     """Tensors ``deep.{layer}`` `[n_virtual, d_model]`."""
 
     kind: ClassVar[str] = "deep"
-    method = DeepMethod
     wheres = ("local", "carried")
     is_layered = True
 

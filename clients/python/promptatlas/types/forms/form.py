@@ -56,7 +56,6 @@ class PromptForm(ABC):
 
     Attributes:
         kind: name on the wire and of the tensors: ``{kind}`` or, if ``is_layered``, ``{kind}.{layer}``.
-        method: type of the ``method`` field of a ``tune`` spec.
         wheres: values of ``where``, the default first; empty if the kind has no such field.
         is_layered: whether there is one tensor for each of some layers.
         has_vectors: whether the tensors hold vectors of the residual stream, which have near tokens, priors and map points.
@@ -66,7 +65,6 @@ class PromptForm(ABC):
     """
 
     kind: ClassVar[str]
-    method: ClassVar[type[TuningMethod]]
     wheres: ClassVar[tuple[Where, ...]] = ()
     is_layered: ClassVar[bool] = False
     has_vectors: ClassVar[bool] = True

@@ -23,7 +23,6 @@ class PrefixForm(PromptForm):
     """Tensor ``prefix`` `[n_layers, 2, n_kv_heads, n_virtual, d_head]`: keys at 0, values at 1, as in the cache."""
 
     kind: ClassVar[str] = "prefix"
-    method = PrefixMethod
     has_vectors = False
     needs_equal_layers = True
     drawn_as: ClassVar[str] = "soft"

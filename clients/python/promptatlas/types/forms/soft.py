@@ -23,7 +23,6 @@ class SoftForm(PromptForm):
     """Tensor ``soft`` `[n_virtual, d_model]`."""
 
     kind: ClassVar[str] = "soft"
-    method = SoftMethod
 
     def shape(self, base: ModelShape) -> Shape:
         return (N_VIRTUAL, base.d_model)

@@ -23,7 +23,6 @@ class SteeringForm(PromptForm):
     """Tensors ``steering.{layer}`` `[d_model]`, added to ``resid_post`` of that layer."""
 
     kind: ClassVar[str] = "steering"
-    method = SteeringMethod
     is_layered = True
 
     def shape(self, base: ModelShape) -> Shape:
