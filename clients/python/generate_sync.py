@@ -36,7 +36,9 @@ _NAMES = {
     "__anext__": "__next__",
     "AbstractAsyncContextManager": "AbstractContextManager",
     "aclose": "close",
+    "AsyncByteStream": "SyncByteStream",
     "aiter_bytes": "iter_bytes",
+    "aiter_sse": "iter_sse",
     "anyio": "time",
     "aread": "read",
 }

@@ -6,11 +6,12 @@ import json
 from urllib.parse import quote
 
 import pydantic
+from httpx_sse import ServerSentEvent
 
 from promptatlas.errors import UnexpectedAnswerError
 from promptatlas.resources.encoding import checked, json_body, plain
 from promptatlas.resources.options import Spec
-from promptatlas.transport.call import EVENTS, Call, CallOptions, Following, ServerEvent, nothing, options_of, reader
+from promptatlas.transport.call import EVENTS, Call, CallOptions, Following, nothing, options_of, reader
 from promptatlas.types import RUN_KINDS, RunBody, RunEvent, RunKind
 from promptatlas.types import Run as RunInfo
 
@@ -60,7 +61,7 @@ def events_request(run_id: str, *, after: int, following: Following, options: Ca
     )
 
 
-def read_event(event: ServerEvent) -> RunEvent:
+def read_event(event: ServerSentEvent) -> RunEvent:
     """The event of a run in a server-sent event. Raises UnexpectedAnswerError."""
     try:
         data = json.loads(event.data)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Generic, TypedDict, TypeVar
 
 import pydantic
+from httpx_sse import ServerSentEvent
 
 from promptatlas.errors import UnexpectedAnswerError
 
@@ -60,15 +61,6 @@ class Body:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerEvent:
-    """One server-sent event. data: its ``data`` lines, joined by line feeds. id: the last id received so far."""
-
-    event: str
-    data: str
-    id: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Following:
     """Settings of an event stream that has no deadline and can be reopened after it breaks.
 
@@ -100,7 +92,7 @@ class Call(Generic[T]):
     timeout_s: float | None = None
     retries: bool = True
     accepted_errors: tuple[int, ...] = ()
-    parse_event: Callable[[ServerEvent], T] | None = None
+    parse_event: Callable[[ServerSentEvent], T] | None = None
     following: Following | None = None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
+from httpx_sse import SSEError
 
 from promptatlas.errors import ConnectionFailedError, TimedOutError, UnexpectedAnswerError
 
@@ -18,6 +19,8 @@ def translated() -> Iterator[None]:
     except httpx.TimeoutException as error:
         connecting = isinstance(error, httpx.ConnectTimeout)
         raise TimedOutError(f"no answer in time: {_description(error)}", connecting=connecting) from error
+    except SSEError as error:  # a TransportError too
+        raise UnexpectedAnswerError(f"expected a stream of events: {error}") from error
     except httpx.TransportError as error:
         raise ConnectionFailedError(f"no answer: {_description(error)}") from error
     except httpx.DecodingError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from tests.clients.python.promptatlas.fake_server import Pieces, reply
+from tests.clients.python.promptatlas.fake_server import STREAMED, Pieces, reply
 
 ID = "run-7k3"
 TUNE_SPEC = {"model": "demo", "dataset": "demo-qa", "priors": [{"kind": "isotropic"}]}
@@ -56,7 +56,7 @@ def stream(
 ) -> httpx.Response:
     """An answer with these events; ``cut``: so many bytes of the end are missing; ``then``: how it breaks."""
     content = event_bytes(*events, first=first)
-    return httpx.Response(200, stream=Pieces(content[: len(content) - cut], then=then))
+    return httpx.Response(200, stream=Pieces(content[: len(content) - cut], then=then), headers=STREAMED)
 
 
 def curve() -> httpx.Response:

@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 Answer = httpx.Response | Exception
 
+STREAMED = {"content-type": "text/event-stream"}
+"""Headers of a stream of events."""
+
 METADATA: dict[str, Any] = {
     "model": "demo",
     "revision": "ab" * 32,

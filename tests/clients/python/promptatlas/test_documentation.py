@@ -23,6 +23,7 @@ from tests.clients.python.promptatlas.fake_maps import PAGE, REPORT, map_reply, 
 from tests.clients.python.promptatlas.fake_maps import ROW as MAP_ROW
 from tests.clients.python.promptatlas.fake_runs import EVENTS, ID, curve, ended, info, stream
 from tests.clients.python.promptatlas.fake_server import (
+    STREAMED,
     activation_tensors,
     events,
     problem,
@@ -46,7 +47,7 @@ def answer(request: httpx.Request) -> httpx.Response:
     if b'"demo:missing"' in content:
         return problem(404)
     if b'"stream": true' in content:
-        return httpx.Response(200, content=events(COMPLETION))
+        return httpx.Response(200, content=events(COMPLETION), headers=STREAMED)
     if request.url.path.endswith("/content"):
         return httpx.Response(200, content=b"file")
     if request.url.path == "/v1/runs" and request.method == "POST":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import httpx
+from httpx_sse import EventSource
 
 from promptatlas.transport.call import Call
 from promptatlas.transport.httpx_errors import request_id_of, translated
@@ -25,6 +26,10 @@ class AsyncStream(AbstractAsyncContextManager["AsyncStream[T]"], Generic[T]):
 
     def __init__(self, response: httpx.Response, *, call: Call[T]) -> None:
         self._response = response
+        if call.following is not None:
+            response.stream = AsyncCheckedBytes(
+                cast(httpx.AsyncByteStream, response.stream), check=call.following.on_bytes
+            )
         self._reader = EventReader(response, call=call)
         self._values = self._read()
 
@@ -51,12 +56,27 @@ class AsyncStream(AbstractAsyncContextManager["AsyncStream[T]"], Generic[T]):
     async def _read(self) -> AsyncIterator[T]:
         try:
             with translated():
-                async for chunk in self._response.aiter_bytes():
-                    for value in self._reader.values(chunk):
+                async for event in EventSource(self._response).aiter_sse():
+                    for value in self._reader.values(event):
                         yield value
                     if self._reader.done:
                         return
-            for value in self._reader.rest():
-                yield value
+            self._reader.check_end()
         finally:
             await self._response.aclose()
+
+
+class AsyncCheckedBytes(httpx.AsyncByteStream):
+    """The bytes of a response. ``check`` is called for each chunk, also for those that complete no event."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, *, check: Callable[[], None]) -> None:
+        self._stream = stream
+        self._check = check
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            self._check()
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Generic
+from typing import Generic, cast
 
 import httpx
+from httpx_sse import EventSource
 
 from promptatlas.transport._async.stream import T
 from promptatlas.transport.call import Call
@@ -25,6 +26,8 @@ class Stream(AbstractContextManager["Stream[T]"], Generic[T]):
 
     def __init__(self, response: httpx.Response, *, call: Call[T]) -> None:
         self._response = response
+        if call.following is not None:
+            response.stream = CheckedBytes(cast(httpx.SyncByteStream, response.stream), check=call.following.on_bytes)
         self._reader = EventReader(response, call=call)
         self._values = self._read()
 
@@ -51,12 +54,27 @@ class Stream(AbstractContextManager["Stream[T]"], Generic[T]):
     def _read(self) -> Iterator[T]:
         try:
             with translated():
-                for chunk in self._response.iter_bytes():
-                    for value in self._reader.values(chunk):
+                for event in EventSource(self._response).iter_sse():
+                    for value in self._reader.values(event):
                         yield value
                     if self._reader.done:
                         return
-            for value in self._reader.rest():
-                yield value
+            self._reader.check_end()
         finally:
             self._response.close()
+
+
+class CheckedBytes(httpx.SyncByteStream):
+    """The bytes of a response. ``check`` is called for each chunk, also for those that complete no event."""
+
+    def __init__(self, stream: httpx.SyncByteStream, *, check: Callable[[], None]) -> None:
+        self._stream = stream
+        self._check = check
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            self._check()
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()

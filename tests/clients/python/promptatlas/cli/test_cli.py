@@ -14,6 +14,7 @@ from tests.clients.python.promptatlas.cli.conftest import Run
 from tests.clients.python.promptatlas.fake_runs import TUNE_SPEC
 from tests.clients.python.promptatlas.fake_server import (
     METADATA,
+    STREAMED,
     FakeServer,
     activation_tensors,
     events,
@@ -179,7 +180,7 @@ def test_completing_standard_input_under_a_mix(run: Run, server: FakeServer) -> 
 
 def test_streaming(run: Run, server: FakeServer) -> None:
     chunk = {"id": "c", "created": 1, "model": "demo", "choices": [{"index": 0, "text": "ab"}]}
-    server.will(httpx.Response(200, content=events(chunk, chunk)))
+    server.will(httpx.Response(200, content=events(chunk, chunk), headers=STREAMED))
     assert run("complete", "demo", "x", "--stream").output == "abab\n"
     assert run("complete", "demo", "x", "--stream", "--json").exit_code == 2
 

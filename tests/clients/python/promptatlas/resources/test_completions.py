@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from promptatlas import AsyncClient, Client, errors
 
-from tests.clients.python.promptatlas.fake_server import FakeServer, events, reply
+from tests.clients.python.promptatlas.fake_server import STREAMED, FakeServer, events, reply
 
 COMPLETION = {
     "id": "cmpl-1",
@@ -79,7 +79,7 @@ def test_chat(client: Client, server: FakeServer) -> None:
 
 
 def test_chat_streams(client: Client, server: FakeServer) -> None:
-    server.will(httpx.Response(200, content=events(CHUNK, CHUNK)))
+    server.will(httpx.Response(200, content=events(CHUNK, CHUNK), headers=STREAMED))
     with client.chat.create(model="demo", messages=MESSAGES, stream=True) as stream:
         assert [chunk.choices[0].delta.content for chunk in stream] == ["Hi", "Hi"]
     assert server.sent["stream"] is True
@@ -110,7 +110,7 @@ def test_async_verbs_send_the_same(async_client: AsyncClient, server: FakeServer
 
 
 def test_async_chat_streams(async_client: AsyncClient, server: FakeServer) -> None:
-    server.will(httpx.Response(200, content=events(CHUNK)))
+    server.will(httpx.Response(200, content=events(CHUNK), headers=STREAMED))
 
     async def run() -> list[str | None]:
         stream = await async_client.chat.create(model="demo", messages=MESSAGES, stream=True)

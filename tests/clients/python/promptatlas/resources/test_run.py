@@ -11,7 +11,7 @@ import pytest
 from promptatlas import AsyncClient, Client, Run, errors
 
 from tests.clients.python.promptatlas.fake_runs import EVENTS, ID, curve, ended, info, stream
-from tests.clients.python.promptatlas.fake_server import FakeServer, problem, reply
+from tests.clients.python.promptatlas.fake_server import STREAMED, FakeServer, problem, reply
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_persistent_errors_are_raised(run: Run, server: FakeServer, slept: list[
     "content", [b"id: 1\nevent: metric\ndata: {\n\n", b"event: metric\ndata: {}\n\n", b"id: 1\nevent: x\ndata: {}\n\n"]
 )
 def test_an_invalid_event_is_unexpected(run: Run, server: FakeServer, content: bytes) -> None:
-    server.will(httpx.Response(200, content=content))
+    server.will(httpx.Response(200, content=content, headers=STREAMED))
     with pytest.raises(errors.UnexpectedAnswerError, match="expected an event"):
         list(run.events())
 
@@ -213,7 +213,7 @@ def test_no_artifact_is_saved_outside_its_folder(run: Run, server: FakeServer, t
 def test_evaluation_rows(run: Run, server: FakeServer) -> None:
     rows = [{"prompt": None, "output": "a\u2028b"}, {"prompt": "qa@1", "output": "c"}]
     content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    server.will(httpx.Response(200, content=content))
+    server.will(httpx.Response(200, content=content, headers=STREAMED))
     assert run.evaluation() == rows
     assert server.request.url.path == f"/v1/runs/{ID}/artifacts/evaluation.jsonl"
     server.will(httpx.Response(200, content=b"{\n"))

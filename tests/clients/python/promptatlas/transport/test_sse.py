@@ -4,11 +4,8 @@ import anyio
 import httpx
 import pytest
 from promptatlas import AsyncClient, Client, errors
-from promptatlas.transport.sse import EventDecoder
 
 from tests.clients.python.promptatlas.fake_server import FakeServer, Pieces, events, problem
-
-CRLF = "event: status\r\ndata: é\u2028x\r\n\r\n: a comment\rdata: one\rdata: two\r\rid: 3\nretry: 5\ndata:three\n\n"
 
 
 def chunk(text: str) -> dict[str, object]:
@@ -17,25 +14,29 @@ def chunk(text: str) -> dict[str, object]:
 
 def stream_of(*pieces: bytes, then: Exception | None = None) -> tuple[httpx.Response, Pieces]:
     body = Pieces(*pieces, then=then)
-    return httpx.Response(200, stream=body, headers={"x-request-id": "req_4"}), body
+    return httpx.Response(
+        200, stream=body, headers={"x-request-id": "req_4", "content-type": "text/event-stream"}
+    ), body
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 1000])
-def test_chunks_may_end_anywhere_with_all_line_endings(size: int) -> None:
-    content = CRLF.encode()
-    decoder = EventDecoder()
-    found = [event for at in range(0, len(content), size) for event in decoder.feed(content[at : at + size])]
-    assert [(event.event, event.data) for event in found] == [
-        ("status", "é\u2028x"),
-        ("message", "one\ntwo"),
-        ("message", "three"),
-    ]
+def test_an_event_without_its_blank_line_was_cut_off(client: Client, server: FakeServer) -> None:
+    server.will(stream_of(events(chunk("a")).removesuffix(b"\n"))[0])
+    with pytest.raises(errors.BrokenStreamError):
+        list(client.completions.create(model="demo", prompt="x", stream=True))
 
 
-def test_the_last_blank_line_may_be_missing() -> None:
-    decoder = EventDecoder()
-    assert decoder.feed(b"data: x") == []
-    assert [event.data for event in decoder.finish()] == ["x"]
+def test_another_content_type_is_unexpected(client: Client, server: FakeServer) -> None:
+    server.will(httpx.Response(200, html="<p>a login page</p>"))
+    with pytest.raises(errors.UnexpectedAnswerError, match="text/html"):
+        list(client.completions.create(model="demo", prompt="x", stream=True))
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_all_line_endings_and_comments(client: Client, server: FakeServer, end: bytes) -> None:
+    content = (b": a comment\n" + events(chunk("a"), chunk("b"))).replace(b"\n", end)
+    server.will(stream_of(*(content[at : at + 3] for at in range(0, len(content), 3)), b"\n")[0])
+    found = list(client.completions.create(model="demo", prompt="x", stream=True))
+    assert [piece.choices[0].text for piece in found] == ["a", "b"]
 
 
 def test_values_of_a_stream(client: Client, server: FakeServer) -> None:
@@ -118,8 +119,3 @@ def test_async_streams_that_break(async_client: AsyncClient, server: FakeServer)
 
     with pytest.raises(errors.BrokenStreamError):
         anyio.run(run)
-
-
-def test_an_id_is_kept_until_the_next() -> None:
-    found = EventDecoder().feed(b"data: a\n\nid: 3\ndata: b\n\ndata: c\n\nid\ndata: d\n\n")
-    assert [(event.id, event.data) for event in found] == [("", "a"), ("3", "b"), ("3", "c"), ("", "d")]
