@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import LockError
+from redis.lock import Lock
 from rq import Queue
 
 from service.queueing.connections import connect, redis_errors_as_unavailable
@@ -93,8 +96,8 @@ class Leases:
     def __init__(self, connection: Redis, *, run_id: str, timing: Intervals) -> None:
         self._redis: Any = connection
         self._run_id = run_id
-        self._token = secrets.token_hex(8).encode()
-        self._expires_ms = max(1, int(timing.alive_s * 1000))
+        self._expires_s = max(0.001, timing.alive_s)
+        self._locks: dict[str, Lock] = {}
 
     @classmethod
     def at(cls, url: str, *, run_id: str, timing: Intervals) -> Leases:
@@ -103,23 +106,23 @@ class Leases:
 
     def acquire(self, part: str) -> bool:
         """Lease a part; True also if this object holds it already, False if another does."""
-        key = self._key(part)
+        lock = self._lock(part)
         with redis_errors_as_unavailable():
-            acquired = self._redis.set(key, self._token, nx=True, px=self._expires_ms)
-            return bool(acquired) or self._redis.get(key) == self._token
+            return lock.acquire(blocking=False) or lock.owned()
 
     def renew(self, part: str) -> None:
-        """Renew the lease of a part, unless another holder has acquired it."""
-        if self.acquire(part):
-            with redis_errors_as_unavailable():
-                self._redis.pexpire(self._key(part), self._expires_ms)
+        """Renew the lease of a part, unless another holder has acquired it. A lease that Redis has lost is created again."""
+        lock = self._lock(part)
+        with redis_errors_as_unavailable():
+            try:
+                lock.reacquire()
+            except LockError:
+                lock.acquire(blocking=False)
 
     def release(self, part: str) -> None:
         """Release a part, if this object holds it."""
-        key = self._key(part)
-        with redis_errors_as_unavailable():
-            if self._redis.get(key) == self._token:
-                self._redis.delete(key)
+        with redis_errors_as_unavailable(), suppress(LockError):
+            self._lock(part).release()
 
     def available(self, parts: Sequence[str]) -> list[str]:
         """Those of ``parts`` that are not leased."""
@@ -128,6 +131,12 @@ class Leases:
         with redis_errors_as_unavailable():
             holders = self._redis.mget([self._key(part) for part in parts])
         return [part for part, holder in zip(parts, holders, strict=True) if holder is None]
+
+    def _lock(self, part: str) -> Lock:
+        if part not in self._locks:
+            # Leases are renewed from another thread than the one that acquires them.
+            self._locks[part] = Lock(self._redis, self._key(part), timeout=self._expires_s, thread_local=False)
+        return self._locks[part]
 
     def _key(self, part: str) -> str:
         return f"{_PREFIX}:part:{self._run_id}:{part}"

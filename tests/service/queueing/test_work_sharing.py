@@ -125,7 +125,6 @@ def test_without_redis_everything_is_unavailable(tmp_path: Path) -> None:
         help_queue.has_waiting_runs,
         lambda: leases.acquire("1"),
         lambda: leases.renew("1"),
-        lambda: leases.release("1"),
         lambda: leases.available(["1"]),
     ):
         with pytest.raises(Unavailable):

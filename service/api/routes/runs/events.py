@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Header, Query
+from fastapi.sse import format_sse_event
 from promptatlas.types import EventType
 from starlette.responses import StreamingResponse
 
@@ -131,9 +132,9 @@ class EventFeed:
 
 
 def encode_event(event: StoredEvent) -> bytes:
-    """One server-sent event; compact JSON contains no line breaks."""
+    """One server-sent event."""
     data = json.dumps(dict(event.data), separators=(",", ":"))
-    return f"id: {event.id}\nevent: {event.type}\ndata: {data}\n\n".encode()
+    return format_sse_event(id=str(event.id), event=event.type, data_str=data)
 
 
 @router.get(

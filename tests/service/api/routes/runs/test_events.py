@@ -28,8 +28,9 @@ def read(text: str) -> list[tuple[str, ...]]:
         if block.startswith(":"):
             found.append((block,))
             continue
-        assert [line.partition(": ")[0] for line in lines] == ["id", "event", "data"]
-        found.append(tuple(line.partition(": ")[2] for line in lines))
+        assert [line.partition(": ")[0] for line in lines] == ["event", "data", "id"]
+        event, data, id_ = (line.partition(": ")[2] for line in lines)
+        found.append((id_, event, data))
     return found
 
 
