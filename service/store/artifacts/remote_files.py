@@ -1,4 +1,4 @@
-"""Files on fsspec filesystems: object stores such as s3://, and memory:// for tests."""
+"""Files on fsspec filesystems other than S3, and memory:// for tests."""
 
 from __future__ import annotations
 
@@ -27,23 +27,35 @@ _TIME_FIELDS = ("LastModified", "last_modified", "updated", "mtime", "created")
 
 
 def open_files(url: str) -> Files:
-    """Files at ``url``: a local directory (plain or ``file://``) or an fsspec URL. Does not access the filesystem.
+    """Files at ``url``: a local directory (plain or ``file://``), ``s3://``, or an fsspec URL. Does not access the filesystem.
 
     Raises:
         StoreUnavailable: No driver for this URL scheme is installed, or the driver rejects the URL.
     """
+    if url.startswith("s3://"):
+        return _open_s3(url)
     try:
         filesystem, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except Exception as error:
-        # Only the operator sees this message, at startup, and needs the driver's advice ("install s3fs").
+        # Only the operator sees this message, at startup, and needs the driver's advice, such as which package to install.
         raise StoreUnavailable(f"The store's URL cannot be used: {error}") from error
     return LocalFiles(root) if isinstance(filesystem, LocalFileSystem) else RemoteFiles(url)
+
+
+def _open_s3(url: str) -> Files:
+    try:
+        from service.store.artifacts.s3_files import S3Files  # obstore is an optional requirement
+    except ImportError as error:
+        raise StoreUnavailable(
+            "The store's URL cannot be used: s3:// needs obstore; run pip install 'promptatlas-server[s3]'."
+        ) from error
+    return S3Files(url)
 
 
 class RemoteFiles:
     """Keys under an fsspec URL.
 
-    Writes to object stores are atomic. ``create`` uses the driver's exclusive mode, which memory and S3 have. On other
+    Writes to object stores are atomic. ``create`` uses the driver's exclusive mode, which memory has. On other
     filesystems it checks for existence before writing, which is not safe with concurrent writers.
     """
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import uuid
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from service.errors import Conflict, DamagedArtifact, NotFound, Unavailable
 from service.store.artifacts.remote_files import RemoteFiles, open_files
+from service.store.artifacts.s3_files import S3Files
 from service.store.artifacts.store import ArtifactStore
 from service.store.idempotency import Attempt, IdempotencyStore, StoredResponse
 from service.store.prompts.store import PromptStore
@@ -53,7 +56,7 @@ def test_pages(remote: PromptStore, soft: Any) -> None:
 
 def test_creation_is_exclusive(url: str) -> None:
     files = open_files(url)
-    assert isinstance(files, RemoteFiles)
+    assert isinstance(files, S3Files if url.startswith("s3:") else RemoteFiles)
     files.create("x/one", b"1")
     with pytest.raises(FileExistsError):
         files.create("x/one", b"2")
@@ -171,7 +174,16 @@ def test_a_store_that_is_away_is_unavailable_and_keeps_its_address_to_itself(
         assert "secret" not in caught.value.detail
 
 
-def test_a_fork_gets_a_filesystem_of_its_own(url: str, soft: Any) -> None:
+def test_a_store_that_is_opened_before_a_fork_is_used_after_it(url: str, soft: Any) -> None:
+    if url.startswith("s3:"):
+        code = (
+            "import os, sys; from service.store.artifacts.remote_files import open_files; files = open_files(sys.argv[1]);"
+            "child = os.fork(); files.put('x/child' if child == 0 else 'x/parent', b'1');"
+            "child == 0 and os._exit(0); sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+        )
+        subprocess.run([sys.executable, "-c", code, url], check=True, timeout=60)
+        assert open_files(url).names("x") == ["child", "parent"]
+        return
     prompts = PromptStore(ArtifactStore(url))
     manifest, _ = prompts.create("qa", prompt=soft(1))
     child = os.fork()
