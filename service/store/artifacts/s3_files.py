@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,10 +27,15 @@ from service.store.artifacts.files import BLOCK_BYTES, Digest, FileEntry, Hashed
 
 _PART_BYTES = 16 << 20
 _N_AT_ONCE = 32
-_READ_BYTES = 8 * BLOCK_BYTES
-_CLIENT: dict[str, Any] = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60)}
+_CLIENT: dict[str, Any] = {"connect_timeout": timedelta(seconds=5), "read_timeout": timedelta(seconds=30)}
+# The default of 30 s for a whole request is too short for a large object.
+_CLIENT["timeout"] = timedelta(hours=6)
 # obstore's default waits for a lost store for three minutes; a request of a client should not.
 _RETRIES: dict[str, Any] = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
+
+_REFUSED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+# A refused listing or deletion is a general error of obstore, which has the status in its text alone.
+_REFUSED_STATUS = re.compile(r"status:? 40[13]\b|\b40[13] (Forbidden|Unauthorized)")
 
 
 class S3Files:
@@ -80,8 +86,8 @@ class S3Files:
 
     def open(self, key: str) -> io.RawIOBase:
         with _errors("read"):
-            reader = obstore.open_reader(self._bucket, key, buffer_size=_READ_BYTES)
-        return TranslatingReader(reader, translate=_errors)
+            chunks = obstore.get(self._bucket, key).stream(min_chunk_size=BLOCK_BYTES)
+        return TranslatingReader(_ChunkReader(chunks), translate=_errors)
 
     def create(self, key: str, data: bytes) -> None:
         with _errors("written"):
@@ -129,6 +135,25 @@ class S3Files:
         return S3Store.from_url(self._url, **options)
 
 
+class _ChunkReader:
+    """File over chunks: one request for the whole object, unlike ``obstore.open_reader``."""
+
+    def __init__(self, chunks: Iterable[Any]) -> None:
+        self._chunks = iter(chunks)
+        self._rest = memoryview(b"")
+
+    def read(self, n_bytes: int) -> memoryview:
+        """At most ``n_bytes``; nothing at the end."""
+        while not self._rest and (chunk := next(self._chunks, None)) is not None:
+            self._rest = memoryview(chunk)
+        data, self._rest = self._rest[:n_bytes], self._rest[n_bytes:]
+        return data
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._chunks, self._rest = iter(()), memoryview(b"")
+
+
 @contextmanager
 def _errors(action: str) -> Iterator[None]:
     """Errors of obstore as those of ``Files``."""
@@ -139,5 +164,7 @@ def _errors(action: str) -> Iterator[None]:
             raise FileNotFoundError from error
         except exceptions.AlreadyExistsError as error:
             raise FileExistsError from error
-        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from error
+        except exceptions.BaseError as error:
+            if isinstance(error, _REFUSED) or _REFUSED_STATUS.search(str(error)):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from error
+            raise
