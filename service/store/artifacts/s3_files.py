@@ -27,9 +27,11 @@ from service.store.artifacts.files import BLOCK_BYTES, Digest, FileEntry, Hashed
 
 _PART_BYTES = 16 << 20
 _N_AT_ONCE = 32
-_CLIENT: dict[str, Any] = {"connect_timeout": timedelta(seconds=5), "read_timeout": timedelta(seconds=30)}
-# The default of 30 s for a whole request is too short for a large object.
-_CLIENT["timeout"] = timedelta(hours=6)
+_CLIENT: dict[str, Any] = {
+    "connect_timeout": timedelta(seconds=5),
+    "read_timeout": timedelta(seconds=30),
+    "timeout": timedelta(hours=6),  # of a whole request; the default of 30 s is too short for a large object
+}
 # obstore's default waits for a lost store for three minutes; a request of a client should not.
 _RETRIES: dict[str, Any] = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 
