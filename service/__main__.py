@@ -1,4 +1,4 @@
-"""``python -m service``: serve until SIGTERM or Ctrl-C. Settings are environment variables, see ``docs/operations.md``."""
+"""``python -m service``: serve until SIGTERM or Ctrl-C. See ``docs/operations.md`` for settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def main(environ: Mapping[str, str]) -> int:
     # Imported here, because the engine process imports this module again and needs none of it. Large modules are imported
     # last, so that an invalid setting is reported at once.
     from service.listening import bind
-    from service.settings import Settings, SettingsError
+    from service.logs import configure_logs
+    from service.settings import Settings, SettingsError, warn_of_unknown_variables
 
     try:
         settings = Settings.from_environ(environ)
@@ -21,6 +22,8 @@ def main(environ: Mapping[str, str]) -> int:
     except SettingsError as error:
         print(f"promptatlas: {error}", file=sys.stderr)
         return 2
+    configure_logs(settings.log)
+    warn_of_unknown_variables(environ, known=Settings.model_fields)
     from service.app import run_service
 
     with sock:

@@ -207,11 +207,13 @@ def _worker_members(settings: Settings) -> list[Member]:
     if importlib.util.find_spec("workers") is None:
         _log.warning("the workers package is not installed: runs wait for workers of other hosts")
         return []
-    environ = {**os.environ, "PROMPTATLAS_REDIS_URL": settings.redis_url}
     return [
         Member(
             name="workers",
-            launch=lambda _: Command([sys.executable, "-m", "workers"], environ=environ),
+            # The settings of this process, although its files may have changed since; secrets stay out of the environment.
+            launch=lambda _: Command(
+                [sys.executable, "-m", "workers", "--settings-on-stdin"], stdin=settings.model_dump_json().encode()
+            ),
             stop_s=settings.worker_grace_s + 2 * _SLACK_S,
             stops_early=True,
         )

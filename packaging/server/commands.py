@@ -30,7 +30,9 @@ def work() -> int:
 
 def _parser(prog: str, *, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=prog, description=description, epilog="Settings are environment variables named PROMPTATLAS_*."
+        prog=prog,
+        description=description,
+        epilog="Settings are variables PROMPTATLAS_*, or in the TOML file of PROMPTATLAS_CONFIG.",
     )
     parser.add_argument("--version", action="version", version=importlib.metadata.version("promptatlas-server"))
     return parser
