@@ -23,11 +23,11 @@ PREFIX: Final = "PROMPTATLAS_"
 CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
 SECRETS_VARIABLE: Final = f"{PREFIX}SECRETS_DIR"
 
-_OTHERS = frozenset({CONFIG_VARIABLE, SECRETS_VARIABLE, f"{PREFIX}URL", f"{PREFIX}API_KEY"})
+_OTHERS = ("CONFIG", "SECRETS_DIR", "URL", "API_KEY")
 """Variables that are no settings: where settings are, and those of the SDK."""
 
 # Tests have variables of their own, and Kubernetes defines these for a Service named "promptatlas".
-_FOREIGN = re.compile(rf"{PREFIX}(TEST_\w+|SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_\w+)")
+_FOREIGN = re.compile(r"(TEST_\w+|SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_\w+)")
 _MAX_SHOWN = 80
 
 _log = structlog.get_logger(__name__)
@@ -79,12 +79,12 @@ def one_line(fault: ErrorDetails, *, kind: type[BaseSettings], origins: Mapping[
 
 def warn_of_unknown_variables(environ: Mapping[str, str], *, known: Collection[str]) -> None:
     """Log each variable ``PROMPTATLAS_*`` that is no setting, with the nearest name. known: names of fields."""
-    names = [f"{PREFIX}{field.upper()}" for field in known]
+    names = [*(field.upper() for field in known), *_OTHERS]
     for variable in sorted(environ):
-        if variable.startswith(PREFIX) and variable not in {*names, *_OTHERS} and not _FOREIGN.fullmatch(variable):
-            _log.warning(
-                "unknown setting is ignored", variable=variable, nearest=_nearest(variable, [*names, *_OTHERS])
-            )
+        name = variable.removeprefix(PREFIX)
+        if variable.startswith(PREFIX) and name not in names and not _FOREIGN.fullmatch(name):
+            nearest = _nearest(name, names)
+            _log.warning("unknown setting is ignored", variable=variable, nearest=nearest and f"{PREFIX}{nearest}")
 
 
 class _Environ(EnvSettingsSource):
