@@ -1,10 +1,24 @@
-"""``python -m service``: serve until SIGTERM or Ctrl-C. See ``docs/operations.md`` for settings."""
+"""``python -m service``: serve until SIGTERM or Ctrl-C. ``python -m service key create``: create an API key.
+
+See ``docs/operations.md`` for settings.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+
+def command(parser: argparse.ArgumentParser, *, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run a command of the server; without one, the service. parser: of the server, whose commands are added here."""
+    from service.key_command import add_key_command
+
+    add_key_command(parser)
+    parsed = parser.parse_args(arguments)
+    perform: Callable[[argparse.Namespace], int] | None = getattr(parsed, "perform", None)
+    return main(environ) if perform is None else perform(parsed)
 
 
 def main(environ: Mapping[str, str]) -> int:
@@ -18,6 +32,7 @@ def main(environ: Mapping[str, str]) -> int:
     try:
         settings = Settings.from_environ(environ)
         settings.require_models()
+        settings.require_keys_file()
         sock = bind(settings.host, settings.port)
     except SettingsError as error:
         print(f"promptatlas: {error}", file=sys.stderr)
@@ -31,4 +46,4 @@ def main(environ: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.environ))
+    sys.exit(command(argparse.ArgumentParser(prog="python -m service"), arguments=sys.argv[1:], environ=os.environ))

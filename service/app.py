@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from service.api.hub_loads import HubLoads
+from service.api.keys.key_ring import KeyRing
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
 from service.api.openai import routes as openai
@@ -133,6 +134,7 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
         monitor = QueueMonitor(queue, Reconciler(queue, store, max_attempts=settings.run_attempts))
     return Services(
         settings=settings,
+        keys=KeyRing.of(settings),
         engine=engine,
         prompts=PromptStore(artifacts),
         datasets=open_datasets(load_hub=None),

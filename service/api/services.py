@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from service.api.hub_loads import HubLoads
+from service.api.keys.key_ring import KeyRing
 from service.api.metrics import Metrics
 from service.api.readiness import ComponentChecks
 from service.hosting.ipc.engine_client import EngineClient
@@ -26,11 +27,12 @@ from service.store.runs.store import RunStore
 class Services:
     """Parts of the API process.
 
-    engine: connection to the engine process. checks: of the store and Redis. datasets: stored ones; hub: loads further
-    ones. queue, queue_watch: None without Redis; no run can be started then.
+    keys: accepted API keys. engine: connection to the engine process. checks: of the store and Redis. datasets: stored
+    ones; hub: loads further ones. queue, queue_watch: None without Redis; no run can be started then.
     """
 
     settings: Settings
+    keys: KeyRing
     engine: EngineClient
     prompts: PromptStore
     datasets: DatasetStore

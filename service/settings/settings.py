@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service.settings.api_keys import ApiKey, parse_key
+from service.settings.api_keys import ApiKey, parse_key, read_keys_file
 from service.settings.default_paths import default_model_path
 from service.settings.sources import PREFIX, one_line, read_sources
 from service.settings.values import (
@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     max_pending: maximum number of pending requests in the API process. grace_s: how long a stopping server waits for running
     requests. drain_s: how long it answers at least, with a failing ``/ready``.
     workers: number of worker processes. worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
+    api_keys_file: keys that are read again when the file changes; each line is one key, see api_keys.py.
     run_attempts: a run fails after this many attempts whose worker died.
     allowed_hosts: names for ``Host`` besides loopback names. allowed_origins: origins whose pages may use this server.
     read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: shards of one harvest.
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     redis_url: str | None = Field(default=None, repr=False)
     api_keys: tuple[ApiKey, ...] = Field(default=(), repr=False)
+    api_keys_file: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     log: Literal["json", "text"] = "text"
@@ -136,10 +138,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _require_keys_for_any_host(self) -> Settings:
-        if ANY_HOST in self.allowed_hosts and not self.api_keys:
+        if ANY_HOST in self.allowed_hosts and not self.requires_keys:
             raise ValueError(
-                f"{PREFIX}ALLOWED_HOSTS: '{ANY_HOST}' needs {PREFIX}API_KEYS; without keys every web page could use this "
-                "server"
+                f"{PREFIX}ALLOWED_HOSTS: '{ANY_HOST}' needs {PREFIX}API_KEYS or {PREFIX}API_KEYS_FILE; without keys every "
+                "web page could use this server"
             )
         return self
 
@@ -150,9 +152,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _require_keys_unless_local(self) -> Settings:
-        if not self.api_keys and not is_loopback(self.host):
+        if not self.requires_keys and not is_loopback(self.host):
             raise ValueError(
-                f"{PREFIX}API_KEYS must be set to serve on {self.host}, which other machines can reach; "
+                f"{PREFIX}API_KEYS or {PREFIX}API_KEYS_FILE must be set to serve on {self.host}, which other machines can reach; "
                 "without keys only a loopback address such as 127.0.0.1 is allowed"
             )
         return self
@@ -176,6 +178,23 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"no model to host: set {PREFIX}MODELS=name=path-or-hub-id, or place the demo model at {demo.path}"
             )
+
+    def require_keys_file(self) -> None:
+        """Check the file of API keys, if there is one.
+
+        Raises:
+            SettingsError: the file cannot be read or is invalid.
+        """
+        if self.api_keys_file is not None:
+            try:
+                read_keys_file(Path(self.api_keys_file).expanduser())
+            except ValueError as error:
+                raise SettingsError(f"{PREFIX}API_KEYS_FILE: {self.api_keys_file}: {error}") from None
+
+    @property
+    def requires_keys(self) -> bool:
+        """Whether requests need an API key: keys are configured, or a file that may have some."""
+        return bool(self.api_keys) or self.api_keys_file is not None
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:

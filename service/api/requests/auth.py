@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,6 +10,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
+from service.api.keys.key_ring import KeyRing
 from service.api.services import ServicesDep
 from service.settings import ApiKey, Scope
 
@@ -29,18 +28,28 @@ class Caller:
 
     name: str
     scope: Scope
+    key: ApiKey | None = None
 
 
 ANONYMOUS = Caller(name="anonymous", scope="admin")
 
 
-def identify(key: str | None, *, keys: Sequence[ApiKey]) -> Caller | None:
-    """The owner of a key; None for an unknown one. The comparison takes constant time."""
+def identify(key: str | None, *, keys: KeyRing) -> Caller:
+    """The owner of a key.
+
+    Raises:
+        HTTPException: 401, there is no key, or it is unknown or expired.
+    """
+    if not keys.required:
+        return ANONYMOUS
     if key is None:
-        return None
-    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-    matching = [known for known in keys if hmac.compare_digest(known.sha256, digest)]
-    return Caller(name=matching[0].name, scope=matching[0].scope) if matching else None
+        raise _unauthorized("This route requires an API key.")
+    known = keys.find(key)
+    if known is None:
+        raise _unauthorized("The API key is unknown to this server.")
+    if known.expires is not None and keys.is_expired(known):
+        raise _unauthorized(f"The API key has expired at {known.expires.isoformat()}.")
+    return Caller(name=known.name, scope=known.scope, key=known)
 
 
 def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
@@ -52,18 +61,17 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
         header: Annotated[str | None, Security(_header)] = None,
     ) -> Caller:
-        keys = services.settings.api_keys
-        caller = identify(bearer.credentials if bearer else header, keys=keys) if keys else ANONYMOUS
-        if caller is None:
-            given = bearer is not None or header is not None
-            detail = "The API key is unknown to this server." if given else "This route requires an API key."
-            raise HTTPException(401, detail, headers={"WWW-Authenticate": "Bearer"})
+        caller = identify(bearer.credentials if bearer else header, keys=services.keys)
         if _RANKS[caller.scope] < _RANKS[scope]:
             raise HTTPException(403, f"Expected a key with scope {scope!r}; this key has {caller.scope!r}.")
         request.state.caller = caller.name
         return caller
 
     return check
+
+
+def _unauthorized(detail: str) -> HTTPException:
+    return HTTPException(401, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 Reader = Annotated[Caller, Depends(require("read"))]
