@@ -20,6 +20,8 @@ from redis.asyncio import Redis
 
 from service.api.hub_loads import HubLoads
 from service.api.keys.key_ring import KeyRing
+from service.api.keys.limits import KeyLimits
+from service.api.keys.minute_counters import MinuteCounters
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
 from service.api.openai import routes as openai
@@ -135,6 +137,7 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
     return Services(
         settings=settings,
         keys=KeyRing.of(settings),
+        limits=KeyLimits(settings, counters=MinuteCounters.at(settings.redis_url)),
         engine=engine,
         prompts=PromptStore(artifacts),
         datasets=open_datasets(load_hub=None),
@@ -271,6 +274,7 @@ async def _lifespan(_app: FastAPI, *, services: Services, background: Background
             await asyncio.gather(task, return_exceptions=True)
         await services.placer.close()
         await services.checks.close()
+        await services.limits.close()
 
 
 def _body_limit(path: str, content_type: str, *, settings: Settings) -> int:

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     requests. drain_s: how long it answers at least, with a failing ``/ready``.
     workers: number of worker processes. worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
     api_keys_file: keys that are read again when the file changes; each line is one key, see api_keys.py.
+    requests_per_minute, tokens_per_minute, max_rows_per_key: limits of API keys without their own.
     run_attempts: a run fails after this many attempts whose worker died.
     allowed_hosts: names for ``Host`` besides loopback names. allowed_origins: origins whose pages may use this server.
     read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: shards of one harvest.
@@ -58,6 +59,10 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     log: Literal["json", "text"] = "text"
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    max_rows_per_key: int | None = Field(default=None, ge=1)
 
     max_batch: int = Field(default=64, ge=1, le=4096)
     max_waiting: int = Field(default=1024, ge=0)
@@ -195,6 +200,11 @@ class Settings(BaseSettings):
     def requires_keys(self) -> bool:
         """Whether requests need an API key: keys are configured, or a file that may have some."""
         return bool(self.api_keys) or self.api_keys_file is not None
+
+    @property
+    def rows_per_key(self) -> int:
+        """Rows that the owner of a key may have at the same time. By default others always find room in the queue."""
+        return self.max_rows_per_key or max(self.max_waiting, self.max_batch // 2, 1)
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:

@@ -11,7 +11,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from starlette.exceptions import HTTPException
 
 from service.api.keys.key_ring import KeyRing
-from service.api.services import ServicesDep
+from service.api.services import Services, ServicesDep
 from service.settings import ApiKey, Scope
 
 _RANKS: dict[Scope, int] = {"read": 0, "write": 1, "admin": 2}
@@ -53,7 +53,7 @@ def identify(key: str | None, *, keys: KeyRing) -> Caller:
 
 
 def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """A dependency that requires ``scope``: 401 without a valid key, 403 for a key with a lesser scope."""
+    """A dependency that requires ``scope``: 401 without a valid key, 403 for a lesser scope, 429 over the limit of requests."""
 
     async def check(
         request: Request,
@@ -65,9 +65,18 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
         if _RANKS[caller.scope] < _RANKS[scope]:
             raise HTTPException(403, f"Expected a key with scope {scope!r}; this key has {caller.scope!r}.")
         request.state.caller = caller.name
+        await _count(request, services, key=caller.key)
         return caller
 
     return check
+
+
+async def _count(request: Request, services: Services, *, key: ApiKey | None) -> None:
+    """Count the request, once: a route may require a scope besides the one of its router."""
+    if not hasattr(request.state, "rate_headers"):
+        request.state.key, request.state.rate_headers = key, {}
+        if key is not None:
+            await services.limits.count_request(key, headers=request.state.rate_headers)
 
 
 def _unauthorized(detail: str) -> HTTPException:
