@@ -203,8 +203,9 @@ class Settings(BaseSettings):
 
     @property
     def rows_per_key(self) -> int:
-        """Rows that the owner of a key may have at the same time. By default others always find room in the queue."""
-        return self.max_rows_per_key or max(self.max_waiting, self.max_batch // 2, 1)
+        """Rows that the owner of a key may have at the same time. By default a sixteenth of all places is left to others."""
+        n_places = self.max_batch + self.max_waiting
+        return self.max_rows_per_key or max(n_places - max(n_places // 16, 1), 1)
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:

@@ -206,7 +206,7 @@ def test_rows_at_the_same_time_are_limited(open_world: OpenWorld) -> None:
 
 
 def test_by_default_one_key_leaves_room_in_the_queue(open_world: OpenWorld) -> None:
-    world = open_world(api_keys=(key("ann"),), max_batch=4, max_waiting=3)
+    world = open_world(api_keys=(key("ann"),), max_batch=2, max_waiting=2)
     assert complete(world, prompt=["a"] * 3).status_code == 200
     assert complete(world, prompt=["a"] * 4).status_code == 413
 
