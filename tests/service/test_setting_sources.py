@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,17 @@ def test_a_toml_file_has_the_same_names_and_richer_values(tmp_path: Path) -> Non
     assert settings.read_models == (ModelSource(name="t5", path="google-t5/t5,base"),)
     assert settings.device_map == {"model.layers": "cuda:1", "lm_head": "cpu"}
     assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_keys_in_the_file_may_be_tables(tmp_path: Path) -> None:
+    text = (
+        f'[[api_keys]]\nname = "ann"\nscope = "read"\nsha256 = "{HASH}"\nexpires = 2027-01-01T00:00:00Z\nmax_rows = 3\n'
+    )
+    (key,) = Settings.from_environ({"PROMPTATLAS_CONFIG": config(tmp_path, text)}).api_keys
+    assert (key.name, key.max_rows, key.expires) == ("ann", 3, datetime(2027, 1, 1, tzinfo=timezone.utc))
+    with pytest.raises(SettingsError, match=r"atlas.toml: api_keys: ") as caught:
+        Settings.from_environ({"PROMPTATLAS_CONFIG": config(tmp_path, text.replace(HASH, "my-real-secret"))})
+    assert "my-real-secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["redis_url", "PROMPTATLAS_REDIS_URL"])
