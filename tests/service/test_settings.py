@@ -125,3 +125,8 @@ def test_other_device_maps_are_refused_with_the_choices(text: str) -> None:
         SettingsError, match="PROMPTATLAS_DEVICE_MAP: expected auto, balanced, balanced_low_0, sequential"
     ):
         Settings.from_environ({"PROMPTATLAS_DEVICE_MAP": text})
+
+
+def test_each_setting_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text("utf-8")
+    assert [field for field in Settings.model_fields if f"PROMPTATLAS_{field.upper()}`" not in page] == []
