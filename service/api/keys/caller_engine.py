@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
@@ -57,6 +56,4 @@ class CallerEngine:
                         used = n_used(job.request, exchange, demand=demand)
             finally:
                 if reserved is not None:
-                    counted = self._limits.count_tokens(self._key, reserved, n_used=used, headers=self._headers)
-                    # It must be counted even if the client has gone and this task is cancelled.
-                    await asyncio.shield(asyncio.ensure_future(counted))
+                    await self._limits.count_tokens(self._key, reserved, n_used=used, headers=self._headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import Iterator, MutableMapping
@@ -29,6 +30,7 @@ class KeyLimits:
         self._settings = settings
         self._counters = counters
         self._n_rows: Counter[str] = Counter()
+        self._counting: set[asyncio.Task[None]] = set()
 
     async def count_request(self, key: ApiKey, *, headers: Headers) -> None:
         """Count one request.
@@ -101,17 +103,27 @@ class KeyLimits:
         return entry, amount
 
     async def count_tokens(self, key: ApiKey, reserved: tuple[Entry, int], *, n_used: int, headers: Headers) -> None:
-        """Replace a reservation by the number of tokens that were used, in the minute of the reservation."""
+        """Replace a reservation by the number of tokens that were used, in the minute of the reservation.
+
+        It is done even if the client has gone and the task that waits for it is cancelled.
+        """
+        task = asyncio.ensure_future(self._count_tokens(key, reserved, n_used=n_used, headers=headers))
+        self._counting.add(task)
+        task.add_done_callback(self._counting.discard)
+        await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Close connections, after all tokens are counted."""
+        await asyncio.gather(*self._counting, return_exceptions=True)
+        await self._counters.close()
+
+    async def _count_tokens(self, key: ApiKey, reserved: tuple[Entry, int], *, n_used: int, headers: Headers) -> None:
         entry, amount = reserved
         if n_used != amount:
             entry = await self._counters.correct(entry, n_used - amount)
         limit = key.tokens_per_minute or self._settings.tokens_per_minute
         if limit is not None and entry.counter.endswith(f"/{self._counters.minute}"):
             self._show(headers, "tokens", limit=limit, used=entry.total)
-
-    async def close(self) -> None:
-        """Close connections."""
-        await self._counters.close()
 
     def _show(self, headers: Headers, kind: str, *, limit: int, used: int) -> None:
         headers[f"x-ratelimit-limit-{kind}"] = str(limit)
