@@ -32,7 +32,7 @@ COPY service /app/service
 COPY demo/model /app/demo/model
 COPY demo/data /app/demo/data
 COPY clients/web /app/clients/web
-# It listens on all addresses, so it starts only if PROMPTATLAS_API_KEYS is set. Workers are the other image.
+# It listens on all addresses, so it starts only with PROMPTATLAS_API_KEYS or PROMPTATLAS_API_KEYS_FILE. Workers are the other image.
 ENV PROMPTATLAS_HOST=0.0.0.0 PROMPTATLAS_PORT=8000 PROMPTATLAS_WORKERS=0
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \

@@ -1,10 +1,24 @@
-"""``python -m service``: serve until SIGTERM or Ctrl-C. Settings are environment variables, see ``docs/operations.md``."""
+"""``python -m service``: serve until SIGTERM or Ctrl-C. ``python -m service key create``: create an API key.
+
+See ``docs/operations.md`` for settings.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+
+def command(parser: argparse.ArgumentParser, *, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run a command of the server; without one, the service. parser: of the server, whose commands are added here."""
+    from service.key_command import add_key_command
+
+    add_key_command(parser)
+    parsed = parser.parse_args(arguments)
+    perform: Callable[[argparse.Namespace], int] | None = getattr(parsed, "perform", None)
+    return main(environ) if perform is None else perform(parsed)
 
 
 def main(environ: Mapping[str, str]) -> int:
@@ -12,15 +26,19 @@ def main(environ: Mapping[str, str]) -> int:
     # Imported here, because the engine process imports this module again and needs none of it. Large modules are imported
     # last, so that an invalid setting is reported at once.
     from service.listening import bind
-    from service.settings import Settings, SettingsError
+    from service.logs import configure_logs
+    from service.settings import Settings, SettingsError, warn_of_unknown_variables
 
     try:
         settings = Settings.from_environ(environ)
         settings.require_models()
+        settings.require_keys_file()
         sock = bind(settings.host, settings.port)
     except SettingsError as error:
         print(f"promptatlas: {error}", file=sys.stderr)
         return 2
+    configure_logs(settings.log)
+    warn_of_unknown_variables(environ, known=Settings.model_fields)
     from service.app import run_service
 
     with sock:
@@ -28,4 +46,4 @@ def main(environ: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.environ))
+    sys.exit(command(argparse.ArgumentParser(prog="python -m service"), arguments=sys.argv[1:], environ=os.environ))

@@ -19,6 +19,9 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from service.api.hub_loads import HubLoads
+from service.api.keys.key_ring import KeyRing
+from service.api.keys.limits import KeyLimits
+from service.api.keys.minute_counters import MinuteCounters
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
 from service.api.openai import routes as openai
@@ -133,6 +136,8 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
         monitor = QueueMonitor(queue, Reconciler(queue, store, max_attempts=settings.run_attempts))
     return Services(
         settings=settings,
+        keys=KeyRing.of(settings),
+        limits=KeyLimits(settings, counters=MinuteCounters.at(settings.redis_url)),
         engine=engine,
         prompts=PromptStore(artifacts),
         datasets=open_datasets(load_hub=None),
@@ -207,11 +212,13 @@ def _worker_members(settings: Settings) -> list[Member]:
     if importlib.util.find_spec("workers") is None:
         _log.warning("the workers package is not installed: runs wait for workers of other hosts")
         return []
-    environ = {**os.environ, "PROMPTATLAS_REDIS_URL": settings.redis_url}
     return [
         Member(
             name="workers",
-            launch=lambda _: Command([sys.executable, "-m", "workers"], environ=environ),
+            # The settings of this process, although its files may have changed since; secrets stay out of the environment.
+            launch=lambda _: Command(
+                [sys.executable, "-m", "workers", "--settings-on-stdin"], stdin=settings.model_dump_json().encode()
+            ),
             stop_s=settings.worker_grace_s + 2 * _SLACK_S,
             stops_early=True,
         )
@@ -267,6 +274,7 @@ async def _lifespan(_app: FastAPI, *, services: Services, background: Background
             await asyncio.gather(task, return_exceptions=True)
         await services.placer.close()
         await services.checks.close()
+        await services.limits.close()
 
 
 def _body_limit(path: str, content_type: str, *, settings: Settings) -> int:

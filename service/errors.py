@@ -6,6 +6,7 @@ AtlasError
 ├── Conflict            it would overwrite or break something (409)
 ├── TooLarge            over a limit of this server; the message names the limit (413)
 ├── Busy                the queue is full, retry later (429)
+│   └── RateLimited         a limit of the API key is reached, retry later (429)
 ├── Unavailable         a part of the server cannot be used at the moment (503)
 │   ├── EngineUnavailable   the engine is starting, stopping or lost
 │   ├── StoreUnavailable    the store cannot be reached
@@ -61,6 +62,10 @@ class TooLarge(AtlasError):
 
 class Busy(AtlasError):
     title = "Too many requests"
+
+
+class RateLimited(Busy):
+    title = "Rate limit exceeded"
 
 
 class Unavailable(AtlasError):

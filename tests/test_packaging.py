@@ -196,8 +196,15 @@ def test_commands_start_the_service_and_the_workers(server: zipfile.ZipFile) -> 
     [
         ("serve", ["--version"], ("PORT", "8000"), 0, f"{PROJECT['version']}\n"),
         ("work", ["--version"], ("PORT", "8000"), 0, f"{PROJECT['version']}\n"),
-        ("serve", ["--port", "1"], ("PORT", "8000"), 2, "unrecognized arguments: --port 1"),
+        ("serve", ["--port=1"], ("PORT", "8000"), 2, "unrecognized arguments: --port=1"),
         ("serve", [], ("PORT", "no"), 2, "promptatlas: PROMPTATLAS_PORT: "),
+        (
+            "serve",
+            ["key", "create", "--name", "ann", "--scope", "read"],
+            ("PORT", "no"),
+            0,
+            '{"name":"ann","scope":"read",',
+        ),
         ("work", [], ("REDIS_URL", ""), 2, "promptatlas: PROMPTATLAS_REDIS_URL must be set"),
         ("work", ["--check"], ("REDIS_URL", "redis://127.0.0.1:1"), 1, "promptatlas: "),
     ],

@@ -1,6 +1,7 @@
-"""``python -m workers``: execute runs until SIGTERM or Ctrl-C. Settings are environment variables, see ``docs/operations.md``.
+"""``python -m workers``: execute runs until SIGTERM or Ctrl-C. See ``docs/operations.md`` for settings.
 
-The exit status of ``python -m workers --check`` shows whether a worker of this host is alive.
+A service starts its workers with ``--settings-on-stdin``, so that they have its settings, as JSON. The exit status of
+``python -m workers --check`` shows whether a worker of this host is alive.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from service.errors import Unavailable
+from service.logs import configure_logs
 from service.queueing.queue import RunQueue
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, warn_of_unknown_variables
 from workers.jobs import HELPERS, KINDS
 from workers.running.pool.supervisor import run_workers
 from workers.running.setup import WorkSetup
+
+_ON_STDIN = ["--settings-on-stdin"]
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str], *, kinds: Mapping[str, str] = KINDS) -> int:
     """Run workers, or check for them; returns the exit status: 2 for an invalid setting, with one line on stderr."""
     try:
-        settings = Settings.from_environ(environ)
+        settings = _settings(arguments, environ)
         _require(settings)
     except SettingsError as error:
         print(f"promptatlas: {error}", file=sys.stderr)
@@ -29,10 +33,19 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], *, kinds: Mapping
     setup = WorkSetup(settings=settings, kinds=kinds, helpers=HELPERS)
     if list(arguments) == ["--check"]:
         return _check(setup)
-    if arguments:
+    if arguments and list(arguments) != _ON_STDIN:
         print(f"promptatlas: expected no arguments or --check, got {' '.join(arguments)}", file=sys.stderr)
         return 2
+    if not arguments:
+        configure_logs(settings.log)
+        warn_of_unknown_variables(environ, known=Settings.model_fields)
     return run_workers(setup)
+
+
+def _settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    if list(arguments) == _ON_STDIN:
+        return Settings.model_validate_json(sys.stdin.read())
+    return Settings.from_environ(environ)
 
 
 def _require(settings: Settings) -> None:

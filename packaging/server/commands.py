@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
+import sys
 
 
 def serve() -> int:
-    """``promptatlas-server``: the service, until SIGTERM or Ctrl-C. Returns the exit status."""
-    _parser("promptatlas-server", description="Run the Prompt Atlas service until SIGTERM or Ctrl-C.").parse_args()
+    """``promptatlas-server``: the service, until SIGTERM or Ctrl-C, or one of its commands. Returns the exit status."""
     # Imported here, because the engine process imports this module again and needs neither.
-    from service.__main__ import main
+    from service.__main__ import command
 
-    return main(os.environ)
+    parser = _parser("promptatlas-server", description="Run the Prompt Atlas service until SIGTERM or Ctrl-C.")
+    return command(parser, arguments=sys.argv[1:], environ=os.environ)
 
 
 def work() -> int:
@@ -30,7 +31,9 @@ def work() -> int:
 
 def _parser(prog: str, *, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=prog, description=description, epilog="Settings are environment variables named PROMPTATLAS_*."
+        prog=prog,
+        description=description,
+        epilog="Settings are variables PROMPTATLAS_*, or in the TOML file of PROMPTATLAS_CONFIG.",
     )
     parser.add_argument("--version", action="version", version=importlib.metadata.version("promptatlas-server"))
     return parser

@@ -12,7 +12,10 @@ from service.api.origin_policy import OriginPolicy
 from service.api.responses.errors import make_response
 
 _METHODS = "GET, HEAD, POST, PUT, DELETE"
-_EXPOSED = "Content-Disposition, Idempotent-Replayed, Location, Retry-After, X-Request-ID"
+_LIMITS = ", ".join(
+    f"x-ratelimit-{part}-{kind}" for part in ("limit", "remaining", "reset") for kind in ("requests", "tokens")
+)
+_EXPOSED = f"Content-Disposition, Idempotent-Replayed, Location, Retry-After, X-Request-ID, {_LIMITS}"
 _PREFLIGHT_AGE_S: Final = 600
 
 

@@ -50,7 +50,7 @@ class OriginPolicy:
     def of(cls, settings: Settings) -> OriginPolicy:
         """The rules that the settings define."""
         return cls(
-            has_keys=bool(settings.api_keys),
+            has_keys=settings.requires_keys,
             hosts=frozenset(settings.allowed_hosts),
             origins=frozenset(settings.allowed_origins),
         )

@@ -8,6 +8,9 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from service.api.hub_loads import HubLoads
+from service.api.keys.caller_engine import CallerEngine
+from service.api.keys.key_ring import KeyRing
+from service.api.keys.limits import KeyLimits
 from service.api.metrics import Metrics
 from service.api.readiness import ComponentChecks
 from service.hosting.ipc.engine_client import EngineClient
@@ -26,11 +29,13 @@ from service.store.runs.store import RunStore
 class Services:
     """Parts of the API process.
 
-    engine: connection to the engine process. checks: of the store and Redis. datasets: stored ones; hub: loads further
-    ones. queue, queue_watch: None without Redis; no run can be started then.
+    keys: accepted API keys; limits: what they may use. engine: connection to the engine process. checks: of the store and
+    Redis. datasets: stored ones; hub: loads further ones. queue, queue_watch: None without Redis; no run can be started then.
     """
 
     settings: Settings
+    keys: KeyRing
+    limits: KeyLimits
     engine: EngineClient
     prompts: PromptStore
     datasets: DatasetStore
@@ -43,6 +48,11 @@ class Services:
     idempotency: IdempotencyStore
     metrics: Metrics
     checks: ComponentChecks
+
+    def engine_of(self, request: Request) -> CallerEngine:
+        """The engine within the limits of the key of an authenticated request."""
+        state = request.state
+        return CallerEngine(self.engine, limits=self.limits, key=state.key, headers=state.rate_headers)
 
 
 # Dependencies are coroutines although they never wait: FastAPI runs plain functions in a thread each.

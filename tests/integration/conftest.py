@@ -36,6 +36,7 @@ def service(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         API_KEYS=f"me:admin:{_hash(KEY)},you:read:{_hash(READ_KEY)}",
         MAX_BATCH="4",
         MAX_WAITING="4",
+        MAX_ROWS_PER_KEY="100",
         MAX_TIMEOUT_S="120",
         MAX_CAPTURE_BYTES=str(64 << 20),
     ) as started:

@@ -143,7 +143,7 @@ def start(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     ("settings", "message"),
     [
         ({"PORT": "high"}, "PROMPTATLAS_PORT: input should be a valid integer"),
-        ({"HOST": "0.0.0.0"}, "PROMPTATLAS_API_KEYS must be set"),
+        ({"HOST": "0.0.0.0"}, "PROMPTATLAS_API_KEYS or PROMPTATLAS_API_KEYS_FILE must be set"),
         ({"HOST": "256.0.0.1", "API_KEYS": f"a:read:{'0' * 64}"}, "cannot serve on 256.0.0.1"),
     ],
 )

@@ -67,9 +67,9 @@ def test_variables_are_read_from_the_mapping_and_empty_ones_are_unset() -> None:
         ({"ALLOWED_ORIGINS": "*"}, "PROMPTATLAS_ALLOWED_ORIGINS: expected origins"),
         ({"ALLOWED_ORIGINS": "https://a.example/"}, "PROMPTATLAS_ALLOWED_ORIGINS: expected origins"),
         ({"ALLOWED_ORIGINS": "null"}, "PROMPTATLAS_ALLOWED_ORIGINS: expected origins"),
-        ({"HOST": "0.0.0.0"}, "PROMPTATLAS_API_KEYS must be set"),
-        ({"HOST": "::"}, "PROMPTATLAS_API_KEYS must be set"),
-        ({"HOST": "example.org"}, "PROMPTATLAS_API_KEYS must be set"),
+        ({"HOST": "0.0.0.0"}, "PROMPTATLAS_API_KEYS or PROMPTATLAS_API_KEYS_FILE must be set"),
+        ({"HOST": "::"}, "PROMPTATLAS_API_KEYS or PROMPTATLAS_API_KEYS_FILE must be set"),
+        ({"HOST": "example.org"}, "PROMPTATLAS_API_KEYS or PROMPTATLAS_API_KEYS_FILE must be set"),
     ],
 )
 def test_invalid_settings_are_refused_in_one_line(environ: dict[str, str], message: str) -> None:
@@ -80,9 +80,10 @@ def test_invalid_settings_are_refused_in_one_line(environ: dict[str, str], messa
 
 
 def test_a_key_in_place_of_its_hash_is_not_repeated() -> None:
-    with pytest.raises(SettingsError) as caught:
-        Settings.from_environ({"PROMPTATLAS_API_KEYS": "ann:read:my-real-secret"})
-    assert "my-real-secret" not in str(caught.value)
+    for text in ("ann:read:my-real-secret", "my-real-secret", "my-real-secret:read"):
+        with pytest.raises(SettingsError) as caught:
+            Settings.from_environ({"PROMPTATLAS_API_KEYS": text})
+        assert "my-real-secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +125,8 @@ def test_other_device_maps_are_refused_with_the_choices(text: str) -> None:
         SettingsError, match="PROMPTATLAS_DEVICE_MAP: expected auto, balanced, balanced_low_0, sequential"
     ):
         Settings.from_environ({"PROMPTATLAS_DEVICE_MAP": text})
+
+
+def test_each_setting_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text("utf-8")
+    assert [field for field in Settings.model_fields if f"PROMPTATLAS_{field.upper()}`" not in page] == []

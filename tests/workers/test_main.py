@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import io
+
 import pytest
 
+from service.settings import ModelSource, Settings
 from workers.__main__ import main
+from workers.running.setup import WorkSetup
 
 URL = {"PROMPTATLAS_REDIS_URL": "redis://127.0.0.1:1/0"}
 
@@ -23,6 +27,15 @@ def test_invalid_settings_end_it_with_one_line(
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
+
+
+def test_a_service_gives_its_workers_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Settings(redis_url="redis://:secret@host/0", models=(ModelSource(name="a", path="/a,b"),), port=9000)
+    started: list[WorkSetup] = []
+    monkeypatch.setattr("workers.__main__.run_workers", lambda setup: started.insert(0, setup))
+    monkeypatch.setattr("sys.stdin", io.StringIO(given.model_dump_json()))
+    main(["--settings-on-stdin"], {"PROMPTATLAS_PORT": "1"})
+    assert started[0].settings == given
 
 
 def test_the_check_fails_without_redis(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ PromptAtlasError
     ├── UnsupportedFormatError    415
     ├── InvalidRequestError       422 also raised by the SDK before it sends an invalid request
     ├── TooManyRequestsError      429 the queue is full
+    │   └── RateLimitError        a limit of the API key is reached
     └── ServerError               5xx
         ├── BadGatewayError       502
         ├── UnavailableError      503 the engine is starting or lost
@@ -161,6 +162,12 @@ class TooManyRequestsError(ProblemError):
     """429: the queue is full."""
 
 
+class RateLimitError(TooManyRequestsError):
+    """429: a limit of the API key is reached: requests or tokens a minute, or rows at the same time. ``retry_after_s``: until
+    there is room; calls wait for it and retry, as for other errors of this status.
+    """
+
+
 class ServerError(ProblemError):
     """5xx: the server failed."""
 
@@ -176,6 +183,8 @@ class UnavailableError(ServerError):
 class DeadlineExceededError(ServerError):
     """504: the deadline of the request has passed."""
 
+
+_RATE_LIMIT = "rate_limit_exceeded"
 
 _BY_STATUS: Mapping[int, type[ProblemError]] = {
     400: BadRequestError,
@@ -210,7 +219,9 @@ def problem_error(status: int, headers: Mapping[str, str], body: bytes, *, now: 
     fields.setdefault("detail", fields.get("title") or f"HTTP status {status}")
     fields.setdefault("title", "Error")
     fields["request_id"] = fields.get("request_id") or headers.get("x-request-id")
-    return class_of(status)(status=status, retry_after_s=retry_after_s(headers, now=now), **fields)
+    is_limit = _RATE_LIMIT in (fields.get("code"), fields.pop("type", None))
+    kind = RateLimitError if status == 429 and is_limit else class_of(status)
+    return kind(status=status, retry_after_s=retry_after_s(headers, now=now), **fields)
 
 
 def stream_error(message: Any, headers: Mapping[str, str]) -> ProblemError | None:
@@ -255,5 +266,6 @@ def _fields(body: bytes) -> dict[str, Any]:
         # The page of a proxy may be long: its beginning is enough.
         text = body[:500].decode(errors="replace").strip()
         return {"detail": text} if text else {}
-    known = {"title": problem.title, "request_id": problem.request_id, "errors": problem.errors or ()}
+    kind = problem.type.rpartition(":")[2].replace("-", "_")
+    known = {"type": kind, "title": problem.title, "request_id": problem.request_id, "errors": problem.errors or ()}
     return {**known, "detail": problem.detail} if problem.detail else known

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy.typing as npt
 
+from service.api.keys.caller_engine import OpensExchanges
 from service.engine.requests import Capture, Generate
-from service.hosting.ipc.engine_client import EngineClient
 from service.hosting.ipc.messages import Submit
 from service.store.artifacts.tensor_codec import TensorFile, decode, encode
 
@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 class EngineModel:
     """One hosted model. card: its fields. deadline_s: on the clock of ``engine``; past it requests end with DeadlineExceeded."""
 
-    engine: EngineClient
+    engine: OpensExchanges
     name: str
     card: Mapping[str, Any]
     deadline_s: float

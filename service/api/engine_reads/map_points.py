@@ -11,6 +11,7 @@ from promptatlas.types.maps import MapSource
 
 from service.api.engine_reads.engine_model import EngineModel
 from service.api.engine_reads.map_reader import EngineMapReader
+from service.api.keys.caller_engine import OpensExchanges
 from service.api.services import Services
 from service.errors import InvalidRequest, NotFound, TooLarge
 from service.map_sources.add_source import add_source
@@ -39,15 +40,16 @@ async def gather_points(
     layers: Sequence[int],
     found: StoredMap,
     services: Services,
+    engine: OpensExchanges,
     deadline_s: float,
 ) -> GatheredPoints:
-    """Points of all sources at ``layers``, after those of ``vectors`` `[n, d_model]`.
+    """Points of all sources at ``layers``, after those of ``vectors`` `[n, d_model]`. engine: reads states of texts.
 
     Raises:
         NotFound, InvalidRequest, TooLarge: at the source that cannot be read; also what the engine and the stores raise.
     """
     # Without sources no engine is needed: the map's basis checks the width of the vectors.
-    model = _model_of(found, services, deadline_s=deadline_s) if sources else None
+    model = _model_of(found, services, engine=engine, deadline_s=deadline_s) if sources else None
     d_model = None if model is None else model.card["d_model"]
     given = None if vectors is None else as_vectors(vectors, d=d_model)
     width = d_model if given is None else given.shape[1]
@@ -91,7 +93,7 @@ async def _add(completed: CompletedSource, *, to: SourceContext, at: Loc) -> Non
         raise type(error)(error.detail, loc=at) from error
 
 
-def _model_of(found: StoredMap, services: Services, *, deadline_s: float) -> EngineModel:
+def _model_of(found: StoredMap, services: Services, *, engine: OpensExchanges, deadline_s: float) -> EngineModel:
     facts = found.facts
     state = services.engine.require_engine()
     card = state.models.get(facts.model)
@@ -103,7 +105,7 @@ def _model_of(found: StoredMap, services: Services, *, deadline_s: float) -> Eng
             f"Map {found.id} was made of revision {facts.revision} of {facts.model}; hosted is {card['revision']}, with "
             "other weights: make a new map."
         )
-    return EngineModel(engine=services.engine, name=facts.model, card=card, deadline_s=deadline_s)
+    return EngineModel(engine=engine, name=facts.model, card=card, deadline_s=deadline_s)
 
 
 def _complete(

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from service.api.keys.caller_engine import OpensExchanges
 from service.api.openai.formats import Format, Piece
 from service.api.openai.prompt_logprobs import prompt_logprobs_of
 from service.api.requests.bodies import JSON_TYPE
@@ -22,7 +23,7 @@ from service.api.responses.errors import openai_error
 from service.api.responses.openapi import EVENTS_TYPE
 from service.engine.requests import Delta, RowDone
 from service.errors import AtlasError, InvalidRequest
-from service.hosting.ipc.engine_client import EngineClient, Exchange
+from service.hosting.ipc.engine_client import Exchange
 from service.hosting.ipc.messages import Submit
 from service.hosting.ipc.tensor_results import OpenResult
 
@@ -134,7 +135,7 @@ class ResponseBuilder:
         return kind(id=request_id, created=self._created, model=self._model, choices=choices, usage=usage)
 
 
-async def respond(request: Request, builder: ResponseBuilder, *, engine: EngineClient, deadline_s: float) -> Response:
+async def respond(request: Request, builder: ResponseBuilder, *, engine: OpensExchanges, deadline_s: float) -> Response:
     """Run the request and send its response, as a stream if the client requested one."""
     if builder.is_streamed:
         return await _stream(request, builder, engine=engine, deadline_s=deadline_s)
@@ -149,7 +150,7 @@ async def respond(request: Request, builder: ResponseBuilder, *, engine: EngineC
 
 
 async def _stream(
-    request: Request, builder: ResponseBuilder, *, engine: EngineClient, deadline_s: float
+    request: Request, builder: ResponseBuilder, *, engine: OpensExchanges, deadline_s: float
 ) -> StreamingResponse:
     """Wait for the first step, so that errors before it become HTTP statuses, then stream."""
     stack = AsyncExitStack()

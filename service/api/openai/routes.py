@@ -63,7 +63,7 @@ async def complete(
     )
     job = job_of(body, generate, resolved=resolved)
     builder = ResponseBuilder(job, spec=spec, wire_format=COMPLETION, with_logprobs=spec.logprobs is not None)
-    return await respond(request, builder, engine=services.engine, deadline_s=deadline_s)
+    return await respond(request, builder, engine=services.engine_of(request), deadline_s=deadline_s)
 
 
 @router.post(
@@ -96,7 +96,7 @@ async def chat(
     n_context = _n_context(resolved) if spec.token_limit is None else None
     job = job_of(body, generate, resolved=resolved, n_context=n_context)
     builder = ResponseBuilder(job, spec=spec, wire_format=CHAT, with_logprobs=spec.logprobs)
-    return await respond(request, builder, engine=services.engine, deadline_s=deadline_s)
+    return await respond(request, builder, engine=services.engine_of(request), deadline_s=deadline_s)
 
 
 def _n_context(resolved: ResolvedModel) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,7 +10,8 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
-from service.api.services import ServicesDep
+from service.api.keys.key_ring import KeyRing
+from service.api.services import Services, ServicesDep
 from service.settings import ApiKey, Scope
 
 _RANKS: dict[Scope, int] = {"read": 0, "write": 1, "admin": 2}
@@ -29,22 +28,32 @@ class Caller:
 
     name: str
     scope: Scope
+    key: ApiKey | None = None
 
 
 ANONYMOUS = Caller(name="anonymous", scope="admin")
 
 
-def identify(key: str | None, *, keys: Sequence[ApiKey]) -> Caller | None:
-    """The owner of a key; None for an unknown one. The comparison takes constant time."""
+def identify(key: str | None, *, keys: KeyRing) -> Caller:
+    """The owner of a key.
+
+    Raises:
+        HTTPException: 401, there is no key, or it is unknown or expired.
+    """
+    if not keys.required:
+        return ANONYMOUS
     if key is None:
-        return None
-    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-    matching = [known for known in keys if hmac.compare_digest(known.sha256, digest)]
-    return Caller(name=matching[0].name, scope=matching[0].scope) if matching else None
+        raise _unauthorized("This route requires an API key.")
+    known = keys.find(key)
+    if known is None:
+        raise _unauthorized("The API key is unknown to this server.")
+    if known.expires is not None and keys.is_expired(known):
+        raise _unauthorized(f"The API key has expired at {known.expires.isoformat()}.")
+    return Caller(name=known.name, scope=known.scope, key=known)
 
 
 def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """A dependency that requires ``scope``: 401 without a valid key, 403 for a key with a lesser scope."""
+    """A dependency that requires ``scope``: 401 without a valid key, 403 for a lesser scope, 429 over the limit of requests."""
 
     async def check(
         request: Request,
@@ -52,18 +61,26 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
         header: Annotated[str | None, Security(_header)] = None,
     ) -> Caller:
-        keys = services.settings.api_keys
-        caller = identify(bearer.credentials if bearer else header, keys=keys) if keys else ANONYMOUS
-        if caller is None:
-            given = bearer is not None or header is not None
-            detail = "The API key is unknown to this server." if given else "This route requires an API key."
-            raise HTTPException(401, detail, headers={"WWW-Authenticate": "Bearer"})
+        caller = identify(bearer.credentials if bearer else header, keys=services.keys)
         if _RANKS[caller.scope] < _RANKS[scope]:
             raise HTTPException(403, f"Expected a key with scope {scope!r}; this key has {caller.scope!r}.")
         request.state.caller = caller.name
+        await _count(request, services, key=caller.key)
         return caller
 
     return check
+
+
+async def _count(request: Request, services: Services, *, key: ApiKey | None) -> None:
+    """Count the request, once: a route may require a scope besides the one of its router."""
+    if not hasattr(request.state, "rate_headers"):
+        request.state.key, request.state.rate_headers = key, {}
+        if key is not None:
+            await services.limits.count_request(key, headers=request.state.rate_headers)
+
+
+def _unauthorized(detail: str) -> HTTPException:
+    return HTTPException(401, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 Reader = Annotated[Caller, Depends(require("read"))]

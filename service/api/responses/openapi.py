@@ -57,7 +57,7 @@ _DESCRIPTIONS = {
     413: "Exceeds a limit of this server; the detail names the limit.",
     415: "Unsupported content type.",
     422: "Invalid; the detail says what was expected and what was received.",
-    429: "The queue is full; see Retry-After.",
+    429: "The queue is full, or a limit of the API key is reached; see Retry-After.",
     500: "Internal error; the server's log has the reason.",
     503: "The engine is starting, lost or stopping, or the store is unreachable; see Retry-After.",
     504: "The deadline has passed.",
@@ -76,11 +76,11 @@ def reference(kind: type[BaseModel]) -> dict[str, str]:
 
 
 def problems(*statuses: int, openai: bool = False) -> dict[int | str, dict[str, Any]]:
-    """Descriptions of error responses, for a route's ``responses``."""
+    """Descriptions of error responses, for a route's ``responses``. Every route with a key may answer 429 as well."""
     media = "application/json" if openai else PROBLEM_TYPE
     schema = reference(OpenAIErrorBody if openai else Problem)
     described: dict[int | str, dict[str, Any]] = {}
-    for status in statuses:
+    for status in sorted({*statuses, 429} if 401 in statuses else statuses):
         described[status] = {"description": _DESCRIPTIONS[status], "content": {media: {"schema": schema}}}
         if status in (429, 503):
             described[status]["headers"] = _RETRY_HEADER

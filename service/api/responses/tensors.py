@@ -51,7 +51,7 @@ async def respond(request: Request, job: Submit, *, services: Services, deadline
     max_json_bytes = services.settings.max_json_bytes
 
     async def run() -> OpenResult:
-        async with services.engine.open(job, deadline_s=deadline_s) as exchange:
+        async with services.engine_of(request).open(job, deadline_s=deadline_s) as exchange:
             return await exchange.result()
 
     result = await while_connected(request, run())

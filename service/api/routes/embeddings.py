@@ -49,7 +49,7 @@ async def embeddings(
     _check_site(spec)
     try:
         inputs = await while_connected(request, _tokens(services, spec, resolved, deadline_s=deadline_s))
-        rows = await while_connected(request, _rows(services, spec, inputs, resolved, deadline_s=deadline_s))
+        rows = await while_connected(request, _rows(request, services, spec, inputs, resolved, deadline_s=deadline_s))
     except InvalidRequest as error:
         raise _as_sent(error, spec) from None
     body = await asyncio.to_thread(_body, rows, spec=spec, n_tokens=sum(map(len, inputs)))
@@ -84,6 +84,7 @@ async def _tokens(
 
 
 async def _rows(
+    request: Request,
     services: Services,
     spec: EmbeddingRequest,
     inputs: Sequence[Sequence[int]],
@@ -100,7 +101,8 @@ async def _rows(
     )
     ids: tuple[Input, ...] = tuple(tuple(item) for item in inputs)
     capture = Capture(request_id=new_request_id(), inputs=ids, capture=pooled, prompt=resolved.prompt)
-    async with services.engine.open(Submit(model=resolved.model, request=capture), deadline_s=deadline_s) as exchange:
+    job = Submit(model=resolved.model, request=capture)
+    async with services.engine_of(request).open(job, deadline_s=deadline_s) as exchange:
         result = await exchange.result()
     try:
         _check_size(result.n_bytes, limit=services.settings.max_json_bytes)

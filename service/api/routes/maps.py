@@ -92,12 +92,14 @@ async def project(
     Sources are those of a map run, except priors. In a form, the part `vectors` holds a tensor `vectors` `[n, d_model]`,
     which is projected at each layer.
     """
-    points = await while_connected(request, _project(services, map_id, body, deadline_s=deadline_s))
+    points = await while_connected(request, _project(request, services, map_id, body, deadline_s=deadline_s))
     accept = request.headers.get("accept", "")
     return await asyncio.to_thread(_points_response, points, metadata={"map": map_id}, accept=accept)
 
 
-async def _project(services: Services, map_id: str, body: Body[ProjectBody], *, deadline_s: float) -> Points:
+async def _project(
+    request: Request, services: Services, map_id: str, body: Body[ProjectBody], *, deadline_s: float
+) -> Points:
     found = await asyncio.to_thread(services.maps.get, map_id)
     spec = body.request
     layers = _layers(found, spec.layers, services)
@@ -105,7 +107,13 @@ async def _project(services: Services, map_id: str, body: Body[ProjectBody], *, 
         raise InvalidRequest("Expected sources, or a part 'vectors'; got neither.", loc=("sources",))
     vectors = await asyncio.to_thread(_vectors, body.tensors) if body.tensors else None
     gathered = await gather_points(
-        spec.sources, vectors=vectors, layers=layers, found=found, services=services, deadline_s=deadline_s
+        spec.sources,
+        vectors=vectors,
+        layers=layers,
+        found=found,
+        services=services,
+        engine=services.engine_of(request),
+        deadline_s=deadline_s,
     )
     with gathered:
         parts = [await _placed(services, found, gathered, layer, deadline_s) for layer in layers if gathered.n(layer)]

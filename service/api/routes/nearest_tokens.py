@@ -67,7 +67,9 @@ async def nearest(
     state = services.engine.require_engine()
     resolved = await resolve_model(services.prompts, state=state, model=manifest.base, prompt_ref=manifest.ref)
     vectors = await asyncio.to_thread(_vectors_of, manifest, services.prompts, services.runs)
-    model = EngineModel(engine=services.engine, name=resolved.model, card=resolved.card, deadline_s=deadline_s)
+    model = EngineModel(
+        engine=services.engine_of(request), name=resolved.model, card=resolved.card, deadline_s=deadline_s
+    )
     return await while_connected(
         request, _read(TokenReader(model=model), vectors, manifest=manifest, k=k, metric=metric)
     )

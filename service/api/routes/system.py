@@ -36,7 +36,7 @@ async def health() -> Health:
 
 @open_router.get("/ready", responses=_NOT_READY)
 async def ready(services: ServicesDep, response: Response) -> Ready:
-    """Report whether requests can run the model. Redis and workers are included, but only runs need them."""
+    """Report whether requests can run the model. Redis, workers and the file of API keys are included, but do not affect it."""
     store, redis = await asyncio.gather(services.checks.store(), services.checks.redis())
     engine = _engine_state(services.engine)
     is_ready = engine.status == "ok" and store.status == "ok"
@@ -49,6 +49,7 @@ async def ready(services: ServicesDep, response: Response) -> Ready:
         store=store,
         redis=redis,
         workers=_workers_state(services, redis),
+        keys=services.keys.state(),
     )
 
 

@@ -84,7 +84,8 @@ class CaptureRunner:
             state.n_open -= 1
             if state.n_open == 0:
                 result = capture_result(self._model, state, ranker=self._ranker)
-                finished.append(Done(request_id=state.request_id, result=result))
+                n_tokens = sum(row.n_input for row in state.rows)
+                finished.append(Done(request_id=state.request_id, result=result, n_tokens=n_tokens))
         return finished
 
     def _forward(self, scheduled: Sequence[ScheduledTokens]) -> None:

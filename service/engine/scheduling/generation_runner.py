@@ -120,7 +120,8 @@ class GenerationRunner:
         if row.is_over:
             state.n_open -= 1
             if state.n_open == 0:
-                events.append(Done(request_id=state.request_id, result=self._result(state)))
+                n_tokens = 0 if isinstance(state.request, Generate) else sum(row.n_input for row in state.rows)
+                events.append(Done(request_id=state.request_id, result=self._result(state), n_tokens=n_tokens))
         return events
 
     def _result(self, state: RequestState) -> Tensors | None:

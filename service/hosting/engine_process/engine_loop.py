@@ -217,23 +217,23 @@ class EngineLoop:
             elif event.result is None:
                 updates.append(Finished())
             elif self._results.is_small(event.result):
-                updates.append(self._write(request_id, event.result, pending.metadata))
+                updates.append(self._write(event, event.result, pending.metadata))
             else:
-                self._result_writers.submit(self._write_and_send, request_id, event.result, pending)
+                self._result_writers.submit(self._write_and_send, event, event.result, pending)
         if isinstance(events[-1], Done | Failed):
             del self._pending[request_id]
         if updates:
             self._send(request_id, updates, connection_id=pending.connection_id)
 
-    def _write(self, request_id: str, result: Tensors, metadata: Mapping[str, Any]) -> Finished | Failed:
+    def _write(self, done: Done, result: Tensors, metadata: Mapping[str, Any]) -> Finished | Failed:
         try:
-            return Finished(result=self._results.write(result, metadata=metadata))
+            return Finished(result=self._results.write(result, metadata=metadata), n_tokens=done.n_tokens)
         except Exception as error:
-            return _failed(request_id, error)
+            return _failed(done.request_id, error)
 
-    def _write_and_send(self, request_id: str, result: Tensors, pending: _Pending) -> None:
-        update = self._write(request_id, result, pending.metadata)
-        self._send(request_id, [update], connection_id=pending.connection_id)
+    def _write_and_send(self, done: Done, result: Tensors, pending: _Pending) -> None:
+        update = self._write(done, result, pending.metadata)
+        self._send(done.request_id, [update], connection_id=pending.connection_id)
 
     def _send(self, request_id: str, updates: Sequence[Update], *, connection_id: int) -> None:
         reply = Reply(request_id=request_id, updates=tuple(updates))

@@ -193,11 +193,19 @@ class EngineClient:
 
 
 class Exchange:
-    """One request: an asynchronous iterator of its updates."""
+    """One request: an asynchronous iterator of its updates.
+
+    ended: the engine has sent its last update. failed: that update is an error. n_tokens: of the inputs of a capture.
+    row_ends: of a generation. n_sent: number of tokens that a generation has sent so far.
+    """
 
     def __init__(self, request_id: str, *, deadline_s: float, clock: Callable[[], float]) -> None:
         self.request_id = request_id
         self.ended = False
+        self.failed = False
+        self.n_tokens = 0
+        self.n_sent = 0
+        self.row_ends: list[RowDone] = []
         self._deadline_s = deadline_s
         self._clock = clock
         self._updates: asyncio.Queue[Update] = asyncio.Queue()
@@ -206,6 +214,7 @@ class Exchange:
 
     def put(self, update: Update) -> None:
         """Add an update; called by the client."""
+        self._count(update)
         if isinstance(update, Finished | Failed | Estimated | Tokenized):
             self.ended = True
         if isinstance(update, Finished) and update.result is not None:
@@ -214,6 +223,16 @@ class Exchange:
             except OSError:  # removed with the folder of the dead engine process
                 update = _lost(self.request_id)
         self._updates.put_nowait(update)
+
+    def _count(self, update: Update) -> None:
+        if isinstance(update, Delta):
+            self.n_sent += len(update.token_ids)
+        elif isinstance(update, RowDone):
+            self.row_ends.append(update)
+        elif isinstance(update, Finished):
+            self.n_tokens = update.n_tokens
+        elif isinstance(update, Failed):
+            self.failed = True
 
     def discard(self) -> None:
         """Close a result that the caller has not taken; called by the client."""

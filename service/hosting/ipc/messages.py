@@ -71,9 +71,10 @@ class StoredResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """The request has completed without error."""
+    """The request has completed without error. n_tokens: of the inputs of a capture; rows report those of generations."""
 
     result: StoredResult | None = None
+    n_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

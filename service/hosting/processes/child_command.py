@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 
 from service.hosting.processes.process_setup import die_with_parent
@@ -22,16 +23,20 @@ class Command:
     Args:
         arguments: the program and its arguments.
         environ: its complete environment; that of this process by default.
+        stdin: its standard input, empty by default.
     """
 
-    def __init__(self, arguments: Sequence[str], *, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], *, environ: Mapping[str, str] | None = None, stdin: bytes = b""
+    ) -> None:
         # Without process descriptors, the end of the program is the end of file of a pipe that only the program holds open.
         reader, writer = os.pipe()
+        given = _file_of(stdin)
         try:
             self._process = subprocess.Popen(
                 list(arguments),
                 env=None if environ is None else dict(environ),
-                stdin=subprocess.DEVNULL,
+                stdin=given,
                 stdout=sys.stderr.fileno(),
                 pass_fds=(writer,),
                 start_new_session=True,
@@ -43,6 +48,7 @@ class Command:
             raise
         finally:
             os.close(writer)
+            os.close(given)
         self._sentinel = _descriptor_of(self._process.pid, fallback=reader)
 
     @property
@@ -80,6 +86,16 @@ class Command:
         """Close its file descriptor, after its end."""
         with contextlib.suppress(OSError):
             os.close(self._sentinel)
+
+
+def _file_of(data: bytes) -> int:
+    """A descriptor at the start of an unnamed file in memory: unlike a pipe, it never blocks the writer."""
+    if not data:
+        return os.open(os.devnull, os.O_RDONLY)
+    with open(os.memfd_create("stdin"), "wb") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        return os.dup(file.fileno())
 
 
 def _prepare(parent_pid: int) -> None:

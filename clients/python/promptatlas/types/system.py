@@ -25,7 +25,7 @@ class ComponentState(ResponseBody):
 class Ready(ResponseBody):
     """Whether the server can answer requests that run the model, and the state of each part.
 
-    Models need engine and store only; runs also need redis and workers.
+    Models need engine and store only; runs also need redis and workers. keys: the file of API keys, if the server has one.
     """
 
     status: Literal["ready", "not_ready"]
@@ -33,3 +33,4 @@ class Ready(ResponseBody):
     store: ComponentState
     redis: ComponentState
     workers: ComponentState = Field(default_factory=lambda: ComponentState(status="off"))
+    keys: ComponentState = Field(default_factory=lambda: ComponentState(status="off"))

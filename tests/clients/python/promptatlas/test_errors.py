@@ -57,6 +57,28 @@ def test_all_fields_of_a_problem() -> None:
     assert str(error) == "422 Invalid request: 1 fault: body.layers.0: expected below 6, got 9 (request req_1)"
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"type": "urn:promptatlas:problem:rate-limit-exceeded", "title": "x", "status": 429}, errors.RateLimitError),
+        ({"error": {"message": "x", "type": "rate_limit_error", "code": "rate_limit_exceeded"}}, errors.RateLimitError),
+        (
+            {"type": "urn:promptatlas:problem:too-many-requests", "title": "x", "status": 429},
+            errors.TooManyRequestsError,
+        ),
+        (
+            {"error": {"message": "x", "type": "rate_limit_error", "code": "too_many_requests"}},
+            errors.TooManyRequestsError,
+        ),
+    ],
+)
+def test_the_limit_of_a_key_has_a_class_of_its_own(body: dict[str, object], kind: type[ProblemError]) -> None:
+    error = problem_error(429, httpx.Headers({"Retry-After": "40"}), json.dumps(body).encode())
+    assert type(error) is kind
+    assert error.retry_after_s == 40
+    assert isinstance(error, errors.TooManyRequestsError)
+
+
 def test_a_message_is_not_repeated() -> None:
     item = ProblemItem(loc=["inputs", 0], msg="too long")
     error = ProblemError("too long", status=422, title="Invalid request", errors=[item])

@@ -12,7 +12,7 @@ EXPORTED = """
 ActivationCache ActivationsStore AsyncClient AsyncMap AsyncPage AsyncRun AsyncStream AuthenticationError BadGatewayError
 BadRequestError BrokenStreamError Client ConflictError ConnectionFailedError Curves DeadlineExceededError ForbiddenError
 Harvest HarvestRow Intervention InvalidRequestError Map NotFoundError Page Points ProblemError PromptAtlasError Report
-RetryPolicy Rows Run RunCancelledError
+RateLimitError RetryPolicy Rows Run RunCancelledError
 RunFailedError ServerError Stream TimedOutError TooLargeError TooManyRequestsError Trajectories Trajectory
 UnavailableError UnexpectedAnswerError UnsafeFileError UnsupportedFormatError
 """

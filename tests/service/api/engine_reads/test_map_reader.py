@@ -57,6 +57,7 @@ def test_both_readers_give_the_same_points(map_world: tuple[World, FakeRun], sou
             layers=LAYERS,
             found=world.services.maps.get(map_id),
             services=world.services,
+            engine=world.engine,
             deadline_s=world.engine.deadline_in(60),
         )
     )

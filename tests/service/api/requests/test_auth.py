@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
+from starlette.exceptions import HTTPException
 
+from service.api.keys.key_ring import KeyRing
 from service.api.requests.auth import Caller, identify
 from service.settings import ApiKey, Scope
 from tests.service.api.conftest import OpenWorld, World
@@ -26,10 +31,37 @@ def guarded(open_world: OpenWorld) -> World:
 
 
 def test_a_key_is_known_by_its_hash() -> None:
-    assert identify("secret-bob", keys=KEYS) == Caller(name="bob", scope="write")
-    assert identify("secret-zoe", keys=KEYS) is None
-    assert identify(KEYS[0].sha256, keys=KEYS) is None
-    assert identify(None, keys=KEYS) is None
+    assert identify("secret-bob", keys=KeyRing(KEYS)) == Caller(name="bob", scope="write", key=KEYS[1])
+    for other in ("secret-zoe", KEYS[0].sha256, None):
+        with pytest.raises(HTTPException) as caught:
+            identify(other, keys=KeyRing(KEYS))
+        assert caught.value.status_code == 401
+
+
+def test_an_expired_key_is_told_so(open_world: OpenWorld) -> None:
+    expired = replace(KEYS[0], expires=datetime(2020, 1, 2, tzinfo=timezone.utc))
+    world = open_world(api_keys=(expired, replace(KEYS[1], expires=datetime(2999, 1, 1, tzinfo=timezone.utc))))
+    answer = world.client.get("/v1/models", headers=bearer("ann"))
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert answer.json()["detail"] == "The API key has expired at 2020-01-02T00:00:00+00:00."
+    assert world.client.get("/v1/models", headers=bearer("bob")).status_code == 200
+
+
+def test_a_file_of_keys_is_read_again_and_reported_by_ready(open_world: OpenWorld, tmp_path: Path) -> None:
+    file = tmp_path / "keys.jsonl"
+    file.write_text(f"# no key yet\nann:read:{KEYS[0].sha256}\n")
+    world = open_world(api_keys_file=str(file))
+    assert world.client.get("/v1/models").status_code == 401
+    assert world.client.get("/v1/models", headers=bearer("ann")).status_code == 200
+    assert world.client.get("/ready").json()["keys"] == {"status": "ok", "detail": None}
+    file.write_text("nonsense")
+    broken = open_world(api_keys_file=str(file))
+    assert broken.client.get("/v1/models", headers=bearer("ann")).status_code == 401
+    ready = broken.client.get("/ready")
+    assert ready.status_code == 200
+    assert ready.json()["keys"]["status"] == "lost"
+    assert str(tmp_path) not in ready.text
+    assert "nonsense" not in ready.text
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])

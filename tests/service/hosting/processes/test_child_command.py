@@ -42,6 +42,16 @@ def test_a_program_gets_the_given_environment_and_writes_to_the_logs() -> None:
     assert (run.stdout, run.stderr) == ("", "hello\n")
 
 
+def test_a_program_reads_the_given_standard_input() -> None:
+    code = """
+        from service.hosting.processes.child_command import Command
+        Command(["/bin/cat"], stdin=b"x" * 100_000).join()
+        Command(["/bin/cat"]).join()
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert run.stderr == "x" * 100_000
+
+
 def test_a_program_has_a_session_of_its_own() -> None:
     command = Command(SLEEP)
     assert os.getsid(command.pid) == command.pid

@@ -1,0 +1,1 @@
+"""API keys: which are accepted, and what each may use."""

@@ -1,0 +1,215 @@
+"""All settings of the service and the workers, validated once, then frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from service.settings.api_keys import ApiKey, parse_key, read_keys_file
+from service.settings.default_paths import default_model_path
+from service.settings.sources import PREFIX, one_line, read_sources
+from service.settings.values import (
+    ANY_HOST,
+    ModelSource,
+    SettingsError,
+    is_loopback,
+    parse_device_map,
+    parse_host,
+    parse_list,
+    parse_models,
+    parse_origin,
+)
+
+
+class Settings(BaseSettings):
+    """All settings. Field names are the environment variables in lower case, without the prefix.
+
+    The constructor takes values as they are; :meth:`from_environ` reads them. Fields with ``repr=False`` are secret.
+
+    max_batch: rows that are decoded together. max_waiting: rows queued in the engine before requests get 429.
+    max_pending: maximum number of pending requests in the API process. grace_s: how long a stopping server waits for running
+    requests. drain_s: how long it answers at least, with a failing ``/ready``.
+    workers: number of worker processes. worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
+    api_keys_file: keys that are read again when the file changes; each line is one key, see api_keys.py.
+    requests_per_minute, tokens_per_minute, max_rows_per_key: limits of API keys without their own.
+    run_attempts: a run fails after this many attempts whose worker died.
+    allowed_hosts: names for ``Host`` besides loopback names. allowed_origins: origins whose pages may use this server.
+    read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: shards of one harvest.
+    Times are in seconds (``_s``), sizes in bytes (``_bytes``).
+    """
+
+    # Lists have text forms of their own, see values.py, so texts are not decoded as JSON.
+    model_config = SettingsConfigDict(frozen=True, enable_decoding=False, validate_default=False)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    home: str = Field(default="./.atlas", min_length=1)
+    models: tuple[ModelSource, ...] = ()
+    read_models: tuple[ModelSource, ...] = ()
+    device: str = Field(default="auto", min_length=1)
+    device_map: str | dict[str, int | str] | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    redis_url: str | None = Field(default=None, repr=False)
+    api_keys: tuple[ApiKey, ...] = Field(default=(), repr=False)
+    api_keys_file: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    log: Literal["json", "text"] = "text"
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    max_rows_per_key: int | None = Field(default=None, ge=1)
+
+    max_batch: int = Field(default=64, ge=1, le=4096)
+    max_waiting: int = Field(default=1024, ge=0)
+    max_step_tokens: int = Field(default=2048, ge=1)
+    cache_bytes: int = Field(default=2 << 30, ge=1)
+    prompt_cache_bytes: int = Field(default=512 << 20, ge=0)
+    max_capture_bytes: int = Field(default=1 << 30, ge=1)
+    max_pending: int = Field(default=1024, ge=1)
+    max_body_bytes: int = Field(default=64 << 20, ge=1024)
+    max_json_body_bytes: int = Field(default=16 << 20, ge=1024)
+    max_upload_bytes: int = Field(default=256 << 20, ge=1024)
+    max_dataset_bytes: int = Field(default=4 << 30, ge=1024)
+    max_json_bytes: int = Field(default=4 << 20, ge=1024)
+    timeout_s: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    max_timeout_s: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
+    grace_s: float = Field(default=30.0, ge=0, le=3600, allow_inf_nan=False)
+    drain_s: float = Field(default=1.0, ge=0, le=3600, allow_inf_nan=False)
+
+    workers: int = Field(default=1, ge=0, le=256)
+    worker_grace_s: float = Field(default=20.0, ge=0, le=3600, allow_inf_nan=False)
+    run_attempts: int = Field(default=3, ge=1, le=1000)
+    max_harvest_bytes: int = Field(default=256 << 30, ge=1024)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Settings of an environment like ``os.environ``, and of the secrets folder and the file that it names.
+
+        Raises:
+            SettingsError: names the first invalid variable or file, what was expected and what was received.
+        """
+        given = read_sources(cls, environ=environ)
+        try:
+            return cls.model_validate(given.values)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            raise SettingsError(one_line(fault, kind=cls, origins=given.origins)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The arguments only: work horses receive settings as JSON, and must not read their environment."""
+        return (init_settings,)
+
+    @field_validator("models", "read_models", mode="before")
+    @classmethod
+    def _parse_models(cls, value: object) -> object:
+        return parse_models(value)
+
+    @field_validator("models", "read_models")
+    @classmethod
+    def _distinct_models(cls, value: tuple[ModelSource, ...]) -> tuple[ModelSource, ...]:
+        names = [source.name for source in value]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"each model needs its own name, but {repeated[0]!r} is given twice")
+        return value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _parse_keys(cls, value: object) -> object:
+        return parse_list(value, parse_key)
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _parse_hosts(cls, value: object) -> object:
+        return parse_list(value, parse_host)
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _parse_origins(cls, value: object) -> object:
+        return parse_list(value, parse_origin)
+
+    @model_validator(mode="after")
+    def _require_keys_for_any_host(self) -> Settings:
+        if ANY_HOST in self.allowed_hosts and not self.requires_keys:
+            raise ValueError(
+                f"{PREFIX}ALLOWED_HOSTS: '{ANY_HOST}' needs {PREFIX}API_KEYS or {PREFIX}API_KEYS_FILE; without keys every "
+                "web page could use this server"
+            )
+        return self
+
+    @field_validator("device_map", mode="before")
+    @classmethod
+    def _parse_device_map(cls, value: object) -> object:
+        return parse_device_map(value)
+
+    @model_validator(mode="after")
+    def _require_keys_unless_local(self) -> Settings:
+        if not self.requires_keys and not is_loopback(self.host):
+            raise ValueError(
+                f"{PREFIX}API_KEYS or {PREFIX}API_KEYS_FILE must be set to serve on {self.host}, which other machines can reach; "
+                "without keys only a loopback address such as 127.0.0.1 is allowed"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_read_models(self) -> Settings:
+        hosted = {source.name for source in self.model_sources}
+        for source in self.read_models:
+            if source.name in hosted:
+                raise ValueError(f"{PREFIX}READ_MODELS: {source.name!r} is already the name of a hosted model")
+        return self
+
+    def require_models(self) -> None:
+        """Check that the demo model exists if it is to be hosted, before the engine process starts.
+
+        Raises:
+            SettingsError: no model is configured and there is no demo model.
+        """
+        demo = self.model_sources[0]
+        if not self.models and not Path(demo.path).is_dir():
+            raise SettingsError(
+                f"no model to host: set {PREFIX}MODELS=name=path-or-hub-id, or place the demo model at {demo.path}"
+            )
+
+    def require_keys_file(self) -> None:
+        """Check the file of API keys, if there is one.
+
+        Raises:
+            SettingsError: the file cannot be read or is invalid.
+        """
+        if self.api_keys_file is not None:
+            try:
+                read_keys_file(Path(self.api_keys_file).expanduser())
+            except ValueError as error:
+                raise SettingsError(f"{PREFIX}API_KEYS_FILE: {self.api_keys_file}: {error}") from None
+
+    @property
+    def requires_keys(self) -> bool:
+        """Whether requests need an API key: keys are configured, or a file that may have some."""
+        return bool(self.api_keys) or self.api_keys_file is not None
+
+    @property
+    def rows_per_key(self) -> int:
+        """Rows that the owner of a key may have at the same time. By default a sixteenth of all places is left to others."""
+        n_places = self.max_batch + self.max_waiting
+        return self.max_rows_per_key or max(n_places - max(n_places // 16, 1), 1)
+
+    @property
+    def model_sources(self) -> tuple[ModelSource, ...]:
+        """The models to host: the configured ones, else the demo model."""
+        if self.models:
+            return self.models
+        return (ModelSource(name="demo", path=str(default_model_path(cwd=Path.cwd()))),)

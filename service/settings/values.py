@@ -1,0 +1,108 @@
+"""Values of settings: their text forms, which environment variables, secrets and the settings file share."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential")
+_DEVICE = re.compile(r"(cpu|mps|(cuda|xpu|npu|hpu)(:[0-9]{1,3})?)")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(:[0-9]{1,5})?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@*]+")
+
+ANY_HOST: Final = "*"
+"""Entry of ``allowed_hosts`` that allows every host."""
+
+
+class SettingsError(ValueError):
+    """A setting is invalid; the message is one line for the operator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """A base model: ``name`` identifies it in requests, ``path`` is a directory or a hub id."""
+
+    name: str
+    path: str
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_list(value: object, parse: Callable[[str], object]) -> object:
+    """The items of a text with commas or line breaks, or of a list; texts in it are parsed, other values kept."""
+    if isinstance(value, str):
+        return tuple(parse(item.strip()) for item in re.split(r"[,\n]", value) if item.strip())
+    if isinstance(value, Sequence):
+        return tuple(parse(item) if isinstance(item, str) else item for item in value)
+    return value
+
+
+def parse_models(value: object) -> object:
+    """The models of ``name=path,…``, of a list of such items, or of a table from names to paths."""
+    if isinstance(value, Mapping):
+        value = [f"{name}={path}" for name, path in value.items()]
+    return parse_list(value, _parse_model)
+
+
+def parse_device_map(value: object) -> object:
+    """A ``device_map`` of transformers: a strategy, one device, or a table (in JSON) from modules to devices."""
+    if value is None:
+        return None
+    if isinstance(value, str) and (value in _PLACEMENTS or _DEVICE.fullmatch(value)):
+        return value
+    found = value
+    if isinstance(value, str):
+        try:
+            found = json.loads(value)
+        except ValueError:
+            found = None
+    if isinstance(found, dict) and found and all(map(_is_device, found.values())):
+        return found
+    raise ValueError(
+        f"expected {', '.join(_PLACEMENTS)}, a device such as cpu or cuda:1, or a JSON object from module names to devices, "
+        f"got {str(value)[:80]!r}"
+    )
+
+
+def parse_host(item: str) -> str:
+    """A name for ``allowed_hosts``, in lower case."""
+    host = item.lower()
+    if host != ANY_HOST and not _HOST.fullmatch(host):
+        raise ValueError(f"expected host names with an optional :port, or '{ANY_HOST}', got {item[:80]!r}")
+    return host
+
+
+def parse_origin(item: str) -> str:
+    """An origin for ``allowed_origins``, in lower case."""
+    origin = item.lower()
+    if not _ORIGIN.fullmatch(origin):
+        raise ValueError(f"expected origins such as https://notebooks.example:8443, without a path, got {item[:80]!r}")
+    return origin
+
+
+def _parse_model(item: str) -> ModelSource:
+    name, equals, path = item.partition("=")
+    if not equals or not path or not _MODEL_NAME.fullmatch(name):
+        raise ValueError(
+            f"expected name=path-or-hub-id with a name of letters, digits, '.', '_' and '-', got {item[:80]!r}"
+        )
+    return ModelSource(name=name, path=path)
+
+
+def _is_device(value: object) -> bool:
+    if isinstance(value, str):
+        return _DEVICE.fullmatch(value) is not None
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
