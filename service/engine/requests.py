@@ -22,9 +22,13 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True, kw_only=True)
 class PromptChoice:
-    """An affine mix of stored prompts, by content hash; one part of weight 1 is that prompt itself."""
+    """An affine mix of stored prompts, by content hash; one part of weight 1 is that prompt itself.
+
+    refs: for each part the version that it was found as, which saves a search for the content; empty if unknown.
+    """
 
     parts: tuple[tuple[str, float], ...]
+    refs: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def key(self) -> tuple[tuple[str, float], ...]:

@@ -13,6 +13,7 @@ from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
 from service.engine.prompts.cache import LoadedPrompt, PromptCache
+from service.engine.prompts.prompt import Prompt
 from service.engine.requests import (
     Capture,
     CaptureSpec,
@@ -53,13 +54,16 @@ class InputProcessor:
             Detokenizer(model.tokenizer, with_special=True) if detokenizer is not None else None
         )
 
-    def generate(self, request: Generate) -> RequestState:
+    def generate(self, request: Generate, *, contents: Mapping[str, Prompt]) -> RequestState:
         """One row for each (input, n), in that order.
+
+        Args:
+            contents: prompts by content hash, which are not loaded.
 
         Raises:
             InvalidRequest, TooLarge, and the errors of loading the prompt.
         """
-        prompt = self._prompt(request)
+        prompt = self._prompt(request, contents)
         inputs = [self._chat_ids(request.messages)] if request.messages is not None else self.token_ids(request.inputs)
         edits = self._edits(request, prompt)
         self._check_lengths(inputs, prompt=prompt, max_tokens=request.max_tokens)
@@ -72,13 +76,13 @@ class InputProcessor:
         state.n_open = len(state.rows)
         return state
 
-    def capture(self, request: Capture, *, check_bytes: bool = True) -> RequestState:
-        """One row for each input, nothing generated.
+    def capture(self, request: Capture, *, contents: Mapping[str, Prompt], check_bytes: bool = True) -> RequestState:
+        """One row for each input, nothing generated. Arguments as for ``generate``.
 
         Raises:
             InvalidRequest, TooLarge, and the errors of loading the prompt.
         """
-        prompt = self._prompt(request)
+        prompt = self._prompt(request, contents)
         inputs = self.token_ids(request.inputs)
         taps = self._taps(request.capture)
         edits = self._edits(request, prompt)
@@ -199,8 +203,8 @@ class InputProcessor:
             row.reads_last = True
         self._check_bytes(state)
 
-    def _prompt(self, request: Generate | Capture) -> LoadedPrompt | None:
-        return self._prompts.get(request.prompt) if request.prompt is not None else None
+    def _prompt(self, request: Generate | Capture, contents: Mapping[str, Prompt]) -> LoadedPrompt | None:
+        return self._prompts.get(request.prompt, contents=contents) if request.prompt is not None else None
 
     def _edits(self, request: Generate | Capture, prompt: LoadedPrompt | None) -> tuple[Edit, ...]:
         """What the prompt adds, then the request's interventions."""
