@@ -12,21 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from service.engine.activations.logit_lens import TokenRanker
+from service.engine.inputs import PromptChoice
 from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.cache import PromptCache
 from service.engine.prompts.prompt import Prompt
-from service.engine.requests import (
-    Capture,
-    Detokenize,
-    Estimate,
-    Event,
-    Failed,
-    Generate,
-    Limits,
-    PromptChoice,
-    Tokenize,
-)
+from service.engine.requests import Capture, Detokenize, Estimate, Event, Failed, Generate, Limits, Tokenize
 from service.engine.scheduling.capture_runner import CaptureRunner, n_layers_needed, ranking_layers, taps_of
 from service.engine.scheduling.generation_runner import GenerationRunner
 from service.engine.scheduling.input_processor import InputProcessor

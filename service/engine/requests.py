@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from service.engine.inputs import Input, PromptChoice
 from service.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -14,26 +15,7 @@ else:
     # The API process uses these classes and must not load torch.
     Tensor = Any
 
-Input = str | tuple[int, ...]
-"""A text, or its token ids."""
-
 FinishReason = Literal["stop", "length"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptChoice:
-    """An affine mix of stored prompts, by content hash; one part of weight 1 is that prompt itself.
-
-    refs: for each part the version that it was found as, which saves a search for the content; empty if unknown.
-    """
-
-    parts: tuple[tuple[str, float], ...]
-    refs: tuple[str, ...] = field(default=(), compare=False)
-
-    @property
-    def key(self) -> tuple[tuple[str, float], ...]:
-        """Identity of the choice: equal keys mean equal prompts."""
-        return self.parts
 
 
 @dataclass(frozen=True, kw_only=True)

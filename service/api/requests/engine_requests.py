@@ -23,11 +23,11 @@ from promptatlas.types.sites import Layers
 from service.api.requests.bodies import Body
 from service.api.requests.prompt_resolution import ResolvedModel
 from service.api.services import Services
+from service.engine.inputs import Input
 from service.engine.requests import (
     Capture,
     CaptureSpec,
     Generate,
-    Input,
     Intervention,
     Lens,
     Nearest,

@@ -22,7 +22,7 @@ from promptatlas.types.forms import FORMS
 from promptatlas.types.references import MixPart
 
 from service.api.services import Services
-from service.engine.requests import PromptChoice
+from service.engine.inputs import PromptChoice
 from service.errors import InvalidRequest, NotFound
 from service.hosting.ipc.messages import EngineState
 from service.planning.context import card_of

@@ -22,7 +22,8 @@ from service.api.requests.prompt_resolution import ResolvedModel, resolve_reques
 from service.api.responses.openapi import ENGINE_ERRORS, problems
 from service.api.responses.tensors import too_large_for_json
 from service.api.services import Services, ServicesDep
-from service.engine.requests import Capture, CaptureSpec, Input, Tokenize
+from service.engine.inputs import Input
+from service.engine.requests import Capture, CaptureSpec, Tokenize
 from service.errors import InvalidRequest
 from service.hosting.ipc.messages import Submit
 from service.store.artifacts.tensor_codec import decode

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import torch
 
 from service.engine.attention.kv_cache import CompiledPrompt
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
 from service.engine.prompts.prompt import Prompt, mix_prompts
 from service.engine.prompts.registry import compile_prompt, compiler_of
-from service.engine.requests import PromptChoice
 from service.engine.shapes import Tensor
 
 _NO_CONTENTS: Mapping[str, Prompt] = {}

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from service.engine.requests import Capture, Detokenize, Estimate, Event, Generate, PromptChoice, Tokenize
+from service.engine.inputs import PromptChoice
+from service.engine.requests import Capture, Detokenize, Estimate, Event, Generate, Tokenize
 from service.hosting.engine_process.prompt_fetches import PromptFetches
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from service.engine.engine import Engine
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import (
@@ -19,7 +20,6 @@ from service.engine.requests import (
     Intervention,
     Limits,
     Projection,
-    PromptChoice,
     RowDone,
 )
 from service.errors import Busy, EngineFault, InvalidRequest, NotFound, TooLarge, Unavailable

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from service.engine.inputs import PromptChoice
 from service.engine.requests import (
     Capture,
     Delta,
@@ -21,7 +22,6 @@ from service.engine.requests import (
     Event,
     Failed,
     Generate,
-    PromptChoice,
     RowDone,
     Tensors,
     Tokenize,

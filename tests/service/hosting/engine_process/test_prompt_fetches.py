@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.engine.requests import Capture, CaptureSpec, Generate, PromptChoice
+from service.engine.inputs import PromptChoice
+from service.engine.requests import Capture, CaptureSpec, Generate
 from service.errors import AtlasError, DamagedArtifact, NotFound, StoreUnavailable
 from service.hosting.engine_process.engine_loop import EngineLoop
 from service.hosting.engine_process.prompt_fetches import PromptFetches, Wanted
