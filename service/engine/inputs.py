@@ -22,8 +22,10 @@ class Vectors:
     values: Tensor
 
 
-Input = str | tuple[int, ...] | Vectors
-"""A text, its token ids, or vectors in place of token embeddings."""
+TextInput = str | tuple[int, ...]
+"""A text, or its token ids."""
+
+Input = TextInput | Vectors
 
 
 @dataclass(frozen=True, kw_only=True)
