@@ -16,8 +16,20 @@ from service.engine.inputs import PromptChoice
 from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.cache import PromptCache
+from service.engine.prompts.keys_values import cache_tensors
 from service.engine.prompts.prompt import Prompt
-from service.engine.requests import Capture, Detokenize, Estimate, Event, Failed, Generate, Limits, Tokenize
+from service.engine.requests import (
+    Capture,
+    Detokenize,
+    Estimate,
+    Event,
+    Failed,
+    Generate,
+    KeysValues,
+    Limits,
+    Tensors,
+    Tokenize,
+)
 from service.engine.scheduling.capture_runner import CaptureRunner, n_layers_needed, ranking_layers, taps_of
 from service.engine.scheduling.generation_runner import GenerationRunner
 from service.engine.scheduling.input_processor import InputProcessor
@@ -138,6 +150,20 @@ class Engine:
         depth = n_layers_needed(taps_of(state.rows[0]), n_layers=self.model.architecture.n_layers)
         seconds = (n_tokens * depth + ranking_layers(state, model=self.model)) * self._captures.speed()
         return Estimate(n_tokens=n_tokens, n_bytes=self._input_processor.n_bytes(state), seconds=seconds)
+
+    def keys_values(self, request: KeysValues, *, contents: Mapping[str, Prompt] = _NO_CONTENTS) -> Tensors:
+        """Keys and values of a prompt, with the names and shapes of :func:`cache_tensors`, on the CPU.
+
+        Raises:
+            InvalidRequest: the prompt does not fit the model, or has no keys and values in every layer.
+            NotFound, DamagedArtifact: it cannot be loaded.
+            TooLarge: they exceed a limit.
+        """
+        loaded = self._prompts.get(request.prompt, contents=contents)
+        n_bytes, limit = loaded.compiled.n_bytes, self._limits.max_capture_bytes
+        if n_bytes > limit:
+            raise TooLarge(f"the keys and values have {n_bytes:,} bytes; this server sends at most {limit:,}.")
+        return Tensors(tensors=cache_tensors(loaded), metadata={})
 
     def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
         """Token ids of each text."""

@@ -152,6 +152,14 @@ class Capture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeysValues:
+    """Keys and values of a compiled prompt."""
+
+    request_id: str
+    prompt: PromptChoice
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tokenize:
     """Token ids of texts. add_special_tokens: as the model reads the texts."""
 

@@ -25,6 +25,7 @@ from service.hosting.ipc.messages import (
     EngineState,
     EstimateCost,
     Estimated,
+    ExportPrompt,
     Submit,
     Tokenized,
     Update,
@@ -42,6 +43,10 @@ _MAX_CONSECUTIVE_FAULTS = 3
 _NO_CONTENTS: Contents = {}
 
 
+Prompted = Submit | EstimateCost | ExportPrompt
+"""Messages whose request may have a prompt."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Pending:
     connection_id: int
@@ -53,7 +58,7 @@ class _Pending:
 class _Fetched:
     """The contents that a message needs have been fetched, or an error."""
 
-    message: Submit | EstimateCost
+    message: Prompted
     outcome: Mapping[str, Prompt] | AtlasError
 
 
@@ -131,7 +136,7 @@ class EngineLoop:
         else:
             self._fetch_prompt(incoming.message, connection_id=connection_id)
 
-    def _fetch_prompt(self, message: Submit | EstimateCost, *, connection_id: int) -> None:
+    def _fetch_prompt(self, message: Prompted, *, connection_id: int) -> None:
         """Run a message, at once if the engine has its prompt, else when the prompt has been fetched."""
         request_id, choice = message.request.request_id, message.request.prompt
         try:
@@ -160,9 +165,11 @@ class EngineLoop:
         else:
             self._run(fetched.message, contents=fetched.outcome, connection_id=connection_id)
 
-    def _run(self, message: Submit | EstimateCost, *, contents: Contents, connection_id: int) -> None:
+    def _run(self, message: Prompted, *, contents: Contents, connection_id: int) -> None:
         if isinstance(message, EstimateCost):
             self._answer(message, contents=contents, connection_id=connection_id)
+        elif isinstance(message, ExportPrompt):
+            self._export(message, contents=contents, connection_id=connection_id)
         else:
             self._submit(message, contents=contents, connection_id=connection_id)
 
@@ -194,6 +201,16 @@ class EngineLoop:
         except Exception as error:
             update = failed(request_id, error)
         self._send(request_id, update, connection_id=connection_id)
+
+    def _export(self, message: ExportPrompt, *, contents: Contents, connection_id: int) -> None:
+        request_id = message.request.request_id
+        event: Event
+        try:
+            result = self._find(message.model).engine.keys_values(message.request, contents=contents)
+            event = Done(request_id=request_id, result=result)
+        except Exception as error:
+            event = failed(request_id, error)
+        self._replies.send_events(request_id, [event], metadata=message.metadata, connection_id=connection_id)
 
     def _cancel(self, request_id: str) -> None:
         self._fetching.pop(request_id, None)

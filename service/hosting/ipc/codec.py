@@ -28,7 +28,7 @@ RECORDS: tuple[type, ...] = (
     *(requests.CaptureSpec, requests.Projection, requests.Lens, requests.Nearest, requests.Intervention),
     *(requests.Delta, requests.RowDone, requests.Failed, requests.TokenLogprob, requests.Estimate),
     *(requests.RankedToken, requests.Tokenize, requests.Detokenize, messages.CallTokenizer, messages.Tokenized),
-    inputs.Vectors,
+    *(inputs.Vectors, requests.KeysValues, messages.ExportPrompt),
 )
 """Dataclasses that may appear in a frame; the position is the tag."""
 

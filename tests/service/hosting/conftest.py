@@ -22,6 +22,7 @@ from service.engine.requests import (
     Event,
     Failed,
     Generate,
+    KeysValues,
     RowDone,
     Tensors,
     Tokenize,
@@ -80,6 +81,12 @@ class EchoEngine:
     def estimate(self, request: Capture, *, contents: Mapping[str, Any]) -> Estimate:
         self.compiled.update(contents)
         return Estimate(n_tokens=len(request.inputs), n_bytes=2, seconds=0.5)
+
+    def keys_values(self, request: KeysValues, *, contents: Mapping[str, Any]) -> Tensors:
+        self.compiled.update(contents)
+        if request.prompt.parts[0][0] == "refused":
+            raise InvalidRequest("no keys")
+        return Tensors(tensors={"keys.0": torch.ones(int(request.prompt.parts[0][1]))}, metadata={"own": 1})
 
     def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(map(ord, text)) for text in request.texts)

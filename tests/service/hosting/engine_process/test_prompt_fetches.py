@@ -9,11 +9,22 @@ from typing import Any
 import pytest
 
 from service.engine.inputs import PromptChoice
-from service.engine.requests import Capture, CaptureSpec, Generate
+from service.engine.requests import Capture, CaptureSpec, Generate, KeysValues
 from service.errors import AtlasError, DamagedArtifact, NotFound, StoreUnavailable
 from service.hosting.engine_process.engine_loop import EngineLoop
 from service.hosting.engine_process.prompt_fetches import PromptFetches, Wanted
-from service.hosting.ipc.messages import Cancel, EngineState, EstimateCost, Estimated, Reply, Submit
+from service.hosting.ipc.messages import (
+    Cancel,
+    EngineState,
+    EstimateCost,
+    Estimated,
+    ExportPrompt,
+    Finished,
+    Reply,
+    Submit,
+)
+from service.hosting.ipc.tensor_results import OpenResult
+from service.store.artifacts.tensor_codec import decode
 from tests.service.hosting.conftest import EchoEngine, SlowStore
 from tests.service.hosting.engine_process.test_engine_loop import error_of, generate, reply, wait_for_message
 from tests.service.hosting.ipc.peer import Peer
@@ -185,6 +196,30 @@ def test_an_estimate_fetches_its_prompt_too(
     assert isinstance(reply(peer).updates[0], Estimated)
     assert engine.compiled == {"p": "content of p"}
     assert slow_store.asked == [Wanted(sha256="p")]
+
+
+@pytest.mark.parametrize("n_values", [3, 4000])
+def test_an_export_is_answered_with_tensors_small_or_large(
+    loop: EngineLoop, peer: Peer, slow_store: SlowStore, n_values: int
+) -> None:
+    request = KeysValues(request_id="x", prompt=PromptChoice(parts=(("p", float(n_values)),)))
+    receive(loop, peer, ExportPrompt(model="m", request=request, metadata={"base": "m"}))
+    land(loop, slow_store, "p")
+    (finished,) = reply(peer).updates
+    assert isinstance(finished, Finished)
+    assert finished.result is not None
+    opened = OpenResult(finished.result)
+    found = decode(opened.read(0, n_bytes=opened.n_bytes))
+    opened.close()
+    assert found.tensors["keys.0"].shape == (n_values,)
+    assert found.metadata == {"own": 1, "base": "m"}
+
+
+def test_an_export_that_is_refused(loop: EngineLoop, peer: Peer, slow_store: SlowStore) -> None:
+    request = KeysValues(request_id="x", prompt=PromptChoice(parts=(("refused", 1.0),)))
+    receive(loop, peer, ExportPrompt(model="m", request=request))
+    land(loop, slow_store, "refused")
+    assert error_of(reply(peer)).detail == "no keys"
 
 
 def test_an_unknown_model_is_said_before_anything_is_fetched(
