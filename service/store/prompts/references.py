@@ -1,7 +1,7 @@
-"""Resolution of prompt references, with one access to the store for a reference that was resolved before.
+"""Resolution of prompt references, with one access to the store where the place can be guessed.
 
-A resolver remembers where a reference led, and reads from there first. It returns only what it read from the store in the
-same call, so changes by other processes are visible at once.
+A resolver remembers where a reference led, and reads from there first; of a new name it reads the first versions. It returns
+only what it read from the store in the same call, so changes by other processes are visible at once.
 """
 
 from __future__ import annotations
@@ -78,18 +78,18 @@ class PromptReferences:
         return manifest
 
     def _newest(self, name: str) -> PromptManifest:
-        place = self._place(name)
-        if place is not None:
-            # Numbers are consecutive and not reused: without a next one, the newest version is one of these.
-            numbers = range(place.version, place.newest + 2)
-            found = self._read(name, numbers)
-            if place.newest + 1 not in found:
-                for number in reversed(numbers[:-1]):
-                    artifact = found.get(number)
-                    if artifact is None or isinstance(artifact, DamagedArtifact):
-                        break
-                    if not artifact.retired:
-                        return self._remember(name, manifest_in(artifact), newest=place.newest)
+        # Numbers are consecutive and not reused: without a next one, the newest version is one of these.
+        place = self._place(name) or _Place(name=name, version=1, newest=_MAX_READ_TOGETHER - 1)
+        numbers = range(place.version, place.newest + 2)
+        found = self._read(name, numbers)
+        newest = max(found, default=0)
+        if newest < numbers[-1]:
+            for number in range(newest, place.version - 1, -1):
+                artifact = found.get(number)
+                if artifact is None or isinstance(artifact, DamagedArtifact):
+                    break
+                if not artifact.retired:
+                    return self._remember(name, manifest_in(artifact), newest=newest)
         return self._find_newest(name)
 
     def _find_newest(self, name: str) -> PromptManifest:
@@ -106,7 +106,7 @@ class PromptReferences:
     def _by_alias(self, name: str, reference: Reference) -> PromptManifest:
         alias = str(reference.alias)
         place = self._place(f"{name}@{alias}")
-        numbers = () if place is None else (place.version,)
+        numbers = range(1, _MAX_READ_TOGETHER + 1) if place is None else range(place.version, place.version + 1)
         found, records = self._artifacts.get_together(
             {version_folder(name, number): f"prompt {name}@{number}" for number in numbers},
             records=self._aliases.labels(name, alias),
@@ -116,7 +116,7 @@ class PromptReferences:
             raise self._no_alias(name, alias)
         artifact = found.get(version_folder(name, version))
         if isinstance(artifact, Artifact) and not artifact.retired:
-            return manifest_in(artifact)
+            return self._remember(f"{name}@{alias}", manifest_in(artifact))
         return self._remember(f"{name}@{alias}", self._live(name, version))
 
     def _no_alias(self, name: str, alias: str) -> NotFound:

@@ -63,6 +63,38 @@ def test_a_reference_costs_one_access_once_it_was_resolved(
         assert reader.resolve(ref) == expected
 
 
+def test_a_name_with_few_versions_costs_one_access_at_first_too(
+    prompts: PromptStore, tmp_path: Path, soft: Any
+) -> None:
+    for seed in range(7):
+        made, _ = prompts.create("qa", prompt=soft(seed))
+        prompts.set_alias("qa", alias="live", version=made.version)
+        for ref in ("qa", "qa@live"):
+            files = CountedFiles(open_files(str(tmp_path / "store")))
+            assert PromptStore(ArtifactStore("", files=files)).resolve(ref) == made
+            assert files.calls == ["read_many"]
+
+
+@pytest.mark.parametrize("n_versions", [8, 9, 20])
+def test_a_name_with_more_versions_than_are_read_together(
+    prompts: PromptStore, reader: PromptStore, files: CountedFiles, soft: Any, n_versions: int
+) -> None:
+    made = [prompts.create("qa", prompt=soft(seed))[0] for seed in range(n_versions)]
+    prompts.set_alias("qa", alias="live", version=n_versions)
+    for ref in ("qa", "qa@live"):
+        assert reader.resolve(ref) == made[-1]
+        assert n_accesses(files, reader, ref) == 1
+    for version in range(2, n_versions + 1):
+        if version < n_versions:
+            prompts.delete("qa", version=version)
+    prompts.set_alias("qa", alias="live", version=1)
+    prompts.delete("qa", version=n_versions)
+    assert reader.resolve("qa") == made[0]
+    assert reader.resolve("qa") == made[0]
+    newest, _ = prompts.create("qa", prompt=soft(99))
+    assert reader.resolve("qa") == newest
+
+
 def test_a_newer_version_is_seen_at_once(prompts: PromptStore, reader: PromptStore, soft: Any) -> None:
     for seed in range(5):
         made, _ = prompts.create("qa", prompt=soft(seed))
