@@ -11,20 +11,10 @@ from torch import Tensor
 
 from benchmarks.sides.workload import CompletionTask
 from service.engine.engine import Engine
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
-from service.engine.requests import (
-    Capture,
-    CaptureSpec,
-    Delta,
-    Done,
-    Event,
-    Failed,
-    Generate,
-    Limits,
-    PromptChoice,
-    Sampling,
-)
+from service.engine.requests import Capture, CaptureSpec, Delta, Done, Event, Failed, Generate, Limits, Sampling
 
 GREEDY = Sampling(temperature=0.0)
 

@@ -12,7 +12,7 @@ from service.hosting.ipc.engine_client import EngineClient
 from service.queueing.monitor import QueueMonitor
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-_COUNTERS = frozenset({"n_steps", "n_tokens", "prompt_cache_hits", "prompt_cache_misses"})
+_COUNTERS = frozenset({"n_steps", "n_tokens", "prompt_cache_hits", "prompt_cache_misses", "prompt_fetches"})
 
 
 class Metrics:

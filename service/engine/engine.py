@@ -7,16 +7,29 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from service.engine.activations.logit_lens import TokenRanker
+from service.engine.inputs import PromptChoice
 from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.cache import PromptCache
+from service.engine.prompts.keys_values import cache_tensors
 from service.engine.prompts.prompt import Prompt
-from service.engine.requests import Capture, Detokenize, Estimate, Event, Failed, Generate, Limits, Tokenize
+from service.engine.requests import (
+    Capture,
+    Detokenize,
+    Estimate,
+    Event,
+    Failed,
+    Generate,
+    KeysValues,
+    Limits,
+    Tensors,
+    Tokenize,
+)
 from service.engine.scheduling.capture_runner import CaptureRunner, n_layers_needed, ranking_layers, taps_of
 from service.engine.scheduling.generation_runner import GenerationRunner
 from service.engine.scheduling.input_processor import InputProcessor
@@ -27,6 +40,8 @@ from service.engine.scheduling.sequence import RequestState, SequenceState
 from service.errors import AtlasError, Busy, EngineFault, EngineUnavailable, InvalidRequest, TooLarge
 
 logger = logging.getLogger(__name__)
+
+_NO_CONTENTS: Mapping[str, Prompt] = {}
 
 
 class Engine:
@@ -61,8 +76,17 @@ class Engine:
         self._n_steps = 0
         self._n_tokens = 0
 
-    def submit(self, request: Generate | Capture) -> None:
+    def missing(self, choice: PromptChoice | None) -> tuple[str, ...]:
+        """Content hashes that ``submit`` would load for this choice; empty while it is compiled."""
+        if choice is None or choice in self._prompts:
+            return ()
+        return tuple(dict.fromkeys(sha256 for sha256, _ in choice.parts))
+
+    def submit(self, request: Generate | Capture, *, contents: Mapping[str, Prompt] = _NO_CONTENTS) -> None:
         """Queue a request; nothing runs before the next ``step``.
+
+        Args:
+            contents: prompts by content hash, which are not loaded.
 
         Raises:
             InvalidRequest, NotFound, DamagedArtifact: the request is invalid, or its prompt cannot be loaded.
@@ -78,7 +102,10 @@ class Engine:
             )
         with torch.inference_mode():
             processor = self._input_processor
-            state = processor.generate(request) if isinstance(request, Generate) else processor.capture(request)
+            if isinstance(request, Generate):
+                state = processor.generate(request, contents=contents)
+            else:
+                state = processor.capture(request, contents=contents)
         self._enqueue(state)
         self._requests[request.request_id] = state
 
@@ -111,18 +138,32 @@ class Engine:
     def has_work(self) -> bool:
         return bool(self._requests)
 
-    def estimate(self, request: Capture) -> Estimate:
+    def estimate(self, request: Capture, *, contents: Mapping[str, Prompt] = _NO_CONTENTS) -> Estimate:
         """Cost of a capture. Nothing is run except, the first time, one short forward that measures the speed.
 
         Raises:
             As ``submit``, except that a response over the limit is estimated too.
         """
         with torch.inference_mode():
-            state = self._input_processor.capture(request, check_bytes=False)
+            state = self._input_processor.capture(request, contents=contents, check_bytes=False)
         n_tokens = sum(row.n_input for row in state.rows)
         depth = n_layers_needed(taps_of(state.rows[0]), n_layers=self.model.architecture.n_layers)
         seconds = (n_tokens * depth + ranking_layers(state, model=self.model)) * self._captures.speed()
         return Estimate(n_tokens=n_tokens, n_bytes=self._input_processor.n_bytes(state), seconds=seconds)
+
+    def keys_values(self, request: KeysValues, *, contents: Mapping[str, Prompt] = _NO_CONTENTS) -> Tensors:
+        """Keys and values of a prompt, with the names and shapes of :func:`cache_tensors`, on the CPU.
+
+        Raises:
+            InvalidRequest: the prompt does not fit the model, or has no keys and values in every layer.
+            NotFound, DamagedArtifact: it cannot be loaded.
+            TooLarge: they exceed a limit.
+        """
+        loaded = self._prompts.get(request.prompt, contents=contents)
+        n_bytes, limit = loaded.compiled.n_bytes, self._limits.max_capture_bytes
+        if n_bytes > limit:
+            raise TooLarge(f"the keys and values have {n_bytes:,} bytes; this server sends at most {limit:,}.")
+        return Tensors(tensors=cache_tensors(loaded), metadata={})
 
     def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
         """Token ids of each text."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from service.engine.inputs import Input, PromptChoice
 from service.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -14,22 +15,7 @@ else:
     # The API process uses these classes and must not load torch.
     Tensor = Any
 
-Input = str | tuple[int, ...]
-"""A text, or its token ids."""
-
 FinishReason = Literal["stop", "length"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptChoice:
-    """An affine mix of stored prompts, by content hash; one part of weight 1 is that prompt itself."""
-
-    parts: tuple[tuple[str, float], ...]
-
-    @property
-    def key(self) -> tuple[tuple[str, float], ...]:
-        """Identity of the choice: equal keys mean equal prompts."""
-        return self.parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +149,14 @@ class Capture:
     capture: CaptureSpec
     prompt: PromptChoice | None = None
     interventions: tuple[Intervention, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeysValues:
+    """Keys and values of a compiled prompt."""
+
+    request_id: str
+    prompt: PromptChoice
 
 
 @dataclass(frozen=True, kw_only=True)

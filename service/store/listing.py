@@ -37,8 +37,3 @@ def check_limit(limit: int) -> None:
 def log_damage(error: DamagedArtifact) -> None:
     """Log a damaged entry and continue: it must not hide the others."""
     _log.warning("skipped damaged entry: %s", error.detail)
-
-
-def raise_damage(error: DamagedArtifact) -> None:
-    """Raise: the damaged entry may be the requested one."""
-    raise error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,10 +14,11 @@ import numpy as np
 import openai
 import pytest
 import torch
-from safetensors.numpy import save
+from promptatlas import Client
+from safetensors.numpy import load, save
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.integration.conftest import READ_KEY
+from tests.integration.conftest import KEY, READ_KEY
 from tests.integration.running import Service
 from tests.integration.tiny_model import D_MODEL
 
@@ -67,6 +70,37 @@ def test_logprobs_and_echo(ai: openai.OpenAI) -> None:
     assert choice.logprobs.token_logprobs[0] is None
     assert all(logprob < 0 for logprob in choice.logprobs.token_logprobs[1:])
     assert [len(top) >= 1 for top in choice.logprobs.top_logprobs[1:]] == [True] * 4
+
+
+def test_prompt_embeds_as_clients_of_vllm_send_them(ai: openai.OpenAI, http: httpx.Client, model_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(model_path)
+    tokenizer = AutoTokenizer.from_pretrained(model_path)
+    embed = model.get_input_embeddings()
+    embeds = embed(tokenizer("hello there", return_tensors="pt").input_ids).detach()
+    generated = model.generate(
+        inputs_embeds=embeds, attention_mask=torch.ones(embeds.shape[:2]), max_new_tokens=8, do_sample=False
+    )
+    expected = tokenizer.decode(generated[0], skip_special_tokens=True)
+    buffer = io.BytesIO()
+    torch.save(embeds, buffer)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    answer = ai.completions.create(
+        model="tiny", prompt="", max_tokens=8, temperature=0, logprobs=1, extra_body={"prompt_embeds": encoded}
+    )
+    assert [choice.text for choice in answer.choices] == [expected]
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == embeds.shape[1]
+    both = ai.completions.create(
+        model="tiny", prompt="hello there", max_tokens=8, temperature=0, extra_body={"prompt_embeds": [encoded]}
+    )
+    assert [choice.text for choice in both.choices] == [expected, expected]
+    upload_soft(http, "embedded", seed=11)
+    stored = load(http.get("/v1/prompts/embedded/versions/1/content").content)["soft"]
+    front = torch.cat([torch.from_numpy(stored)[None], embeds], dim=1)
+    with Client(base_url=str(http.base_url), api_key=KEY) as client:
+        given = client.completions.create(model="tiny", prompt_embeds=front, max_tokens=8, temperature=0)
+    named = ai.completions.create(model="tiny:embedded", prompt="hello there", max_tokens=8, temperature=0)
+    assert given.choices[0].text == named.choices[0].text
 
 
 def test_chat(ai: openai.OpenAI) -> None:

@@ -13,9 +13,10 @@ import torch
 from peft import PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
 
 from service.engine.engine import Engine
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
-from service.engine.requests import Delta, Generate, Limits, PromptChoice, Sampling
+from service.engine.requests import Delta, Generate, Limits, Sampling
 from service.store.prompts.checks import BaseShape
 from service.store.prompts.peft import parse_peft
 from tests.oracle.models import build_model

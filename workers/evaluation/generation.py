@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.engine.engine import Engine
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
-from service.engine.requests import Delta, Event, Failed, Generate, Limits, PromptChoice, RowDone, Sampling
+from service.engine.requests import Delta, Event, Failed, Generate, Limits, RowDone, Sampling
 
 _GREEDY = Sampling(temperature=0.0)
 

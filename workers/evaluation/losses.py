@@ -11,12 +11,13 @@ from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 from service.engine.activations.interventions import prompt_changes
 from service.engine.attention.metadata import PackedMetadata, SequenceGroup
+from service.engine.inputs import PromptChoice
 from service.engine.model.hooks import Change, ForwardHooks
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
 from service.engine.prompts.cache import PromptCache
 from service.engine.prompts.prompt import Prompt
-from service.engine.requests import Limits, PromptChoice
+from service.engine.requests import Limits
 from service.engine.shapes import Float, Tensor
 from workers.inputs.examples import EncodedExample
 

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from service.engine.activations.capture_buffer import n_values_per_row
 from service.engine.engine import Engine
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
-from service.engine.requests import Capture, CaptureSpec, Done, Failed, Generate, Limits, PromptChoice, Tensors
+from service.engine.requests import Capture, CaptureSpec, Done, Failed, Generate, Limits, Tensors
 from service.engine.shapes import Tensor
 from service.errors import EngineFault, NotFound
 from service.map_sources.states import Per, States, states_of

@@ -125,7 +125,7 @@ class ResponseBuilder:
     def _input_loc(self, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
         if isinstance(self._spec, ChatCompletionRequest):
             return ("messages",)
-        return ("prompt", *loc[1:]) if self._spec.has_several_inputs else ("prompt",)
+        return self._spec.loc_of_input(loc[1] if len(loc) > 1 and isinstance(loc[1], int) else None)
 
     def _chunk(self, piece: Piece) -> BaseModel:
         return self._message(self._format.chunk, [self._format.chunk_choice(piece)])

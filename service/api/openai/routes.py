@@ -16,6 +16,7 @@ from promptatlas.types import (
 from pydantic import BaseModel
 
 from service.api.openai.formats import CHAT, COMPLETION
+from service.api.openai.prompt_embeds import vectors_of
 from service.api.openai.responses import ResponseBuilder, respond
 from service.api.requests.auth import require
 from service.api.requests.bodies import Body, body_of, request_body
@@ -49,12 +50,13 @@ async def complete(
     body: Annotated[Body[CompletionRequest], Depends(body_of(CompletionRequest))],
     deadline_s: Deadline,
 ) -> Response:
-    """Complete texts; compatible with OpenAI's API."""
+    """Complete texts, or vectors in place of their embeddings; compatible with OpenAI's API and vLLM's `prompt_embeds`."""
     spec = body.request
     resolved = await resolve_request(services, spec)
+    vectors = await vectors_of(spec, card=resolved.card)
     generate = replace(
         generate_of(spec, resolved=resolved),
-        inputs=inputs_of(spec.inputs),
+        inputs=(*vectors, *inputs_of(spec.inputs)),
         max_tokens=spec.max_tokens,
         logprobs=spec.logprobs,
         echo=spec.echo,

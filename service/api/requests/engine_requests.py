@@ -23,11 +23,11 @@ from promptatlas.types.sites import Layers
 from service.api.requests.bodies import Body
 from service.api.requests.prompt_resolution import ResolvedModel
 from service.api.services import Services
+from service.engine.inputs import TextInput
 from service.engine.requests import (
     Capture,
     CaptureSpec,
     Generate,
-    Input,
     Intervention,
     Lens,
     Nearest,
@@ -99,7 +99,7 @@ async def capture_of(services: Services, spec: CaptureFields, *, resolved: Resol
     return capture
 
 
-def inputs_of(inputs: Sequence[str | list[int]]) -> tuple[Input, ...]:
+def inputs_of(inputs: Sequence[str | list[int]]) -> tuple[TextInput, ...]:
     """Texts, and lists of token ids."""
     return tuple(item if isinstance(item, str) else tuple(item) for item in inputs)
 

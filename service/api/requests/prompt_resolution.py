@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from promptatlas.types.forms import FORMS
 from promptatlas.types.references import MixPart
 
 from service.api.services import Services
-from service.engine.requests import PromptChoice
+from service.engine.inputs import PromptChoice
 from service.errors import InvalidRequest, NotFound
 from service.hosting.ipc.messages import EngineState
 from service.planning.context import card_of
@@ -80,7 +81,8 @@ async def resolve_model(
         return ResolvedModel(model=base, card=card)
     field = "model" if colon else "prompt_ref"
     parts = [(ref, 1.0)] if isinstance(ref, str) else [(part.ref, part.weight) for part in ref.mix]
-    manifests = await asyncio.to_thread(_resolve_all, store, [part for part, _ in parts], base, field)
+    resolve = functools.partial(_resolve, store, base=base, field=field)
+    manifests = await asyncio.gather(*(asyncio.to_thread(resolve, part) for part, _ in parts))
     for (part, _), manifest in zip(parts, manifests, strict=True):
         require_base(manifest, base=base, revision=card["revision"], ref=part, loc=(field,))
     _require_one_shape(manifests, refs=[part for part, _ in parts])
@@ -100,9 +102,9 @@ def base_shapes(state: EngineState) -> list[BaseShape]:
     return [BaseShape(name=name, **{field: card[field] for field in fields}) for name, card in state.models.items()]
 
 
-def _resolve_all(store: PromptStore, refs: Sequence[str], base: str, field: str) -> list[PromptManifest]:
+def _resolve(store: PromptStore, ref: str, *, base: str, field: str) -> PromptManifest:
     try:
-        return [store.resolve(ref, base=base) for ref in refs]
+        return store.resolve(ref, base=base)
     except (NotFound, InvalidRequest) as error:
         raise type(error)(error.detail, loc=(field,)) from None
 
@@ -126,7 +128,10 @@ def _shape(manifest: PromptManifest) -> str:
 
 
 def _prompt(manifests: Sequence[PromptManifest], weights: Sequence[float]) -> PromptChoice:
-    return PromptChoice(parts=tuple((m.sha256, weight) for m, weight in zip(manifests, weights, strict=True)))
+    return PromptChoice(
+        parts=tuple((m.sha256, weight) for m, weight in zip(manifests, weights, strict=True)),
+        refs=tuple(m.ref for m in manifests),
+    )
 
 
 def _used(ref: str | Mix, manifests: Sequence[PromptManifest], weights: Sequence[float]) -> PromptUsed:

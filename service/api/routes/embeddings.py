@@ -22,7 +22,8 @@ from service.api.requests.prompt_resolution import ResolvedModel, resolve_reques
 from service.api.responses.openapi import ENGINE_ERRORS, problems
 from service.api.responses.tensors import too_large_for_json
 from service.api.services import Services, ServicesDep
-from service.engine.requests import Capture, CaptureSpec, Input, Tokenize
+from service.engine.inputs import TextInput
+from service.engine.requests import Capture, CaptureSpec, Tokenize
 from service.errors import InvalidRequest
 from service.hosting.ipc.messages import Submit
 from service.store.artifacts.tensor_codec import decode
@@ -99,7 +100,7 @@ async def _rows(
         positions="all" if spec.pool == "mean" else "last",
         reduce="mean" if spec.pool == "mean" else None,
     )
-    ids: tuple[Input, ...] = tuple(tuple(item) for item in inputs)
+    ids: tuple[TextInput, ...] = tuple(tuple(item) for item in inputs)
     capture = Capture(request_id=new_request_id(), inputs=ids, capture=pooled, prompt=resolved.prompt)
     job = Submit(model=resolved.model, request=capture)
     async with services.engine_of(request).open(job, deadline_s=deadline_s) as exchange:

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from promptatlas.types import Alias, AliasBody, AliasName, ListPage, Name, PromptManifest, PromptRow, UploadedPrompt
+from promptatlas.types import (
+    Alias,
+    AliasBody,
+    AliasName,
+    ContentFormat,
+    ListPage,
+    Name,
+    PromptManifest,
+    PromptRow,
+    UploadedPrompt,
+)
 
+from service.api.engine_reads.keys_values import keys_values_of
 from service.api.requests.auth import Admin, Reader, Writer
 from service.api.requests.bodies import json_of, media_type, request_body, unsupported_type
+from service.api.requests.deadlines import Deadline, while_connected
 from service.api.requests.idempotency import IdempotencyKey, created, respond_once
 from service.api.requests.parameters import After, Limit
 from service.api.requests.prompt_resolution import base_shapes
 from service.api.responses.openapi import TENSORS_TYPE, location_of, problems
+from service.api.responses.tensors import TensorResponse
 from service.api.services import Services, ServicesDep
 from service.store.idempotency import StoredResponse
 from service.store.prompts import manifests
+from service.store.prompts.embeds import export_embeds
 from service.store.prompts.native_format import PromptFile, parse_native
 from service.store.prompts.peft import adapter_warnings, export_peft, parse_peft
 
@@ -104,26 +118,39 @@ async def manifest(services: ServicesDep, _caller: Reader, name: NamePath, versi
     response_class=Response,
     responses={
         200: {"description": "The file.", "content": {TENSORS_TYPE: _BINARY, ZIP_TYPE: _BINARY}},
-        **problems(401, 403, 404, 422, 500, 503),
+        **problems(401, 403, 404, 413, 422, 429, 500, 503, 504),
     },
 )
 async def content(
+    request: Request,
     services: ServicesDep,
     _caller: Reader,
     name: NamePath,
     version: VersionPath,
-    format_: Annotated[Literal["native", "peft"], Query(alias="format")] = "native",
+    deadline_s: Deadline,
+    format_: Annotated[ContentFormat, Query(alias="format")] = "native",
 ) -> Response:
-    """Download the prompt: a native safetensors file, or a zip that PEFT loads."""
+    """Download the prompt: its native file, a zip that PEFT loads, the vectors of a soft prompt, or keys and values."""
     found = await asyncio.to_thread(services.prompts.get, name, version=version)
+    suffix = {"native": "", "peft": "", "prompt_embeds": "-embeds", "kv": "-kv"}[format_]
+    filename = f"{name}-{version}{suffix}.{'zip' if format_ == 'peft' else 'safetensors'}"
+    response = await _content(request, services, found, format_=format_, deadline_s=deadline_s)
+    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    return response
+
+
+async def _content(
+    request: Request, services: Services, found: manifests.PromptManifest, *, format_: ContentFormat, deadline_s: float
+) -> Response:
+    if format_ == "kv":
+        work = keys_values_of(services, found, deadline_s=deadline_s)
+        return TensorResponse(await while_connected(request, work))
+    if format_ == "native":
+        return Response(await asyncio.to_thread(services.prompts.content, found), media_type=TENSORS_TYPE)
+    loaded = await asyncio.to_thread(services.prompts.load, found)
     if format_ == "peft":
-        loaded = await asyncio.to_thread(services.prompts.load, found)
-        data, kind, suffix = await asyncio.to_thread(export_peft, loaded), ZIP_TYPE, "zip"
-    else:
-        data = await asyncio.to_thread(services.prompts.content, found)
-        kind, suffix = TENSORS_TYPE, "safetensors"
-    filename = f"{name}-{version}.{suffix}"
-    return Response(data, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{filename}"'})
+        return Response(await asyncio.to_thread(export_peft, loaded), media_type=ZIP_TYPE)
+    return Response(await asyncio.to_thread(export_embeds, loaded), media_type=TENSORS_TYPE)
 
 
 @router.delete(

@@ -12,7 +12,7 @@ from service.engine.activations.positions import position_rank
 from service.engine.model.hooks import Change
 from service.engine.model.sites import SiteCatalogue, Tap
 from service.engine.requests import Intervention, Positions, Slice
-from service.engine.shapes import Tensor
+from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 
 
@@ -57,6 +57,13 @@ def edits_of_prompt(additions: Mapping[Tap, Tensor]) -> tuple[Edit, ...]:
         Edit((tap,), Intervention(site=tap.label, layers=(), positions="all", op="add", value=vector, strength=1.0))
         for tap, vector in additions.items()
     )
+
+
+def edits_of_vectors(vectors: Float[Tensor, "n d_model"]) -> tuple[Edit, ...]:
+    """Vectors in place of the embeddings of the first n tokens of a row, as an edit of the row."""
+    positions = tuple(range(len(vectors)))
+    spec = Intervention(site="embed", layers=(), positions=positions, op="set", value=vectors, strength=1.0)
+    return (Edit((Tap("embed"),), spec),)
 
 
 def _resolve(spec: Intervention, catalogue: SiteCatalogue, *, loc: tuple[str | int, ...]) -> Edit:

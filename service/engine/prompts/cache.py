@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 import torch
 
 from service.engine.attention.kv_cache import CompiledPrompt
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
 from service.engine.prompts.prompt import Prompt, mix_prompts
 from service.engine.prompts.registry import compile_prompt, compiler_of
-from service.engine.requests import PromptChoice
 from service.engine.shapes import Tensor
+
+_NO_CONTENTS: Mapping[str, Prompt] = {}
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,14 @@ class PromptCache:
         self.n_hits = 0
         self.n_misses = 0
 
-    def get(self, choice: PromptChoice) -> LoadedPrompt:
+    def __contains__(self, choice: PromptChoice) -> bool:
+        return choice.key in self._entries
+
+    def get(self, choice: PromptChoice, *, contents: Mapping[str, Prompt] = _NO_CONTENTS) -> LoadedPrompt:
         """The compiled choice. It is loaded and compiled once while it stays in the cache.
+
+        Args:
+            contents: prompts by content hash, which are not loaded.
 
         Raises:
             NotFound, DamagedArtifact: raised by ``load``.
@@ -61,7 +69,7 @@ class PromptCache:
             self.n_hits += 1
             return entry
         self.n_misses += 1
-        parts = [(self._load(sha256), weight) for sha256, weight in choice.parts]
+        parts = [(contents.get(sha256) or self._load(sha256), weight) for sha256, weight in choice.parts]
         prompt = parts[0][0] if len(parts) == 1 and parts[0][1] == 1.0 else mix_prompts(parts)
         with torch.inference_mode():
             compiled = compile_prompt(self._model, prompt)

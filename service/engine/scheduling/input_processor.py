@@ -6,24 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.engine.activations.capture_buffer import DTYPES, CaptureBuffer, n_values_per_row
-from service.engine.activations.interventions import Edit, RowEdits, edits_of_prompt, resolve_edits
+from service.engine.activations.interventions import Edit, RowEdits, edits_of_prompt, edits_of_vectors, resolve_edits
 from service.engine.activations.logit_lens import TokenRanker
 from service.engine.activations.positions import chosen_positions
+from service.engine.inputs import NO_TOKEN, Input, Vectors
 from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
 from service.engine.prompts.cache import LoadedPrompt, PromptCache
-from service.engine.requests import (
-    Capture,
-    CaptureSpec,
-    Detokenize,
-    Generate,
-    Input,
-    Limits,
-    Projection,
-    Ranking,
-    Tokenize,
-)
+from service.engine.prompts.prompt import Prompt
+from service.engine.requests import Capture, CaptureSpec, Detokenize, Generate, Limits, Projection, Ranking, Tokenize
 from service.engine.scheduling.sampler import RowSampler
 from service.engine.scheduling.sequence import RequestState, SequenceState
 from service.engine.scheduling.text_stream import TextStream
@@ -53,32 +45,37 @@ class InputProcessor:
             Detokenizer(model.tokenizer, with_special=True) if detokenizer is not None else None
         )
 
-    def generate(self, request: Generate) -> RequestState:
+    def generate(self, request: Generate, *, contents: Mapping[str, Prompt]) -> RequestState:
         """One row for each (input, n), in that order.
+
+        Args:
+            contents: prompts by content hash, which are not loaded.
 
         Raises:
             InvalidRequest, TooLarge, and the errors of loading the prompt.
         """
-        prompt = self._prompt(request)
+        prompt = self._prompt(request, contents)
         inputs = [self._chat_ids(request.messages)] if request.messages is not None else self.token_ids(request.inputs)
         edits = self._edits(request, prompt)
         self._check_lengths(inputs, prompt=prompt, max_tokens=request.max_tokens)
         self._check_ending(request)
+        self._check_scored(request)
         state = RequestState(request, prompt)
         for index in range(len(inputs) * request.n):
-            state.rows.append(self._generating_row(state, index, inputs[index // request.n], edits=edits))
+            given = index // request.n
+            state.rows.append(self._generating_row(state, index, inputs[given], edits=edits[given]))
         if request.capture is not None:
             self._add_trajectories(state, request.capture, include_input=request.include_input)
         state.n_open = len(state.rows)
         return state
 
-    def capture(self, request: Capture, *, check_bytes: bool = True) -> RequestState:
-        """One row for each input, nothing generated.
+    def capture(self, request: Capture, *, contents: Mapping[str, Prompt], check_bytes: bool = True) -> RequestState:
+        """One row for each input, nothing generated. Arguments as for ``generate``.
 
         Raises:
             InvalidRequest, TooLarge, and the errors of loading the prompt.
         """
-        prompt = self._prompt(request)
+        prompt = self._prompt(request, contents)
         inputs = self.token_ids(request.inputs)
         taps = self._taps(request.capture)
         edits = self._edits(request, prompt)
@@ -94,7 +91,7 @@ class InputProcessor:
             row.capture = CaptureBuffer(
                 request.capture, taps, positions=positions, n_virtual=n_virtual, n_virtual_keys=n_keys
             )
-            row.edits = RowEdits(edits, n_input=len(ids), n_total=len(ids)) if edits else None
+            row.edits = RowEdits(edits[index], n_input=len(ids), n_total=len(ids)) if edits[index] else None
             state.rows.append(row)
         if check_bytes:
             self._check_bytes(state)
@@ -113,10 +110,10 @@ class InputProcessor:
         return n_rows * n_values * (4 if isinstance(spec.reduce, Ranking) else DTYPES[spec.dtype].itemsize)
 
     def token_ids(self, inputs: Sequence[Input]) -> list[tuple[int, ...]]:
-        """Token ids of each input, special tokens of the tokenizer included.
+        """Token ids of each input, special tokens of the tokenizer included; those of vectors are ``NO_TOKEN``.
 
         Raises:
-            InvalidRequest: an input has no tokens, or ids outside the vocabulary.
+            InvalidRequest: an input has no tokens, ids outside the vocabulary, or vectors of another width.
         """
         if not inputs:
             raise InvalidRequest("expected at least one input, got none.", loc=("inputs",))
@@ -125,6 +122,9 @@ class InputProcessor:
         vocab_size = self._model.catalogue.vocab_size
         found = []
         for i, item in enumerate(inputs):
+            if isinstance(item, Vectors):
+                found.append(self._vector_ids(item, loc=("inputs", i)))
+                continue
             ids = tuple(next(encoded)) if isinstance(item, str) else item
             if not ids:
                 raise InvalidRequest("an input has no tokens: the model needs at least one.", loc=("inputs", i))
@@ -162,13 +162,13 @@ class InputProcessor:
         row.sampler = RowSampler(
             request.sampling,
             vocab_size=self._model.catalogue.vocab_size,
-            input_ids=ids,
+            input_ids=row.input_ids,
             stream=index % request.n,
             device=self._model.device,
             min_tokens=request.min_tokens,
             ending_ids=stop_ids | self._eos_ids,
         )
-        row.text = self._text_stream(request, ids)
+        row.text = self._text_stream(request, row.input_ids)
         if edits:
             row.edits = RowEdits(edits, n_input=len(ids), n_total=len(ids) + request.max_tokens)
         return row
@@ -199,13 +199,17 @@ class InputProcessor:
             row.reads_last = True
         self._check_bytes(state)
 
-    def _prompt(self, request: Generate | Capture) -> LoadedPrompt | None:
-        return self._prompts.get(request.prompt) if request.prompt is not None else None
+    def _prompt(self, request: Generate | Capture, contents: Mapping[str, Prompt]) -> LoadedPrompt | None:
+        return self._prompts.get(request.prompt, contents=contents) if request.prompt is not None else None
 
-    def _edits(self, request: Generate | Capture, prompt: LoadedPrompt | None) -> tuple[Edit, ...]:
-        """What the prompt adds, then the request's interventions."""
+    def _edits(self, request: Generate | Capture, prompt: LoadedPrompt | None) -> list[tuple[Edit, ...]]:
+        """For each input: its vectors, what the prompt adds, then the request's interventions."""
         asked = resolve_edits(request.interventions, self._model.catalogue)
-        return asked if prompt is None else (*edits_of_prompt(prompt.additions), *asked)
+        shared = asked if prompt is None else (*edits_of_prompt(prompt.additions), *asked)
+        return [
+            (*edits_of_vectors(given.values), *shared) if isinstance(given, Vectors) else shared
+            for given in request.inputs or ("",)
+        ]
 
     def _taps(self, spec: CaptureSpec) -> tuple[Tap, ...]:
         taps = self._model.catalogue.resolve(spec.sites, spec.layers)
@@ -239,6 +243,23 @@ class InputProcessor:
         if not ids:
             raise InvalidRequest("the chat template gives no tokens for these messages.", loc=("messages",))
         return ids
+
+    def _vector_ids(self, vectors: Vectors, *, loc: tuple[str | int, ...]) -> tuple[int, ...]:
+        shape, width = tuple(vectors.values.shape), self._model.d_model
+        if len(shape) != 2 or shape[0] < 1 or shape[1] != width:
+            raise InvalidRequest(f"vectors: expected shape [n, {width}] with n at least 1, got {list(shape)}.", loc=loc)
+        return (NO_TOKEN,) * shape[0]
+
+    def _check_scored(self, request: Generate) -> None:
+        """Vectors are no tokens: they have no text, and no log-probabilities."""
+        if any(isinstance(item, Vectors) for item in request.inputs):
+            if request.echo:
+                raise InvalidRequest("echo: expected false for vectors, which have no text, got true.", loc=("echo",))
+            if request.prompt_logprobs is not None:
+                raise InvalidRequest(
+                    f"prompt_logprobs: expected null for vectors, which are no tokens, got {request.prompt_logprobs}.",
+                    loc=("prompt_logprobs",),
+                )
 
     def _check_lengths(self, inputs: Sequence[Sequence[int]], *, prompt: LoadedPrompt | None, max_tokens: int) -> None:
         n_virtual = prompt.compiled.n_virtual if prompt is not None else 0

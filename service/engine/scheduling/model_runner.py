@@ -88,6 +88,7 @@ class ModelRunner:
             The logits at ``logits``; no rows if the forward stopped before them.
         """
         ids = torch.tensor([t for part in scheduled for t in part.row.ids[part.begin : part.end]], dtype=torch.long)
+        ids.clamp_(min=0)  # any token will do where a vector replaces its embedding
         edits = [
             edit
             for part in scheduled

@@ -133,7 +133,7 @@ class OutputProcessor:
             row.reported.append(TokenLogprob(token_id=token, text="", text_offset=0, logprob=logprob, top=alternatives))
             return
         if row.offsets is None:
-            row.offsets = TextOffsets(self._detokenizer, before=() if row.echoes_logprobs else row.ids[: row.n_input])
+            row.offsets = TextOffsets(self._detokenizer, before=() if row.echoes_logprobs else row.input_ids)
         texts = {i: row.offsets.text_of(i) for i in (token, *(i for i, _ in top))}
         row.reported.append(
             TokenLogprob(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from service.engine.activations.capture_buffer import CaptureBuffer
 from service.engine.activations.interventions import RowEdits
+from service.engine.inputs import NO_TOKEN
 from service.engine.prompts.cache import LoadedPrompt
 from service.engine.requests import Capture, FinishReason, Generate, RankedToken, TokenLogprob
 from service.engine.scheduling.sampler import RowSampler
@@ -34,6 +35,8 @@ class RequestState:
 @dataclass(eq=False)
 class SequenceState:
     """One row of the batch: text tokens ``ids`` (input, then generated), the first ``n_read`` of which are in the cache.
+
+    Positions with vectors in place of a token have the id ``NO_TOKEN``; the vectors are among the row's ``edits``.
 
     Attributes:
         index: of the row in its request.
@@ -68,6 +71,11 @@ class SequenceState:
     text_length: int = 0
     offsets: TextOffsets | None = None
     is_reported: bool = False
+
+    @property
+    def input_ids(self) -> list[int]:
+        """The input's tokens; positions with vectors have none."""
+        return [token for token in self.ids[: self.n_input] if token != NO_TOKEN]
 
     @property
     def n_virtual(self) -> int:

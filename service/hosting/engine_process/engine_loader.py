@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,13 @@ from service.engine.engine import Engine
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Limits
-from service.hosting.engine_process.engine_loop import ServedModel
+from service.errors import EngineFault
+from service.hosting.engine_process.prompt_fetches import PromptFetches, Wanted
+from service.hosting.engine_process.served_model import ServedModel
 from service.settings import ModelSource, Settings
+from service.store.artifacts.local_cache import LocalCache
 from service.store.artifacts.store import ArtifactStore
-from service.store.prompts.store import PromptStore
+from service.store.prompts.contents import PromptContents
 
 
 def load_served(source: ModelSource, *, settings: Settings) -> ServedModel:
@@ -30,8 +35,10 @@ def load_served(source: ModelSource, *, settings: Settings) -> ServedModel:
     model = HostedModel.load(
         source.name, source.path, device=settings.device, dtype=settings.dtype, device_map=settings.device_map
     )
-    engine = Engine(model, limits=_limits(settings), load_prompt=_prompt_loader(settings))
-    return ServedModel(engine=engine, card=dataclasses.asdict(model.card), count_chat=_chat_counter(model.tokenizer))
+    engine = Engine(model, limits=_limits(settings), load_prompt=_not_fetched)
+    prompts = PromptFetches(_content_loader(settings), timeout_s=settings.prompt_timeout_s)
+    card = dataclasses.asdict(model.card)
+    return ServedModel(engine=engine, card=card, prompts=prompts, count_chat=_chat_counter(model.tokenizer))
 
 
 def _chat_counter(tokenizer: Any) -> Callable[[Sequence[Mapping[str, str]]], int]:
@@ -56,13 +63,29 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _prompt_loader(settings: Settings) -> Callable[[str], Prompt]:
-    store = PromptStore(ArtifactStore(settings.home))
+def _content_loader(settings: Settings) -> Callable[[Wanted], Prompt]:
+    contents = PromptContents(ArtifactStore(settings.home), cache=_content_cache(settings))
 
-    def load(sha256: str) -> Prompt:
-        stored = store.load_content(sha256)
+    def load(wanted: Wanted) -> Prompt:
+        content = contents.load(wanted.sha256, ref=wanted.ref)
         # Copied, because the store's arrays are read-only views of the file.
-        tensors = {name: torch.from_numpy(np.array(values)) for name, values in stored.tensors.items()}
-        return from_tensors(tensors, where=stored.where)
+        tensors = {name: torch.from_numpy(np.array(values)) for name, values in content.tensors.items()}
+        return from_tensors(tensors, where=content.where)
 
     return load
+
+
+def _content_cache(settings: Settings) -> LocalCache | None:
+    """Copies of prompts on this host; None if the store is a folder of this host, unless a folder is set."""
+    if not settings.content_cache_bytes:
+        return None
+    if settings.content_cache:
+        return LocalCache(Path(settings.content_cache), max_bytes=settings.content_cache_bytes)
+    if "://" not in settings.home or settings.home.startswith("file://"):
+        return None
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return LocalCache(Path(base) / "promptatlas" / "prompts", max_bytes=settings.content_cache_bytes)
+
+
+def _not_fetched(sha256: str) -> Prompt:
+    raise EngineFault("A prompt was not fetched before its request.")

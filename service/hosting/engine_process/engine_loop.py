@@ -1,6 +1,6 @@
 """Loop of the engine process: receive messages, step each engine that has work, send the results.
 
-It depends on neither LitServe nor HTTP. One thread runs it; only large results are written by another.
+It depends on neither LitServe nor HTTP. One thread runs it; prompts are fetched and large results are written by others.
 """
 
 from __future__ import annotations
@@ -8,60 +8,43 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from service.engine.requests import Capture, Detokenize, Done, Estimate, Event, Failed, Generate, Tensors, Tokenize
+from service.engine.requests import Capture, Done, Event, Failed, Tokenize
 from service.errors import AtlasError, EngineUnavailable, NotFound
+from service.hosting.engine_process.prompt_fetches import Wanted
+from service.hosting.engine_process.replies import Replies, failed
 from service.hosting.engine_process.request_tensors import attach_values
+from service.hosting.engine_process.served_model import Contents, EngineLike, ServedModel
 from service.hosting.ipc.messages import (
     CallTokenizer,
     Cancel,
     EngineState,
     EstimateCost,
     Estimated,
-    Finished,
-    Reply,
+    ExportPrompt,
     Submit,
     Tokenized,
     Update,
 )
-from service.hosting.ipc.tensor_results import ResultWriter, discard
-from service.hosting.ipc.transport import Disconnected, EngineEndpoint, Received
+from service.hosting.ipc.tensor_results import ResultWriter
+from service.hosting.ipc.transport import Disconnected, EngineEndpoint, Posted, Received
+
+if TYPE_CHECKING:
+    from service.engine.prompts.prompt import Prompt
 
 _log = structlog.get_logger(__name__)
 
 _STATS_EVERY_S = 1.0
 _MAX_CONSECUTIVE_FAULTS = 3
+_NO_CONTENTS: Contents = {}
 
 
-class EngineLike(Protocol):
-    """The part of an engine that the loop uses: one model, one continuous batch."""
-
-    @property
-    def has_work(self) -> bool: ...
-    def submit(self, request: Generate | Capture) -> None: ...
-    def cancel(self, request_id: str) -> None: ...
-    def step(self) -> list[Event]: ...
-    def estimate(self, request: Capture) -> Estimate: ...
-    def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]: ...
-    def detokenize(self, request: Detokenize) -> str: ...
-    def stats(self) -> Mapping[str, float]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServedModel:
-    """One engine and the fields of its model's card.
-
-    count_chat: number of tokens of a chat, including the chat template; None for a model without one.
-    """
-
-    engine: EngineLike
-    card: Mapping[str, Any]
-    count_chat: Callable[[Sequence[Mapping[str, str]]], int] | None = None
+Prompted = Submit | EstimateCost | ExportPrompt
+"""Messages whose request may have a prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +52,14 @@ class _Pending:
     connection_id: int
     model: str
     metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fetched:
+    """The contents that a message needs have been fetched, or an error."""
+
+    message: Prompted
+    outcome: Mapping[str, Prompt] | AtlasError
 
 
 class EngineLoop:
@@ -92,16 +83,16 @@ class EngineLoop:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._served = served
-        self._results = results
         self._generation = generation
         self._clock = clock
         self._pending: dict[str, _Pending] = {}
+        self._fetching: dict[str, int] = {}  # connections of the requests whose prompts are being fetched
         self._faults = dict.fromkeys(served, 0)
         self._state_at_s = clock()
         self._state_is_final = True
         self._state = self._describe()
-        self._result_writers = ThreadPoolExecutor(1, thread_name_prefix="results")
         self._endpoint = EngineEndpoint(socket_path, first_message=lambda: self._state)
+        self._replies = Replies(self._endpoint, results=results)
 
     def run_once(self) -> None:
         """Receive all messages, waiting for one if no engine has work, then run one step of each engine."""
@@ -114,7 +105,7 @@ class EngineLoop:
     def close(self) -> None:
         """Close all connections and wait for results that are being written."""
         self._endpoint.close()
-        self._result_writers.shutdown(wait=True)
+        self._replies.close()
 
     @property
     def _has_work(self) -> bool:
@@ -128,45 +119,101 @@ class EngineLoop:
             self._handle(incoming)
             incoming = self._endpoint.receive(block=False)
 
-    def _handle(self, incoming: Received | Disconnected) -> None:
+    def _handle(self, incoming: Received | Disconnected | Posted) -> None:
         connection_id = incoming.connection_id
         if isinstance(incoming, Disconnected):
-            for request_id in [key for key, one in self._pending.items() if one.connection_id == connection_id]:
+            fetching = [key for key, one in self._fetching.items() if one == connection_id]
+            for request_id in [
+                key for key, one in self._pending.items() if one.connection_id == connection_id
+            ] + fetching:
                 self._cancel(request_id)
+        elif isinstance(incoming, Posted):
+            self._on_fetched(incoming.event, connection_id=connection_id)
         elif isinstance(incoming.message, Cancel):
             self._cancel(incoming.message.request_id)
-        elif isinstance(incoming.message, Submit):
-            self._submit(incoming.message, connection_id=connection_id)
-        else:
+        elif isinstance(incoming.message, CallTokenizer):
             self._answer(incoming.message, connection_id=connection_id)
+        else:
+            self._fetch_prompt(incoming.message, connection_id=connection_id)
 
-    def _submit(self, job: Submit, *, connection_id: int) -> None:
+    def _fetch_prompt(self, message: Prompted, *, connection_id: int) -> None:
+        """Run a message, at once if the engine has its prompt, else when the prompt has been fetched."""
+        request_id, choice = message.request.request_id, message.request.prompt
+        try:
+            served = self._find(message.model)
+            missing = served.engine.missing(choice)
+        except Exception as error:
+            self._send(request_id, failed(request_id, error), connection_id=connection_id)
+            return
+        if choice is None or not missing:
+            self._run(message, contents=_NO_CONTENTS, connection_id=connection_id)
+            return
+        self._fetching[request_id] = connection_id
+        refs = dict(zip((sha256 for sha256, _ in choice.parts), choice.refs, strict=False))
+
+        def post(outcome: Mapping[str, Prompt] | AtlasError) -> None:
+            self._endpoint.post(_Fetched(message=message, outcome=outcome), connection_id=connection_id)
+
+        served.prompts.fetch([Wanted(sha256=sha256, ref=refs.get(sha256)) for sha256 in missing], on_done=post)
+
+    def _on_fetched(self, fetched: _Fetched, *, connection_id: int) -> None:
+        request_id = fetched.message.request.request_id
+        if self._fetching.pop(request_id, None) is None:
+            return  # cancelled meanwhile
+        if isinstance(fetched.outcome, AtlasError):
+            self._send(request_id, failed(request_id, fetched.outcome), connection_id=connection_id)
+        else:
+            self._run(fetched.message, contents=fetched.outcome, connection_id=connection_id)
+
+    def _run(self, message: Prompted, *, contents: Contents, connection_id: int) -> None:
+        if isinstance(message, EstimateCost):
+            self._answer(message, contents=contents, connection_id=connection_id)
+        elif isinstance(message, ExportPrompt):
+            self._export(message, contents=contents, connection_id=connection_id)
+        else:
+            self._submit(message, contents=contents, connection_id=connection_id)
+
+    def _submit(self, job: Submit, *, contents: Contents, connection_id: int) -> None:
         request_id = job.request.request_id
         try:
             served = self._find(job.model)
-            served.engine.submit(_with_limit(attach_values(job), n_context=job.n_context, served=served))
+            request = served.with_limit(attach_values(job), n_context=job.n_context)
+            served.engine.submit(request, contents=contents)
         except Exception as error:
-            self._send(request_id, [_failed(request_id, error)], connection_id=connection_id)
+            self._send(request_id, failed(request_id, error), connection_id=connection_id)
         else:
             self._pending[request_id] = _Pending(connection_id=connection_id, model=job.model, metadata=job.metadata)
 
-    def _answer(self, message: EstimateCost | CallTokenizer, *, connection_id: int) -> None:
+    def _answer(
+        self, message: EstimateCost | CallTokenizer, *, contents: Contents = _NO_CONTENTS, connection_id: int
+    ) -> None:
         """Answer a message that needs no step of the engine."""
         request_id = message.request.request_id
         update: Update
         try:
             engine, request = self._find(message.model).engine, message.request
             if isinstance(request, Capture):
-                update = Estimated(estimate=engine.estimate(request))
+                update = Estimated(estimate=engine.estimate(request, contents=contents))
             elif isinstance(request, Tokenize):
                 update = Tokenized(token_ids=engine.tokenize(request))
             else:
                 update = Tokenized(text=engine.detokenize(request))
         except Exception as error:
-            update = _failed(request_id, error)
-        self._send(request_id, [update], connection_id=connection_id)
+            update = failed(request_id, error)
+        self._send(request_id, update, connection_id=connection_id)
+
+    def _export(self, message: ExportPrompt, *, contents: Contents, connection_id: int) -> None:
+        request_id = message.request.request_id
+        event: Event
+        try:
+            result = self._find(message.model).engine.keys_values(message.request, contents=contents)
+            event = Done(request_id=request_id, result=result)
+        except Exception as error:
+            event = failed(request_id, error)
+        self._replies.send_events(request_id, [event], metadata=message.metadata, connection_id=connection_id)
 
     def _cancel(self, request_id: str) -> None:
+        self._fetching.pop(request_id, None)
         pending = self._pending.pop(request_id, None)
         if pending is not None:
             self._served[pending.model].engine.cancel(request_id)
@@ -198,7 +245,7 @@ class EngineLoop:
         for request_id in [key for key, pending in self._pending.items() if pending.model == model]:
             pending = self._pending.pop(request_id)
             engine.cancel(request_id)
-            self._send(request_id, [Failed(request_id=request_id, error=lost)], connection_id=pending.connection_id)
+            self._send(request_id, Failed(request_id=request_id, error=lost), connection_id=pending.connection_id)
 
     def _deliver(self, events: Sequence[Event]) -> None:
         grouped: dict[str, list[Event]] = {}
@@ -210,37 +257,12 @@ class EngineLoop:
 
     def _reply(self, request_id: str, events: Sequence[Event]) -> None:
         pending = self._pending[request_id]
-        updates: list[Update] = []
-        for event in events:
-            if not isinstance(event, Done):
-                updates.append(event)
-            elif event.result is None:
-                updates.append(Finished())
-            elif self._results.is_small(event.result):
-                updates.append(self._write(event, event.result, pending.metadata))
-            else:
-                self._result_writers.submit(self._write_and_send, event, event.result, pending)
         if isinstance(events[-1], Done | Failed):
             del self._pending[request_id]
-        if updates:
-            self._send(request_id, updates, connection_id=pending.connection_id)
+        self._replies.send_events(request_id, events, metadata=pending.metadata, connection_id=pending.connection_id)
 
-    def _write(self, done: Done, result: Tensors, metadata: Mapping[str, Any]) -> Finished | Failed:
-        try:
-            return Finished(result=self._results.write(result, metadata=metadata), n_tokens=done.n_tokens)
-        except Exception as error:
-            return _failed(done.request_id, error)
-
-    def _write_and_send(self, done: Done, result: Tensors, pending: _Pending) -> None:
-        update = self._write(done, result, pending.metadata)
-        self._send(done.request_id, [update], connection_id=pending.connection_id)
-
-    def _send(self, request_id: str, updates: Sequence[Update], *, connection_id: int) -> None:
-        reply = Reply(request_id=request_id, updates=tuple(updates))
-        if not self._endpoint.send(reply, connection_id=connection_id):
-            for update in updates:
-                if isinstance(update, Finished) and update.result is not None:
-                    discard(update.result)
+    def _send(self, request_id: str, update: Update, *, connection_id: int) -> None:
+        self._replies.send(request_id, [update], connection_id=connection_id)
 
     # --- state of the process ---
 
@@ -259,19 +281,5 @@ class EngineLoop:
             generation=self._generation,
             pid=os.getpid(),
             models={name: dict(served.card) for name, served in self._served.items()},
-            stats={name: dict(served.engine.stats()) for name, served in self._served.items()},
+            stats={name: served.stats() for name, served in self._served.items()},
         )
-
-
-def _with_limit(request: Generate | Capture, *, n_context: int | None, served: ServedModel) -> Generate | Capture:
-    if n_context is None or not isinstance(request, Generate) or served.count_chat is None:
-        return request
-    n_left = n_context - served.count_chat(request.messages or ())
-    return replace(request, max_tokens=max(1, n_left))
-
-
-def _failed(request_id: str, error: Exception) -> Failed:
-    if isinstance(error, AtlasError):
-        return Failed(request_id=request_id, error=error)
-    _log.error("request failed in the engine", request_id=request_id, exc_info=error)
-    return Failed(request_id=request_id, error=AtlasError("The engine failed on this request."))

@@ -13,7 +13,8 @@ from litserve import LitAPI
 from litserve.loops import LitLoop
 
 from service.errors import AtlasError
-from service.hosting.engine_process.engine_loop import EngineLoop, ServedModel
+from service.hosting.engine_process.engine_loop import EngineLoop
+from service.hosting.engine_process.served_model import ServedModel
 from service.hosting.ipc.tensor_results import ResultWriter
 from service.hosting.processes.process_setup import die_with_parent, ignore_interrupts, keep_freed_memory
 from service.hosting.processes.runtime_directory import Runtime

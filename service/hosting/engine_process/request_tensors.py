@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from service.engine.inputs import Vectors
 from service.engine.requests import Capture, Generate, Intervention, Projection
 from service.errors import InvalidRequest
 from service.hosting.ipc.messages import Submit
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def attach_values(job: Submit) -> Generate | Capture:
-    """The request of a job with the tensors of its interventions and of its projection filled in, as float32.
+    """The request of a job with the tensors of its interventions, projection and vectors filled in, as float32.
 
     Raises:
         InvalidRequest: the tensors cannot be decoded, or one is missing, not floating point, or not finite.
     """
-    request = _with_projection(job.request)
+    request = _with_vectors(_with_projection(job.request))
     if not job.values:
         return request
     tensors = _read(job.tensors) if job.tensors else {}
@@ -40,6 +41,19 @@ def _with_projection(request: Generate | Capture) -> Generate | Capture:
     given = spec.reduce
     mean, components = (torch.tensor(values, dtype=torch.float32) for values in (given.mean, given.components))
     return replace(request, capture=replace(spec, reduce=Projection(mean=mean, components=components)))
+
+
+def _with_vectors(request: Generate | Capture) -> Generate | Capture:
+    # These are numpy arrays too.
+    if not any(isinstance(item, Vectors) for item in request.inputs):
+        return request
+    import torch
+
+    filled = tuple(
+        Vectors(values=torch.tensor(item.values, dtype=torch.float32)) if isinstance(item, Vectors) else item
+        for item in request.inputs
+    )
+    return replace(request, inputs=filled)
 
 
 def _read(data: bytes) -> dict[str, torch.Tensor]:

@@ -17,17 +17,18 @@ import msgpack
 import numpy as np
 
 from service import errors
-from service.engine import requests
+from service.engine import inputs, requests
 from service.errors import AtlasError
 from service.hosting.ipc import messages
 
 RECORDS: tuple[type, ...] = (
     *(messages.Submit, messages.EstimateCost, messages.Cancel, messages.Reply, messages.EngineState),
     *(messages.StoredResult, messages.Finished, messages.Estimated),
-    *(requests.Generate, requests.Capture, requests.PromptChoice, requests.Sampling, requests.Slice),
+    *(requests.Generate, requests.Capture, inputs.PromptChoice, requests.Sampling, requests.Slice),
     *(requests.CaptureSpec, requests.Projection, requests.Lens, requests.Nearest, requests.Intervention),
     *(requests.Delta, requests.RowDone, requests.Failed, requests.TokenLogprob, requests.Estimate),
     *(requests.RankedToken, requests.Tokenize, requests.Detokenize, messages.CallTokenizer, messages.Tokenized),
+    *(inputs.Vectors, requests.KeysValues, messages.ExportPrompt),
 )
 """Dataclasses that may appear in a frame; the position is the tag."""
 

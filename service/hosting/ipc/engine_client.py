@@ -22,6 +22,7 @@ from service.hosting.ipc.messages import (
     EngineState,
     EstimateCost,
     Estimated,
+    ExportPrompt,
     Finished,
     FromApi,
     FromEngine,
@@ -118,7 +119,7 @@ class EngineClient:
         return self.require_engine() if self._state is None else self._state
 
     @asynccontextmanager
-    async def open(self, job: Submit, *, deadline_s: float) -> AsyncIterator[Exchange]:
+    async def open(self, job: Submit | ExportPrompt, *, deadline_s: float) -> AsyncIterator[Exchange]:
         """Send a request; the block iterates its exchange. Leaving the block early cancels the request.
 
         Args:

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.engine.requests import Capture, Delta, Detokenize, Estimate, Failed, Generate, RowDone, Tokenize
+from service.engine.requests import (
+    Capture,
+    Delta,
+    Detokenize,
+    Estimate,
+    Failed,
+    Generate,
+    KeysValues,
+    RowDone,
+    Tokenize,
+)
 
 # --- from the API process to the engine -------------------------------------------------------------------------------
 
@@ -38,6 +48,15 @@ class EstimateCost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportPrompt:
+    """Compile a prompt and return its keys and values. metadata: facts that the API adds to the header of the result."""
+
+    model: str
+    request: KeysValues
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CallTokenizer:
     """Convert texts to tokens, or tokens to a text."""
 
@@ -52,7 +71,7 @@ class Cancel:
     request_id: str
 
 
-FromApi = Submit | EstimateCost | CallTokenizer | Cancel
+FromApi = Submit | EstimateCost | ExportPrompt | CallTokenizer | Cancel
 
 # --- from the engine to the API process -------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import structlog
 
@@ -57,6 +57,14 @@ class Disconnected:
     connection_id: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Posted:
+    """An event of the engine process itself, which concerns a request of a connection."""
+
+    connection_id: int
+    event: Any
+
+
 class EngineEndpoint:
     """The engine's end: accepts API processes, collects their messages in an inbox, sends replies.
 
@@ -69,7 +77,7 @@ class EngineEndpoint:
 
     def __init__(self, path: str, *, first_message: Callable[[], FromEngine]) -> None:
         self._first_message = first_message
-        self._inbox: queue.SimpleQueue[Received | Disconnected] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Received | Disconnected | Posted] = queue.SimpleQueue()
         self._connections: dict[int, _Connection] = {}
         self._lock = threading.Lock()
         with contextlib.suppress(FileNotFoundError):
@@ -80,12 +88,16 @@ class EngineEndpoint:
         self._listener.listen(16)
         threading.Thread(target=self._accept, name="accept", daemon=True).start()
 
-    def receive(self, *, block: bool) -> Received | Disconnected | None:
-        """The next message; None when there is none and ``block`` is false."""
+    def receive(self, *, block: bool) -> Received | Disconnected | Posted | None:
+        """The next message or event; None when there is none and ``block`` is false."""
         try:
             return self._inbox.get(block=block)
         except queue.Empty:
             return None
+
+    def post(self, event: object, *, connection_id: int) -> None:
+        """Put an event into the inbox; from any thread."""
+        self._inbox.put(Posted(connection_id=connection_id, event=event))
 
     def send(self, message: FromEngine, *, connection_id: int) -> bool:
         """Send to one API process; returns false when it is disconnected."""

@@ -35,6 +35,13 @@ class Artifact:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     retired: bool = False
 
+    def file(self, name: str) -> StoredFile:
+        """The file with this logical name; raises DamagedArtifact if the manifest has none."""
+        stored = self.files.get(name)
+        if stored is None:
+            raise DamagedArtifact(f"{self.label} is damaged: its manifest has no file {name}.")
+        return stored
+
 
 def manifest_of(artifact: Artifact) -> dict[str, object]:
     """The manifest of an artifact as a JSON object."""

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 from service.errors import AtlasError, Conflict, DamagedArtifact, StoreFull
@@ -34,6 +34,8 @@ from service.store.artifacts.sealed_records import seal, unseal
 from service.store.artifacts.stale_files import stale_keys
 
 __all__ = ["MANIFEST", "Artifact", "ArtifactStore", "Content", "StoredFile"]
+
+_Parsed = TypeVar("_Parsed")
 
 Content = bytes | Path
 """Content of a file: its bytes, or the path of a local file, which is copied in blocks."""
@@ -147,15 +149,21 @@ class ArtifactStore:
         Args:
             labels: Name in error messages, by folder.
         """
-        folders = {f"{folder}/{MANIFEST}": folder for folder in labels}
-        found: dict[str, Artifact | DamagedArtifact] = {}
-        for key, data in self._files.read_many(folders).items():
-            folder = folders[key]
-            try:
-                found[folder] = artifact_from(data, folder=folder, label=labels[folder])
-            except DamagedArtifact as error:
-                found[folder] = error
-        return found
+        return self.get_together(labels, records={})[0]
+
+    def get_together(
+        self, labels: Mapping[str, str], *, records: Mapping[str, str]
+    ) -> tuple[dict[str, Artifact | DamagedArtifact], dict[str, dict[str, Any] | DamagedArtifact]]:
+        """``get_many(labels)`` and ``get_records(records)`` in one access to the filesystem."""
+        keys = {folder: f"{folder}/{MANIFEST}" for folder in labels}
+        data = self._files.read_many([*keys.values(), *records])
+        artifacts = {
+            folder: _or_damage(artifact_from, data[key], folder=folder, label=labels[folder])
+            for folder, key in keys.items()
+            if key in data
+        }
+        found = {key: _or_damage(unseal, data[key], label=label) for key, label in records.items() if key in data}
+        return artifacts, found
 
     def read(self, artifact: Artifact, name: str) -> bytes:
         """The bytes of the file ``name``, verified against the manifest.
@@ -163,7 +171,7 @@ class ArtifactStore:
         Raises:
             DamagedArtifact: The file is missing, or its size or hash does not match.
         """
-        stored = _stored_file(artifact, name)
+        stored = artifact.file(name)
         try:
             data = self._files.read(f"{artifact.folder}/{stored.key}")
         except FileNotFoundError:
@@ -185,7 +193,7 @@ class ArtifactStore:
         Raises:
             DamagedArtifact: The file is missing.
         """
-        stored = _stored_file(artifact, name)
+        stored = artifact.file(name)
         try:
             file = self._files.open(f"{artifact.folder}/{stored.key}")
         except FileNotFoundError:
@@ -225,13 +233,7 @@ class ArtifactStore:
 
     def get_records(self, labels: Mapping[str, str]) -> dict[str, dict[str, Any] | DamagedArtifact]:
         """Like ``get_record`` for the keys of ``labels``: the record, or the error if it is damaged; without missing ones."""
-        found: dict[str, dict[str, Any] | DamagedArtifact] = {}
-        for key, data in self._files.read_many(labels).items():
-            try:
-                found[key] = unseal(data, label=labels[key])
-            except DamagedArtifact as error:  # noqa: PERF203
-                found[key] = error
-        return found
+        return self.get_together({}, records=labels)[1]
 
     def put_record(self, key: str, record: Mapping[str, object]) -> None:
         """Write a sealed record, replacing an existing one."""
@@ -291,8 +293,8 @@ class ArtifactStore:
         return len(stale)
 
 
-def _stored_file(artifact: Artifact, name: str) -> StoredFile:
-    stored = artifact.files.get(name)
-    if stored is None:
-        raise DamagedArtifact(f"{artifact.label} is damaged: its manifest has no file {name}.")
-    return stored
+def _or_damage(parse: Callable[..., _Parsed], data: bytes, **options: str) -> _Parsed | DamagedArtifact:
+    try:
+        return parse(data, **options)
+    except DamagedArtifact as error:
+        return error

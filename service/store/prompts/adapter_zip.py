@@ -21,7 +21,7 @@ CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-_BROKEN = (
+BROKEN_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -32,6 +32,8 @@ _BROKEN = (
     ValueError,
     OverflowError,
 )
+"""What the library raises for a damaged zip file."""
+
 # The library limits decompression to the requested size only for these two.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -51,7 +53,7 @@ def read_adapter_zip(data: bytes, *, max_weights_bytes: int = MAX_WEIGHTS_BYTES)
             entries = _entries_of(archive)
             config = _inflate(archive, entries, CONFIG_NAME, max_bytes=MAX_CONFIG_BYTES)
             weights = _inflate(archive, entries, WEIGHTS_NAME, max_bytes=max_weights_bytes)
-    except _BROKEN as error:
+    except BROKEN_ZIP as error:
         raise InvalidRequest(
             "The zip file cannot be read: it is truncated, damaged, encrypted, or not a zip file."
         ) from error

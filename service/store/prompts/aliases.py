@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,9 +19,19 @@ class PromptAliases:
 
     def version_of(self, name: str, alias: str) -> int | None:
         """The version of an alias, or None; raises DamagedArtifact."""
-        record = self.record(name, alias)
+        return self.version_in(self._artifacts.get_records(self.labels(name, alias)), name, alias)
+
+    def labels(self, name: str, alias: str) -> dict[str, str]:
+        """Key and label of an alias's record, for ``ArtifactStore.get_records``."""
+        return {_key(name, alias): f"alias {name}@{alias}"}
+
+    def version_in(self, records: Mapping[str, dict[str, Any] | DamagedArtifact], name: str, alias: str) -> int | None:
+        """The version of an alias in records that were read, or None; raises DamagedArtifact."""
+        record = records.get(_key(name, alias))
         if record is None:
             return None
+        if isinstance(record, DamagedArtifact):
+            raise record
         version = record.get("version")
         if not isinstance(version, int):
             raise DamagedArtifact(f"alias {name}@{alias} is damaged: it has no version.")

@@ -8,17 +8,40 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from promptatlas.types.forms import FORMS, PromptKind, Where
 from promptatlas.types.prompts import PromptHeader
 from pydantic import ValidationError
 
-from service.errors import DamagedArtifact, InvalidRequest, NotFound
+from service.errors import DamagedArtifact, InvalidRequest, NotFound, TooLarge
 from service.store.artifacts.sealed_records import canonical_json
-from service.store.artifacts.tensor_codec import METADATA_KEY, decode, encode
+from service.store.artifacts.tensor_codec import METADATA_KEY, TensorFile, decode, encode
 from service.store.prompts.checks import BaseShape, Floats, check_tensors
 
 MAX_NOTES_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptContent:
+    """What a prompt does to a model of given weights; the content hash covers it.
+
+    tensors: as in the native format, float32. where: ``local`` or ``carried``, for deep prompts only.
+    """
+
+    kind: PromptKind
+    tensors: Mapping[str, Floats]
+    where: Where | None = None
+
+    @property
+    def sha256(self) -> str:
+        """The content hash; computed at each call."""
+        shapes = [[name, list(values.shape)] for name, values in sorted(self.tensors.items())]
+        digest = hashlib.sha256(canonical_json({"kind": self.kind, "where": self.where, "tensors": shapes}))
+        for _, values in sorted(self.tensors.items()):
+            digest.update(b"\n")
+            digest.update(np.ascontiguousarray(values).data)
+        return f"sha256:{digest.hexdigest()}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +74,7 @@ class PromptFile:
 
         Notes and base are excluded, because they do not change what the prompt does to a model of given weights.
         """
-        shapes = [[name, list(values.shape)] for name, values in sorted(self.tensors.items())]
-        digest = hashlib.sha256(canonical_json({"kind": self.kind, "where": self.where, "tensors": shapes}))
-        for _, values in sorted(self.tensors.items()):
-            digest.update(b"\n")
-            digest.update(values.tobytes())
-        return f"sha256:{digest.hexdigest()}"
+        return PromptContent(kind=self.kind, tensors=self.tensors, where=self.where).sha256
 
     def to_bytes(self) -> bytes:
         """The canonical native file."""
@@ -135,11 +153,7 @@ def parse_native(data: bytes, *, bases: Sequence[BaseShape], base: str | None = 
 
 def read_stored(data: bytes, *, label: str, n_virtual: int, d_model: int, layers: tuple[int, ...] | None) -> PromptFile:
     """The prompt in a stored file of ``to_bytes``. Raises DamagedArtifact if the file is not a native prompt."""
-    try:
-        file = decode(data)
-        header = PromptHeader.model_validate(file.metadata)
-    except (InvalidRequest, ValidationError):
-        raise DamagedArtifact(f"{label} is damaged: its file is not a native prompt.") from None
+    file, header = _decode_stored(data, label=label)
     return PromptFile(
         kind=header.kind,
         tensors={name: file.tensors[name] for name in sorted(file.tensors)},
@@ -151,6 +165,23 @@ def read_stored(data: bytes, *, label: str, n_virtual: int, d_model: int, layers
         where=header.where,
         notes=header.notes,
     )
+
+
+def read_content(data: bytes, *, sha256: str, label: str) -> PromptContent:
+    """The content of a stored file of ``to_bytes``. Raises DamagedArtifact unless it has the content hash ``sha256``."""
+    file, header = _decode_stored(data, label=label)
+    content = PromptContent(kind=header.kind, tensors=file.tensors, where=header.where)
+    if content.sha256 != sha256:
+        raise DamagedArtifact(f"{label} is damaged: its content does not match its hash.")
+    return content
+
+
+def _decode_stored(data: bytes, *, label: str) -> tuple[TensorFile, PromptHeader]:
+    try:
+        file = decode(data)
+        return file, PromptHeader.model_validate(file.metadata)
+    except (InvalidRequest, TooLarge, ValidationError):
+        raise DamagedArtifact(f"{label} is damaged: its file is not a native prompt.") from None
 
 
 def find_base(name: str, *, bases: Sequence[BaseShape]) -> BaseShape:

@@ -1,6 +1,6 @@
 """Store of prompts by name, version, alias and content hash.
 
-There are no locks and no caches: any number of processes on any hosts can share a store, and see each other's writes at
+There are no locks, and no cached answers: any number of processes on any hosts can share a store, and see each other's writes at
 once. The last write wins, and a crash leaves either the old or the new state.
 """
 
@@ -11,7 +11,7 @@ from itertools import islice
 from service.errors import Busy, Conflict, DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts.clock import Clock, utc_now, write_time
 from service.store.artifacts.store import ArtifactStore
-from service.store.listing import Page, check_limit, log_damage, raise_damage
+from service.store.listing import Page, check_limit, log_damage
 from service.store.prompts.aliases import PromptAliases
 from service.store.prompts.manifests import (
     PromptManifest,
@@ -19,9 +19,9 @@ from service.store.prompts.manifests import (
     Provenance,
     check_alias,
     check_name,
-    parse_reference,
 )
 from service.store.prompts.native_format import PromptFile, read_stored
+from service.store.prompts.references import PromptReferences
 from service.store.prompts.versions import (
     PromptVersions,
     hint_key,
@@ -47,6 +47,7 @@ class PromptStore:
         self._artifacts = artifacts
         self._versions = PromptVersions(artifacts)
         self._aliases = PromptAliases(artifacts)
+        self._references = PromptReferences(artifacts, versions=self._versions, aliases=self._aliases)
         self._clock = clock
 
     def create(
@@ -97,18 +98,7 @@ class PromptStore:
             NotFound: There is no such name, version, alias or hash.
             DamagedArtifact: The manifest or alias is damaged.
         """
-        reference = parse_reference(ref)
-        if reference.sha256 is not None:
-            return self._by_hash(reference.sha256, base=base)[0]
-        name = str(reference.name)
-        if reference.version is not None:
-            return self.get(name, version=reference.version)
-        if reference.alias is not None:
-            return self._by_alias(name, reference.alias)
-        newest = next(self._versions.newest_first(name, on_damage=raise_damage), None)
-        if newest is None:
-            raise self._versions.not_found(name)
-        return newest
+        return self._references.resolve(ref, base=base)
 
     def get(self, name: str, *, version: int) -> PromptManifest:
         """The manifest of one version; raises NotFound or DamagedArtifact."""
@@ -139,12 +129,6 @@ class PromptStore:
             d_model=manifest.d_model,
             layers=manifest.layers,
         )
-
-    def load_content(self, sha256: str) -> PromptFile:
-        """Load the prompt with this content hash from any intact version; raises NotFound or DamagedArtifact."""
-        versions = self._by_hash(sha256, base=None)
-        intact = next(filter(self._is_intact, versions[:-1]), versions[-1])
-        return self.load(intact)
 
     def list_names(self, *, limit: int = 20, after: str | None = None) -> Page[PromptSummary]:
         """Names after the cursor ``after``, in order. Names without an intact version are left out."""
@@ -256,25 +240,6 @@ class PromptStore:
         except NotFound:
             return False
         return True
-
-    def _by_hash(self, sha256: str, *, base: str | None) -> list[PromptManifest]:
-        """Versions with this content, those for ``base`` first; not empty."""
-        damages: list[DamagedArtifact] = []
-        found = list(self._versions.with_hash(sha256, on_damage=damages.append))
-        if not found and damages:
-            raise damages[0]
-        if not found:
-            raise NotFound(f"There is no prompt with the content {sha256}.")
-        return sorted(found, key=lambda manifest: manifest.base != base)
-
-    def _by_alias(self, name: str, alias: str) -> PromptManifest:
-        version = self._aliases.version_of(name, alias)
-        if version is not None:
-            return self.get(name, version=version)
-        if not self._versions.numbers(name):
-            raise self._versions.not_found(name)
-        known = ", ".join(self._aliases.all_of(name)) or "none"
-        raise NotFound(f"Prompt {name!r} has no alias {alias!r}; it has: {known}.")
 
     def _summary(self, name: str) -> PromptSummary | None:
         manifests = list(self._versions.newest_first(name, on_damage=log_damage))

@@ -24,6 +24,7 @@ from service.hosting.ipc.messages import (
     EngineState,
     EstimateCost,
     Estimated,
+    ExportPrompt,
     Finished,
     FromApi,
     Reply,
@@ -72,15 +73,22 @@ class ScriptedEnd:
     engine: EngineClient | None = None
     connected: bool = True
     received: list[FromApi] = field(default_factory=list)
+    export: Callable[[ExportPrompt], Update] = lambda message: keys_values(message)
 
     def send(self, message: FromApi) -> None:
         self.received.append(message)
         if not isinstance(message, Cancel):
             asyncio.get_running_loop().call_soon(self._answer, message)
 
-    def _answer(self, message: Submit | EstimateCost | CallTokenizer) -> None:
+    def _answer(self, message: Submit | EstimateCost | ExportPrompt | CallTokenizer) -> None:
         assert self.engine is not None
-        updates = (tokenize(message),) if isinstance(message, CallTokenizer) else tuple(self.script(message))
+        updates: tuple[Update, ...]
+        if isinstance(message, CallTokenizer):
+            updates = (tokenize(message),)
+        elif isinstance(message, ExportPrompt):
+            updates = (self.export(message),)
+        else:
+            updates = tuple(self.script(message))
         self.engine.on_message(Reply(request_id=message.request.request_id, updates=updates))
 
     @property
@@ -103,6 +111,12 @@ def tokenize(message: CallTokenizer) -> Tokenized:
     if isinstance(message.request, Tokenize):
         return Tokenized(token_ids=tuple(tuple(map(ord, text)) for text in message.request.texts))
     return Tokenized(text="".join(map(chr, message.request.token_ids)))
+
+
+def keys_values(message: ExportPrompt) -> Finished:
+    """Keys and values of zeros."""
+    arrays = {name: np.zeros((1, 1, 2, 7), np.float32) for name in ("keys.0", "values.0")}
+    return Finished(result=tensors(arrays, message.metadata))
 
 
 def tensors(arrays: dict[str, Any], metadata: Any) -> StoredResult:

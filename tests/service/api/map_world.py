@@ -53,7 +53,7 @@ def put_map(world: World, run: FakeRun, **spec: Any) -> str:
 
 def _engine_script(prompts: PromptStore) -> Callable[[Submit | EstimateCost], Sequence[Update]]:
     def load(sha256: str) -> Prompt:
-        stored = prompts.load_content(sha256)
+        stored = prompts.load(prompts.resolve(sha256))
         arrays = {name: torch.from_numpy(np.array(values)) for name, values in stored.tensors.items()}
         return from_tensors(arrays, where=stored.where)
 

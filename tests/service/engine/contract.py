@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from service.engine.engine import Engine
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import (
@@ -23,7 +24,6 @@ from service.engine.requests import (
     Failed,
     Generate,
     Limits,
-    PromptChoice,
     RowDone,
     Sampling,
     Tensors,

@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
-from service.engine.requests import Capture, CaptureSpec, Generate, Limits, PromptChoice, Sampling
+from service.engine.inputs import PromptChoice
+from service.engine.requests import Capture, CaptureSpec, Generate, Limits, Sampling
 from service.errors import NotFound
 from tests.oracle.prompts import OraclePrompt
 from tests.oracle.runs import oracle_generate, oracle_states

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from service.engine.engine import Engine
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
-from service.engine.requests import Delta, PromptChoice, RowDone, Sampling
+from service.engine.requests import Delta, RowDone, Sampling
 from service.errors import InvalidRequest
 from tests.oracle.models import EOS, build_model, build_tokenizer
 from tests.service.engine.small_engine import TEXT, finish, generate, tokens_of, with_limits

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from service.engine.engine import Engine
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
-from service.engine.requests import Capture, CaptureSpec, Delta, Done, Event, Generate, Limits, PromptChoice, Sampling
+from service.engine.requests import Capture, CaptureSpec, Delta, Done, Event, Generate, Limits, Sampling
 from tests.oracle.models import build_model
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from service.engine.engine import Engine
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
+from service.engine.prompts.prompt import Prompt
 from service.engine.requests import (
     Capture,
     CaptureSpec,
@@ -16,8 +18,8 @@ from service.engine.requests import (
     Failed,
     Generate,
     Intervention,
+    Limits,
     Projection,
-    PromptChoice,
     RowDone,
 )
 from service.errors import Busy, EngineFault, InvalidRequest, NotFound, TooLarge, Unavailable
@@ -26,6 +28,7 @@ from tests.service.engine.small_engine import (
     capture,
     finish,
     generate,
+    load,
     result_of,
     tokens_of,
     with_limits,
@@ -198,3 +201,20 @@ def test_streamed_text_and_tokens_equal_unstreamed_ones(engine: Engine) -> None:
     assert "".join(e.text for e in stream if isinstance(e, Delta)) == next(e.text for e in once if isinstance(e, Delta))
     assert sum(isinstance(e, Delta) for e in stream) > 1
     assert sum(isinstance(e, Delta) for e in once) == 1
+
+
+def test_a_prompt_that_is_given_with_its_request_is_not_loaded(model: HostedModel) -> None:
+    def refuse(sha256: str) -> Prompt:
+        raise AssertionError(f"loaded {sha256}")
+
+    engine = Engine(model, limits=Limits(), load_prompt=refuse)
+    choice = PromptChoice(parts=(("a", 0.5), ("b", 0.5), ("a", 0.25)))
+    assert engine.missing(None) == ()
+    assert engine.missing(choice) == ("a", "b")
+    engine.submit(generate(prompt=choice), contents={name: load(name) for name in "ab"})
+    assert engine.missing(choice) == ()
+    engine.submit(generate("again", prompt=choice))
+    engine.estimate(capture(prompt=choice))
+    expected = with_limits(model)
+    expected.submit(generate(prompt=choice))
+    assert tokens_of(finish(engine), "g") == tokens_of(finish(expected), "g")

@@ -8,15 +8,9 @@ import pytest
 import torch
 
 from service.engine.engine import Engine
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
-from service.engine.requests import (
-    CaptureSpec,
-    Intervention,
-    Projection,
-    PromptChoice,
-    Sampling,
-    Slice,
-)
+from service.engine.requests import CaptureSpec, Intervention, Projection, Sampling, Slice
 from service.errors import InvalidRequest
 from tests.service.engine.small_engine import (
     TEXT,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from service.engine.inputs import PromptChoice
 from service.engine.requests import (
     Capture,
     Delta,
@@ -18,12 +22,15 @@ from service.engine.requests import (
     Event,
     Failed,
     Generate,
+    KeysValues,
     RowDone,
     Tensors,
     Tokenize,
 )
 from service.errors import InvalidRequest
-from service.hosting.engine_process.engine_loop import EngineLoop, ServedModel
+from service.hosting.engine_process.engine_loop import EngineLoop
+from service.hosting.engine_process.prompt_fetches import PromptFetches, Wanted
+from service.hosting.engine_process.served_model import ServedModel
 from service.hosting.ipc.tensor_results import ResultWriter
 
 
@@ -33,6 +40,7 @@ class EchoEngine:
 
     jobs: dict[str, Generate | Capture] = field(default_factory=dict)
     given: dict[str, int] = field(default_factory=dict)
+    compiled: dict[str, Any] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
     n_broken_steps: int = 0
     n_steps: int = 0
@@ -41,11 +49,15 @@ class EchoEngine:
     def has_work(self) -> bool:
         return bool(self.jobs)
 
-    def submit(self, request: Generate | Capture) -> None:
+    def missing(self, choice: PromptChoice | None) -> tuple[str, ...]:
+        return () if choice is None else tuple(sha256 for sha256, _ in choice.parts if sha256 not in self.compiled)
+
+    def submit(self, request: Generate | Capture, *, contents: Mapping[str, Any]) -> None:
         if request.inputs == ("refuse",):
             raise InvalidRequest("refused", loc=("inputs",))
         if request.inputs == ("crash",):
             raise RuntimeError("/secret")
+        self.compiled.update(contents)
         self.jobs[request.request_id] = request
         self.given[request.request_id] = 0
 
@@ -66,8 +78,15 @@ class EchoEngine:
                 del self.jobs[event.request_id]
         return events
 
-    def estimate(self, request: Capture) -> Estimate:
+    def estimate(self, request: Capture, *, contents: Mapping[str, Any]) -> Estimate:
+        self.compiled.update(contents)
         return Estimate(n_tokens=len(request.inputs), n_bytes=2, seconds=0.5)
+
+    def keys_values(self, request: KeysValues, *, contents: Mapping[str, Any]) -> Tensors:
+        self.compiled.update(contents)
+        if request.prompt.parts[0][0] == "refused":
+            raise InvalidRequest("no keys")
+        return Tensors(tensors={"keys.0": torch.ones(int(request.prompt.parts[0][1]))}, metadata={"own": 1})
 
     def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(map(ord, text)) for text in request.texts)
@@ -107,11 +126,46 @@ def engine() -> EchoEngine:
     return EchoEngine()
 
 
+class SlowStore:
+    """A store whose answers the test releases; counts the fetches of each content."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        self.released: dict[str, threading.Event] = defaultdict(threading.Event)
+        self.asked: list[Wanted] = []
+        self.expire: list[Callable[[], None]] = []
+        """The timers that have not been cancelled."""
+
+    def load(self, wanted: Wanted) -> Any:
+        self.asked.append(wanted)
+        assert self.released[wanted.sha256].wait(30)
+        answer = self.answers.get(wanted.sha256, f"content of {wanted.sha256}")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def timer(self, _seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        self.expire.append(call)
+        return lambda: self.expire.remove(call)
+
+
 @pytest.fixture
-def loop(socket_path: str, engine: EchoEngine, tmp_path: Path) -> Iterator[EngineLoop]:
+def slow_store() -> Iterator[SlowStore]:
+    made = SlowStore()
+    yield made
+    for event in made.released.values():
+        event.set()
+
+
+@pytest.fixture
+def fetches(slow_store: SlowStore) -> PromptFetches[Any]:
+    return PromptFetches(slow_store.load, timeout_s=30, max_threads=3, timer=slow_store.timer)
+
+
+@pytest.fixture
+def loop(socket_path: str, engine: EchoEngine, fetches: PromptFetches[Any], tmp_path: Path) -> Iterator[EngineLoop]:
     results = ResultWriter(tmp_path / "results", inline_bytes=1000)
-    made = EngineLoop(
-        socket_path, served={"m": ServedModel(engine=engine, card={"n_layers": 3})}, results=results, generation=5
-    )
+    served = ServedModel(engine=engine, card={"n_layers": 3}, prompts=fetches)
+    made = EngineLoop(socket_path, served={"m": served}, results=results, generation=5)
     yield made
     made.close()

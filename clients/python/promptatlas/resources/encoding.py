@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pydantic
+import safetensors.numpy
 
 from promptatlas.errors import InvalidRequestError
 from promptatlas.transport.call import Body
@@ -52,6 +54,22 @@ def as_floats(value: Any) -> Floats:
         # numpy supports neither gradients nor devices nor bfloat16.
         value = value.detach().cpu().float().numpy()
     return np.ascontiguousarray(value, dtype=np.float32)
+
+
+def embeds_text(value: Any) -> str:
+    """Vectors `[n, d_model]` or `[1, n, d_model]` as base64 of a safetensors file; a text is such base64 already.
+
+    float16 stays float16; other types of numbers become float32.
+    """
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        is_half = str(value.dtype) == "torch.float16"
+        value = (value if is_half else value.float()).numpy()
+    array = np.asarray(value)
+    kept = np.ascontiguousarray(array, dtype=None if array.dtype == np.float16 else np.float32)
+    return base64.b64encode(safetensors.numpy.save({"prompt_embeds": kept})).decode()
 
 
 def plain(value: Any) -> Any:

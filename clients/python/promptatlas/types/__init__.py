@@ -25,7 +25,6 @@ from promptatlas.types.completions import (
     CompletionRequest,
     FinishReason,
     ModelId,
-    PromptInput,
     StreamOptions,
     TextFormat,
     TextPart,
@@ -109,6 +108,7 @@ from promptatlas.types.priors import (
     VocabularyPrior,
     XavierPrior,
 )
+from promptatlas.types.prompt_inputs import PromptEmbeds, PromptInput
 from promptatlas.types.prompts import (
     Alias,
     AliasBody,
@@ -322,6 +322,7 @@ __all__ = [
     "Progress",
     "ProjectBody",
     "ProjectReduction",
+    "PromptEmbeds",
     "PromptHeader",
     "PromptInput",
     "PromptLogprobs",

@@ -5,31 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from promptatlas.types.logprobs import ChatLogprobs, CompletionLogprobs, PromptLogprobs
+from promptatlas.types.prompt_inputs import PromptEmbeds, PromptInput, inputs_in
 from promptatlas.types.sampling import MaxTokens, SamplingFields
-from promptatlas.types.sites import Text, TokenIds
+from promptatlas.types.sites import Text
 from promptatlas.types.wire import RequestBody, ResponseBody, null_means
 
 FinishReason = Literal["stop", "length"]
 ModelId = Annotated[str, Field(min_length=1, max_length=512)]
 """``base`` or, on the OpenAI routes, ``base:ref``."""
-
-PromptInput = (
-    Text
-    | Annotated[list[Text], Field(min_length=1, max_length=4096)]
-    | TokenIds
-    | Annotated[list[TokenIds], Field(min_length=1, max_length=4096)]
-)
-
-
-def inputs_in(prompt: PromptInput) -> list[str | list[int]]:
-    """The inputs of a field that takes one of them, or several."""
-    if isinstance(prompt, str):
-        return [prompt]
-    if isinstance(prompt[0], int):
-        return [[token for token in prompt if isinstance(token, int)]]
-    return [item for item in prompt if not isinstance(item, int)]
 
 
 class StreamOptions(RequestBody):
@@ -70,18 +56,31 @@ class _OpenAIFields(SamplingFields):
 class CompletionRequest(_OpenAIFields):
     """Body of ``POST /v1/completions``.
 
-    prompt: a text, a list of texts, token ids of one input, or a list of token ids of several.
+    prompt_embeds: vectors in place of token embeddings, as base64 of a safetensors file or of ``torch.save(tensor)``; a list
+        for several inputs. Their completions come first, then those of ``prompt``, as in vLLM.
+    prompt: a text, a list of texts, token ids of one input, or a list of token ids of several; with ``prompt_embeds``, null
+        or an empty text for none.
     max_tokens: 0 generates nothing; with ``echo`` and ``logprobs`` the response scores the text.
     logprobs: number of alternatives to return with each token's log-probability; null for no log-probabilities.
     best_of, suffix: only values that do not change the response are accepted.
     """
 
-    prompt: PromptInput
+    prompt_embeds: PromptEmbeds | None = None
+    prompt: PromptInput | None = Field(default=None, validate_default=True)
     max_tokens: Annotated[_NonNegativeTokens, null_means(16, schema=_NonNegativeTokens | None)] = 16
     logprobs: int | None = Field(default=None, ge=0, le=20)
     echo: Annotated[bool, null_means(False, schema=bool | None)] = False
     best_of: int | None = None
     suffix: Literal[""] | None = None
+
+    @field_validator("prompt")
+    @classmethod
+    def _one_input(cls, prompt: PromptInput | None, info: ValidationInfo) -> PromptInput | None:
+        # A field that is invalid itself is not among the values.
+        has_embeds = info.data.get("prompt_embeds", ()) is not None
+        if prompt is None and not has_embeds:
+            raise PydanticCustomError("missing", "Field required")
+        return None if has_embeds and prompt == "" else prompt
 
     @field_validator("best_of")
     @classmethod
@@ -92,14 +91,24 @@ class CompletionRequest(_OpenAIFields):
         return best_of
 
     @property
-    def has_several_inputs(self) -> bool:
-        """Whether ``prompt`` is a list of inputs, possibly of one."""
-        return not isinstance(self.prompt, str) and not isinstance(self.prompt[0], int)
+    def n_embeds(self) -> int:
+        """Number of inputs in ``prompt_embeds``."""
+        if self.prompt_embeds is None:
+            return 0
+        return 1 if isinstance(self.prompt_embeds, str) else len(self.prompt_embeds)
 
     @property
     def inputs(self) -> list[str | list[int]]:
         """``prompt`` as a list of inputs."""
-        return inputs_in(self.prompt)
+        return [] if self.prompt is None else inputs_in(self.prompt)
+
+    def loc_of_input(self, index: int | None) -> tuple[str | int, ...]:
+        """Field of an input by its index among all, those of ``prompt_embeds`` first. None: of no single one."""
+        of_embeds = self.n_embeds if index is None else index
+        if of_embeds < self.n_embeds:
+            return ("prompt_embeds",) if isinstance(self.prompt_embeds, str) else ("prompt_embeds", of_embeds)
+        is_single = isinstance(self.prompt, str) or (self.prompt is not None and isinstance(self.prompt[0], int))
+        return ("prompt",) if is_single or index is None else ("prompt", index - self.n_embeds)
 
 
 _Nothing = Annotated[list[Any], Field(max_length=0)]

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from promptatlas.types.completions import ModelId, PromptInput, inputs_in
+from promptatlas.types.completions import ModelId
+from promptatlas.types.prompt_inputs import PromptInput, inputs_in
 from promptatlas.types.references import PromptRef
 from promptatlas.types.sites import LayerIndex, Site
 from promptatlas.types.wire import RequestBody, ResponseBody, null_means

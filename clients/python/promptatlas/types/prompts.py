@@ -11,7 +11,8 @@ from promptatlas.types.forms import PromptKind, Where
 from promptatlas.types.references import Sha256
 from promptatlas.types.wire import RequestBody, ResponseBody
 
-ContentFormat = Literal["native", "peft"]
+ContentFormat = Literal["native", "peft", "prompt_embeds", "kv"]
+"""native: the safetensors file. peft: a zip that PEFT loads. prompt_embeds: vectors of a soft prompt. kv: keys and values."""
 
 
 class PromptHeader(RequestBody):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from promptatlas.types.forms import PromptKind as Kind
 
-from service.engine.requests import PromptChoice
+from service.engine.inputs import PromptChoice
 from service.store.prompts.checks import BaseShape
 from service.store.prompts.manifests import PromptManifest
 from service.store.prompts.native_format import make_prompt

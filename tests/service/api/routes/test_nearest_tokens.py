@@ -34,6 +34,7 @@ class TokenEngine:
         assert isinstance(request, Capture)
         assert request.capture.sites == ("embed",)
         (ids,) = request.inputs
+        assert isinstance(ids, tuple)
         self.n_asked.append(len(ids))
         states = self._given(message, n=len(ids)) if request.interventions else TOKENS[np.array(ids, np.int64)]
         how = request.capture.reduce

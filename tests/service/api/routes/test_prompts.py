@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import base64
 import io
 import json
 import zipfile
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,10 @@ import numpy.typing as npt
 import pytest
 from safetensors.numpy import load, save
 
-from tests.service.api.conftest import DEMO, OpenWorld, World
+from service.engine.requests import Failed
+from service.errors import InvalidRequest
+from service.hosting.ipc.messages import ExportPrompt
+from tests.service.api.conftest import CARD, DEMO, STATE, OpenWorld, World
 
 NATIVE = {"Content-Type": "application/vnd.safetensors"}
 
@@ -48,6 +53,81 @@ def test_an_upload_is_a_new_version_and_the_same_again_is_that_version(world: Wo
     assert (manifest["kind"], manifest["n_virtual"], manifest["base"]) == ("soft", 2, "demo")
     assert (manifest["base_revision"], manifest["notes"]) == ("rev-demo", {"by": "me"})
     assert world.client.get("/v1/prompts/qa").json()["version"] == 2
+
+
+def test_a_soft_prompt_is_exported_as_vectors(world: World) -> None:
+    upload(world, native(vectors(seed=1), notes={"by": "me"}))
+    answer = world.client.get("/v1/prompts/qa/versions/1/content?format=prompt_embeds")
+    assert answer.headers["content-type"] == "application/vnd.safetensors"
+    assert 'filename="qa-1-embeds.safetensors"' in answer.headers["content-disposition"]
+    (values,) = load(answer.content).values()
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(load(answer.content)["prompt_embeds"], vectors(seed=1))
+    again = {"model": "demo", "prompt_embeds": base64.b64encode(answer.content).decode()}
+    assert world.client.post("/v1/completions", json=again).status_code == 200
+
+
+def test_other_kinds_are_not_exported_as_vectors(world: World) -> None:
+    steering = save(
+        {"steering.1": vectors(n=1)[0]}, metadata={"promptatlas": json.dumps({"kind": "steering", "base": "demo"})}
+    )
+    upload(world, steering)
+    answer = world.client.get("/v1/prompts/qa/versions/1/content?format=prompt_embeds")
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(
+        "Only soft prompts are vectors in place of token embeddings; this one is steering"
+    )
+
+
+def test_keys_and_values_are_those_of_the_engine(world: World) -> None:
+    made = upload(world, native(vectors(seed=1))).json()
+    answer = world.client.get("/v1/prompts/qa/versions/1/content?format=kv")
+    assert answer.headers["content-type"] == "application/vnd.safetensors"
+    assert 'filename="qa-1-kv.safetensors"' in answer.headers["content-disposition"]
+    assert sorted(load(answer.content)) == ["keys.0", "values.0"]
+    (message,) = world.end.received
+    assert isinstance(message, ExportPrompt)
+    assert message.model == "demo"
+    assert (message.request.prompt.parts, message.request.prompt.refs) == (((made["sha256"], 1.0),), ("qa@1",))
+    assert message.metadata == {
+        "kind": "soft",
+        "base": "demo",
+        "base_revision": "rev-demo",
+        "n_virtual": 2,
+        "sha256": made["sha256"],
+        "dtype": "float32",
+    }
+
+
+def test_refusals_of_the_engine_are_answers(world: World) -> None:
+    upload(world, native(vectors(seed=1)))
+    refused = InvalidRequest("It has none.")
+    world.end.export = lambda message: Failed(request_id=message.request.request_id, error=refused)
+    answer = world.client.get("/v1/prompts/qa/versions/1/content?format=kv")
+    assert (answer.status_code, answer.json()["detail"]) == (422, "It has none.")
+
+
+@pytest.mark.parametrize(
+    ("models", "says"),
+    [
+        ({"other": {**CARD, "name": "other"}}, "its base model 'demo', which is not hosted here"),
+        ({"demo": {**CARD, "revision": "rev-new"}}, "Expected a prompt for revision rev-new of 'demo'"),
+    ],
+)
+def test_keys_and_values_need_the_base_model(world: World, models: dict[str, Any], says: str) -> None:
+    upload(world, native(vectors(seed=1)))
+    world.engine.on_message(replace(STATE, models=models))
+    answer = world.client.get("/v1/prompts/qa/versions/1/content?format=kv")
+    assert answer.status_code == 422
+    assert says in answer.json()["detail"]
+    assert world.client.get("/v1/prompts/qa/versions/1/content?format=prompt_embeds").status_code == 200
+
+
+def test_keys_and_values_need_an_engine(world: World) -> None:
+    upload(world, native(vectors(seed=1)))
+    world.engine.on_lost()
+    answer = world.client.get("/v1/prompts/qa/versions/1/content?format=kv")
+    assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
 
 
 def test_content_comes_back_in_both_formats(world: World) -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from service.engine.attention.metadata import PackedMetadata, SequenceGroup
+from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.cache import PromptCache
 from service.engine.prompts.prompt import Prompt, from_tensors, mix_prompts
 from service.engine.prompts.registry import compile_prompt
-from service.engine.requests import PromptChoice
 from service.errors import InvalidRequest, NotFound
 from tests.oracle.models import build_model
 

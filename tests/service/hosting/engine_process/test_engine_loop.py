@@ -69,7 +69,7 @@ def test_a_new_connection_receives_the_engine_state(loop: EngineLoop, socket_pat
     state = Peer(socket_path).receive()
     assert isinstance(state, EngineState)
     assert (state.generation, state.models) == (5, {"m": {"n_layers": 3}})
-    assert state.stats == {"m": {"n_running": 0, "n_steps": 0}}
+    assert state.stats == {"m": {"n_running": 0, "n_steps": 0, "prompt_fetches": 0}}
 
 
 def test_updates_of_one_step_are_one_message(loop: EngineLoop, peer: Peer) -> None:
@@ -233,5 +233,5 @@ def test_stats_are_published_when_work_ends(loop: EngineLoop, peer: Peer) -> Non
         loop.run_once()
     messages = [peer.receive() for _ in range(4)]
     assert isinstance(messages[-1], EngineState)
-    assert messages[-1].stats == {"m": {"n_running": 0, "n_steps": 3}}
+    assert messages[-1].stats == {"m": {"n_running": 0, "n_steps": 3, "prompt_fetches": 0}}
     assert all(isinstance(message, Reply) for message in messages[:-1])

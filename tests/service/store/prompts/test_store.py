@@ -12,9 +12,15 @@ from promptatlas.types.prompts import PromptRow as WireRow
 from service.errors import Conflict, DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts.store import ArtifactStore
 from service.store.prompts.checks import BaseShape
+from service.store.prompts.contents import PromptContents
 from service.store.prompts.manifests import Provenance
 from service.store.prompts.native_format import make_prompt
 from service.store.prompts.store import PromptStore
+
+
+@pytest.fixture
+def contents(tmp_path: Path) -> PromptContents:
+    return PromptContents(ArtifactStore(str(tmp_path / "store")))
 
 
 def content_of(root: Path, name: str, version: int) -> Path:
@@ -101,7 +107,7 @@ def test_references_find_their_version(prompts: PromptStore, soft: Any) -> None:
     assert prompts.resolve(made[4].sha256) == made[4]
 
 
-def test_what_is_not_there_is_said(prompts: PromptStore, soft: Any) -> None:
+def test_what_is_not_there_is_said(prompts: PromptStore, contents: PromptContents, soft: Any) -> None:
     prompts.create("qa", prompt=soft(1))
     prompts.set_alias("qa", alias="live", version=1)
     for ref, message in [
@@ -115,7 +121,7 @@ def test_what_is_not_there_is_said(prompts: PromptStore, soft: Any) -> None:
         with pytest.raises(NotFound, match=message):
             prompts.resolve(ref)
     with pytest.raises(NotFound, match="no prompt with the content"):
-        prompts.load_content("sha256:" + "0" * 64)
+        contents.load("sha256:" + "0" * 64)
     with pytest.raises(InvalidRequest):
         prompts.resolve("../qa")
 
@@ -165,12 +171,14 @@ def test_what_is_deleted_is_gone(prompts: PromptStore, soft: Any, tmp_path: Path
     assert left == [manifest_of(tmp_path, "qa", 1)]
 
 
-def test_deleting_one_holder_of_a_content_leaves_the_other(prompts: PromptStore, soft: Any) -> None:
+def test_deleting_one_holder_of_a_content_leaves_the_other(
+    prompts: PromptStore, contents: PromptContents, soft: Any
+) -> None:
     one, _ = prompts.create("one", prompt=soft(1))
     two, _ = prompts.create("two", prompt=soft(1))
     prompts.delete("one", version=1)
     assert prompts.resolve(one.sha256) == two
-    assert prompts.load_content(one.sha256).sha256 == one.sha256
+    assert contents.load(one.sha256).sha256 == one.sha256
 
 
 def test_a_served_version_is_not_deleted(prompts: PromptStore, soft: Any) -> None:
@@ -239,25 +247,29 @@ def test_versions_come_in_pages(prompts: PromptStore, soft: Any) -> None:
             prompts.list_names(limit=limit)
 
 
-def test_a_damaged_content_is_never_served(prompts: PromptStore, soft: Any, tmp_path: Path) -> None:
+def test_a_damaged_content_is_never_served(
+    prompts: PromptStore, contents: PromptContents, soft: Any, tmp_path: Path
+) -> None:
     manifest, _ = prompts.create("qa", prompt=soft(1))
     path = content_of(tmp_path, "qa", 1)
     path.write_bytes(path.read_bytes()[:-3])
     for call in (
         lambda: prompts.content(manifest),
         lambda: prompts.load(manifest),
-        lambda: prompts.load_content(manifest.sha256),
+        lambda: contents.load(manifest.sha256),
     ):
         with pytest.raises(DamagedArtifact, match=r"prompt qa@1 is damaged: prompt\.safetensors should have"):
             call()
 
 
-def test_uploading_a_damaged_prompt_again_mends_it(prompts: PromptStore, soft: Any, tmp_path: Path) -> None:
+def test_uploading_a_damaged_prompt_again_mends_it(
+    prompts: PromptStore, contents: PromptContents, soft: Any, tmp_path: Path
+) -> None:
     manifest, _ = prompts.create("qa", prompt=soft(1))
     content_of(tmp_path, "qa", 1).unlink()
     mended, is_new = prompts.create("qa", prompt=soft(1))
     assert (mended.version, is_new) == (2, True)
-    assert prompts.load_content(manifest.sha256).sha256 == manifest.sha256
+    assert contents.load(manifest.sha256).sha256 == manifest.sha256
 
 
 def test_a_damaged_manifest_is_named_and_hides_nothing_else(prompts: PromptStore, soft: Any, tmp_path: Path) -> None:

@@ -68,7 +68,9 @@ def download_prompt(
     context: typer.Context,
     ref: Ref,
     to: Annotated[Path, typer.Option("--to", "-o", help="File to write.")],
-    form: Annotated[ContentFormat, typer.Option("--format", help="native safetensors, or a PEFT zip.")] = "native",
+    form: Annotated[
+        ContentFormat, typer.Option("--format", help="native, a PEFT zip, vectors, or keys and values.")
+    ] = "native",
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
@@ -122,6 +124,7 @@ def commands() -> typer.Typer:
     downloads = (
         "promptatlas prompts download qa@2 --to qa.safetensors",
         "promptatlas prompts download qa --format peft --to qa.zip",
+        "promptatlas prompts download qa --format kv --to qa-kv.safetensors",
     )
     group.command("list", epilog=examples("promptatlas prompts list"))(list_prompts)
     group.command("show", epilog=examples("promptatlas prompts show qa", "promptatlas prompts show qa@2"))(show_prompt)

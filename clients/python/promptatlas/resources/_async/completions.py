@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy.typing as npt
 
+from promptatlas.resources.encoding import embeds_text
 from promptatlas.resources.options import SamplingOptions, model_request
 from promptatlas.transport._async.sender import AsyncSender
 from promptatlas.transport._async.stream import AsyncStream
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | npt.NDArray[Any]
+Embeds = Any  # a numpy array, a torch tensor, or base64 of a safetensors file or of ``torch.save(tensor)``
 Messages = Sequence[Mapping[str, Any]]
 
 
@@ -46,26 +48,46 @@ class ChatOptions(SamplingOptions, total=False):
 
 
 class AsyncCompletions:
-    """Completions of texts."""
+    """Completions of texts, or of vectors in place of their embeddings."""
 
     def __init__(self, sender: AsyncSender) -> None:
         self._sender = sender
 
     @overload
     async def create(
-        self, *, model: str, prompt: Prompt, stream: Literal[False] = False, **options: Unpack[CompletionOptions]
+        self,
+        *,
+        model: str,
+        prompt: Prompt | None = None,
+        prompt_embeds: Embeds | Sequence[Embeds] | None = None,
+        stream: Literal[False] = False,
+        **options: Unpack[CompletionOptions],
     ) -> Completion: ...
     @overload
     async def create(
-        self, *, model: str, prompt: Prompt, stream: Literal[True], **options: Unpack[CompletionOptions]
+        self,
+        *,
+        model: str,
+        prompt: Prompt | None = None,
+        prompt_embeds: Embeds | Sequence[Embeds] | None = None,
+        stream: Literal[True],
+        **options: Unpack[CompletionOptions],
     ) -> AsyncStream[Completion]: ...
     async def create(
-        self, *, model: str, prompt: Prompt, stream: bool = False, **options: Unpack[CompletionOptions]
+        self,
+        *,
+        model: str,
+        prompt: Prompt | None = None,
+        prompt_embeds: Embeds | Sequence[Embeds] | None = None,
+        stream: bool = False,
+        **options: Unpack[CompletionOptions],
     ) -> Completion | AsyncStream[Completion]:
-        """Completes texts, or lists of token ids.
+        """Completes texts, lists of token ids, or vectors.
 
         Args:
             model: ``base``, or ``base:ref`` to select a tuned prompt. ``prompt_ref`` selects a prompt or a mix as well.
+            prompt_embeds: vectors ``[n, d_model]`` or ``[1, n, d_model]`` in place of token embeddings, as a numpy array, a
+                torch tensor, or base64 of a file; a list for several inputs. Their completions come before those of ``prompt``.
             stream: return the completion in pieces, as they are generated.
             options: see ``promptatlas.types.CompletionRequest``; ``timeout_s``, ``request_id``.
 
@@ -73,7 +95,12 @@ class AsyncCompletions:
             InvalidRequestError: a field is unknown or out of range; nothing was sent.
             PromptAtlasError: see ``promptatlas.errors``.
         """
-        given: dict[str, Any] = {"model": model, "prompt": prompt}
+        given: dict[str, Any] = {"model": model}
+        if prompt is not None:
+            given["prompt"] = prompt
+        if prompt_embeds is not None:
+            several = isinstance(prompt_embeds, (list, tuple))
+            given["prompt_embeds"] = list(map(embeds_text, prompt_embeds)) if several else embeds_text(prompt_embeds)
         path, parse = "/v1/completions", reader(Completion)
         if stream:
             request = model_request(CompletionRequest, given={**given, "stream": True}, options=options)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from promptatlas.resources._async.completions import ChatOptions, CompletionOptions, Messages, Prompt
+from promptatlas.resources._async.completions import ChatOptions, CompletionOptions, Embeds, Messages, Prompt
+from promptatlas.resources.encoding import embeds_text
 from promptatlas.resources.options import model_request
 from promptatlas.transport._sync.sender import Sender
 from promptatlas.transport._sync.stream import Stream
@@ -17,26 +19,46 @@ if TYPE_CHECKING:
 
 
 class Completions:
-    """Completions of texts."""
+    """Completions of texts, or of vectors in place of their embeddings."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
 
     @overload
     def create(
-        self, *, model: str, prompt: Prompt, stream: Literal[False] = False, **options: Unpack[CompletionOptions]
+        self,
+        *,
+        model: str,
+        prompt: Prompt | None = None,
+        prompt_embeds: Embeds | Sequence[Embeds] | None = None,
+        stream: Literal[False] = False,
+        **options: Unpack[CompletionOptions],
     ) -> Completion: ...
     @overload
     def create(
-        self, *, model: str, prompt: Prompt, stream: Literal[True], **options: Unpack[CompletionOptions]
+        self,
+        *,
+        model: str,
+        prompt: Prompt | None = None,
+        prompt_embeds: Embeds | Sequence[Embeds] | None = None,
+        stream: Literal[True],
+        **options: Unpack[CompletionOptions],
     ) -> Stream[Completion]: ...
     def create(
-        self, *, model: str, prompt: Prompt, stream: bool = False, **options: Unpack[CompletionOptions]
+        self,
+        *,
+        model: str,
+        prompt: Prompt | None = None,
+        prompt_embeds: Embeds | Sequence[Embeds] | None = None,
+        stream: bool = False,
+        **options: Unpack[CompletionOptions],
     ) -> Completion | Stream[Completion]:
-        """Completes texts, or lists of token ids.
+        """Completes texts, lists of token ids, or vectors.
 
         Args:
             model: ``base``, or ``base:ref`` to select a tuned prompt. ``prompt_ref`` selects a prompt or a mix as well.
+            prompt_embeds: vectors ``[n, d_model]`` or ``[1, n, d_model]`` in place of token embeddings, as a numpy array, a
+                torch tensor, or base64 of a file; a list for several inputs. Their completions come before those of ``prompt``.
             stream: return the completion in pieces, as they are generated.
             options: see ``promptatlas.types.CompletionRequest``; ``timeout_s``, ``request_id``.
 
@@ -44,7 +66,12 @@ class Completions:
             InvalidRequestError: a field is unknown or out of range; nothing was sent.
             PromptAtlasError: see ``promptatlas.errors``.
         """
-        given: dict[str, Any] = {"model": model, "prompt": prompt}
+        given: dict[str, Any] = {"model": model}
+        if prompt is not None:
+            given["prompt"] = prompt
+        if prompt_embeds is not None:
+            several = isinstance(prompt_embeds, (list, tuple))
+            given["prompt_embeds"] = list(map(embeds_text, prompt_embeds)) if several else embeds_text(prompt_embeds)
         path, parse = "/v1/completions", reader(Completion)
         if stream:
             request = model_request(CompletionRequest, given={**given, "stream": True}, options=options)

@@ -104,13 +104,22 @@ class Prompts:
         format: ContentFormat = "native",  # noqa: A002 — the wire's own word
         **options: Unpack[CallOptions],
     ) -> Path:
-        """Saves the file of a version: native safetensors, or a zip of a PEFT adapter."""
+        """Saves a version to a file.
+
+        Args:
+            format: ``native``: safetensors, as uploaded. ``peft``: zip of a PEFT adapter. ``prompt_embeds``: safetensors with
+                the vectors of a soft prompt, ``prompt_embeds`` ``[n_virtual, d_model]``. ``kv``: safetensors with the keys and
+                values of every layer, ``keys.{layer}`` and ``values.{layer}`` ``[1, n_kv_heads, n_virtual, d_head]``.
+
+        Raises:
+            InvalidRequestError: the format cannot express the prompt; the message gives the reason.
+        """
         bare, number = self._resolve(name, version, options)
         if number is None:
             manifest = self.get(bare, **options)
             number = manifest.version
         path = f"{_path(bare, version=number)}/content"
-        accept, params = SAFETENSORS if format == "native" else ZIP, {"format": format}
+        accept, params = ZIP if format == "peft" else SAFETENSORS, {"format": format}
         call = Call(method="GET", path=path, parse=nothing, params=params, accept=accept, **options_of(options))
         received = self._sender.fetch(call, Path(to))
         return received.path

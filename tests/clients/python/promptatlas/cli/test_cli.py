@@ -140,6 +140,13 @@ def test_downloading(run: Run, server: FakeServer, tmp_path: Path) -> None:
     shown = run("prompts", "download", "qa@3", "--format", "peft", "--to", str(to), "--json")
     assert json.loads(shown.output) == {"path": str(to), "bytes": 4}
     assert server.request.url.params["format"] == "peft"
+    for form in ("prompt_embeds", "kv"):
+        server.will(httpx.Response(200, content=b"tensors"))
+        run("prompts", "download", "qa@3", "--format", form, "--to", str(to))
+        assert server.request.url.params["format"] == form
+        assert server.request.headers["accept"] == "application/vnd.safetensors"
+    refused = run("prompts", "download", "qa@3", "--format", "pickle", "--to", str(to))
+    assert refused.exit_code == 2
 
 
 def test_deleting_asks_first(run: Run, server: FakeServer) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
 import anyio
 import httpx
 import numpy as np
 import pytest
+import torch
 from promptatlas import AsyncClient, Client, errors
+from safetensors.numpy import load
 
 from tests.clients.python.promptatlas.fake_server import STREAMED, FakeServer, events, reply
 
@@ -69,6 +74,37 @@ def test_completions(client: Client, server: FakeServer) -> None:
         "logit_bias": {"5": -1.5},
     }
     assert server.request.headers["x-request-timeout"] == "7"
+
+
+def test_vectors_are_sent_as_safetensors(client: Client, server: FakeServer) -> None:
+    values = np.arange(6, dtype=np.float64).reshape(2, 3) / 7
+    tensor = torch.from_numpy(values)
+    cases: list[tuple[object, np.dtype[Any]]] = [
+        (values, np.dtype(np.float32)),
+        (values.T.astype(np.float16), np.dtype(np.float16)),
+        (tensor.requires_grad_(), np.dtype(np.float32)),
+        (tensor.bfloat16()[None], np.dtype(np.float32)),
+        (tensor.half(), np.dtype(np.float16)),
+    ]
+    for given, dtype in cases:
+        server.will(reply(COMPLETION))
+        client.completions.create(model="demo", prompt_embeds=given)
+        assert set(server.sent) == {"model", "prompt_embeds"}
+        (sent,) = load(base64.b64decode(server.sent["prompt_embeds"])).values()
+        expected = given.detach().double().numpy() if isinstance(given, torch.Tensor) else np.asarray(given)
+        assert sent.dtype == dtype
+        assert np.array_equal(sent, expected.astype(dtype))
+    server.will(reply(COMPLETION))
+    client.completions.create(model="demo", prompt="x", prompt_embeds=[values, "QUJD"])
+    first, second = server.sent["prompt_embeds"]
+    assert np.array_equal(load(base64.b64decode(first))["prompt_embeds"], values.astype(np.float32))
+    assert (second, server.sent["prompt"]) == ("QUJD", "x")
+
+
+def test_a_completion_needs_an_input(client: Client, server: FakeServer) -> None:
+    with pytest.raises(errors.InvalidRequestError, match="prompt"):
+        client.completions.create(model="demo")
+    assert server.requests == []
 
 
 def test_chat(client: Client, server: FakeServer) -> None:

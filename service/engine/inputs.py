@@ -1,0 +1,44 @@
+"""What a row reads: a text, token ids or vectors, and the stored prompt in front of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    # The API process uses these classes and must not load torch.
+    Tensor = Any
+
+NO_TOKEN = -1
+"""Token id of a position that has a vector in place of a token."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Vectors:
+    """Vectors `[n, d_model]`, float32, in place of the embeddings of n tokens; as ``inputs_embeds`` of transformers."""
+
+    values: Tensor
+
+
+TextInput = str | tuple[int, ...]
+"""A text, or its token ids."""
+
+Input = TextInput | Vectors
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptChoice:
+    """An affine mix of stored prompts, by content hash; one part of weight 1 is that prompt itself.
+
+    refs: for each part the version that it was found as, which saves a search for the content; empty if unknown.
+    """
+
+    parts: tuple[tuple[str, float], ...]
+    refs: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def key(self) -> tuple[tuple[str, float], ...]:
+        """Identity of the choice: equal keys mean equal prompts."""
+        return self.parts
