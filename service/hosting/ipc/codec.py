@@ -36,6 +36,7 @@ ERRORS: tuple[type[AtlasError], ...] = (
     *(errors.Unavailable, errors.DeadlineExceeded, errors.DamagedArtifact, errors.EngineFault, errors.UnsupportedModel),
     *(errors.EngineUnavailable, errors.StoreUnavailable, errors.StoreFull, errors.StoreReadOnly),
     *(errors.TemporaryFilesUnavailable, errors.QueueUnavailable, errors.HubUnreachable),
+    errors.ContextLengthExceeded,
 )
 """Errors that may appear in a frame; the position is the tag."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.engine.requests import Delta, Failed, Generate, RankedToken, RowDone
-from service.errors import InvalidRequest
+from service.errors import ContextLengthExceeded
 from service.hosting.ipc.messages import EstimateCost, Finished, Submit, Update
 from tests.service.api.conftest import OpenWorld, World
 
@@ -109,12 +109,14 @@ def test_errors_of_the_engine_name_the_field_that_was_sent(
     open_world: OpenWorld, url: str, prompt: Any, param: str, stream: bool
 ) -> None:
     def refuse(message: Submit | EstimateCost) -> Sequence[Update]:
-        error = InvalidRequest("too long", loc=("inputs", 1))
+        error = ContextLengthExceeded("too long", loc=("inputs", 1))
         return [Failed(request_id=message.request.request_id, error=error)]
 
     body = {**BODIES[url], "stream": stream, **({} if prompt is None else {"prompt": prompt})}
     answer = open_world(script=refuse).client.post(url, json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (422, param)
+    # The code by which clients know that a shorter text would do.
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
 
 
 def test_messages_reach_the_template_with_names_and_known_roles(world: World) -> None:
