@@ -32,4 +32,9 @@ def make_environment(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    make_environment(Path(sys.argv[1]))
+    try:
+        make_environment(Path(sys.argv[1]))
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"pip could not install the clients (status {error.returncode}); its messages are above")
+    except subprocess.TimeoutExpired:
+        sys.exit(f"pip did not install the clients within {LIMIT_S} s")

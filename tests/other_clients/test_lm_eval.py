@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.other_clients.clients_environment import ROOT, SCRIPTS, Clients, block_of
+from tests.other_clients.clients_environment import LIMIT_S, ROOT, SCRIPTS, Clients, block_of
 
 TASKS = SCRIPTS.parent / "tasks"
 MODEL = ROOT / "demo" / "model"
 N_ROWS = len((TASKS / "places.jsonl").read_text().splitlines())
+
+# Two runs of the harness.
+pytestmark = pytest.mark.timeout(2 * LIMIT_S + 120)
 
 Samples = dict[str, list[Any]]
 """Responses to each item, by task."""
