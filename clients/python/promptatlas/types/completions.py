@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from promptatlas.types.logprobs import ChatLogprobs, CompletionLogprobs, PromptLogprobs
 from promptatlas.types.sampling import MaxTokens, SamplingFields
@@ -102,7 +102,13 @@ class CompletionRequest(_OpenAIFields):
         return inputs_in(self.prompt)
 
 
-_Nothing = Annotated[list[Any], Field(max_length=0)]
+def _without_items(value: object) -> object:
+    if isinstance(value, list) and value:
+        raise ValueError(f"not supported by this server: expected an empty list or null, got {len(value)} items")
+    return value
+
+
+_Nothing = Annotated[list[Any], Field(max_length=0), BeforeValidator(_without_items)]
 
 
 class TextFormat(RequestBody):

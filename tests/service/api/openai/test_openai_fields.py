@@ -87,6 +87,12 @@ def test_a_list_that_is_too_long_is_not_called_a_wrong_type(world: World) -> Non
     assert answer.json()["error"]["message"] == "stop: List should have at most 16 items after validation, not 17"
 
 
+def test_tools_are_called_unsupported(world: World) -> None:
+    answer = world.client.post(CHAT, json={**BODIES[CHAT], "tools": [{"type": "function"}]})
+    said = "tools: not supported by this server: expected an empty list or null, got 1 items"
+    assert answer.json()["error"]["message"] == said
+
+
 def test_sixteen_stop_strings_and_no_tokens_reach_the_engine(world: World) -> None:
     stop = [f"s{i}" for i in range(16)]
     world.client.post(COMPLETIONS, json={**BODIES[COMPLETIONS], "stop": stop, "max_tokens": 0, "echo": True})
