@@ -2,14 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Other projects' clients, which tests/other_clients runs against the service.
+CLIENTS := .venv-clients
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup up demo findings test lint bench docs wheels generate format clean
+.PHONY: help setup clients up demo findings test lint bench docs wheels generate format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | up | demo | findings | test | lint | bench | docs | wheels | generate | format | clean"
+	@echo "make setup | clients | up | demo | findings | test | lint | bench | docs | wheels | generate | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,7 +29,13 @@ $(VENV)/.docs-ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
+$(CLIENTS)/.ready: $(VENV)/.ready tests/other_clients/requirements.txt tests/other_clients/make_environment.py
+	$(BIN)/python tests/other_clients/make_environment.py $(CLIENTS)
+	touch $@
+
 setup: $(VENV)/.ready
+
+clients: $(CLIENTS)/.ready
 
 up: setup
 	$(BIN)/python -m service
@@ -39,7 +47,10 @@ demo: setup
 findings: setup
 	$(BIN)/python -m demo.findings
 
+# Needs no package source: without one, the tests of other projects' clients are skipped.
 test: setup
+	@$(MAKE) --no-print-directory clients \
+		|| echo "no environment of other projects' clients could be made: tests/other_clients is skipped"
 	$(BIN)/python -m pytest
 
 lint: setup

@@ -2,6 +2,7 @@
 
 AtlasError
 ├── InvalidRequest      the request is invalid (422)
+│   └── ContextLengthExceeded   input and new tokens exceed the model's context
 ├── NotFound            no such model, prompt, version or alias (404)
 ├── Conflict            it would overwrite or break something (409)
 ├── TooLarge            over a limit of this server; the message names the limit (413)
@@ -46,6 +47,12 @@ class AtlasError(Exception):
 
 class InvalidRequest(AtlasError):
     title = "Invalid request"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """OpenAI's clients recognise the title, as the code ``context_length_exceeded``, and words of the message."""
+
+    title = "Context length exceeded"
 
 
 class NotFound(AtlasError):

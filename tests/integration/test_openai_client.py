@@ -158,10 +158,16 @@ def test_errors_are_the_clients_own(ai: openai.OpenAI, service: Service) -> None
     assert missing.value.code == "model_not_found"
     with pytest.raises(openai.UnprocessableEntityError) as invalid:
         ai.completions.create(model="tiny", prompt="x", max_tokens=10**6)
-    assert "context" in invalid.value.message
+    assert invalid.value.code == "context_length_exceeded"
+    # LiteLLM and LangChain recognise the error by these words, inspect-ai by the code.
+    assert "This model's maximum context length is" in invalid.value.message
+    assert "exceeds the context window" in invalid.value.message
     with pytest.raises(openai.NotFoundError):
         list(ai.completions.create(model="tiny:nope", prompt="x", stream=True))
-    with pytest.raises(openai.AuthenticationError):
+    with pytest.raises(openai.NotFoundError, match="No model 'nope' is hosted here") as missing:
+        ai.models.retrieve("nope")
+    assert missing.value.code == "model_not_found"
+    with pytest.raises(openai.AuthenticationError, match="The API key is unknown"):
         ai.with_options(api_key="wrong").models.list()
     looking = httpx.delete(f"{service.url}/v1/prompts/x/versions/1", headers={"X-API-Key": READ_KEY})
     assert looking.status_code == 403

@@ -60,7 +60,7 @@ class ResponseBuilder:
         """The engine's error, with the name of the field that the client sent."""
         if error.loc is None or error.loc[0] != "inputs":
             return error
-        return InvalidRequest(error.detail, loc=self._input_loc(error.loc))
+        return type(error)(error.detail, loc=self._input_loc(error.loc))
 
     def add(self, step: Delta | RowDone) -> None:
         """Record one step of a row."""

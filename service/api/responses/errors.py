@@ -20,7 +20,9 @@ from service.api.requests.deadlines import ClientGone
 from service.api.services import request_id_of
 
 PROBLEM_TYPE = "application/problem+json"
-# OpenAI's paths, without those of models. Its clients show only errors in OpenAI's format.
+# OpenAI's paths, without those of models. Its clients show only errors in OpenAI's format. Errors on paths of models are
+# problems, as on other routes, with OpenAI's format in a member of their own.
+_MODELS_PATH = re.compile(r"/v1/models(/.*)?")
 _OPENAI_PATH = re.compile(
     r"/v1/(assistants|audio|batches|chat|completions|containers|conversations|edits|embeddings|engines|evals|files|fine_tuning|"
     r"images|moderations|organization|realtime|responses|threads|uploads|vector_stores|videos)(/.*)?"
@@ -90,9 +92,9 @@ def make_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error response in the format of the route ``path``."""
+    openai = _openai_body(status, title=title, detail=detail, items=items)
     if is_openai_path(path):
-        body = _openai_body(status, title=title, detail=detail, items=items).model_dump_json()
-        return Response(body, status, dict(headers or {}), "application/json")
+        return Response(openai.model_dump_json(), status, dict(headers or {}), "application/json")
     problem = Problem(
         type=f"urn:promptatlas:problem:{_slug(title)}",
         title=title,
@@ -100,6 +102,7 @@ def make_response(
         detail=detail,
         request_id=request_id,
         errors=list(items) or None,
+        error=openai.error if _MODELS_PATH.fullmatch(path) else None,
     )
     return Response(problem.model_dump_json(exclude_none=True), status, dict(headers or {}), PROBLEM_TYPE)
 

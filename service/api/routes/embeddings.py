@@ -138,4 +138,4 @@ def _as_sent(error: InvalidRequest, spec: EmbeddingRequest) -> InvalidRequest:
         "sites": ("site",),
         "layers": ("layer",),
     }
-    return InvalidRequest(error.detail, loc=names.get(error.loc[0], error.loc))
+    return type(error)(error.detail, loc=names.get(error.loc[0], error.loc))

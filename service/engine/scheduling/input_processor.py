@@ -19,7 +19,7 @@ from service.engine.requests import Capture, CaptureSpec, Detokenize, Generate, 
 from service.engine.scheduling.sampler import RowSampler
 from service.engine.scheduling.sequence import RequestState, SequenceState
 from service.engine.scheduling.text_stream import TextStream
-from service.errors import InvalidRequest, TooLarge
+from service.errors import ContextLengthExceeded, InvalidRequest, TooLarge
 
 
 class InputProcessor:
@@ -265,9 +265,10 @@ class InputProcessor:
         n_virtual = prompt.compiled.n_virtual if prompt is not None else 0
         for i, ids in enumerate(inputs):
             if n_virtual + len(ids) + max_tokens > self._model.n_positions:
-                raise InvalidRequest(
-                    f"{n_virtual} virtual + {len(ids)} input + {max_tokens} new tokens exceed the model's context of "
-                    f"{self._model.n_positions}.",
+                # LiteLLM recognises the first sentence, LangChain "exceeds the context window".
+                raise ContextLengthExceeded(
+                    f"This model's maximum context length is {self._model.n_positions} tokens. The request exceeds the "
+                    f"context window: {n_virtual} virtual + {len(ids)} input + {max_tokens} new tokens.",
                     loc=("inputs", i),
                 )
 

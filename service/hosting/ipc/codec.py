@@ -38,6 +38,7 @@ ERRORS: tuple[type[AtlasError], ...] = (
     *(errors.EngineUnavailable, errors.StoreUnavailable, errors.StoreFull, errors.StoreReadOnly),
     *(errors.TemporaryFilesUnavailable, errors.QueueUnavailable, errors.HubUnreachable),
     errors.RateLimited,
+    errors.ContextLengthExceeded,
 )
 """Errors that may appear in a frame; the position is the tag."""
 

@@ -121,11 +121,7 @@ class HubReader:
         answers = fields.get("answers")
         if isinstance(fields.get("context"), str) and isinstance(answers, dict) and "text" in answers:
             self.name = "squad"
-            texts = [text for text in answers["text"] or [] if isinstance(text, str)]
-            context = str(fields["context"])
-            return squad.question_record(
-                fields, context=context, answers=texts, is_impossible=not texts, location=location
-            )
+            return squad.row_record(fields, location=location)
         if gsm8k.is_gsm8k(fields):
             self.name = "gsm8k"
             return gsm8k.split_answer(fields, location=location)

@@ -22,7 +22,7 @@ from service.engine.requests import (
     Projection,
     RowDone,
 )
-from service.errors import Busy, EngineFault, InvalidRequest, NotFound, TooLarge, Unavailable
+from service.errors import Busy, ContextLengthExceeded, EngineFault, InvalidRequest, NotFound, TooLarge, Unavailable
 from tests.service.engine.small_engine import (
     TEXT,
     capture,
@@ -75,7 +75,7 @@ def test_a_full_queue_refuses_requests_until_it_is_empty(model: HostedModel) -> 
 @pytest.mark.parametrize(
     ("request_", "error", "says"),
     [
-        (generate(max_tokens=122), InvalidRequest, "exceed the model's context of 128"),
+        (generate(max_tokens=122), ContextLengthExceeded, "0 virtual \\+ 7 input \\+ 122 new tokens"),
         (generate(max_tokens=119, prompt=PromptChoice(parts=(("p", 1.0),))), InvalidRequest, "3 virtual"),
         (generate(inputs=((),)), InvalidRequest, "no tokens"),
         (generate(inputs=((4, 97),)), InvalidRequest, "0 to 96"),

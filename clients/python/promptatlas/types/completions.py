@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from promptatlas.types.logprobs import ChatLogprobs, CompletionLogprobs, PromptLogprobs
@@ -111,7 +111,13 @@ class CompletionRequest(_OpenAIFields):
         return ("prompt",) if is_single or index is None else ("prompt", index - self.n_embeds)
 
 
-_Nothing = Annotated[list[Any], Field(max_length=0)]
+def _without_items(value: object) -> object:
+    if isinstance(value, list) and value:
+        raise ValueError(f"not supported by this server: expected an empty list or null, got {len(value)} items")
+    return value
+
+
+_Nothing = Annotated[list[Any], Field(max_length=0), BeforeValidator(_without_items)]
 
 
 class TextFormat(RequestBody):

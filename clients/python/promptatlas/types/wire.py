@@ -50,8 +50,20 @@ class ProblemItem(ResponseBody):
     msg: str
 
 
+class OpenAIError(ResponseBody):
+    """The content of an error in OpenAI's format."""
+
+    message: str
+    type: str
+    code: str | None = None
+    param: str | None = None
+
+
 class Problem(ResponseBody):
-    """An error in the format of RFC 9457 (``application/problem+json``)."""
+    """An error in the format of RFC 9457 (``application/problem+json``).
+
+    error: the same error in OpenAI's format, on the routes of models, which OpenAI's clients call too.
+    """
 
     type: str = "about:blank"
     title: str
@@ -59,15 +71,7 @@ class Problem(ResponseBody):
     detail: str | None = None
     request_id: str | None = None
     errors: list[ProblemItem] | None = None
-
-
-class OpenAIError(ResponseBody):
-    """The content of an error on the OpenAI-compatible routes."""
-
-    message: str
-    type: str
-    code: str | None = None
-    param: str | None = None
+    error: OpenAIError | None = None
 
 
 class OpenAIErrorBody(ResponseBody):

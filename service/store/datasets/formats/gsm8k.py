@@ -1,4 +1,4 @@
-"""Format ``gsm8k``: one JSON object per line with ``question`` and ``answer``, which ends with ``####`` and the result."""
+"""Format ``gsm8k``: rows with ``question`` and ``answer``, which ends with ``####`` and the result."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any, BinaryIO
 
 from promptatlas.types import DatasetFormat, Template
 
-from service.store.datasets.formats.lines import numbered_lines
 from service.store.datasets.formats.locations import Location, describe
 from service.store.datasets.formats.records import Record, take_split, text_field
-from service.store.datasets.formats.strict_json import parse_object
+from service.store.datasets.formats.rows import read_rows
 
 TEMPLATE = Template(input="Question: {question}\nAnswer:", target=" {reasoning}\n#### {final}")
 MARKER = "####"
@@ -25,11 +24,7 @@ class Gsm8k:
     name: DatasetFormat = "gsm8k"
 
     def read(self, stream: BinaryIO) -> Iterator[Record]:
-        for number, line in numbered_lines(stream):
-            if not line.strip():
-                continue
-            location = Location.line(number)
-            fields = parse_object(line, location=location)
+        for fields, location in read_rows(stream, key="question"):
             split = take_split(fields, location=location)
             yield Record(location=location, fields=split_answer(fields, location=location), split=split)
 

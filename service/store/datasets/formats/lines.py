@@ -25,7 +25,7 @@ def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, str]]:
     while line := stream.readline(MAX_LINE_BYTES + 2):
         number += 1
         if number == 1:
-            _refuse_compressed(line)
+            _refuse_binary(line)
             line = line.removeprefix(_BYTE_ORDER_MARK)
         yield number, decode(_without_end(line, number=number), location=Location.line(number))
 
@@ -50,7 +50,13 @@ def _without_end(line: bytes, *, number: int) -> bytes:
     return text.removesuffix(b"\r")
 
 
-def _refuse_compressed(line: bytes) -> None:
+def _refuse_binary(line: bytes) -> None:
     for magic, name in _COMPRESSED.items():
         if line.startswith(magic):
             raise InvalidRequest(f"The file is {name} file; upload it uncompressed.", loc=("body",))
+    if line.startswith(b"PAR1"):
+        raise InvalidRequest(
+            "The file is a Parquet file; upload its rows as JSON lines, e.g. written with Dataset.to_json of Hugging "
+            "Face datasets.",
+            loc=("body",),
+        )

@@ -1,6 +1,6 @@
-"""Format ``squad``: the nested JSON of SQuAD 1.1 and 2.0, one record per question.
+"""Format ``squad``: one record per question of SQuAD 1.1 or 2.0.
 
-The file is a single JSON value and is read as a whole, so it has a separate size limit. SQuAD itself has 30 to 40 MB.
+The file is SQuAD's own nested JSON, or rows as Hugging Face ``datasets`` writes them.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ from typing import Any, BinaryIO, Final
 
 from promptatlas.types import DatasetFormat, Template
 
-from service.errors import InvalidRequest, TooLarge
-from service.store.datasets.formats.lines import decode
+from service.errors import InvalidRequest
 from service.store.datasets.formats.locations import Location, describe
-from service.store.datasets.formats.records import Record, text_field
-from service.store.datasets.formats.strict_json import parse_object
+from service.store.datasets.formats.records import Record, take_split, text_field
+from service.store.datasets.formats.rows import has_object_lines, line_rows, read_value, value_rows
 
 TEMPLATE = Template(input="{context}\nQuestion: {question}\nAnswer:", target=" {answer}")
 UNANSWERABLE: Final = "unanswerable"
-MAX_BYTES: Final = 128 << 20
 
 
 class Squad:
@@ -30,19 +28,17 @@ class Squad:
     name: DatasetFormat = "squad"
 
     def read(self, stream: BinaryIO) -> Iterator[Record]:
-        data = stream.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise TooLarge(
-                f"A squad file has at most {MAX_BYTES:,} bytes; upload a larger dataset as jsonl.",
-                loc=("body",),
-            )
-        if not data.strip():
-            return
-        whole = Location("The file", ("body",))
-        root = parse_object(decode(data.removeprefix(b"\xef\xbb\xbf"), location=whole), location=whole)
-        for article, article_location in _items(root, "data", within=Location("", ("body",))):
-            for paragraph, location in _items(article, "paragraphs", within=article_location):
-                yield from _questions(paragraph, title=article.get("title"), location=location)
+        if has_object_lines(stream, is_file=lambda found: _is_nested(found) or isinstance(found.get("context"), list)):
+            rows = line_rows(stream)
+        else:
+            value = read_value(stream)
+            if isinstance(value, dict) and _is_nested(value):
+                yield from _nested_records(value)
+                return
+            rows = value_rows(value, key="context")
+        for fields, location in rows:
+            split = take_split(fields, location=location)
+            yield Record(location=location, fields=row_record(fields, location=location), split=split)
 
     def default_template(self, record: Record) -> Template | None:
         return TEMPLATE
@@ -67,12 +63,68 @@ def question_record(
     }
 
 
+def row_record(fields: Mapping[str, Any], *, location: Location) -> dict[str, Any]:
+    """Record of a row of Hugging Face ``datasets``.
+
+    ``answers`` is ``{"text": […], "answer_start": […]}``, or a list of objects with ``text`` as in the nested JSON. A row
+    without ``is_impossible`` is unanswerable if it has no answers, as the rows of SQuAD 2.0 are.
+    """
+    if "context" not in fields:
+        names = ", ".join(repr(name[:40]) for name in list(fields)[:20]) or "none"
+        raise location.error(
+            "a row with a field 'context', or SQuAD's nested JSON with a list 'data'", got=f"the fields {names}"
+        )
+    context = text_field(fields, "context", location=location)
+    answers = _answers_of(fields, location=location)
+    is_impossible = _is_impossible(fields, default=not answers, location=location)
+    return question_record(fields, context=context, answers=answers, is_impossible=is_impossible, location=location)
+
+
+def _answers_of(fields: Mapping[str, Any], *, location: Location) -> list[str]:
+    answers = fields.get("answers")
+    if isinstance(answers, list):
+        return _texts([item.get("text") if isinstance(item, dict) else item for item in answers], location=location)
+    texts = answers.get("text") if isinstance(answers, dict) else None
+    if not isinstance(answers, dict) or not isinstance(texts, list):
+        got = describe(answers) if "answers" in fields else "none"
+        raise location.error("'answers' with a list 'text'", got=f"{got} without it" if got == "an object" else got)
+    starts = answers.get("answer_start")
+    if starts is not None and (not isinstance(starts, list) or len(starts) != len(texts)):
+        got = f"{len(starts)}" if isinstance(starts, list) else describe(starts)
+        raise location.error(f"{len(texts)} values in 'answers.answer_start', as in 'answers.text'", got=got)
+    return _texts(texts, location=location)
+
+
+def _texts(values: list[Any], *, location: Location) -> list[str]:
+    for index, value in enumerate(values):
+        if not isinstance(value, str) or not value.strip():
+            got = describe(value) if not isinstance(value, str) else "only whitespace" if value else "empty text"
+            raise location.error(f"text in answer {index} of 'answers'", got=got)
+    return values
+
+
+def _is_impossible(fields: Mapping[str, Any], *, default: bool, location: Location) -> bool:
+    given = fields.get("is_impossible", default)
+    if not isinstance(given, bool):
+        raise location.error("'is_impossible' to be true or false", got=describe(given))
+    return given
+
+
+def _is_nested(found: Mapping[str, Any]) -> bool:
+    """Whether an object is a file of nested JSON rather than a row or columns."""
+    return "data" in found and "context" not in found
+
+
+def _nested_records(root: dict[str, Any]) -> Iterator[Record]:
+    for article, article_location in _items(root, "data", within=Location("", ("body",))):
+        for paragraph, location in _items(article, "paragraphs", within=article_location):
+            yield from _questions(paragraph, title=article.get("title"), location=location)
+
+
 def _questions(paragraph: dict[str, Any], *, title: object, location: Location) -> Iterator[Record]:
     context = text_field(paragraph, "context", location=location)
     for question, question_location in _items(paragraph, "qas", within=location):
-        is_impossible = question.get("is_impossible", False)
-        if not isinstance(is_impossible, bool):
-            raise question_location.error("'is_impossible' to be true or false", got=describe(is_impossible))
+        is_impossible = _is_impossible(question, default=False, location=question_location)
         given = [] if is_impossible else _items(question, "answers", within=question_location)
         answers = [text_field(answer, "text", location=answer_location) for answer, answer_location in given]
         fields = question_record(

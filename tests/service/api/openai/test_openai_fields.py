@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.engine.requests import Delta, Failed, Generate, RankedToken, RowDone
-from service.errors import InvalidRequest
+from service.errors import ContextLengthExceeded
 from service.hosting.ipc.messages import EstimateCost, Finished, Submit, Update
 from tests.service.api.conftest import OpenWorld, World
 
@@ -87,6 +87,12 @@ def test_a_list_that_is_too_long_is_not_called_a_wrong_type(world: World) -> Non
     assert answer.json()["error"]["message"] == "stop: List should have at most 16 items after validation, not 17"
 
 
+def test_tools_are_called_unsupported(world: World) -> None:
+    answer = world.client.post(CHAT, json={**BODIES[CHAT], "tools": [{"type": "function"}]})
+    said = "tools: not supported by this server: expected an empty list or null, got 1 items"
+    assert answer.json()["error"]["message"] == said
+
+
 def test_sixteen_stop_strings_and_no_tokens_reach_the_engine(world: World) -> None:
     stop = [f"s{i}" for i in range(16)]
     world.client.post(COMPLETIONS, json={**BODIES[COMPLETIONS], "stop": stop, "max_tokens": 0, "echo": True})
@@ -109,12 +115,14 @@ def test_errors_of_the_engine_name_the_field_that_was_sent(
     open_world: OpenWorld, url: str, prompt: Any, param: str, stream: bool
 ) -> None:
     def refuse(message: Submit | EstimateCost) -> Sequence[Update]:
-        error = InvalidRequest("too long", loc=("inputs", 1))
+        error = ContextLengthExceeded("too long", loc=("inputs", 1))
         return [Failed(request_id=message.request.request_id, error=error)]
 
     body = {**BODIES[url], "stream": stream, **({} if prompt is None else {"prompt": prompt})}
     answer = open_world(script=refuse).client.post(url, json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (422, param)
+    # The code by which clients know that a shorter text would do.
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
 
 
 def test_messages_reach_the_template_with_names_and_known_roles(world: World) -> None:

@@ -139,6 +139,18 @@ def test_other_unknown_routes_answer_with_a_problem(world: World, path: str) -> 
     assert world.client.get(path).headers["content-type"] == "application/problem+json"
 
 
+def test_errors_of_models_are_problems_with_openais_error_inside(world: World) -> None:
+    answer = world.client.get("/v1/models/none")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert answer.json()["error"] == {
+        "message": answer.json()["detail"],
+        "type": "invalid_request_error",
+        "code": "model_not_found",
+        "param": "model",
+    }
+    assert "error" not in world.client.get("/v1/prompts/none").json()
+
+
 def test_a_fault_of_ours_shows_nothing_of_the_inside(open_world: OpenWorld) -> None:
     def explode(_message: object) -> Any:
         raise RuntimeError("/secret/path")

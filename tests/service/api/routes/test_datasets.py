@@ -115,7 +115,7 @@ def test_a_template_and_cloze_items_come_with_the_upload(world: World) -> None:
         (PAIRS + b"\0", "format=jsonl", ["body", 21], "Line 21: expected UTF-8 text, got a NUL character at byte 1."),
         (gzip.compress(PAIRS), "format=jsonl", ["body"], "The file is a gzip file; upload it uncompressed."),
         (b"q\n1\nq", "format=deepmind-math", ["body", 4], "Line 4: expected the answer"),
-        (b"[]", "format=squad", ["body"], "expected a JSON object, got a list"),
+        (b"[7]", "format=squad", ["body", 0], "[0]: expected a JSON object, got a number"),
         (PAIRS, "format=jsonl&input={nope}", ["query", "input"], "The fields there are: {input}, {target}."),
     ],
 )

@@ -1,4 +1,4 @@
-"""squad: the nested file, questions without an answer, and the place of what is wrong."""
+"""squad, nested: the file, questions without an answer, and the place of what is wrong."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import InvalidRequest, TooLarge
-from service.store.datasets.formats import squad
+from service.errors import InvalidRequest
 from service.store.datasets.formats.squad import UNANSWERABLE, Squad
 from tests.service.store.datasets.formats.format_files import fields_of, real_file, records_of, refusal
 
@@ -53,8 +52,10 @@ def test_a_question_without_answer_is_answered_so() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[]", "The file: expected a JSON object, got a list."),
-        ("{}", "The file: expected a list 'data' of SQuAD's nested JSON (data, paragraphs, qas, answers), got none."),
+        (
+            '{"data":{}}',
+            "The file: expected a list 'data' of SQuAD's nested JSON (data, paragraphs, qas, answers), got",
+        ),
         ('{"data":[{"paragraphs":3}]}', "data[0]: expected a list 'paragraphs'"),
         ('{"data":[7]}', "data[0]: expected an object, got a number."),
         (file_of(QUESTION, {**QUESTION, "answers": []}), "data[0].paragraphs[0].qas[1]: expected at least one answer"),
@@ -70,11 +71,6 @@ def test_a_question_without_answer_is_answered_so() -> None:
 )
 def test_what_is_wrong_has_a_place(text: str, said: str) -> None:
     assert said in refusal(Squad(), text, InvalidRequest).detail
-
-
-def test_what_is_read_whole_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(squad, "MAX_BYTES", 100)
-    assert "has at most 100 bytes" in refusal(Squad(), file_of(QUESTION), TooLarge).detail
 
 
 def test_the_real_file() -> None:
