@@ -32,7 +32,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """A base model: ``name`` identifies it in requests, ``path`` is a directory or a hub id."""
+    """A base model: ``name`` identifies it in requests, ``path`` is a directory, a GGUF file or a hub id."""
 
     name: str
     path: str
@@ -72,6 +72,7 @@ def is_loopback(host: str) -> bool:
 class Settings(BaseModel):
     """All settings. Field names are the environment variables in lower case, without the prefix.
 
+    cache: folder of this host for hashes of weights and converted models; None: in a local store.
     max_batch: rows that are decoded together. max_waiting: rows queued in the engine before requests get 429.
     max_pending: maximum number of pending requests in the API process. grace_s: how long a stopping server waits for running
     requests. drain_s: how long it answers at least, with a failing ``/ready``.
@@ -87,6 +88,7 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     home: str = Field(default="./.atlas", min_length=1)
+    cache: str | None = None
     models: tuple[ModelSource, ...] = ()
     read_models: tuple[ModelSource, ...] = ()
     device: str = Field(default="auto", min_length=1)

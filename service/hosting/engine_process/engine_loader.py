@@ -17,6 +17,7 @@ from service.engine.requests import Limits
 from service.hosting.engine_process.engine_loop import ServedModel
 from service.settings import ModelSource, Settings
 from service.store.artifacts.store import ArtifactStore
+from service.store.host_cache import host_cache_folder
 from service.store.prompts.store import PromptStore
 
 
@@ -28,7 +29,12 @@ def load_served(source: ModelSource, *, settings: Settings) -> ServedModel:
     """
     transformers.logging.disable_progress_bar()
     model = HostedModel.load(
-        source.name, source.path, device=settings.device, dtype=settings.dtype, device_map=settings.device_map
+        source.name,
+        source.path,
+        device=settings.device,
+        dtype=settings.dtype,
+        device_map=settings.device_map,
+        cache=host_cache_folder(settings.home, cache=settings.cache),
     )
     engine = Engine(model, limits=_limits(settings), load_prompt=_prompt_loader(settings))
     return ServedModel(engine=engine, card=dataclasses.asdict(model.card), count_chat=_chat_counter(model.tokenizer))
