@@ -109,7 +109,7 @@ def _run(
     if n_front:
         assert prompt is not None
         # A deep prompt has no vectors below its layers: no text attends to these zeros.
-        front = prompt.tensors["soft"] if prompt.kind == "soft" else torch.zeros(n_front, embeds.shape[1])
+        front = prompt.tensors["soft"] if prompt.kind == "soft" else embeds.new_zeros(n_front, embeds.shape[1])
         embeds = torch.cat([front, embeds])
     first = n_virtual - n_front
     positions = torch.arange(first, first + len(embeds))
