@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -41,7 +42,13 @@ def load_pretrained(
         revision = gguf_revision(path, revisions=revisions)
         kind = _dtype(dtype, device if device_map is None else device_map)
         with open_converted(path, revision=revision, dtype=kind, cache=cache) as folder:
-            module, tokenizer = _load_causal(folder, label=path, device=device, dtype=dtype, device_map=device_map)
+            try:
+                module, tokenizer = _load_causal(folder, label=path, device=device, dtype=dtype, device_map=device_map)
+            except (UnsupportedModel, SafetensorError) as error:
+                reason = _first_line(error)
+                raise UnsupportedModel(
+                    f"{path}: the converted model is damaged ({reason}); remove {folder} to convert the file again."
+                ) from error
         return module, tokenizer, revision
     folder, _ = find_model(path)
     module, tokenizer = _load_causal(folder, label=path, device=device, dtype=dtype, device_map=device_map)

@@ -52,7 +52,7 @@ def open_converted(path: str, *, revision: str, dtype: torch.dtype, cache: Path 
     folder = cache / "gguf" / f"{revision}-{kind}-{transformers.__version__}-{CONVERSION}"
     if not folder.is_dir():
         try:
-            _convert_once(file, folder, dtype=dtype, label=path)
+            _convert_once(file, folder, revision=revision, dtype=dtype, label=path)
         except OSError as error:
             raise UnsupportedModel(
                 f"{path}: the converted model cannot be written to {folder.parent} ({error.strerror or error})."
@@ -60,7 +60,7 @@ def open_converted(path: str, *, revision: str, dtype: torch.dtype, cache: Path 
     yield folder
 
 
-def _convert_once(file: Path, folder: Path, *, dtype: torch.dtype, label: str) -> None:
+def _convert_once(file: Path, folder: Path, *, revision: str, dtype: torch.dtype, label: str) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # The kernel releases the lock of a killed process. The file stays: a waiting process may hold it open.
     with Path(f"{folder}.lock").open("wb") as lock:
@@ -74,6 +74,9 @@ def _convert_once(file: Path, folder: Path, *, dtype: torch.dtype, label: str) -
         unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
         try:
             convert(file, unfinished, dtype=dtype, label=label)
+            # Otherwise the weights of a file that was replaced meanwhile would stay here under the hash of the old one.
+            if Revisions(None).of_file(file) != revision:
+                raise UnsupportedModel(f"{label}: the file changed while it was converted.")
             _sync(unfinished)
             unfinished.rename(folder)
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from service.engine.model.loading import load_pretrained
 from service.errors import UnsupportedModel
 from tests.service.engine.model.files.conftest import Write
 
-REVISION = "0" * 64
+REVISION = hashlib.sha256(b"weights").hexdigest()
 NAME = f"{REVISION}-float32-{transformers.__version__}-{CONVERSION}"
 
 Convert = Callable[..., None]
@@ -174,6 +175,19 @@ def test_a_conversion_that_fails_leaves_nothing(
     assert names(cache) == {f"{NAME}.lock"}
 
 
+def test_a_file_that_changes_during_its_conversion_is_refused(
+    file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(file: Path, folder: Path, *, dtype: torch.dtype, label: str) -> None:
+        file.write_bytes(b"others")
+        write_two_files(file, folder, dtype=dtype, label=label)
+
+    monkeypatch.setattr(converted, "convert", convert)
+    with pytest.raises(UnsupportedModel, match="changed while it was converted"):
+        opened(file, cache)
+    assert names(cache) == {f"{NAME}.lock"}
+
+
 def test_a_cache_that_cannot_be_written_is_named(file: Path, cache: Path, calls: list[str]) -> None:
     cache.write_text("a file where the folder should be")
     with pytest.raises(UnsupportedModel, match="cannot be written"):
@@ -206,6 +220,18 @@ def test_the_second_start_reads_the_converted_folder(
         cache / "gguf" / f"{revision}-float32-{transformers.__version__}-1"
     )
     assert torch.equal(plain.lm_head.weight, first.state_dict()["lm_head.weight"])
+
+
+def test_a_damaged_converted_model_is_named(write: Write, cache: Path) -> None:
+    path = write()
+    load_pretrained(str(path), device="cpu", dtype="float32", cache=cache)
+    (folder,) = (entry for entry in (cache / "gguf").iterdir() if entry.is_dir())
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UnsupportedModel) as raised:
+        load_pretrained(str(path), device="cpu", dtype="float32", cache=cache)
+    assert f"remove {folder}" in raised.value.detail
+    assert "\n" not in raised.value.detail
 
 
 def test_a_changed_file_is_converted_again(write: Write, cache: Path) -> None:
