@@ -70,7 +70,7 @@ def _convert_once(file: Path, folder: Path, *, revision: str, dtype: torch.dtype
         prefix = f".{folder.name}-"
         for left_over in folder.parent.glob(f"{prefix}*"):
             shutil.rmtree(left_over, ignore_errors=True)
-        logger.warning("converting %s once; this takes some seconds or minutes", label)
+        logger.info("converting %s once; this takes some seconds or minutes", label)
         unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
         try:
             convert(file, unfinished, dtype=dtype, label=label)

@@ -35,7 +35,7 @@ from tests.oracle.prompts import OraclePrompt
 from tests.service.engine.contract import KINDS, SITES, Answer, Case, completion, labels, served
 from tests.service.engine.real.real_world import N_LAYERS, RealWorld, cases
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 UNIT_ROUNDOFF: Final = 2.0**-8
 SINGLE: Final = 4.0

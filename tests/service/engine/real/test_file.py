@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from service.engine.model.hosted_model import HostedModel
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 IDS_FILE = Path(__file__).parent / "smollm2_token_ids.json"
 """Texts and their token ids as llama.cpp computes them from the same file: llama-cpp-python 0.3.36,

@@ -21,7 +21,7 @@ from tests.oracle.prompts import OraclePrompt
 from tests.service.engine.contract import KINDS, SITES, TOLERANCE, Answer, Case, completion, labels, served
 from tests.service.engine.real.real_world import RealWorld, cases
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 TEXTS = ("The capital of France is", "Question: What is 17 + 25?\nAnswer:")
 N_TOKENS = 4
