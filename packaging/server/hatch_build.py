@@ -52,7 +52,11 @@ class ServerMetadata(MetadataHookInterface):
             f"promptatlas=={project['version']}",
             *(name for name in required if not name.startswith("promptatlas[")),
         ]
-        metadata["optional-dependencies"] = {"hub": extras["hub"], "s3": extras["dev-s3"]}
+        metadata["optional-dependencies"] = {
+            "gguf": extras["gguf"],
+            "hub": extras["hub"],
+            "s3": extras["dev-s3"],
+        }
 
 
 class ServerFiles(BuildHookInterface[Any]):

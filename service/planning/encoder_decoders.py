@@ -51,7 +51,7 @@ def _read_config(path: str, *, name: str) -> Mapping[str, Any]:
 def _config_path(path: str) -> Path:
     if (folder := Path(path).expanduser()).is_dir():
         return folder / _CONFIG
-    if path.startswith((".", "/", "~")):
+    if path.startswith((".", "/", "~")) or path.endswith(".gguf"):
         raise FileNotFoundError
     from huggingface_hub import hf_hub_download  # imported late: only hub ids need it
 

@@ -30,6 +30,7 @@ class Settings(BaseSettings):
 
     The constructor takes values as they are; :meth:`from_environ` reads them. Fields with ``repr=False`` are secret.
 
+    cache: folder of this host for hashes of weights and converted models; None: in a local store.
     max_batch: rows that are decoded together. max_waiting: rows queued in the engine before requests get 429.
     prompt_timeout_s: how long a request waits for its prompt to be read from the store. content_cache: folder for copies of
     prompts from a store that is not on this host (default: in the user's cache folder).
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     home: str = Field(default="./.atlas", min_length=1)
+    cache: str | None = None
     models: tuple[ModelSource, ...] = ()
     read_models: tuple[ModelSource, ...] = ()
     device: str = Field(default="auto", min_length=1)

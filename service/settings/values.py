@@ -25,7 +25,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """A base model: ``name`` identifies it in requests, ``path`` is a directory or a hub id."""
+    """A base model: ``name`` identifies it in requests, ``path`` is a directory, a GGUF file or a hub id."""
 
     name: str
     path: str

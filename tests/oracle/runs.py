@@ -53,14 +53,16 @@ def oracle_generate(
     prompt: OraclePrompt | None,
     max_tokens: int,
     edits: Mapping[int, Edit] | None = None,
+    *,
+    eos: int = EOS,
 ) -> Generated:
     """Greedy tokens, each from a new run over all tokens before it. ``edits`` change the outputs of blocks."""
     chosen: list[int] = []
     rows: list[Tensor] = []
-    while len(chosen) < max_tokens and EOS not in chosen:
+    while len(chosen) < max_tokens and eos not in chosen:
         rows.append(_run(model, parts, [*input_ids, *chosen], prompt, reads={}, edits=edits or {})["logits"][-1])
         chosen.append(int(rows[-1].argmax()))
-    return Generated(chosen, torch.stack(rows), "stop" if chosen[-1] == EOS else "length")
+    return Generated(chosen, torch.stack(rows), "stop" if chosen[-1] == eos else "length")
 
 
 @torch.no_grad()
@@ -107,7 +109,7 @@ def _run(
     if n_front:
         assert prompt is not None
         # A deep prompt has no vectors below its layers: no text attends to these zeros.
-        front = prompt.tensors["soft"] if prompt.kind == "soft" else torch.zeros(n_front, embeds.shape[1])
+        front = prompt.tensors["soft"] if prompt.kind == "soft" else embeds.new_zeros(n_front, embeds.shape[1])
         embeds = torch.cat([front, embeds])
     first = n_virtual - n_front
     positions = torch.arange(first, first + len(embeds))

@@ -12,6 +12,7 @@ from promptatlas.types.sites import PositionSlice, ProjectReduction
 
 from service.errors import Conflict, InvalidRequest
 from service.store.datasets.items import DatasetInfo
+from service.store.host_cache import host_cache_folder
 from service.store.maps.store import MapStore
 from service.store.runs.store import RunStore
 from workers.harvest.readers.reader import HarvestReader
@@ -116,7 +117,8 @@ def _encoder_decoder_reader(place: WorkContext, spec: HarvestSpec, *, path: str)
     if spec.prompt_ref is not None or isinstance(spec.reduce, ProjectReduction):
         raise InvalidRequest("Encoder–decoder models support neither prompts nor map projections in a harvest.")
     settings = place.settings
-    model = EncoderDecoderModel.load(spec.model, path, device=settings.device, dtype=settings.dtype)
+    cache = host_cache_folder(settings.home, cache=settings.cache)
+    model = EncoderDecoderModel.load(spec.model, path, device=settings.device, dtype=settings.dtype, cache=cache)
     capture = EncoderDecoderCapture(
         taps=model.shape.resolve(spec.sites, spec.layers),
         positions=_positions(spec),

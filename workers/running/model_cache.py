@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from service.errors import NotFound
 from service.settings import Settings
+from service.store.host_cache import host_cache_folder
 
 if TYPE_CHECKING:
     from service.engine.model.hosted_model import HostedModel
@@ -35,5 +36,10 @@ class ModelCache:
         transformers.logging.disable_progress_bar()
         settings = self._settings
         return HostedModel.load(
-            name, sources[name], device=settings.device, dtype=settings.dtype, device_map=settings.device_map
+            name,
+            sources[name],
+            device=settings.device,
+            dtype=settings.dtype,
+            device_map=settings.device_map,
+            cache=host_cache_folder(settings.home, cache=settings.cache),
         )

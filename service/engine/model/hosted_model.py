@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from service.engine.attention.kv_cache import KVShape, LayerShape
 from service.engine.attention.metadata import RecordingMetadata
 from service.engine.model.architecture import Architecture, find_architecture
 from service.engine.model.lens_sites import find_lens_sites
-from service.engine.model.loading import DeviceMap, load_pretrained, weights_revision
+from service.engine.model.loading import DeviceMap, load_pretrained
 from service.engine.model.packed_linear import DEFAULT_PACKED_BYTES, pack_linears
 from service.engine.model.sites import SiteCatalogue
 from service.engine.model.startup_checks import check_against_plain, module_widths, probe, reference_logits
@@ -109,21 +110,32 @@ class HostedModel:
 
     @classmethod
     def load(
-        cls, name: str, path: str, *, device: str = "auto", dtype: str = "auto", device_map: DeviceMap | None = None
+        cls,
+        name: str,
+        path: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        device_map: DeviceMap | None = None,
+        cache: Path | None = None,
     ) -> HostedModel:
-        """Load from a directory or a hub id.
+        """Load from a directory, a GGUF file or a hub id.
 
         Args:
             device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1", or a placement over several devices
                 ("balanced", "sequential").
             device_map: distributes the modules over devices, as in ``from_pretrained``; ``device`` is then not used.
             dtype: "auto" (bfloat16 on CUDA, float32 on the CPU), "float32", "bfloat16" or "float16".
+            cache: a folder of this host that keeps hashes of weights and converted GGUF files. None: both are computed
+                at every load.
 
         Raises:
             UnsupportedModel: there is no loadable model, or its architecture is not supported.
         """
-        module, tokenizer, folder = load_pretrained(path, device=device, dtype=dtype, device_map=device_map)
-        return cls(name, module, tokenizer, revision=weights_revision(folder))
+        module, tokenizer, revision = load_pretrained(
+            path, device=device, dtype=dtype, device_map=device_map, cache=cache
+        )
+        return cls(name, module, tokenizer, revision=revision)
 
     @property
     def device(self) -> torch.device:

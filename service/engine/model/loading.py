@@ -1,16 +1,19 @@
-"""Loading of model files, from a local directory or a hub id."""
+"""Loading of model files, from a local directory, a GGUF file or a hub id."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from service.engine.model.files.converted import gguf_revision, open_converted
+from service.engine.model.files.gguf_header import is_gguf
+from service.engine.model.files.revisions import Revisions
 from service.errors import UnsupportedModel
 
 PLACEMENTS = ("balanced", "balanced_low_0", "sequential")
@@ -18,40 +21,58 @@ PLACEMENTS = ("balanced", "balanced_low_0", "sequential")
 DeviceMap = str | Mapping[str, int | str]
 """A ``device_map`` of transformers: a strategy, one device, or the devices of modules."""
 
-WEIGHT_ENDINGS = (".safetensors", ".bin")
-_READ_BYTES = 4 << 20
-
 
 def load_pretrained(
-    path: str, *, device: str, dtype: str, device_map: DeviceMap | None = None
-) -> tuple[nn.Module, Any, Path]:
-    """The model, its tokenizer, and the folder that its files are in.
+    path: str, *, device: str, dtype: str, device_map: DeviceMap | None = None, cache: Path | None = None
+) -> tuple[nn.Module, Any, str]:
+    """The model, its tokenizer, and its revision.
 
     Args:
-        path: directory or hub id.
+        path: directory, GGUF file or hub id.
         device: of all modules, unless there is a ``device_map``.
         dtype: of the weights.
         device_map: passed to ``from_pretrained``.
+        cache: a folder of this host for revisions and converted GGUF files. None: nothing is kept.
 
     Raises:
         UnsupportedModel: the files are missing, or are not those of a decoder-only causal language model.
     """
-    folder, config = find_model(path)
+    revisions = Revisions(None if cache is None else cache / "revisions")
+    if is_gguf(path):
+        revision = gguf_revision(path, revisions=revisions)
+        kind = _dtype(dtype, device if device_map is None else device_map)
+        with open_converted(path, revision=revision, dtype=kind, cache=cache) as folder:
+            try:
+                module, tokenizer = _load_causal(folder, label=path, device=device, dtype=dtype, device_map=device_map)
+            except (UnsupportedModel, SafetensorError) as error:
+                reason = _first_line(error)
+                raise UnsupportedModel(
+                    f"{path}: the converted model is damaged ({reason}); remove {folder} to convert the file again."
+                ) from error
+        return module, tokenizer, revision
+    folder, _ = find_model(path)
+    module, tokenizer = _load_causal(folder, label=path, device=device, dtype=dtype, device_map=device_map)
+    return module, tokenizer, revisions.of_folder(folder)
+
+
+def _load_causal(
+    folder: Path, *, label: str, device: str, dtype: str, device_map: DeviceMap | None
+) -> tuple[nn.Module, Any]:
+    config = _read_config(folder, label=label)
     if getattr(config, "is_encoder_decoder", False):
         raise UnsupportedModel(
-            f"{path}: expected a decoder-only model, got {config.model_type}, which is an encoder-decoder."
+            f"{label}: expected a decoder-only model, got {config.model_type}, which is an encoder-decoder."
         )
     # Every architecture has the "eager" implementation; the packed attention replaces it later.
-    module, tokenizer = load_as(
+    return load_as(
         AutoModelForCausalLM,
         folder,
-        label=path,
+        label=label,
         device=device,
         dtype=dtype,
         device_map=device_map,
         attn_implementation="eager",
     )
-    return module, tokenizer, folder
 
 
 def find_model(path: str) -> tuple[Path, Any]:
@@ -61,10 +82,14 @@ def find_model(path: str) -> tuple[Path, Any]:
         UnsupportedModel: the folder contains no transformers model.
     """
     folder = _local_folder(path)
+    return folder, _read_config(folder, label=path)
+
+
+def _read_config(folder: Path, *, label: str) -> Any:
     try:
-        return folder, AutoConfig.from_pretrained(folder)
+        return AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise UnsupportedModel(f"{path}: expected a transformers model, found none ({_first_line(error)}).") from error
+        raise UnsupportedModel(f"{label}: expected a transformers model, found none ({_first_line(error)}).") from error
 
 
 def load_as(
@@ -96,17 +121,6 @@ def load_as(
     except (OSError, ValueError, ImportError) as error:
         raise UnsupportedModel(f"{label}: cannot be loaded ({_first_line(error)}).") from error
     return (module if where else module.to(_device(device))), tokenizer
-
-
-def weights_revision(folder: Path) -> str:
-    """sha256 of the weight files: each file's name and content, in the order of the names."""
-    digest = hashlib.sha256()
-    for file in sorted(f for f in folder.iterdir() if f.suffix in WEIGHT_ENDINGS):
-        digest.update(file.name.encode() + b"\0")
-        with file.open("rb") as stream:
-            while block := stream.read(_READ_BYTES):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _local_folder(path: str) -> Path:

@@ -22,6 +22,7 @@ from service.hosting.engine_process.served_model import ServedModel
 from service.settings import ModelSource, Settings
 from service.store.artifacts.local_cache import LocalCache
 from service.store.artifacts.store import ArtifactStore
+from service.store.host_cache import host_cache_folder
 from service.store.prompts.contents import PromptContents
 
 
@@ -33,7 +34,12 @@ def load_served(source: ModelSource, *, settings: Settings) -> ServedModel:
     """
     transformers.logging.disable_progress_bar()
     model = HostedModel.load(
-        source.name, source.path, device=settings.device, dtype=settings.dtype, device_map=settings.device_map
+        source.name,
+        source.path,
+        device=settings.device,
+        dtype=settings.dtype,
+        device_map=settings.device_map,
+        cache=host_cache_folder(settings.home, cache=settings.cache),
     )
     engine = Engine(model, limits=_limits(settings), load_prompt=_not_fetched)
     prompts = PromptFetches(_content_loader(settings), timeout_s=settings.prompt_timeout_s)

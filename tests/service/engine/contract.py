@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ from service.engine.requests import (
     TokenLogprob,
 )
 from service.errors import NotFound
-from tests.oracle.models import ARCHITECTURES, N_LAYERS, WINDOW, build_model, save
+from tests.oracle.models import ARCHITECTURES, WINDOW, build_model, save
 from tests.oracle.prompts import OraclePrompt, deep, prefix, soft, steering
 from tests.oracle.runs import Generated, oracle_generate, oracle_states
 
@@ -67,6 +68,14 @@ class Case:
 CASES = tuple(Case(kind, ids) for kind in KINDS for ids in TEXTS)
 CORE = ("llama", "gpt2", "qwen3", "gemma3", "mistral")
 """Architectures that run every case; the others run those with the second and the last text, to save time."""
+
+
+class Served(Protocol):
+    """A model that the engine serves."""
+
+    @property
+    def n_layers(self) -> int: ...
+    def engine(self, limits: Limits | None = None) -> Engine: ...
 
 
 @dataclass
@@ -137,6 +146,10 @@ class World:
         }
 
     @property
+    def n_layers(self) -> int:
+        return len(self.model.get_submodule(self.parts.blocks))
+
+    @property
     def inner_site(self) -> str:
         """A module path of this architecture."""
         return f"{self.parts.blocks}.1.{self.parts.inner}"
@@ -195,7 +208,7 @@ def serve_alone(engine: Engine, requests: Iterable[Generate | Capture]) -> dict[
     return answers
 
 
-def served(world: World, mode: str, requests: Sequence[Generate | Capture]) -> dict[str, Answer]:
+def served(world: Served, mode: str, requests: Sequence[Generate | Capture]) -> dict[str, Answer]:
     """Serve the requests ``alone``, ``mixed`` in one batch that is smaller than their number, ``chunked``, or ``streamed``."""
     if mode == "alone":
         return serve_alone(world.engine(), requests)
@@ -222,11 +235,13 @@ def completion(case: Case, *, capture: CaptureSpec | None = None, n_tokens: int 
     )
 
 
-def labels(world: World, sites: Sequence[str] = SITES) -> list[str]:
+def labels(world: Served, sites: Sequence[str] = SITES) -> list[str]:
     """Names of all tensors of these sites in all layers."""
     layered = {"resid_pre", "resid_post", "attn_out", "mlp_out", "attn_probs"}
     return [
-        label for site in sites for label in ([f"{site}.{i}" for i in range(N_LAYERS)] if site in layered else [site])
+        label
+        for site in sites
+        for label in ([f"{site}.{i}" for i in range(world.n_layers)] if site in layered else [site])
     ]
 
 

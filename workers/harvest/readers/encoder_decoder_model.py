@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from transformers import AutoModelForSeq2SeqLM
 
 from service.engine.model.architecture import first_tensor
 from service.engine.model.encoder_decoder import SIDES, EncoderDecoderShape, Side, SideTap
+from service.engine.model.files.revisions import Revisions
 from service.engine.model.hooks import StopForward
-from service.engine.model.loading import find_model, load_as, weights_revision
+from service.engine.model.loading import find_model, load_as
 from service.engine.shapes import Int, Tensor
 
 States = dict[SideTap, Tensor]
@@ -54,12 +56,16 @@ class EncoderDecoderModel:
         self._parts: Mapping[Side, _Parts] = {side: _parts_of(getattr(module, side)) for side in SIDES}
 
     @classmethod
-    def load(cls, name: str, path: str, *, device: str, dtype: str) -> EncoderDecoderModel:
-        """Load from a directory or a hub id; raises UnsupportedModel for another architecture or if loading fails."""
+    def load(cls, name: str, path: str, *, device: str, dtype: str, cache: Path | None = None) -> EncoderDecoderModel:
+        """Load from a directory or a hub id; raises UnsupportedModel for another architecture or if loading fails.
+
+        ``cache``: A folder of this host that keeps hashes of weights; None: they are computed at every load.
+        """
         folder, config = find_model(path)
         EncoderDecoderShape.of(config.to_dict(), label=path)
         module, tokenizer = load_as(AutoModelForSeq2SeqLM, folder, label=path, device=device, dtype=dtype)
-        return cls(name, module, tokenizer, revision=weights_revision(folder))
+        revisions = Revisions(None if cache is None else cache / "revisions")
+        return cls(name, module, tokenizer, revision=revisions.of_folder(folder))
 
     @property
     def dtype(self) -> str:

@@ -1,0 +1,1 @@
+"""Pretrained models for the demo, fetched from the package index."""

@@ -1,0 +1,1 @@
+"""Files of models: revisions, and GGUF files as folders that transformers reads."""

@@ -1,0 +1,27 @@
+"""The folder for caches of this host: hashes of weights and converted models. It can be deleted while nothing is loading."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+
+def host_cache_folder(home: str, *, cache: str | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The configured folder; else ``cache`` in a local store; else ``promptatlas`` in the user's folder for caches.
+
+    Args:
+        home: URL of the store.
+        cache: ``PROMPTATLAS_CACHE``.
+        environ: its ``XDG_CACHE_HOME`` is the user's folder for caches (default ``~/.cache``).
+    """
+    if cache is not None:
+        return Path(cache).expanduser()
+    protocol, _ = fsspec.core.split_protocol(home)
+    if protocol in (None, "file", "local"):
+        return Path(LocalFileSystem._strip_protocol(home)) / "cache"
+    user = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return user / "promptatlas"
