@@ -30,10 +30,10 @@ class Settings(BaseSettings):
 
     The constructor takes values as they are; :meth:`from_environ` reads them. Fields with ``repr=False`` are secret.
 
-    cache: folder of this host for hashes of weights and converted models; None: in a local store.
+    cache: folder of this host for hashes of weights, converted models and copies of prompts; None: see host_cache.py.
     max_batch: rows that are decoded together. max_waiting: rows queued in the engine before requests get 429.
-    prompt_timeout_s: how long a request waits for its prompt to be read from the store. content_cache: folder for copies of
-    prompts from a store that is not on this host (default: in the user's cache folder).
+    prompt_timeout_s: how long a request waits for its prompt to be read from the store. content_cache_bytes: copies of prompts
+    from a store that is not on this host.
     max_pending: maximum number of pending requests in the API process. grace_s: how long a stopping server waits for running
     requests. drain_s: how long it answers at least, with a failing ``/ready``.
     workers: number of worker processes. worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
@@ -74,7 +74,6 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(default=2 << 30, ge=1)
     prompt_cache_bytes: int = Field(default=512 << 20, ge=0)
     prompt_timeout_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    content_cache: str = ""
     content_cache_bytes: int = Field(default=1 << 30, ge=0)
     max_capture_bytes: int = Field(default=1 << 30, ge=1)
     max_pending: int = Field(default=1024, ge=1)

@@ -1,4 +1,7 @@
-"""The folder for caches of this host: hashes of weights and converted models. It can be deleted while nothing is loading."""
+"""The folder for caches of this host: hashes of weights, converted models, copies of prompts.
+
+It can be deleted while nothing is loading.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,13 @@ def host_cache_folder(home: str, *, cache: str | None, environ: Mapping[str, str
     """
     if cache is not None:
         return Path(cache).expanduser()
-    protocol, _ = fsspec.core.split_protocol(home)
-    if protocol in (None, "file", "local"):
+    if is_local(home):
         return Path(LocalFileSystem._strip_protocol(home)) / "cache"
     user = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return user / "promptatlas"
+
+
+def is_local(home: str) -> bool:
+    """Whether the store at ``home`` is a folder of this host."""
+    protocol, _ = fsspec.core.split_protocol(home)
+    return protocol in (None, "file", "local")

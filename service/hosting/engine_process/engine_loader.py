@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from service.hosting.engine_process.served_model import ServedModel
 from service.settings import ModelSource, Settings
 from service.store.artifacts.local_cache import LocalCache
 from service.store.artifacts.store import ArtifactStore
-from service.store.host_cache import host_cache_folder
+from service.store.host_cache import host_cache_folder, is_local
 from service.store.prompts.contents import PromptContents
 
 
@@ -82,15 +80,11 @@ def _content_loader(settings: Settings) -> Callable[[Wanted], Prompt]:
 
 
 def _content_cache(settings: Settings) -> LocalCache | None:
-    """Copies of prompts on this host; None if the store is a folder of this host, unless a folder is set."""
-    if not settings.content_cache_bytes:
+    """Copies of prompts on this host; None if the store is a folder of this host."""
+    if not settings.content_cache_bytes or is_local(settings.home):
         return None
-    if settings.content_cache:
-        return LocalCache(Path(settings.content_cache), max_bytes=settings.content_cache_bytes)
-    if "://" not in settings.home or settings.home.startswith("file://"):
-        return None
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return LocalCache(Path(base) / "promptatlas" / "prompts", max_bytes=settings.content_cache_bytes)
+    folder = host_cache_folder(settings.home, cache=settings.cache) / "prompts"
+    return LocalCache(folder, max_bytes=settings.content_cache_bytes)
 
 
 def _not_fetched(sha256: str) -> Prompt:
