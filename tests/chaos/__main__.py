@@ -1,4 +1,4 @@
-"""``python -m tests.chaos [--only NAME]… [--seed N] [--minutes N] [--save]``: inject faults into the real service.
+"""``python -m tests.chaos [--only NAME]… [--seed N] [--minutes N] [--patience N] [--save]``: inject faults into the real service.
 
 Each scenario runs once; while minutes are left, all of them run again, at other steps. The exit status is 1 if anything that
 was promised did not hold. ``--save`` writes the table to ``docs/reliability.md``.
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     begin_s = time.monotonic()
     # Not in a longer folder: the path of a socket is limited to about a hundred characters.
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        lab = Lab(Path(folder), seed=arguments.seed)
+        lab = Lab(Path(folder), seed=arguments.seed, patience=arguments.patience)
         try:
             lab.prepare()
             for name in _turns(names, until_s=begin_s + 60 * arguments.minutes):
@@ -80,8 +80,11 @@ def _turns(names: Sequence[str], *, until_s: float) -> Iterator[str]:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--only", action="append", choices=list(SCENARIOS), metavar="NAME", help=", ".join(SCENARIOS))
-    parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31), help="of the steps and victims; default: random")
+    parser.add_argument(
+        "--seed", type=int, default=secrets.randbelow(2**31), help="of the steps and victims; default: random"
+    )
     parser.add_argument("--minutes", type=float, default=10.0, help="scenarios are repeated for as long; default 10")
+    parser.add_argument("--patience", type=float, default=1.0, help="factor of all time limits, for a busy machine")
     parser.add_argument("--save", action="store_true", help="write the table to docs/reliability.md")
     return parser.parse_args(argv)
 

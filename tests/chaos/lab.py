@@ -19,7 +19,7 @@ from tests.chaos.workload import KINDS, MODEL, PROMPTS, complete, fingerprint, p
 from tests.integration.tiny_model import save_tiny_model
 
 READY_WITHIN_S = 60.0
-"""Within which a service serves again after any fault, measured or not on a busy machine."""
+"""Within which a service serves again after any fault, on a machine that does nothing else."""
 
 RUN_WITHIN_S = 300.0
 """Within which a run of some seconds ends, with everything that waits before it."""
@@ -38,12 +38,14 @@ class Lab:
     """One session of fault injection.
 
     Attributes:
-        rng: draws the steps and the victims. reference: fingerprints of undisturbed runs. texts: greedy completions by
-        prompt reference.
+        rng: draws the steps and the victims. ready_within_s, run_within_s: limits of recoveries and of runs.
+        reference: fingerprints of undisturbed runs. texts: greedy completions by prompt reference.
     """
 
-    def __init__(self, folder: Path, *, seed: int) -> None:
+    def __init__(self, folder: Path, *, seed: int, patience: float) -> None:
         self.rng = random.Random(seed)
+        self.ready_within_s = READY_WITHIN_S * patience
+        self.run_within_s = RUN_WITHIN_S * patience
         self.reference: Mapping[RunKind, Mapping[str, str]] = {}
         self.texts: dict[str | None, str] = {}
         self.folder = folder
@@ -157,4 +159,4 @@ class Lab:
                 raise Broken(f"run {run.id} cannot be read: {answer.status_code} {answer.text[:200]}")
             return wanted(answer.json()["status"])
 
-        return wait_for(is_there, within_s=RUN_WITHIN_S, what=f"{run.kind} run {run.id} goes on")
+        return wait_for(is_there, within_s=self.run_within_s, what=f"{run.kind} run {run.id} goes on")

@@ -84,7 +84,13 @@ class Host:
     def start(self) -> None:
         """Start the service; returns at once."""
         self.temporary.mkdir(parents=True, exist_ok=True)
-        settings = {"HOME": self.home, "PORT": str(self.port), "MODELS": self._models, "DEVICE": "cpu", **self._settings}
+        settings = {
+            "HOME": self.home,
+            "PORT": str(self.port),
+            "MODELS": self._models,
+            "DEVICE": "cpu",
+            **self._settings,
+        }
         environ = {**environment(self.folder, **settings), "TMPDIR": str(self.temporary)}
         for name, value in self._environ.items():
             # A folder of modules goes in front of the others.
@@ -169,6 +175,11 @@ class Host:
         with contextlib.suppress(Broken):
             wait_for(lambda: not self._leftovers(), within_s=within_s, what="nothing is left")
         return self._leftovers()
+
+    def result_files(self) -> list[Path]:
+        """Results that wait to be sent."""
+        self.remember()
+        return [path for folder in self._runtime_folders for path in folder.glob("results-*/*")]
 
     def log_end(self) -> str:
         """The last lines of its log."""

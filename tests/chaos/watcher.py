@@ -54,14 +54,17 @@ class Watcher:
     def _watch(self) -> None:
         while not self._stop.is_set():
             for look in (self._complete, self._look_at_prompts, self._look_at_maps):
-                try:
-                    look()
-                except httpx.TransportError as error:
-                    if not self._may_disconnect:
-                        self._ledger.lose(f"a connection broke: {type(error).__name__}")
-                except Exception as error:
-                    self._ledger.lose(f"{look.__name__.strip('_')}: {error!r}")
+                self._try(look)
             self._stop.wait(_EVERY_S)
+
+    def _try(self, look: Callable[[], None]) -> None:
+        try:
+            look()
+        except httpx.TransportError as error:
+            if not self._may_disconnect:
+                self._ledger.lose(f"a connection broke: {type(error).__name__}")
+        except Exception as error:
+            self._ledger.lose(f"{look.__name__.strip('_')}: {error!r}")
 
     def _complete(self) -> None:
         for ref, text in self._texts.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -41,12 +42,21 @@ def spec_of(kind: RunKind, *, name: str) -> dict[str, Any]:
             "checkpoint_every": 6,
             "name": name,
         },
-        "evaluate": {"dataset": "sums", "prompts": [None, *PROMPTS], "metrics": ["exact_match", "loss"], "samples": 100},
+        "evaluate": {
+            "dataset": "sums",
+            "prompts": [None, *PROMPTS],
+            "metrics": ["exact_match", "loss"],
+            "samples": 100,
+        },
         "harvest": {"dataset": "words", "sites": ["resid_post"], "prompt_ref": "soft", "shard_bytes": 49152},
         "map": {
             "method": "pca",
             "layers": [0, 1, 2],
-            "sources": [{"dataset": "words", "n": 60, "per": "token"}, {"prompts": ["deep"]}, {"embeddings": "vocabulary"}],
+            "sources": [
+                {"dataset": "words", "n": 60, "per": "token"},
+                {"prompts": ["deep"]},
+                {"embeddings": "vocabulary"},
+            ],
         },
         "report": {"datasets": ["sums", "words"], "prompts": ["soft"], "n": 20, "n_trajectories": 4, "samples": 199},
         "sample": {"prior": prior, "n": 50},
@@ -125,10 +135,8 @@ def checkpoints_of(home: Path, run_id: str) -> frozenset[tuple[str, int]]:
     found: set[tuple[str, int]] = set()
     folder = home / "runs" / run_id
     for manifest in (*folder.glob("checkpoints/*/manifest.json"), *folder.glob("outputs/shards*/manifest.json")):
-        try:
+        with contextlib.suppress(OSError):
             found.add((str(manifest), manifest.stat().st_mtime_ns))
-        except OSError:
-            continue
     return frozenset(found)
 
 

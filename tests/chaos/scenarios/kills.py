@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.lab import READY_WITHIN_S, RUN_WITHIN_S, Lab, Submitted
+from tests.chaos.lab import Lab, Submitted
 from tests.chaos.ledger import Ledger
 from tests.chaos.processes import Broken, Host, Role, wait_for
 from tests.chaos.workload import KINDS, checkpoints_of
@@ -40,9 +40,13 @@ class Target:
         if self.n_checkpoints:
             self.seen |= checkpoints_of(Path(host.home), self.run.id)
             return len(self.seen) >= self.n_checkpoints
-        if self.began_s is None and host.find("horse", run_id=self.run.id) is not None:
-            self.began_s = time.monotonic()
         return self.began_s is not None and time.monotonic() - self.began_s >= self.delay_s
+
+    def look(self, status: str) -> bool:
+        """Note when the work begins; returns whether the run has ended."""
+        if status == "running" and self.began_s is None:
+            self.began_s = time.monotonic()
+        return status not in ("queued", "running")
 
 
 def kill(role: Role, *, lab: Lab, ledger: Ledger) -> None:
@@ -52,12 +56,12 @@ def kill(role: Role, *, lab: Lab, ledger: Ledger) -> None:
         targets = [_target(lab, host, lab.submit(host, kind)) for kind in KINDS]
         runs = [target.run for target in targets]
         looked_s = 0.0
-        end_s = time.monotonic() + len(KINDS) * RUN_WITHIN_S
+        end_s = time.monotonic() + len(KINDS) * lab.run_within_s
         while targets:
             if time.monotonic() > end_s:
                 raise Broken(f"runs do not go on: {[target.run.id for target in targets]}")
             for target in list(targets):
-                if target.is_due(host) and _strike(role, target.run, host=host, ledger=ledger):
+                if target.is_due(host) and _strike(role, target.run, lab=lab, host=host, ledger=ledger):
                     targets.remove(target)
             if time.monotonic() - looked_s >= _LOOK_S:
                 _replace_ended(targets, runs, lab=lab, host=host, ledger=ledger)
@@ -74,19 +78,18 @@ def _target(lab: Lab, host: Host, run: Submitted) -> Target:
 def _replace_ended(targets: list[Target], runs: list[Submitted], *, lab: Lab, host: Host, ledger: Ledger) -> None:
     """Runs that ended before their step came are replaced by new ones of their kind, to be disturbed earlier."""
     for target in list(targets):
-        if _state(host, target.run)[0] in ("queued", "running"):
+        if not target.look(_state(host, target.run)[0]):
             continue
         targets.remove(target)
-        if ledger.require(
-            target.n_tries < _N_TRIES, promise=f"{target.run.kind} disturbed", otherwise="its runs always ended before"
-        ):
-            run = lab.submit(host, target.run.kind)
-            runs.append(run)
-            first = min(1, target.n_checkpoints)
-            targets.append(Target(run, first, target.delay_s / 2, n_tries=target.n_tries + 1))
+        if target.n_tries == _N_TRIES:
+            ledger.lose(f"{target.run.kind} was not disturbed: its runs always ended before")
+            continue
+        run = lab.submit(host, target.run.kind)
+        runs.append(run)
+        targets.append(Target(run, min(1, target.n_checkpoints), target.delay_s / 2, n_tries=target.n_tries + 1))
 
 
-def _strike(role: Role, run: Submitted, *, host: Host, ledger: Ledger) -> bool:
+def _strike(role: Role, run: Submitted, *, lab: Lab, host: Host, ledger: Ledger) -> bool:
     """Kill the process and wait for the recovery; False if the run has ended, or no such process works on it now."""
     status, attempts = _state(host, run)
     old = host.find(role, run_id=run.id)
@@ -98,13 +101,15 @@ def _strike(role: Role, run: Submitted, *, host: Host, ledger: Ledger) -> bool:
     if role == "main":
         host.start()
     elif role not in ("horse", "worker"):
-        wait_for(lambda: host.find(role) not in (None, old), within_s=READY_WITHIN_S, what=f"a new {role} is started")
-    host.wait_until_well(within_s=READY_WITHIN_S)
+        wait_for(
+            lambda: host.find(role) not in (None, old), within_s=lab.ready_within_s, what=f"a new {role} is started"
+        )
+    host.wait_until_well(within_s=lab.ready_within_s)
     if role not in _SPARES_RUNS:
         # Queued for another worker, in its next attempt, or ended just before.
         wait_for(
             lambda: _state(host, run) != ("running", attempts),
-            within_s=READY_WITHIN_S,
+            within_s=lab.ready_within_s,
             what=f"{run.kind} run {run.id} is queued again",
         )
     ledger.recovered(time.monotonic() - begin_s)

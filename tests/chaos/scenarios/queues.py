@@ -8,7 +8,7 @@ import time
 
 from redis import Redis
 
-from tests.chaos.lab import READY_WITHIN_S, Lab, Submitted
+from tests.chaos.lab import Lab, Submitted
 from tests.chaos.ledger import Ledger
 from tests.chaos.processes import Host
 from tests.chaos.workload import KINDS
@@ -33,7 +33,7 @@ def lost(lab: Lab, ledger: Ledger) -> None:
                 time.sleep(lab.rng.uniform(*AWAY_S))
                 _require_refusal(host, ledger)
                 redis.start()
-                ledger.recovered(host.wait_until_well(within_s=READY_WITHIN_S))
+                ledger.recovered(host.wait_until_well(within_s=lab.ready_within_s))
                 _finish(lab, host, runs, ledger)
     finally:
         redis.close()
@@ -52,7 +52,7 @@ def frozen(lab: Lab, ledger: Ledger) -> None:
             time.sleep(lab.rng.uniform(*AWAY_S))
         finally:
             os.kill(pid, signal.SIGCONT)
-        ledger.recovered(host.wait_until_well(within_s=READY_WITHIN_S))
+        ledger.recovered(host.wait_until_well(within_s=lab.ready_within_s))
         _finish(lab, host, runs, ledger)
 
 
@@ -65,7 +65,7 @@ def flushed(lab: Lab, ledger: Ledger) -> None:
             [socket] = host.temporary.glob("promptatlas-*/redis.sock")
             Redis(unix_socket_path=str(socket)).flushall()
             ledger.injected()
-            ledger.recovered(host.wait_until_well(within_s=READY_WITHIN_S))
+            ledger.recovered(host.wait_until_well(within_s=lab.ready_within_s))
             time.sleep(lab.rng.uniform(0.5, 3.0))
         _finish(lab, host, runs, ledger)
 

@@ -9,7 +9,7 @@ from functools import partial
 from tests.chaos.lab import Lab
 from tests.chaos.ledger import Ledger
 from tests.chaos.processes import Role
-from tests.chaos.scenarios import kills, queues
+from tests.chaos.scenarios import buckets, damage, disks, kills, queues, stops, traffic
 
 
 @dataclass(frozen=True)
@@ -39,4 +39,14 @@ SCENARIOS: Mapping[str, Scenario] = {
     "redis-lost": Scenario("Redis is lost and comes back", queues.lost),
     "redis-frozen": Scenario("Redis does not answer for seconds", queues.frozen),
     "redis-flushed": Scenario("Redis is emptied", queues.flushed),
+    "disk-full": Scenario("the disk of the store is full", disks.full),
+    "disk-read-only": Scenario("the disk of the store is read-only", disks.read_only),
+    "store-slow": Scenario("a bucket is slow: delayed blocks of data", buckets.slow),
+    "store-lost-briefly": Scenario("a bucket is lost for 1 to 3 seconds", buckets.lost_briefly),
+    "store-lost": Scenario("a bucket is lost for 10 to 15 seconds", buckets.lost),
+    "damage": Scenario("single copies of prompts are damaged", damage.damage),
+    "crowd": Scenario("1,600 requests at once", traffic.crowd),
+    "slow-readers": Scenario("clients that read their streams slowly", traffic.slow_readers),
+    "vanishing": Scenario("clients that vanish in the middle of a stream", traffic.vanishing),
+    "stop": Scenario("SIGTERM under load", stops.stop_under_load),
 }

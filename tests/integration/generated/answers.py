@@ -110,5 +110,3 @@ def _require_ties(one: Mapping[str, float], other: Mapping[str, float]) -> None:
     _require_close(sorted(one.values()), sorted(other.values()))
     for name in one.keys() & other.keys():
         _require_close(one[name], other[name])
-
-

@@ -56,7 +56,10 @@ def references(base: Base, world: GeneratedWorld) -> st.SearchStrategy[Any]:
     """No prompt, a prompt of any kind, or a mix."""
     names = world.prompts[base.name]
     parts = st.fixed_dictionaries(
-        {"ref": st.sampled_from([f"{base.name}-soft", f"{base.name}-soft-too@1"]), "weight": st.sampled_from([0.3, 1.0, -0.5])}
+        {
+            "ref": st.sampled_from([f"{base.name}-soft", f"{base.name}-soft-too@1"]),
+            "weight": st.sampled_from([0.3, 1.0, -0.5]),
+        }
     )
     mix = st.fixed_dictionaries({"mix": st.lists(parts, min_size=1, max_size=3)})
     return st.none() | st.sampled_from([*names, *(f"{name}@1" for name in names)]) | mix
@@ -86,7 +89,9 @@ def sampling(base: Base, *, max_tokens: int = 6) -> st.SearchStrategy[dict[str, 
         {"seed": st.integers(-(2**63), 2**63 - 1), "temperature": st.sampled_from([0.0, 0.7, 1.0, 2.0])}
     )
     limits = st.integers(1, max_tokens).flatmap(
-        lambda limit: st.fixed_dictionaries({"max_tokens": st.just(limit)}, optional={"min_tokens": st.integers(0, limit)})
+        lambda limit: st.fixed_dictionaries(
+            {"max_tokens": st.just(limit)}, optional={"min_tokens": st.integers(0, limit)}
+        )
     )
     return st.tuples(needed, fields, limits).map(lambda parts: {**parts[0], **parts[1], **parts[2]})
 
@@ -117,7 +122,8 @@ def completions(draw: st.DrawFn, world: GeneratedWorld) -> Sent:
     prompt = draw(inputs(base) | st.lists(texts, min_size=1, max_size=3))
     body = {"model": base.name, "prompt": prompt, **draw(sampling(base))}
     body |= draw(optional({"logprobs": st.integers(0, 4), "echo": st.booleans()}))
-    body |= draw(st.just({}) | st.fixed_dictionaries({"max_tokens": st.just(0), "min_tokens": st.just(0), "echo": st.just(True)}))
+    if draw(st.booleans()):
+        body |= {"max_tokens": 0, "min_tokens": 0, "echo": True}
     return _with_prompt(draw, base, world, path="/v1/completions", body=body)
 
 

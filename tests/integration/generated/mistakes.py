@@ -16,7 +16,14 @@ _SCALE = {"site": "resid_post", "op": "scale"}
 
 _ANYWHERE: Mapping[str, list[Any]] = {
     "model": ["", "nothing", 3, None, ["bytes"], "bytes:no-such-prompt", "bytes:fallback-soft"],
-    "prompt_ref": ["no-such-prompt", "UPPER", "fallback-soft@9", 7, {"mix": []}, {"mix": [{"ref": "x", "weight": "heavy"}]}],
+    "prompt_ref": [
+        "no-such-prompt",
+        "UPPER",
+        "fallback-soft@9",
+        7,
+        {"mix": []},
+        {"mix": [{"ref": "x", "weight": "heavy"}]},
+    ],
     "never_heard_of": [1, None],
 }
 _SAMPLING: Mapping[str, list[Any]] = {
@@ -79,7 +86,13 @@ _WRONG: Mapping[str, Mapping[str, list[Any]]] = {
         **_SAMPLING,
         **_OPENAI,
         **_EDITS,
-        "messages": [[], "hello", [{"role": "wizard", "content": "x"}], [{"role": "user"}], [{"role": "user", "content": _LONG}]],
+        "messages": [
+            [],
+            "hello",
+            [{"role": "wizard", "content": "x"}],
+            [{"role": "user"}],
+            [{"role": "user", "content": _LONG}],
+        ],
         "max_tokens": [0, "many"],
         "logprobs": ["yes"],
         "top_logprobs": [-1, 21],

@@ -59,13 +59,18 @@ class Base:
 
 @dataclass
 class GeneratedWorld:
-    """The client, the models and the stored prompts by base model. n_sent: number of requests so far."""
+    """The client, the models and the stored prompts by base model.
+
+    run_ids: a queued run and a cancelled one. n_sent, n_tests: numbers of requests and of completed tests so far.
+    """
 
     client: TestClient
     bases: Mapping[str, Base]
     prompts: Mapping[str, tuple[str, ...]]
     settings: Settings
+    run_ids: tuple[str, ...] = ()
     n_sent: int = 0
+    n_tests: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
@@ -105,7 +110,7 @@ def open_world(folder: Path) -> Iterator[GeneratedWorld]:
             bases = {name: _base_of(name, client) for name in BASES}
             prompts = {name: tuple(_upload_prompts(base, client)) for name, base in bases.items()}
             _upload_dataset(client)
-            yield GeneratedWorld(client, bases, prompts, settings)
+            yield GeneratedWorld(client, bases, prompts, settings, _start_runs(client))
             stop.set()
     finally:
         # The end of the application's connection wakes the loop.
@@ -176,9 +181,7 @@ def _upload_prompts(base: Base, client: TestClient) -> Iterator[str]:
 
 def _upload_dataset(client: TestClient) -> None:
     splits = ["train", "train", "validation", "test"]
-    lines = (
-        json.dumps({"input": f"{n}+1=", "target": str(n + 1), "split": splits[n % 4]}) + "\n" for n in range(100)
-    )
+    lines = (json.dumps({"input": f"{n}+1=", "target": str(n + 1), "split": splits[n % 4]}) + "\n" for n in range(100))
     answer = client.post(
         "/v1/datasets",
         params={"name": "sums", "format": "jsonl"},
@@ -186,3 +189,12 @@ def _upload_dataset(client: TestClient) -> None:
         headers={"Content-Type": "application/jsonl"},
     )
     assert answer.status_code == 201, answer.text
+
+
+def _start_runs(client: TestClient) -> tuple[str, ...]:
+    spec = {"model": "bytes", "dataset": "sums", "priors": [{"kind": "xavier"}]}
+    answers = [client.post("/v1/runs", json={"kind": "tune", "spec": spec}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    queued, cancelled = (str(answer.json()["id"]) for answer in answers)
+    assert client.post(f"/v1/runs/{cancelled}/cancel").status_code == 200
+    return queued, cancelled
