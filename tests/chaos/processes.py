@@ -156,6 +156,12 @@ class Host:
             wait_for(lambda: not is_alive(pid), within_s=10, what=f"the killed {role} is gone")
         return True
 
+    def replace(self, role: Role, *, within_s: float) -> None:
+        """Kill a process that the service starts again, and wait until it has."""
+        old = self.find(role)
+        self.kill(role)
+        wait_for(lambda: self.find(role) not in (None, old), within_s=within_s, what=f"a new {role} is started")
+
     def stop(self, *, within_s: float = 90.0) -> int:
         """Send SIGTERM and wait for the end; returns the exit status, -9 if it had to be killed."""
         self.remember()

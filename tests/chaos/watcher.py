@@ -34,6 +34,7 @@ class Watcher:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
         self._seen: set[tuple[str, str]] = set()
+        self._failed: set[tuple[str, int]] = set()
         self._n_answers = 0
         self._n_refused = 0
 
@@ -117,7 +118,9 @@ class Watcher:
             check_refusal(answer, ledger=self._ledger)
             self._n_refused += 1
             return None
-        self._ledger.lose(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+        if (path, answer.status_code) not in self._failed:
+            self._failed.add((path, answer.status_code))
+            self._ledger.lose(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
         return None
 
 
