@@ -16,36 +16,36 @@ N_EACH = 4
 
 def damage(lab: Lab, ledger: Ledger) -> None:
     """Damage versions of prompts in several ways, and ask for them and for intact ones, with an empty prompt cache."""
-    host = lab.host()
-    folder = f"harm-{ledger.n_faults}"
-    intact = {f"{folder}-intact-{i}": vectors(1000 + i, 3) for i in range(3)}
-    for name, values in intact.items():
-        upload(host.http, name, {"soft": values})
-    texts = {name: complete(host.http, prompt_ref=name) for name in intact}
-    harmed: dict[str, Callable[[Path, random.Random], None]] = {}
-    for how, (pattern, harm) in HARMS.items():
-        for i in range(N_EACH):
-            name = f"{folder}-{how}-{i}"
-            upload(host.http, name, {"soft": vectors(lab.rng.randrange(2**31), 3)})
-            [path] = (Path(host.home) / "prompts" / name / "versions" / "1").glob(pattern)
-            harm(path, lab.rng)
-            harmed[name] = harm
-            ledger.injected()
-    # Prompts that were compiled before are served from memory; a new engine process reads all of them again.
-    host.kill("engine")
-    ledger.recovered(host.wait_until_well(within_s=lab.ready_within_s))
-    for name in harmed:
-        _require_refused(host, name, ledger)
-    for name, text in texts.items():
-        found = complete(host.http, prompt_ref=name)
-        ledger.require(found == text, promise="intact prompts are served", otherwise=f"{name}: {found!r}")
-    rows = host.http.get("/v1/prompts", params={"limit": 100})
-    ledger.require(rows.status_code == 200, promise="the list is served", otherwise=rows.text[:200])
-    for name in harmed:
-        # Uploading the content again makes a new version, which is served.
-        upload(host.http, name, {"soft": vectors(5, 3)})
-        complete(host.http, prompt_ref=name)
-        ledger.checked("a new version is served")
+    with lab.own_host(ledger, workers=1) as host:
+        intact = [f"intact-{i}" for i in range(3)]
+        for i, name in enumerate(intact):
+            upload(host.http, name, {"soft": vectors(1000 + i, 3)})
+        texts = {name: complete(host.http, prompt_ref=name) for name in intact}
+        harmed = [_harm(host, f"{how}-{i}", how=how, rng=lab.rng) for how in HARMS for i in range(N_EACH)]
+        ledger.injected(len(harmed))
+        # Prompts that were compiled before are served from memory; a new engine process reads all of them again.
+        host.replace("engine", within_s=lab.ready_within_s)
+        ledger.recovered(host.wait_until_well(within_s=lab.ready_within_s))
+        for name in harmed:
+            _require_refused(host, name, ledger)
+        for name, text in texts.items():
+            found = complete(host.http, prompt_ref=name)
+            ledger.require(found == text, promise="intact prompts are served", otherwise=f"{name}: {found!r}")
+        rows = host.http.get("/v1/prompts", params={"limit": 100})
+        ledger.require(rows.status_code == 200, promise="the list is served", otherwise=rows.text[:200])
+        for name in harmed:
+            upload(host.http, name, {"soft": vectors(5, 3)})
+            complete(host.http, prompt_ref=name)
+            ledger.checked("a new version is served")
+
+
+def _harm(host: Host, name: str, *, how: str, rng: random.Random) -> str:
+    """Store a prompt and damage its only copy; returns its name."""
+    pattern, harm = HARMS[how]
+    upload(host.http, name, {"soft": vectors(rng.randrange(2**31), 3)})
+    [path] = (Path(host.home) / "prompts" / name / "versions" / "1").glob(pattern)
+    harm(path, rng)
+    return name
 
 
 def _require_refused(host: Host, name: str, ledger: Ledger) -> None:

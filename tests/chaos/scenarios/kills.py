@@ -92,18 +92,16 @@ def _replace_ended(targets: list[Target], runs: list[Submitted], *, lab: Lab, ho
 def _strike(role: Role, run: Submitted, *, lab: Lab, host: Host, ledger: Ledger) -> bool:
     """Kill the process and wait for the recovery; False if the run has ended, or no such process works on it now."""
     status, attempts = _state(host, run)
-    old = host.find(role, run_id=run.id)
-    if status != "running" or old is None or host.find("horse", run_id=run.id) is None:
+    if status != "running" or None in (host.find(role, run_id=run.id), host.find("horse", run_id=run.id)):
         return False
     begin_s = time.monotonic()
-    host.kill(role, run_id=run.id)
     ledger.injected()
+    if role in ("main", "horse", "worker"):
+        host.kill(role, run_id=run.id)
+    else:
+        host.replace(role, within_s=lab.ready_within_s)
     if role == "main":
         host.start()
-    elif role not in ("horse", "worker"):
-        wait_for(
-            lambda: host.find(role) not in (None, old), within_s=lab.ready_within_s, what=f"a new {role} is started"
-        )
     host.wait_until_well(within_s=lab.ready_within_s)
     if role not in _SPARES_RUNS:
         # Queued for another worker, in its next attempt, or ended just before.
