@@ -93,8 +93,9 @@ def _require_refusal(host: Host, ledger: Ledger, *, cause: str) -> None:
     detail = answers[-1].json()["store"]["detail"] or ""
     ledger.require(cause in detail.lower(), promise="/ready names the cause", otherwise=detail)
     about = {"name": "refused", "format": "jsonl"}
-    line = '{"text": "refused"}\n' * 100
-    answer = host.http.post("/v1/datasets", params=about, content=line, headers={"Content-Type": "application/jsonl"})
+    # Larger than the checkpoints that a run replaces meanwhile, whose space is free for a moment.
+    lines = '{"text": "refused"}\n' * 200_000
+    answer = host.http.post("/v1/datasets", params=about, content=lines, headers={"Content-Type": "application/jsonl"})
     is_named = answer.status_code == 503 and "Retry-After" in answer.headers and cause in answer.text.lower()
     ledger.require(
         is_named, promise="uploads are refused with the cause", otherwise=f"{answer.status_code} {answer.text}"

@@ -28,10 +28,6 @@ class Sent:
     body: Mapping[str, Any]
     tensors: bytes = b""
 
-    def __repr__(self) -> str:
-        # As hypothesis prints it: everything that is needed to send it again.
-        return f"Sent({self.path!r}, {dict(self.body)!r}, tensors=bytes.fromhex({self.tensors.hex()!r}))"
-
 
 texts = st.text(ALPHABET, min_size=1, max_size=12)
 
