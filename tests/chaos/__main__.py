@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import transformers
+
 from tests.chaos.lab import Lab
 from tests.chaos.ledger import Ledger
 from tests.chaos.report import report, save
@@ -26,6 +28,7 @@ AT_END = "end"
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 1 if anything was lost."""
     arguments = _parse(argv)
+    transformers.logging.disable_progress_bar()
     names = arguments.only or list(SCENARIOS)
     print(f"seed {arguments.seed}", flush=True)
     ledgers = {name: Ledger(name, fault=SCENARIOS[name].fault) for name in names}
