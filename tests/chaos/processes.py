@@ -202,7 +202,14 @@ class Host:
     def _leftovers(self) -> list[str]:
         found = [f"process {' '.join(command_of(pid))[:80]}" for pid, start in self._seen if _is_same(pid, start)]
         found += [f"runtime folder {folder.name}" for folder in self._runtime_folders if folder.exists()]
-        return found + [f"temporary file {path.name}" for path in self.temporary.glob("promptatlas*")]
+        return found + [
+            f"temporary file {path.name}" for path in self.temporary.glob("promptatlas*") if self._is_left(path)
+        ]
+
+    def _is_left(self, path: Path) -> bool:
+        """Whether a path should be gone. The embedded Redis keeps its files next to its socket if the store is remote."""
+        is_kept = "://" in self.home and (path / "appendonly.aof").exists()
+        return (path / "redis.sock").exists() if is_kept else True
 
     def _runner(self, role: Role, *, children: list[int], run_id: str | None) -> int | None:
         supervisors = [pid for pid in children if command_of(pid)[1:3] == ["-m", "workers"]]
