@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import random
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -29,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns 1 if anything was lost."""
     arguments = _parse(argv)
     transformers.logging.disable_progress_bar()
+    # A session that is stopped stops its services, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = arguments.only or list(SCENARIOS)
     print(f"seed {arguments.seed}", flush=True)
     ledgers = {name: Ledger(name, fault=SCENARIOS[name].fault) for name in names}
