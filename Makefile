@@ -7,11 +7,11 @@ CLIENTS := .venv-clients
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup clients up smollm2 demo findings test lint bench docs wheels generate format clean
+.PHONY: help setup clients up smollm2 demo findings test lint bench chaos docs wheels generate format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | clients | up | smollm2 | demo | findings | test | lint | bench | docs | wheels | generate | format | clean"
+	@echo "make setup | clients | up | smollm2 | demo | findings | test | lint | bench | chaos | docs | wheels | generate | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -65,6 +65,11 @@ lint: setup
 
 bench: $(VENV)/.bench-ready
 	$(BIN)/python -m benchmarks
+
+# About 10 minutes: injects faults into the real service. For example CHAOS_ARGS="--only kill-engine --seed 7".
+CHAOS_ARGS ?=
+chaos: setup
+	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 # Into site/. A broken link or a page without a place in the navigation is an error.
 docs: $(VENV)/.docs-ready

@@ -140,13 +140,14 @@ def build_model(name: str, *, seed: int | None = None) -> Any:
     architecture = ARCHITECTURES[name]
     config = AutoConfig.for_model(architecture.model_type, **architecture.config)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
-    _randomise(model, torch.Generator().manual_seed(architecture.seed if seed is None else seed))
+    randomise(model, seed=architecture.seed if seed is None else seed)
     model.generation_config.eos_token_id = EOS
     return model.eval().requires_grad_(False)
 
 
-def _randomise(model: Any, generator: torch.Generator) -> None:
+def randomise(model: Any, *, seed: int) -> None:
     """Give every weight, bias and norm values that change the output noticeably."""
+    generator = torch.Generator().manual_seed(seed)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -159,7 +160,7 @@ def _randomise(model: Any, generator: torch.Generator) -> None:
                 parameter.copy_(gain / math.sqrt(parameter.shape[-1]) * noise)
         if embedding.weight is not head.weight:
             # Larger embeddings would hide the effect of the blocks, and with it that of the prompts.
-            embedding.weight.div_(embedding(torch.arange(N_VOCAB)).std())
+            embedding.weight.div_(embedding(torch.arange(embedding.num_embeddings)).std())
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,13 +16,16 @@ from service.engine.requests import Intervention, Positions, Slice
 from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 
+_Loc = tuple[str | int, ...]
+
 
 @dataclass(frozen=True)
 class Edit:
-    """One intervention with its sites resolved."""
+    """One intervention with its sites resolved. loc: its location in the request."""
 
     taps: tuple[Tap, ...]
     spec: Intervention
+    loc: _Loc = ()
 
 
 @dataclass(frozen=True)
@@ -66,18 +70,30 @@ def edits_of_vectors(vectors: Float[Tensor, "n d_model"]) -> tuple[Edit, ...]:
     return (Edit((Tap("embed"),), spec),)
 
 
-def _resolve(spec: Intervention, catalogue: SiteCatalogue, *, loc: tuple[str | int, ...]) -> Edit:
-    taps = catalogue.resolve((spec.site,), spec.layers)
+def _resolve(spec: Intervention, catalogue: SiteCatalogue, *, loc: _Loc) -> Edit:
+    with _errors_in(loc):
+        taps = catalogue.resolve((spec.site,), spec.layers)
     for tap in taps:
         if tap.path in catalogue.read_only:
             raise InvalidRequest(f"{tap.label} can be read but not changed.", loc=(*loc, "site"))
         if tap.is_reported:
             raise InvalidRequest(f"{tap.kind} can be read but not changed.", loc=(*loc, "site"))
         _check_value(spec, width=catalogue.n_values(tap, n_keys=0), label=tap.label, loc=(*loc, "value"))
-    return Edit(taps, spec)
+    return Edit(taps, spec, loc)
 
 
-def _check_value(spec: Intervention, *, width: int, label: str, loc: tuple[str | int, ...]) -> None:
+@contextmanager
+def _errors_in(loc: _Loc) -> Iterator[None]:
+    """Locate errors of sites, layers and positions in the intervention at ``loc``, which has one site."""
+    try:
+        yield
+    except InvalidRequest as error:
+        inner: _Loc = error.loc or ()
+        inner = ("site",) if inner[:1] == ("sites",) else inner
+        raise InvalidRequest(error.detail, loc=(*loc, *inner)) from None
+
+
+def _check_value(spec: Intervention, *, width: int, label: str, loc: _Loc) -> None:
     if spec.op == "scale":
         if spec.value is not None:
             raise InvalidRequest("scale expects a strength and no value, got a value.", loc=loc)
@@ -108,7 +124,7 @@ class RowEdits:
 
     def __init__(self, edits: Sequence[Edit], *, n_input: int, n_total: int) -> None:
         self._edits = edits
-        self._ranks = [position_rank(edit.spec.positions, n_input=n_input, n_total=n_total) for edit in edits]
+        self._ranks = [_rank(edit, n_input=n_input, n_total=n_total) for edit in edits]
 
     def within(self, begin: int, end: int, *, offset: int) -> list[StepEdit]:
         """The edits at text positions ``begin``…``end − 1``, whose first packed token is ``offset``."""
@@ -118,6 +134,11 @@ class RowEdits:
             if ranks:
                 found.append(StepEdit(edit, tuple(ranks), tuple(ranks.values())))
         return found
+
+
+def _rank(edit: Edit, *, n_input: int, n_total: int) -> Callable[[int], int | None]:
+    with _errors_in(edit.loc):
+        return position_rank(edit.spec.positions, n_input=n_input, n_total=n_total)
 
 
 def step_changes(edits: Sequence[StepEdit], *, logit_rows: dict[int, int]) -> dict[Tap, list[Change]]:

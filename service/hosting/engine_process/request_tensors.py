@@ -25,8 +25,10 @@ def attach_values(job: Submit) -> Generate | Capture:
         return request
     tensors = _read(job.tensors) if job.tensors else {}
     filled = tuple(
-        intervention if name is None else _fill(intervention, name=name, tensors=tensors)
-        for intervention, name in zip(request.interventions, job.values, strict=True)
+        intervention
+        if name is None
+        else _fill(intervention, name=name, tensors=tensors, loc=("interventions", i, "value"))
+        for i, (intervention, name) in enumerate(zip(request.interventions, job.values, strict=True))
     )
     return replace(request, interventions=filled)
 
@@ -62,19 +64,24 @@ def _read(data: bytes) -> dict[str, torch.Tensor]:
     try:
         return load(data)
     except Exception as error:
-        raise InvalidRequest("Part 'tensors': expected a safetensors file, got other bytes.") from error
+        raise InvalidRequest(
+            "Part 'tensors': expected a safetensors file, got other bytes.", loc=("tensors",)
+        ) from error
 
 
-def _fill(intervention: Intervention, *, name: str, tensors: dict[str, torch.Tensor]) -> Intervention:
+def _fill(
+    intervention: Intervention, *, name: str, tensors: dict[str, torch.Tensor], loc: tuple[str | int, ...]
+) -> Intervention:
     import torch
 
     tensor = tensors.get(name)
     if tensor is None:
-        raise InvalidRequest(f"Part 'tensors' has no tensor {name!r}; it has {', '.join(sorted(tensors)) or 'none'}.")
+        found = ", ".join(sorted(tensors)) or "none"
+        raise InvalidRequest(f"Part 'tensors' has no tensor {name!r}; it has {found}.", loc=loc)
     if not tensor.is_floating_point():
         raise InvalidRequest(
-            f"Tensor {name!r}: expected floating point, got {str(tensor.dtype).removeprefix('torch.')}."
+            f"Tensor {name!r}: expected floating point, got {str(tensor.dtype).removeprefix('torch.')}.", loc=loc
         )
     if not torch.isfinite(tensor.float()).all():
-        raise InvalidRequest(f"Tensor {name!r}: expected finite numbers, got NaN or infinity.")
+        raise InvalidRequest(f"Tensor {name!r}: expected finite numbers, got NaN or infinity.", loc=loc)
     return replace(intervention, value=tensor.float())

@@ -116,6 +116,24 @@ def test_invalid_requests_are_refused_at_submission(
     assert tokens_of(finish(engine), "after")
 
 
+@pytest.mark.parametrize(
+    ("second", "where"),
+    [
+        ({"site": "nowhere"}, ("site",)),
+        ({"site": "resid_post", "layers": (0, 99)}, ("layers", 1)),
+        ({"site": "resid_post", "positions": (0, 7)}, ("positions", 1)),
+        ({"site": "attn_probs"}, ("site",)),
+    ],
+)
+def test_errors_of_interventions_are_located_in_the_request(
+    engine: Engine, second: dict[str, Any], where: tuple[str | int, ...]
+) -> None:
+    edits = (Intervention(site="resid_post", op="scale"), Intervention(op="scale", **second))
+    with pytest.raises(InvalidRequest) as refused:
+        engine.submit(capture(interventions=edits))
+    assert refused.value.loc == ("interventions", 1, *where)
+
+
 def test_answers_and_rows_over_a_limit_are_refused_with_the_size(model: HostedModel) -> None:
     engine = with_limits(model, max_capture_bytes=7 * 56 * 4, cache_bytes=64 * model.kv_shape.bytes_per_token)
     engine.submit(capture())

@@ -37,5 +37,6 @@ def test_each_intervention_gets_its_tensor_as_float32() -> None:
     ],
 )
 def test_invalid_tensors_are_refused(data: bytes, message: str) -> None:
-    with pytest.raises(InvalidRequest, match=message):
-        attach_values(job(data, "v"))
+    with pytest.raises(InvalidRequest, match=message) as refused:
+        attach_values(job(data, None, "v"))
+    assert refused.value.loc == (("tensors",) if message == "safetensors" else ("interventions", 1, "value"))
