@@ -74,9 +74,13 @@ class Settings(BaseModel):
 
     max_batch: rows that are decoded together. max_waiting: rows queued in the engine before requests get 429.
     max_pending: maximum number of pending requests in the API process. grace_s: how long a stopping server waits for running
-    requests. drain_s: how long it answers at least, with a failing ``/ready``.
+    requests. drain_s: how long it takes new requests, with a failing ``/ready``.
+    read_timeout_s: time for a request head, and over which the rate of a body is measured. write_timeout_s: the same for a
+    response that the client reads. min_bytes_per_s: the rate that clients must keep.
     workers: number of worker processes. worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
     run_attempts: a run fails after this many attempts whose worker died.
+    threads, worker_threads: of the engine process and of each run; by default all cores, and equal shares of them.
+    worker_nice: how far the priority of runs is below that of the engine process, as for ``nice``.
     allowed_hosts: names for ``Host`` besides loopback names. allowed_origins: origins whose pages may use this server.
     read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: shards of one harvest.
     Times are in seconds (``_s``), sizes in bytes (``_bytes``).
@@ -114,11 +118,18 @@ class Settings(BaseModel):
     max_timeout_s: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
     grace_s: float = Field(default=30.0, ge=0, le=3600, allow_inf_nan=False)
     drain_s: float = Field(default=1.0, ge=0, le=3600, allow_inf_nan=False)
+    read_timeout_s: float = Field(default=20.0, gt=0, le=3600, allow_inf_nan=False)
+    write_timeout_s: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
+    min_bytes_per_s: int = Field(default=500, ge=0, le=1 << 30)
 
     workers: int = Field(default=1, ge=0, le=256)
     worker_grace_s: float = Field(default=20.0, ge=0, le=3600, allow_inf_nan=False)
     run_attempts: int = Field(default=3, ge=1, le=1000)
     max_harvest_bytes: int = Field(default=256 << 30, ge=1024)
+
+    threads: int | None = Field(default=None, ge=1, le=4096)
+    worker_threads: int | None = Field(default=None, ge=1, le=4096)
+    worker_nice: int = Field(default=5, ge=0, le=19)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
