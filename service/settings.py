@@ -80,7 +80,7 @@ class Settings(BaseModel):
     workers: number of worker processes. worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
     run_attempts: a run fails after this many attempts whose worker died.
     threads, worker_threads: of the engine process and of each run; by default all cores, and equal shares of them.
-    worker_nice: how far the priority of runs is below that of the engine process, as for ``nice``.
+    worker_nice: how far the priority of runs is below that of the engine process; the default depends on ``workers``.
     allowed_hosts: names for ``Host`` besides loopback names. allowed_origins: origins whose pages may use this server.
     read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: shards of one harvest.
     Times are in seconds (``_s``), sizes in bytes (``_bytes``).
@@ -129,7 +129,7 @@ class Settings(BaseModel):
 
     threads: int | None = Field(default=None, ge=1, le=4096)
     worker_threads: int | None = Field(default=None, ge=1, le=4096)
-    worker_nice: int = Field(default=5, ge=0, le=19)
+    worker_nice: int | None = Field(default=None, ge=0, le=19)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

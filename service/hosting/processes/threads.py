@@ -23,23 +23,38 @@ _POOLS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", BLAS_THREADS, "RAYON_NUM_
 _SPINS: Final = "GOMP_SPINCOUNT"
 _POLICY: Final = "OMP_WAIT_POLICY"
 _BLOCK_TIME: Final = "KMP_BLOCKTIME"
-_N_SPINS: Final = 10_000
+_N_SPINS: Final = 1_000  # about 50 µs: longer than between two operations, as libgomp spins with too few cores
 _BLOCK_TIME_MS: Final = 1
+_NICE_OF_ONE, _MAX_NICE = 2, 19
+_WEIGHT_OF_NICE: Final = 1.25  # Linux: each step of nice divides the share of a process by this number
 _AUTOGROUP_TRIES, _AUTOGROUP_PAUSE_S = 5, 0.12
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThreadPlan:
-    """Threads of each process that runs models. engine: of the engine process. worker: of each run on a worker."""
+    """Threads of each process that runs models. engine: of the engine process. worker: of each run on a worker.
+
+    worker_nice: how far the priority of each run is lowered.
+    """
 
     engine: int
     worker: int
+    worker_nice: int
 
     @classmethod
     def of(cls, settings: Settings, *, n_cores: int) -> ThreadPlan:
-        """The numbers that are set, else all cores for the engine and equal shares of them for the workers."""
-        share = max(1, n_cores // max(1, settings.workers))
-        return cls(engine=settings.threads or n_cores, worker=settings.worker_threads or share)
+        """The numbers that are set, else all cores for the engine and equal shares of them for the workers.
+
+        By default, an engine and workers that all want every core share them about 3 : 2, however many workers there are.
+        """
+        n_workers = max(1, settings.workers)
+        share = max(1, n_cores // n_workers)
+        nice = min(_MAX_NICE, _NICE_OF_ONE + round(math.log(n_workers, _WEIGHT_OF_NICE)))
+        return cls(
+            engine=settings.threads or n_cores,
+            worker=settings.worker_threads or share,
+            worker_nice=nice if settings.worker_nice is None else settings.worker_nice,
+        )
 
 
 def thread_environ(environ: Mapping[str, str], *, n_threads: int, is_set: bool) -> dict[str, str]:

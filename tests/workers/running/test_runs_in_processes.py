@@ -8,6 +8,7 @@ from pathlib import Path
 
 from redis import Redis
 
+from service.hosting.processes.threads import ThreadPlan
 from service.queueing.queue import QUEUE
 from service.settings import Settings
 from tests.integration.running import children_of, is_alive, wait_until
@@ -36,7 +37,9 @@ def test_a_run_has_a_lower_priority_a_session_and_threads_of_its_own(busy_yard: 
     horse = busy_yard.horse_of(run_id)
     worker = busy_yard.families[0].worker_of(horse)
     environ = dict(item.split("=", 1) for item in Path(f"/proc/{horse}/environ").read_text().split("\0") if item)
-    assert os.getpriority(os.PRIO_PROCESS, horse) - os.getpriority(os.PRIO_PROCESS, worker) == Settings().worker_nice
+    plan = ThreadPlan.of(Settings(workers=2), n_cores=1)
+    lowered = os.getpriority(os.PRIO_PROCESS, horse) - os.getpriority(os.PRIO_PROCESS, worker)
+    assert lowered == plan.worker_nice > 0
     assert os.getsid(horse) == horse
     assert environ["OMP_NUM_THREADS"] == "1"  # as the tests set it
     assert int(environ["RAYON_NUM_THREADS"]) >= 1

@@ -70,7 +70,7 @@ class HorseArguments:
 def run_horse(arguments: HorseArguments) -> None:
     """Execute one job; the body of the work horse's process."""
     die_with_parent(arguments.parent_pid)
-    lower_priority(arguments.setup.settings.worker_nice)
+    lower_priority(ThreadPlan.of(arguments.setup.settings, n_cores=available_cores()).worker_nice)
     keep_freed_memory()
     configure_logs(arguments.setup.settings.log)
     logging.getLogger("rq.worker").setLevel(logging.WARNING)  # its messages repeat our own

@@ -21,15 +21,29 @@ def settings(**given: int) -> Settings:
     return Settings(**given)
 
 
-def test_by_default_the_engine_has_all_cores_and_workers_share_them() -> None:
-    assert ThreadPlan.of(settings(), n_cores=6) == ThreadPlan(engine=6, worker=6)
-    assert ThreadPlan.of(settings(workers=2), n_cores=6) == ThreadPlan(engine=6, worker=3)
-    assert ThreadPlan.of(settings(workers=7), n_cores=6) == ThreadPlan(engine=6, worker=1)
-    assert ThreadPlan.of(settings(workers=0), n_cores=6) == ThreadPlan(engine=6, worker=6)
+@pytest.mark.parametrize(
+    ("n_workers", "plan"),
+    [
+        (0, ThreadPlan(engine=6, worker=6, worker_nice=2)),
+        (1, ThreadPlan(engine=6, worker=6, worker_nice=2)),
+        (2, ThreadPlan(engine=6, worker=3, worker_nice=5)),
+        (4, ThreadPlan(engine=6, worker=1, worker_nice=8)),
+        (256, ThreadPlan(engine=6, worker=1, worker_nice=19)),
+    ],
+)
+def test_by_default_the_engine_has_all_cores_and_workers_share_them(n_workers: int, plan: ThreadPlan) -> None:
+    assert ThreadPlan.of(settings(workers=n_workers), n_cores=6) == plan
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 3, 5, 8])
+def test_all_workers_together_weigh_less_than_the_engine(n_workers: int) -> None:
+    nice = ThreadPlan.of(settings(workers=n_workers), n_cores=4).worker_nice
+    assert 0.55 < n_workers / 1.25**nice < 0.75
 
 
 def test_settings_take_precedence_over_shares() -> None:
-    assert ThreadPlan.of(settings(threads=3, worker_threads=2), n_cores=6) == ThreadPlan(engine=3, worker=2)
+    given = settings(threads=3, worker_threads=2, worker_nice=0)
+    assert ThreadPlan.of(given, n_cores=6) == ThreadPlan(engine=3, worker=2, worker_nice=0)
 
 
 def test_every_library_gets_the_number_and_a_short_wait() -> None:
