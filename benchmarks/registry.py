@@ -9,6 +9,7 @@ from functools import partial
 
 from benchmarks import (
     arrivals,
+    beside,
     capture,
     capture_cost,
     completions,
@@ -51,6 +52,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     ),
     "arrivals": Benchmark(
         full=partial(arrivals.open_contest, arrivals.FULL), quick=partial(arrivals.open_contest, arrivals.QUICK)
+    ),
+    "beside": Benchmark(
+        full=partial(beside.open_contest, beside.FULL),
+        quick=partial(beside.open_contest, beside.QUICK),
+        needs_http=True,
     ),
     "single": Benchmark(
         full=partial(single.open_contest, single.FULL), quick=partial(single.open_contest, single.QUICK)

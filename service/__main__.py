@@ -25,6 +25,7 @@ def main(environ: Mapping[str, str]) -> int:
     """Run the service; returns its exit status: 2 if a setting is invalid, with one line on stderr."""
     # Imported here, because the engine process imports this module again and needs none of it. Large modules are imported
     # last, so that an invalid setting is reported at once.
+    from service.hosting.processes.threads import BLAS_THREADS
     from service.listening import bind
     from service.logs import configure_logs
     from service.settings import Settings, SettingsError, warn_of_unknown_variables
@@ -39,10 +40,13 @@ def main(environ: Mapping[str, str]) -> int:
         return 2
     configure_logs(settings.log)
     warn_of_unknown_variables(environ, known=Settings.model_fields)
+    given = dict(environ)
+    # Set before numpy is imported. The API process computes little, and idle threads of BLAS occupy cores for a while.
+    os.environ.setdefault(BLAS_THREADS, "1")
     from service.app import run_service
 
     with sock:
-        return run_service(settings, sock=sock)
+        return run_service(settings, sock=sock, environ=given)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -23,12 +23,9 @@ from service.api.keys.key_ring import KeyRing
 from service.api.keys.limits import KeyLimits
 from service.api.keys.minute_counters import MinuteCounters
 from service.api.metrics import Metrics
-from service.api.middleware import BodyLimit, RequestScope
+from service.api.middleware_stack import add_middleware
 from service.api.openai import routes as openai
-from service.api.origin_guard import CorsHeaders, OriginGuard
-from service.api.origin_policy import OriginPolicy
 from service.api.readiness import ComponentChecks
-from service.api.requests.bodies import FORM_TYPE
 from service.api.responses.errors import install_handlers
 from service.api.responses.openapi import describe
 from service.api.routes import (
@@ -55,6 +52,7 @@ from service.hosting.processes.api_server import serve
 from service.hosting.processes.child_command import Command
 from service.hosting.processes.runtime_directory import Runtime, memory_folder, open_runtime
 from service.hosting.processes.supervisor import Member, Supervisor
+from service.hosting.processes.threads import ThreadPlan, available_cores, environment, thread_environ
 from service.logs import configure_logs
 from service.projection.placement import PlacementProcess
 from service.queueing.embedded_redis import EmbeddedRedis, find_server, missing_server, plan_embedded
@@ -113,11 +111,7 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     app.include_router(system.open_router)
     app.include_router(page_router(default_page_path()))
     app.openapi = functools.partial(describe, app)  # type: ignore[method-assign]
-    app.add_middleware(BodyLimit, limit_of=functools.partial(_body_limit, settings=services.settings))
-    policy = OriginPolicy.of(services.settings)
-    app.add_middleware(OriginGuard, policy=policy)
-    app.add_middleware(RequestScope, metrics=services.metrics)
-    app.add_middleware(CorsHeaders, policy=policy)
+    add_middleware(app, services)
     return app
 
 
@@ -153,14 +147,25 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
     )
 
 
-def run_service(settings: Settings, *, sock: socket.socket) -> int:
-    """Serve on a bound socket until SIGTERM or SIGINT; returns the exit status. The body of the main process."""
+def run_service(settings: Settings, *, sock: socket.socket, environ: Mapping[str, str]) -> int:
+    """Serve on a bound socket until SIGTERM or SIGINT; returns the exit status. The body of the main process.
+
+    Args:
+        environ: environment of the other processes.
+    """
     configure_logs(settings.log)
     sweep_scratch_folders()
     settings, embedded = _with_redis(settings)
     with open_runtime(memory_folder()) as runtime:
         host, port = sock.getsockname()[:2]
-        _log.info("serving", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", home=settings.home)
+        threads = ThreadPlan.of(settings, n_cores=available_cores())
+        engine_environ = thread_environ(environ, n_threads=threads.engine, is_set=settings.threads is not None)
+        _log.info(
+            "serving",
+            url=f"http://{f'[{host}]' if ':' in host else host}:{port}",
+            home=settings.home,
+            threads=engine_environ["OMP_NUM_THREADS"],
+        )
         members = [
             Member(
                 name="api",
@@ -171,11 +176,13 @@ def run_service(settings: Settings, *, sock: socket.socket) -> int:
             ),
             Member(
                 name="engine",
-                launch=lambda generation: _launch_engine(settings, runtime=runtime, generation=generation),
+                launch=lambda generation: _launch_engine(
+                    settings, runtime=runtime, generation=generation, environ=engine_environ
+                ),
                 clean=runtime.sweep,
                 fatal_exits=frozenset({SETUP_FAILED}),
             ),
-            *_worker_members(settings),
+            *_worker_members(settings, environ=environ),
             *_redis_members(embedded),
         ]
         status = Supervisor(members, on_stop=sock.close).run()
@@ -206,7 +213,7 @@ def _redis_members(embedded: EmbeddedRedis | None) -> list[Member]:
     return [Member(name="redis", launch=lambda generation: Command(embedded.command(generation)))]
 
 
-def _worker_members(settings: Settings) -> list[Member]:
+def _worker_members(settings: Settings, *, environ: Mapping[str, str]) -> list[Member]:
     if settings.redis_url is None or settings.workers == 0:
         return []
     if importlib.util.find_spec("workers") is None:
@@ -217,7 +224,9 @@ def _worker_members(settings: Settings) -> list[Member]:
             name="workers",
             # The settings of this process, although its files may have changed since; secrets stay out of the environment.
             launch=lambda _: Command(
-                [sys.executable, "-m", "workers", "--settings-on-stdin"], stdin=settings.model_dump_json().encode()
+                [sys.executable, "-m", "workers", "--settings-on-stdin"],
+                environ=environ,
+                stdin=settings.model_dump_json().encode(),
             ),
             stop_s=settings.worker_grace_s + 2 * _SLACK_S,
             stops_early=True,
@@ -225,9 +234,10 @@ def _worker_members(settings: Settings) -> list[Member]:
     ]
 
 
-def _launch_engine(settings: Settings, *, runtime: Runtime, generation: int) -> BaseProcess:
+def _launch_engine(settings: Settings, *, runtime: Runtime, generation: int, environ: Mapping[str, str]) -> BaseProcess:
     api = EngineLitAPI(settings, runtime=runtime, generation=generation, loader=ENGINE_LOADER)
-    return EngineServer(api).start_worker()
+    with environment(environ):
+        return EngineServer(api).start_worker()
 
 
 def _launch_api(settings: Settings, *, sock: socket.socket, runtime: Runtime) -> BaseProcess:
@@ -246,9 +256,9 @@ def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_p
     serve(
         app,
         sock=sock,
+        settings=settings,
         drain=engine.drain,
-        drain_s=settings.drain_s,
-        grace_s=settings.grace_s,
+        refuse=services.intake.close,
         parent_pid=parent_pid,
     )
 
@@ -275,12 +285,3 @@ async def _lifespan(_app: FastAPI, *, services: Services, background: Background
         await services.placer.close()
         await services.checks.close()
         await services.limits.close()
-
-
-def _body_limit(path: str, content_type: str, *, settings: Settings) -> int:
-    limits = {"/v1/prompts": settings.max_upload_bytes, "/v1/datasets": settings.max_dataset_bytes}
-    if path in limits:
-        return limits[path]
-    if content_type == FORM_TYPE:
-        return settings.max_body_bytes
-    return min(settings.max_body_bytes, settings.max_json_body_bytes)

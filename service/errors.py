@@ -9,13 +9,15 @@ AtlasError
 ├── Busy                the queue is full, retry later (429)
 │   └── RateLimited         a limit of the API key is reached, retry later (429)
 ├── Unavailable         a part of the server cannot be used at the moment (503)
-│   ├── EngineUnavailable   the engine is starting, stopping or lost
+│   ├── EngineUnavailable   the engine is starting or lost
+│   ├── ShuttingDown        the service stops and takes no new requests
 │   ├── StoreUnavailable    the store cannot be reached
 │   │   ├── StoreFull       it has no space left
 │   │   └── StoreReadOnly   it can be read but not written
 │   ├── TemporaryFilesUnavailable   the folder for temporary files is full or not writable
 │   ├── QueueUnavailable    there is no queue for runs, or Redis cannot be reached
 │   └── HubUnreachable      the Hugging Face hub cannot be reached
+├── RequestTooSlow      the body arrives too slowly (408)
 ├── DeadlineExceeded    the request's deadline has passed (504)
 ├── DamagedArtifact     a stored file does not match its manifest and is not served (500)
 ├── EngineFault         the engine failed internally on this request (500)
@@ -83,6 +85,10 @@ class EngineUnavailable(Unavailable):
     title = "Engine unavailable"
 
 
+class ShuttingDown(Unavailable):
+    title = "Shutting down"
+
+
 class StoreUnavailable(Unavailable):
     title = "Store unavailable"
 
@@ -105,6 +111,10 @@ class QueueUnavailable(Unavailable):
 
 class HubUnreachable(Unavailable):
     title = "Hub unreachable"
+
+
+class RequestTooSlow(AtlasError):
+    title = "Request timeout"
 
 
 class DeadlineExceeded(AtlasError):

@@ -1,7 +1,8 @@
-"""Middleware: request ids, access log, metrics, body limits, and the response to unexpected exceptions."""
+"""Middleware: request ids, access log, metrics, refusal while stopping, body limits, and the response to exceptions."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -11,13 +12,17 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.intake import Intake
 from service.api.metrics import Metrics
-from service.api.responses.errors import make_response
-from service.errors import TooLarge
+from service.api.responses.errors import make_response, respond
+from service.errors import ShuttingDown, TooLarge
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_QUIET = frozenset({"/health", "/ready", "/metrics"})
+QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
+"""Probes and metrics: not logged, and answered until the service ends."""
+
+_RETRY_AFTER_S = 5.0
 
 _log = structlog.get_logger("service.access")
 
@@ -51,6 +56,11 @@ class RequestScope:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
+            except asyncio.CancelledError:
+                if status:
+                    raise
+                # The server stops and waits no longer for this request.
+                await _shutting_down(scope["path"], request_id)(scope, receive, send_with_id)
             except Exception:
                 _log.exception("request failed")
                 if status:  # The response has started: closing the connection marks it as incomplete.
@@ -63,7 +73,7 @@ class RequestScope:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "other"  # Clients must not create labels.
         self._metrics.observe(method=method, route=route, status=status, seconds=seconds)
-        if scope["path"] in _QUIET:
+        if scope["path"] in QUIET_PATHS:
             return
         _log.info(
             "request",
@@ -73,6 +83,20 @@ class RequestScope:
             seconds=round(seconds, 4),
             caller=scope["state"].get("caller"),
         )
+
+
+class IntakeGate:
+    """503 for requests after the intake was closed, except for probes and metrics."""
+
+    def __init__(self, app: ASGIApp, *, intake: Intake) -> None:
+        self._app = app
+        self._intake = intake
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._intake.is_open or scope["path"] in QUIET_PATHS:
+            await self._app(scope, receive, send)
+            return
+        await _shutting_down(scope["path"], scope["state"]["request_id"])(scope, receive, send)
 
 
 class BodyLimit:
@@ -116,6 +140,13 @@ def _too_large(received: str, *, limit: int) -> TooLarge:
         f"{received}; the limit of this route for this Content-Type is {limit:,} bytes. Split the request, or send tensors as "
         "a part of a multipart form instead of JSON."
     )
+
+
+def _shutting_down(path: str, request_id: str) -> ASGIApp:
+    error = ShuttingDown("The server is shutting down.", retry_after_s=_RETRY_AFTER_S)
+    response = respond(error, path=path, request_id=request_id)
+    response.headers["Connection"] = "close"  # the next request of this client should reach another server
+    return response
 
 
 def _internal_error(path: str, request_id: str) -> ASGIApp:

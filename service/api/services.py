@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
 from service.api.hub_loads import HubLoads
+from service.api.intake import Intake
 from service.api.keys.caller_engine import CallerEngine
 from service.api.keys.key_ring import KeyRing
 from service.api.keys.limits import KeyLimits
@@ -25,12 +27,18 @@ from service.store.prompts.store import PromptStore
 from service.store.runs.store import RunStore
 
 
+def _one_thread() -> Executor:
+    return ThreadPoolExecutor(1, thread_name_prefix="parse-bodies")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Services:
     """Parts of the API process.
 
     keys: accepted API keys; limits: what they may use. engine: connection to the engine process. checks: of the store and
     Redis. datasets: stored ones; hub: loads further ones. queue, queue_watch: None without Redis; no run can be started then.
+    parsing: validates large bodies, one at a time, because each holds the interpreter lock. intake: whether new requests are
+    taken.
     """
 
     settings: Settings
@@ -48,6 +56,8 @@ class Services:
     idempotency: IdempotencyStore
     metrics: Metrics
     checks: ComponentChecks
+    parsing: Executor = field(default_factory=_one_thread)
+    intake: Intake = field(default_factory=Intake)
 
     def engine_of(self, request: Request) -> CallerEngine:
         """The engine within the limits of the key of an authenticated request."""

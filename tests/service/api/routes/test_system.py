@@ -28,17 +28,39 @@ def test_readiness_names_each_part(world: World) -> None:
     assert (body["engine"]["status"], body["store"]["status"], body["redis"]["status"]) == ("ok", "ok", "off")
 
 
-def test_an_engine_that_starts_is_lost_or_stops_is_not_ready(open_world: OpenWorld) -> None:
-    starting, lost, stopping = open_world(ready=False), open_world(), open_world()
+def test_an_engine_that_starts_or_is_lost_is_not_ready(open_world: OpenWorld) -> None:
+    starting, lost = open_world(ready=False), open_world()
     lost.engine.on_lost()
-    stopping.engine.drain()
-    for world, status in ((starting, "starting"), (lost, "lost"), (stopping, "lost")):
+    for world, status in ((starting, "starting"), (lost, "lost")):
         answer = world.client.get("/ready")
         assert answer.status_code == 503
         assert answer.json()["engine"]["status"] == status
         refused = world.client.post("/v1/activations", json=CAPTURE)
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) >= 1
+
+
+def test_a_draining_service_is_not_ready_but_takes_requests(world: World) -> None:
+    world.engine.drain()
+    answer = world.client.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json()["engine"] == {"status": "lost", "detail": "stopping"}
+    assert world.client.post("/v1/activations", json=CAPTURE).status_code == 200
+
+
+def test_after_its_drain_time_a_service_refuses_all_but_probes(world: World) -> None:
+    world.engine.drain()
+    world.services.intake.close()
+    for method, path in (("POST", "/v1/activations"), ("POST", "/v1/completions"), ("GET", "/v1/models"), ("GET", "/")):
+        refused = world.client.request(method, path, json=CAPTURE)
+        assert refused.status_code == 503
+        assert "shutting down" in refused.text
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.headers["connection"] == "close"
+        assert refused.headers["x-request-id"]
+    assert world.client.get("/health").status_code == 200
+    assert world.client.get("/ready").status_code == 503
+    assert world.client.get("/metrics").status_code == 200
 
 
 def test_a_redis_that_does_not_answer_is_named_but_models_run_without_it(open_world: OpenWorld) -> None:

@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.hosting.processes.api_server import ApiServer
+from service.hosting.processes.connections import ConnectionWatch
 
 
 @dataclass
@@ -20,13 +21,16 @@ class Scene:
     grace_s: float = 30.0
     now_s: float = 100.0
     drained: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.server = ApiServer(
             uvicorn.Config(FastAPI()),
             drain=lambda: self.drained.append(self.now_s),
+            refuse=lambda: self.refused.append(self.now_s),
             drain_s=self.drain_s,
             grace_s=self.grace_s,
+            watch=ConnectionWatch(read_timeout_s=9, write_timeout_s=9, min_bytes_per_s=1, max_connections=9),
             clock=lambda: self.now_s,
         )
 
@@ -41,8 +45,10 @@ def test_an_idle_server_answers_for_the_drain_time_after_sigterm() -> None:
     scene.server.handle_exit(signal.SIGTERM, None)
     assert scene.drained == [600]
     assert not scene.exits_after(0)
-    assert not scene.exits_after(1.9)
-    assert scene.exits_after(0.2)
+    assert not scene.exits_after(1.75)
+    assert scene.refused == []
+    assert scene.exits_after(0.25)
+    assert scene.refused == [602]
 
 
 def test_running_requests_have_the_grace_time() -> None:
@@ -50,7 +56,9 @@ def test_running_requests_have_the_grace_time() -> None:
     request: Any = object()
     scene.server.server_state.tasks.add(request)
     scene.server.handle_exit(signal.SIGTERM, None)
-    assert not scene.exits_after(29)
+    assert not scene.exits_after(28)
+    assert not scene.exits_after(1)
+    assert scene.refused == [128]
     assert scene.exits_after(2)
 
 
