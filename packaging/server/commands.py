@@ -5,11 +5,19 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
+import sys
 
 
 def serve() -> int:
-    """``promptatlas-server``: the service, until SIGTERM or Ctrl-C. Returns the exit status."""
-    _parser("promptatlas-server", description="Run the Prompt Atlas service until SIGTERM or Ctrl-C.").parse_args()
+    """``promptatlas-server``: the service, until SIGTERM or Ctrl-C, or ``admin``. Returns the exit status."""
+    if sys.argv[1:2] == ["admin"]:
+        from service.administration.commands import main as administer
+
+        return administer(sys.argv[2:], os.environ, prog="promptatlas-server admin")
+    _parser(
+        "promptatlas-server",
+        description="Run the Prompt Atlas service until SIGTERM or Ctrl-C. For its store: promptatlas-server admin --help.",
+    ).parse_args()
     # Imported here, because the engine process imports this module again and needs neither.
     from service.__main__ import main
 

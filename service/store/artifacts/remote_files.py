@@ -16,12 +16,17 @@ from fsspec.implementations.local import LocalFileSystem
 from service.errors import StoreUnavailable
 from service.store.artifacts.failures import TranslatingReader, driver_errors_as_unavailable
 from service.store.artifacts.files import (
+    TEMPORARY,
     Digest,
     FileEntry,
     Files,
     HashedBlocks,
     LocalFiles,
 )
+from service.store.artifacts.write_probe import WriteProbe
+
+PROBE = f"{TEMPORARY}probe"
+"""Key of the file that is written and removed to check the credentials."""
 
 _TIME_FIELDS = ("LastModified", "last_modified", "updated", "mtime", "created")
 
@@ -50,6 +55,7 @@ class RemoteFiles:
     def __init__(self, url: str) -> None:
         self._url = url
         self._create_lock = threading.Lock()
+        self._probe = WriteProbe(self._write_and_remove)
 
     def read(self, key: str) -> bytes:
         with driver_errors_as_unavailable("read"):
@@ -127,19 +133,32 @@ class RemoteFiles:
             filesystem, root = self._at("")
             entries = filesystem.find(root, detail=True)
         for path, details in entries.items():
-            yield FileEntry(key=path.removeprefix(root).lstrip("/"), modified_s=_modified_s(details))
+            yield FileEntry(
+                key=path.removeprefix(root).lstrip("/"),
+                modified_s=_modified_s(details),
+                n_bytes=int(details.get("size") or 0),
+            )
 
     def check(self) -> None:
-        with driver_errors_as_unavailable("reached"):
+        with driver_errors_as_unavailable("read"):
             filesystem, root = self._at("")
             with suppress(FileNotFoundError):
                 filesystem.ls(root, detail=False)
+        self._probe.check()
 
     def hold_reserve(self) -> None:
         """Nothing to do: object stores do not fill up."""
 
     def release_reserve(self) -> bool:
         return False
+
+    def local_path(self, key: str) -> Path | None:
+        return None
+
+    def _write_and_remove(self) -> None:
+        # One name for all processes, so that at most one file is left behind where removal is denied.
+        self.put(PROBE, b"probe")
+        self.remove(PROBE)
 
     def _at(self, key: str) -> tuple[Any, str]:
         # Resolved on each call: fsspec caches one instance per process, and an instance created before a fork must not

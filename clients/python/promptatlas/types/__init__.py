@@ -155,6 +155,7 @@ from promptatlas.types.runs import (
     RunArtifact,
     RunBody,
     RunEvent,
+    RunExpiry,
     RunStatus,
 )
 from promptatlas.types.sampling import (
@@ -347,6 +348,7 @@ __all__ = [
     "RunArtifact",
     "RunBody",
     "RunEvent",
+    "RunExpiry",
     "RunKind",
     "RunKindInfo",
     "RunStatus",
