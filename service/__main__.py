@@ -1,6 +1,6 @@
-"""``python -m service``: serve until SIGTERM or Ctrl-C. ``python -m service key create``: create an API key.
+"""``python -m service``: serve until SIGTERM or Ctrl-C, or run a command.
 
-See ``docs/operations.md`` for settings.
+``key create`` creates an API key, ``admin`` administers the store. See ``docs/operations.md`` for settings.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 def command(parser: argparse.ArgumentParser, *, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run a command of the server; without one, the service. parser: of the server, whose commands are added here."""
+    from service.administration.commands import add_admin_command
     from service.key_command import add_key_command
 
-    add_key_command(parser)
+    commands = parser.add_subparsers(title="commands", metavar="[command]")
+    add_key_command(commands)
+    add_admin_command(commands)
     parsed = parser.parse_args(arguments)
-    perform: Callable[[argparse.Namespace], int] | None = getattr(parsed, "perform", None)
-    return main(environ) if perform is None else perform(parsed)
+    perform: Callable[[argparse.Namespace, Mapping[str, str]], int] | None = getattr(parsed, "perform", None)
+    return main(environ) if perform is None else perform(parsed, environ)
 
 
 def main(environ: Mapping[str, str]) -> int:

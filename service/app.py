@@ -18,6 +18,7 @@ import structlog
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
+from service.administration.growth.sweep import RetentionSweep
 from service.api.hub_loads import HubLoads
 from service.api.keys.key_ring import KeyRing
 from service.api.keys.limits import KeyLimits
@@ -265,7 +266,11 @@ def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_p
 
 async def _run_background(services: Services, engine: EngineClient, endpoint: ApiEndpoint) -> None:
     monitor = services.queue_watch
-    housekeeper = Housekeeper(ArtifactStore(services.settings.home), idempotency=services.idempotency)
+    housekeeper = Housekeeper(
+        ArtifactStore(services.settings.home),
+        idempotency=services.idempotency,
+        retain=RetentionSweep(services.settings).run,
+    )
     await asyncio.gather(
         run_engine_client(engine, endpoint),
         housekeeper.run_beside(),

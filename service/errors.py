@@ -4,6 +4,7 @@ AtlasError
 ├── InvalidRequest      the request is invalid (422)
 │   └── ContextLengthExceeded   input and new tokens exceed the model's context
 ├── NotFound            no such model, prompt, version or alias (404)
+│   └── Expired         it was here, and was removed because of its age or size (410)
 ├── Conflict            it would overwrite or break something (409)
 ├── TooLarge            over a limit of this server; the message names the limit (413)
 ├── Busy                the queue is full, retry later (429)
@@ -59,6 +60,10 @@ class ContextLengthExceeded(InvalidRequest):
 
 class NotFound(AtlasError):
     title = "Not found"
+
+
+class Expired(NotFound):
+    title = "Expired"
 
 
 class Conflict(AtlasError):

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import secrets
 import sys
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -17,9 +18,9 @@ _MARK = "promptatlas_"  # lets scanners of repositories recognise keys
 _N_BYTES = 32
 
 
-def add_key_command(parser: argparse.ArgumentParser) -> None:
+def add_key_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``key create`` to the commands of the server. Its function is the attribute ``perform`` of the arguments."""
-    key = parser.add_subparsers(title="commands", metavar="[command]").add_parser("key", help="manage API keys")
+    key = commands.add_parser("key", help="manage API keys")
     create = key.add_subparsers(title="commands", metavar="command", required=True).add_parser(
         "create",
         help="create an API key",
@@ -37,7 +38,7 @@ def add_key_command(parser: argparse.ArgumentParser) -> None:
     create.set_defaults(perform=_create)
 
 
-def _create(arguments: argparse.Namespace) -> int:
+def _create(arguments: argparse.Namespace, _environ: Mapping[str, str]) -> int:
     key = f"{_MARK}{secrets.token_urlsafe(_N_BYTES)}"
     fields: dict[str, Any] = {
         "name": arguments.name,

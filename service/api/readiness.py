@@ -9,6 +9,7 @@ import structlog
 from promptatlas.types import ComponentState
 from redis.asyncio import Redis
 
+from service.api.problem_types import problem_type
 from service.errors import AtlasError
 
 _log = structlog.get_logger(__name__)
@@ -50,7 +51,7 @@ async def _state(name: str, check: Awaitable[object]) -> ComponentState:
         await asyncio.wait_for(check, _TIMEOUT_S)
     except AtlasError as error:
         _log.warning("component unavailable", component=name, reason=error.detail)
-        return ComponentState(status="lost", detail=error.detail)
+        return ComponentState(status="lost", detail=error.detail, problem=problem_type(error.title))
     except Exception as error:
         _log.warning("component unreachable", component=name, exc_info=error)
         return ComponentState(status="lost", detail="no response")

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.keeping import KEEP_ALL, Keep, parse_keep
 from service.settings.api_keys import ApiKey, parse_key, read_keys_file
 from service.settings.default_paths import default_model_path
 from service.settings.sources import PREFIX, one_line, read_sources
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     run_attempts: a run fails after this many attempts whose worker died.
     allowed_hosts: names for ``Host`` besides loopback names. allowed_origins: origins whose pages may use this server.
     read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: shards of one harvest.
+    keep_…: how long and how much of ended runs is kept, e.g. ``30d,200GiB``.
     Times are in seconds (``_s``), sizes in bytes (``_bytes``).
     """
 
@@ -101,6 +103,11 @@ class Settings(BaseSettings):
     worker_grace_s: float = Field(default=20.0, ge=0, le=3600, allow_inf_nan=False)
     run_attempts: int = Field(default=3, ge=1, le=1000)
     max_harvest_bytes: int = Field(default=256 << 30, ge=1024)
+    keep_events: Keep = KEEP_ALL
+    keep_checkpoints: Keep = KEEP_ALL
+    keep_outputs: Keep = KEEP_ALL
+    keep_harvests: Keep = KEEP_ALL
+    keep_maps: Keep = KEEP_ALL
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -141,6 +148,11 @@ class Settings(BaseSettings):
         if repeated:
             raise ValueError(f"each model needs its own name, but {repeated[0]!r} is given twice")
         return value
+
+    @field_validator("keep_events", "keep_checkpoints", "keep_outputs", "keep_harvests", "keep_maps", mode="before")
+    @classmethod
+    def _parse_keep(cls, value: object) -> object:
+        return parse_keep(value) if isinstance(value, str) else value
 
     @field_validator("api_keys", mode="before")
     @classmethod

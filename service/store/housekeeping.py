@@ -1,4 +1,4 @@
-"""Periodic garbage collection of the store: stale files of crashed writers, and expired idempotency records."""
+"""Periodic garbage collection of the store: stale files of crashed writers, expired idempotency records, retention."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Housekeeper:
 
     Args:
         artifacts, idempotency: The stores to sweep.
+        retain: Applies the limits of what is kept of runs, and returns the number of objects removed.
         sleep: Waits a number of seconds.
     """
 
@@ -30,10 +31,12 @@ class Housekeeper:
         artifacts: ArtifactStore,
         *,
         idempotency: IdempotencyStore,
+        retain: Callable[[], int] = lambda: 0,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._artifacts = artifacts
         self._idempotency = idempotency
+        self._retain = retain
         self._sleep = sleep
 
     async def run_beside(self) -> None:
@@ -46,7 +49,7 @@ class Housekeeper:
     def sweep(self) -> int:
         """Sweep once and return the number of files and records removed; an unreachable store is skipped."""
         try:
-            n_removed = self._artifacts.sweep() + self._idempotency.sweep()
+            n_removed = self._artifacts.sweep() + self._idempotency.sweep() + self._retain()
         except AtlasError as error:
             _log.warning("store sweep failed", reason=error.detail)
             return 0

@@ -118,16 +118,20 @@ class IdempotencyStore:
 
     def sweep(self) -> int:
         """Remove records older than twice the lifetime; returns their number."""
-        n_removed = 0
+        expired = self.expired()
+        for key in expired:
+            self._artifacts.remove_record(key)
+        return len(expired)
+
+    def expired(self) -> list[str]:
+        """Keys of the records that ``sweep`` removes."""
+        found = []
         for entry in self._artifacts.names("idempotency"):
             folder = f"idempotency/{entry}"
             keys = [f"{folder}/{generation}.json" for generation in self._generations(folder)]
-            if not all(map(self._is_removable, keys)):
-                continue
-            for key in keys:
-                self._artifacts.remove_record(key)
-            n_removed += len(keys)
-        return n_removed
+            if all(map(self._is_removable, keys)):
+                found += keys
+        return found
 
     def _generations(self, folder: str) -> list[int]:
         return [int(name.removesuffix(".json")) for name in self._artifacts.names(folder)]

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -56,11 +57,21 @@ def sweep_scratch_folders() -> None:
         _sweep(Path(tempfile.gettempdir()), prefix=_SCRATCH_PREFIX)
 
 
+def stale_scratch_folders() -> list[Path]:
+    """Scratch folders of processes that were killed, which :func:`sweep_scratch_folders` removes."""
+    return list(_stale(Path(tempfile.gettempdir()), prefix=_SCRATCH_PREFIX))
+
+
 def _sweep(parent: Path, *, prefix: str) -> None:
+    for folder in _stale(parent, prefix=prefix):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stale(parent: Path, *, prefix: str) -> Iterator[Path]:
     for folder in parent.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
             if folder.is_dir() and folder.stat().st_uid == os.getuid() and not _is_held(folder / LOCK):
-                shutil.rmtree(folder, ignore_errors=True)
+                yield folder
 
 
 def _remove(folder: Path, lock: IO[bytes]) -> None:

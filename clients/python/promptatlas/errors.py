@@ -14,6 +14,7 @@ PromptAtlasError
     ├── ForbiddenError            403 the key lacks a scope
     ├── NotFoundError             404 no such model, prompt, version or alias
     ├── ConflictError             409 the request conflicts with stored objects
+    ├── ExpiredError              410 the server has removed it because of its age or size
     ├── TooLargeError             413 a limit is exceeded; the detail suggests how to stay below it
     ├── UnsupportedFormatError    415
     ├── InvalidRequestError       422 also raised by the SDK before it sends an invalid request
@@ -146,6 +147,10 @@ class ConflictError(ProblemError):
     """409: the request conflicts with stored objects."""
 
 
+class ExpiredError(ProblemError):
+    """410: it was here, and the server has removed it because of its age or size."""
+
+
 class TooLargeError(ProblemError):
     """413: a limit of the server is exceeded; ``detail`` names it, and suggests how to stay below it."""
 
@@ -192,6 +197,7 @@ _BY_STATUS: Mapping[int, type[ProblemError]] = {
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
+    410: ExpiredError,
     413: TooLargeError,
     415: UnsupportedFormatError,
     422: InvalidRequestError,

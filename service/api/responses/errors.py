@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from service import errors
+from service.api.problem_types import problem_type, slug_of
 from service.api.requests.deadlines import ClientGone
 from service.api.services import request_id_of
 
@@ -34,6 +35,7 @@ _GONE_STATUS = 499  # nginx's "client closed request"; only the log shows it
 
 _STATUSES: Mapping[type[errors.AtlasError], int] = {
     errors.InvalidRequest: 422,
+    errors.Expired: 410,  # before its base class
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.TooLarge: 413,
@@ -98,7 +100,7 @@ def make_response(
     if is_openai_path(path):
         return Response(openai.model_dump_json(), status, dict(headers or {}), "application/json")
     problem = Problem(
-        type=f"urn:promptatlas:problem:{_slug(title)}",
+        type=problem_type(title),
         title=title,
         status=status,
         detail=detail,
@@ -164,7 +166,7 @@ async def _on_gone(_request: Request, _error: Exception) -> Response:
 def _openai_body(status: int, *, title: str, detail: str, items: Sequence[ProblemItem]) -> OpenAIErrorBody:
     param = ".".join(map(str, items[0].loc)) if items else None
     kind = _OPENAI_TYPES.get(status, "invalid_request_error")
-    code = "model_not_found" if status == 404 and param == "model" else _slug(title).replace("-", "_")
+    code = "model_not_found" if status == 404 and param == "model" else slug_of(title).replace("-", "_")
     return OpenAIErrorBody(error=OpenAIError(message=detail, type=kind, code=code, param=param))
 
 
@@ -183,7 +185,3 @@ def _short(loc: Sequence[str | int]) -> list[str | int]:
 def _message(fault: Mapping[str, Any]) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ")
     return message if len(message) <= 300 else f"{message[:300]}…"
-
-
-def _slug(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")

@@ -54,6 +54,7 @@ _DESCRIPTIONS = {
     403: "The key does not have the required scope.",
     404: "No such model, prompt, version, alias, dataset, run or map.",
     409: "Conflicts with an existing resource, or the Idempotency-Key is in use.",
+    410: "Expired: it was removed because of its age or size.",
     413: "Exceeds a limit of this server; the detail names the limit.",
     415: "Unsupported content type.",
     422: "Invalid; the detail says what was expected and what was received.",

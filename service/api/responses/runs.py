@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from promptatlas.types import Progress, Run, RunArtifact
+from promptatlas.types import Progress, Run, RunArtifact, RunExpiry
 
+from service.store.runs.expiry import ExpiredPart
 from service.store.runs.records import Output, RunRecord, RunState
 
 RESUMABLE = frozenset({"failed", "cancelled"})
 
 
 def run_answer(
-    record: RunRecord, state: RunState, *, position: int | None = None, outputs: Sequence[Output] = ()
+    record: RunRecord,
+    state: RunState,
+    *,
+    position: int | None = None,
+    outputs: Sequence[Output] = (),
+    expired: Sequence[ExpiredPart] = (),
 ) -> Run:
     """One run. position: in the queue; included only while the run is queued."""
     return Run.model_validate(
@@ -28,6 +34,7 @@ def run_answer(
             "metrics": dict(state.metrics),
             "error": state.error,
             "artifacts": list(map(artifact_answer, outputs)),
+            "expired": [RunExpiry(**asdict(part)) for part in expired],
             "prompts": list(state.prompts),
             "attempts": state.attempts,
             "resumable": state.status in RESUMABLE,

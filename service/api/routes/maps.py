@@ -46,7 +46,7 @@ async def list_maps(services: ServicesDep, _caller: Reader, limit: Limit = 20, a
 @router.get(
     "/v1/maps/{map_id}",
     response_model=Map,
-    responses={200: {"content": _COLUMNS}, **problems(401, 403, 404, 413, 422, 500, 503)},
+    responses={200: {"content": _COLUMNS}, **problems(401, 403, 404, 410, 413, 422, 500, 503)},
 )
 async def get_map(
     request: Request,
@@ -76,7 +76,7 @@ async def delete(services: ServicesDep, _caller: Admin, map_id: MapId) -> None:
 @router.post(
     "/v1/maps/{map_id}/project",
     response_model=MapPoints,
-    responses={200: {"content": _COLUMNS}, **problems(*ENGINE_ERRORS)},
+    responses={200: {"content": _COLUMNS}, **problems(410, *ENGINE_ERRORS)},
     openapi_extra=request_body(ProjectBody, form=True, part=VECTORS),
 )
 async def project(

@@ -21,6 +21,9 @@ def store_failure(error: Exception, *, action: str) -> StoreUnavailable:
     """The error for clients. action: read, written or reached."""
     number = getattr(error, "errno", None)
     number = number if isinstance(number, int) else None
+    if number is None and isinstance(error, PermissionError):
+        # Drivers of object stores raise it without a number.
+        number = errno.EACCES
     fallback = "input/output error" if isinstance(error, OSError) else type(error).__name__
     reason = os.strerror(number) if number else fallback
     kind: type[StoreUnavailable] = StoreUnavailable

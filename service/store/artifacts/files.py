@@ -37,10 +37,11 @@ BLOCK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
-    """One stored file. modified_s: seconds since 1970, None if the filesystem does not report it."""
+    """One stored file. modified_s: seconds since 1970, None if the filesystem does not report it. n_bytes: its size."""
 
     key: str
     modified_s: float | None
+    n_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,9 @@ class Files(Protocol):
     def open(self, key: str) -> io.RawIOBase:
         """Open for sequential reading, without seek; FileNotFoundError if the file does not exist."""
 
+    def local_path(self, key: str) -> Path | None:
+        """Path of a file for reading, if the filesystem is local; None if it is not. The file need not exist."""
+
     def create(self, key: str, data: bytes) -> None:
         """Like ``put``, but FileExistsError if ``key`` exists; of concurrent writers exactly one succeeds."""
 
@@ -88,7 +92,10 @@ class Files(Protocol):
         """All files, including temporary ones."""
 
     def check(self) -> None:
-        """Raise Unavailable unless the filesystem is reachable and, if it is local, a file can be written."""
+        """Raise Unavailable unless the filesystem is reachable and a file can be written.
+
+        Where writing is slow or costs money, it is tried at times only; see ``write_probe``.
+        """
 
     def hold_reserve(self) -> None:
         """Occupy a little space, if there is enough, that ``release_reserve`` frees on a full disk. Failures are ignored."""
@@ -148,6 +155,9 @@ class LocalFiles:
             os.unlink(temporary)
             _sync_folder(os.path.dirname(path))
 
+    def local_path(self, key: str) -> Path | None:
+        return Path(self._path(key))
+
     def remove(self, key: str) -> None:
         path = self._path(key)
         with os_errors_as_unavailable("written"), suppress(FileNotFoundError, NotADirectoryError):
@@ -174,7 +184,8 @@ class LocalFiles:
                 path = os.path.join(folder, name)
                 with suppress(FileNotFoundError):
                     key = os.path.relpath(path, self._root).replace(os.sep, "/")
-                    yield FileEntry(key=key, modified_s=os.stat(path).st_mtime)
+                    status = os.stat(path)
+                    yield FileEntry(key=key, modified_s=status.st_mtime, n_bytes=status.st_size)
 
     def check(self) -> None:
         with os_errors_as_unavailable("reached"):

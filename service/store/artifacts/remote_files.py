@@ -22,6 +22,7 @@ from service.store.artifacts.files import (
     HashedBlocks,
     LocalFiles,
 )
+from service.store.artifacts.write_probe import WriteProbe
 
 _TIME_FIELDS = ("LastModified", "last_modified", "updated", "mtime", "created")
 
@@ -62,6 +63,7 @@ class RemoteFiles:
     def __init__(self, url: str) -> None:
         self._url = url
         self._create_lock = threading.Lock()
+        self._probe = WriteProbe(self)
 
     def read(self, key: str) -> bytes:
         with driver_errors_as_unavailable("read"):
@@ -139,19 +141,27 @@ class RemoteFiles:
             filesystem, root = self._at("")
             entries = filesystem.find(root, detail=True)
         for path, details in entries.items():
-            yield FileEntry(key=path.removeprefix(root).lstrip("/"), modified_s=_modified_s(details))
+            yield FileEntry(
+                key=path.removeprefix(root).lstrip("/"),
+                modified_s=_modified_s(details),
+                n_bytes=int(details.get("size") or 0),
+            )
 
     def check(self) -> None:
-        with driver_errors_as_unavailable("reached"):
+        with driver_errors_as_unavailable("read"):
             filesystem, root = self._at("")
             with suppress(FileNotFoundError):
                 filesystem.ls(root, detail=False)
+        self._probe.check()
 
     def hold_reserve(self) -> None:
         """Nothing to do: object stores do not fill up."""
 
     def release_reserve(self) -> bool:
         return False
+
+    def local_path(self, key: str) -> Path | None:
+        return None
 
     def _at(self, key: str) -> tuple[Any, str]:
         # Resolved on each call: fsspec caches one instance per process, and an instance created before a fork must not

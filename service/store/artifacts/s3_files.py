@@ -24,6 +24,7 @@ from obstore.store import S3Store
 
 from service.store.artifacts.failures import TranslatingReader, driver_errors_as_unavailable
 from service.store.artifacts.files import BLOCK_BYTES, Digest, FileEntry, HashedBlocks
+from service.store.artifacts.write_probe import WriteProbe
 
 _PART_BYTES = 16 << 20
 _N_AT_ONCE = 32
@@ -53,6 +54,7 @@ class S3Files:
     def __init__(self, url: str, *, environ: Mapping[str, str] | None = None) -> None:
         self._url = url
         self._environ = os.environ if environ is None else environ
+        self._probe = WriteProbe(self)
 
     def read(self, key: str) -> bytes:
         with _errors("read"):
@@ -114,11 +116,16 @@ class S3Files:
         with _errors("read"):
             for batch in obstore.list(self._bucket):
                 for entry in batch:
-                    yield FileEntry(key=entry["path"], modified_s=entry["last_modified"].timestamp())
+                    modified_s = entry["last_modified"].timestamp()
+                    yield FileEntry(key=entry["path"], modified_s=modified_s, n_bytes=entry["size"])
 
     def check(self) -> None:
-        with _errors("reached"):
+        with _errors("read"):
             next(iter(obstore.list(self._bucket, chunk_size=1)), None)
+        self._probe.check()
+
+    def local_path(self, key: str) -> Path | None:
+        return None
 
     def hold_reserve(self) -> None:
         """Nothing to do: object stores do not fill up."""

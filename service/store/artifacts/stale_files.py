@@ -12,14 +12,15 @@ from service.store.artifacts.manifests import MANIFEST, artifact_from
 _CONTENT_NAME = re.compile(r"_[0-9a-f]{16}_.+")
 
 
-def stale_keys(files: Files, *, before_s: float) -> list[str]:
+def stale_keys(files: Files, *, entries: Iterable[FileEntry], before_s: float) -> list[str]:
     """Keys of stale files.
 
     Args:
-        files: The filesystem to search.
+        files: The filesystem.
+        entries: Its files; those to consider.
         before_s: Seconds since 1970; files written later may belong to a running writer.
     """
-    old = [entry for entry in files.walk() if entry.modified_s is not None and entry.modified_s < before_s]
+    old = [entry for entry in entries if entry.modified_s is not None and entry.modified_s < before_s]
     stale = [entry.key for entry in old if _name_of(entry.key).startswith(TEMPORARY)]
     return stale + _orphans(files, (entry for entry in old if _CONTENT_NAME.fullmatch(_name_of(entry.key))))
 

@@ -275,7 +275,7 @@ class ArtifactStore:
             write()
 
     def check(self) -> None:
-        """Raise Unavailable unless the store is reachable and, on a local disk, writable."""
+        """Raise Unavailable unless the store is reachable and writable; a bucket is written to at times only."""
         self._files.check()
 
     def sweep(self, *, older_than: timedelta = timedelta(hours=1)) -> int:
@@ -287,7 +287,7 @@ class ArtifactStore:
         Returns:
             The number of files removed.
         """
-        stale = stale_keys(self._files, before_s=(self._clock() - older_than).timestamp())
+        stale = stale_keys(self._files, entries=self._files.walk(), before_s=(self._clock() - older_than).timestamp())
         for key in stale:
             self._files.remove(key)
         return len(stale)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from promptatlas.types.runs import RunStatus
 
-from service.errors import DamagedArtifact, InvalidRequest, NotFound
+from service.errors import DamagedArtifact, Expired, InvalidRequest, NotFound
 from service.store.artifacts.store import ArtifactStore
 from service.store.artifacts.tensor_codec import TensorFile, decode, encode
 from service.store.listing import MAX_LIMIT, Page, check_limit, log_damage
@@ -133,11 +133,14 @@ class MapStore:
 
         Raises:
             NotFound: no such map, its run has not succeeded, or it was deleted.
+            Expired: it was removed because of its age or size.
             DamagedArtifact: the stored file is damaged.
         """
         record = self._record(map_id)
         try:
             data = self._outputs(map_id).read(MAP)
+        except Expired:
+            raise Expired(f"Map {map_id!r} has expired. Its run has the spec to make it again.") from None
         except NotFound:
             _, state = self._runs.get(map_id)
             why = "it was deleted" if state.status == _ENDED else f"its run is {state.status}"

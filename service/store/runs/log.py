@@ -81,6 +81,12 @@ class RunLog:
         self._artifacts.remove_record(_hint_key(run_id))
         self._artifacts.remove_record(_chunk_key(run_id, 1))
 
+    def drop_before(self, run_id: str, *, first_id: int) -> None:
+        """Remove the chunks before the last one, whose first event has this id. Readers skip what is missing."""
+        for number in self.first_ids(run_id):
+            if number < first_id:
+                self._artifacts.remove_record(_chunk_key(run_id, number))
+
     def first_ids(self, run_id: str) -> list[int]:
         """First event ids of all chunks, in order."""
         names = (name.removesuffix(".json") for name in self._artifacts.names(f"runs/{run_id}/events"))

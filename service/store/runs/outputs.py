@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote
 
-from service.errors import Conflict, DamagedArtifact, InvalidRequest, NotFound
+from service.errors import Conflict, DamagedArtifact, Expired, InvalidRequest, NotFound
 from service.store.artifacts.store import Artifact, ArtifactStore
 from service.store.listing import log_damage
+from service.store.runs.expiry import expired_output
 from service.store.runs.records import Output
 
 MAX_PATH = 200
@@ -75,7 +76,7 @@ class Outputs:
         return sorted(found, key=lambda output: output.path)
 
     def read(self, path: str) -> bytes:
-        """The verified bytes of an output; raises NotFound or DamagedArtifact."""
+        """The verified bytes of an output; raises NotFound, Expired or DamagedArtifact."""
         return self._artifacts.read(self._artifact(path), _FILE)
 
     def open(self, path: str) -> tuple[BinaryIO, Output]:
@@ -96,6 +97,12 @@ class Outputs:
     def _artifact(self, path: str) -> Artifact:
         artifact = self._artifacts.get(self._folder(path), label=self._label(path)) if is_path(path) else None
         if artifact is None or artifact.retired:
+            expired = expired_output(self._artifacts, run_id=self._run_id, path=path)
+            if expired is not None:
+                raise Expired(
+                    f"Artifact {path[:MAX_PATH]!r} of run {self._run_id} has expired: it was removed at "
+                    f"{expired.expired_at[:19]}Z because of its age or size."
+                )
             raise NotFound(f"Run {self._run_id} has no artifact {path[:MAX_PATH]!r}.")
         return artifact
 

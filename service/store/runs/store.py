@@ -20,12 +20,13 @@ from typing import Any, BinaryIO
 
 from promptatlas.types.runs import RunStatus
 
-from service.errors import Busy, InvalidRequest, NotFound
+from service.errors import Busy, Conflict, Expired, InvalidRequest, NotFound
 from service.store.artifacts.clock import Clock, utc_now, write_time
 from service.store.artifacts.sealed_records import canonical_json
 from service.store.artifacts.store import ArtifactStore
 from service.store.listing import Page, check_limit
 from service.store.runs.deletion import RunDeletion
+from service.store.runs.expiry import ExpiredPart, RunExpiry
 from service.store.runs.ids import RunIds, is_run_id, made_at
 from service.store.runs.log import RunLog, curve_of, events_after
 from service.store.runs.outputs import Outputs
@@ -52,6 +53,7 @@ class RunStore:
         self._log = RunLog(artifacts)
         self._rows = RunSummaries(artifacts)
         self._index = UnfinishedRuns(artifacts)
+        self._expiry = RunExpiry(artifacts, clock=clock)
         self._ids = RunIds()
         self._clock = clock
 
@@ -151,10 +153,13 @@ class RunStore:
         """Queue a failed or cancelled run again; it resumes from its last checkpoint, if there is one.
 
         Raises:
-            Conflict: The run is queued or running, or has succeeded.
+            Conflict: The run is queued or running, or has succeeded, or expired parts of it are being removed.
         """
 
         def decide(head: Chunk) -> Change:
+            # After the log was read, see ``expiry``.
+            if self._expiry.is_removing(run_id):
+                raise Conflict(f"Expired parts of run {run_id} are being removed; resume it in some minutes.")
             change = resume(head.state, run_id=run_id, next_id=head.next_id, now=self._now())
             # Before the run is queued, so that ``unfinished`` never misses it.
             self._index.note(run_id, queued_id=head.next_id)
@@ -211,14 +216,27 @@ class RunStore:
         return events_after(self._log, run_id, after=after, limit=limit)
 
     def metrics(self, run_id: str) -> list[dict[str, Any]]:
-        """Curve of the run: one point per step and member, ordered by step; later attempts replace earlier ones."""
+        """Curve of the run: one point per step and member, ordered by step; later attempts replace earlier ones.
+
+        Raises:
+            Expired: Its events have expired, and no attempt since has recorded any.
+        """
         self._rows.record(run_id)
-        return curve_of(self._log, run_id)
+        points = curve_of(self._log, run_id)
+        if not points and any(part.part == "events" for part in self._expiry.parts_of(run_id)):
+            raise Expired(f"The events of run {run_id} have expired, with the points of its curve.")
+        return points
 
     def outputs(self, run_id: str) -> list[Output]:
         """Outputs of the run so far, ordered by path."""
         self._rows.record(run_id)
         return Outputs(self._artifacts, run_id=run_id).all()
+
+    def expired(self, run_id: str) -> list[ExpiredPart]:
+        """Parts of the run that have expired; without outputs that a later attempt has stored again."""
+        parts = self._expiry.parts_of(run_id)
+        stored = {output.path for output in self.outputs(run_id)} if parts else set()
+        return [part for part in parts if part.path is None or part.path not in stored]
 
     def read_output(self, run_id: str, path: str) -> bytes:
         """The verified bytes of an output; raises NotFound or DamagedArtifact."""

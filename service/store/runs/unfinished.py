@@ -28,12 +28,12 @@ class UnfinishedRuns:
 
     def note(self, run_id: str, *, queued_id: int) -> None:
         """Add a run that is about to be queued by the event with this id."""
-        self._artifacts.put_record(_key(run_id, queued_id), {"run_id": run_id})
+        self._artifacts.put_record(unfinished_key(run_id, queued_id), {"run_id": run_id})
 
     def forget(self, run_id: str, *, queued_id: int) -> None:
         """Remove an entry. Failures are ignored, since ``RunStore.unfinished`` removes outdated entries."""
         with suppress(AtlasError):
-            self._artifacts.remove_record(_key(run_id, queued_id))
+            self._artifacts.remove_record(unfinished_key(run_id, queued_id))
 
     def entries(self) -> Iterator[UnfinishedEntry]:
         """Run ids and the ids of the events that queued them, oldest run first."""
@@ -43,5 +43,6 @@ class UnfinishedRuns:
                 yield run_id, int(queued_id)
 
 
-def _key(run_id: str, queued_id: int) -> str:
+def unfinished_key(run_id: str, queued_id: int) -> str:
+    """Key of the entry of a run."""
     return f"{_FOLDER}/{run_id}.{queued_id}.json"

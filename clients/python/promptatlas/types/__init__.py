@@ -155,6 +155,7 @@ from promptatlas.types.runs import (
     RunArtifact,
     RunBody,
     RunEvent,
+    RunExpiry,
     RunStatus,
 )
 from promptatlas.types.sampling import (
@@ -348,6 +349,7 @@ __all__ = [
     "RunArtifact",
     "RunBody",
     "RunEvent",
+    "RunExpiry",
     "RunKind",
     "RunKindInfo",
     "RunStatus",

@@ -12,6 +12,7 @@ from promptatlas.types.wire import ListPage, RequestBody, ResponseBody
 
 RunStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 EventType = Literal["status", "metric", "log", "done"]
+ExpiredPartName = Literal["artifact", "checkpoints", "events"]
 
 
 class RunBody(RequestBody):
@@ -38,13 +39,25 @@ class RunArtifact(ResponseBody):
     sha256: str
 
 
+class RunExpiry(ResponseBody):
+    """A part of a run that the server has removed because of its age or size.
+
+    path: of an artifact; reading it is error 410. n_bytes: what was removed.
+    """
+
+    part: ExpiredPartName
+    path: str | None = None
+    n_bytes: int
+    expired_at: datetime
+
+
 class Run(ResponseBody):
     """One run.
 
     queue_position: 0 is next; None unless queued. metrics: final values, by name. error: why the run failed, in one sentence.
     attempts: number of times a worker started the run. resumable: ``resume`` continues it, from a checkpoint if there is
     one. prompts: references of the versions that the run created. resolved: what the names in the spec resolved to when the
-    run was submitted.
+    run was submitted. expired: what was removed because of its age or size.
     """
 
     id: str
@@ -57,6 +70,7 @@ class Run(ResponseBody):
     metrics: dict[str, float] = Field(default_factory=dict)
     error: str | None = None
     artifacts: list[RunArtifact] = Field(default_factory=list)
+    expired: list[RunExpiry] = Field(default_factory=list)
     prompts: list[str] = Field(default_factory=list)
     attempts: int = 0
     resumable: bool = False

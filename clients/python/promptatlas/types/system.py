@@ -16,10 +16,14 @@ class Health(ResponseBody):
 
 
 class ComponentState(ResponseBody):
-    """State of one part of the server. ``off``: not configured."""
+    """State of one part of the server. ``off``: not configured.
+
+    problem: type of the problem that requests get because of it, e.g. ``urn:promptatlas:problem:store-read-only``.
+    """
 
     status: Literal["ok", "starting", "lost", "off"]
     detail: str | None = None
+    problem: str | None = None
 
 
 class Ready(ResponseBody):

@@ -74,7 +74,7 @@ async def list_artifacts(services: ServicesDep, _caller: Reader, run_id: RunId) 
             "description": "The file; the content type follows from its suffix.",
             "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
         },
-        **problems(401, 403, 404, 422, 500, 503),
+        **problems(401, 403, 404, 410, 422, 500, 503),
     },
 )
 async def artifact(services: ServicesDep, _caller: Reader, run_id: RunId, path: ArtifactPath) -> Response:

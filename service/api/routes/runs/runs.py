@@ -113,7 +113,9 @@ async def resume(
     return await respond_once(request, services.idempotency, key=key, caller=caller.name, body=b"", work=requeue)
 
 
-@router.get("/v1/runs/{run_id}/metrics", response_model=MetricCurve, responses=problems(401, 403, 404, 422, 500, 503))
+@router.get(
+    "/v1/runs/{run_id}/metrics", response_model=MetricCurve, responses=problems(401, 403, 404, 410, 422, 500, 503)
+)
 async def metrics(services: ServicesDep, _caller: Reader, run_id: RunId) -> Response:
     """Read the whole curve of a run, in the order in which the points were recorded."""
 
@@ -133,4 +135,6 @@ router.include_router(run_artifacts.router)
 def _read_run(services: Services, run_id: str) -> Run:
     record, state = services.runs.get(run_id)
     position = position_of(services.queue, run_id) if state.status == "queued" else None
-    return run_answer(record, state, position=position, outputs=services.runs.outputs(run_id))
+    return run_answer(
+        record, state, position=position, outputs=services.runs.outputs(run_id), expired=services.runs.expired(run_id)
+    )

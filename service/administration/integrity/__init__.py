@@ -1,0 +1,1 @@
+"""Checks of a whole store, and repairs that lose nothing."""
