@@ -8,6 +8,7 @@ value of this module. Any other opcode or name is refused. The format is describ
 from __future__ import annotations
 
 import io
+import math
 import pickletools
 import zipfile
 from collections.abc import Callable, Mapping
@@ -32,7 +33,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class TorchTensor:
-    """A tensor whose values are not read yet: a large shape may repeat a few values. data: of its storage."""
+    """A tensor as it is described in the file. It has no more values than ``data``, the bytes of its storage."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -41,7 +42,7 @@ class TorchTensor:
     data: bytes
 
     def values(self) -> Floats:
-        """The values as float32. Check the shape first."""
+        """The values as float32."""
         kind = np.dtype("<u2") if self.dtype == "bfloat16" else np.dtype(f"<f{_ITEM_BYTES[self.dtype]}")
         strides = tuple(step * kind.itemsize for step in self.stride)
         view = np.ndarray(self.shape, kind, buffer=self.data, offset=self.offset * kind.itemsize, strides=strides)
@@ -113,6 +114,9 @@ def _tensor_in(archive: zipfile.ZipFile) -> TorchTensor:
     n_values = min(storage.n_values, len(data) // _ITEM_BYTES[storage.dtype])
     if 0 not in view.shape and last >= n_values:
         raise InvalidRequest(f"The tensor reads value {last} of its data, which has {n_values} values.")
+    if math.prod(view.shape) > n_values:
+        # Otherwise a few bytes could describe any number of values.
+        raise InvalidRequest("The tensor repeats its data, as after expand(). Save tensor.contiguous().")
     return TorchTensor(dtype=storage.dtype, shape=view.shape, stride=view.stride, offset=view.offset, data=data)
 
 

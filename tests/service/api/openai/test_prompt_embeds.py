@@ -92,7 +92,7 @@ ZEROS = torch.zeros(4, 5)
         (torch_text(torch.zeros(2, 4, 5)), r"got \[2, 4, 5\]"),
         (torch_text(torch.zeros(1, 1, 4, 5)), r"got \[1, 1, 4, 5\]"),
         (torch_text(torch.zeros(0, 5)), r"got \[0, 5\]"),
-        (torch_text(torch.zeros(5).expand(1 << 40, 5)), "at most 64 vectors, the model's context, got 1099511627776"),
+        (torch_text(torch.zeros(5).expand(1 << 40, 5)), "repeats its data"),
         (torch_text(torch.zeros(65, 5)), "at most 64 vectors"),
         (torch_text(torch.full((4, 5), torch.nan)), "finite"),
         (torch_text(torch.full((4, 5), -torch.inf)), "finite"),
