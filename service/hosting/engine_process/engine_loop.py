@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import structlog
 
 from service.engine.requests import Capture, Detokenize, Done, Estimate, Event, Failed, Generate, Tensors, Tokenize
+from service.engine.statistics import EngineStatistics, RequestTimes
 from service.errors import AtlasError, EngineUnavailable, NotFound
 from service.hosting.engine_process.request_tensors import attach_values
 from service.hosting.ipc.messages import (
@@ -35,6 +36,7 @@ from service.hosting.ipc.transport import Disconnected, EngineEndpoint, Received
 _log = structlog.get_logger(__name__)
 
 _STATS_EVERY_S = 1.0
+_IDLE_AFTER_S = 0.05
 _MAX_CONSECUTIVE_FAULTS = 3
 
 
@@ -43,13 +45,15 @@ class EngineLike(Protocol):
 
     @property
     def has_work(self) -> bool: ...
-    def submit(self, request: Generate | Capture) -> None: ...
-    def cancel(self, request_id: str) -> None: ...
+    def submit(self, request: Generate | Capture, *, arrived_s: float | None = None) -> tuple[int, ...]: ...
+    def cancel(self, request_id: str, *, has_failed: bool = False) -> None: ...
     def step(self) -> list[Event]: ...
     def estimate(self, request: Capture) -> Estimate: ...
     def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]: ...
     def detokenize(self, request: Detokenize) -> str: ...
     def stats(self) -> Mapping[str, float]: ...
+    def statistics(self) -> EngineStatistics: ...
+    def watch(self, on_end: Callable[[RequestTimes], None]) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +68,12 @@ class ServedModel:
     count_chat: Callable[[Sequence[Mapping[str, str]]], int] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Pending:
     connection_id: int
     model: str
     metadata: Mapping[str, Any]
+    n_input: tuple[int, ...] | None  # None after the first reply, which contains it
 
 
 class EngineLoop:
@@ -101,15 +106,17 @@ class EngineLoop:
         self._state_is_final = True
         self._state = self._describe()
         self._result_writers = ThreadPoolExecutor(1, thread_name_prefix="results")
-        self._endpoint = EngineEndpoint(socket_path, first_message=lambda: self._state)
+        self._endpoint = EngineEndpoint(socket_path, first_message=lambda: self._state, clock=clock)
 
     def run_once(self) -> None:
         """Receive all messages, waiting for one if no engine has work, then run one step of each engine."""
         self._receive(block=not self._has_work)
         for name, served in self._served.items():
             if served.engine.has_work:
+                self._state_is_final = False
                 self._step(name, served.engine)
-        self._publish_state()
+        if self._clock() - self._state_at_s >= _STATS_EVERY_S:
+            self._publish_state()
 
     def close(self) -> None:
         """Close all connections and wait for results that are being written."""
@@ -123,7 +130,10 @@ class EngineLoop:
     # --- incoming messages ---
 
     def _receive(self, *, block: bool) -> None:
-        incoming = self._endpoint.receive(block=block)
+        # An engine that stays idle is not shown as busy, and one that answers short requests sends no state after each.
+        incoming = self._endpoint.receive(block=block, timeout_s=None if self._state_is_final else _IDLE_AFTER_S)
+        if block and incoming is None:
+            self._publish_state()
         while incoming is not None:
             self._handle(incoming)
             incoming = self._endpoint.receive(block=False)
@@ -136,19 +146,22 @@ class EngineLoop:
         elif isinstance(incoming.message, Cancel):
             self._cancel(incoming.message.request_id)
         elif isinstance(incoming.message, Submit):
-            self._submit(incoming.message, connection_id=connection_id)
+            self._submit(incoming.message, connection_id=connection_id, at_s=incoming.at_s)
         else:
             self._answer(incoming.message, connection_id=connection_id)
 
-    def _submit(self, job: Submit, *, connection_id: int) -> None:
+    def _submit(self, job: Submit, *, connection_id: int, at_s: float) -> None:
         request_id = job.request.request_id
         try:
             served = self._find(job.model)
-            served.engine.submit(_with_limit(attach_values(job), n_context=job.n_context, served=served))
+            request = _with_limit(attach_values(job), n_context=job.n_context, served=served)
+            n_input = served.engine.submit(request, arrived_s=at_s)
         except Exception as error:
             self._send(request_id, [_failed(request_id, error)], connection_id=connection_id)
         else:
-            self._pending[request_id] = _Pending(connection_id=connection_id, model=job.model, metadata=job.metadata)
+            self._pending[request_id] = _Pending(
+                connection_id=connection_id, model=job.model, metadata=job.metadata, n_input=n_input
+            )
 
     def _answer(self, message: EstimateCost | CallTokenizer, *, connection_id: int) -> None:
         """Answer a message that needs no step of the engine."""
@@ -197,7 +210,7 @@ class EngineLoop:
         lost = EngineUnavailable("The engine failed in the middle of this request.", retry_after_s=1)
         for request_id in [key for key, pending in self._pending.items() if pending.model == model]:
             pending = self._pending.pop(request_id)
-            engine.cancel(request_id)
+            engine.cancel(request_id, has_failed=True)
             self._send(request_id, [Failed(request_id=request_id, error=lost)], connection_id=pending.connection_id)
 
     def _deliver(self, events: Sequence[Event]) -> None:
@@ -223,7 +236,8 @@ class EngineLoop:
         if isinstance(events[-1], Done | Failed):
             del self._pending[request_id]
         if updates:
-            self._send(request_id, updates, connection_id=pending.connection_id)
+            self._send(request_id, updates, connection_id=pending.connection_id, n_input=pending.n_input)
+            pending.n_input = None
 
     def _write(self, request_id: str, result: Tensors, metadata: Mapping[str, Any]) -> Finished | Failed:
         try:
@@ -233,10 +247,17 @@ class EngineLoop:
 
     def _write_and_send(self, request_id: str, result: Tensors, pending: _Pending) -> None:
         update = self._write(request_id, result, pending.metadata)
-        self._send(request_id, [update], connection_id=pending.connection_id)
+        self._send(request_id, [update], connection_id=pending.connection_id, n_input=pending.n_input)
 
-    def _send(self, request_id: str, updates: Sequence[Update], *, connection_id: int) -> None:
-        reply = Reply(request_id=request_id, updates=tuple(updates))
+    def _send(
+        self,
+        request_id: str,
+        updates: Sequence[Update],
+        *,
+        connection_id: int,
+        n_input: tuple[int, ...] | None = None,
+    ) -> None:
+        reply = Reply(request_id=request_id, updates=tuple(updates), n_input=n_input)
         if not self._endpoint.send(reply, connection_id=connection_id):
             for update in updates:
                 if isinstance(update, Finished) and update.result is not None:
@@ -245,12 +266,7 @@ class EngineLoop:
     # --- state of the process ---
 
     def _publish_state(self) -> None:
-        # Once a second while there is work, and once more when it ends, so that an idle engine is not shown as busy.
-        now_s, idle = self._clock(), not self._has_work
-        if now_s - self._state_at_s < _STATS_EVERY_S and not (idle and not self._state_is_final):
-            self._state_is_final = self._state_is_final and idle
-            return
-        self._state_at_s, self._state_is_final = now_s, idle
+        self._state_at_s, self._state_is_final = self._clock(), not self._has_work
         self._state = self._describe()
         self._endpoint.broadcast(self._state)
 
@@ -260,6 +276,7 @@ class EngineLoop:
             pid=os.getpid(),
             models={name: dict(served.card) for name, served in self._served.items()},
             stats={name: dict(served.engine.stats()) for name, served in self._served.items()},
+            statistics={name: served.engine.statistics() for name, served in self._served.items()},
         )
 
 

@@ -17,7 +17,7 @@ import msgpack
 import numpy as np
 
 from service import errors
-from service.engine import requests
+from service.engine import requests, statistics
 from service.errors import AtlasError
 from service.hosting.ipc import messages
 
@@ -28,6 +28,7 @@ RECORDS: tuple[type, ...] = (
     *(requests.CaptureSpec, requests.Projection, requests.Lens, requests.Nearest, requests.Intervention),
     *(requests.Delta, requests.RowDone, requests.Failed, requests.TokenLogprob, requests.Estimate),
     *(requests.RankedToken, requests.Tokenize, requests.Detokenize, messages.CallTokenizer, messages.Tokenized),
+    statistics.EngineStatistics,
 )
 """Dataclasses that may appear in a frame; the position is the tag."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from service.engine.requests import (
     Tensors,
     Tokenize,
 )
+from service.engine.statistics import EngineStatistics, RequestTimes
 from service.errors import InvalidRequest
 from service.hosting.engine_process.engine_loop import EngineLoop, ServedModel
 from service.hosting.ipc.tensor_results import ResultWriter
@@ -34,6 +35,8 @@ class EchoEngine:
     jobs: dict[str, Generate | Capture] = field(default_factory=dict)
     given: dict[str, int] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    arrived_s: list[float | None] = field(default_factory=list)
     n_broken_steps: int = 0
     n_steps: int = 0
 
@@ -41,16 +44,20 @@ class EchoEngine:
     def has_work(self) -> bool:
         return bool(self.jobs)
 
-    def submit(self, request: Generate | Capture) -> None:
+    def submit(self, request: Generate | Capture, *, arrived_s: float | None = None) -> tuple[int, ...]:
         if request.inputs == ("refuse",):
             raise InvalidRequest("refused", loc=("inputs",))
         if request.inputs == ("crash",):
             raise RuntimeError("/secret")
         self.jobs[request.request_id] = request
         self.given[request.request_id] = 0
+        self.arrived_s.append(arrived_s)
+        return (1,) * len(request.inputs)
 
-    def cancel(self, request_id: str) -> None:
+    def cancel(self, request_id: str, *, has_failed: bool = False) -> None:
         self.cancelled.append(request_id)
+        if has_failed:
+            self.failed.append(request_id)
         self.jobs.pop(request_id, None)
 
     def step(self) -> list[Event]:
@@ -79,6 +86,12 @@ class EchoEngine:
 
     def stats(self) -> Mapping[str, float]:
         return {"n_running": len(self.jobs), "n_steps": self.n_steps}
+
+    def statistics(self) -> EngineStatistics:
+        return EngineStatistics(finished={"stop": self.n_steps})
+
+    def watch(self, on_end: Callable[[RequestTimes], None]) -> None:
+        self.on_end = on_end
 
     def _advance(self, request: Generate | Capture) -> list[Event]:
         id_ = request.request_id
