@@ -19,7 +19,6 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from service.api.hub_loads import HubLoads
-from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestScope
 from service.api.openai import routes as openai
 from service.api.origin_guard import CorsHeaders, OriginGuard
@@ -44,6 +43,7 @@ from service.api.routes import nearest_tokens as prompt_tokens
 from service.api.routes.page import default_page_path, page_router
 from service.api.routes.runs import runs
 from service.api.services import Services
+from service.api.telemetry.metrics import Metrics
 from service.hosting.engine_process.lit_api import SETUP_FAILED, EngineLitAPI
 from service.hosting.engine_process.litserve_internals import EngineServer
 from service.hosting.ipc.engine_client import EngineClient, run_engine_client
@@ -62,6 +62,7 @@ from service.settings import Settings, SettingsError, default_datasets_path
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.hub import load_rows
 from service.store.datasets.store import DatasetStore
+from service.store.disk_space import disk_space
 from service.store.housekeeping import Housekeeper
 from service.store.idempotency import IdempotencyStore
 from service.store.locked_folders import sweep_scratch_folders
@@ -143,7 +144,7 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
         queue=queue,
         queue_watch=monitor,
         idempotency=IdempotencyStore(artifacts),
-        metrics=Metrics(engine, queue_watch=monitor),
+        metrics=Metrics(engine, queue_watch=monitor, disk=functools.partial(disk_space, settings.home)),
         checks=ComponentChecks(check_store=artifacts.check, redis=redis),
     )
 

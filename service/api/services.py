@@ -8,8 +8,8 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from service.api.hub_loads import HubLoads
-from service.api.metrics import Metrics
 from service.api.readiness import ComponentChecks
+from service.api.telemetry.metrics import Metrics
 from service.hosting.ipc.engine_client import EngineClient
 from service.projection.placement import PlacementProcess
 from service.queueing.monitor import QueueMonitor

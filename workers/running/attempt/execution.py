@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,12 +13,14 @@ import structlog
 
 from service.errors import AtlasError, Unavailable
 from service.queueing.queue import RunQueue
+from service.queueing.tallies import Outcome, Tallies, ended_of
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import EndStatus
 from service.store.runs.store import RunStore
 from service.store.runs.writer import RunWriter, StaleAttempt
 from workers.running.attempt.reporter import ReportedPoints, Reporter, reported_points
 from workers.running.attempt.stored_run import StoredRun
+from workers.running.attempt.work_tallies import WorkTallies
 from workers.running.interface import RunStopped, Work
 from workers.running.periodic import PeriodicThread
 from workers.running.setup import WorkSetup
@@ -45,6 +48,7 @@ def execute_attempt(
         Unavailable: the end cannot be stored. The reason of a failure is then kept in Redis.
     """
     reporter = Reporter(writer, load_reported=lambda: _load_reported(runs, writer), clock=time.monotonic)
+    tallies = WorkTallies(writer.record.kind, open_tallies=lambda: Tallies.at(setup.redis_url))
     run = StoredRun(
         writer,
         reporter=reporter,
@@ -52,21 +56,35 @@ def execute_attempt(
         settings=setup.settings,
         artifacts=artifacts,
         timing=setup.timing,
+        tallies=tallies,
     )
     _log.info("run started", run_id=run.run_id, kind=writer.record.kind, attempt=run.attempt)
-    with PeriodicThread(reporter.flush, interval_s=setup.timing.flush_s, name="flush events"):
+    with (
+        PeriodicThread(reporter.flush, interval_s=setup.timing.flush_s, name="flush events"),
+        PeriodicThread(tallies.flush, interval_s=setup.timing.flush_s, name="flush tallies"),
+    ):
         end = _work(run, kind=writer.record.kind, kinds=setup.kinds, stop_signals=stop_signals, reporter=reporter)
+    tallies.flush()
     reporter.pass_to_writer()
     try:
         with_retries(lambda: _store_end(writer, end), waits_s=setup.timing.retries_s)
     except StaleAttempt as error:
         _log.warning("attempt was replaced by another", run_id=run.run_id, attempt=run.attempt, reason=error.detail)
+        _tally_end(run, "replaced", setup=setup, runs=runs, kind=writer.record.kind)
         return
     except Unavailable:
         if end is not None and end.error is not None:
             RunQueue.at(setup.redis_url, timing=setup.timing).store_failure_reason(run.run_id, run.attempt, end.error)
         raise
     _log.info("attempt ended", run_id=run.run_id, attempt=run.attempt, status="queued" if end is None else end.status)
+    _tally_end(run, "released" if end is None else end.status, setup=setup, runs=runs, kind=writer.record.kind)
+
+
+def _tally_end(run: StoredRun, outcome: Outcome, *, setup: WorkSetup, runs: RunStore, kind: str) -> None:
+    with suppress(AtlasError):
+        ended = None if outcome == "replaced" else ended_of(runs.get(run.run_id)[1])
+        tallies = RunQueue.at(setup.redis_url, timing=setup.timing).tallies
+        tallies.end_attempt(run.run_id, run.attempt, kind=kind, outcome=outcome, ended=ended)
 
 
 def _load_reported(runs: RunStore, writer: RunWriter) -> ReportedPoints:
