@@ -13,10 +13,12 @@ def main(environ: Mapping[str, str]) -> int:
     # last, so that an invalid setting is reported at once.
     from service.listening import bind
     from service.settings import Settings, SettingsError
+    from service.tracing.opening import require_tracing
 
     try:
         settings = Settings.from_environ(environ)
         settings.require_models()
+        require_tracing(environ)
         sock = bind(settings.host, settings.port)
     except SettingsError as error:
         print(f"promptatlas: {error}", file=sys.stderr)

@@ -44,9 +44,11 @@ from service.api.routes.page import default_page_path, page_router
 from service.api.routes.runs import runs
 from service.api.services import Services
 from service.api.telemetry.metrics import Metrics
+from service.api.telemetry.request_record import note_job
 from service.hosting.engine_process.lit_api import SETUP_FAILED, EngineLitAPI
 from service.hosting.engine_process.litserve_internals import EngineServer
-from service.hosting.ipc.engine_client import EngineClient, run_engine_client
+from service.hosting.ipc.engine_client import EngineClient
+from service.hosting.ipc.engine_connection import run_engine_client
 from service.hosting.ipc.transport import ApiEndpoint
 from service.hosting.processes.api_server import serve
 from service.hosting.processes.child_command import Command
@@ -69,6 +71,8 @@ from service.store.locked_folders import sweep_scratch_folders
 from service.store.maps.store import MapStore
 from service.store.prompts.store import PromptStore
 from service.store.runs.store import RunStore
+from service.tracing.opening import open_tracer
+from service.tracing.spans import Tracer
 
 ENGINE_LOADER = "service.hosting.engine_process.engine_loader:load_served"
 
@@ -78,13 +82,18 @@ _SLACK_S = 5.0
 Background = Callable[[], Awaitable[None]]
 
 
-def create_app(services: Services, *, background: Background | None = None) -> FastAPI:
-    """The FastAPI application. ``background`` runs while it is up, for example the connection to the engine."""
+def create_app(services: Services, *, background: Background | None = None, tracer: Tracer | None = None) -> FastAPI:
+    """The FastAPI application.
+
+    Args:
+        background: runs while it is up, for example the connection to the engine.
+        tracer: makes the spans of requests; None without traces.
+    """
     app = FastAPI(
         title="Prompt Atlas",
         version="1",
         description="Tuned prompts of one frozen language model: completions, activations and trajectories under them.",
-        lifespan=functools.partial(_lifespan, services=services, background=background),
+        lifespan=functools.partial(_lifespan, services=services, background=background, tracer=tracer),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -114,13 +123,14 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     app.add_middleware(BodyLimit, limit_of=functools.partial(_body_limit, settings=services.settings))
     policy = OriginPolicy.of(services.settings)
     app.add_middleware(OriginGuard, policy=policy)
-    app.add_middleware(RequestScope, metrics=services.metrics)
+    app.add_middleware(RequestScope, metrics=services.metrics, tracer=tracer)
     app.add_middleware(CorsHeaders, policy=policy)
     return app
 
 
 def create_services(settings: Settings, *, engine: EngineClient) -> Services:
     """The parts of the API process, on the store and the Redis of the settings."""
+    engine.observer = note_job
     artifacts = ArtifactStore(settings.home)
     store = RunStore(artifacts)
     open_datasets = functools.partial(
@@ -236,7 +246,11 @@ def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_p
     endpoint = ApiEndpoint(runtime.socket_path)
     engine = EngineClient(endpoint, max_pending=settings.max_pending)
     services = create_services(settings, engine=engine)
-    app = create_app(services, background=lambda: _run_background(services, engine, endpoint))
+    app = create_app(
+        services,
+        background=lambda: _run_background(services, engine, endpoint),
+        tracer=open_tracer(os.environ, process="api"),
+    )
     serve(
         app,
         sock=sock,
@@ -258,7 +272,9 @@ async def _run_background(services: Services, engine: EngineClient, endpoint: Ap
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(_app: FastAPI, *, services: Services, background: Background | None) -> AsyncIterator[None]:
+async def _lifespan(
+    _app: FastAPI, *, services: Services, background: Background | None, tracer: Tracer | None
+) -> AsyncIterator[None]:
     task = None if background is None else asyncio.ensure_future(background())
     try:
         yield
@@ -268,6 +284,8 @@ async def _lifespan(_app: FastAPI, *, services: Services, background: Background
             await asyncio.gather(task, return_exceptions=True)
         await services.placer.close()
         await services.checks.close()
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
 
 
 def _body_limit(path: str, content_type: str, *, settings: Settings) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from service.errors import Unavailable
 from service.queueing.queue import RunQueue
 from service.settings import Settings, SettingsError
+from service.tracing.opening import require_tracing
 from workers.jobs import HELPERS, KINDS
 from workers.running.pool.supervisor import run_workers
 from workers.running.setup import WorkSetup
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], *, kinds: Mapping
     try:
         settings = Settings.from_environ(environ)
         _require(settings)
+        require_tracing(environ)
     except SettingsError as error:
         print(f"promptatlas: {error}", file=sys.stderr)
         return 2

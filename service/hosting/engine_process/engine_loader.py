@@ -14,7 +14,7 @@ from service.engine.engine import Engine
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Limits
-from service.hosting.engine_process.engine_loop import ServedModel
+from service.hosting.engine_process.served_model import ServedModel
 from service.settings import ModelSource, Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.prompts.store import PromptStore

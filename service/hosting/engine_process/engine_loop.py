@@ -9,15 +9,17 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
-from service.engine.requests import Capture, Detokenize, Done, Estimate, Event, Failed, Generate, Tensors, Tokenize
-from service.engine.statistics import EngineStatistics, RequestTimes
+from service.engine.requests import Capture, Done, Event, Failed, Tensors, Tokenize
 from service.errors import AtlasError, EngineUnavailable, NotFound
+from service.hosting.engine_process.chat_limit import with_chat_limit
+from service.hosting.engine_process.request_spans import RequestSpans
 from service.hosting.engine_process.request_tensors import attach_values
+from service.hosting.engine_process.served_model import EngineLike, ServedModel
 from service.hosting.ipc.messages import (
     CallTokenizer,
     Cancel,
@@ -33,39 +35,13 @@ from service.hosting.ipc.messages import (
 from service.hosting.ipc.tensor_results import ResultWriter, discard
 from service.hosting.ipc.transport import Disconnected, EngineEndpoint, Received
 
+__all__ = ["EngineLoop", "ServedModel"]
+
 _log = structlog.get_logger(__name__)
 
 _STATS_EVERY_S = 1.0
 _IDLE_AFTER_S = 0.05
 _MAX_CONSECUTIVE_FAULTS = 3
-
-
-class EngineLike(Protocol):
-    """The part of an engine that the loop uses: one model, one continuous batch."""
-
-    @property
-    def has_work(self) -> bool: ...
-    def submit(self, request: Generate | Capture, *, arrived_s: float | None = None) -> tuple[int, ...]: ...
-    def cancel(self, request_id: str, *, has_failed: bool = False) -> None: ...
-    def step(self) -> list[Event]: ...
-    def estimate(self, request: Capture) -> Estimate: ...
-    def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]: ...
-    def detokenize(self, request: Detokenize) -> str: ...
-    def stats(self) -> Mapping[str, float]: ...
-    def statistics(self) -> EngineStatistics: ...
-    def watch(self, on_end: Callable[[RequestTimes], None]) -> None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServedModel:
-    """One engine and the fields of its model's card.
-
-    count_chat: number of tokens of a chat, including the chat template; None for a model without one.
-    """
-
-    engine: EngineLike
-    card: Mapping[str, Any]
-    count_chat: Callable[[Sequence[Mapping[str, str]]], int] | None = None
 
 
 @dataclass(kw_only=True)
@@ -85,6 +61,7 @@ class EngineLoop:
         results: writes tensor results.
         generation: 1 for the first engine process of a service, one more for each that replaces it.
         clock: monotonic seconds.
+        spans: makes the spans of traced requests; None without traces.
     """
 
     def __init__(
@@ -95,11 +72,16 @@ class EngineLoop:
         results: ResultWriter,
         generation: int,
         clock: Callable[[], float] = time.monotonic,
+        spans: RequestSpans | None = None,
     ) -> None:
         self._served = served
         self._results = results
         self._generation = generation
         self._clock = clock
+        self._spans = spans
+        if spans is not None:
+            for one in served.values():
+                one.engine.watch(spans.note_times)
         self._pending: dict[str, _Pending] = {}
         self._faults = dict.fromkeys(served, 0)
         self._state_at_s = clock()
@@ -152,12 +134,17 @@ class EngineLoop:
 
     def _submit(self, job: Submit, *, connection_id: int, at_s: float) -> None:
         request_id = job.request.request_id
+        if self._spans is not None:
+            self._spans.submitted(job, arrived_s=at_s)
         try:
             served = self._find(job.model)
-            request = _with_limit(attach_values(job), n_context=job.n_context, served=served)
+            request = attach_values(job)
+            request = with_chat_limit(request, n_context=job.n_context, count_chat=served.count_chat)
             n_input = served.engine.submit(request, arrived_s=at_s)
         except Exception as error:
-            self._send(request_id, [_failed(request_id, error)], connection_id=connection_id)
+            failed = _failed(request_id, error)
+            self._finish_spans(failed)
+            self._send(request_id, [failed], connection_id=connection_id)
         else:
             self._pending[request_id] = _Pending(
                 connection_id=connection_id, model=job.model, metadata=job.metadata, n_input=n_input
@@ -183,6 +170,7 @@ class EngineLoop:
         pending = self._pending.pop(request_id, None)
         if pending is not None:
             self._served[pending.model].engine.cancel(request_id)
+            self._finish_spans(Done(request_id=request_id))
 
     def _find(self, model: str) -> ServedModel:
         served = self._served.get(model)
@@ -211,7 +199,9 @@ class EngineLoop:
         for request_id in [key for key, pending in self._pending.items() if pending.model == model]:
             pending = self._pending.pop(request_id)
             engine.cancel(request_id, has_failed=True)
-            self._send(request_id, [Failed(request_id=request_id, error=lost)], connection_id=pending.connection_id)
+            failed = Failed(request_id=request_id, error=lost)
+            self._finish_spans(failed)
+            self._send(request_id, [failed], connection_id=pending.connection_id)
 
     def _deliver(self, events: Sequence[Event]) -> None:
         grouped: dict[str, list[Event]] = {}
@@ -235,9 +225,14 @@ class EngineLoop:
                 self._result_writers.submit(self._write_and_send, request_id, event.result, pending)
         if isinstance(events[-1], Done | Failed):
             del self._pending[request_id]
+            self._finish_spans(events[-1])
         if updates:
             self._send(request_id, updates, connection_id=pending.connection_id, n_input=pending.n_input)
             pending.n_input = None
+
+    def _finish_spans(self, end: Done | Failed) -> None:
+        if self._spans is not None:
+            self._spans.finish(end.request_id, error=end.error if isinstance(end, Failed) else None)
 
     def _write(self, request_id: str, result: Tensors, metadata: Mapping[str, Any]) -> Finished | Failed:
         try:
@@ -278,13 +273,6 @@ class EngineLoop:
             stats={name: dict(served.engine.stats()) for name, served in self._served.items()},
             statistics={name: served.engine.statistics() for name, served in self._served.items()},
         )
-
-
-def _with_limit(request: Generate | Capture, *, n_context: int | None, served: ServedModel) -> Generate | Capture:
-    if n_context is None or not isinstance(request, Generate) or served.count_chat is None:
-        return request
-    n_left = n_context - served.count_chat(request.messages or ())
-    return replace(request, max_tokens=max(1, n_left))
 
 
 def _failed(request_id: str, error: Exception) -> Failed:

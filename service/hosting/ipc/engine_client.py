@@ -31,7 +31,7 @@ from service.hosting.ipc.messages import (
     Update,
 )
 from service.hosting.ipc.tensor_results import OpenResult, discard
-from service.hosting.ipc.transport import ApiEndpoint
+from service.hosting.ipc.usage import UsageTally
 
 _log = structlog.get_logger(__name__)
 
@@ -58,6 +58,9 @@ class EngineClient:
         endpoint: the connection to the engine.
         max_pending: maximum number of pending requests; one more raises :class:`Busy`.
         clock: monotonic seconds.
+
+    Attributes:
+        observer: called with each request that is to run, and with its usage; returns what is sent.
     """
 
     def __init__(self, endpoint: Endpoint, *, max_pending: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,6 +71,7 @@ class EngineClient:
         self._draining = False
         self._state: EngineState | None = None
         self._ready = False
+        self.observer: Callable[[Submit, UsageTally], Submit] = lambda job, _usage: job
 
     @property
     def state(self) -> EngineState | None:
@@ -128,7 +132,10 @@ class EngineClient:
             EngineUnavailable: the service is stopping, or the engine is starting or lost.
             Busy: too many requests are pending.
         """
+        usage = UsageTally(job)
+        job = self.observer(job, usage)
         async with self._exchange(job.request.request_id, job, deadline_s=deadline_s) as exchange:
+            exchange.usage = usage
             yield exchange
 
     async def estimate(self, model: str, *, request: Capture, deadline_s: float) -> Estimate:
@@ -166,6 +173,8 @@ class EngineClient:
 
     def _receive(self, reply: Reply) -> None:
         exchange = self._pending.get(reply.request_id)
+        if exchange is not None and exchange.usage is not None:
+            exchange.usage.add(reply)
         for update in reply.updates:
             if exchange is not None:
                 exchange.put(update)
@@ -198,6 +207,7 @@ class Exchange:
     def __init__(self, request_id: str, *, deadline_s: float, clock: Callable[[], float]) -> None:
         self.request_id = request_id
         self.ended = False
+        self.usage: UsageTally | None = None  # only of requests that run
         self._deadline_s = deadline_s
         self._clock = clock
         self._updates: asyncio.Queue[Update] = asyncio.Queue()
@@ -281,16 +291,3 @@ def _lost(request_id: str) -> Failed:
     return Failed(
         request_id=request_id, error=EngineUnavailable("The engine was lost.", retry_after_s=_STARTING_RETRY_S)
     )
-
-
-async def run_engine_client(client: EngineClient, endpoint: ApiEndpoint) -> None:
-    """Keep a client connected until cancelled."""
-
-    def deliver(message: FromEngine) -> None:
-        try:
-            client.on_message(message)
-        except Exception:
-            # The connection serves all other requests as well.
-            _log.exception("message from the engine could not be handled")
-
-    await endpoint.run(on_message=deliver, on_lost=client.on_lost)

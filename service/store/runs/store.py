@@ -62,6 +62,7 @@ class RunStore:
         spec: Mapping[str, Any],
         name: str | None = None,
         resolved: Mapping[str, Any] | None = None,
+        traceparent: str | None = None,
     ) -> RunRecord:
         """Create a queued run.
 
@@ -70,6 +71,7 @@ class RunStore:
             spec: JSON values.
             name: Display name.
             resolved: What names in the spec refer to now.
+            traceparent: Trace context of the request.
         """
         now = self._clock()
         record = RunRecord(
@@ -79,6 +81,7 @@ class RunStore:
             spec=dict(spec),
             created_at=write_time(now),
             resolved=dict(resolved or {}),
+            traceparent=traceparent,
         )
         # Fails before anything is written if the spec is not JSON.
         canonical_json(record_json(record))

@@ -43,7 +43,7 @@ def test_counters_and_histograms_add_up_over_processes(queue: RunQueue) -> None:
 
 def test_an_attempt_counts_once_whoever_reports_it(queue: RunQueue) -> None:
     for outcome in ("died", "failed"):
-        queue.tallies.end_attempt("r", 1, kind="tune", outcome=outcome, ended=("failed", 90.0))  # type: ignore[arg-type]
+        queue.tallies.end_attempt("r", 1, kind="tune", outcome=outcome, ended=("failed", 90.0))
     queue.tallies.end_attempt("r", 2, kind="map", outcome="released")
     queue.tallies.end_waiting_run(kind="map", status="cancelled")
     found = queue.tallies.read()
