@@ -55,7 +55,10 @@ def test_each_image_runs_the_module_that_it_has() -> None:
 
 def test_images_can_use_stores_in_s3() -> None:
     extras = re.findall(r'install "/src\[(.*)\]"', DOCKERFILE)
-    assert [extra.split(",") for extra in extras] == [["dev-service", "dev-s3"], ["dev-workers", "dev-s3"]]
+    assert [extra.split(",") for extra in extras] == [
+        ["dev-service", "dev-s3", "dev-otel"],
+        ["dev-workers", "dev-s3", "dev-otel"],
+    ]
 
 
 def test_images_run_without_root_and_have_health_checks() -> None:

@@ -52,7 +52,7 @@ class ServerMetadata(MetadataHookInterface):
             f"promptatlas=={project['version']}",
             *(name for name in required if not name.startswith("promptatlas[")),
         ]
-        metadata["optional-dependencies"] = {"hub": extras["hub"], "s3": extras["dev-s3"]}
+        metadata["optional-dependencies"] = {"hub": extras["hub"], "s3": extras["dev-s3"], "otel": extras["dev-otel"]}
 
 
 class ServerFiles(BuildHookInterface[Any]):

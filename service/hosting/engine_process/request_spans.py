@@ -6,14 +6,14 @@ They are made after a request has ended, from the times that the engine has reco
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from service.engine.requests import Capture, Generate
 from service.engine.statistics import RequestTimes
 from service.errors import AtlasError
 from service.hosting.ipc.messages import Submit
-from service.tracing.spans import Attributes, Span, Tracer
+from service.tracing.spans import Attributes, Tracer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +60,13 @@ class RequestSpans:
         traced, times = self._traced.pop(request_id, None), self._times.pop(request_id, None)
         if traced is None:
             return
+        # One offset for all spans of a request, so that they nest exactly.
+        at_ns = self._times_ns()
         operation = _operation_of(traced.job.request)
         span = self._tracer.start(
             f"{operation} {traced.job.model}",
             parent=traced.parent,
-            at_ns=self._at_ns(traced.arrived_s),
+            at_ns=at_ns(traced.arrived_s),
             attributes={"gen_ai.operation.name": operation, **_request_attributes(traced.job)},
         )
         if error is not None:
@@ -75,22 +77,24 @@ class RequestSpans:
         if error is None and "abort" in times.reasons:
             span.fail("abort")
         span.set(_response_attributes(times))
-        self._phases(times, parent=span)
-        span.end(at_ns=self._at_ns(times.ended_s))
+        for name, start_s, end_s in _phases(times):
+            phase = self._tracer.start(name, parent=span.traceparent, at_ns=at_ns(start_s))
+            phase.end(at_ns=at_ns(end_s))
+        span.end(at_ns=at_ns(times.ended_s))
 
-    def _phases(self, times: RequestTimes, *, parent: Span) -> None:
-        self._phase("queue", times.arrived_s, times.admitted_s or times.ended_s, parent=parent)
-        if times.admitted_s is not None:
-            self._phase("prefill", times.admitted_s, times.prefilled_s or times.ended_s, parent=parent)
-        if times.first_token_s is not None:
-            self._phase("decode", times.first_token_s, times.ended_s, parent=parent)
+    def _times_ns(self) -> Callable[[float], int]:
+        """Converts seconds of the engine's clock to nanoseconds since the epoch."""
+        now_s, now_ns = self._clock(), self._wall_ns()
+        return lambda at_s: now_ns - int((now_s - at_s) * 1e9)
 
-    def _phase(self, name: str, start_s: float, end_s: float, *, parent: Span) -> None:
-        span = self._tracer.start(name, parent=parent.traceparent, at_ns=self._at_ns(start_s))
-        span.end(at_ns=self._at_ns(end_s))
 
-    def _at_ns(self, at_s: float) -> int:
-        return self._wall_ns() - int((self._clock() - at_s) * 1e9)
+def _phases(times: RequestTimes) -> Iterator[tuple[str, float, float]]:
+    """Name, start and end of each phase that the request has reached."""
+    yield "queue", times.arrived_s, times.admitted_s or times.ended_s
+    if times.admitted_s is not None:
+        yield "prefill", times.admitted_s, times.prefilled_s or times.ended_s
+    if times.first_token_s is not None:
+        yield "decode", times.first_token_s, times.ended_s
 
 
 def _operation_of(request: Generate | Capture) -> str:
