@@ -66,7 +66,7 @@ def _work(http: httpx.Client, service: Service) -> str:
 
     def ended() -> bool:
         time.sleep(0.3)
-        return http.get(begun.headers["Location"]).json()["status"] == "succeeded"
+        return bool(http.get(begun.headers["Location"]).json()["status"] == "succeeded")
 
     wait_until(ended, why=service.log.read_text)
     prompt = http.get(begun.headers["Location"]).json()["prompts"][0]
@@ -178,11 +178,12 @@ def unknown_in(expr: str, *, known: dict[str, set[str]]) -> list[str]:
 
     def visit(node: Any) -> bool:
         if isinstance(node, promql_parser.VectorSelector) and node.name != "up":
-            labels = known.get(node.name, set()) | OF_PROMETHEUS
+            name = str(node.name)
+            labels = known.get(name, set()) | OF_PROMETHEUS
             available.update(labels)
-            if node.name not in known:
-                unknown.append(node.name)
-            unknown.extend(f"{node.name}.{one.name}" for one in node.matchers.matchers if one.name not in labels)
+            if name not in known:
+                unknown.append(name)
+            unknown.extend(f"{name}.{one.name}" for one in node.matchers.matchers if one.name not in labels)
         return True
 
     parsed = promql_parser.parse(expr)
