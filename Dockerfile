@@ -12,10 +12,10 @@ RUN python -m venv --without-pip /opt/venv
 RUN pip --python /opt/venv/bin/python install ${TORCH_ARGS} "torch==${TORCH_VERSION}"
 COPY pyproject.toml README.md LICENSE /src/
 COPY clients/python/promptatlas /src/clients/python/promptatlas
-RUN pip --python /opt/venv/bin/python install "/src[dev-service,dev-s3,gguf]"
+RUN pip --python /opt/venv/bin/python install "/src[dev-service,dev-s3,dev-otel,gguf]"
 
 FROM build-service AS build-worker
-RUN pip --python /opt/venv/bin/python install "/src[dev-workers,dev-s3,gguf]"
+RUN pip --python /opt/venv/bin/python install "/src[dev-workers,dev-s3,dev-otel,gguf]"
 
 FROM python:${PYTHON_VERSION}-slim AS runtime
 RUN useradd --uid 10001 --create-home atlas && mkdir /data && chown atlas /data

@@ -32,11 +32,13 @@ def main(environ: Mapping[str, str]) -> int:
     from service.listening import bind
     from service.logs import configure_logs
     from service.settings import Settings, SettingsError, warn_of_unknown_variables
+    from service.tracing.opening import require_tracing
 
     try:
         settings = Settings.from_environ(environ)
         settings.require_models()
         settings.require_keys_file()
+        require_tracing(environ)
         sock = bind(settings.host, settings.port)
     except SettingsError as error:
         print(f"promptatlas: {error}", file=sys.stderr)
@@ -46,7 +48,7 @@ def main(environ: Mapping[str, str]) -> int:
     given = dict(environ)
     # Set before numpy is imported. The API process computes little, and idle threads of BLAS occupy cores for a while.
     os.environ.setdefault(BLAS_THREADS, "1")
-    from service.app import run_service
+    from service.launch import run_service
 
     with sock:
         return run_service(settings, sock=sock, environ=given)

@@ -1,20 +1,13 @@
-"""Composition root: assembles the parts of the API process and the processes of the service."""
+"""Composition root of the API process: assembles its application."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
-import importlib.util
-import multiprocessing
-import os
-import socket
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from multiprocessing.process import BaseProcess
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import structlog
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
@@ -23,7 +16,6 @@ from service.api.hub_loads import HubLoads
 from service.api.keys.key_ring import KeyRing
 from service.api.keys.limits import KeyLimits
 from service.api.keys.minute_counters import MinuteCounters
-from service.api.metrics import Metrics
 from service.api.middleware_stack import add_middleware
 from service.api.openai import routes as openai
 from service.api.readiness import ComponentChecks
@@ -45,47 +37,42 @@ from service.api.routes import nearest_tokens as prompt_tokens
 from service.api.routes.page import default_page_path, page_router
 from service.api.routes.runs import runs
 from service.api.services import Services
-from service.hosting.engine_process.lit_api import SETUP_FAILED, EngineLitAPI
-from service.hosting.engine_process.litserve_internals import EngineServer
-from service.hosting.ipc.engine_client import EngineClient, run_engine_client
+from service.api.telemetry.metrics import Metrics
+from service.api.telemetry.request_record import note_job
+from service.hosting.ipc.engine_client import EngineClient
+from service.hosting.ipc.engine_connection import run_engine_client
 from service.hosting.ipc.transport import ApiEndpoint
-from service.hosting.processes.api_server import serve
-from service.hosting.processes.child_command import Command
-from service.hosting.processes.runtime_directory import Runtime, memory_folder, open_runtime
-from service.hosting.processes.supervisor import Member, Supervisor
-from service.hosting.processes.threads import ThreadPlan, available_cores, environment, thread_environ
-from service.logs import configure_logs
 from service.projection.placement import PlacementProcess
-from service.queueing.embedded_redis import EmbeddedRedis, find_server, missing_server, plan_embedded
 from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
 from service.queueing.reconciler import Reconciler
-from service.settings import Settings, SettingsError, default_datasets_path
+from service.settings import Settings, default_datasets_path
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.hub import load_rows
 from service.store.datasets.store import DatasetStore
+from service.store.disk_space import disk_space
 from service.store.housekeeping import Housekeeper
 from service.store.idempotency import IdempotencyStore
-from service.store.locked_folders import sweep_scratch_folders
 from service.store.maps.store import MapStore
 from service.store.prompts.store import PromptStore
 from service.store.runs.store import RunStore
-
-ENGINE_LOADER = "service.hosting.engine_process.engine_loader:load_served"
-
-_log = structlog.get_logger(__name__)
-_SLACK_S = 5.0
+from service.tracing.spans import Tracer
 
 Background = Callable[[], Awaitable[None]]
 
 
-def create_app(services: Services, *, background: Background | None = None) -> FastAPI:
-    """The FastAPI application. ``background`` runs while it is up, for example the connection to the engine."""
+def create_app(services: Services, *, background: Background | None = None, tracer: Tracer | None = None) -> FastAPI:
+    """The FastAPI application.
+
+    Args:
+        background: runs while it is up, for example the connection to the engine.
+        tracer: makes the spans of requests; None without traces.
+    """
     app = FastAPI(
         title="Prompt Atlas",
         version="1",
         description="Tuned prompts of one frozen language model: completions, activations and trajectories under them.",
-        lifespan=functools.partial(_lifespan, services=services, background=background),
+        lifespan=functools.partial(_lifespan, services=services, background=background, tracer=tracer),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -112,12 +99,13 @@ def create_app(services: Services, *, background: Background | None = None) -> F
     app.include_router(system.open_router)
     app.include_router(page_router(default_page_path()))
     app.openapi = functools.partial(describe, app)  # type: ignore[method-assign]
-    add_middleware(app, services)
+    add_middleware(app, services, tracer=tracer)
     return app
 
 
 def create_services(settings: Settings, *, engine: EngineClient) -> Services:
     """The parts of the API process, on the store and the Redis of the settings."""
+    engine.observer = note_job
     artifacts = ArtifactStore(settings.home)
     store = RunStore(artifacts)
     open_datasets = functools.partial(
@@ -143,128 +131,13 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
         queue=queue,
         queue_watch=monitor,
         idempotency=IdempotencyStore(artifacts),
-        metrics=Metrics(engine, queue_watch=monitor),
+        metrics=Metrics(engine, queue_watch=monitor, disk=functools.partial(disk_space, settings.home)),
         checks=ComponentChecks(check_store=artifacts.check, redis=redis),
     )
 
 
-def run_service(settings: Settings, *, sock: socket.socket, environ: Mapping[str, str]) -> int:
-    """Serve on a bound socket until SIGTERM or SIGINT; returns the exit status. The body of the main process.
-
-    Args:
-        environ: environment of the other processes.
-    """
-    configure_logs(settings.log)
-    sweep_scratch_folders()
-    settings, embedded = _with_redis(settings)
-    with open_runtime(memory_folder()) as runtime:
-        host, port = sock.getsockname()[:2]
-        threads = ThreadPlan.of(settings, n_cores=available_cores())
-        engine_environ = thread_environ(environ, n_threads=threads.engine, is_set=settings.threads is not None)
-        _log.info(
-            "serving",
-            url=f"http://{f'[{host}]' if ':' in host else host}:{port}",
-            home=settings.home,
-            threads=engine_environ["OMP_NUM_THREADS"],
-        )
-        members = [
-            Member(
-                name="api",
-                launch=lambda _: _launch_api(settings, sock=sock, runtime=runtime),
-                clean=lambda _: runtime.sweep_all(),
-                fatal_exits=frozenset({1, 3}),
-                stop_s=max(settings.grace_s, settings.drain_s) + _SLACK_S,
-            ),
-            Member(
-                name="engine",
-                launch=lambda generation: _launch_engine(
-                    settings, runtime=runtime, generation=generation, environ=engine_environ
-                ),
-                clean=runtime.sweep,
-                fatal_exits=frozenset({SETUP_FAILED}),
-            ),
-            *_worker_members(settings, environ=environ),
-            *_redis_members(embedded),
-        ]
-        status = Supervisor(members, on_stop=sock.close).run()
-    if embedded is not None:
-        embedded.remove_socket_folder()
-    return status
-
-
-def _with_redis(settings: Settings) -> tuple[Settings, EmbeddedRedis | None]:
-    """The settings with a Redis URL, if there is a Redis, and the embedded Redis to start, if one is needed."""
-    if settings.redis_url is not None:
-        return settings, None
-    server = find_server()
-    if server is None:
-        _log.warning("no Redis, runs are disabled", reason=missing_server())
-        return settings, None
-    try:
-        embedded = plan_embedded(settings.home, server=server)
-    except (SettingsError, OSError) as error:
-        _log.warning("Redis cannot be started, runs are disabled", reason=str(error))
-        return settings, None
-    return settings.model_copy(update={"redis_url": embedded.url}), embedded
-
-
-def _redis_members(embedded: EmbeddedRedis | None) -> list[Member]:
-    if embedded is None:
-        return []
-    return [Member(name="redis", launch=lambda generation: Command(embedded.command(generation)))]
-
-
-def _worker_members(settings: Settings, *, environ: Mapping[str, str]) -> list[Member]:
-    if settings.redis_url is None or settings.workers == 0:
-        return []
-    if importlib.util.find_spec("workers") is None:
-        _log.warning("the workers package is not installed: runs wait for workers of other hosts")
-        return []
-    return [
-        Member(
-            name="workers",
-            # The settings of this process, although its files may have changed since; secrets stay out of the environment.
-            launch=lambda _: Command(
-                [sys.executable, "-m", "workers", "--settings-on-stdin"],
-                environ=environ,
-                stdin=settings.model_dump_json().encode(),
-            ),
-            stop_s=settings.worker_grace_s + 2 * _SLACK_S,
-            stops_early=True,
-        )
-    ]
-
-
-def _launch_engine(settings: Settings, *, runtime: Runtime, generation: int, environ: Mapping[str, str]) -> BaseProcess:
-    api = EngineLitAPI(settings, runtime=runtime, generation=generation, loader=ENGINE_LOADER)
-    with environment(environ):
-        return EngineServer(api).start_worker()
-
-
-def _launch_api(settings: Settings, *, sock: socket.socket, runtime: Runtime) -> BaseProcess:
-    # Forked, so that it shares loaded modules; all connections are opened after the fork, in its event loop.
-    context = multiprocessing.get_context("fork")
-    process = context.Process(target=_run_api, args=(settings, sock, runtime, os.getpid()), name="api")
-    process.start()
-    return process
-
-
-def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_pid: int) -> None:
-    endpoint = ApiEndpoint(runtime.socket_path)
-    engine = EngineClient(endpoint, max_pending=settings.max_pending)
-    services = create_services(settings, engine=engine)
-    app = create_app(services, background=lambda: _run_background(services, engine, endpoint))
-    serve(
-        app,
-        sock=sock,
-        settings=settings,
-        drain=engine.drain,
-        refuse=services.intake.close,
-        parent_pid=parent_pid,
-    )
-
-
-async def _run_background(services: Services, engine: EngineClient, endpoint: ApiEndpoint) -> None:
+async def run_background(services: Services, *, engine: EngineClient, endpoint: ApiEndpoint) -> None:
+    """The work beside requests, until cancelled: the connection to the engine, housekeeping, and the state of the queue."""
     monitor = services.queue_watch
     housekeeper = Housekeeper(
         ArtifactStore(services.settings.home),
@@ -279,7 +152,9 @@ async def _run_background(services: Services, engine: EngineClient, endpoint: Ap
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(_app: FastAPI, *, services: Services, background: Background | None) -> AsyncIterator[None]:
+async def _lifespan(
+    _app: FastAPI, *, services: Services, background: Background | None, tracer: Tracer | None
+) -> AsyncIterator[None]:
     task = None if background is None else asyncio.ensure_future(background())
     try:
         yield
@@ -290,3 +165,5 @@ async def _lifespan(_app: FastAPI, *, services: Services, background: Background
         await services.placer.close()
         await services.checks.close()
         await services.limits.close()
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)

@@ -56,8 +56,8 @@ def test_each_image_runs_the_module_that_it_has() -> None:
 def test_images_can_use_stores_in_s3() -> None:
     extras = re.findall(r'install "/src\[(.*)\]"', DOCKERFILE)
     assert [extra.split(",") for extra in extras] == [
-        ["dev-service", "dev-s3", "gguf"],
-        ["dev-workers", "dev-s3", "gguf"],
+        ["dev-service", "dev-s3", "dev-otel", "gguf"],
+        ["dev-workers", "dev-s3", "dev-otel", "gguf"],
     ]
 
 

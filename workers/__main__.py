@@ -15,6 +15,7 @@ from service.errors import Unavailable
 from service.logs import configure_logs
 from service.queueing.queue import RunQueue
 from service.settings import Settings, SettingsError, warn_of_unknown_variables
+from service.tracing.opening import require_tracing
 from workers.jobs import HELPERS, KINDS
 from workers.running.pool.supervisor import run_workers
 from workers.running.setup import WorkSetup
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], *, kinds: Mapping
     try:
         settings = _settings(arguments, environ)
         _require(settings)
+        require_tracing(environ)
     except SettingsError as error:
         print(f"promptatlas: {error}", file=sys.stderr)
         return 2

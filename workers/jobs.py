@@ -16,6 +16,7 @@ from service.store.runs.store import RunStore
 from service.store.runs.writer import RunWriter
 from workers.running.attempt.execution import execute_attempt
 from workers.running.attempt.helper import help_with_run
+from workers.running.attempt.run_span import attempt_span
 from workers.running.setup import WorkSetup
 from workers.running.stop_signals import StopSignals
 
@@ -43,7 +44,8 @@ def run(run_id: str, attempt: int, *, setup: WorkSetup | None = None) -> None:
     runs = RunStore(artifacts)
     writer = _claim(runs, run_id, attempt)
     if writer is not None:
-        execute_attempt(writer, setup=setup, stop_signals=stop_signals, runs=runs, artifacts=artifacts)
+        with attempt_span(writer, environ=os.environ) as span:
+            execute_attempt(writer, setup=setup, stop_signals=stop_signals, runs=runs, artifacts=artifacts, span=span)
 
 
 def help_run(run_id: str, *, setup: WorkSetup | None = None) -> None:

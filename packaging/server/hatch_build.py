@@ -55,6 +55,7 @@ class ServerMetadata(MetadataHookInterface):
         metadata["optional-dependencies"] = {
             "gguf": extras["gguf"],
             "hub": extras["hub"],
+            "otel": extras["dev-otel"],
             "s3": extras["dev-s3"],
         }
 

@@ -1,4 +1,4 @@
-"""Middleware: request ids, access log, metrics, refusal while stopping, body limits, and the response to exceptions."""
+"""Middleware: request ids, access lines, metrics, spans, refusal while stopping, body limits, the response to exceptions."""
 
 from __future__ import annotations
 
@@ -13,26 +13,35 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.intake import Intake
-from service.api.metrics import Metrics
 from service.api.responses.errors import make_response, respond
+from service.api.telemetry.access_log import QUIET_PATHS, write_access_line
+from service.api.telemetry.metrics import Metrics
+from service.api.telemetry.request_record import RequestRecord, recording
+from service.api.telemetry.request_spans import RequestSpan
 from service.errors import ShuttingDown, TooLarge
+from service.tracing.spans import Tracer
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
-"""Probes and metrics: not logged, and answered until the service ends."""
-
 _RETRY_AFTER_S = 5.0
 
 _log = structlog.get_logger("service.access")
 
 
 class RequestScope:
-    """Assigns a request id (the client's if it is valid), logs and counts the request, and handles unexpected exceptions."""
+    """Assigns a request id (the client's if it is valid); logs, counts and traces requests; handles unexpected exceptions."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        tracer: Tracer | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,6 +51,9 @@ class RequestScope:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        method = scope["method"] if scope["method"] in _METHODS else "other"  # Clients must not create labels.
+        span = RequestSpan(self._tracer, scope, method=method, request_id=request_id)
+        record = RequestRecord(span=span.span)
         status, started_s = 0, self._clock()
 
         async def send_with_id(message: Message) -> None:
@@ -52,8 +64,10 @@ class RequestScope:
                 headers["X-Request-ID"] = request_id
                 headers.update(scope["state"].get("rate_headers", {}))
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                record.is_complete = True
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=request_id), recording(record):
             try:
                 await self._app(scope, receive, send_with_id)
             except asyncio.CancelledError:
@@ -61,28 +75,17 @@ class RequestScope:
                     raise
                 # The server stops and waits no longer for this request.
                 await _shutting_down(scope["path"], request_id)(scope, receive, send_with_id)
-            except Exception:
+            except Exception as error:
+                record.error = error
                 _log.exception("request failed")
                 if status:  # The response has started: closing the connection marks it as incomplete.
                     raise
                 await _internal_error(scope["path"], request_id)(scope, receive, send_with_id)
             finally:
-                self._record(scope, status=status, seconds=self._clock() - started_s)
-
-    def _record(self, scope: Scope, *, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"] if scope["method"] in _METHODS else "other"  # Clients must not create labels.
-        self._metrics.observe(method=method, route=route, status=status, seconds=seconds)
-        if scope["path"] in QUIET_PATHS:
-            return
-        _log.info(
-            "request",
-            method=scope["method"],
-            path=scope["path"],
-            status=status,
-            seconds=round(seconds, 4),
-            caller=scope["state"].get("caller"),
-        )
+                route, seconds = getattr(scope.get("route"), "path", "unmatched"), self._clock() - started_s
+                self._metrics.observe(method=method, route=route, status=status, seconds=seconds)
+                write_access_line(scope, record, route=route, status=status, seconds=seconds)
+                span.end(record, method=method, route=route, status=status)
 
 
 class IntakeGate:

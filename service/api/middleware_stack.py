@@ -13,10 +13,11 @@ from service.api.origin_policy import OriginPolicy
 from service.api.requests.bodies import FORM_TYPE, JSON_TYPE
 from service.api.services import Services
 from service.settings import Settings
+from service.tracing.spans import Tracer
 
 
-def add_middleware(app: FastAPI, services: Services) -> None:
-    """Add all middleware; the last one is called first."""
+def add_middleware(app: FastAPI, services: Services, *, tracer: Tracer | None) -> None:
+    """Add all middleware; the last one is called first. tracer: makes the spans of requests; None without traces."""
     settings = services.settings
     policy = OriginPolicy.of(settings)
     app.add_middleware(BodyLimit, limit_of=functools.partial(_body_limit, settings=settings))
@@ -28,7 +29,7 @@ def add_middleware(app: FastAPI, services: Services) -> None:
     )
     app.add_middleware(OriginGuard, policy=policy)
     app.add_middleware(IntakeGate, intake=services.intake)
-    app.add_middleware(RequestScope, metrics=services.metrics)
+    app.add_middleware(RequestScope, metrics=services.metrics, tracer=tracer)
     app.add_middleware(CorsHeaders, policy=policy)
 
 

@@ -16,6 +16,7 @@ from service.api.hub_loads import datasets_in
 from service.api.requests.idempotency import created, respond_once
 from service.api.responses.runs import run_answer
 from service.api.services import Services
+from service.api.telemetry.request_record import current_traceparent
 from service.errors import AtlasError, QueueUnavailable, Unavailable
 from service.planning.context import PlanningContext
 from service.planning.encoder_decoders import EncoderDecoderConfigs
@@ -105,7 +106,13 @@ def _start(services: Services, run: RunRequest) -> StoredResponse:
         planned = plan(run.kind, run.spec, context=_planning_context(services), at=run.at)
     except BrokenSpec as error:
         raise RequestValidationError([{"loc": fault.loc, "msg": fault.msg} for fault in error.faults]) from None
-    record = services.runs.create(run.kind, spec=planned.spec, name=run.name, resolved=planned.resolved)
+    record = services.runs.create(
+        run.kind,
+        spec=planned.spec,
+        name=run.name,
+        resolved=planned.resolved,
+        traceparent=current_traceparent(),
+    )
     enqueue(queue, record.id, attempt=1)
     _, state = services.runs.get(record.id)
     stored = run_answer(record, state, position=position_of(queue, record.id))

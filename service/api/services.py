@@ -13,8 +13,8 @@ from service.api.intake import Intake
 from service.api.keys.caller_engine import CallerEngine
 from service.api.keys.key_ring import KeyRing
 from service.api.keys.limits import KeyLimits
-from service.api.metrics import Metrics
 from service.api.readiness import ComponentChecks
+from service.api.telemetry.metrics import Metrics
 from service.hosting.ipc.engine_client import EngineClient
 from service.projection.placement import PlacementProcess
 from service.queueing.monitor import QueueMonitor

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -35,8 +36,10 @@ from service.engine.scheduling.generation_runner import GenerationRunner
 from service.engine.scheduling.input_processor import InputProcessor
 from service.engine.scheduling.model_runner import ModelRunner
 from service.engine.scheduling.output_processor import OutputProcessor
+from service.engine.scheduling.recorder import Recorder
 from service.engine.scheduling.scheduler import Scheduler
 from service.engine.scheduling.sequence import RequestState, SequenceState
+from service.engine.statistics import EngineStatistics, RequestTimes
 from service.errors import AtlasError, Busy, EngineFault, EngineUnavailable, InvalidRequest, TooLarge
 
 logger = logging.getLogger(__name__)
@@ -49,9 +52,17 @@ class Engine:
 
     Args:
         load_prompt: sha256 → the stored prompt; may raise NotFound or DamagedArtifact.
+        clock: monotonic seconds, for the statistics.
     """
 
-    def __init__(self, model: HostedModel, *, limits: Limits, load_prompt: Callable[[str], Prompt]) -> None:
+    def __init__(
+        self,
+        model: HostedModel,
+        *,
+        limits: Limits,
+        load_prompt: Callable[[str], Prompt],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.model = model
         self._limits = limits
         detokenizer = Detokenizer(model.tokenizer) if model.tokenizer is not None else None
@@ -61,9 +72,14 @@ class Engine:
             model, limits=limits, prompts=self._prompts, detokenizer=detokenizer, ranker=ranker, eos_ids=_eos_ids(model)
         )
         self._scheduler = Scheduler(model.kv_shape, limits=limits)
+        self._recorder = Recorder(clock=clock)
         model_runner = ModelRunner(model, ranker=ranker)
         self._captures = CaptureRunner(
-            model, max_step_tokens=limits.max_step_tokens, model_runner=model_runner, ranker=ranker
+            model,
+            max_step_tokens=limits.max_step_tokens,
+            model_runner=model_runner,
+            ranker=ranker,
+            recorder=self._recorder,
         )
         self._generation = GenerationRunner(
             model,
@@ -71,6 +87,7 @@ class Engine:
             model_runner=model_runner,
             output_processor=OutputProcessor(detokenizer),
             ranker=ranker,
+            recorder=self._recorder,
         )
         self._requests: dict[str, RequestState] = {}
         self._n_steps = 0
@@ -82,11 +99,18 @@ class Engine:
             return ()
         return tuple(dict.fromkeys(sha256 for sha256, _ in choice.parts))
 
-    def submit(self, request: Generate | Capture, *, contents: Mapping[str, Prompt] = _NO_CONTENTS) -> None:
-        """Queue a request; nothing runs before the next ``step``.
+    def submit(
+        self,
+        request: Generate | Capture,
+        *,
+        contents: Mapping[str, Prompt] = _NO_CONTENTS,
+        arrived_s: float | None = None,
+    ) -> tuple[int, ...]:
+        """Queue a request; nothing runs before the next ``step``. Returns the number of tokens of each input.
 
         Args:
             contents: prompts by content hash, which are not loaded.
+            arrived_s: when it reached this process, on the engine's clock; now by default.
 
         Raises:
             InvalidRequest, NotFound, DamagedArtifact: the request is invalid, or its prompt cannot be loaded.
@@ -108,12 +132,15 @@ class Engine:
                 state = processor.capture(request, contents=contents)
         self._enqueue(state)
         self._requests[request.request_id] = state
+        self._recorder.arrived(state, at_s=arrived_s)
+        return state.input_lengths
 
-    def cancel(self, request_id: str) -> None:
-        """Drop a request and free its rows; unknown ids are ignored."""
+    def cancel(self, request_id: str, *, has_failed: bool = False) -> None:
+        """Drop a request and free its rows; unknown ids are ignored. has_failed: because of an error of the engine."""
         state = self._requests.pop(request_id, None)
         if state is not None:
             self._drop(state)
+            self._recorder.dropped(state, "error" if has_failed else "abort")
 
     def step(self) -> list[Event]:
         """Run one forward of the batch and one of the waiting captures, if there are any; returns their events."""
@@ -121,14 +148,21 @@ class Engine:
         with torch.inference_mode():
             if len(self._captures):
                 rows = self._captures.next_rows()
-                events += self._guarded(rows, lambda: self._captures.run(rows), n_tokens=sum(r.n_input for r in rows))
+                n_tokens = sum(row.n_input for row in rows)
+                self._recorder.admitted(rows)
+                self._recorder.read(n_tokens=n_tokens, n_prompt_tokens=n_tokens)
+                events += self._guarded(rows, lambda: self._captures.run(rows), n_tokens=n_tokens)
+            n_before = len(self._scheduler.rows)
             self._scheduler.admit()
+            self._recorder.admitted(self._scheduler.rows[n_before:])
             if self._scheduler.rows:
                 scheduled = self._scheduler.plan()
                 rows = [part.row for part in scheduled]
-                events += self._guarded(
-                    rows, lambda: self._generation.step(scheduled), n_tokens=sum(part.n_new for part in scheduled)
-                )
+                n_decoding = self._scheduler.n_decoding
+                n_prompt_tokens = sum(part.n_new for part in scheduled[n_decoding:])
+                n_tokens = n_decoding + n_prompt_tokens
+                self._recorder.read(n_tokens=n_tokens, n_prompt_tokens=n_prompt_tokens)
+                events += self._guarded(rows, lambda: self._generation.step(scheduled), n_tokens=n_tokens)
         for event in events:
             if event.ends_request:
                 self._requests.pop(event.request_id, None)
@@ -184,11 +218,23 @@ class Engine:
             "n_waiting": self._n_waiting,
             "n_steps": self._n_steps,
             "n_tokens": self._n_tokens,
+            "max_rows": self._limits.max_rows,
             "cache_bytes": self._scheduler.cache.n_bytes,
+            "cache_reserved_bytes": self._scheduler.reserved_bytes,
+            "cache_limit_bytes": self._limits.cache_bytes,
             "prompt_cache_hits": self._prompts.n_hits,
             "prompt_cache_misses": self._prompts.n_misses,
             "prompt_cache_bytes": self._prompts.n_bytes,
+            "prompt_cache_limit_bytes": self._limits.prompt_cache_bytes,
         }
+
+    def statistics(self) -> EngineStatistics:
+        """Tokens, ended sequences, and histograms since the start."""
+        return self._recorder.snapshot()
+
+    def watch(self, on_end: Callable[[RequestTimes], None]) -> None:
+        """Call ``on_end`` with the times of each request that ends from now on, however it ends."""
+        self._recorder.on_end = on_end
 
     @property
     def _n_waiting(self) -> int:
@@ -239,6 +285,7 @@ class Engine:
         states = {row.request_state.request_id: row.request_state for row in rows}
         for state in states.values():
             self._drop(state)
+            self._recorder.dropped(state, "error")
         return [Failed(request_id=request_id, error=error) for request_id in states]
 
 

@@ -244,12 +244,11 @@ class Tensors:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """The whole request has ended; ``result`` for captures and trajectories. n_tokens: of the inputs of a capture."""
+    """The whole request has ended; ``result`` for captures and trajectories."""
 
     ends_request: ClassVar[bool] = True
     request_id: str
     result: Tensors | None = None
-    n_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
 from service.errors import AtlasError
 from service.queueing.queue import RunCounts, RunQueue
 from service.queueing.reconciler import Reconciler
+from service.queueing.tallies import Series
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueueNumbers:
-    """Result of the last check. counts: None until a process has counted runs."""
+    """Result of the last check.
+
+    counts: None until a process has counted runs. queue_age_s: how long the next run has waited, 0 if none waits.
+    tallies: of the workers, by name.
+    """
 
     counts: RunCounts | None
     n_workers: int
+    n_busy: int = 0
+    queue_age_s: float = 0.0
+    tallies: Mapping[str, Sequence[Series]] = field(default_factory=dict)
 
 
 class QueueMonitor:
@@ -53,7 +62,14 @@ class QueueMonitor:
         """Reconcile and count once; does not raise."""
         try:
             counts = self._reconciler.reconcile() or self._queue.counts()
-            self.numbers = QueueNumbers(counts=counts, n_workers=len(self._queue.workers()))
+            workers = self._queue.workers()
+            self.numbers = QueueNumbers(
+                counts=counts,
+                n_workers=len(workers),
+                n_busy=sum(worker.busy for worker in workers),
+                queue_age_s=self._queue.age_s(),
+                tallies=self._queue.tallies.read(),
+            )
         except AtlasError as error:
             if not self._is_unavailable:
                 _log.warning("runs cannot be reconciled at the moment", reason=error.detail)

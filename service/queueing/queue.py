@@ -20,6 +20,7 @@ from rq.worker_registration import get_keys
 
 from service.queueing.connections import connect, redis_errors_as_unavailable
 from service.queueing.intervals import Intervals
+from service.queueing.tallies import Tallies
 from service.store.artifacts.clock import read_time, utc_now
 
 QUEUE = "promptatlas"
@@ -71,6 +72,11 @@ class RunQueue:
         """The intervals of all processes that use this queue."""
         return self._timing
 
+    @property
+    def tallies(self) -> Tallies:
+        """The workers' tallies, in the same Redis."""
+        return Tallies(self._redis)
+
     def ping(self) -> None:
         """Raise Unavailable unless Redis answers."""
         with redis_errors_as_unavailable():
@@ -102,6 +108,13 @@ class RunQueue:
     def position(self, run_id: str) -> int | None:
         """The number of runs before this one; None if it is not queued."""
         return self.positions().get(run_id)
+
+    def age_s(self) -> float:
+        """Seconds that the next run has waited; 0 if none waits."""
+        with redis_errors_as_unavailable():
+            first = self._queue.get_job_ids(0, 1)
+            job = self._queue.fetch_job(first[0]) if first else None
+        return 0.0 if job is None else waited_s(job)
 
     def discard(self, run_id: str) -> None:
         """Remove a run from the queue, if it is queued."""
@@ -238,6 +251,12 @@ class RunQueue:
             Job.fetch(job_id, connection=self._redis, serializer=SERIALIZER).delete()
         except NoSuchJobError:
             self._queue.remove(job_id)
+
+
+def waited_s(job: Job) -> float:
+    """Seconds since a job was queued, at least 0: the clocks of hosts differ."""
+    queued_at: datetime | None = job.enqueued_at
+    return 0.0 if queued_at is None else max(0.0, (utc_now() - queued_at).total_seconds())
 
 
 def _job_id(run_id: str, attempt: int) -> str:

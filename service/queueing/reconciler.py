@@ -13,6 +13,7 @@ import structlog
 
 from service.errors import AtlasError, Unavailable
 from service.queueing.queue import RunCounts, RunQueue
+from service.queueing.tallies import ended_of
 from service.store.runs.records import RunRecord, RunState
 from service.store.runs.store import RunStore
 from service.store.runs.unfinished import UnfinishedEntry
@@ -156,6 +157,7 @@ def record_death(
     If the attempt has kept a failure reason in Redis, because it could not write to the store, the run fails with that reason
     and is not retried.
     """
+    record, before = runs.get(run_id)
     failure = queue.failure_reason(run_id, attempt)
     state = runs.note_death(
         run_id, attempt=attempt, reason=failure or reason, max_attempts=max_attempts if failure is None else 1
@@ -163,6 +165,8 @@ def record_death(
     _log.warning(
         "worker of an attempt died", run_id=run_id, attempt=attempt, reason=failure or reason, status=state.status
     )
+    if before.status == "running" and before.attempts == attempt:
+        queue.tallies.end_attempt(run_id, attempt, kind=record.kind, outcome="died", ended=ended_of(state))
     if state.status == "queued":
         queue.enqueue(run_id, state.attempts + 1)
     return state

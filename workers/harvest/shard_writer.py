@@ -52,6 +52,7 @@ class ShardWriter:
             with self._lease(shard) as is_leased:
                 if is_leased:
                     done(shard, self._compute(shard, records))
+                    self._job.place.count("harvest_rows", shard.n_rows)
 
     @contextmanager
     def _lease(self, shard: PlannedShard) -> Iterator[bool]:

@@ -50,6 +50,9 @@ class RunContext(Protocol):
     def log(self, text: str, *, level: str = "info") -> None:
         """Add a message for the owner of the run; level: info or warning."""
 
+    def count(self, name: str, amount: float = 1) -> None:
+        """Add to a counter of ``service.queueing.tallies``. Cheap: it is written about once a second."""
+
     def made_prompt(self, ref: str) -> None:
         """Record that the run has created this prompt version."""
 
@@ -113,6 +116,9 @@ class WorkContext(Protocol):
 
     def load_model(self, name: str) -> HostedModel:
         """As RunContext.load_model."""
+
+    def count(self, name: str, amount: float = 1) -> None:
+        """As RunContext.count."""
 
     def check(self) -> None:
         """As RunContext.check."""

@@ -80,6 +80,8 @@ class Training:
     def step(self) -> None:
         """Update all running members."""
         report = self._trainer.step()
+        self._context.run.count("tuning_steps")
+        self._context.run.count("tuning_tokens", report.n_tokens)
         self._curves.record_step(report)
         self._log(report)
 

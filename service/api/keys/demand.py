@@ -46,18 +46,18 @@ class Demand:
 def n_used(request: Generate | Capture, exchange: Exchange, *, demand: Demand) -> int:
     """Number of tokens that a request has used, when its exchange is over.
 
-    A request that failed has used nothing. Of a request that was cancelled, the engine reports no count: a stream has used
-    its input and what was sent, another one all that was reserved.
+    A request that failed has used nothing. Of a request that was cancelled, the engine reports what it has streamed; one that
+    was not streamed has used all that was reserved.
     """
+    usage = exchange.usage
     if exchange.failed:
         return 0
-    if not exchange.ended:
-        is_streamed = isinstance(request, Generate) and request.stream
-        return min(demand.n_input + exchange.n_sent, demand.n_tokens) if is_streamed else demand.n_tokens
-    if isinstance(request, Capture):
-        return exchange.n_tokens
-    n_input = sum(end.n_input for end in exchange.row_ends if end.row % request.n == 0)
-    return n_input + sum(end.n_generated for end in exchange.row_ends)
+    if exchange.ended and usage is not None:
+        return usage.n_input + usage.n_generated
+    if usage is None or not (isinstance(request, Generate) and request.stream):
+        return demand.n_tokens
+    n_input = usage.n_input if usage.is_known else demand.n_input
+    return min(n_input + usage.n_generated, demand.n_tokens)
 
 
 def _n_tokens(given: Any) -> int:

@@ -21,6 +21,7 @@ from service.api.requests.bodies import JSON_TYPE
 from service.api.requests.deadlines import while_connected
 from service.api.responses.errors import openai_error
 from service.api.responses.openapi import EVENTS_TYPE
+from service.api.telemetry.request_record import note_error
 from service.engine.requests import Delta, RowDone
 from service.errors import AtlasError, InvalidRequest
 from service.hosting.ipc.engine_client import Exchange
@@ -175,6 +176,7 @@ async def _events(builder: ResponseBuilder, exchange: Exchange, first: Delta | R
             step = await _next_of(exchange, builder)
     except AtlasError as error:
         # The status is sent already: OpenAI's clients look for an error among the events.
+        note_error(error)
         _log.warning("stream ended early", error=error.title)
         yield _event(openai_error(error).model_dump_json().encode())
         return

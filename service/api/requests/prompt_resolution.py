@@ -22,6 +22,7 @@ from promptatlas.types.forms import FORMS
 from promptatlas.types.references import MixPart
 
 from service.api.services import Services
+from service.api.telemetry.request_record import note_model
 from service.engine.inputs import PromptChoice
 from service.errors import InvalidRequest, NotFound
 from service.hosting.ipc.messages import EngineState
@@ -40,12 +41,14 @@ class ResolvedModel:
     """The model and prompt of a request.
 
     model: the base model. card: the fields of its card. prompt: for the engine; None is the bare model. used: for the client.
+    refs: ``name@version`` of the prompt, or of each part of a mix.
     """
 
     model: str
     card: Mapping[str, Any]
     prompt: PromptChoice | None = None
     used: PromptUsed | None = None
+    refs: tuple[str, ...] = ()
 
     def metadata(self, *, request_id: str) -> dict[str, Any]:
         """Fields of a tensor result's header, in addition to those of the engine."""
@@ -87,13 +90,21 @@ async def resolve_model(
         require_base(manifest, base=base, revision=card["revision"], ref=part, loc=(field,))
     _require_one_shape(manifests, refs=[part for part, _ in parts])
     weights = [weight for _, weight in parts]
-    return ResolvedModel(model=base, card=card, prompt=_prompt(manifests, weights), used=_used(ref, manifests, weights))
+    return ResolvedModel(
+        model=base,
+        card=card,
+        prompt=_prompt(manifests, weights),
+        used=_used(ref, manifests, weights),
+        refs=tuple(manifest.ref for manifest in manifests),
+    )
 
 
 async def resolve_request(services: Services, spec: _ModelRequest) -> ResolvedModel:
     """:func:`resolve_model` of a request that runs the model; Unavailable while there is no engine."""
     state = services.engine.require_engine()
-    return await resolve_model(services.prompts, state=state, model=spec.model, prompt_ref=spec.prompt_ref)
+    resolved = await resolve_model(services.prompts, state=state, model=spec.model, prompt_ref=spec.prompt_ref)
+    note_model(resolved.model, refs=resolved.refs, parts=() if resolved.prompt is None else resolved.prompt.parts)
+    return resolved
 
 
 def base_shapes(state: EngineState) -> list[BaseShape]:

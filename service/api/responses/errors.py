@@ -19,6 +19,7 @@ from service import errors
 from service.api.problem_types import problem_type, slug_of
 from service.api.requests.deadlines import ClientGone
 from service.api.services import request_id_of
+from service.api.telemetry.request_record import note_error
 
 PROBLEM_TYPE = "application/problem+json"
 # OpenAI's paths, without those of models. Its clients show only errors in OpenAI's format. Errors on paths of models are
@@ -127,11 +128,13 @@ def validation_items(found: Sequence[Mapping[str, Any]]) -> list[ProblemItem]:
 
 async def _on_atlas_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.AtlasError)
+    note_error(error)
     return respond(error, path=request.url.path, request_id=request_id_of(request))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    note_error(errors.InvalidRequest(errors.InvalidRequest.title))
     items = validation_items(error.errors())
     return make_response(
         422,

@@ -59,8 +59,10 @@ async def ready(services: ServicesDep, response: Response) -> Ready:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(401, 403)},
 )
 async def metrics(services: ServicesDep) -> Response:
-    """Return metrics of requests and of the engine in Prometheus' text format."""
-    return Response(services.metrics.render(), media_type=services.metrics.content_type)
+    """Return metrics of requests, engine, runs, workers and store in Prometheus' text format."""
+    store = await services.checks.store()
+    body = await asyncio.to_thread(services.metrics.render, store_is_up=store.status == "ok")
+    return Response(body, media_type=services.metrics.content_type)
 
 
 @router.get("/v1/capabilities", responses=problems(401, 403, 503))

@@ -17,6 +17,7 @@ from service.engine.model.sites import Tap
 from service.engine.prompts.registry import virtual_states
 from service.engine.requests import Done, Event, Ranking, Tensors
 from service.engine.scheduling.model_runner import LogitRows, ModelRunner, gather_requests
+from service.engine.scheduling.recorder import Recorder
 from service.engine.scheduling.scheduler import ScheduledTokens
 from service.engine.scheduling.sequence import RequestState, SequenceState
 
@@ -28,11 +29,18 @@ class CaptureRunner:
     """Runs rows that are only captured. The rows of one forward have the same taps, so that it stops at the same depth."""
 
     def __init__(
-        self, model: HostedModel, *, max_step_tokens: int, model_runner: ModelRunner, ranker: TokenRanker
+        self,
+        model: HostedModel,
+        *,
+        max_step_tokens: int,
+        model_runner: ModelRunner,
+        ranker: TokenRanker,
+        recorder: Recorder,
     ) -> None:
         self._model = model
         self._model_runner = model_runner
         self._ranker = ranker
+        self._recorder = recorder
         on_cpu = model.device.type == "cpu"
         self._max_step_tokens = min(max_step_tokens, CPU_STEP_TOKENS) if on_cpu else max_step_tokens
         self._rows: deque[SequenceState] = deque()
@@ -81,11 +89,11 @@ class CaptureRunner:
         for part in scheduled:
             row, state = part.row, part.row.request_state
             row.n_read = row.n_input
+            self._recorder.ended(row)
             state.n_open -= 1
             if state.n_open == 0:
                 result = capture_result(self._model, state, ranker=self._ranker)
-                n_tokens = sum(row.n_input for row in state.rows)
-                finished.append(Done(request_id=state.request_id, result=result, n_tokens=n_tokens))
+                finished.append(Done(request_id=state.request_id, result=result))
         return finished
 
     def _forward(self, scheduled: Sequence[ScheduledTokens]) -> None:

@@ -17,6 +17,7 @@ from service.engine.requests import Done, Event, FinishReason, Generate, Ranking
 from service.engine.scheduling.capture_runner import capture_result
 from service.engine.scheduling.model_runner import LogitRows, ModelRunner, gather_requests
 from service.engine.scheduling.output_processor import OutputProcessor
+from service.engine.scheduling.recorder import Recorder
 from service.engine.scheduling.sampler import choose, token_logprobs
 from service.engine.scheduling.scheduler import ScheduledTokens, Scheduler
 from service.engine.scheduling.sequence import RequestState, SequenceState
@@ -34,12 +35,14 @@ class GenerationRunner:
         model_runner: ModelRunner,
         output_processor: OutputProcessor,
         ranker: TokenRanker,
+        recorder: Recorder,
     ) -> None:
         self._model = model
         self._scheduler = scheduler
         self._model_runner = model_runner
         self._output_processor = output_processor
         self._ranker = ranker
+        self._recorder = recorder
 
     def step(self, scheduled: Sequence[ScheduledTokens]) -> list[Event]:
         """Run one forward for ``scheduled``, which comes from ``Scheduler.plan``."""
@@ -82,6 +85,7 @@ class GenerationRunner:
             assert row.sampler is not None
             row.sampler.observe(token)
             row.finish_reason = self._output_processor.take_token(row, token) or self._finish_reason(row, token)
+        self._recorder.chose([row for row, _ in choosing])
 
     def _score(self, choosing: Sequence[tuple[SequenceState, int]], logits: Tensor, tokens: Sequence[int]) -> None:
         scored = [(i, row) for i, (row, _) in enumerate(choosing) if row.capture is not None or _n_top(row) is not None]
@@ -118,10 +122,10 @@ class GenerationRunner:
             if row.is_over:
                 events.append(_row_done(row))
         if row.is_over:
+            self._recorder.ended(row)
             state.n_open -= 1
             if state.n_open == 0:
-                n_tokens = 0 if isinstance(state.request, Generate) else sum(row.n_input for row in state.rows)
-                events.append(Done(request_id=state.request_id, result=self._result(state), n_tokens=n_tokens))
+                events.append(Done(request_id=state.request_id, result=self._result(state)))
         return events
 
     def _result(self, state: RequestState) -> Tensors | None:

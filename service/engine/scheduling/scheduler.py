@@ -55,6 +55,11 @@ class Scheduler:
         self.n_decoding = 0
         self._limits = limits
 
+    @property
+    def reserved_bytes(self) -> int:
+        """Bytes of the cache that the running rows occupy: the slots of a cache have one width."""
+        return self.cache.bytes_for(len(self.rows), self.cache.width)
+
     def could_ever_hold(self, row: SequenceState) -> bool:
         """Whether the row alone fits into the memory budget."""
         return self.cache.bytes_for(1, _rounded(row.n_reserved)) <= self._limits.cache_bytes

@@ -12,6 +12,7 @@ from service.engine.requests import Capture, FinishReason, Generate, RankedToken
 from service.engine.scheduling.sampler import RowSampler
 from service.engine.scheduling.text_offsets import TextOffsets
 from service.engine.scheduling.text_stream import TextStream
+from service.engine.statistics import FinishedReason
 
 
 @dataclass(eq=False)
@@ -20,16 +21,25 @@ class RequestState:
 
     Attributes:
         n_open: rows that have not ended.
+        arrived_s: when it reached the engine's process. n_unrecorded: rows whose end the recorder has not seen.
     """
 
     request: Generate | Capture
     prompt: LoadedPrompt | None
     rows: list[SequenceState] = field(default_factory=list)
     n_open: int = 0
+    arrived_s: float = 0.0
+    n_unrecorded: int = 0
 
     @property
     def request_id(self) -> str:
         return self.request.request_id
+
+    @property
+    def input_lengths(self) -> tuple[int, ...]:
+        """Tokens of each input, which ``n`` rows continue."""
+        n = self.request.n if isinstance(self.request, Generate) else 1
+        return tuple(row.n_input for row in self.rows[::n])
 
 
 @dataclass(eq=False)
@@ -48,6 +58,7 @@ class SequenceState:
         reported: token log-probabilities that no delta has carried yet.
         prompt_logprobs: of the input's tokens, until a delta has carried them; None if they are not requested.
         offsets: where the reported tokens begin in the returned text; None before the first one.
+        admitted_s, first_token_s, last_token_s, prefilled_s, finished_reason: set by the recorder, None before that.
     """
 
     request_state: RequestState
@@ -71,6 +82,11 @@ class SequenceState:
     text_length: int = 0
     offsets: TextOffsets | None = None
     is_reported: bool = False
+    admitted_s: float | None = None
+    first_token_s: float | None = None
+    last_token_s: float | None = None
+    prefilled_s: float | None = None
+    finished_reason: FinishedReason | None = None
 
     @property
     def input_ids(self) -> list[int]:

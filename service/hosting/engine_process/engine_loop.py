@@ -15,8 +15,10 @@ import structlog
 
 from service.engine.requests import Capture, Done, Event, Failed, Tokenize
 from service.errors import AtlasError, EngineUnavailable, NotFound
+from service.hosting.engine_process.chat_limit import with_chat_limit
 from service.hosting.engine_process.prompt_fetches import Wanted
 from service.hosting.engine_process.replies import Replies, failed
+from service.hosting.engine_process.request_spans import RequestSpans
 from service.hosting.engine_process.request_tensors import attach_values
 from service.hosting.engine_process.served_model import Contents, EngineLike, ServedModel
 from service.hosting.ipc.messages import (
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _STATS_EVERY_S = 1.0
+_IDLE_AFTER_S = 0.05
 _MAX_CONSECUTIVE_FAULTS = 3
 _NO_CONTENTS: Contents = {}
 
@@ -47,18 +50,20 @@ Prompted = Submit | EstimateCost | ExportPrompt
 """Messages whose request may have a prompt."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Pending:
     connection_id: int
     model: str
     metadata: Mapping[str, Any]
+    n_input: tuple[int, ...] | None  # None after the first reply, which contains it
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Fetched:
-    """The contents that a message needs have been fetched, or an error."""
+    """The contents that a message needs have been fetched, or an error. at_s: when the message arrived."""
 
     message: Prompted
+    at_s: float
     outcome: Mapping[str, Prompt] | AtlasError
 
 
@@ -71,6 +76,7 @@ class EngineLoop:
         results: writes tensor results.
         generation: 1 for the first engine process of a service, one more for each that replaces it.
         clock: monotonic seconds.
+        spans: makes the spans of traced requests; None without traces.
     """
 
     def __init__(
@@ -81,17 +87,22 @@ class EngineLoop:
         results: ResultWriter,
         generation: int,
         clock: Callable[[], float] = time.monotonic,
+        spans: RequestSpans | None = None,
     ) -> None:
         self._served = served
         self._generation = generation
         self._clock = clock
+        self._spans = spans
+        if spans is not None:
+            for one in served.values():
+                one.engine.watch(spans.note_times)
         self._pending: dict[str, _Pending] = {}
         self._fetching: dict[str, int] = {}  # connections of the requests whose prompts are being fetched
         self._faults = dict.fromkeys(served, 0)
         self._state_at_s = clock()
         self._state_is_final = True
         self._state = self._describe()
-        self._endpoint = EngineEndpoint(socket_path, first_message=lambda: self._state)
+        self._endpoint = EngineEndpoint(socket_path, first_message=lambda: self._state, clock=clock)
         self._replies = Replies(self._endpoint, results=results)
 
     def run_once(self) -> None:
@@ -99,8 +110,10 @@ class EngineLoop:
         self._receive(block=not self._has_work)
         for name, served in self._served.items():
             if served.engine.has_work:
+                self._state_is_final = False
                 self._step(name, served.engine)
-        self._publish_state()
+        if self._clock() - self._state_at_s >= _STATS_EVERY_S:
+            self._publish_state()
 
     def close(self) -> None:
         """Close all connections and wait for results that are being written."""
@@ -114,7 +127,10 @@ class EngineLoop:
     # --- incoming messages ---
 
     def _receive(self, *, block: bool) -> None:
-        incoming = self._endpoint.receive(block=block)
+        # An engine that stays idle is not shown as busy, and one that answers short requests sends no state after each.
+        incoming = self._endpoint.receive(block=block, timeout_s=None if self._state_is_final else _IDLE_AFTER_S)
+        if block and incoming is None:
+            self._publish_state()
         while incoming is not None:
             self._handle(incoming)
             incoming = self._endpoint.receive(block=False)
@@ -134,25 +150,27 @@ class EngineLoop:
         elif isinstance(incoming.message, CallTokenizer):
             self._answer(incoming.message, connection_id=connection_id)
         else:
-            self._fetch_prompt(incoming.message, connection_id=connection_id)
+            self._fetch_prompt(incoming.message, connection_id=connection_id, at_s=incoming.at_s)
 
-    def _fetch_prompt(self, message: Prompted, *, connection_id: int) -> None:
+    def _fetch_prompt(self, message: Prompted, *, connection_id: int, at_s: float) -> None:
         """Run a message, at once if the engine has its prompt, else when the prompt has been fetched."""
         request_id, choice = message.request.request_id, message.request.prompt
+        if self._spans is not None and isinstance(message, Submit):
+            self._spans.submitted(message, arrived_s=at_s)
         try:
             served = self._find(message.model)
             missing = served.engine.missing(choice)
         except Exception as error:
-            self._send(request_id, failed(request_id, error), connection_id=connection_id)
+            self._refuse(request_id, error, connection_id=connection_id)
             return
         if choice is None or not missing:
-            self._run(message, contents=_NO_CONTENTS, connection_id=connection_id)
+            self._run(message, contents=_NO_CONTENTS, connection_id=connection_id, at_s=at_s)
             return
         self._fetching[request_id] = connection_id
         refs = dict(zip((sha256 for sha256, _ in choice.parts), choice.refs, strict=False))
 
         def post(outcome: Mapping[str, Prompt] | AtlasError) -> None:
-            self._endpoint.post(_Fetched(message=message, outcome=outcome), connection_id=connection_id)
+            self._endpoint.post(_Fetched(message=message, outcome=outcome, at_s=at_s), connection_id=connection_id)
 
         served.prompts.fetch([Wanted(sha256=sha256, ref=refs.get(sha256)) for sha256 in missing], on_done=post)
 
@@ -161,28 +179,35 @@ class EngineLoop:
         if self._fetching.pop(request_id, None) is None:
             return  # cancelled meanwhile
         if isinstance(fetched.outcome, AtlasError):
-            self._send(request_id, failed(request_id, fetched.outcome), connection_id=connection_id)
+            self._refuse(request_id, fetched.outcome, connection_id=connection_id)
         else:
-            self._run(fetched.message, contents=fetched.outcome, connection_id=connection_id)
+            self._run(fetched.message, contents=fetched.outcome, connection_id=connection_id, at_s=fetched.at_s)
 
-    def _run(self, message: Prompted, *, contents: Contents, connection_id: int) -> None:
+    def _run(self, message: Prompted, *, contents: Contents, connection_id: int, at_s: float) -> None:
         if isinstance(message, EstimateCost):
             self._answer(message, contents=contents, connection_id=connection_id)
         elif isinstance(message, ExportPrompt):
             self._export(message, contents=contents, connection_id=connection_id)
         else:
-            self._submit(message, contents=contents, connection_id=connection_id)
+            self._submit(message, contents=contents, connection_id=connection_id, at_s=at_s)
 
-    def _submit(self, job: Submit, *, contents: Contents, connection_id: int) -> None:
+    def _submit(self, job: Submit, *, contents: Contents, connection_id: int, at_s: float) -> None:
         request_id = job.request.request_id
         try:
             served = self._find(job.model)
-            request = served.with_limit(attach_values(job), n_context=job.n_context)
-            served.engine.submit(request, contents=contents)
+            request = with_chat_limit(attach_values(job), n_context=job.n_context, count_chat=served.count_chat)
+            n_input = served.engine.submit(request, contents=contents, arrived_s=at_s)
         except Exception as error:
-            self._send(request_id, failed(request_id, error), connection_id=connection_id)
+            self._refuse(request_id, error, connection_id=connection_id)
         else:
-            self._pending[request_id] = _Pending(connection_id=connection_id, model=job.model, metadata=job.metadata)
+            self._pending[request_id] = _Pending(
+                connection_id=connection_id, model=job.model, metadata=job.metadata, n_input=n_input
+            )
+
+    def _refuse(self, request_id: str, error: Exception, *, connection_id: int) -> None:
+        end = failed(request_id, error)
+        self._finish_spans(end)
+        self._send(request_id, end, connection_id=connection_id)
 
     def _answer(
         self, message: EstimateCost | CallTokenizer, *, contents: Contents = _NO_CONTENTS, connection_id: int
@@ -217,6 +242,7 @@ class EngineLoop:
         pending = self._pending.pop(request_id, None)
         if pending is not None:
             self._served[pending.model].engine.cancel(request_id)
+        self._finish_spans(Done(request_id=request_id))
 
     def _find(self, model: str) -> ServedModel:
         served = self._served.get(model)
@@ -244,8 +270,8 @@ class EngineLoop:
         lost = EngineUnavailable("The engine failed in the middle of this request.", retry_after_s=1)
         for request_id in [key for key, pending in self._pending.items() if pending.model == model]:
             pending = self._pending.pop(request_id)
-            engine.cancel(request_id)
-            self._send(request_id, Failed(request_id=request_id, error=lost), connection_id=pending.connection_id)
+            engine.cancel(request_id, has_failed=True)
+            self._refuse(request_id, lost, connection_id=pending.connection_id)
 
     def _deliver(self, events: Sequence[Event]) -> None:
         grouped: dict[str, list[Event]] = {}
@@ -259,7 +285,19 @@ class EngineLoop:
         pending = self._pending[request_id]
         if isinstance(events[-1], Done | Failed):
             del self._pending[request_id]
-        self._replies.send_events(request_id, events, metadata=pending.metadata, connection_id=pending.connection_id)
+            self._finish_spans(events[-1])
+        self._replies.send_events(
+            request_id,
+            events,
+            metadata=pending.metadata,
+            connection_id=pending.connection_id,
+            n_input=pending.n_input,
+        )
+        pending.n_input = None
+
+    def _finish_spans(self, end: Done | Failed) -> None:
+        if self._spans is not None:
+            self._spans.finish(end.request_id, error=end.error if isinstance(end, Failed) else None)
 
     def _send(self, request_id: str, update: Update, *, connection_id: int) -> None:
         self._replies.send(request_id, [update], connection_id=connection_id)
@@ -267,12 +305,7 @@ class EngineLoop:
     # --- state of the process ---
 
     def _publish_state(self) -> None:
-        # Once a second while there is work, and once more when it ends, so that an idle engine is not shown as busy.
-        now_s, idle = self._clock(), not self._has_work
-        if now_s - self._state_at_s < _STATS_EVERY_S and not (idle and not self._state_is_final):
-            self._state_is_final = self._state_is_final and idle
-            return
-        self._state_at_s, self._state_is_final = now_s, idle
+        self._state_at_s, self._state_is_final = self._clock(), not self._has_work
         self._state = self._describe()
         self._endpoint.broadcast(self._state)
 
@@ -282,4 +315,5 @@ class EngineLoop:
             pid=os.getpid(),
             models={name: dict(served.card) for name, served in self._served.items()},
             stats={name: served.stats() for name, served in self._served.items()},
+            statistics={name: served.engine.statistics() for name, served in self._served.items()},
         )

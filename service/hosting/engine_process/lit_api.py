@@ -14,12 +14,14 @@ from litserve.loops import LitLoop
 
 from service.errors import AtlasError
 from service.hosting.engine_process.engine_loop import EngineLoop
+from service.hosting.engine_process.request_spans import RequestSpans
 from service.hosting.engine_process.served_model import ServedModel
 from service.hosting.ipc.tensor_results import ResultWriter
 from service.hosting.processes.process_setup import die_with_parent, ignore_interrupts, keep_freed_memory
 from service.hosting.processes.runtime_directory import Runtime
 from service.logs import configure_logs
 from service.settings import ModelSource, Settings
+from service.tracing.opening import open_tracer
 
 SETUP_FAILED = 3
 """Exit status of an engine process whose models cannot be hosted: a restart would not help."""
@@ -78,7 +80,14 @@ class EngineLitAPI(LitAPI):  # type: ignore[misc]
         """The loop over the loaded models; requests are accepted from now on."""
         results = ResultWriter(self._runtime.results_folder(self._generation))
         _log.info("engine ready", generation=self._generation, models=sorted(self._served))
-        return EngineLoop(self._runtime.socket_path, served=self._served, results=results, generation=self._generation)
+        tracer = open_tracer(os.environ, process="engine")
+        return EngineLoop(
+            self._runtime.socket_path,
+            served=self._served,
+            results=results,
+            generation=self._generation,
+            spans=None if tracer is None else RequestSpans(tracer),
+        )
 
     def _load(self, load: LoadModel, source: ModelSource) -> ServedModel:
         _log.info("loading model", model=source.name, path=source.path)

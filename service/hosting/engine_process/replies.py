@@ -29,21 +29,35 @@ class Replies:
         self._results = results
         self._writers = ThreadPoolExecutor(1, thread_name_prefix="results")
 
-    def send(self, request_id: str, updates: Sequence[Update], *, connection_id: int) -> None:
+    def send(
+        self,
+        request_id: str,
+        updates: Sequence[Update],
+        *,
+        connection_id: int,
+        n_input: tuple[int, ...] | None = None,
+    ) -> None:
         """Send updates; if the API process is gone, the files of their results are removed."""
-        reply = Reply(request_id=request_id, updates=tuple(updates))
+        reply = Reply(request_id=request_id, updates=tuple(updates), n_input=n_input)
         if not self._endpoint.send(reply, connection_id=connection_id):
             for update in updates:
                 if isinstance(update, Finished) and update.result is not None:
                     discard(update.result)
 
     def send_events(
-        self, request_id: str, events: Sequence[Event], *, metadata: Mapping[str, Any], connection_id: int
+        self,
+        request_id: str,
+        events: Sequence[Event],
+        *,
+        metadata: Mapping[str, Any],
+        connection_id: int,
+        n_input: tuple[int, ...] | None = None,
     ) -> None:
         """Send the events of one step as one message, and a large result as another.
 
         Args:
             metadata: added to the header of a tensor result.
+            n_input: number of tokens of each input, if no reply has contained it yet.
         """
         updates: list[Update] = []
         for event in events:
@@ -54,9 +68,9 @@ class Replies:
             elif self._results.is_small(event.result):
                 updates.append(self._write(event, event.result, metadata))
             else:
-                self._writers.submit(self._write_and_send, event, event.result, metadata, connection_id)
+                self._writers.submit(self._write_and_send, event, event.result, metadata, connection_id, n_input)
         if updates:
-            self.send(request_id, updates, connection_id=connection_id)
+            self.send(request_id, updates, connection_id=connection_id, n_input=n_input)
 
     def close(self) -> None:
         """Wait for results that are being written."""
@@ -64,12 +78,20 @@ class Replies:
 
     def _write(self, done: Done, result: Tensors, metadata: Mapping[str, Any]) -> Finished | Failed:
         try:
-            return Finished(result=self._results.write(result, metadata=metadata), n_tokens=done.n_tokens)
+            return Finished(result=self._results.write(result, metadata=metadata))
         except Exception as error:
             return failed(done.request_id, error)
 
-    def _write_and_send(self, done: Done, result: Tensors, metadata: Mapping[str, Any], connection_id: int) -> None:
-        self.send(done.request_id, [self._write(done, result, metadata)], connection_id=connection_id)
+    def _write_and_send(
+        self,
+        done: Done,
+        result: Tensors,
+        metadata: Mapping[str, Any],
+        connection_id: int,
+        n_input: tuple[int, ...] | None,
+    ) -> None:
+        update = self._write(done, result, metadata)
+        self.send(done.request_id, [update], connection_id=connection_id, n_input=n_input)
 
 
 def failed(request_id: str, error: Exception) -> Failed:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from service.engine.inputs import PromptChoice
 from service.engine.requests import Capture, Detokenize, Estimate, Event, Generate, KeysValues, Tensors, Tokenize
+from service.engine.statistics import EngineStatistics, RequestTimes
+from service.hosting.engine_process.chat_limit import CountChat
 from service.hosting.engine_process.prompt_fetches import PromptFetches
 
 if TYPE_CHECKING:
@@ -23,14 +25,18 @@ class EngineLike(Protocol):
     @property
     def has_work(self) -> bool: ...
     def missing(self, choice: PromptChoice | None) -> tuple[str, ...]: ...
-    def submit(self, request: Generate | Capture, *, contents: Contents) -> None: ...
-    def cancel(self, request_id: str) -> None: ...
+    def submit(
+        self, request: Generate | Capture, *, contents: Contents, arrived_s: float | None = None
+    ) -> tuple[int, ...]: ...
+    def cancel(self, request_id: str, *, has_failed: bool = False) -> None: ...
     def step(self) -> list[Event]: ...
     def estimate(self, request: Capture, *, contents: Contents) -> Estimate: ...
     def keys_values(self, request: KeysValues, *, contents: Contents) -> Tensors: ...
     def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]: ...
     def detokenize(self, request: Detokenize) -> str: ...
     def stats(self) -> Mapping[str, float]: ...
+    def statistics(self) -> EngineStatistics: ...
+    def watch(self, on_end: Callable[[RequestTimes], None]) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +50,7 @@ class ServedModel:
     engine: EngineLike
     card: Mapping[str, Any]
     prompts: PromptFetches[Prompt]
-    count_chat: Callable[[Sequence[Mapping[str, str]]], int] | None = None
-
-    def with_limit(self, request: Generate | Capture, *, n_context: int | None) -> Generate | Capture:
-        """A chat request without a limit, limited to the rest of a context of ``n_context`` tokens."""
-        if n_context is None or not isinstance(request, Generate) or self.count_chat is None:
-            return request
-        return replace(request, max_tokens=max(1, n_context - self.count_chat(request.messages or ())))
+    count_chat: CountChat | None = None
 
     def stats(self) -> dict[str, float]:
         """Gauges and counters for monitoring."""

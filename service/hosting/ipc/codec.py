@@ -17,7 +17,7 @@ import msgpack
 import numpy as np
 
 from service import errors
-from service.engine import inputs, requests
+from service.engine import inputs, requests, statistics
 from service.errors import AtlasError
 from service.hosting.ipc import messages
 
@@ -28,7 +28,7 @@ RECORDS: tuple[type, ...] = (
     *(requests.CaptureSpec, requests.Projection, requests.Lens, requests.Nearest, requests.Intervention),
     *(requests.Delta, requests.RowDone, requests.Failed, requests.TokenLogprob, requests.Estimate),
     *(requests.RankedToken, requests.Tokenize, requests.Detokenize, messages.CallTokenizer, messages.Tokenized),
-    *(inputs.Vectors, requests.KeysValues, messages.ExportPrompt),
+    *(inputs.Vectors, requests.KeysValues, messages.ExportPrompt, statistics.EngineStatistics),
 )
 """Dataclasses that may appear in a frame; the position is the tag."""
 

@@ -32,7 +32,7 @@ from service.hosting.ipc.messages import (
     Update,
 )
 from service.hosting.ipc.tensor_results import OpenResult, discard
-from service.hosting.ipc.transport import ApiEndpoint
+from service.hosting.ipc.usage import UsageTally
 
 _log = structlog.get_logger(__name__)
 
@@ -59,6 +59,9 @@ class EngineClient:
         endpoint: the connection to the engine.
         max_pending: maximum number of pending requests; one more raises :class:`Busy`.
         clock: monotonic seconds.
+
+    Attributes:
+        observer: called with each request that is to run, and with its usage; returns what is sent.
     """
 
     def __init__(self, endpoint: Endpoint, *, max_pending: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -69,6 +72,7 @@ class EngineClient:
         self._draining = False
         self._state: EngineState | None = None
         self._ready = False
+        self.observer: Callable[[Submit, UsageTally], Submit] = lambda job, _usage: job
 
     @property
     def state(self) -> EngineState | None:
@@ -127,7 +131,12 @@ class EngineClient:
             EngineUnavailable: the engine is starting or lost.
             Busy: too many requests are pending.
         """
+        usage = None
+        if isinstance(job, Submit):
+            usage = UsageTally(job)
+            job = self.observer(job, usage)
         async with self._exchange(job.request.request_id, job, deadline_s=deadline_s) as exchange:
+            exchange.usage = usage
             yield exchange
 
     async def estimate(self, model: str, *, request: Capture, deadline_s: float) -> Estimate:
@@ -165,6 +174,8 @@ class EngineClient:
 
     def _receive(self, reply: Reply) -> None:
         exchange = self._pending.get(reply.request_id)
+        if exchange is not None and exchange.usage is not None:
+            exchange.usage.add(reply)
         for update in reply.updates:
             if exchange is not None:
                 exchange.put(update)
@@ -194,17 +205,14 @@ class EngineClient:
 class Exchange:
     """One request: an asynchronous iterator of its updates.
 
-    ended: the engine has sent its last update. failed: that update is an error. n_tokens: of the inputs of a capture.
-    row_ends: of a generation. n_sent: number of tokens that a generation has sent so far.
+    ended: the engine has sent its last update. failed: that update is an error.
     """
 
     def __init__(self, request_id: str, *, deadline_s: float, clock: Callable[[], float]) -> None:
         self.request_id = request_id
         self.ended = False
         self.failed = False
-        self.n_tokens = 0
-        self.n_sent = 0
-        self.row_ends: list[RowDone] = []
+        self.usage: UsageTally | None = None  # only of requests that run
         self._deadline_s = deadline_s
         self._clock = clock
         self._updates: asyncio.Queue[Update] = asyncio.Queue()
@@ -213,25 +221,14 @@ class Exchange:
 
     def put(self, update: Update) -> None:
         """Add an update; called by the client."""
-        self._count(update)
         if isinstance(update, Finished | Failed | Estimated | Tokenized):
-            self.ended = True
+            self.ended, self.failed = True, isinstance(update, Failed)
         if isinstance(update, Finished) and update.result is not None:
             try:
                 self._opened = OpenResult(update.result)
             except OSError:  # removed with the folder of the dead engine process
                 update = _lost(self.request_id)
         self._updates.put_nowait(update)
-
-    def _count(self, update: Update) -> None:
-        if isinstance(update, Delta):
-            self.n_sent += len(update.token_ids)
-        elif isinstance(update, RowDone):
-            self.row_ends.append(update)
-        elif isinstance(update, Finished):
-            self.n_tokens = update.n_tokens
-        elif isinstance(update, Failed):
-            self.failed = True
 
     def discard(self) -> None:
         """Close a result that the caller has not taken; called by the client."""
@@ -299,16 +296,3 @@ def _lost(request_id: str) -> Failed:
     return Failed(
         request_id=request_id, error=EngineUnavailable("The engine was lost.", retry_after_s=_STARTING_RETRY_S)
     )
-
-
-async def run_engine_client(client: EngineClient, endpoint: ApiEndpoint) -> None:
-    """Keep a client connected until cancelled."""
-
-    def deliver(message: FromEngine) -> None:
-        try:
-            client.on_message(message)
-        except Exception:
-            # The connection serves all other requests as well.
-            _log.exception("message from the engine could not be handled")
-
-    await endpoint.run(on_message=deliver, on_lost=client.on_lost)

@@ -17,6 +17,7 @@ from service.engine.requests import (
     RowDone,
     Tokenize,
 )
+from service.engine.statistics import EngineStatistics
 
 # --- from the API process to the engine -------------------------------------------------------------------------------
 
@@ -29,6 +30,7 @@ class Submit:
     values: for each intervention the name of its tensor, None for those without one.
     metadata: facts that the API adds to the header of a tensor result.
     n_context: for a chat request without a limit, the maximum number of input and generated tokens together.
+    traceparent: W3C trace context of the request's span; None unless the request is traced.
     """
 
     model: str
@@ -37,6 +39,7 @@ class Submit:
     values: tuple[str | None, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     n_context: int | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +93,9 @@ class StoredResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """The request has completed without error. n_tokens: of the inputs of a capture; rows report those of generations."""
+    """The request has completed without error."""
 
     result: StoredResult | None = None
-    n_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +118,14 @@ Update = Delta | RowDone | Finished | Failed | Estimated | Tokenized
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """Updates of one request from one step, in order."""
+    """Updates of one request from one step, in order.
+
+    n_input: in the first reply to a submitted request, the number of tokens of each of its inputs.
+    """
 
     request_id: str
     updates: tuple[Update, ...]
+    n_input: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +133,15 @@ class EngineState:
     """State of the engine process, sent when a connection opens and about once a second while the engine works.
 
     generation: 1 for the first engine process of a service, one more for each that replaces it.
-    models: by name, the fields of the model's card. stats: by name, the counters of its engine.
+    models: by name, the fields of the model's card. stats: by name, the gauges and counters of its engine.
+    statistics: by name, counters and histograms of its requests.
     """
 
     generation: int
     pid: int
     models: Mapping[str, Mapping[str, Any]]
     stats: Mapping[str, Mapping[str, float]]
+    statistics: Mapping[str, EngineStatistics] = field(default_factory=dict)
 
 
 FromEngine = Reply | EngineState

@@ -17,6 +17,7 @@ import queue
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast, get_args
@@ -44,10 +45,11 @@ def frame(message: object) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """A message from an API process."""
+    """A message from an API process. at_s: when it arrived, in monotonic seconds: it may wait while a step runs."""
 
     connection_id: int
     message: FromApi
+    at_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +75,14 @@ class EngineEndpoint:
     Args:
         path: of the socket.
         first_message: makes the message that each new connection receives first.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, path: str, *, first_message: Callable[[], FromEngine]) -> None:
+    def __init__(
+        self, path: str, *, first_message: Callable[[], FromEngine], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._first_message = first_message
+        self._clock = clock
         self._inbox: queue.SimpleQueue[Received | Disconnected | Posted] = queue.SimpleQueue()
         self._connections: dict[int, _Connection] = {}
         self._lock = threading.Lock()
@@ -88,10 +94,10 @@ class EngineEndpoint:
         self._listener.listen(16)
         threading.Thread(target=self._accept, name="accept", daemon=True).start()
 
-    def receive(self, *, block: bool) -> Received | Disconnected | Posted | None:
-        """The next message or event; None when there is none and ``block`` is false."""
+    def receive(self, *, block: bool, timeout_s: float | None = None) -> Received | Disconnected | Posted | None:
+        """The next message or event; None when there is none, at once or, if ``block`` is true, after ``timeout_s``."""
         try:
-            return self._inbox.get(block=block)
+            return self._inbox.get(block=block, timeout=timeout_s)
         except queue.Empty:
             return None
 
@@ -140,7 +146,7 @@ class EngineEndpoint:
     def _read(self, connection_id: int, connection: _Connection) -> None:
         try:
             while (message := connection.receive()) is not None:
-                self._inbox.put(Received(connection_id=connection_id, message=message))
+                self._inbox.put(Received(connection_id=connection_id, message=message, at_s=self._clock()))
         except MalformedFrame as error:
             _log.error("malformed frame, connection closed", peer="api", reason=str(error))
             connection.close()

@@ -28,6 +28,7 @@ class RunRecord:
     """Immutable part of a run.
 
     created_at: RFC 3339, UTC. resolved: what names in the spec referred to at creation, e.g. hashes of datasets.
+    traceparent: W3C trace context of the request that created it; None unless it was traced.
     """
 
     id: str
@@ -36,6 +37,7 @@ class RunRecord:
     spec: Mapping[str, Any]
     created_at: str
     resolved: Mapping[str, Any] = field(default_factory=dict)
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,6 +64,7 @@ class RunStore:
         spec: Mapping[str, Any],
         name: str | None = None,
         resolved: Mapping[str, Any] | None = None,
+        traceparent: str | None = None,
     ) -> RunRecord:
         """Create a queued run.
 
@@ -72,6 +73,7 @@ class RunStore:
             spec: JSON values.
             name: Display name.
             resolved: What names in the spec refer to now.
+            traceparent: Trace context of the request.
         """
         now = self._clock()
         record = RunRecord(
@@ -81,6 +83,7 @@ class RunStore:
             spec=dict(spec),
             created_at=write_time(now),
             resolved=dict(resolved or {}),
+            traceparent=traceparent,
         )
         # Fails before anything is written if the spec is not JSON.
         canonical_json(record_json(record))

@@ -23,7 +23,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from service.app import create_app, create_services
 from service.hosting.engine_process.engine_loader import load_served
 from service.hosting.engine_process.engine_loop import EngineLoop
-from service.hosting.ipc.engine_client import EngineClient, run_engine_client
+from service.hosting.ipc.engine_client import EngineClient
+from service.hosting.ipc.engine_connection import run_engine_client
 from service.hosting.ipc.tensor_results import ResultWriter
 from service.hosting.ipc.transport import ApiEndpoint
 from service.queueing.queue import RunQueue

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from service.api.services import Services
 from service.app import create_app, create_services
-from service.engine.requests import Capture, Delta, Estimate, Generate, RowDone, Tokenize, TokenLogprob
+from service.engine.requests import Capture, Delta, Estimate, Failed, Generate, RowDone, Tokenize, TokenLogprob
 from service.hosting.ipc.engine_client import EngineClient
 from service.hosting.ipc.messages import (
     CallTokenizer,
@@ -89,7 +89,10 @@ class ScriptedEnd:
             updates = (self.export(message),)
         else:
             updates = tuple(self.script(message))
-        self.engine.on_message(Reply(request_id=message.request.request_id, updates=updates))
+        n_input = None
+        if isinstance(message, Submit) and not isinstance(updates[0], Failed):
+            n_input = (2,) * max(1, len(message.request.inputs))
+        self.engine.on_message(Reply(request_id=message.request.request_id, updates=updates, n_input=n_input))
 
     @property
     def submitted(self) -> list[Submit]:

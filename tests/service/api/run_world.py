@@ -29,6 +29,14 @@ class MemoryQueue:
     def __init__(self) -> None:
         self.line: list[tuple[str, int]] = []
         self.is_away = False
+        self.ended_in_line: list[tuple[str, str]] = []
+
+    @property
+    def tallies(self) -> MemoryQueue:
+        return self
+
+    def end_waiting_run(self, *, kind: str, status: str) -> None:
+        self.ended_in_line.append((kind, status))
 
     def enqueue(self, run_id: str, attempt: int) -> None:
         self._reach()

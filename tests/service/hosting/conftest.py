@@ -27,6 +27,7 @@ from service.engine.requests import (
     Tensors,
     Tokenize,
 )
+from service.engine.statistics import EngineStatistics, RequestTimes
 from service.errors import InvalidRequest
 from service.hosting.engine_process.engine_loop import EngineLoop
 from service.hosting.engine_process.prompt_fetches import PromptFetches, Wanted
@@ -42,6 +43,8 @@ class EchoEngine:
     given: dict[str, int] = field(default_factory=dict)
     compiled: dict[str, Any] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    arrived_s: list[float | None] = field(default_factory=list)
     n_broken_steps: int = 0
     n_steps: int = 0
 
@@ -52,7 +55,9 @@ class EchoEngine:
     def missing(self, choice: PromptChoice | None) -> tuple[str, ...]:
         return () if choice is None else tuple(sha256 for sha256, _ in choice.parts if sha256 not in self.compiled)
 
-    def submit(self, request: Generate | Capture, *, contents: Mapping[str, Any]) -> None:
+    def submit(
+        self, request: Generate | Capture, *, contents: Mapping[str, Any], arrived_s: float | None = None
+    ) -> tuple[int, ...]:
         if request.inputs == ("refuse",):
             raise InvalidRequest("refused", loc=("inputs",))
         if request.inputs == ("crash",):
@@ -60,9 +65,13 @@ class EchoEngine:
         self.compiled.update(contents)
         self.jobs[request.request_id] = request
         self.given[request.request_id] = 0
+        self.arrived_s.append(arrived_s)
+        return (1,) * len(request.inputs)
 
-    def cancel(self, request_id: str) -> None:
+    def cancel(self, request_id: str, *, has_failed: bool = False) -> None:
         self.cancelled.append(request_id)
+        if has_failed:
+            self.failed.append(request_id)
         self.jobs.pop(request_id, None)
 
     def step(self) -> list[Event]:
@@ -98,6 +107,12 @@ class EchoEngine:
 
     def stats(self) -> Mapping[str, float]:
         return {"n_running": len(self.jobs), "n_steps": self.n_steps}
+
+    def statistics(self) -> EngineStatistics:
+        return EngineStatistics(finished={"stop": self.n_steps})
+
+    def watch(self, on_end: Callable[[RequestTimes], None]) -> None:
+        self.on_end = on_end
 
     def _advance(self, request: Generate | Capture) -> list[Event]:
         id_ = request.request_id

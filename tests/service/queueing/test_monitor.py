@@ -11,10 +11,12 @@ import pytest
 from service.errors import Unavailable
 from service.queueing.intervals import Intervals
 from service.queueing.monitor import QueueMonitor, QueueNumbers
-from service.queueing.queue import RunCounts, RunQueue
+from service.queueing.queue import RunCounts, RunQueue, WorkerPresence
 from service.queueing.reconciler import Reconciler
+from service.queueing.tallies import Series
 
 COUNT = RunCounts(n_queued=3, n_running=1)
+TALLIED = {"tuning_steps": [Series(labels=(), value=3.0)]}
 
 
 class ScriptedReconciler:
@@ -41,8 +43,18 @@ class CountedQueue:
     def counts(self) -> RunCounts:
         return RunCounts(n_queued=7, n_running=7)
 
-    def workers(self) -> list[str]:
-        return ["one", "two"]
+    def workers(self) -> list[WorkerPresence]:
+        return [WorkerPresence(name=name, hostname="h", busy=name == "one") for name in ("one", "two")]
+
+    def age_s(self) -> float:
+        return 2.5
+
+    @property
+    def tallies(self) -> CountedQueue:
+        return self
+
+    def read(self) -> dict[str, list[Series]]:
+        return TALLIED
 
 
 def watch_of(reconciler: ScriptedReconciler) -> QueueMonitor:
@@ -56,8 +68,10 @@ def test_numbers_are_those_of_the_last_check_by_any_process() -> None:
         watch.check()
         seen.append(watch.numbers)
     mine, others = (
-        QueueNumbers(counts=COUNT, n_workers=2),
-        QueueNumbers(counts=RunCounts(n_queued=7, n_running=7), n_workers=2),
+        QueueNumbers(counts=COUNT, n_workers=2, n_busy=1, queue_age_s=2.5, tallies=TALLIED),
+        QueueNumbers(
+            counts=RunCounts(n_queued=7, n_running=7), n_workers=2, n_busy=1, queue_age_s=2.5, tallies=TALLIED
+        ),
     )
     assert seen == [None, mine, others, None, mine]
 

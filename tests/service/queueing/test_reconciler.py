@@ -10,6 +10,7 @@ import pytest
 from service.errors import Unavailable
 from service.queueing.queue import QUEUE, RunCounts, RunQueue
 from service.queueing.reconciler import VANISHED, Reconciler
+from service.queueing.tallies import Series
 from service.store.artifacts.files import LocalFiles
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.records import RunState
@@ -90,6 +91,9 @@ def test_a_running_run_without_heartbeat_is_queued_at_the_second_check(scene: Sc
     assert (state.status, state.attempts, state.n_deaths) == ("queued", 1, 1)
     assert scene.queue.has_job(run_id, 2)
     assert scene.queue.position(run_id) == 0
+    tallied = scene.queue.tallies.read()
+    assert tallied["run_attempts"] == [Series(labels=("tune", "died"), value=1.0)]
+    assert tallied["runs_ended"] == []
 
 
 def test_a_heartbeat_resets_the_missing_count(scene: Scene) -> None:
@@ -118,6 +122,10 @@ def test_a_run_fails_when_its_worker_has_died_too_often(scene: Scene) -> None:
         scene.look(2)
     state = scene.state(run_id)
     assert (state.status, state.attempts, state.error) == ("failed", 3, VANISHED)
+    tallied = scene.queue.tallies.read()
+    assert tallied["run_attempts"] == [Series(labels=("tune", "died"), value=3.0)]
+    assert tallied["runs_ended"] == [Series(labels=("tune", "failed"), value=1.0)]
+    assert tallied["run_seconds"][0].counts[-1] == 1
     assert scene.look() == RunCounts(n_queued=0, n_running=0)
 
 

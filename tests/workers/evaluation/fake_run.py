@@ -46,6 +46,7 @@ class FakeRun:
     n_checks: int = 0
     n_checkpoints: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    tallied: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.prompts = PromptStore(self.artifacts)
@@ -82,6 +83,9 @@ class FakeRun:
     def log(self, text: str, *, level: str = "info") -> None:
         assert level in ("info", "warning")
         self.logs.append((level, text))
+
+    def count(self, name: str, amount: float = 1) -> None:
+        self.tallied[name] = self.tallied.get(name, 0) + amount
 
     def made_prompt(self, ref: str) -> None:
         if ref not in self.made:

@@ -69,6 +69,7 @@ def test_states_of_tokens_are_those_of_transformers(field: Field, tmp_path: Path
         "n_shards": 1,
     }
     assert run.steps[-1] == (n_rows, n_rows)
+    assert run.tallied == {"harvest_rows": n_rows}
 
 
 def test_the_manifest_says_what_there_is(field: Field) -> None:

@@ -66,6 +66,15 @@ def test_each_member_becomes_a_version_with_where_it_comes_from(done: FakeRun) -
     assert (notes["lr"], notes["status"]) == (0.02, "finished")
 
 
+def test_steps_and_tokens_of_all_members_are_tallied(done: FakeRun) -> None:
+    spec = TuneSpec.model_validate_json(json.dumps(SPEC))
+    assert done.tallied["tuning_steps"] == spec.optimizer.steps
+    examples, _ = encode(small_model(), done.datasets.examples("words", split="train"), max_tokens=100)
+    train = [example.length for example in examples]
+    n_examples = spec.optimizer.steps * spec.optimizer.batch_size * len(NAMES)
+    assert n_examples * min(train) <= done.tallied["tuning_tokens"] <= n_examples * max(train)
+
+
 def test_the_vectors_are_those_of_a_trainer_that_starts_from_the_draws(done: FakeRun) -> None:
     model = small_model()
     spec = TuneSpec.model_validate_json(json.dumps(SPEC))

@@ -13,6 +13,7 @@ import structlog
 from service.errors import AtlasError, Unavailable
 from service.queueing.connections import connect
 from service.queueing.intervals import Intervals
+from service.queueing.tallies import Tallies
 from service.queueing.work_sharing import HelpQueue
 from service.settings import Settings, default_datasets_path
 from service.store.artifacts.store import ArtifactStore
@@ -21,8 +22,10 @@ from service.store.prompts.store import PromptStore
 from service.store.runs.records import RunRecord
 from service.store.runs.store import RunStore
 from workers.running.attempt.coordination import open_coordinator
+from workers.running.attempt.work_tallies import WorkTallies
 from workers.running.interface import Coordinator, HelperWork, RunStopped
 from workers.running.model_cache import ModelCache
+from workers.running.periodic import PeriodicThread
 from workers.running.setup import WorkSetup
 from workers.running.stop_signals import StopSignals
 
@@ -41,6 +44,7 @@ class HelpedRun:
         stop_signals: of this process.
         settings, timing: of this process.
         artifacts: the store.
+        tallies: of this process.
         clock: monotonic seconds.
     """
 
@@ -53,6 +57,7 @@ class HelpedRun:
         settings: Settings,
         timing: Intervals,
         artifacts: ArtifactStore,
+        tallies: WorkTallies,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run_id: str = record.id
@@ -67,6 +72,7 @@ class HelpedRun:
         self._models = ModelCache(settings)
         self._runs = runs
         self._stop_signals = stop_signals
+        self._tallies = tallies
         self._look_s = timing.look_s
         self._clock = clock
         self._checked_at_s: float | None = None
@@ -79,6 +85,10 @@ class HelpedRun:
     def load_model(self, name: str) -> HostedModel:
         """The base model of that name; NotFound if this worker does not have it."""
         return self._models.get(name)
+
+    def count(self, name: str, amount: float = 1) -> None:
+        """Add to a counter of the workers."""
+        self._tallies.count(name, amount)
 
     def check(self) -> None:
         """Raise RunStopped after a stop signal, and when the run has ended or is to be cancelled."""
@@ -100,13 +110,21 @@ def help_with_run(
     name = setup.helpers.get(record.kind)
     if state.has_ended or name is None:
         return
+    tallies = WorkTallies(record.kind, open_tallies=lambda: Tallies.at(setup.redis_url))
     run = HelpedRun(
-        record, runs=runs, stop_signals=stop_signals, settings=setup.settings, timing=setup.timing, artifacts=artifacts
+        record,
+        runs=runs,
+        stop_signals=stop_signals,
+        settings=setup.settings,
+        timing=setup.timing,
+        artifacts=artifacts,
+        tallies=tallies,
     )
     module, _, function = name.partition(":")
     _log.info("helping with a run", run_id=run_id, kind=record.kind)
     try:
-        cast(HelperWork, getattr(importlib.import_module(module), function))(run)
+        with PeriodicThread(tallies.flush, interval_s=setup.timing.flush_s, name="flush tallies"):
+            cast(HelperWork, getattr(importlib.import_module(module), function))(run)
     except RunStopped:
         _log.info("help with a run ended early", run_id=run_id)
     except (AtlasError, MemoryError) as error:
@@ -115,6 +133,7 @@ def help_with_run(
     except Exception:
         _log.exception("help with a run failed", run_id=run_id)
         decline_help(run_id, setup=setup)
+    tallies.flush()
 
 
 def decline_help(run_id: str, *, setup: WorkSetup) -> None:

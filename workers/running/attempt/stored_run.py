@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from service.store.prompts.store import PromptStore
 from service.store.runs.writer import RunWriter, StaleAttempt
 from workers.running.attempt.coordination import open_coordinator
 from workers.running.attempt.reporter import Reporter
+from workers.running.attempt.work_tallies import WorkTallies
 from workers.running.interface import Coordinator, RunStopped
 from workers.running.model_cache import ModelCache
 from workers.running.stop_signals import StopSignals
@@ -36,6 +38,8 @@ class StoredRun:
         settings: of this process.
         artifacts: the store.
         timing: intervals of retries and of coordination.
+        tallies: of this process.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class StoredRun:
         settings: Settings,
         artifacts: ArtifactStore,
         timing: Intervals,
+        tallies: WorkTallies,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run_id: str = writer.record.id
         self.attempt: int = writer.attempt
@@ -62,6 +68,8 @@ class StoredRun:
         self._reporter = reporter
         self._stop_signals = stop_signals
         self._timing = timing
+        self._tallies = tallies
+        self._clock = clock
         self._waits_s = timing.retries_s
         self._models = ModelCache(settings)
 
@@ -86,6 +94,10 @@ class StoredRun:
         """Add a message for the owner of the run."""
         self._reporter.event("log", {"level": level, "text": text})
 
+    def count(self, name: str, amount: float = 1) -> None:
+        """Add to a counter of the workers."""
+        self._tallies.count(name, amount)
+
     def made_prompt(self, ref: str) -> None:
         """Record that the run has created this prompt version."""
         self._reporter.prompt(ref)
@@ -97,7 +109,9 @@ class StoredRun:
 
     def save_checkpoint(self, files: Mapping[str, bytes]) -> None:
         """Store ``files`` as the newest checkpoint."""
+        started_s = self._clock()
         self._access_store(lambda: self._writer.save_checkpoint(files))
+        self._tallies.saved_checkpoint(self._clock() - started_s)
 
     def load_checkpoint(self) -> Mapping[str, bytes] | None:
         """The newest complete checkpoint."""

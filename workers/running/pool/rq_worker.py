@@ -22,8 +22,9 @@ from service.errors import AtlasError, Unavailable
 from service.hosting.processes.process_setup import ignore_interrupts
 from service.queueing.connections import connect
 from service.queueing.executions import Executions
-from service.queueing.queue import QUEUE, SERIALIZER, RunQueue
+from service.queueing.queue import QUEUE, SERIALIZER, RunQueue, waited_s
 from service.queueing.reconciler import record_death
+from service.queueing.tallies import TallyBuffer
 from service.queueing.work_sharing import HELP_JOB, HELP_QUEUE
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore
@@ -78,6 +79,7 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
         executions = Executions.at(setup.redis_url)
         monitor = self._monitor(run_id, attempt, queue=run_queue, runs=runs)
         self._wait_status = None
+        _tally_wait(job, queue=run_queue)
         with contextlib.suppress(Unavailable):
             executions.record(run_id, attempt, pid=os.getpid())
         with contextlib.suppress(RedisError), monitor:
@@ -195,6 +197,13 @@ class RunWorker(SpawnWorker):  # type: ignore[misc]
         if self._setup is None:
             raise ValueError("expected a worker with setup, got one that RQ created without")
         return self._setup
+
+
+def _tally_wait(job: RunJob, *, queue: RunQueue) -> None:
+    buffer = TallyBuffer()
+    buffer.observe("run_queue_seconds", waited_s(job))
+    with contextlib.suppress(Unavailable):
+        queue.tallies.write(buffer)
 
 
 def _describe_end(wait_status: int | None) -> str:

@@ -35,10 +35,14 @@ class MemberReport:
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """Reports of all members, in order, after update ``step``, which counts from 1."""
+    """Reports of all members, in order, after update ``step``, which counts from 1.
+
+    n_tokens: of the step's examples, once for each member that was updated.
+    """
 
     step: int
     members: tuple[MemberReport, ...]
+    n_tokens: int = 0
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -87,7 +87,8 @@ class Trainer:
         if self.finished:
             raise RuntimeError("all members have finished.")
         running = [member for member in self._members if member.is_running]
-        losses = self._gather_gradients(running)
+        examples = [self._train[i] for i in self._order.batch(self.step_number)]
+        losses = self._gather_gradients(running, examples)
         reports = self._update(running, losses)
         self.step_number += 1
         self._copy_snapshots(running)
@@ -96,7 +97,11 @@ class Trainer:
                 note = member.finish() if member.is_running else None
                 reports[member.member.name] |= {"note": note} if note else {}
         self._validate_if_due(running, reports)
-        return StepReport(step=self.step_number, members=tuple(self._report(m, reports) for m in self._members))
+        return StepReport(
+            step=self.step_number,
+            members=tuple(self._report(m, reports) for m in self._members),
+            n_tokens=len(running) * sum(example.length for example in examples),
+        )
 
     def validation_losses(self) -> dict[str, float]:
         """Current validation losses by member, in mean nats per answer token. Empty without validation examples."""
@@ -139,11 +144,12 @@ class Trainer:
         """
         self.step_number = load_state(files, self._members, settings=self.settings, n_train=len(self._train))
 
-    def _gather_gradients(self, running: Sequence[MemberTraining]) -> Float[Tensor, " n_members"]:
+    def _gather_gradients(
+        self, running: Sequence[MemberTraining], examples: Sequence[EncodedExample]
+    ) -> Float[Tensor, " n_members"]:
         """Compute the gradients of the running members' leaves. Returns the losses on the examples."""
         for member in running:
             member.optimiser.zero_grad()
-        examples = [self._train[i] for i in self._order.batch(self.step_number)]
         parts = cut(examples, parts=self.settings.accumulate)
         native = [member.parameters.tensors() for member in running]
         losses, gradients = self._objective.gradients(native, parts)

@@ -79,10 +79,12 @@ async def cancel(services: ServicesDep, _caller: Writer, run_id: RunId) -> Run:
 
     def stop() -> Run:
         state = services.runs.request_cancel(run_id)
+        run = _read_run(services, run_id)
         if state.has_ended and services.queue is not None:
             with suppress(Unavailable):  # a worker that takes it from the queue finds it cancelled
                 services.queue.discard(run_id)
-        return _read_run(services, run_id)
+            services.queue.tallies.end_waiting_run(kind=run.kind, status=state.status)
+        return run
 
     return await asyncio.to_thread(stop)
 

@@ -6,7 +6,8 @@ from service.api.keys.demand import Demand, n_used
 from service.engine.requests import Capture, CaptureSpec, Delta, Failed, Generate, RowDone
 from service.errors import InvalidRequest
 from service.hosting.ipc.engine_client import Exchange
-from service.hosting.ipc.messages import Finished, Submit, Update
+from service.hosting.ipc.messages import Finished, Reply, Submit, Update
+from service.hosting.ipc.usage import UsageTally
 
 SPEC = CaptureSpec(sites=("embed",))
 
@@ -41,8 +42,11 @@ def test_the_demand_of_a_request(job: Submit, expected: Demand) -> None:
     assert Demand.of(job) == expected
 
 
-def used(request: Generate | Capture, *updates: Update) -> int:
+def used(request: Generate | Capture, *updates: Update, n_input: tuple[int, ...] | None = None) -> int:
     exchange = Exchange("r", deadline_s=1.0, clock=lambda: 0.0)
+    exchange.usage = UsageTally(submit(request))
+    if updates:
+        exchange.usage.add(Reply(request_id="r", updates=updates, n_input=n_input))
     for update in updates:
         exchange.put(update)
     return n_used(request, exchange, demand=Demand(n_rows=4, n_input=7, n_generated=40))
@@ -59,11 +63,11 @@ def done(row: int, n_input: int, n_generated: int) -> RowDone:
 def test_a_generation_has_used_its_inputs_once_and_all_that_it_generated() -> None:
     request = Generate(request_id="r", inputs=("a", "b"), n=2)
     rows = (done(0, 3, 1), done(1, 3, 2), done(2, 5, 4), done(3, 5, 8))
-    assert used(request, *rows, Finished()) == 3 + 5 + 1 + 2 + 4 + 8
+    assert used(request, *rows, Finished(), n_input=(3, 5)) == 3 + 5 + 1 + 2 + 4 + 8
 
 
 def test_a_capture_has_used_the_tokens_of_its_inputs() -> None:
-    assert used(Capture(request_id="r", inputs=("a",), capture=SPEC), Finished(n_tokens=11)) == 11
+    assert used(Capture(request_id="r", inputs=("a",), capture=SPEC), Finished(), n_input=(11,)) == 11
 
 
 def test_a_failed_request_has_used_nothing() -> None:
@@ -71,6 +75,8 @@ def test_a_failed_request_has_used_nothing() -> None:
 
 
 def test_a_cancelled_stream_has_used_what_was_sent_and_others_all() -> None:
-    assert used(Generate(request_id="r", stream=True), delta(0, 1, 2), delta(1, 3)) == 7 + 3
-    assert used(Generate(request_id="r"), delta(0, 1, 2)) == 47
+    stream = Generate(request_id="r", inputs=("a", "b"), stream=True)
+    assert used(stream, delta(0, 1, 2), delta(1, 3), n_input=(4, 5)) == 9 + 3
+    assert used(stream) == 7
+    assert used(Generate(request_id="r", inputs=("a",)), delta(0, 1, 2), n_input=(4,)) == 47
     assert used(Capture(request_id="r", inputs=("a",), capture=SPEC)) == 47

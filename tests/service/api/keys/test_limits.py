@@ -14,7 +14,7 @@ from httpx2 import Response
 from service.api.keys import minute_counters
 from service.engine.requests import Capture, Delta, Failed, RowDone
 from service.errors import EngineUnavailable
-from service.hosting.ipc.messages import EstimateCost, Finished, Submit, Update
+from service.hosting.ipc.messages import EstimateCost, Submit, Update
 from service.settings import ApiKey
 from tests.service.api.conftest import OpenWorld, World, echo
 
@@ -140,19 +140,17 @@ def test_tokens_are_reserved_and_then_counted(open_world: OpenWorld, clock: Call
         ("/v1/completions", {"prompt": ["a", "b"], "n": 2}, 2 * 2 + 4),
         ("/v1/completions", {"prompt": "a", "stream": True}, 3),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]}, 3),
-        ("/v1/trajectories", {"inputs": ["a"], "max_tokens": 3, "sites": ["resid_post"], "layers": [1]}, 4 + 2),
-        ("/v1/activations", {"inputs": ["a"], "sites": ["resid_post"], "layers": [1]}, 7),
-        ("/v1/embeddings", {"input": "a"}, 7),
+        ("/v1/trajectories", {"inputs": ["a"], "max_tokens": 3, "sites": ["resid_post"], "layers": [1]}, 2 + 3),
+        ("/v1/activations", {"inputs": ["a"], "sites": ["resid_post"], "layers": [1]}, 2),
+        ("/v1/embeddings", {"input": "a"}, 2),
     ],
 )
 def test_each_route_counts_what_it_used(open_world: OpenWorld, path: str, body: dict[str, Any], n_used: int) -> None:
     def script(message: Submit | EstimateCost) -> Sequence[Update]:
         updates, id_ = list(echo(message)), message.request.request_id
-        if isinstance(message.request, Capture):
-            return [replace(update, n_tokens=7) for update in updates if isinstance(update, Finished)]
-        if message.request.capture is None:
+        if isinstance(message.request, Capture) or message.request.capture is None:
             return updates
-        row = RowDone(request_id=id_, row=0, finish_reason="length", n_input=4, n_generated=2)
+        row = RowDone(request_id=id_, row=0, finish_reason="length", n_input=2, n_generated=3)
         return [row, *updates]
 
     world = open_world(api_keys=(key("ann", tokens_per_minute=1000, requests_per_minute=1000),), script=script)

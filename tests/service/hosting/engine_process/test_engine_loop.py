@@ -204,7 +204,7 @@ def test_a_failing_step_fails_its_requests_and_the_loop_continues(
     engine.n_broken_steps = 1
     loop.run_once()
     assert isinstance(error_of(reply(peer)), Unavailable)
-    assert engine.cancelled == ["a"]
+    assert (engine.cancelled, engine.failed) == (["a"], ["a"])
     peer.send(generate("b", "x"))
     loop.run_once()
     assert isinstance(reply(peer).updates[-1], Finished)
@@ -229,9 +229,42 @@ def test_missing_values_are_an_invalid_request(loop: EngineLoop, peer: Peer) -> 
 
 def test_stats_are_published_when_work_ends(loop: EngineLoop, peer: Peer) -> None:
     peer.send(generate("a", "xyz"))
-    for _ in range(3):
+    for _ in range(4):  # the last one finds no work
         loop.run_once()
     messages = [peer.receive() for _ in range(4)]
     assert isinstance(messages[-1], EngineState)
     assert messages[-1].stats == {"m": {"n_running": 0, "n_steps": 3, "prompt_fetches": 0}}
     assert all(isinstance(message, Reply) for message in messages[:-1])
+
+
+def test_statistics_travel_with_the_state(loop: EngineLoop, peer: Peer) -> None:
+    peer.send(generate("a", "x"))
+    loop.run_once()
+    loop.run_once()
+    messages = [peer.receive() for _ in range(2)]
+    assert isinstance(messages[-1], EngineState)
+    assert messages[-1].statistics["m"].finished == {"stop": 1}
+
+
+def test_the_first_reply_has_the_tokens_of_each_input(loop: EngineLoop, peer: Peer) -> None:
+    peer.send(generate("a", "xy"))
+    loop.run_once()
+    loop.run_once()
+    assert [reply(peer).n_input for _ in range(2)] == [(1,), None]
+    for n_values in (3, 5000):  # within the message, and in a file
+        peer.send(capture("c", n_values))
+        loop.run_once()
+        assert reply(peer).n_input == (1,)
+
+
+def test_a_request_arrives_when_it_is_received_and_not_when_the_step_before_it_ends(
+    loop: EngineLoop, peer: Peer, engine: EchoEngine
+) -> None:
+    before_s = time.monotonic()
+    peer.send(generate("a", "x"))
+    wait_for_message(loop)
+    received_s = time.monotonic()
+    loop.run_once()
+    (arrived_s,) = engine.arrived_s
+    assert arrived_s is not None
+    assert before_s <= arrived_s <= received_s

@@ -19,7 +19,7 @@ def state(generation: int) -> EngineState:
 
 
 def open_end(path: str, *, generation: int = 1) -> EngineEndpoint:
-    return EngineEndpoint(path, first_message=lambda: state(generation))
+    return EngineEndpoint(path, first_message=lambda: state(generation), clock=lambda: 7.5)
 
 
 class Listener:
@@ -65,7 +65,7 @@ def test_messages_go_both_ways(socket_path: str) -> None:
         listener, task = await connected(socket_path)
         listener.end.send(Cancel(request_id="é" * 100_000))
         received = await receive(end)
-        assert received == Received(connection_id=1, message=Cancel(request_id="é" * 100_000))
+        assert received == Received(connection_id=1, message=Cancel(request_id="é" * 100_000), at_s=7.5)
         assert end.receive(block=False) is None
         assert end.send(Reply(request_id="r", updates=()), connection_id=1)
         assert not end.send(Reply(request_id="r", updates=()), connection_id=9)
@@ -128,7 +128,7 @@ def test_an_api_process_that_sends_a_malformed_frame_is_disconnected(socket_path
     assert bad.receive() is None
     assert end.receive(block=True) == Disconnected(connection_id=2)
     good.send(Cancel(request_id="b"))
-    assert end.receive(block=True) == Received(connection_id=1, message=Cancel(request_id="b"))
+    assert end.receive(block=True) == Received(connection_id=1, message=Cancel(request_id="b"), at_s=7.5)
     end.close()
 
 

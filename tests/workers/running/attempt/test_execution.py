@@ -38,6 +38,8 @@ class FullDisk(LocalFiles):
 
 def done(run: RunContext) -> Mapping[str, float]:
     run.made_prompt("qa@1")
+    run.count("harvest_rows", 5)
+    run.count("harvest_rows", 2)
     return {"loss": 0.5, "bad": float("nan")}
 
 
@@ -84,6 +86,12 @@ class Stage:
             timing=Intervals(flush_s=0.01, retries_s=(0.01,)),
         )
 
+    def tallied(self) -> dict[tuple[str, ...], float]:
+        """What was counted, without histograms."""
+        counted = RunQueue.at(self.setup.redis_url).tallies.read()
+        plain = ("run_attempts", "runs_ended", "tuning_steps", "harvest_rows")
+        return {(name, *one.labels): one.value for name in plain for one in counted[name]}
+
     def play(self, kind: str, *, order: StopSignal | None = None) -> RunState:
         stop_signals = StopSignals()
         stop_signals.received = order
@@ -95,23 +103,34 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path, redis_server: RedisServer) -> Stage:
+    redis_server.client.flushall()
     return Stage(tmp_path / "store", redis_server.url)
 
 
 def test_the_return_value_of_the_work_is_the_metrics(stage: Stage) -> None:
     state = stage.play("done")
     assert (state.status, state.metrics, state.prompts) == ("succeeded", {"loss": 0.5}, ("qa@1",))
+    assert stage.tallied() == {
+        ("run_attempts", "done", "succeeded"): 1,
+        ("runs_ended", "done", "succeeded"): 1,
+        ("harvest_rows",): 7,
+    }
 
 
 def test_the_work_has_access_to_its_run(stage: Stage) -> None:
     state = stage.play("looks_around")
     assert (state.status, state.error) == ("succeeded", None)
+    [saved] = RunQueue.at(stage.setup.redis_url).tallies.read()["checkpoint_seconds"]
+    assert (saved.labels, saved.counts[-1]) == (("looks_around",), 1)
 
 
 @pytest.mark.parametrize(("order", "status"), [(StopSignal.CANCEL, "cancelled"), (StopSignal.SHUTDOWN, "queued")])
 def test_stop_signals_decide_the_status_of_a_run(stage: Stage, order: StopSignal, status: str) -> None:
     state = stage.play("stopping", order=order)
     assert (state.status, state.n_deaths) == (status, 0)
+    outcome = "released" if status == "queued" else status
+    ended = {} if status == "queued" else {("runs_ended", "stopping", status): 1}
+    assert stage.tallied() == {("run_attempts", "stopping", outcome): 1, **ended}
 
 
 def test_a_work_that_stops_without_a_signal_has_failed(stage: Stage) -> None:
@@ -125,5 +144,6 @@ def test_an_end_that_cannot_be_stored_keeps_its_reason_in_redis(stage: Stage) ->
         stage.play("fails")
     state = stage.runs.get(stage.run_id)[1]
     assert state.status == "running"
+    assert stage.tallied() == {}  # the worker will find that its work horse has died
     words = RunQueue.at(stage.setup.redis_url).failure_reason(stage.run_id, 1)
     assert words == "The work failed unexpectedly: ValueError: all is lost"

@@ -9,6 +9,7 @@ import pytest
 
 from service.errors import Unavailable
 from service.queueing.intervals import Intervals
+from service.queueing.tallies import Tallies
 from service.queueing.work_sharing import HelpQueue, Leases
 from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
@@ -17,9 +18,15 @@ from tests.integration.running import wait_until
 from tests.workers.running.yard import Yard
 from workers.running.attempt.coordination import LocalCoordinator, RedisCoordinator, open_coordinator
 from workers.running.attempt.helper import HelpedRun, help_with_run
+from workers.running.attempt.work_tallies import WorkTallies
 from workers.running.interface import RunStopped
 from workers.running.setup import WorkSetup
 from workers.running.stop_signals import StopSignal, StopSignals
+
+
+def no_redis() -> Tallies:
+    raise Unavailable("no Redis")
+
 
 # --- with worker processes ---
 
@@ -198,6 +205,7 @@ def test_a_helper_stops_with_its_run(tmp_path: Path, clock: Clock) -> None:
         settings=Settings(),
         timing=Intervals(look_s=1.0),
         artifacts=artifacts,
+        tallies=WorkTallies("share", open_tallies=no_redis),
         clock=clock,
     )
     helped.check()

@@ -237,3 +237,10 @@ def test_a_finished_trainer_does_not_step() -> None:
     trained = run(trainer(members(SOFT), settings(SOFT, steps=2)))
     with pytest.raises(RuntimeError, match="finished"):
         trained.step()
+
+
+def test_a_step_counts_the_tokens_of_its_examples_for_each_updated_member() -> None:
+    chosen = settings(SOFT, steps=2 * len(TRAIN), batch_size=1)  # two epochs
+    trained = trainer(members(SOFT), chosen)
+    n_tokens = sum(report.n_tokens for report in reports_of(trained))
+    assert n_tokens == 2 * sum(len(e.input_ids) + len(e.target_ids) - 1 for e in TRAIN) * len(members(SOFT))

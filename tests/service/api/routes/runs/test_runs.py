@@ -151,6 +151,7 @@ def test_a_queued_run_is_cancelled_at_once_and_leaves_the_line(world: World, que
     )
     assert queue.line == []
     assert world.client.post(f"/v1/runs/{run_id}/cancel").status_code == 409
+    assert queue.ended_in_line == [("tune", "cancelled")]
 
 
 def test_a_running_run_is_asked_to_stop(world: World, queue: MemoryQueue) -> None:

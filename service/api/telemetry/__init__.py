@@ -1,0 +1,1 @@
+"""What the API process reports about itself: metrics, access lines and spans."""

@@ -1,0 +1,1 @@
+"""OpenTelemetry traces of all processes, if an OTLP endpoint is configured."""
