@@ -13,6 +13,7 @@ import pytest
 
 from service.store.artifacts.store import ArtifactStore
 from service.store.prompts.checks import BaseShape
+from service.store.prompts.contents import PromptContents
 from service.store.prompts.native_format import PromptFile, make_prompt
 from service.store.prompts.store import PromptStore
 from service.store.runs.store import RunStore
@@ -57,6 +58,12 @@ def soft(base: BaseShape) -> MakeSoft:
 @pytest.fixture
 def prompts(tmp_path: Any, clock: SetClock) -> PromptStore:
     return PromptStore(ArtifactStore(str(tmp_path / "store"), clock=clock), clock=clock)
+
+
+@pytest.fixture
+def contents(tmp_path: Any) -> PromptContents:
+    """Contents of the same store, without copies on the host."""
+    return PromptContents(ArtifactStore(str(tmp_path / "store")))
 
 
 @pytest.fixture(scope="module")

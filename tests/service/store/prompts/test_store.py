@@ -18,11 +18,6 @@ from service.store.prompts.native_format import make_prompt
 from service.store.prompts.store import PromptStore
 
 
-@pytest.fixture
-def contents(tmp_path: Path) -> PromptContents:
-    return PromptContents(ArtifactStore(str(tmp_path / "store")))
-
-
 def content_of(root: Path, name: str, version: int) -> Path:
     return next((root / "store" / "prompts" / name / "versions" / str(version)).glob("_*"))
 
