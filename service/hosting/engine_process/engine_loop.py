@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from service.engine.requests import Capture, Done, Event, Failed, Tokenize
 from service.errors import AtlasError, EngineUnavailable, NotFound
 from service.hosting.engine_process.chat_limit import with_chat_limit
+from service.hosting.engine_process.pending import Fetched, Pending, Prompted
 from service.hosting.engine_process.prompt_fetches import Wanted
 from service.hosting.engine_process.replies import Replies, failed
 from service.hosting.engine_process.request_spans import RequestSpans
@@ -44,27 +44,6 @@ _STATS_EVERY_S = 1.0
 _IDLE_AFTER_S = 0.05
 _MAX_CONSECUTIVE_FAULTS = 3
 _NO_CONTENTS: Contents = {}
-
-
-Prompted = Submit | EstimateCost | ExportPrompt
-"""Messages whose request may have a prompt."""
-
-
-@dataclass(kw_only=True)
-class _Pending:
-    connection_id: int
-    model: str
-    metadata: Mapping[str, Any]
-    n_input: tuple[int, ...] | None  # None after the first reply, which contains it
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Fetched:
-    """The contents that a message needs have been fetched, or an error. at_s: when the message arrived."""
-
-    message: Prompted
-    at_s: float
-    outcome: Mapping[str, Prompt] | AtlasError
 
 
 class EngineLoop:
@@ -96,7 +75,7 @@ class EngineLoop:
         if spans is not None:
             for one in served.values():
                 one.engine.watch(spans.note_times)
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, Pending] = {}
         self._fetching: dict[str, int] = {}  # connections of the requests whose prompts are being fetched
         self._faults = dict.fromkeys(served, 0)
         self._state_at_s = clock()
@@ -170,11 +149,11 @@ class EngineLoop:
         refs = dict(zip((sha256 for sha256, _ in choice.parts), choice.refs, strict=False))
 
         def post(outcome: Mapping[str, Prompt] | AtlasError) -> None:
-            self._endpoint.post(_Fetched(message=message, outcome=outcome, at_s=at_s), connection_id=connection_id)
+            self._endpoint.post(Fetched(message=message, outcome=outcome, at_s=at_s), connection_id=connection_id)
 
         served.prompts.fetch([Wanted(sha256=sha256, ref=refs.get(sha256)) for sha256 in missing], on_done=post)
 
-    def _on_fetched(self, fetched: _Fetched, *, connection_id: int) -> None:
+    def _on_fetched(self, fetched: Fetched, *, connection_id: int) -> None:
         request_id = fetched.message.request.request_id
         if self._fetching.pop(request_id, None) is None:
             return  # cancelled meanwhile
@@ -200,7 +179,7 @@ class EngineLoop:
         except Exception as error:
             self._refuse(request_id, error, connection_id=connection_id)
         else:
-            self._pending[request_id] = _Pending(
+            self._pending[request_id] = Pending(
                 connection_id=connection_id, model=job.model, metadata=job.metadata, n_input=n_input
             )
 
