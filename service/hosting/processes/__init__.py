@@ -1,1 +1,1 @@
-"""Processes: supervisor, API server, process set-up, runtime directory."""
+"""Processes: supervisor, API server, connections, threads, process set-up, runtime directory."""
