@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ CONTENT = "_0011223344556677_x.bin"
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "scratch"
     folder.mkdir()
-    monkeypatch.setattr(locked_folders.tempfile, "gettempdir", lambda: str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 
@@ -150,5 +151,5 @@ def test_an_upload_in_progress_is_not_hit(local: FullStore, soft: Any) -> None:
     files = Interrupted(
         local.files, at=lambda name, key: name == "create" and key.endswith("manifest.json"), meanwhile=collect
     )
-    FullStore(files, clock=local.clock, soft=soft).prompts.create("qa", prompt=soft(5))  # type: ignore[arg-type]
+    FullStore(files, clock=local.clock, soft=soft).prompts.create("qa", prompt=soft(5))
     assert local.prompts.load(local.prompts.resolve("qa")).sha256 == soft(5).sha256

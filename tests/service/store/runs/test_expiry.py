@@ -106,9 +106,7 @@ def test_a_resume_in_the_middle_wins_or_is_refused(local: RunStore, root: str, c
             outcomes.append(error.detail)
 
     files = Interrupted(LocalFiles(root), at=lambda name, key: name == action and word in key, meanwhile=resume)
-    done = RunExpiry(ArtifactStore("", files=files, clock=clock), clock=clock).expire(  # type: ignore[arg-type]
-        run_id, [CHECKPOINTS, OUTPUT]
-    )
+    done = RunExpiry(ArtifactStore("", files=files, clock=clock), clock=clock).expire(run_id, [CHECKPOINTS, OUTPUT])
     if action == "put":
         assert (done, outcomes) == (False, ["queued"])
         assert local.claim(run_id, worker="w").load_checkpoint() == {"state.bin": b"state" * 20}
@@ -133,7 +131,7 @@ def test_an_interrupted_removal_ends_its_refusal_and_is_repeated(local: RunStore
             return getattr(self.files, name)
 
     with pytest.raises(KeyboardInterrupt):
-        RunExpiry(ArtifactStore("", files=Dies(), clock=clock), clock=clock).expire(run_id, [OUTPUT])  # type: ignore[arg-type]
+        RunExpiry(ArtifactStore("", files=Dies(), clock=clock), clock=clock).expire(run_id, [OUTPUT])
     with pytest.raises(Conflict):
         local.resume(run_id)
     with pytest.raises(Expired):
