@@ -12,6 +12,9 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+CACHE = "cache"
+"""Name of the folder in a local store. It is no part of the store: backups and checks leave it out."""
+
 
 def host_cache_folder(home: str, *, cache: str | None, environ: Mapping[str, str] = os.environ) -> Path:
     """The configured folder; else ``cache`` in a local store; else ``promptatlas`` in the user's folder for caches.
@@ -24,7 +27,7 @@ def host_cache_folder(home: str, *, cache: str | None, environ: Mapping[str, str
     if cache is not None:
         return Path(cache).expanduser()
     if is_local(home):
-        return Path(LocalFileSystem._strip_protocol(home)) / "cache"
+        return Path(LocalFileSystem._strip_protocol(home)) / CACHE
     user = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return user / "promptatlas"
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 from service.administration.copies.destination import Destination
 from service.administration.integrity.artifacts import label_of
 from service.errors import DamagedArtifact
 from service.store.artifacts.files import Files
 from service.store.artifacts.manifests import MANIFEST, Artifact, artifact_from
-from service.store.artifacts.sealed_records import unseal
+from service.store.artifacts.sealed_records import seal, unseal
 from service.store.artifacts.store import ArtifactStore
+from service.store.prompts.versions import hint_key, manifest_in
 from service.store.runs.log import RunLog
 from service.store.runs.records import Chunk
+from service.store.runs.unfinished import unfinished_key
 
 _MAX_TRIES = 5
 _BATCH_SIZE = 64
@@ -47,6 +52,9 @@ class ArtifactCopy:
                     self._destination.problem(f"{label} exists or was deleted here, with other content: not restored.")
                     return None
                 damaged = self._copy_contents(artifact)
+                if damaged is None and folder.startswith("prompts/"):
+                    # Before the manifest, so that every version can be found by its hash.
+                    self._put_hint(artifact)
             except FileNotFoundError:
                 # Removed, or replaced by an artifact with other contents: the new manifest tells.
                 if self._is_gone(key):
@@ -82,6 +90,10 @@ class ArtifactCopy:
                 return name
         return None
 
+    def _put_hint(self, artifact: Artifact) -> None:
+        manifest = manifest_in(artifact)
+        self._destination.put(hint_key(manifest), seal({"ref": manifest.ref}))
+
     def _copy_chunks(self, run_id: str, first_ids: list[int]) -> bool:
         """Copy chunks of a log; False if one was removed meanwhile. Damaged ones are problems and are not copied."""
         keys = [f"runs/{run_id}/events/{first_id:010d}.json" for first_id in first_ids]
@@ -91,12 +103,26 @@ class ArtifactCopy:
             found = self._source.read_many(missing)
             if len(found) < len(missing):
                 return False
+            self._note_unfinished(run_id, found)
             for key in batch:
                 if key not in found:
                     self._destination.unchanged(key)
                 elif self._is_intact(key, found[key], run_id=run_id):
                     self._destination.put(key, found[key])
         return True
+
+    def _note_unfinished(self, run_id: str, chunks: Mapping[str, bytes]) -> None:
+        """Note a run of an earlier backup as unfinished, before chunks are added with which it is; they may be the last ones.
+
+        Not in a service's store, where its log is not added to: its record is not there.
+        """
+        if not self._destination.present.get(f"runs/{run_id}/{MANIFEST}"):
+            return
+        for key, data in chunks.items():
+            with suppress(DamagedArtifact):
+                state = Chunk.from_json(unseal(data, label=key), label=key).state
+                if not state.has_ended:
+                    self._destination.files.put(unfinished_key(run_id, state.queued_id), seal({"run_id": run_id}))
 
     def _is_intact(self, key: str, data: bytes, *, run_id: str) -> bool:
         try:

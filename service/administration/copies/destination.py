@@ -90,7 +90,8 @@ class Destination:
 
     def remove_others(self) -> None:
         """Remove everything that this copy has neither written nor found unchanged: pointers, then manifests, then the rest."""
-        others = [entry.key for entry in self.present.under("") if entry.key not in self._kept]
+        # Listed again, because this copy may have written temporary entries of the index of runs.
+        others = [entry.key for entry in Inventory(self.files).under("") if entry.key not in self._kept]
         for key in sorted(others, key=_removal_order):
             self.files.remove(key)
             self.report.n_removed += 1

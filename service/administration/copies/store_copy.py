@@ -13,7 +13,8 @@ Not copied: the queue in Redis, leases, replayed answers, temporary files, conte
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 from service.administration.copies.artifact_copy import ArtifactCopy
 from service.administration.copies.destination import Destination
@@ -27,6 +28,7 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.prompts.aliases import PromptAliases
 from service.store.prompts.versions import hint_key, manifest_in, version_folder
 from service.store.runs.ids import is_run_id
+from service.store.runs.log import RunLog
 from service.store.runs.records import Chunk
 from service.store.runs.unfinished import unfinished_key
 
@@ -51,6 +53,7 @@ class StoreCopy:
         self._destination = destination
         self._copy = ArtifactCopy(source, destination=destination)
         self._live: set[str] = set()
+        self._earlier: list[str] = []
         self._withdrawn: list[Artifact] = []
 
     def run(self) -> None:
@@ -60,11 +63,14 @@ class StoreCopy:
         listed = Inventory(self._source)
         folders = [folder for folder in listed.artifact_folders() if _belongs(folder, ends)]
         for folder in sorted(folders, key=lambda folder: (is_run(folder), folder)):
+            if is_run(folder) and self._destination.replaces:
+                # Before the record, as when a run is created. In a service's store, the reconciler would take an entry
+                # without a record for a failed creation.
+                self._write_hints(name_of(folder), ends[name_of(folder)])
             self._copy_artifact(folder)
         self._copy_records(listed, ends)
-        for run_id, last in ends.items():
-            if f"runs/{run_id}" in self._live:
-                self._write_hints(run_id, last)
+        if not self._destination.replaces:
+            self._write_hints_late(ends)
         self._copy_aliases(listed)
         self._withdraw()
 
@@ -75,6 +81,7 @@ class StoreCopy:
             folder = f"runs/{run_id}"
             if not self._destination.replaces and self._destination.present.get(f"{folder}/{MANIFEST}") is not None:
                 # Its log may go on in the destination. Two logs of one run cannot be merged.
+                self._earlier.append(run_id)
                 continue
             if not self._has_record(folder):
                 continue
@@ -110,8 +117,8 @@ class StoreCopy:
             return
         self._live.add(folder)
         if folder.startswith("prompts/"):
-            manifest = manifest_in(artifact)
-            self._destination.put(hint_key(manifest), seal({"ref": manifest.ref}))
+            # That of an intact copy from before stays, too.
+            self._destination.keep(hint_key(manifest_in(artifact)))
 
     def _copy_records(self, listed: Inventory, ends: Collection[str]) -> None:
         for entry in listed.stored():
@@ -132,6 +139,18 @@ class StoreCopy:
         self._destination.put(f"runs/{run_id}/state.json", seal({"first_id": last.first_id}))
         if not last.state.has_ended:
             self._destination.put(unfinished_key(run_id, last.state.queued_id), seal({"run_id": run_id}))
+
+    def _write_hints_late(self, ends: Mapping[str, Chunk]) -> None:
+        """Write the hints of restored runs, also of those that an interrupted restore has left without."""
+        for run_id, last in ends.items():
+            if f"runs/{run_id}" in self._live:
+                self._write_hints(run_id, last)
+        log = RunLog(ArtifactStore("", files=self._destination.files))
+        for run_id in self._earlier:
+            with suppress(DamagedArtifact):
+                state = log.head(run_id).state
+                if not state.has_ended:
+                    self._destination.put(unfinished_key(run_id, state.queued_id), seal({"run_id": run_id}))
 
     def _copy_aliases(self, listed: Inventory) -> None:
         for name in listed.names("prompts"):

@@ -19,6 +19,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
         (401, errors.AuthenticationError),
         (403, errors.ForbiddenError),
         (404, errors.NotFoundError),
+        (410, errors.ExpiredError),
         (409, errors.ConflictError),
         (413, errors.TooLargeError),
         (415, errors.UnsupportedFormatError),

@@ -10,9 +10,9 @@ import promptatlas.types
 
 EXPORTED = """
 ActivationCache ActivationsStore AsyncClient AsyncMap AsyncPage AsyncRun AsyncStream AuthenticationError BadGatewayError
-BadRequestError BrokenStreamError Client ConflictError ConnectionFailedError Curves DeadlineExceededError ForbiddenError
-Harvest HarvestRow Intervention InvalidRequestError Map NotFoundError Page Points ProblemError PromptAtlasError Report
-RateLimitError RetryPolicy Rows Run RunCancelledError
+BadRequestError BrokenStreamError Client ConflictError ConnectionFailedError Curves DeadlineExceededError ExpiredError
+ForbiddenError Harvest HarvestRow Intervention InvalidRequestError Map NotFoundError Page Points ProblemError PromptAtlasError
+RateLimitError Report RetryPolicy Rows Run RunCancelledError
 RunFailedError ServerError Stream TimedOutError TooLargeError TooManyRequestsError Trajectories Trajectory
 UnavailableError UnexpectedAnswerError UnsafeFileError UnsupportedFormatError
 """

@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import uuid
+from typing import Any
+
+import fsspec
+import pytest
 
 from service.api.readiness import ComponentChecks
 from service.errors import StoreFull
@@ -79,7 +84,8 @@ def test_workers_are_named_and_models_run_without_them(open_world: OpenWorld, re
     answer = world.client.get("/ready").json()
     assert (answer["status"], answer["redis"]["status"], answer["workers"]["status"]) == ("ready", "ok", "off")
     watch.numbers = QueueNumbers(counts=RunCounts(n_queued=3, n_running=1), n_workers=2)
-    assert world.client.get("/ready").json()["workers"] == {"status": "ok", "detail": "2 workers, running or idle"}
+    workers = {"status": "ok", "detail": "2 workers, running or idle", "problem": None}
+    assert world.client.get("/ready").json()["workers"] == workers
     text = world.client.get("/metrics").text
     assert 'promptatlas_n_runs{status="queued"} 3.0' in text
     assert 'promptatlas_n_runs{status="running"} 1.0' in text
@@ -140,3 +146,36 @@ def test_busy_when_too_many_wait(open_world: OpenWorld) -> None:
     answer = world.client.post("/v1/activations", json=CAPTURE)
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) >= 1
+
+
+class ReadOnly:
+    """A driver whose credentials may list and read, but not write: S3's errors have no number."""
+
+    def __init__(self, filesystem: Any) -> None:
+        self._filesystem = filesystem
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("pipe_file", "put_file", "rm_file", "makedirs"):
+            return self._deny
+        return getattr(self._filesystem, name)
+
+    def _deny(self, *_: Any, **__: Any) -> None:
+        raise PermissionError("Access Denied to secret")
+
+
+def test_credentials_that_may_not_write_are_not_ready(open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = fsspec.core.url_to_fs
+
+    def url_to_fs(url: str, **options: Any) -> Any:
+        filesystem, root = real(url, **options)
+        return ReadOnly(filesystem), root
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", url_to_fs)
+    world = open_world(home=f"memory://{uuid.uuid4().hex}")
+    answer = world.client.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json()["store"] == {
+        "status": "lost",
+        "detail": "The store could not be written: Permission denied.",
+        "problem": "urn:promptatlas:problem:store-read-only",
+    }

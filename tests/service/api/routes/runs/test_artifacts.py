@@ -7,6 +7,8 @@ from urllib.parse import quote
 import pytest
 from structlog.testing import capture_logs
 
+from service.store.artifacts.store import ArtifactStore
+from service.store.runs.expiry import ExpiredPart, RunExpiry
 from tests.service.api.conftest import World
 from tests.service.api.run_world import start, with_queue, work_on
 
@@ -96,3 +98,27 @@ def test_a_damaged_file_never_comes_whole(world: World, run_id: str, tmp_path: P
             received.extend(piece)
     assert len(received) < len(data)
     assert "request failed" in [line["event"] for line in logged]
+
+
+def test_expired_artifacts_are_gone_and_the_run_names_them(world: World, run_id: str, tmp_path: Path) -> None:
+    writer = work_on(world, run_id)
+    writer.put_output("draw.bin", b"x" * 9)
+    writer.emit("metric", {"step": 1, "loss": 0.5})
+    writer.finish("succeeded")
+    parts = [
+        ExpiredPart(part="artifact", path="draw.bin", n_bytes=9, expired_at="2026-11-24T12:00:00.000000Z"),
+        ExpiredPart(part="events", n_bytes=7, expired_at="2026-11-24T12:00:00.000000Z"),
+    ]
+    assert RunExpiry(ArtifactStore(str(tmp_path / "store"))).expire(run_id, parts)
+    for path in ("artifacts/draw.bin", "metrics"):
+        answer = world.client.get(f"/v1/runs/{run_id}/{path}")
+        assert answer.status_code == 410
+        assert answer.json()["type"] == "urn:promptatlas:problem:expired"
+        assert "expired" in answer.json()["detail"]
+    assert world.client.get(f"/v1/runs/{run_id}/artifacts/never.bin").status_code == 404
+    run = world.client.get(f"/v1/runs/{run_id}").json()
+    assert [(item["part"], item["path"], item["n_bytes"]) for item in run["expired"]] == [
+        ("artifact", "draw.bin", 9),
+        ("events", None, 7),
+    ]
+    assert (run["status"], run["artifacts"]) == ("succeeded", [])
