@@ -40,6 +40,6 @@ def parse_keep(text: str) -> Keep:
     if len(ages) > 1 or len(sizes) > 1 or len(ages) + len(sizes) != len(parts) or age == timedelta():
         raise ValueError(
             "expected an age of at least an hour in days or hours, a size in KiB, MiB, GiB or TiB, or both separated by a "
-            "comma, for example 30d,200GiB"
+            f"comma, for example 30d,200GiB, got {text[:80]!r}"
         )
     return Keep(age=age, n_bytes=int(sizes[0]["number"]) * _BYTES[sizes[0]["unit"]] if sizes else None)

@@ -39,6 +39,7 @@ ERRORS: tuple[type[AtlasError], ...] = (
     *(errors.TemporaryFilesUnavailable, errors.QueueUnavailable, errors.HubUnreachable),
     errors.RateLimited,
     errors.ContextLengthExceeded,
+    *(errors.Expired, errors.ShuttingDown, errors.RequestTooSlow),
 )
 """Errors that may appear in a frame; the position is the tag."""
 

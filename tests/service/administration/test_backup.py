@@ -16,6 +16,7 @@ from service.queueing.reconciler import Reconciler
 from service.store.artifacts.files import Files, LocalFiles
 from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.store import ArtifactStore
+from service.store.host_cache import host_cache_folder
 from service.store.runs.store import RunStore
 from tests.service.administration.full_store import FullStore, answers
 from tests.service.queueing.conftest import queue, redis_server
@@ -259,9 +260,22 @@ def test_queued_and_running_runs_are_queued_again_by_the_reconciler(
     reconciler = Reconciler(queue, runs, max_attempts=3)
     assert queue.positions() == {}
     for _ in range(3):
-        reconciler.reconcile()
+        while reconciler.reconcile() is None:  # the end of the last turn takes effect after a millisecond
+            pass
         queue.end_turn(after_s=1e9)
     assert set(queue.positions()) == {local.queued, local.running}
     assert runs.get(local.running)[1].status == "queued"
     writer = runs.claim(local.running, worker="w")
     assert writer.load_checkpoint() == {"state.bin": b"state" * 20}
+
+
+def test_caches_of_the_host_are_no_part_of_the_store(tmp_path: Path, clock: Any, soft: Any) -> None:
+    home = tmp_path / "home"
+    full = FullStore(LocalFiles(str(home)), clock=clock, soft=soft).fill()
+    folder = host_cache_folder(str(home), cache=None) / "models"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("no artifact")
+    assert problems(full.files, clock) == []
+    back_up(full.files, LocalFiles(str(tmp_path / "copy")), origin=ORIGIN)
+    assert not (tmp_path / "copy" / "cache").exists()
+    assert (folder / "manifest.json").exists()

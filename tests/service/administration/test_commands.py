@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from service.__main__ import main as service_main
+from service.__main__ import command
 from service.administration.commands import main
 from service.store.artifacts.remote_files import open_files
 from tests.service.administration.full_store import FullStore, answers
@@ -135,9 +136,12 @@ def test_other_statuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["backup", str(tmp_path / "file" / "x")], environ) == 3
     assert "could not be" in capsys.readouterr().err
     assert main(["fsck"], {"PROMPTATLAS_HOME": "nothing://there"}) == 3
-    assert service_main(environ, arguments=["admin", "fsck"]) == 0
-    assert service_main(environ, arguments=["serve"]) == 2
-    assert "expected no arguments or admin, got serve" in capsys.readouterr().err
+    parser = argparse.ArgumentParser(prog="python -m service")
+    assert command(parser, arguments=["admin", "fsck"], environ=environ) == 0
+    with pytest.raises(SystemExit) as unknown:
+        command(argparse.ArgumentParser(), arguments=["serve"], environ=environ)
+    assert unknown.value.code == 2
+    assert "invalid choice: 'serve'" in capsys.readouterr().err
 
 
 def test_a_backup_process_that_is_killed_can_be_run_again(local: FullStore, tmp_path: Path) -> None:
@@ -146,8 +150,8 @@ def test_a_backup_process_that_is_killed_can_be_run_again(local: FullStore, tmp_
         local.prompts.create("many", prompt=local.soft(seed))
     environ: dict[str, Any] = {**os.environ, "PROMPTATLAS_HOME": str(tmp_path / "home")}
     target = tmp_path / "backup"
-    command = [sys.executable, "-m", "service", "admin", "backup", str(target)]
-    process = subprocess.Popen(command, env=environ)
+    arguments = [sys.executable, "-m", "service", "admin", "backup", str(target)]
+    process = subprocess.Popen(arguments, env=environ)
     deadline = time.monotonic() + 60
     while not list(target.glob("prompts/*/versions/*")) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -197,5 +197,7 @@ def test_limits_are_written_with_units(text: str, keep: Keep) -> None:
 
 @pytest.mark.parametrize("text", ["30", "d", "0d", "30d,12h", "1GiB,2GiB", "30d;1GiB", "-1d", "1.5d", "30D", "30d,"])
 def test_other_limits_are_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"PROMPTATLAS_KEEP_EVENTS: expected an age .* for example 30d,200GiB, got"):
+    with pytest.raises(
+        SettingsError, match=r"PROMPTATLAS_KEEP_EVENTS: expected an age .* for example 30d,200GiB, got '"
+    ):
         Settings.from_environ({"PROMPTATLAS_KEEP_EVENTS": text})

@@ -53,7 +53,7 @@ def test_a_file_of_keys_is_read_again_and_reported_by_ready(open_world: OpenWorl
     world = open_world(api_keys_file=str(file))
     assert world.client.get("/v1/models").status_code == 401
     assert world.client.get("/v1/models", headers=bearer("ann")).status_code == 200
-    assert world.client.get("/ready").json()["keys"] == {"status": "ok", "detail": None}
+    assert world.client.get("/ready").json()["keys"]["status"] == "ok"
     file.write_text("nonsense")
     broken = open_world(api_keys_file=str(file))
     assert broken.client.get("/v1/models", headers=bearer("ann")).status_code == 401

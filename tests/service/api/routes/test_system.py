@@ -49,7 +49,7 @@ def test_a_draining_service_is_not_ready_but_takes_requests(world: World) -> Non
     world.engine.drain()
     answer = world.client.get("/ready")
     assert answer.status_code == 503
-    assert answer.json()["engine"] == {"status": "lost", "detail": "stopping"}
+    assert answer.json()["engine"] == {"status": "lost", "detail": "stopping", "problem": None}
     assert world.client.post("/v1/activations", json=CAPTURE).status_code == 200
 
 

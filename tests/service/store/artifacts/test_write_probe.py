@@ -5,26 +5,30 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from typing import Any
 
 import fsspec
 import httpx
 import pytest
 
 from service.errors import StoreReadOnly
-from service.store.artifacts.remote_files import PROBE, RemoteFiles
-from service.store.artifacts.write_probe import EVERY_S, RETRY_S, WriteProbe
+from service.store.artifacts.remote_files import open_files
+from service.store.artifacts.write_probe import EVERY_S, PROBE, RETRY_S, WriteProbe
 
 
 def test_it_writes_rarely_and_tells_what_the_last_write_told() -> None:
     now, writes, denied = [0.0], [0], [False]
 
-    def write() -> None:
-        writes[0] += 1
-        if denied[0]:
-            raise StoreReadOnly("denied")
+    class Denying:
+        def put(self, key: str, data: bytes) -> None:
+            assert key == PROBE
+            writes[0] += 1
+            if denied[0]:
+                raise StoreReadOnly("denied")
 
-    probe = WriteProbe(write, clock=lambda: now[0])
+        def remove(self, key: str) -> None:
+            assert key == PROBE
+
+    probe = WriteProbe(Denying(), clock=lambda: now[0])
     for _ in range(3):
         probe.check()
     assert writes == [1]
@@ -43,7 +47,7 @@ def test_it_writes_rarely_and_tells_what_the_last_write_told() -> None:
 
 
 def test_a_store_is_left_as_it_was(url: str) -> None:
-    files = RemoteFiles(url)
+    files = open_files(url)
     files.check()
     assert list(files.walk()) == []
 
@@ -51,7 +55,6 @@ def test_a_store_is_left_as_it_was(url: str) -> None:
 def test_credentials_of_s3_that_may_only_read(s3: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Moto's own check of policies decides."""
     import boto3
-    import s3fs
 
     endpoint = os.environ["AWS_ENDPOINT_URL"]
     bucket = uuid.uuid4().hex
@@ -71,14 +74,11 @@ def test_credentials_of_s3_that_may_only_read(s3: None, monkeypatch: pytest.Monk
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-    s3fs.S3FileSystem.clear_instance_cache()
     checked_from("0")
     try:
-        files: Any = RemoteFiles(f"s3://{bucket}/atlas")
+        files = open_files(f"s3://{bucket}/atlas")
         assert files.names("") == []
         with pytest.raises(StoreReadOnly, match="could not be written: Permission denied"):
             files.check()
     finally:
         checked_from("inf")
-        s3fs.S3FileSystem.clear_instance_cache()
-    assert PROBE.startswith(".tmp-")
