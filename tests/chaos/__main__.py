@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns 1 if anything was lost."""
     arguments = _parse(argv)
     transformers.logging.disable_progress_bar()
-    # A session that is stopped stops its services, too.
+    # Stopping the program stops its services, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = arguments.only or list(SCENARIOS)
     print(f"seed {arguments.seed}", flush=True)

@@ -35,7 +35,7 @@ class Submitted:
 
 
 class Lab:
-    """One session of fault injection.
+    """One execution of the scenarios.
 
     Attributes:
         rng: draws the steps and the victims. ready_within_s, run_within_s: limits of recoveries and of runs.
@@ -86,8 +86,9 @@ class Lab:
         self._n_hosts += 1
         folder = self.folder / f"host-{self._n_hosts}"
         folder.mkdir()
-        # Long enough that a run is not given up while it is killed again and again.
-        given = {"WORKERS": str(workers), "RUN_ATTEMPTS": "20", **(settings or {})}
+        # Attempts: so many that a run is not given up while it is killed again and again. Threads: bits depend on their number,
+        # which by default depends on the number of workers.
+        given = {"WORKERS": str(workers), "RUN_ATTEMPTS": "20", "WORKER_THREADS": "1", **(settings or {})}
         models = f"{MODEL}={self.folder / 'model'}"
         return Host(folder, home=home or str(folder / "store"), models=models, settings=given, environ=environ or {})
 

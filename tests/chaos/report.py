@@ -1,4 +1,4 @@
-"""The result of a session, as printed and as kept in ``docs/reliability.md``."""
+"""The table, as printed and as kept in ``docs/reliability.md``."""
 
 from __future__ import annotations
 

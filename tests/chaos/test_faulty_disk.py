@@ -1,4 +1,4 @@
-"""The imitated disk, with which sessions without root fill and protect the store of the service's processes."""
+"""The imitated disk, with which scenarios without root fill and protect the store of the service's processes."""
 
 from __future__ import annotations
 

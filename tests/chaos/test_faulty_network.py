@@ -1,4 +1,4 @@
-"""The proxy through which sessions make a bucket slow or take it away."""
+"""The proxy through which scenarios make a bucket slow or take it away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The account of a session of fault injection: what is lost is counted and shown. The session itself is ``make chaos``."""
+"""The account of injected faults: what is lost is counted and shown. The faults are those of ``make chaos``."""
 
 from __future__ import annotations
 

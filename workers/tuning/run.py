@@ -5,6 +5,7 @@ Checkpoints hold the state of all phases. An attempt that resumes from one gives
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -44,14 +45,18 @@ def tune(run: RunContext) -> Mapping[str, float]:
         Conflict: the dataset or the model has changed since the first attempt.
     """
     run.save_output("spec.json", json.dumps(dict(run.spec), indent=2).encode())
-    return _Tuning(TuningContext.of(run)).execute()
+    context = TuningContext.of(run)
+    # Closed however the attempt ends: a work horse ends without exit handlers.
+    with contextlib.closing(TensorBoard(keep=run.save_output)) as tensorboard:
+        return _Tuning(context, tensorboard=tensorboard).execute()
 
 
 class _Tuning:
     """One attempt at a tuning run."""
 
-    def __init__(self, context: TuningContext) -> None:
+    def __init__(self, context: TuningContext, *, tensorboard: TensorBoard) -> None:
         self._context = context
+        self._tensorboard = tensorboard
         self._run = context.run
         self._n_steps = context.spec.optimizer.steps
         self._n_total = self._n_steps + max(1, self._n_steps // EVALUATION_SHARE)
@@ -113,7 +118,6 @@ class _Tuning:
             self._tensorboard.record(point.step, member=point.member, values=point.values, time_s=point.time_s)
 
     def _make_recorders(self) -> Recorders:
-        self._tensorboard = TensorBoard(keep=self._run.save_output)
         identity = RunIdentity(id=self._run.run_id, name=self._run.name or self._run.run_id, config=self._run.spec)
         outside = outside_recorders(identity, environ=os.environ, warn=self._context.warn)
         return Recorders({"TensorBoard": self._tensorboard, **outside}, warn=self._context.warn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,21 @@ def test_a_run_stopped_many_times_gives_the_same_results(whole: Mapping[str, Fak
         assert n_attempts < 100
     assert n_attempts > 4
     assert_same_results(run, whole["soft"])
+
+
+def test_an_attempt_leaves_no_temporary_files_however_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A work horse ends without exit handlers, so nothing else would remove them before the next start."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    run = make_run(tmp_path, checkpoint_every=1000)
+    run.stop_at = 6
+    with pytest.raises(RunStopped) as stopped:
+        tune(run)
+    assert stopped.value is not None  # its frames keep all objects of the attempt
+    assert list(scratch.iterdir()) == []
+    tune(run.again())
+    assert list(scratch.iterdir()) == []
 
 
 def test_stopping_saves_the_last_completed_step(tmp_path: Path) -> None:
