@@ -21,8 +21,8 @@ from service.administration.inventory import Inventory
 from service.administration.output import Output
 from service.errors import AtlasError, Conflict, InvalidRequest
 from service.settings import Settings, SettingsError
-from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.remote_files import open_files
 
 OK, DAMAGED, REFUSED, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from service.store.artifacts.files import TEMPORARY, FileEntry, Files
 from service.store.artifacts.store import MANIFEST
+from service.store.files.files import TEMPORARY, FileEntry, Files
 from service.store.host_cache import CACHE
 
 QUARANTINE = "quarantine"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from service.store.artifacts.failures import os_errors_as_unavailable
-from service.store.artifacts.files import BLOCK_BYTES, Digest, Files
+from service.store.files.failures import os_errors_as_unavailable
+from service.store.files.files import BLOCK_BYTES, Digest, Files
 from service.store.locked_folders import scratch_folder
 
 

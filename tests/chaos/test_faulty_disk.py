@@ -13,7 +13,7 @@ from tests.integration.running import ROOT
 WRITE = """
 import sys
 from service.errors import StoreUnavailable
-from service.store.artifacts.files import LocalFiles
+from service.store.files.files import LocalFiles
 try:
     LocalFiles(sys.argv[1]).put("key", b"value")
     print("stored", LocalFiles(sys.argv[1]).read("key"))

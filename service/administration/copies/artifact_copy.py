@@ -8,10 +8,10 @@ from contextlib import suppress
 from service.administration.copies.destination import Destination
 from service.administration.integrity.artifacts import label_of
 from service.errors import DamagedArtifact
-from service.store.artifacts.files import Files
 from service.store.artifacts.manifests import MANIFEST, Artifact, artifact_from
 from service.store.artifacts.sealed_records import seal, unseal
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.files import Files
 from service.store.prompts.versions import hint_key, manifest_in
 from service.store.runs.log import RunLog
 from service.store.runs.records import Chunk

@@ -15,8 +15,8 @@ from service.administration.copies.store_copy import StoreCopy
 from service.administration.inventory import Inventory
 from service.errors import Conflict, DamagedArtifact
 from service.store.artifacts.clock import Clock, utc_now, write_time
-from service.store.artifacts.files import RESERVE, TEMPORARY, Files
 from service.store.artifacts.sealed_records import seal, unseal
+from service.store.files.files import RESERVE, TEMPORARY, Files
 
 BACKUP_MARK = "backup.json"
 RESTORE_MARK = "restore.json"

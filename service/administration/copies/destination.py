@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from service.administration.inventory import Inventory
 from service.administration.transfer import copy_file
-from service.store.artifacts.files import Files
 from service.store.artifacts.manifests import StoredFile
+from service.store.files.files import Files
 
 
 @dataclass

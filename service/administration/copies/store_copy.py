@@ -21,10 +21,10 @@ from service.administration.copies.destination import Destination
 from service.administration.integrity.artifacts import is_run
 from service.administration.inventory import Inventory, folder_of, name_of
 from service.errors import DamagedArtifact
-from service.store.artifacts.files import Files
 from service.store.artifacts.manifests import MANIFEST, Artifact
 from service.store.artifacts.sealed_records import seal, unseal
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.files import Files
 from service.store.prompts.aliases import PromptAliases
 from service.store.prompts.versions import hint_key, manifest_in, version_folder
 from service.store.runs.ids import is_run_id

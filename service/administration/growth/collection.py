@@ -12,9 +12,9 @@ from typing import Literal
 from service.administration.inventory import Inventory, name_of
 from service.errors import DamagedArtifact
 from service.store.artifacts.clock import Clock, utc_now
-from service.store.artifacts.files import TEMPORARY, Files
 from service.store.artifacts.stale_files import stale_keys
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.files import TEMPORARY, Files
 from service.store.idempotency import IdempotencyStore
 from service.store.locked_folders import stale_scratch_folders
 from service.store.prompts.versions import PromptVersions

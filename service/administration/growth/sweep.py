@@ -11,8 +11,8 @@ from service.administration.inventory import Inventory
 from service.settings import Settings
 from service.store.artifacts.clock import Clock, utc_now
 from service.store.artifacts.leases import Leases
-from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.remote_files import open_files
 
 EVERY = timedelta(minutes=50)
 """Shorter than the interval of the sweeps, so that a process that sweeps every hour gets a turn every hour."""

@@ -9,9 +9,9 @@ from service.administration.integrity.problems import Problem, Repair
 from service.administration.integrity.quarantine import Quarantine
 from service.administration.inventory import Inventory
 from service.errors import DamagedArtifact, NotFound
-from service.store.artifacts.files import BLOCK_BYTES
 from service.store.artifacts.store import MANIFEST, Artifact, ArtifactStore
 from service.store.datasets.items import DatasetInfo
+from service.store.files.files import BLOCK_BYTES
 from service.store.prompts.store import PromptStore
 from service.store.prompts.versions import manifest_in
 from service.store.runs.summaries import RunSummaries

@@ -13,8 +13,8 @@ from service.administration.integrity.records import RecordChecks
 from service.administration.integrity.runs import RunChecks
 from service.administration.inventory import Inventory
 from service.store.artifacts.clock import Clock, utc_now
-from service.store.artifacts.files import Files
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.files import Files
 
 
 @dataclass(frozen=True, kw_only=True)

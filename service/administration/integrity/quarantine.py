@@ -11,10 +11,10 @@ from urllib.parse import quote
 from service.administration.inventory import QUARANTINE, Inventory
 from service.administration.transfer import copy_file
 from service.store.artifacts.clock import Clock, utc_now
-from service.store.artifacts.files import Files
 from service.store.artifacts.manifests import Artifact, manifest_of
 from service.store.artifacts.sealed_records import seal
 from service.store.artifacts.store import MANIFEST
+from service.store.files.files import Files
 
 
 class Quarantine:

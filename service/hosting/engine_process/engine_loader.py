@@ -18,9 +18,9 @@ from service.errors import EngineFault
 from service.hosting.engine_process.prompt_fetches import PromptFetches, Wanted
 from service.hosting.engine_process.served_model import ServedModel
 from service.settings import ModelSource, Settings
-from service.store.artifacts.local_cache import LocalCache
 from service.store.artifacts.store import ArtifactStore
 from service.store.host_cache import host_cache_folder, is_local
+from service.store.local_cache import LocalCache
 from service.store.prompts.contents import PromptContents
 
 

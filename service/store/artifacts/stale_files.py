@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 
 from service.errors import DamagedArtifact
-from service.store.artifacts.files import TEMPORARY, FileEntry, Files
 from service.store.artifacts.manifests import MANIFEST, artifact_from
+from service.store.files.files import TEMPORARY, FileEntry, Files
 
 _CONTENT_NAME = re.compile(r"_[0-9a-f]{16}_.+")
 

@@ -27,11 +27,11 @@ from urllib.parse import quote
 from service.errors import AtlasError, Conflict, DamagedArtifact, StoreFull
 from service.store.artifacts.checked_reader import CheckedReader
 from service.store.artifacts.clock import Clock, utc_now
-from service.store.artifacts.files import BLOCK_BYTES, Files
 from service.store.artifacts.manifests import MANIFEST, Artifact, StoredFile, artifact_from, manifest_of
-from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.sealed_records import seal, unseal
 from service.store.artifacts.stale_files import stale_keys
+from service.store.files.files import BLOCK_BYTES, Files
+from service.store.files.remote_files import open_files
 
 __all__ = ["MANIFEST", "Artifact", "ArtifactStore", "Content", "StoredFile"]
 

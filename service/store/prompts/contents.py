@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.errors import DamagedArtifact, InvalidRequest, NotFound
-from service.store.artifacts.local_cache import LocalCache
 from service.store.artifacts.store import Artifact, ArtifactStore
 from service.store.listing import log_damage
+from service.store.local_cache import LocalCache
 from service.store.prompts.aliases import PromptAliases
 from service.store.prompts.manifests import parse_reference
 from service.store.prompts.native_format import PromptContent, read_content

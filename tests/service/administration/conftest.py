@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.store.artifacts.files import Files
-from service.store.artifacts.remote_files import open_files
+from service.store.files.files import Files
+from service.store.files.remote_files import open_files
 from tests.service.administration.full_store import FullStore
 from tests.service.store.conftest import base, clock, place, s3, soft
 

@@ -6,9 +6,9 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from service.store.artifacts.files import Files
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
+from service.store.files.files import Files
 from service.store.idempotency import Attempt, IdempotencyStore, StoredResponse
 from service.store.prompts.manifests import Provenance
 from service.store.prompts.store import PromptStore

@@ -13,9 +13,9 @@ from service.administration.integrity.fsck import StoreCheck
 from service.errors import Conflict
 from service.queueing.queue import RunQueue
 from service.queueing.reconciler import Reconciler
-from service.store.artifacts.files import Files, LocalFiles
-from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.files import Files, LocalFiles
+from service.store.files.remote_files import open_files
 from service.store.host_cache import host_cache_folder
 from service.store.runs.store import RunStore
 from tests.service.administration.full_store import FullStore, answers

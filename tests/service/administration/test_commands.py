@@ -16,7 +16,7 @@ import pytest
 
 from service.__main__ import command
 from service.administration.commands import main
-from service.store.artifacts.remote_files import open_files
+from service.store.files.remote_files import open_files
 from tests.service.administration.full_store import FullStore, answers
 
 

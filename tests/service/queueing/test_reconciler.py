@@ -11,8 +11,8 @@ from service.errors import Unavailable
 from service.queueing.queue import QUEUE, RunCounts, RunQueue
 from service.queueing.reconciler import VANISHED, Reconciler
 from service.queueing.tallies import Series
-from service.store.artifacts.files import LocalFiles
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.files import LocalFiles
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore
 from tests.service.queueing.redis_server import RedisServer

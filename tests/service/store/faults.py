@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 from service.errors import Unavailable
-from service.store.artifacts.files import Files
+from service.store.files.files import Files
 
 STEPS = ("mkdir", "open", "write", "fsync", "close", "replace", "link", "unlink")
 

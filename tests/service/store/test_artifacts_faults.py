@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from service.errors import Unavailable
-from service.store.artifacts import files as files_module
 from service.store.artifacts.store import Artifact, ArtifactStore
+from service.store.files import files as files_module
 from tests.service.store.faults import Crash, FaultyOs
 
 FOLDER = "things/one"

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from service.errors import DamagedArtifact, Unavailable
-from service.store.artifacts.files import BLOCK_BYTES, LocalFiles
-from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.store import Artifact, ArtifactStore
+from service.store.files.files import BLOCK_BYTES, LocalFiles
+from service.store.files.remote_files import open_files
 from tests.service.store.faults import MODES, Crash, FaultyFiles, Interrupted, Mode
 
 FOLDER = "things/one"

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from service.errors import StoreFull, StoreReadOnly, StoreUnavailable
-from service.store.artifacts import files as files_module
-from service.store.artifacts.files import RESERVE_BYTES, LocalFiles
-from service.store.artifacts.remote_files import RemoteFiles
 from service.store.artifacts.store import ArtifactStore
+from service.store.files import files as files_module
+from service.store.files.files import RESERVE_BYTES, LocalFiles
+from service.store.files.remote_files import RemoteFiles
 from service.store.runs.store import RunStore
 from service.store.runs.writer import RunWriter
 from tests.service.store.faults import SmallDisk

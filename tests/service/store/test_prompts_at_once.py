@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from service.errors import AtlasError, Conflict, NotFound
-from service.store.artifacts.files import FileEntry, Files, LocalFiles
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.files import FileEntry, Files, LocalFiles
 from service.store.prompts.store import PromptStore
 
 CHILD = """

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from service.errors import Conflict
-from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.remote_files import open_files
 from service.store.runs.store import RunStore
 from service.store.runs.writer import RunWriter, StaleAttempt
 from tests.service.store.faults import Interrupted

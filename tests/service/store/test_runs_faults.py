@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from service.errors import NotFound, Unavailable
-from service.store.artifacts import files as files_module
-from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.store import ArtifactStore
+from service.store.files import files as files_module
+from service.store.files.remote_files import open_files
 from service.store.runs.checkpoints import Checkpoints
 from service.store.runs.log import RunLog
 from service.store.runs.records import Chunk

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from service.errors import DamagedArtifact, InvalidRequest, NotFound
-from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.remote_files import open_files
 from service.store.runs.outputs import Outputs
 from service.store.runs.store import RunStore
 from tests.service.store.run_steps import begin

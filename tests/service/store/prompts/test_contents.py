@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from service.errors import DamagedArtifact, NotFound
-from service.store.artifacts.local_cache import LocalCache
-from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.remote_files import open_files
+from service.store.local_cache import LocalCache
 from service.store.prompts.contents import PromptContents
 from service.store.prompts.store import PromptStore
 from tests.service.store.prompts.test_references import CountedFiles

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from service.errors import DamagedArtifact, NotFound
-from service.store.artifacts.files import Files
-from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.files import Files
+from service.store.files.remote_files import open_files
 from service.store.prompts.checks import BaseShape
 from service.store.prompts.native_format import make_prompt
 from service.store.prompts.store import PromptStore

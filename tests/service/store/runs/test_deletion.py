@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from service.errors import Conflict, NotFound
-from service.store.artifacts.remote_files import open_files
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.remote_files import open_files
 from service.store.runs.store import RunStore
 from tests.service.store.faults import Crash, FaultyFiles, Interrupted
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from service.errors import Conflict, Expired, NotFound
-from service.store.artifacts.files import LocalFiles
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.files import LocalFiles
 from service.store.runs.expiry import ExpiredPart, RunExpiry
 from service.store.runs.store import RunStore
 from tests.service.administration.full_store import work

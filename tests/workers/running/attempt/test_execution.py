@@ -12,8 +12,8 @@ from service.errors import Unavailable
 from service.queueing.intervals import Intervals
 from service.queueing.queue import RunQueue
 from service.settings import ModelSource, Settings
-from service.store.artifacts.files import LocalFiles
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.files import LocalFiles
 from service.store.runs.records import RunState
 from service.store.runs.store import RunStore
 from tests.service.queueing.redis_server import RedisServer

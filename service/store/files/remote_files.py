@@ -14,15 +14,15 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from service.errors import StoreUnavailable
-from service.store.artifacts.failures import TranslatingReader, driver_errors_as_unavailable
-from service.store.artifacts.files import (
+from service.store.files.failures import TranslatingReader, driver_errors_as_unavailable
+from service.store.files.files import (
     Digest,
     FileEntry,
     Files,
     HashedBlocks,
     LocalFiles,
 )
-from service.store.artifacts.write_probe import WriteProbe
+from service.store.files.write_probe import WriteProbe
 
 _TIME_FIELDS = ("LastModified", "last_modified", "updated", "mtime", "created")
 
@@ -45,7 +45,7 @@ def open_files(url: str) -> Files:
 
 def _open_s3(url: str) -> Files:
     try:
-        from service.store.artifacts.s3_files import S3Files  # obstore is an optional requirement
+        from service.store.files.s3_files import S3Files  # obstore is an optional requirement
     except ImportError as error:
         raise StoreUnavailable(
             "The store's URL cannot be used: s3:// needs obstore; run pip install 'promptatlas-server[s3]'."

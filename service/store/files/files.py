@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from service.store.artifacts.failures import TranslatingReader, os_errors_as_unavailable
+from service.store.files.failures import TranslatingReader, os_errors_as_unavailable
 
 TEMPORARY = ".tmp-"
 """Prefix of temporary names; no key of the store starts with it."""

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from service.errors import StoreReadOnly
-from service.store.artifacts.remote_files import open_files
-from service.store.artifacts.write_probe import EVERY_S, PROBE, RETRY_S, WriteProbe
+from service.store.files.remote_files import open_files
+from service.store.files.write_probe import EVERY_S, PROBE, RETRY_S, WriteProbe
 
 
 def test_it_writes_rarely_and_tells_what_the_last_write_told() -> None:

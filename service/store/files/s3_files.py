@@ -22,9 +22,9 @@ import obstore
 from obstore import exceptions
 from obstore.store import S3Store
 
-from service.store.artifacts.failures import TranslatingReader, driver_errors_as_unavailable
-from service.store.artifacts.files import BLOCK_BYTES, Digest, FileEntry, HashedBlocks
-from service.store.artifacts.write_probe import WriteProbe
+from service.store.files.failures import TranslatingReader, driver_errors_as_unavailable
+from service.store.files.files import BLOCK_BYTES, Digest, FileEntry, HashedBlocks
+from service.store.files.write_probe import WriteProbe
 
 _PART_BYTES = 16 << 20
 _N_AT_ONCE = 32

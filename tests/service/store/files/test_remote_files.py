@@ -13,9 +13,9 @@ import fsspec
 import pytest
 
 from service.errors import Conflict, DamagedArtifact, NotFound, Unavailable
-from service.store.artifacts.remote_files import RemoteFiles, open_files
-from service.store.artifacts.s3_files import S3Files
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.remote_files import RemoteFiles, open_files
+from service.store.files.s3_files import S3Files
 from service.store.idempotency import Attempt, IdempotencyStore, StoredResponse
 from service.store.prompts.store import PromptStore
 
@@ -177,7 +177,7 @@ def test_a_store_that_is_away_is_unavailable_and_keeps_its_address_to_itself(
 def test_a_store_that_is_opened_before_a_fork_is_used_after_it(url: str, soft: Any) -> None:
     if url.startswith("s3:"):
         code = (
-            "import os, sys; from service.store.artifacts.remote_files import open_files; files = open_files(sys.argv[1]);"
+            "import os, sys; from service.store.files.remote_files import open_files; files = open_files(sys.argv[1]);"
             "child = os.fork(); files.put('x/child' if child == 0 else 'x/parent', b'1');"
             "child == 0 and os._exit(0); sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
         )

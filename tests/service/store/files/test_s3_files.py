@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from service.errors import StoreReadOnly, StoreUnavailable
-from service.store.artifacts.remote_files import open_files
+from service.store.files.remote_files import open_files
 from tests.integration.running import free_port
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from service.errors import StoreUnavailable
-from service.store.artifacts.files import TEMPORARY
+from service.store.files.files import TEMPORARY
 
 PROBE = f"{TEMPORARY}probe"
 """Key of the file that is written and removed to check the credentials."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.store.artifacts.local_cache import LocalCache
+from service.store.local_cache import LocalCache
 
 
 def used_at(folder: Path, name: str, *, second: int) -> None:
