@@ -89,7 +89,7 @@ def complete_all(url: str, *, model: str, question_sets: Sequence[QuestionSet]) 
     started = time.monotonic()
     by_question_set = asyncio.run(_complete_concurrently(url, model=model, question_sets=question_sets))
     seconds = time.monotonic() - started
-    return Answers(by_question_set, _n_steps(url) - before, seconds)
+    return Answers(by_question_set, _n_steps(url, above=before) - before, seconds)
 
 
 async def _complete_concurrently(
@@ -117,13 +117,17 @@ async def _complete(
     return tuple(Answer(choice.text, choice.finish_reason == "stop") for choice in completion.choices)
 
 
-def _n_steps(url: str) -> int:
-    """Number of forwards so far, read when the engine is idle and its metrics are complete."""
+def _n_steps(url: str, *, above: int = -1) -> int:
+    """Number of forwards so far, read when the engine is idle and its metrics are complete.
+
+    above: a number that it exceeds as soon as the metrics are complete.
+    """
     give_up_s = time.monotonic() + IDLE_WITHIN_S
     while True:
         text = httpx.get(f"{url}/metrics").text
-        if _gauge(text, "n_running") == 0 or time.monotonic() > give_up_s:
-            return int(_gauge(text, "n_steps_total"))
+        n_steps = int(_gauge(text, "n_steps_total"))
+        if (n_steps > above and _gauge(text, "n_running") == 0) or time.monotonic() > give_up_s:
+            return n_steps
         time.sleep(0.05)
 
 

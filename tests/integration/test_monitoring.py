@@ -303,7 +303,7 @@ def test_a_request_is_one_trace_from_the_client_to_the_decode(work: Work) -> Non
 
 
 def test_a_request_that_the_engine_refuses_shows_where(work: Work) -> None:
-    (refused,) = [span for span in work.spans if span.attributes.get("error.type") == "InvalidRequest"]
+    (refused,) = [span for span in work.spans if span.attributes.get("error.type") == "ContextLengthExceeded"]
     assert (refused.name, refused.process) == ("text_completion tiny", "engine")
 
 

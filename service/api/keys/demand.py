@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from service.engine.inputs import Input, Vectors
 from service.engine.requests import Capture, Generate
 from service.hosting.ipc.engine_client import Exchange
 from service.hosting.ipc.messages import Submit
@@ -60,7 +61,9 @@ def n_used(request: Generate | Capture, exchange: Exchange, *, demand: Demand) -
     return min(n_input + usage.n_generated, demand.n_tokens)
 
 
-def _n_tokens(given: Any) -> int:
+def _n_tokens(given: Input) -> int:
+    if isinstance(given, Vectors):
+        return len(given.values)
     return -(-len(given) // _CHARACTERS_PER_TOKEN) if isinstance(given, str) else len(given)
 
 

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from typing import Any, cast
+
+import numpy as np
 import pytest
 
 from service.api.keys.demand import Demand, n_used
+from service.engine.inputs import Vectors
 from service.engine.requests import Capture, CaptureSpec, Delta, Failed, Generate, RowDone
 from service.errors import InvalidRequest
 from service.hosting.ipc.engine_client import Exchange
@@ -10,6 +14,7 @@ from service.hosting.ipc.messages import Finished, Reply, Submit, Update
 from service.hosting.ipc.usage import UsageTally
 
 SPEC = CaptureSpec(sites=("embed",))
+VECTORS = Vectors(values=cast(Any, np.zeros((3, 5), np.float32)))
 
 
 def submit(request: Generate | Capture, n_context: int | None = None) -> Submit:
@@ -35,6 +40,10 @@ def submit(request: Generate | Capture, n_context: int | None = None) -> Submit:
         (
             submit(Capture(request_id="r", inputs=((1, 2, 3), "xxxx"), capture=SPEC)),
             Demand(n_rows=2, n_input=4, n_generated=0),
+        ),
+        (
+            submit(Generate(request_id="r", inputs=(VECTORS, "xxxx"), max_tokens=2)),
+            Demand(n_rows=2, n_input=4, n_generated=4),
         ),
     ],
 )
