@@ -42,6 +42,22 @@ def main() -> None:
     print(f"SIGTERM: status {status}, {len(family)} processes, left: {left}")
     assert status == 0
     assert not left
+    _administer(command, environ)
+
+
+def _administer(command: str, environ: dict[str, str]) -> None:
+    """The commands of the server, on the store that it has left."""
+    for arguments in (
+        ["admin", "fsck"],
+        ["admin", "backup", "copy"],
+        ["admin", "gc", "--dry-run"],
+        ["key", "create", "--name", "ann", "--scope", "read"],
+    ):
+        done = subprocess.run([command, *arguments], env=environ, capture_output=True, text=True, check=False)
+        print(
+            f"{' '.join(arguments)}: status {done.returncode}, {(done.stdout.strip().splitlines() or [''])[-1][:100]}"
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def _use(url: str, server: subprocess.Popen[bytes]) -> None:
