@@ -93,6 +93,7 @@ class HostedModel:
             self.architecture,
             partial(probe, self.forward),
             n_heads=int(self.config.num_attention_heads),
+            embedding_multiplier=float(getattr(self.config, "embedding_multiplier", 1.0)),
             residual_multiplier=float(getattr(self.config, "residual_multiplier", 1.0)),
         )
         self.architecture = replace(self.architecture, lens=lens.sites)

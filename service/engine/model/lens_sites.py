@@ -34,12 +34,18 @@ class LensSites:
 
 
 def find_lens_sites(
-    architecture: Architecture, run: Callable[[], None], *, n_heads: int, residual_multiplier: float = 1.0
+    architecture: Architecture,
+    run: Callable[[], None],
+    *,
+    n_heads: int,
+    embedding_multiplier: float = 1.0,
+    residual_multiplier: float = 1.0,
 ) -> LensSites:
     """Find the tensors in one forward.
 
     Args:
         run: runs the model on a few tokens.
+        embedding_multiplier: factor of the token embeddings, outside their module.
         residual_multiplier: factor of what each block adds to the residual stream.
     """
     modules = {architecture.final_norm, *(part for block in architecture.blocks for part in block.modules())}
@@ -54,6 +60,10 @@ def find_lens_sites(
                 unreadable.add(full_name)
             elif site.module not in (architecture.attentions[layer], architecture.mlps[layer]) or site.is_read_only:
                 sites[full_name] = site
+    if embedding_multiplier != 1:
+        width = tuple(records[architecture.blocks[0]][0].shape[1:])
+        scaled = partial(torch.mul, other=embedding_multiplier)
+        sites["hook_embed"] = LensSite(architecture.embed, width, transform=scaled)
     if (normalized := _normalized(architecture.final_norm, records)) is not None:
         sites["ln_final.hook_normalized"] = normalized
     else:

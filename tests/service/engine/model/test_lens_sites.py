@@ -88,6 +88,16 @@ def test_tensors_of_blocks_have_transformer_lens_meaning(name: str) -> None:
         assert_equal(found[f"blocks.{layer}.hook_resid_mid"], before + found[attn_out])
 
 
+def test_the_embedding_of_transformer_lens_has_the_factor_of_the_model() -> None:
+    model = build_model("granite")
+    assert model.config.embedding_multiplier != 1
+    found = read("granite", ["hook_embed", "embed", "resid_pre"])
+    assert_equal(found["embed"], model.get_input_embeddings()(torch.tensor(TEXT)))
+    assert_equal(found["hook_embed"], found["embed"] * model.config.embedding_multiplier)
+    assert_equal(found["hook_embed"], found["resid_pre.0"])
+    assert "hook_embed" not in hosted("llama").catalogue.widths
+
+
 @pytest.mark.parametrize("name", POST_NORM)
 def test_own_names_are_the_modules_outputs_before_a_post_norm(name: str) -> None:
     found = read(name, ["attn_out", "blocks.1.hook_attn_out"])
