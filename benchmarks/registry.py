@@ -9,12 +9,12 @@ from functools import partial
 
 from benchmarks import (
     arrivals,
-    beside,
     capture,
     capture_cost,
     completions,
     harvest,
     maps,
+    mixed_load,
     page,
     permutations,
     single,
@@ -53,9 +53,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "arrivals": Benchmark(
         full=partial(arrivals.open_contest, arrivals.FULL), quick=partial(arrivals.open_contest, arrivals.QUICK)
     ),
-    "beside": Benchmark(
-        full=partial(beside.open_contest, beside.FULL),
-        quick=partial(beside.open_contest, beside.QUICK),
+    "mixed-load": Benchmark(
+        full=partial(mixed_load.open_contest, mixed_load.FULL),
+        quick=partial(mixed_load.open_contest, mixed_load.QUICK),
         needs_http=True,
     ),
     "single": Benchmark(

@@ -137,7 +137,7 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
 
 
 async def run_background(services: Services, *, engine: EngineClient, endpoint: ApiEndpoint) -> None:
-    """The work beside requests, until cancelled: the connection to the engine, housekeeping, and the state of the queue."""
+    """Background work, until cancelled: the connection to the engine, housekeeping, and the state of the queue."""
     monitor = services.queue_watch
     housekeeper = Housekeeper(
         ArtifactStore(services.settings.home),

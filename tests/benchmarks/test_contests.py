@@ -84,7 +84,7 @@ def test_sides_agree_over_http(name: str) -> None:
 
 def test_no_contest_is_left_out() -> None:
     names = {name.removesuffix("-small").removesuffix("-large") for name in BENCHMARKS}
-    assert names == {*OPEN, *OVER_HTTP, "page", "beside"}  # which have tests of their own
+    assert names == {*OPEN, *OVER_HTTP, "page", "mixed-load"}  # tested elsewhere
 
 
 def test_requests_end_at_their_own_lengths() -> None:

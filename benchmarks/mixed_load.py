@@ -22,7 +22,7 @@ from benchmarks.sides.processes import free_port, running
 from service.queueing.embedded_redis import find_server
 from service.settings import default_model_path
 
-SERVING, TUNING, BOTH = "completions alone", "tune alone", "completions beside a tune"
+SERVING, TUNING, BOTH = "completions alone", "tune alone", "completions during a tune"
 _MODEL = "demo"
 _TIMEOUT_S = 600.0
 _TEXTS = (
@@ -81,7 +81,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
         raise ValueError("expected a redis-server, through which runs are queued; found none.")
     with _serving() as url:
         yield Contest(
-            name="beside",
+            name="mixed-load",
             work=_describe(size),
             sides=[
                 Side(name=SERVING, run=lambda: _complete(url, size), metrics=Outcome.metrics),
@@ -89,9 +89,9 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
                 Side(name=BOTH, run=lambda: _both(url, size), metrics=Outcome.metrics),
             ],
             goals=[
-                quotient("p95_s", BOTH, SERVING, at_most=3, label="p95 latency of completions, beside a tune : alone"),
-                quotient("p50_s", BOTH, SERVING, label="p50 latency of completions, beside a tune : alone"),
-                quotient("tune_s", BOTH, TUNING, at_most=2.5, label="duration of the tune, beside completions : alone"),
+                quotient("p95_s", BOTH, SERVING, at_most=3, label="p95 latency of completions, during a tune : alone"),
+                quotient("p50_s", BOTH, SERVING, label="p50 latency of completions, during a tune : alone"),
+                quotient("tune_s", BOTH, TUNING, at_most=2.5, label="duration of the tune, during completions : alone"),
             ],
             compare=_compare,
             notes=[
@@ -178,9 +178,9 @@ def _both(url: str, size: Size) -> Outcome:
 
 
 def _compare(outcomes: Mapping[str, Outcome]) -> list[Agreement]:
-    alone, beside = outcomes[SERVING].answers, outcomes[BOTH].answers
-    shared = alone.keys() & beside.keys()
-    n_equal = sum(alone[text] == beside[text] for text in shared)
+    alone, during = outcomes[SERVING].answers, outcomes[BOTH].answers
+    shared = alone.keys() & during.keys()
+    n_equal = sum(alone[text] == during[text] for text in shared)
     losses = outcomes[TUNING].score, outcomes[BOTH].score
     return [
         Agreement(
