@@ -22,7 +22,6 @@ from service.hosting.processes.child_command import Command
 from service.hosting.processes.runtime_directory import Runtime, memory_folder, open_runtime
 from service.hosting.processes.supervisor import Member, Supervisor
 from service.hosting.processes.threads import ThreadPlan, available_cores, environment, thread_environ
-from service.logs import configure_logs
 from service.queueing.embedded_redis import EmbeddedRedis, find_server, missing_server, plan_embedded
 from service.settings import Settings, SettingsError
 from service.store.locked_folders import sweep_scratch_folders
@@ -40,7 +39,6 @@ def run_service(settings: Settings, *, sock: socket.socket, environ: Mapping[str
     Args:
         environ: environment of the other processes.
     """
-    configure_logs(settings.log)
     sweep_scratch_folders()
     settings, embedded = _with_redis(settings)
     with open_runtime(memory_folder()) as runtime:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
-from service.administration.copies.addresses import address_of, require_apart
 from service.administration.copies.backup import back_up, restore
 from service.administration.copies.destination import CopyReport
 from service.administration.growth.collection import MIN_GRACE, Collection
@@ -22,6 +21,7 @@ from service.administration.output import Output
 from service.errors import AtlasError, Conflict, InvalidRequest
 from service.settings import Settings, SettingsError
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.addresses import address_of
 from service.store.files.remote_files import open_files
 
 OK, DAMAGED, REFUSED, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -115,14 +115,21 @@ def _fsck(parsed: argparse.Namespace, settings: Settings, output: Output) -> int
 
 
 def _backup(parsed: argparse.Namespace, settings: Settings, output: Output) -> int:
-    require_apart(settings.home, parsed.destination)
+    _require_apart(settings.home, parsed.destination)
     report = back_up(open_files(settings.home), open_files(parsed.destination), origin=address_of(settings.home))
     return _copied(report, output)
 
 
 def _restore(parsed: argparse.Namespace, settings: Settings, output: Output) -> int:
-    require_apart(settings.home, parsed.source)
+    _require_apart(settings.home, parsed.source)
     return _copied(restore(open_files(parsed.source), open_files(settings.home), merge=parsed.merge), output)
+
+
+def _require_apart(first: str, second: str) -> None:
+    """Raise InvalidRequest if one of two stores is inside the other."""
+    one, other = (f"{address_of(url)}/" for url in (first, second))
+    if one.startswith(other) or other.startswith(one):
+        raise InvalidRequest(f"Expected a folder apart from the store, got {second} and the store {first}.")
 
 
 def _copied(report: CopyReport, output: Output) -> int:

@@ -17,10 +17,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
 from service.settings import SettingsError
+from service.store.files.addresses import address_of, local_folder
 
 LOG = "redis.log"
 """Name of the server's log file in the data folder."""
@@ -90,16 +88,10 @@ def plan_embedded(home: str, *, server: str, temporary: Path | None = None) -> E
     Raises:
         SettingsError: the folder for its socket belongs to another user, or others can enter it.
     """
-    folder = _private_folder(temporary or Path(tempfile.gettempdir()), _address(home))
-    protocol, _ = fsspec.core.split_protocol(home)
-    is_local = protocol in (None, "file", "local")
-    data = Path(LocalFileSystem._strip_protocol(home)) / "queue" if is_local else folder
+    folder = _private_folder(temporary or Path(tempfile.gettempdir()), address_of(home))
+    local = local_folder(home)
+    data = folder if local is None else local / "queue"
     return EmbeddedRedis(server=server, socket=folder / "redis.sock", data=data)
-
-
-def _address(home: str) -> str:
-    protocol, _ = fsspec.core.split_protocol(home)
-    return os.path.realpath(LocalFileSystem._strip_protocol(home)) if protocol in (None, "file", "local") else home
 
 
 def _private_folder(parent: Path, address: str) -> Path:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
+from service.store.files.addresses import local_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +18,11 @@ class DiskSpace:
 
 def disk_space(url: str) -> DiskSpace | None:
     """The space of the disk of a store; None for a store that is not on a local disk, or does not exist yet."""
+    folder = local_folder(url)
+    if folder is None:
+        return None
     try:
-        filesystem, root = fsspec.core.url_to_fs(url)
-        if not isinstance(filesystem, LocalFileSystem):
-            return None
-        found = shutil.disk_usage(Path(root))
-    except (OSError, ValueError, ImportError):
+        found = shutil.disk_usage(folder)
+    except OSError:
         return None
     return DiskSpace(size_bytes=found.total, free_bytes=found.free)

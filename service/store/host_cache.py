@@ -9,8 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
+from service.store.files.addresses import local_folder
 
 CACHE = "cache"
 """Name of the folder in a local store. It is no part of the store: backups and checks leave it out."""
@@ -26,13 +25,7 @@ def host_cache_folder(home: str, *, cache: str | None, environ: Mapping[str, str
     """
     if cache is not None:
         return Path(cache).expanduser()
-    if is_local(home):
-        return Path(LocalFileSystem._strip_protocol(home)) / CACHE
+    if (local := local_folder(home)) is not None:
+        return local / CACHE
     user = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return user / "promptatlas"
-
-
-def is_local(home: str) -> bool:
-    """Whether the store at ``home`` is a folder of this host."""
-    protocol, _ = fsspec.core.split_protocol(home)
-    return protocol in (None, "file", "local")

@@ -12,11 +12,11 @@ from typing import Any
 
 from service.administration.copies.destination import CopyReport, Destination
 from service.administration.copies.store_copy import StoreCopy
-from service.administration.inventory import Inventory
+from service.administration.inventory import Inventory, name_of
 from service.errors import Conflict, DamagedArtifact
 from service.store.artifacts.clock import Clock, utc_now, write_time
 from service.store.artifacts.sealed_records import seal, unseal
-from service.store.files.files import RESERVE, TEMPORARY, Files
+from service.store.files.files import TEMPORARY, Files
 
 BACKUP_MARK = "backup.json"
 RESTORE_MARK = "restore.json"
@@ -36,7 +36,7 @@ def back_up(source: Files, target: Files, *, origin: str, clock: Clock = utc_now
     """
     destination = Destination(target, replaces=True)
     mark = _read_mark(target, BACKUP_MARK)
-    if mark is None and _has_objects(destination.present):
+    if mark is None and _has_files(destination.present):
         raise Conflict("The destination is not empty and not a backup: choose an empty folder.")
     if mark is not None and mark.get("origin") != origin:
         raise Conflict(f"The destination is a backup of {mark.get('origin')}, not of {origin}: choose another folder.")
@@ -78,13 +78,14 @@ def restore(source: Files, target: Files, *, merge: bool = False, clock: Clock =
     return destination.report
 
 
+def _has_files(present: Inventory) -> bool:
+    """Whether there is any file, except one that an interrupted write has left: a backup removes what it does not know."""
+    return any(not name_of(entry.key).startswith(TEMPORARY) for entry in present.under(""))
+
+
 def _has_objects(present: Inventory) -> bool:
     """Whether a store has anything that a service did not put there by starting."""
-    keys = (entry.key for entry in present.under(""))
-    return any(
-        key not in (RESERVE, RESTORE_MARK) and key.split("/", 1)[0] not in ("queue", "leases") and TEMPORARY not in key
-        for key in keys
-    )
+    return any(entry.key != RESTORE_MARK for entry in present.stored())
 
 
 def _read_mark(files: Files, key: str) -> dict[str, Any] | None:

@@ -19,7 +19,8 @@ from service.hosting.engine_process.prompt_fetches import PromptFetches, Wanted
 from service.hosting.engine_process.served_model import ServedModel
 from service.settings import ModelSource, Settings
 from service.store.artifacts.store import ArtifactStore
-from service.store.host_cache import host_cache_folder, is_local
+from service.store.files.addresses import local_folder
+from service.store.host_cache import host_cache_folder
 from service.store.local_cache import LocalCache
 from service.store.prompts.contents import PromptContents
 
@@ -81,7 +82,7 @@ def _content_loader(settings: Settings) -> Callable[[Wanted], Prompt]:
 
 def _content_cache(settings: Settings) -> LocalCache | None:
     """Copies of prompts on this host; None if the store is a folder of this host."""
-    if not settings.content_cache_bytes or is_local(settings.home):
+    if not settings.content_cache_bytes or local_folder(settings.home) is not None:
         return None
     folder = host_cache_folder(settings.home, cache=settings.cache) / "prompts"
     return LocalCache(folder, max_bytes=settings.content_cache_bytes)

@@ -16,7 +16,7 @@ from service.queueing.reconciler import Reconciler
 from service.store.artifacts.store import ArtifactStore
 from service.store.files.files import Files, LocalFiles
 from service.store.files.remote_files import open_files
-from service.store.host_cache import host_cache_folder
+from service.store.host_cache import CACHE, host_cache_folder
 from service.store.runs.store import RunStore
 from tests.service.administration.full_store import FullStore, answers
 from tests.service.queueing.conftest import queue, redis_server
@@ -267,6 +267,24 @@ def test_queued_and_running_runs_are_queued_again_by_the_reconciler(
     assert runs.get(local.running)[1].status == "queued"
     writer = runs.claim(local.running, worker="w")
     assert writer.load_checkpoint() == {"state.bin": b"state" * 20}
+
+
+def test_a_store_whose_service_has_only_started_is_empty(local: FullStore, backup: LocalFiles, tmp_path: Path) -> None:
+    local.fill()
+    back_up(local.files, backup, origin=ORIGIN)
+    home = LocalFiles(str(tmp_path / "started"))
+    for key in ("reserve", "queue/appendonlydir/a.aof", "leases/sweep.json", f"{CACHE}/revisions.json"):
+        home.put(key, b"{}")
+    assert restore(backup, home).problems == []
+    assert answers(home) == answers(local.files)
+
+
+@pytest.mark.parametrize("key", [f"{CACHE}/own.bin", "queue/jobs", "notes.txt"])
+def test_a_folder_with_other_files_is_no_destination(local: FullStore, backup: LocalFiles, key: str) -> None:
+    backup.put(key, b"mine")
+    with pytest.raises(Conflict, match="not empty and not a backup"):
+        back_up(local.fill().files, backup, origin=ORIGIN)
+    assert backup.read(key) == b"mine"
 
 
 def test_caches_of_the_host_are_no_part_of_the_store(tmp_path: Path, clock: Any, soft: Any) -> None:
