@@ -9,9 +9,9 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service.keeping import KEEP_ALL, Keep, parse_keep
 from service.settings.api_keys import ApiKey, parse_key, read_keys_file
 from service.settings.default_paths import default_model_path
+from service.settings.keeping import KEEP_ALL, Keep, parse_keep
 from service.settings.sources import PREFIX, one_line, read_sources
 from service.settings.values import (
     ANY_HOST,

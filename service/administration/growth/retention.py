@@ -13,8 +13,8 @@ from urllib.parse import unquote
 from service.administration.growth.references import RESUMABLE, Row, referenced_runs
 from service.administration.inventory import Inventory
 from service.errors import DamagedArtifact
-from service.keeping import Keep, Kept
 from service.settings import Settings
+from service.settings.keeping import Keep, Kept
 from service.store.artifacts.clock import Clock, read_time, utc_now, write_time
 from service.store.artifacts.store import ArtifactStore
 from service.store.listing import log_damage

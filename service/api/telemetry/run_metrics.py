@@ -13,7 +13,7 @@ from service.queueing.tallies import TALLIES, Series, Tally
 
 
 class RunCollector(Collector):
-    """Reads the last numbers of the monitor at each scrape; asks neither Redis nor the store."""
+    """Returns the last numbers of the monitor at each scrape; reads neither Redis nor the store."""
 
     def __init__(self, watch: QueueMonitor) -> None:
         self._watch = watch

@@ -13,8 +13,8 @@ from service.administration.growth.retention import Retention, limits_of
 from service.administration.growth.sweep import RetentionSweep
 from service.administration.inventory import Inventory
 from service.errors import Expired
-from service.keeping import KEEP_ALL, Keep, Kept, parse_keep
 from service.settings import Settings, SettingsError
+from service.settings.keeping import KEEP_ALL, Keep, Kept, parse_keep
 from service.store.maps.store import MapStore
 from tests.service.administration.full_store import PROMPT_REFS, FullStore
 
