@@ -28,7 +28,7 @@ def attend(
 
     Args:
         query: those of the query heads that share a key head, one head after the other.
-        bias: float32; 0 where a query attends and −inf elsewhere.
+        bias: 0 where a query attends and −inf elsewhere.
     """
 
     def chunk(at: slice) -> tuple[Tensor]:

@@ -242,9 +242,9 @@ def _remove_endings(scores: Float[Tensor, "rows vocab"], samplers: Sequence[RowS
 
 
 def _largest(logits: Float[Tensor, "rows vocab"]) -> list[int]:
-    if logits.device.type == "cpu" and logits.dtype == torch.float32:
-        # On a CPU, numpy's argmax is ten times as fast as torch's.
-        return [int(token_id) for token_id in logits.detach().numpy().argmax(axis=-1)]
+    if logits.device.type == "cpu":
+        # On a CPU, numpy's argmax is ten times as fast as torch's. numpy has no bfloat16.
+        return [int(token_id) for token_id in logits.detach().float().numpy().argmax(axis=-1)]
     return _token_ids(logits.argmax(dim=-1))
 
 

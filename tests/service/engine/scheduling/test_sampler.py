@@ -269,3 +269,10 @@ def test_logprobs_are_of_the_raw_distribution(n_top: int) -> None:
 def test_parameters_out_of_range_are_refused(sampling: Sampling) -> None:
     with pytest.raises(InvalidRequest, match=r"must be .*, got"):
         sampler(sampling)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_of_equal_logits_the_lowest_token_id_is_chosen(dtype: torch.dtype) -> None:
+    logits = torch.zeros(2, N_VOCAB, dtype=dtype)
+    logits[0, [7, 3, 20]] = 1.0
+    assert choose(logits, [sampler(Sampling(temperature=0))] * 2) == [3, 0]
