@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import transformers
 
-from benchmarks.measuring.contest import hold
+from benchmarks.measuring.contest import Unavailable, hold
 from benchmarks.measuring.machine import describe, n_cores
 from benchmarks.measuring.report import goal_table, load_all, record_of, save, write_page
 from benchmarks.registry import BENCHMARKS
@@ -38,13 +38,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = [name for name in names if not BENCHMARKS[name].needs_http]
     if find_chromium() is None and not arguments.names:
         names = [name for name in names if not BENCHMARKS[name].needs_browser]
-    records = [_run(name, arguments) for name in names]
+    records = [record for name in names if (record := _run_or_skip(name, arguments)) is not None]
     if not arguments.quick:
         write_page(PAGE, load_all(RESULTS, order=list(BENCHMARKS)))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n")
     print("\n".join(goal_table(records)))
     return 0 if all(record["is_right"] for record in records) else 1
+
+
+def _run_or_skip(name: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    try:
+        return _run(name, arguments)
+    except Unavailable as reason:
+        print(f"{name}: skipped: {reason}.", flush=True)
+        return None
 
 
 def _run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from benchmarks import (
     tuning_quality,
     tuning_vocabulary,
 )
+from benchmarks.contests.smollm2 import step_floor as smollm2_step_floor
+from benchmarks.contests.smollm2 import tuning as smollm2_tuning
 from benchmarks.measuring.contest import Contest
 
 Open = Callable[..., AbstractContextManager[Contest]]
@@ -123,5 +125,17 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "tuning-quality": Benchmark(
         full=partial(tuning_quality.open_contest, tuning_quality.FULL),
         quick=partial(tuning_quality.open_contest, tuning_quality.QUICK),
+    ),
+    "smollm2-tune-8": Benchmark(
+        full=partial(smollm2_tuning.open_contest, smollm2_tuning.EIGHT),
+        quick=partial(smollm2_tuning.open_contest, smollm2_tuning.EIGHT_QUICK),
+    ),
+    "smollm2-tune-1": Benchmark(
+        full=partial(smollm2_tuning.open_contest, smollm2_tuning.ONE),
+        quick=partial(smollm2_tuning.open_contest, smollm2_tuning.ONE_QUICK),
+    ),
+    "smollm2-step-floor": Benchmark(
+        full=partial(smollm2_step_floor.open_contest, smollm2_step_floor.FULL),
+        quick=partial(smollm2_step_floor.open_contest, smollm2_step_floor.QUICK),
     ),
 }
