@@ -27,6 +27,11 @@ from benchmarks import (
     tuning_quality,
     tuning_vocabulary,
 )
+from benchmarks.contests.smollm2 import completions as smollm2_completions
+from benchmarks.contests.smollm2 import deep as smollm2_deep
+from benchmarks.contests.smollm2 import llama as smollm2_llama
+from benchmarks.contests.smollm2 import squad as smollm2_squad
+from benchmarks.contests.smollm2 import states as smollm2_states
 from benchmarks.contests.smollm2 import step_floor as smollm2_step_floor
 from benchmarks.contests.smollm2 import tuning as smollm2_tuning
 from benchmarks.measuring.contest import Contest
@@ -137,5 +142,33 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "smollm2-step-floor": Benchmark(
         full=partial(smollm2_step_floor.open_contest, smollm2_step_floor.FULL),
         quick=partial(smollm2_step_floor.open_contest, smollm2_step_floor.QUICK),
+    ),
+    "smollm2-tune-squad": Benchmark(
+        full=partial(smollm2_squad.open_contest, smollm2_squad.FULL),
+        quick=partial(smollm2_squad.open_contest, smollm2_squad.QUICK),
+    ),
+    "smollm2-tune-deep": Benchmark(
+        full=partial(smollm2_deep.open_contest, smollm2_deep.FULL),
+        quick=partial(smollm2_deep.open_contest, smollm2_deep.QUICK),
+    ),
+    "smollm2-completions": Benchmark(
+        full=partial(smollm2_completions.open_contest, smollm2_completions.FULL),
+        quick=partial(smollm2_completions.open_contest, smollm2_completions.QUICK),
+        needs_http=True,
+    ),
+    "smollm2-llama.cpp": Benchmark(
+        full=partial(smollm2_llama.open_contest, smollm2_llama.MANY),
+        quick=partial(smollm2_llama.open_contest, smollm2_llama.MANY_QUICK),
+        needs_http=True,
+    ),
+    "smollm2-single": Benchmark(
+        full=partial(smollm2_llama.open_contest, smollm2_llama.ONE),
+        quick=partial(smollm2_llama.open_contest, smollm2_llama.ONE_QUICK),
+        needs_http=True,
+    ),
+    "smollm2-states": Benchmark(
+        full=partial(smollm2_states.open_contest, smollm2_states.FULL),
+        quick=partial(smollm2_states.open_contest, smollm2_states.QUICK),
+        needs_http=True,
     ),
 }
