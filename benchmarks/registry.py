@@ -7,26 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import (
-    arrivals,
-    capture,
-    capture_cost,
-    completions,
-    harvest,
-    maps,
-    mixed_load,
-    page,
-    permutations,
-    single,
-    switching,
-    trajectories,
-    transfer,
-    tuning,
-    tuning_checkpoints,
-    tuning_deep,
-    tuning_quality,
-    tuning_vocabulary,
-)
+from benchmarks.contests.maps import maps, page, permutations
+from benchmarks.contests.serving import arrivals, completions, mixed_load, single, switching
 from benchmarks.contests.smollm2 import completions as smollm2_completions
 from benchmarks.contests.smollm2 import deep as smollm2_deep
 from benchmarks.contests.smollm2 import llama as smollm2_llama
@@ -34,6 +16,12 @@ from benchmarks.contests.smollm2 import squad as smollm2_squad
 from benchmarks.contests.smollm2 import states as smollm2_states
 from benchmarks.contests.smollm2 import step_floor as smollm2_step_floor
 from benchmarks.contests.smollm2 import tuning as smollm2_tuning
+from benchmarks.contests.states import capture, capture_cost, harvest, trajectories, transfer
+from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
+from benchmarks.contests.tuning import deep as tuning_deep
+from benchmarks.contests.tuning import quality as tuning_quality
+from benchmarks.contests.tuning import soft as tuning
+from benchmarks.contests.tuning import vocabulary as tuning_vocabulary
 from benchmarks.measuring.contest import Contest
 
 Open = Callable[..., AbstractContextManager[Contest]]

@@ -21,7 +21,13 @@ FACTOR: Final = 4.0
 
 
 def within_rounding(label: str, got: Tensor, *, plain: Tensor, exact: Tensor, unit: str = "") -> Agreement:
-    """The root mean square of the errors is at most ``FACTOR`` times that of plain transformers in bfloat16."""
+    """The root mean square of the errors is at most ``FACTOR`` times that of plain transformers in bfloat16.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if not got.shape == plain.shape == exact.shape:
+        raise ValueError(f"expected {tuple(exact.shape)}, got {tuple(got.shape)} and {tuple(plain.shape)}.")
     ours, theirs = (_rms(found.double() - exact.double()) for found in (got, plain))
     return Agreement(
         label=label,
@@ -34,22 +40,20 @@ def tuned_within_rounding(
     answers: Mapping[str, Tuned], *, plain: str, exact: Tuned, starts: Sequence[Mapping[str, Tensor]]
 ) -> list[Agreement]:
     """Losses of all steps, and how far the vectors moved, of the prompts that ``exact`` has."""
-    n = len(exact.tensors)
-    moved = _moved(exact, starts)
-    theirs = _moved(answers[plain], starts)
+    n, label = len(exact.tensors), f"{{}} against {plain}"
+    size = _rms(_moved(exact, starts))
+    # As shares of the change, since the vectors themselves are much larger.
+    changes = {name: _moved(tuned, starts) / size for name, tuned in answers.items()}
     found = []
-    for name in answers:
-        if name == plain:
-            continue
-        losses = (answers[key].losses[:, :n] for key in (name, plain))
-        label = f"{name} against {plain}"
+    for name in [name for name in answers if name != plain]:
+        losses, right = answers[name].losses[:, :n], answers[plain].losses[:, :n]
         found += [
-            within_rounding(f"{label}, losses", next(losses), plain=next(losses), exact=exact.losses, unit=" nats"),
+            within_rounding(f"{label.format(name)}, losses", losses, plain=right, exact=exact.losses, unit=" nats"),
             within_rounding(
-                f"{label}, changes of vectors",
-                _moved(answers[name], starts) / _rms(moved),
-                plain=theirs / _rms(moved),
-                exact=moved / _rms(moved),
+                f"{label.format(name)}, changes of vectors",
+                changes[name],
+                plain=changes[plain],
+                exact=_moved(exact, starts) / size,
             ),
         ]
     return found

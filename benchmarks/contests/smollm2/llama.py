@@ -21,7 +21,7 @@ from benchmarks.sides.service import CompletionService, serving_folder
 from benchmarks.sides.workload import CompletionTask
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-PYTHON: Final = ROOT / ".venv-llama" / "bin" / "python"
+ENVIRONMENT: Final = ROOT / ".venv-llama"
 SCRIPT: Final = ROOT / "benchmarks" / "environments" / "llama_process.py"
 HTTP, LLAMA, GENERATE = "HTTP", "llama.cpp", "generate"
 
@@ -77,7 +77,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
     tasks, folder = size.tasks(), model_folder()
     sides, notes, goals = [], [], []
     with contextlib.ExitStack() as stack:
-        if PYTHON.exists():
+        if (ENVIRONMENT / ".ready").exists():
             llama = stack.enter_context(_llama())
             n_parallel = fastest(lambda n: _llama_run(llama, tasks, n_parallel=n)(), size.parallel)
             sides.append(Side(name=LLAMA, run=_llama_run(llama, tasks, n_parallel=n_parallel)))
@@ -125,7 +125,7 @@ def _compare(answers: Mapping[str, Any], tasks: Sequence[CompletionTask], *, siz
 @contextlib.contextmanager
 def _llama() -> Iterator[LineProcess]:
     arguments = [str(model_file()), str(torch.get_num_threads())]
-    with LineProcess.start(PYTHON, SCRIPT, arguments) as process:
+    with LineProcess.start(ENVIRONMENT / "bin" / "python", SCRIPT, arguments) as process:
         yield process
 
 

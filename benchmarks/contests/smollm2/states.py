@@ -31,7 +31,7 @@ from benchmarks.sides.service import CaptureService, serving_folder
 from service.engine.requests import CaptureSpec
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-PYTHON: Final = ROOT / ".venv-clients" / "bin" / "python"
+ENVIRONMENT: Final = ROOT / ".venv-clients"
 SCRIPT: Final = ROOT / "benchmarks" / "environments" / "lens_process.py"
 HTTP, FORWARD, HOOK, NNSIGHT, LENS = "HTTP", "forward", "stopping hook", "nnsight", "TransformerLens"
 
@@ -65,7 +65,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
     spec = CaptureSpec(sites=("resid_post",), layers=(size.layer,), positions="last")
     with contextlib.ExitStack() as stack:
         readers = _readers(load_plain(), layer=size.layer)
-        if PYTHON.exists():
+        if (ENVIRONMENT / ".ready").exists():
             readers[LENS] = stack.enter_context(_lens(size.layer))
         chosen = {name: (read, fastest(_on_some(read, texts), size.batches)) for name, read in readers.items()}
         url = stack.enter_context(serving_folder(model_folder(), dtype="bfloat16"))
@@ -128,7 +128,7 @@ def _in_batches(reader: Reader) -> Read:
 def _lens(layer: int) -> Iterator[Read]:
     with tempfile.TemporaryDirectory() as folder:
         arguments = [str(model_folder()), str(torch.get_num_threads()), str(layer), folder]
-        with LineProcess.start(PYTHON, SCRIPT, arguments) as process:
+        with LineProcess.start(ENVIRONMENT / "bin" / "python", SCRIPT, arguments) as process:
 
             def read(texts: Sequence[Sequence[int]], n_batch: int) -> Tensor:
                 file = Path(process.ask(texts=[list(ids) for ids in texts], n_batch=n_batch))
