@@ -99,14 +99,14 @@ class Llama:
         return self._contexts[n_parallel, n_tokens]
 
 
-@llama_cpp.llama_log_callback
 def _silent(level: int, text: bytes, data: ctypes.c_void_p) -> None:
     """Its messages are about loading."""
 
 
 def main() -> None:
     """Answer each line of the standard input."""
-    llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
+    silent = llama_cpp.llama_log_callback(_silent)  # kept as long as the library may call it
+    llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
     llama = Llama(sys.argv[1], n_threads=int(sys.argv[2]))
     for line in sys.stdin:
         print(json.dumps(llama.complete(**json.loads(line))), flush=True)

@@ -45,7 +45,7 @@ class Size:
 
 
 FULL = Size()
-QUICK = replace(FULL, n_examples=16, n_epochs=2)
+QUICK = replace(FULL, n_examples=16, batch_size=4, n_epochs=2)
 
 
 @contextlib.contextmanager

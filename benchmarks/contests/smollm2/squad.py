@@ -29,7 +29,7 @@ class Size:
     n_virtual: int = 20
     batch_size: int = 8
     n_steps: int = 2
-    n_reference: int = 2
+    n_reference: int = 4
     longest_context: int = 256
     max_bytes: int = 1 << 30
 
@@ -44,7 +44,7 @@ class Size:
 
 
 FULL = Size()
-QUICK = replace(FULL, n_prompts=2, batch_size=2, n_steps=1, n_reference=1)
+QUICK = replace(FULL, n_prompts=4, batch_size=2)
 
 
 @contextlib.contextmanager

@@ -40,9 +40,9 @@ class Size:
 
 
 EIGHT = Size(name="smollm2-tune-8", n_prompts=8, n_steps=4, engine_peft=3.0)
-EIGHT_QUICK = replace(EIGHT, n_prompts=3, n_steps=1, n_reference=1)
+EIGHT_QUICK = replace(EIGHT, n_prompts=3, batch_size=4)
 ONE = Size(name="smollm2-tune-1", n_prompts=1, n_steps=12, engine_peft=1.6)
-ONE_QUICK = replace(ONE, n_steps=2)
+ONE_QUICK = replace(ONE, n_steps=8, batch_size=4)
 
 
 @contextlib.contextmanager
