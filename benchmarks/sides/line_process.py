@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -13,6 +14,18 @@ from typing import Any
 import torch
 
 _STOP_S = 30.0
+
+
+def version_in(environment: Path, package: str) -> str:
+    """The version of a package in an environment.
+
+    Raises:
+        RuntimeError: it is not installed there.
+    """
+    folders = [str(folder) for folder in environment.glob("lib/python*/site-packages")]
+    for found in importlib.metadata.distributions(name=package, path=folders):
+        return found.version
+    raise RuntimeError(f"expected {package} in {environment.name}, found none.")
 
 
 class LineProcess:

@@ -16,7 +16,7 @@ from benchmarks.contests.smollm2.texts import story_texts
 from benchmarks.measuring.batches import fastest
 from benchmarks.measuring.contest import Agreement, Contest, Goal, Side, Unavailable, speedup
 from benchmarks.sides.batch import generate
-from benchmarks.sides.line_process import LineProcess
+from benchmarks.sides.line_process import LineProcess, version_in
 from benchmarks.sides.service import CompletionService, serving_folder
 from benchmarks.sides.workload import CompletionTask
 
@@ -81,9 +81,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             llama = stack.enter_context(_llama())
             n_parallel = fastest(lambda n: _llama_run(llama, tasks, n_parallel=n)(), size.parallel)
             sides.append(Side(name=LLAMA, run=_llama_run(llama, tasks, n_parallel=n_parallel)))
-            notes.append(
-                f"llama.cpp runs the GGUF file (Q4_1) with {n_parallel} sequences, the fastest of {size.parallel}."
-            )
+            notes.append(_note(n_parallel, size=size))
             goals.append(speedup(HTTP, LLAMA, at_least=size.llama_goal))
         elif size.needs_llama:
             raise Unavailable("llama.cpp is not installed; `make llama` compiles it")
@@ -94,6 +92,14 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             sides.append(Side(name=GENERATE, run=_generate_run(load_plain(), tasks)))
             goals.insert(0, speedup(HTTP, GENERATE, at_least=size.generate_goal))
         yield _contest(size, tasks, sides=sides, goals=goals, notes=notes)
+
+
+def _note(n_parallel: int, *, size: Size) -> str:
+    version = version_in(ENVIRONMENT, "llama-cpp-python")
+    return (
+        f"llama.cpp (llama-cpp-python {version}) runs the GGUF file (Q4_1), with {n_parallel} sequences at once: the fastest of "
+        f"{size.parallel}."
+    )
 
 
 def _contest(

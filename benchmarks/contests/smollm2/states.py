@@ -26,7 +26,7 @@ from benchmarks.sides.captures import (
     read_all,
     stopping_hook_reader,
 )
-from benchmarks.sides.line_process import LineProcess
+from benchmarks.sides.line_process import LineProcess, version_in
 from benchmarks.sides.service import CaptureService, serving_folder
 from service.engine.requests import CaptureSpec
 
@@ -64,9 +64,10 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
     texts = story_texts(size.n_texts, shortest=size.n_tokens, longest=size.n_tokens, seed=7)
     spec = CaptureSpec(sites=("resid_post",), layers=(size.layer,), positions="last")
     with contextlib.ExitStack() as stack:
-        readers = _readers(load_plain(), layer=size.layer)
+        readers, notes = _readers(load_plain(), layer=size.layer), []
         if (ENVIRONMENT / ".ready").exists():
             readers[LENS] = stack.enter_context(_lens(size.layer))
+            notes.append(f"TransformerLens {version_in(ENVIRONMENT, 'transformer-lens')}.")
         chosen = {name: (read, fastest(_on_some(read, texts), size.batches)) for name, read in readers.items()}
         url = stack.enter_context(serving_folder(model_folder(), dtype="bfloat16"))
         service = stack.enter_context(CaptureService.connect(url))
@@ -82,6 +83,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             goals=_goals(readers),
             compare=lambda answers: compare(answers, texts, size=size),
             notes=[
+                *notes,
                 f"Texts a batch, the fastest of {size.batches}: "
                 + ", ".join(f"{name} {n}" for name, (_, n) in chosen.items())
                 + ".",
