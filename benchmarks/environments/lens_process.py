@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -44,6 +45,7 @@ def main() -> None:
     """Answer each line of the standard input."""
     model, n_threads, layer, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
     torch.set_num_threads(n_threads)
+    transformers.logging.disable_progress_bar()
     bridge = load(model)
     for number, line in enumerate(sys.stdin):
         states = states_of(bridge, **json.loads(line), layer=layer)
