@@ -72,7 +72,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Needs neither: without them, their sides and the benchmarks on SmolLM2 are skipped.
+# Without SmolLM2, TransformerLens or llama.cpp, what needs them is skipped.
 bench: $(VENV)/.bench-ready
 	@$(MAKE) --no-print-directory smollm2 || echo "no SmolLM2 could be fetched: its benchmarks are skipped"
 	@$(MAKE) --no-print-directory clients || echo "no TransformerLens could be installed: that side is skipped"
