@@ -4,14 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Other projects' clients, which tests/other_clients runs against the service.
 CLIENTS := .venv-clients
+# llama.cpp, compiled for this machine: a side of benchmarks.
+LLAMA := .venv-llama
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup clients up smollm2 demo findings test lint bench chaos docs wheels generate format clean
+.PHONY: help setup clients llama up smollm2 demo findings test lint bench chaos docs wheels generate format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | clients | up | smollm2 | demo | findings | test | lint | bench | chaos | docs | wheels | generate | format | clean"
+	@echo "make setup | clients | llama | up | smollm2 | demo | findings | test | lint | bench | chaos | docs | wheels | generate | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,9 +35,16 @@ $(CLIENTS)/.ready: $(VENV)/.ready tests/other_clients/requirements.txt tests/oth
 	$(BIN)/python tests/other_clients/make_environment.py $(CLIENTS)
 	touch $@
 
+$(LLAMA)/.ready: $(VENV)/.ready benchmarks/environments/llama.txt benchmarks/environments/make_llama.py
+	$(BIN)/python benchmarks/environments/make_llama.py $(LLAMA)
+	touch $@
+
 setup: $(VENV)/.ready
 
 clients: $(CLIENTS)/.ready
+
+# Compiles llama.cpp: about 10 minutes on two cores; needs cmake and a C++ compiler.
+llama: $(LLAMA)/.ready
 
 up: setup
 	$(BIN)/python -m service
@@ -63,7 +72,11 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Without SmolLM2, TransformerLens or llama.cpp, what needs them is skipped.
 bench: $(VENV)/.bench-ready
+	@$(MAKE) --no-print-directory smollm2 || echo "no SmolLM2 could be fetched: its benchmarks are skipped"
+	@$(MAKE) --no-print-directory clients || echo "no TransformerLens could be installed: that side is skipped"
+	@$(MAKE) --no-print-directory llama || echo "no llama.cpp could be compiled: that side is skipped"
 	$(BIN)/python -m benchmarks
 
 # About 10 minutes: injects faults into the real service. For example CHAOS_ARGS="--only kill-engine --seed 7".

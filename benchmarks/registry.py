@@ -7,26 +7,21 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import (
-    arrivals,
-    capture,
-    capture_cost,
-    completions,
-    harvest,
-    maps,
-    mixed_load,
-    page,
-    permutations,
-    single,
-    switching,
-    trajectories,
-    transfer,
-    tuning,
-    tuning_checkpoints,
-    tuning_deep,
-    tuning_quality,
-    tuning_vocabulary,
-)
+from benchmarks.contests.maps import maps, page, permutations
+from benchmarks.contests.serving import arrivals, completions, mixed_load, single, switching
+from benchmarks.contests.smollm2 import completions as smollm2_completions
+from benchmarks.contests.smollm2 import deep as smollm2_deep
+from benchmarks.contests.smollm2 import llama as smollm2_llama
+from benchmarks.contests.smollm2 import squad as smollm2_squad
+from benchmarks.contests.smollm2 import states as smollm2_states
+from benchmarks.contests.smollm2 import step_floor as smollm2_step_floor
+from benchmarks.contests.smollm2 import tuning as smollm2_tuning
+from benchmarks.contests.states import capture, capture_cost, harvest, trajectories, transfer
+from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
+from benchmarks.contests.tuning import deep as tuning_deep
+from benchmarks.contests.tuning import quality as tuning_quality
+from benchmarks.contests.tuning import soft as tuning
+from benchmarks.contests.tuning import vocabulary as tuning_vocabulary
 from benchmarks.measuring.contest import Contest
 
 Open = Callable[..., AbstractContextManager[Contest]]
@@ -123,5 +118,45 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "tuning-quality": Benchmark(
         full=partial(tuning_quality.open_contest, tuning_quality.FULL),
         quick=partial(tuning_quality.open_contest, tuning_quality.QUICK),
+    ),
+    "smollm2-tune-8": Benchmark(
+        full=partial(smollm2_tuning.open_contest, smollm2_tuning.EIGHT),
+        quick=partial(smollm2_tuning.open_contest, smollm2_tuning.EIGHT_QUICK),
+    ),
+    "smollm2-tune-1": Benchmark(
+        full=partial(smollm2_tuning.open_contest, smollm2_tuning.ONE),
+        quick=partial(smollm2_tuning.open_contest, smollm2_tuning.ONE_QUICK),
+    ),
+    "smollm2-step-floor": Benchmark(
+        full=partial(smollm2_step_floor.open_contest, smollm2_step_floor.FULL),
+        quick=partial(smollm2_step_floor.open_contest, smollm2_step_floor.QUICK),
+    ),
+    "smollm2-tune-squad": Benchmark(
+        full=partial(smollm2_squad.open_contest, smollm2_squad.FULL),
+        quick=partial(smollm2_squad.open_contest, smollm2_squad.QUICK),
+    ),
+    "smollm2-tune-deep": Benchmark(
+        full=partial(smollm2_deep.open_contest, smollm2_deep.FULL),
+        quick=partial(smollm2_deep.open_contest, smollm2_deep.QUICK),
+    ),
+    "smollm2-completions": Benchmark(
+        full=partial(smollm2_completions.open_contest, smollm2_completions.FULL),
+        quick=partial(smollm2_completions.open_contest, smollm2_completions.QUICK),
+        needs_http=True,
+    ),
+    "smollm2-llama.cpp": Benchmark(
+        full=partial(smollm2_llama.open_contest, smollm2_llama.MANY),
+        quick=partial(smollm2_llama.open_contest, smollm2_llama.MANY_QUICK),
+        needs_http=True,
+    ),
+    "smollm2-single": Benchmark(
+        full=partial(smollm2_llama.open_contest, smollm2_llama.ONE),
+        quick=partial(smollm2_llama.open_contest, smollm2_llama.ONE_QUICK),
+        needs_http=True,
+    ),
+    "smollm2-states": Benchmark(
+        full=partial(smollm2_states.open_contest, smollm2_states.FULL),
+        quick=partial(smollm2_states.open_contest, smollm2_states.QUICK),
+        needs_http=True,
     ),
 }

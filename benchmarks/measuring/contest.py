@@ -19,6 +19,10 @@ Round = Mapping[str, Metrics]
 """Side → metric → value, for one round."""
 
 
+class Unavailable(RuntimeError):
+    """A contest cannot be opened here; the message says what is missing."""
+
+
 def _nothing(output: Any) -> Metrics:
     return {}
 

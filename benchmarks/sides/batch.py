@@ -33,7 +33,7 @@ class StaticBatch:
         embed = self._module.get_input_embeddings()
         rows = [self._row(task, embed) for task in tasks]
         longest = max(len(row) for row in rows)
-        vectors = torch.zeros(len(rows), longest, rows[0].shape[1])
+        vectors = torch.zeros(len(rows), longest, rows[0].shape[1], dtype=rows[0].dtype)
         mask = torch.zeros(len(rows), longest, dtype=torch.long)
         for i, row in enumerate(rows):
             vectors[i, longest - len(row) :] = row
@@ -42,7 +42,7 @@ class StaticBatch:
 
     def _row(self, task: CompletionTask, embed: Any) -> Tensor:
         text: Tensor = embed(torch.tensor(task.ids))
-        return text if task.prompt is None else torch.cat([self._prompts[task.prompt], text])
+        return text if task.prompt is None else torch.cat([self._prompts[task.prompt].to(text.dtype), text])
 
 
 @torch.inference_mode()

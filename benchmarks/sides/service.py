@@ -25,17 +25,26 @@ _TIMEOUT_S = 600.0
 
 @contextlib.contextmanager
 def serving(size: LlamaSize) -> Iterator[str]:
-    """Run the service with one model and default settings; yields its URL."""
+    """Run the service with a random model and default settings; yields its URL."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+        save_llama(size, Path(name))
+        with serving_folder(Path(name)) as url:
+            yield url
+
+
+@contextlib.contextmanager
+def serving_folder(model: Path, *, dtype: str = "float32") -> Iterator[str]:
+    """Run the service with the model of a folder and default settings; yields its URL."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder, port = Path(name), free_port()
-        save_llama(size, folder / "model")
         environ = {
             "PROMPTATLAS_HOST": "127.0.0.1",
             "PROMPTATLAS_PORT": str(port),
             "PROMPTATLAS_HOME": str(folder / "home"),
-            "PROMPTATLAS_MODELS": f"{MODEL}={folder / 'model'}",
+            "PROMPTATLAS_MODELS": f"{MODEL}={model}",
             "PROMPTATLAS_WORKERS": "0",
             "PROMPTATLAS_DEVICE": "cpu",
+            "PROMPTATLAS_DTYPE": dtype,
             "PROMPTATLAS_API_KEYS": "",
             "OMP_NUM_THREADS": str(torch.get_num_threads()),
         }
@@ -69,9 +78,17 @@ class CompletionService:
         cls, size: LlamaSize, *, prompts: Sequence[Tensor], n_connections: int = 64
     ) -> Iterator[CompletionService]:
         """A service with these soft prompts uploaded, as ``prompt-0``, ``prompt-1``, …"""
+        with serving(size) as url, cls.connect(url, prompts=prompts, n_connections=n_connections) as service:
+            yield service
+
+    @classmethod
+    @contextlib.contextmanager
+    def connect(
+        cls, url: str, *, prompts: Sequence[Tensor] = (), n_connections: int = 64
+    ) -> Iterator[CompletionService]:
+        """A running service, to which these soft prompts are uploaded."""
         limits = httpx.Limits(max_connections=n_connections, max_keepalive_connections=n_connections)
         with (
-            serving(size) as url,
             httpx.Client(base_url=url, timeout=_TIMEOUT_S, limits=limits) as client,
             ThreadPoolExecutor(n_connections) as pool,
         ):
@@ -81,20 +98,27 @@ class CompletionService:
 
     def complete(self, tasks: Sequence[CompletionTask]) -> list[tuple[int, ...]]:
         """Greedy tokens of each request; all are sent at once."""
+        return [ids_of_text(text) for text in self.texts(tasks)]
+
+    def texts(self, tasks: Sequence[CompletionTask]) -> list[str]:
+        """Greedy texts of each request, special tokens included; all are sent at once and none ends early."""
         return list(self._pool.map(self._complete_one, tasks))
 
-    def _complete_one(self, task: CompletionTask) -> tuple[int, ...]:
+    def _complete_one(self, task: CompletionTask) -> str:
         body: dict[str, Any] = {
             "model": MODEL,
             "prompt": list(task.ids),
             "max_tokens": task.n_new,
             "temperature": 0,
+            "ignore_eos": True,
+            "skip_special_tokens": False,
         }
         if task.prompt is not None:
             body["prompt_ref"] = f"prompt-{task.prompt}"
         answer = self._client.post("/v1/completions", json=body)
         _check(answer)
-        return ids_of_text(answer.json()["choices"][0]["text"])
+        text: str = answer.json()["choices"][0]["text"]
+        return text
 
 
 class CaptureService:
@@ -107,7 +131,14 @@ class CaptureService:
     @contextlib.contextmanager
     def start(cls, size: LlamaSize) -> Iterator[CaptureService]:
         """A service without prompts."""
-        with serving(size) as url, httpx.Client(base_url=url, timeout=_TIMEOUT_S) as client:
+        with serving(size) as url, cls.connect(url) as service:
+            yield service
+
+    @classmethod
+    @contextlib.contextmanager
+    def connect(cls, url: str) -> Iterator[CaptureService]:
+        """A running service."""
+        with httpx.Client(base_url=url, timeout=_TIMEOUT_S) as client:
             yield cls(client)
 
     def capture(self, texts: Sequence[Sequence[int]], *, spec: CaptureSpec) -> Mapping[str, Tensor]:

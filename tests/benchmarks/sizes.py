@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks import (
-    arrivals,
-    capture,
-    completions,
-    harvest,
-    maps,
-    permutations,
-    single,
-    trajectories,
-    transfer,
-    tuning,
-    tuning_checkpoints,
-    tuning_deep,
-    tuning_quality,
-    tuning_vocabulary,
-)
+from benchmarks.contests.maps import maps, permutations
+from benchmarks.contests.serving import arrivals, completions, single
+from benchmarks.contests.states import capture, harvest, trajectories, transfer
+from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
+from benchmarks.contests.tuning import deep as tuning_deep
+from benchmarks.contests.tuning import quality as tuning_quality
+from benchmarks.contests.tuning import soft as tuning
+from benchmarks.contests.tuning import vocabulary as tuning_vocabulary
 from benchmarks.sides.models import LlamaSize
 
 LLAMA = LlamaSize(d_model=32, n_layers=3, n_heads=4, n_kv_heads=2, d_mlp=48, n_vocab=97, n_positions=128)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from benchmarks.arrivals import Arrival, Clock, Served, poisson, serve_continuously, serve_in_batches
+from benchmarks.contests.serving.arrivals import Arrival, Clock, Served, poisson, serve_continuously, serve_in_batches
 from benchmarks.sides.batch import StaticBatch
 from benchmarks.sides.engine import EngineSide
 from benchmarks.sides.models import build_llama

@@ -9,28 +9,19 @@ from functools import partial
 
 import pytest
 
-from benchmarks import (
-    arrivals,
-    capture,
-    capture_cost,
-    completions,
-    harvest,
-    maps,
-    permutations,
-    single,
-    switching,
-    trajectories,
-    transfer,
-    tuning,
-    tuning_checkpoints,
-    tuning_deep,
-    tuning_quality,
-    tuning_vocabulary,
-)
+from benchmarks.contests.maps import maps, permutations
+from benchmarks.contests.serving import arrivals, completions, single, switching
+from benchmarks.contests.states import capture, capture_cost, harvest, trajectories, transfer
+from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
+from benchmarks.contests.tuning import deep as tuning_deep
+from benchmarks.contests.tuning import quality as tuning_quality
+from benchmarks.contests.tuning import soft as tuning
+from benchmarks.contests.tuning import vocabulary as tuning_vocabulary
 from benchmarks.measuring.contest import Contest, warm_up
 from benchmarks.registry import BENCHMARKS
 from service.queueing.embedded_redis import find_server
 from tests.benchmarks import sizes
+from tests.benchmarks.contests import test_smollm2
 
 Open = Callable[..., AbstractContextManager[Contest]]
 
@@ -84,7 +75,8 @@ def test_sides_agree_over_http(name: str) -> None:
 
 def test_no_contest_is_left_out() -> None:
     names = {name.removesuffix("-small").removesuffix("-large") for name in BENCHMARKS}
-    assert names == {*OPEN, *OVER_HTTP, "page", "mixed-load"}  # tested elsewhere
+    elsewhere = {"page", "mixed-load", *test_smollm2.OPEN}
+    assert names == {*OPEN, *OVER_HTTP, *elsewhere}
 
 
 def test_requests_end_at_their_own_lengths() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import mixed_load
+from benchmarks.contests.serving import mixed_load
 from benchmarks.measuring.contest import warm_up
 from service.queueing.embedded_redis import find_server
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import page
+from benchmarks.contests.maps import page
 from benchmarks.measuring.contest import warm_up
 from demo.browser import find_chromium
 

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.completions import Size as PromptsSize
-from benchmarks.completions import prompts_of
+from benchmarks.contests.serving.completions import Size as PromptsSize
+from benchmarks.contests.serving.completions import prompts_of
 from benchmarks.measuring.agreement import tokens_agree
 from benchmarks.measuring.contest import Contest, Side, quotient
 from benchmarks.sides.batch import StaticBatch

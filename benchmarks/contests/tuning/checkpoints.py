@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from benchmarks.contests.tuning.soft import FUSED, FUSED_QUICK
+from benchmarks.contests.tuning.soft import Size as FusedSize
 from benchmarks.measuring.contest import SECONDS, Contest, Goal, Side
 from benchmarks.measuring.tuned import tuned_alike
 from benchmarks.sides.models import build_llama
 from benchmarks.sides.tuning import Tuned, TuningTask, new_trainer
-from benchmarks.tuning import FUSED, FUSED_QUICK
-from benchmarks.tuning import Size as FusedSize
 from service.engine.model.hosted_model import HostedModel
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.store import RunStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from benchmarks.completions import Size, prompts_of, tasks_of
+from benchmarks.contests.serving.completions import Size, prompts_of, tasks_of
 from benchmarks.measuring.agreement import tokens_agree
 from benchmarks.measuring.contest import SECONDS, Contest, Side, quotient
 from benchmarks.sides.engine import EngineSide

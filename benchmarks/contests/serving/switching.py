@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.completions import Size, prompts_of, tasks_of
+from benchmarks.contests.serving.completions import Size, prompts_of, tasks_of
 from benchmarks.measuring.agreement import tokens_agree
 from benchmarks.measuring.contest import SECONDS, Agreement, Contest, Side, quotient
 from benchmarks.sides.batch import StaticBatch

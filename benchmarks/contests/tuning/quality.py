@@ -25,7 +25,7 @@ from workers.analysis.intervals import mean_interval
 from workers.inputs.examples import EncodedExample, encode
 
 ENGINE, PEFT = "engine", "PEFT"
-MODEL = Path(__file__).resolve().parent.parent / "demo" / "model"
+MODEL = Path(__file__).resolve().parents[3] / "demo" / "model"
 SAMPLES, N_A_FORWARD, N_COMPARED = 10_000, 50, 5
 
 

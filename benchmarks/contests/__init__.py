@@ -1,0 +1,1 @@
+"""Contests: the work, its sides and its goals."""

@@ -1,0 +1,1 @@
+"""Contests of maps, the page and statistics."""

@@ -1,0 +1,1 @@
+"""Contests of captures and harvests of states."""

@@ -1,0 +1,1 @@
+"""Contests of the trainer on random models."""

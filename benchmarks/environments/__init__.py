@@ -1,0 +1,1 @@
+"""Environments of their own for software whose packages are not those of the project."""
