@@ -53,12 +53,16 @@ up: setup
 smollm2: setup
 	$(BIN)/python -m demo.models.smollm2
 
+# The model of demo and findings: demo (the default) or smollm2, which is fetched if it is missing. All models except demo need
+# real data, see docs/demo-smollm2.md. For example DEMO_ARGS="--data FOLDER --no-stay".
+MODEL ?=
+DEMO_ARGS ?=
 demo: setup
-	$(BIN)/python -m demo.run
+	$(BIN)/python -m demo.run $(if $(MODEL),--model $(MODEL)) $(DEMO_ARGS)
 
 # Long: trains 111 prompts for 400 steps each. Rewrites the numbers in docs/findings.md.
 findings: setup
-	$(BIN)/python -m demo.findings
+	$(BIN)/python -m demo.findings $(if $(MODEL),--model $(MODEL))
 
 # Needs no package source: without one, the tests of other projects' clients are skipped.
 test: setup
