@@ -16,7 +16,7 @@ from benchmarks.sides.workload import random_texts
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Kind
 from workers.inputs.examples import EncodedExample
-from workers.tuning.training.batches import Order
+from workers.tuning.packing.batches import Order
 from workers.tuning.training.settings import Member, TuneSettings
 from workers.tuning.training.trainer import Trainer
 

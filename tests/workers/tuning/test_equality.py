@@ -28,7 +28,7 @@ from tests.workers.tuning.small_training import (
     trainer,
 )
 from workers.inputs.examples import EncodedExample
-from workers.tuning.training.batches import Order
+from workers.tuning.packing.batches import Order
 from workers.tuning.training.parameters import Reparametrised
 from workers.tuning.training.settings import Member, TuneSettings
 

@@ -18,13 +18,13 @@ from service.engine.model.block_hooks import BlockCall, ReplacedBlocks, Selectio
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.engine.shapes import Float, Tensor
-from workers.tuning.training.batches import Batch
+from workers.tuning.packing.batches import Batch
+from workers.tuning.packing.layout import KeysValues, Layout
+from workers.tuning.packing.member_metadata import MemberMetadata
 from workers.tuning.training.cross_entropy import cross_entropy
 from workers.tuning.training.forms.form import ForwardPass, TrainingForm
 from workers.tuning.training.forms.registry import TRAINING_FORMS
 from workers.tuning.training.frozen_layers import FrozenLayers
-from workers.tuning.training.layout import KeysValues, Layout
-from workers.tuning.training.member_metadata import MemberMetadata
 
 # Highest share of answer tokens at which the last block runs on these alone. This computes their keys and values twice, so
 # it is faster only if they are few.

@@ -10,7 +10,7 @@ import torch
 
 from service.engine.model.hosted_model import HostedModel
 from workers.inputs.examples import EncodedExample
-from workers.tuning.training.batches import Item, cut
+from workers.tuning.packing.batches import Item, cut
 
 # Values kept for the backward pass and computed in it, per output value of the modules in the blocks: 0.9 as measured on
 # Llama models.

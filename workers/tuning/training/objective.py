@@ -12,7 +12,7 @@ from service.engine.model.layers.rms_norm import freeze_rms_norms
 from service.engine.prompts.prompt import Prompt
 from service.engine.shapes import Float, Tensor
 from workers.inputs.examples import EncodedExample
-from workers.tuning.training.batches import batch_of
+from workers.tuning.packing.batches import batch_of
 from workers.tuning.training.forward import TuningForward, lowest_layer
 from workers.tuning.training.frozen_layers import FrozenLayers
 from workers.tuning.training.memory import costs_of, group_examples, group_members

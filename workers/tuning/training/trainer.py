@@ -12,7 +12,7 @@ from service.engine.prompts.registry import check_fit
 from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 from workers.inputs.examples import EncodedExample
-from workers.tuning.training.batches import Order, cut
+from workers.tuning.packing.batches import Order, cut
 from workers.tuning.training.member import MemberTraining
 from workers.tuning.training.objective import Objective
 from workers.tuning.training.settings import Member, TuneSettings

@@ -16,7 +16,7 @@ from service.engine.prompts.registry import compile_prompt, compiler_of
 from tests.oracle.models import ARCHITECTURES
 from tests.workers.tuning.small_training import FORMS, Form, examples, hosted
 from workers.inputs.examples import EncodedExample
-from workers.tuning.training.batches import batch_of
+from workers.tuning.packing.batches import batch_of
 from workers.tuning.training.forward import TuningForward, lowest_layer
 from workers.tuning.training.frozen_layers import FrozenLayers
 

@@ -8,9 +8,9 @@ from service.engine.model.block_hooks import BlockCall, Selection
 from service.engine.prompts.prompt import Prompt
 from service.engine.prompts.registry import has_states
 from service.engine.shapes import Tensor
+from workers.tuning.packing.layout import KeysValues
+from workers.tuning.packing.member_metadata import by_member
 from workers.tuning.training.forms.form import ForwardPass, TrainingForm, embedded_text
-from workers.tuning.training.layout import KeysValues
-from workers.tuning.training.member_metadata import by_member
 
 
 class DeepTraining(TrainingForm):

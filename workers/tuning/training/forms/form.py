@@ -17,7 +17,7 @@ from service.engine.shapes import Float, Tensor
 from workers.priors.distributions.random_streams import generator_for
 from workers.priors.prior import Prior, Space
 from workers.priors.sources.sources import Sources
-from workers.tuning.training.layout import KeysValues, Layout
+from workers.tuning.packing.layout import KeysValues, Layout
 from workers.tuning.training.parameters import Direct, Parameters
 from workers.tuning.training.settings import Member, TuneSettings
 

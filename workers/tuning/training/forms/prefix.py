@@ -21,8 +21,8 @@ from service.errors import InvalidRequest
 from workers.priors.distributions.random_streams import generator_for
 from workers.priors.prior import Prior, Space
 from workers.priors.sources.sources import Sources
+from workers.tuning.packing.layout import KeysValues
 from workers.tuning.training.forms.form import ForwardPass, TrainingForm
-from workers.tuning.training.layout import KeysValues
 from workers.tuning.training.parameters import Parameters, Reparametrised
 from workers.tuning.training.settings import Member, TuneSettings
 

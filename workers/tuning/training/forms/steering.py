@@ -11,8 +11,8 @@ from service.engine.model.block_hooks import BlockCall, Selection
 from service.engine.model.hosted_model import HostedModel
 from service.engine.shapes import Float, Tensor
 from workers.priors.prior import Prior
+from workers.tuning.packing.layout import KeysValues
 from workers.tuning.training.forms.form import ForwardPass, TrainingForm
-from workers.tuning.training.layout import KeysValues
 
 
 class SteeringTraining(TrainingForm):

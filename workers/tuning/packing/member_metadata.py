@@ -8,8 +8,8 @@ import torch
 
 from service.engine.attention.kernels import AttentionSpec, attend_sequence
 from service.engine.shapes import Float, Tensor
-from workers.tuning.training.layout import KeysValues, Layout
-from workers.tuning.training.member_attention import attend_rows_of_members
+from workers.tuning.packing.layout import KeysValues, Layout
+from workers.tuning.packing.member_attention import attend_rows_of_members
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from workers.inputs.examples import EncodedExample
-from workers.tuning.training.batches import batch_of
-from workers.tuning.training.buckets import HeadIndex, buckets_of
+from workers.tuning.packing.batches import batch_of
+from workers.tuning.packing.buckets import HeadIndex, buckets_of
 
 LENGTHS = ((3, 2), (5, 1), (4, 4), (3, 2), (9, 3), (30, 2))
 BATCH = batch_of([EncodedExample(tuple(range(n)), tuple(range(m))) for n, m in LENGTHS])

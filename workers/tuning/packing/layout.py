@@ -10,9 +10,9 @@ import torch
 
 from service.engine.attention.kernels import causal_bias
 from service.engine.shapes import Float, Int, Tensor
-from workers.tuning.training.batches import Batch
-from workers.tuning.training.buckets import HeadIndex, buckets_of
-from workers.tuning.training.member_attention import Rows
+from workers.tuning.packing.batches import Batch
+from workers.tuning.packing.buckets import HeadIndex, buckets_of
+from workers.tuning.packing.member_attention import Rows
 
 KeysValues = tuple[
     Float[Tensor, "n_members n_kv_heads n_virtual d"], Float[Tensor, "n_members n_kv_heads n_virtual dv"]

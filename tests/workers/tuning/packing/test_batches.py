@@ -6,7 +6,7 @@ import pytest
 
 from tests.workers.tuning.small_training import TRAIN, examples
 from workers.inputs.examples import EncodedExample
-from workers.tuning.training.batches import Order, batch_of, cut
+from workers.tuning.packing.batches import Order, batch_of, cut
 
 
 def drawn(order: Order, n_batches: int) -> list[int]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 (the usual name)
 from service.engine.attention import products
 from service.engine.attention.kernels import AttentionSpec
 from service.engine.shapes import Tensor
-from workers.tuning.training.buckets import Bucket, HeadIndex
+from workers.tuning.packing.buckets import Bucket, HeadIndex
 
 # Above this number of scores of a row and head, torch's forward kernel is faster.
 MAX_PRODUCTS = 128 * 128

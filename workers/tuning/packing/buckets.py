@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 
 from service.engine.shapes import Float, Int, Tensor
-from workers.tuning.training.batches import LengthGroup
+from workers.tuning.packing.batches import LengthGroup
 
 # Rows join a bucket if they have at least this share of the scores of its longest row.
 MIN_SHARE = 0.5

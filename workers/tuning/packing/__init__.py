@@ -1,0 +1,1 @@
+"""Packed rows of members and examples, and the attention between their tokens."""
