@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 from promptatlas.types import Finding, Report
 
-from demo.study.page import BLOCKS, WrongPage, with_findings
+from demo.study.page.blocks import REPORT_BLOCKS
+from demo.study.page.page import WrongPage, blocks_of, with_blocks
+from demo.study.plan import Size, StudyPlan
+from demo.study.plans import PLANS
+from demo.study.record import Record
 from tests.workers.reports.evidence_made_up import evidence, tuned
 from workers.reports.evidence.collapse_measures import measure_collapse
 from workers.reports.evidence.measurement_cache import plain
@@ -23,7 +27,9 @@ from workers.reports.findings.quality import finding_interpolation, finding_qual
 from workers.reports.findings.statistics import Resampling
 from workers.reports.findings.task_clusters import finding_tasks, measure_separation
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
+DEMO = PLANS["demo"]
+BLOCKS = REPORT_BLOCKS
 PAGE = "# A\nprose\n" + "\n".join(
     f"<!-- begin {name} -->\nstale {name}\n<!-- end {name} -->\nmore prose" for name in BLOCKS
 )
@@ -53,6 +59,11 @@ def report() -> Report:
     spec = {"prompts": [], "datasets": ["a"], "n": 20, "n_trajectories": 2, "max_tokens": 4, "samples": 99, "seed": 0}
     findings = [Finding.model_validate(plain(vars(answer))) for answer in answers]
     return Report(title="t", model="m", revision="r", findings=findings, spec=spec, versions={"x": "1"})
+
+
+def with_findings(page: str, *, report: Report, plan: StudyPlan = DEMO) -> str:
+    record = Record(plan=plan.name, size=Size(steps=1))
+    return with_blocks(page, blocks=blocks_of(report, record=record, plan=plan))
 
 
 def block(page: str, name: str) -> str:
@@ -99,9 +110,9 @@ def test_a_page_without_its_markers_is_refused(page: str) -> None:
         with_findings(page, report=report())
 
 
-def test_the_page_in_docs_has_all_blocks() -> None:
-    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
-    with_findings(page, report=report())
+@pytest.mark.parametrize("plan", PLANS.values(), ids=list(PLANS))
+def test_the_page_of_a_plan_has_all_its_blocks(plan: StudyPlan) -> None:
+    with_findings(plan.page.read_text(encoding="utf-8"), report=report(), plan=plan)
 
 
 def test_the_page_in_docs_has_the_rules_and_titles_of_the_code() -> None:

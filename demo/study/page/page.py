@@ -1,0 +1,63 @@
+"""The page of a study: its blocks between markers are generated, and the text around them is kept."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from promptatlas.types import Report
+from rich.console import Console
+
+from demo.study.page.blocks import REPORT_BLOCKS
+from demo.study.page.comparison import comparison, verdicts_of
+from demo.study.page.figures import save_figures
+from demo.study.page.study_blocks import STUDY_BLOCKS
+from demo.study.plan import DOCS, StudyPlan
+from demo.study.record import Record
+
+BLOCK: Final = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
+COMPARISON: Final = "comparison"
+DEMO_PAGE: Final = DOCS / "findings.md"
+
+
+class WrongPage(ValueError):
+    """The markers of the page differ from the expected ones."""
+
+
+def block_names(plan: StudyPlan) -> list[str]:
+    """Names of all blocks of a plan's page."""
+    return [*REPORT_BLOCKS, *([COMPARISON, *STUDY_BLOCKS] if plan.budget_minutes is not None else [])]
+
+
+def blocks_of(report: Report, *, record: Record, plan: StudyPlan) -> dict[str, str]:
+    """The content of all blocks. The verdicts of the demo model are read from its page."""
+    found = {name: make(report) for name, make in REPORT_BLOCKS.items()}
+    if plan.budget_minutes is not None:
+        found[COMPARISON] = comparison(report, others=verdicts_of(DEMO_PAGE.read_text(encoding="utf-8")))
+        found |= {name: make(record, plan) for name, make in STUDY_BLOCKS.items()}
+    return found
+
+
+def with_blocks(page: str, *, blocks: Mapping[str, str]) -> str:
+    """The page with every block between ``<!-- begin x -->`` and ``<!-- end x -->`` replaced.
+
+    Raises:
+        WrongPage: a block is missing, duplicated or unknown.
+    """
+    names = re.findall(r"<!-- begin (\S+) -->", page)
+    if sorted(names) != sorted(blocks) or len(BLOCK.findall(page)) != len(blocks):
+        raise WrongPage(f"expected the blocks {', '.join(blocks)}, each once, got {', '.join(names) or 'none'}")
+    return BLOCK.sub(lambda block: f"{block[1]}{blocks[block[2]].rstrip()}\n{block[3]}", page)
+
+
+def publish(report: Report, *, record: Record, plan: StudyPlan, write: bool, console: Console) -> None:
+    """Print the verdicts. write: also write the numbers to the plan's page, and its figures."""
+    for finding in report.findings:
+        console.print(f"{finding.number}. {finding.title}: [bold]{finding.verdict}[/]", highlight=False)
+    if not write:
+        return
+    text = plan.page.read_text(encoding="utf-8")
+    plan.page.write_text(with_blocks(text, blocks=blocks_of(report, record=record, plan=plan)), encoding="utf-8")
+    console.print(f"Numbers written to {plan.page}")
+    if plan.pictures is not None:
+        for path in save_figures(report, record=record, folder=plan.pictures):
+            console.print(f"Figure written to {path}")
