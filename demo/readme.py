@@ -17,8 +17,9 @@ from typing import Final, Literal, cast
 from rich.console import Console
 
 from demo.run import run as run_demo
-from demo.tour.plans import Size, plan
 from demo.tour.server import running_service
+from demo.tour.tour import Size
+from demo.tour.tours.demo_model import demo_tour
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 URL: Final = "http://127.0.0.1:8000"
@@ -93,7 +94,7 @@ def main() -> None:
     page = with_outputs(page, outputs=list(run_tour(tour_of(page))))
     with tempfile.TemporaryDirectory() as name:
         output = Path(name)
-        run_demo(model_folder=ROOT / "demo" / "model", output=output, jobs=plan(Size()), console=Console())
+        run_demo(demo_tour(Size()), output=output, console=Console())
         page = with_table(page, report=(output / "report.md").read_text(encoding="utf-8"))
         shutil.copy(output / "picture.png", ROOT / "docs" / "pictures" / "demo.png")
     path.write_text(page, encoding="utf-8")

@@ -1,14 +1,13 @@
-"""`make demo`: an end-to-end run on the demo model, in a few minutes.
+"""`make demo`: an end-to-end run on the demo model in a few minutes, or on a pretrained model with `--model`.
 
 The demo starts a service with an empty store and tunes soft and deep prompts for two tasks from several priors and
 seeds. It completes questions under these prompts by name, reads activations and trajectories, creates a map, and writes
 a report. On a terminal the service then runs until Ctrl-C, so that its web page can be used; otherwise it is stopped.
-The exit status is 0 only if a tuned prompt has learnt its task.
+The exit status is 0 only if the tuned prompts meet the rule of the tour, which the demo prints.
 """
 
 import argparse
 import contextlib
-import os
 import shutil
 import signal
 import sys
@@ -20,46 +19,50 @@ from typing import Final
 from promptatlas import Client, Map, PromptAtlasError
 from rich.console import Console
 
+from demo.models.smollm2 import NotFetched
+from demo.real.folder import DataError, default_folder
 from demo.tour.atlas import address
 from demo.tour.clouds import Clouds
-from demo.tour.jobs import Job
-from demo.tour.outcomes import Outcome
-from demo.tour.plans import Size, plan
-from demo.tour.printing import Printer
+from demo.tour.model_text import ModelText
+from demo.tour.report.files import write_report
+from demo.tour.report.printing import Printer
+from demo.tour.report.verdict import Verdict
 from demo.tour.server import ServiceDidNotStart, running_service
-from demo.tour.steps import MODEL, Context, create_map, inspect, serve, texts_of_tasks, tune
-from demo.tour.tables import as_json, markdown
-from demo.tour.verdict import AT_LEAST_AFTER, AT_MOST_BEFORE, Verdict, judge
+from demo.tour.steps import Context, compare, create_map, inspect, serve, texts_of_tasks, tune, upload
+from demo.tour.tour import Size, Tour
+from demo.tour.tours.choice import DEMO, choose
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 """The address of `make up`."""
-MAX_WORKERS: Final = 4
+CACHE: Final = "cache"
 INTERRUPTED: Final = 130
 
 
-def run(
-    *, model_folder: Path, output: Path, jobs: Sequence[Job], console: Console, stay: bool = False
-) -> list[Verdict]:
+def run(tour: Tour, *, output: Path, console: Console, stay: bool = False) -> Sequence[Verdict]:
     """Run the demo; returns the verdicts. stay: keep the service running until Ctrl-C."""
     started = time.monotonic()
     _empty(output)
     printer = Printer(console)
-    printer.line(f"Starting a service for {model_folder} with an empty store in {output} …")
+    printer.line(f"Starting a service for {tour.path} with an empty store in {output} …")
     with (
-        running_service(_environ(model_folder, output), log=output / "service.log") as url,
+        running_service(_environ(tour, output), log=output / "service.log", ready_within_s=tour.ready_within_s) as url,
         Client(url, progress=False) as client,
     ):
-        card = client.models.get(MODEL)
+        card = client.models.get(tour.model)
         printer.model(card, url=url)
-        context = Context(url=url, client=client, card=card, printer=printer, model_folder=model_folder, output=output)
-        clouds = Clouds(client, card=card, texts=texts_of_tasks(client))
-        outcomes = tune(context, jobs, clouds=clouds)
+        text = ModelText.of(tour.path, card=card, cache=output / CACHE)
+        context = Context(url=url, client=client, card=card, printer=printer, tour=tour, text=text, output=output)
+        upload(context)
+        clouds = Clouds(client, card=card, texts=texts_of_tasks(client, tour.tasks))
+        outcomes = tune(context, clouds=clouds)
+        baselines, comparisons = compare(context, outcomes)
         question_sets = serve(context, outcomes)
         inspect(context, question_sets[0], outcome=outcomes[0], clouds=clouds)
         fitted = create_map(context, outcomes, question_sets=question_sets)
-        verdicts = judge(outcomes)
-        _report(output, outcomes, verdicts=verdicts)
-        _conclude(printer, verdicts, output=output, seconds=time.monotonic() - started)
+        verdicts = tour.rule.judge(outcomes, baselines=baselines)
+        seconds = time.monotonic() - started
+        write_report(output, outcomes, verdicts=verdicts, comparisons=comparisons)
+        _conclude(printer, verdicts, tour=tour, output=output, seconds=seconds)
         if stay:
             printer.line("\nThe service keeps running. Press Ctrl-C to stop it.")
             _links(printer, url, fitted)
@@ -87,34 +90,21 @@ def _empty(output: Path) -> None:
     shutil.rmtree(output / "store", ignore_errors=True)
 
 
-def _environ(model_folder: Path, output: Path) -> Mapping[str, str]:
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    n_workers = min(MAX_WORKERS, n_cores)
+def _environ(tour: Tour, output: Path) -> Mapping[str, str]:
     return {
-        "PROMPTATLAS_MODELS": f"{MODEL}={model_folder.resolve()}",
+        "PROMPTATLAS_MODELS": f"{tour.model}={tour.path.resolve()}",
         "PROMPTATLAS_HOME": str(output / "store"),
-        "PROMPTATLAS_WORKERS": str(n_workers),
-        # All questions must fit in one batch.
-        "PROMPTATLAS_MAX_BATCH": "512",
-        # For a model of this size, parallel runs are faster than more threads per run.
-        "OMP_NUM_THREADS": str(max(1, n_cores // n_workers)),
+        # Outside the store, which each demo begins with an empty one: a converted GGUF file can be used again.
+        "PROMPTATLAS_CACHE": str((output / CACHE).resolve()),
+        **tour.settings,
     }
 
 
-def _report(output: Path, outcomes: Sequence[Outcome], *, verdicts: Sequence[Verdict]) -> None:
-    shown = [{**vars(verdict), "lifted": verdict.lifted} for verdict in verdicts]
-    (output / "report.json").write_text(as_json(outcomes, verdicts=shown), encoding="utf-8")
-    (output / "report.md").write_text(markdown(outcomes), encoding="utf-8")
-
-
-def _conclude(printer: Printer, verdicts: Sequence[Verdict], *, output: Path, seconds: float) -> None:
-    printer.heading(
-        5,
-        "Result",
-        lead="A prompt has learnt its task if its accuracy on held-out questions rises from at most "
-        f"{100 * AT_MOST_BEFORE:.0f} % (without a prompt, and with the draw) to at least {100 * AT_LEAST_AFTER:.0f} %:",
-    )
+def _conclude(printer: Printer, verdicts: Sequence[Verdict], *, tour: Tour, output: Path, seconds: float) -> None:
+    printer.heading(5, "Result", lead=tour.rule.lead)
     printer.verdicts(verdicts)
+    if tour.leads.remarks:
+        printer.line(f"\n{tour.leads.remarks}")
     files = {
         "report.md, report.json": "the tables",
         "picture.png": "training curves, vectors, states, trajectories",
@@ -129,13 +119,17 @@ def _conclude(printer: Printer, verdicts: Sequence[Verdict], *, output: Path, se
 def main() -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path(__file__).resolve().parent / "model")
+    parser.add_argument(
+        "--model", default=DEMO, help="demo, smollm2, or the path of a pretrained model, a folder or a GGUF file"
+    )
+    parser.add_argument("--data", type=Path, help="folder of the real data, for all models except demo")
     parser.add_argument("--output", type=Path, default=Path("demo-output"))
     parser.add_argument("--steps", type=int, help="training steps of every run; default: a value per run")
+    parser.add_argument("--asked", type=int, help="held-out examples for the evaluation of each prompt; default: 100")
+    parser.add_argument("--seeds", type=int, help="number of seeds per prior; default: a value per model")
     parser.add_argument(
-        "--asked", type=int, default=Size.n_asked, help="held-out examples for the evaluation of each prompt"
+        "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="dtype of a pretrained model"
     )
-    parser.add_argument("--seeds", type=int, default=Size.n_seeds, help="number of seeds per prior")
     parser.add_argument(
         "--stay",
         action=argparse.BooleanOptionalAction,
@@ -146,17 +140,18 @@ def main() -> int:
     # SIGTERM acts as Ctrl-C, so that all blocks exit in order and the service is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=False)
-    jobs = plan(Size(n_steps=chosen.steps, n_asked=chosen.asked, n_seeds=chosen.seeds))
+    size = Size(n_steps=chosen.steps, n_asked=chosen.asked, n_seeds=chosen.seeds, dtype=chosen.dtype)
     try:
-        verdicts = run(model_folder=chosen.model, output=chosen.output, jobs=jobs, console=console, stay=chosen.stay)
+        tour = choose(chosen.model, size=size, data=chosen.data or default_folder())
+        verdicts = run(tour, output=chosen.output, console=console, stay=chosen.stay)
     except KeyboardInterrupt:
         console.print("interrupted; the service has been stopped")
         return INTERRUPTED
-    except (ServiceDidNotStart, PromptAtlasError) as error:
+    except (ServiceDidNotStart, PromptAtlasError, DataError, NotFetched, ValueError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    if not any(verdict.lifted for verdict in verdicts):
-        print("demo: no tuned prompt has learnt its task", file=sys.stderr)
+    if not tour.rule.is_met(verdicts):
+        print(f"demo: {tour.rule.failure}", file=sys.stderr)
         return 1
     return 0
 

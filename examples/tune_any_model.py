@@ -25,8 +25,8 @@ from demo.tour.clouds import Clouds
 from demo.tour.jobs import Job, Spec, fitted_to
 from demo.tour.outcomes import Outcome, read_outcome
 from demo.tour.progress import follow
+from demo.tour.report.tables import LEGEND, as_json, markdown, rich_table, title
 from demo.tour.server import ServiceDidNotStart, running_service
-from demo.tour.tables import LEGEND, as_json, markdown, rich_table, title
 
 HOSTED: Final = "model"
 """Name of the model in a service started by this script."""

@@ -1,1 +1,1 @@
-"""The parts of `python -m demo.run`: service, tuning, completions, states, map, tables, picture."""
+"""The parts of `python -m demo.run`: the tour as a value, service, tuning, completions, states, map, report."""

@@ -8,6 +8,7 @@ from promptatlas import Client, Map
 
 from demo.tour.jobs import Spec
 from demo.tour.questions import QuestionSet
+from demo.tour.tour import Mapped
 
 RUN_NAME = "tasks, tokens and prompts"
 
@@ -26,16 +27,16 @@ def make_map(
     *,
     model: str,
     layers: Sequence[int],
+    mapped: Mapped,
     prompts: Mapping[str, str],
     datasets: Mapping[str, str],
     question: str,
-    n_texts: int,
     max_tokens: int,
 ) -> Map:
     """A map by principal components, with one basis per layer.
 
     Args:
-        layers: inputs of these blocks; layer 0 also has the vocabulary.
+        layers: inputs of these blocks; layer 0 also has the vocabulary. mapped: the numbers of points.
         prompts: references by source name, each with its draw and training snapshots.
         datasets: dataset names by source name; one point per text, without the target.
         question: its completion under the first prompt is added as a trajectory.
@@ -46,12 +47,21 @@ def make_map(
     first = next(iter(prompts.values()))
     trajectory = {"inputs": [question], "prompt_ref": first, "max_tokens": max_tokens}
     sources: list[Spec] = [
-        {"embeddings": "vocabulary"},
-        *({"dataset": one, "n": n_texts, "include_target": False, "name": name} for name, one in datasets.items()),
+        {"embeddings": "vocabulary", **({"n": mapped.n_vocabulary} if mapped.n_vocabulary is not None else {})},
+        *(_texts(one, n=mapped.n_texts, name=name) for name, one in datasets.items()),
+        *(
+            {**_texts(one, n=mapped.n_token_texts, name=f"tokens of {name}"), "per": "token"}
+            for name, one in datasets.items()
+            if mapped.n_token_texts
+        ),
         *({"prompts": [ref], "snapshots": True, "name": name} for name, ref in prompts.items()),
         {"trajectories": trajectory, "name": "an answer, token by token"},
     ]
     return client.maps.make(model=model, sources=sources, layers=list(layers), run_name=RUN_NAME).map()
+
+
+def _texts(dataset: str, *, n: int, name: str) -> Spec:
+    return {"dataset": dataset, "n": n, "include_target": False, "name": name}
 
 
 def place(fitted: Map, question_sets: Sequence[QuestionSet], *, layer: int) -> Placement:

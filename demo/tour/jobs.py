@@ -6,6 +6,8 @@ from typing import Any
 
 from promptatlas import Client, Run
 
+from demo.tour.formats import Format
+
 Spec = Mapping[str, Any]
 """A part of a run's spec, in the format of `promptatlas.types.TuneSpec`."""
 
@@ -19,6 +21,8 @@ class Job:
         name: prefix of the prompts' names; the prior and seed of each member are appended.
         priors: specs by their label in tables.
         metric: the metric of success, higher is better; the loss is measured as well.
+        also: further metrics in the tables.
+        format: the right format of an answer; None: not measured.
         eval: evaluation options without the metrics.
     """
 
@@ -31,6 +35,8 @@ class Job:
     optimizer: Spec
     eval: Spec
     metric: str = "exact_match"
+    also: tuple[str, ...] = ()
+    format: Format | None = None
 
     def start(self, client: Client, *, model: str) -> Run:
         """Queue the run."""
@@ -43,8 +49,13 @@ class Job:
             priors=list(self.priors.values()),
             seeds=list(self.seeds),
             optimizer=self.optimizer,
-            eval={**self.eval, "metrics": [self.metric, "loss"], "splits": ["test"]},
+            eval={**self.eval, "metrics": list(self.metrics), "splits": ["test"]},
         )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that the run measures."""
+        return (self.metric, *self.also, "loss")
 
     def label(self, number: int) -> str:
         """Label of a member's prior. number: index of the member in the run; priors are the outermost loop."""

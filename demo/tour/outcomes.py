@@ -14,6 +14,7 @@ from promptatlas import Client, Curves, Run
 from safetensors.numpy import load_file
 
 from demo.tour.clouds import Array, Clouds, Distances, mean_of
+from demo.tour.formats import format_shares
 from demo.tour.jobs import Job
 from demo.tour.progress import seconds_of
 
@@ -51,7 +52,8 @@ class Curve:
 class Member:
     """One tuned prompt of a run.
 
-    prior: its label. metrics: those of its manifest. distances_by_tensor: empty for a prefix, which has no vectors.
+    prior: its label. metrics: those of its manifest, and ``format`` if the job has one. distances_by_tensor: empty for a
+    prefix, which has no vectors.
     """
 
     prior: str
@@ -111,7 +113,7 @@ class Outcome:
 def read_outcome(client: Client, run: Run, *, job: Job, clouds: Clouds) -> Outcome:
     """Fetch members, curves, draws and tuned vectors of a successful run."""
     curves = run.metrics()
-    rows = json.loads(run.read("members.json"))
+    rows = [_with_format(row, run=run, job=job) for row in json.loads(run.read("members.json"))]
     with tempfile.TemporaryDirectory() as name:
         members = tuple(
             _member(
@@ -126,6 +128,13 @@ def read_outcome(client: Client, run: Run, *, job: Job, clouds: Clouds) -> Outco
             for i, row in enumerate(rows)
         )
     return Outcome(job=job, run_id=run.id, seconds=seconds_of(run), members=members)
+
+
+def _with_format(row: Mapping[str, Any], *, run: Run, job: Job) -> Mapping[str, Any]:
+    if job.format is None:
+        return row
+    shares = format_shares(run.read("evaluation.jsonl"), form=job.format, member=row["name"])
+    return {**row, "metrics": {**row["metrics"], **shares}}
 
 
 def _member(

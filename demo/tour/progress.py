@@ -27,9 +27,8 @@ def follow(runs: Sequence[Run], *, console: Console) -> None:
                 if run.ended:
                     del waiting[bar]
                     run.wait(progress=False)
-                    console.print(
-                        f"  {run.name or run.id}: {len(run.prompts)} prompts, {seconds_of(run):.0f} s", highlight=False
-                    )
+                    prompts = f"{len(run.prompts)} prompts, " if run.prompts else ""
+                    console.print(f"  {run.name or run.id}: {prompts}{seconds_of(run):.0f} s", highlight=False)
             time.sleep(POLL_S if waiting else 0)
 
 

@@ -10,9 +10,7 @@ from typing import Any, Final
 import httpx
 from promptatlas import AsyncClient, Client
 
-from demo.scaffold import under_header
-
-MAX_TOKENS: Final = 10
+INPUT: Final = "{input}"
 IDLE_WITHIN_S: Final = 5.0
 
 
@@ -26,24 +24,28 @@ class Question:
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant of a request: a prompt, a mix of prompts or none, with or without the header line in the text."""
+    """One variant of a request: a prompt, a mix of prompts or none, with or without an instruction in the text.
+
+    frame: the text, with ``{input}`` for the question; None: the question alone.
+    """
 
     label: str
     prompt: str | Mapping[str, Any] | None = None
-    header: str | None = None
+    frame: str | None = None
 
     def input(self, question: str) -> str:
         """The input text of a question."""
-        return question if self.header is None else under_header(question, header=self.header)
+        return question if self.frame is None else self.frame.replace(INPUT, question)
 
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """Questions of one task, and the variants in which each of them is completed."""
+    """Questions of one task, and the variants in which each of them is completed. max_tokens: limit of an answer."""
 
     title: str
     questions: tuple[Question, ...]
     variants: tuple[Variant, ...]
+    max_tokens: int
 
 
 @dataclass(frozen=True)
@@ -95,23 +97,21 @@ def complete_all(url: str, *, model: str, question_sets: Sequence[QuestionSet]) 
 async def _complete_concurrently(
     url: str, *, model: str, question_sets: Sequence[QuestionSet]
 ) -> tuple[Mapping[str, tuple[Answer, ...]], ...]:
-    requests = [(variant, one.questions) for one in question_sets for variant in one.variants]
+    requests = [(variant, one) for one in question_sets for variant in one.variants]
     async with AsyncClient(url) as client:
-        calls = (
-            _complete(client, model=model, variant=variant, questions=questions) for variant, questions in requests
-        )
+        calls = (_complete(client, model=model, variant=variant, question_set=one) for variant, one in requests)
         answers = iter(await asyncio.gather(*calls))
     return tuple({variant.label: next(answers) for variant in one.variants} for one in question_sets)
 
 
 async def _complete(
-    client: AsyncClient, *, model: str, variant: Variant, questions: Sequence[Question]
+    client: AsyncClient, *, model: str, variant: Variant, question_set: QuestionSet
 ) -> tuple[Answer, ...]:
     completion = await client.completions.create(
         model=model,
-        prompt=[variant.input(question.input) for question in questions],
+        prompt=[variant.input(question.input) for question in question_set.questions],
         prompt_ref=variant.prompt,
-        max_tokens=MAX_TOKENS,
+        max_tokens=question_set.max_tokens,
         temperature=0,
     )
     return tuple(Answer(choice.text, choice.finish_reason == "stop") for choice in completion.choices)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from demo.readme import ROOT, TABLE, Step, run_tour, tour_of, with_outputs, with_table
-from demo.tour.plans import Size, plan
+from demo.tour.tour import Size
+from demo.tour.tours.demo_model import plan
 
 MODEL = ROOT / "demo" / "model" / "model.safetensors"
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")

@@ -18,8 +18,9 @@ import httpx
 import pytest
 from promptatlas import Client, Map
 
-from demo.tour.plans import SCHEDULES, Size, plan
 from demo.tour.steps import N_QUESTIONS
+from demo.tour.tour import Size
+from demo.tour.tours.demo_model import SCHEDULES, plan
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "demo" / "model"

@@ -9,7 +9,8 @@ import pytest
 from promptatlas.types import TuneSpec
 
 from demo.tour.jobs import Job, fitted_to
-from demo.tour.plans import SCHEDULES, Size, plan
+from demo.tour.tour import Size
+from demo.tour.tours.demo_model import SCHEDULES, plan
 from tests.demo.tour.members import job
 
 

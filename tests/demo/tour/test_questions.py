@@ -19,8 +19,9 @@ def test_only_a_finished_answer_is_correct() -> None:
     assert not Answer(" Ana and so on", ended=True).is_correct(QUESTION)
 
 
-def test_a_header_goes_in_front() -> None:
-    assert Variant("typed", header="Do it.").input("Now?") == "Do it.\nNow?"
+def test_a_frame_goes_around_the_question() -> None:
+    assert Variant("typed", frame="Do it.\n{input}").input("Now?") == "Do it.\nNow?"
+    assert Variant("chat", frame="<u>{input}{}</u>").input("Now?") == "<u>Now?{}</u>"
     assert Variant("bare").input("Now?") == "Now?"
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from rich.markup import escape
 from rich.table import Table
 
+from demo.tour.formats import FORMAT
 from demo.tour.outcomes import Member, Outcome, Score
 
 NONE: Final = "–"
@@ -24,8 +25,15 @@ def columns(outcome: Outcome) -> tuple[str, ...]:
     loss = f"steps to loss {outcome.common_loss:.3g}" if outcome.common_loss is not None else "steps"
     several = len({member.lr for member in outcome.members}) > 1
     rates = ("lr",) if several else ()
-    metric = outcome.job.metric.replace("_", " ")
-    return ("prior", "seed", *rates, f"{metric}, before → after", "test loss", loss, "moved", "to a token")
+    scores = (f"{name}, before → after" for name in shown_metrics(outcome))
+    return ("prior", "seed", *rates, *scores, "test loss", loss, "moved", "to a token")
+
+
+def shown_metrics(outcome: Outcome) -> list[str]:
+    """Names of the scores in a run's table, higher is better."""
+    job = outcome.job
+    names = [job.metric, *job.also, *([FORMAT] if job.format is not None else [])]
+    return [name.replace("_", " ") for name in names]
 
 
 def rows(outcome: Outcome) -> list[tuple[str, ...]]:
@@ -72,14 +80,15 @@ def as_json(outcomes: Sequence[Outcome], **facts: Any) -> str:
 
 
 def _row(outcome: Outcome, member: Member, *, with_rate: bool) -> tuple[str, ...]:
-    metric, distances = outcome.job.metric, member.distances
+    distances = member.distances
+    metrics = [name.replace(" ", "_") for name in shown_metrics(outcome)]
     steps = outcome.steps_to_common(member)
     rates = (f"{member.lr:g}",) if with_rate else ()
     return (
         member.prior,
         str(member.seed),
         *rates,
-        _before_and_after(member.before(metric), member.after(metric)),
+        *(_before_and_after(member.before(metric), member.after(metric)) for metric in metrics),
         _pair(member.before("loss"), member.after("loss")),
         NONE if steps is None else str(steps),
         NONE if distances is None else f"{distances.moved:.2f}",

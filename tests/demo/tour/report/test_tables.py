@@ -7,7 +7,7 @@ import json
 
 from rich.console import Console
 
-from demo.tour.tables import as_json, markdown, markdown_table, rich_table, rows, title
+from demo.tour.report.tables import as_json, markdown, markdown_table, rich_table, rows, title
 from tests.demo.tour.members import job, member, outcome
 
 TABLE = """| prior | seed | exact match, before → after | test loss | steps to loss 0.6 | moved | to a token |

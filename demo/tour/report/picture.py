@@ -16,7 +16,10 @@ Array = npt.NDArray[np.float32]
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish.
 COLOURS: Final = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
-FIXED: Final[Mapping[str, str]] = {"bare": "#999999", "header typed": "#000000"}
+FIXED: Final[Mapping[str, str]] = {"bare": "#999999", "header typed": "#000000", "instructed": "#000000"}
+
+N_TOKENS: Final = 5000
+"""Number of evenly spaced tokens in the picture, at least; more of them make it slow and hide the prompts."""
 
 
 def save_picture(
@@ -78,6 +81,7 @@ def _draw_curves(axes: Axes, outcome: Outcome) -> None:
 
 def _draw_moves(axes: Axes, outcome: Outcome, *, tokens: Array) -> None:
     colours = colours_of(outcome.job.priors)
+    tokens = tokens[:: max(1, len(tokens) // N_TOKENS)]
     every = [tokens, *(member.draw["soft"] for member in outcome.members)]
     mean, directions = plane_of(np.concatenate(every))
     x, y = ((tokens - mean) @ directions.T).T

@@ -1,7 +1,7 @@
 """Printed output of the demo. Every number comes from the running service."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from promptatlas import Map
@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from demo.tour import tables
 from demo.tour.atlas import Placement
 from demo.tour.outcomes import Outcome
 from demo.tour.questions import Answer, Answers, QuestionSet, Variant, n_correct
+from demo.tour.report import comparison, tables
+from demo.tour.report.verdict import Verdict
 from demo.tour.states import LastStates, Trajectory
-from demo.tour.verdict import Verdict
 
 N_READ_SHOWN: Final = 2
 """Number of question tokens that are shown before the generated ones."""
@@ -50,6 +50,13 @@ class Printer:
             self.line(f"\n  {escape(tables.title(outcome))}")
             self.console.print(tables.rich_table(outcome))
         self.line("\n" + tables.LEGEND.replace("*", ""))
+
+    def comparisons(self, by_title: Mapping[str, Sequence[comparison.Row]]) -> None:
+        """One table per run, before and after."""
+        for title, rows in by_title.items():
+            self.line(f"\n  {escape(title)}, before and after")
+            self.console.print(comparison.rich_table(rows))
+        self.line("\n" + comparison.LEGEND.replace("*", ""))
 
     def answers(self, answers: Answers, *, question_sets: Sequence[QuestionSet]) -> None:
         """The first question of each set in full, then all scores."""

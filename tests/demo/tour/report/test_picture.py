@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo.tour.picture import COLOURS, colours_of, plane_of, save_picture
+from demo.tour.report.picture import COLOURS, colours_of, plane_of, save_picture
 from demo.tour.states import LastStates, Trajectory
 from tests.demo.tour.members import outcome
 

@@ -1,0 +1,1 @@
+"""Results of a tour: tables, printed output, the picture, and the verdicts."""

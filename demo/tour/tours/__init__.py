@@ -1,0 +1,1 @@
+"""The tours, one module per model."""
