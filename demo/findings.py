@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from promptatlas import Client, PromptAtlasError
-from promptatlas.types import Report
+from promptatlas.types import ModelCard, Report
 from rich.console import Console
 
 from demo.models.smollm2 import NotFetched
@@ -30,6 +30,7 @@ from demo.study.reasons import measure_reasons
 from demo.study.record import Record, WrongRecord, load_record
 from demo.study.runs import StudyRuns
 from demo.study.tables import write_tables
+from demo.tour.model_text import ModelText
 from demo.tour.server import ServiceDidNotStart, running_service
 
 INTERRUPTED: Final = 130
@@ -64,17 +65,18 @@ def study(plan: StudyPlan, *, options: Options, console: Console) -> tuple[Repor
     record = kept or Record(plan=plan.name, size=options.size or plan.full)
     with _service(plan, options=options) as client:
         console.print(f"Store, log and report in {output}")
-        runs = StudyRuns(client, console)
+        runs, card = StudyRuns(client, console), client.models.get(plan.model)
+        text = ModelText.of(options.weights, card=card, cache=output / "store" / "cache")
         if plan.data is not None:
-            n_records = plan.data.upload(client, folder=options.data, model=plan.model, size=record.size)
+            n_records = plan.data.upload(client, folder=options.data, count=text.count, size=record.size)
             record = replace(record, n_records=n_records)
         if plan.budget_minutes is None:
-            report = _all_at_once(runs, plan=plan, size=record.size, output=output)
+            report = _all_at_once(runs, plan=plan, card=card, size=record.size, output=output)
         else:
             timed = TimedStudy(
                 runs,
                 plan=plan,
-                card=client.models.get(plan.model),
+                card=card,
                 record=record,
                 size=options.size,
                 minutes=options.minutes,
@@ -84,14 +86,13 @@ def study(plan: StudyPlan, *, options: Options, console: Console) -> tuple[Repor
             )
             report, record = timed.perform(), timed.record
         if plan.with_reasons:
-            record = replace(record, reasons=measure_reasons(client, plan=plan, record=record))
+            record = replace(record, reasons=measure_reasons(client, plan=plan, record=record, text=text))
             record.save(output)
     write_tables(report, folder=output)
     return report, record
 
 
-def _all_at_once(runs: StudyRuns, *, plan: StudyPlan, size: Size, output: Path) -> Report:
-    card = runs.client.models.get(plan.model)
+def _all_at_once(runs: StudyRuns, *, plan: StudyPlan, card: ModelCard, size: Size, output: Path) -> Report:
     prompts = [ref for refs in runs.tune_all(plan, size=size, card=card).values() for ref in refs]
     run = runs.finished(runs.new_report(plan.report_spec(prompts=prompts, size=size)))
     run.download_all(to=output)

@@ -79,7 +79,7 @@ class CostModel:
         n_evaluated = one.n_members + one.n_draws + 1
         per_example = 2 * FORWARD * (lengths.total + n_virtual) + DECODE * lengths.target
         evaluation = n_evaluated * spec["eval"]["n"] * per_example
-        return OVERHEAD_S + self._fits(spec) + self.token_s * (training + below + evaluation)
+        return float(OVERHEAD_S + self._fits(spec) + self.token_s * (training + below + evaluation))
 
     def total(self, tunings: Sequence[Tuning]) -> float:
         """Seconds of a study with these runs."""
@@ -93,7 +93,7 @@ class CostModel:
 
     def _fits(self, spec: Spec) -> float:
         n_places = len(spec["method"].get("layers", (0,)))
-        return n_places * VAE_S * sum(prior.get("epochs", 0) for prior in spec["priors"])
+        return VAE_S * n_places * float(sum(prior.get("epochs", 0) for prior in spec["priors"]))
 
 
 def all_tunings(plan: StudyPlan, *, size: Size, card: ModelCard, rates: Mapping[str, float]) -> list[Tuning]:

@@ -60,7 +60,7 @@ def seconds_per_step(short_s: float, long_s: float) -> float:
 def token_s(step_s: float, *, one: Tuning, lengths: Lengths) -> float:
     """Seconds per text token of one member, given the time of a step of all members."""
     n_tokens = one.spec["optimizer"]["batch_size"] * lengths.total + one.spec["method"]["n_virtual"]
-    return step_s / (one.n_members * n_tokens)
+    return step_s / float(one.n_members * n_tokens)
 
 
 def lengths_of(client: Client, *, model: str, dataset: str) -> Lengths:

@@ -4,9 +4,8 @@ What is cut: contexts of SQuAD to the sentences around the answer, since the tim
 tokens, and validation splits to a few records, since each validation costs as much as several steps.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,7 @@ from demo.real.arithmetic import arithmetic, arithmetic_files
 from demo.real.datasets import RealDataset
 from demo.real.folder import require
 from demo.real.gsm8k import gsm8k, gsm8k_files
-from demo.real.squad import squad, squad_files
+from demo.real.squad import Counter, squad, squad_files
 from demo.real.wikitext import wikitext, wikitext_cloze, wikitext_files
 from demo.study.plan import Size
 
@@ -37,29 +36,24 @@ class StudyData:
         """
         require(folder, files=[*squad_files(), *arithmetic_files(), *wikitext_files(), *gsm8k_files()])
 
-    def upload(self, client: Client, *, folder: Path, model: str, size: Size) -> Mapping[str, int]:
+    def upload(self, client: Client, *, folder: Path, count: Counter, size: Size) -> Mapping[str, int]:
         """Store all datasets on the server; returns the number of records by dataset.
+
+        count: number of tokens of a text.
 
         Raises:
             DataError: a file is missing or has another layout.
         """
-        found = (
-            cut(one, n_validation=size.n_validation) for one in self.read(folder, count=counter(client, model=model))
-        )
+        found = (cut(one, n_validation=size.n_validation) for one in self.read(folder, count=count))
         return {one.name: one.upload(client).n_records for one in found}
 
-    def read(self, folder: Path, *, count: Callable[[str], int]) -> Iterator[RealDataset]:
+    def read(self, folder: Path, *, count: Counter) -> Iterator[RealDataset]:
         """All datasets. count: number of tokens of a text."""
         yield squad(folder, max_tokens=MAX_CONTEXT_TOKENS, count=count)
         yield arithmetic(folder)
         yield wikitext(folder)
         yield wikitext_cloze(folder)
         yield gsm8k(folder, n=N_CHAINS)
-
-
-def counter(client: Client, *, model: str) -> Callable[[str], int]:
-    """Number of tokens by the server's tokenizer."""
-    return cache(lambda text: client.models.tokenize(model, prompt=text).count)
 
 
 def cut(dataset: RealDataset, *, n_validation: int) -> RealDataset:

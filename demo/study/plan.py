@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from promptatlas import Client
 from promptatlas.types import ModelCard
 
+from demo.real.squad import Counter
 from demo.study.priors import Spec
 
 Kind = str
@@ -80,8 +81,8 @@ class RealData(Protocol):
     def require(self, folder: Path) -> None:
         """Raise DataError if a file is missing."""
 
-    def upload(self, client: Client, *, folder: Path, model: str, size: Size) -> Mapping[str, int]:
-        """Store the datasets on the server; returns the number of records by dataset."""
+    def upload(self, client: Client, *, folder: Path, count: Counter, size: Size) -> Mapping[str, int]:
+        """Store the datasets on the server; returns the number of records by dataset. count: tokens of a text."""
 
 
 Tunings = Callable[[Size, Mapping[Kind, float], ModelCard], Sequence[Tuning]]
@@ -103,8 +104,8 @@ class StudyPlan:
         budget_minutes: default time limit; None: the study has one size and all its runs start at once.
         pilots: searches of learning rates, performed first. tunings: the runs at these rates, the most important ones first.
         maps: jobs, given the prompts of each run by its name.
-        with_reasons: measure ``demo.study.reasons`` as well. chat_prefix: what the chat template puts in front of a text.
-        chat_layers: at which both forms of a text are compared.
+        with_reasons: measure ``demo.study.reasons`` as well. chat_layers: at which texts with and without the chat template are
+            compared.
         page: with the results. pictures: folder of the figures; None: no figures.
     """
 
@@ -124,7 +125,6 @@ class StudyPlan:
     pilots: Pilots = lambda _size, _card: ()
     maps: Maps = lambda _size, _card, _prompts: ()
     with_reasons: bool = False
-    chat_prefix: str = ""
     chat_layers: Callable[[ModelCard], Sequence[int]] = lambda card: [card.n_layers - 1]
     pictures: Path | None = None
     max_tokens: int = 24

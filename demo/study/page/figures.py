@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from promptatlas.types import Report
 
 from demo.study.record import Record
-from demo.tour.picture import COLOURS
+from demo.tour.report.picture import COLOURS
 
 Interval = Mapping[str, Any]
 Drawn = Callable[[Report, Record], Figure | None]

@@ -54,12 +54,6 @@ N_DEEP: Final = 3
 N_FIT: Final = 128
 """Texts that a prior is fitted to."""
 
-CHAT_PREFIX: Final = (
-    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
-    "<|im_start|>user\n"
-)
-"""What the model's chat template puts in front of a message without a system message."""
-
 VAE_EPOCHS: Final = 30
 WIDE: Final = 16.0
 
@@ -121,24 +115,26 @@ def last_layers(card: ModelCard) -> list[int]:
 def pilots(size: Size, card: ModelCard) -> Sequence[Pilot]:
     """Isotropic draws at several rates. Their prompts are not in the report, which has the same draws at the chosen rates."""
     soft, deep = soft_method(size), deep_method(size, layers=last_layers(card))
-    first = {"priors": (ISOTROPIC,), "seeds": (size.seeds[0],), "size": size, "in_report": False}
-    return [
-        Pilot(
-            kind="soft",
-            tunings=tuple(
-                tuning(f"pilot-soft-{task}", model=MODEL, dataset=data, method=soft, lr=SOFT_SEARCHED, **first)
-                for task, data in TASKS.items()
-            ),
-        ),
-        Pilot(
-            kind="deep",
-            tunings=(
-                tuning(
-                    "pilot-deep-arithmetic", model=MODEL, dataset=ARITHMETIC, method=deep, lr=DEEP_SEARCHED, **first
-                ),
-            ),
-        ),
+
+    def searched(name: str, *, data: str, method: Spec, rates: Sequence[float]) -> Tuning:
+        seeds = size.seeds[:1]
+        return tuning(
+            name,
+            model=MODEL,
+            dataset=data,
+            method=method,
+            priors=(ISOTROPIC,),
+            lr=rates,
+            size=size,
+            seeds=seeds,
+            in_report=False,
+        )
+
+    of_soft = [
+        searched(f"pilot-soft-{task}", data=data, method=soft, rates=SOFT_SEARCHED) for task, data in TASKS.items()
     ]
+    of_deep = searched("pilot-deep-arithmetic", data=ARITHMETIC, method=deep, rates=DEEP_SEARCHED)
+    return [Pilot(kind="soft", tunings=tuple(of_soft)), Pilot(kind="deep", tunings=(of_deep,))]
 
 
 def tunings(size: Size, rates: Mapping[Kind, float], card: ModelCard) -> Sequence[Tuning]:
@@ -227,7 +223,6 @@ SMOLLM2: Final = StudyPlan(
     tunings=tunings,
     maps=maps,
     with_reasons=True,
-    chat_prefix=CHAT_PREFIX,
     chat_layers=map_layers,
     # One worker with all cores: the matrices of this model are large enough for two threads.
     environ={"PROMPTATLAS_WORKERS": "1"},

@@ -10,7 +10,6 @@ from promptatlas import Run
 from promptatlas.types import Progress
 from rich.console import Console
 
-from demo.study import schedule
 from demo.study.plan import Size
 from demo.study.record import Done, Record
 from demo.study.schedule import Step, clock, correction, follow, left_s
@@ -40,7 +39,7 @@ def test_the_runs_own_estimate_replaces_the_prediction() -> None:
 
 
 def test_without_an_estimate_the_prediction_counts_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule.time, "time", lambda: START.timestamp() + 40)
+    monkeypatch.setattr("time.time", lambda: START.timestamp() + 40)
     current = Step(name="a", predicted_s=100.0)
     assert left_s(current, run=cast(Run, running()), rest=(), record=SLOWER) == (110.0, 110.0)
     current = Step(name="a", predicted_s=10.0)

@@ -38,7 +38,7 @@ def test_every_finding_has_one_row_with_both_verdicts() -> None:
     [
         (1, "own draw nearest: soft at 0.01 1"),
         (2, "range of mean scores: soft for qa at 0.01 "),
-        (3, "0 of 12 prompts collapsed; share within the radius of a token "),
+        (3, "6 of 12 prompts collapsed; share within the radius of a token "),
         (4, "smallest radius of gyration, relative to a random walk: "),
         (5, "apart at all layers: "),
         (6, "soft for qa at 0.01 0.9, others 0.9"),

@@ -18,8 +18,9 @@ from demo.study.plan import Size
 from demo.study.reasons.fits import KINDS, fits
 from demo.study.reasons.movement import bound, measure_movement
 from demo.study.reasons.states import means_at, read_states, tokens_at
-from demo.study.reasons.template import separation
+from demo.study.reasons.template import prefix_of, separation
 from demo.study.record import Done, Record
+from demo.tour.model_text import ModelText
 
 
 def test_the_bound_is_the_sum_of_the_rates_of_a_linear_schedule() -> None:
@@ -38,8 +39,7 @@ def test_adamw_stays_below_the_bound() -> None:
     optimizer = torch.optim.AdamW([vector], lr=rate, weight_decay=0.0)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
-        optimizer.zero_grad()
-        (vector @ torch.ones(d_model)).backward()
+        vector.grad = torch.ones(d_model)
         optimizer.step()
     moved = float((vector.detach() - start).norm())
     assert 0.99 * bound(steps, steps=steps, rate=rate, d_model=d_model) <= moved
@@ -60,7 +60,7 @@ class FakeRun:
         if path == "draws/a@1.safetensors":
             return bytes(save({"soft": draw}))
         assert path == "snapshots/a@1.safetensors"
-        moves = [draw, draw + np.float32([3, 0, 0, 0, 0]), draw + np.float32([3, 4, 0, 0, 0])]
+        moves = [draw, draw + np.array([3, 0, 0, 0, 0], np.float32), draw + np.array([3, 4, 0, 0, 0], np.float32)]
         return bytes(save({"soft": np.stack(moves), "steps": np.array([0, 1, 2])}))
 
 
@@ -136,3 +136,9 @@ def test_distant_clouds_are_apart_and_equal_ones_are_not() -> None:
     assert far["apart"]
     assert far["silhouette"]["value"] > 0.5
     assert not separation(first, third)["apart"]
+
+
+@pytest.mark.parametrize(("template", "prefix"), [(None, ""), ("<s>{}</s>", "<s>")])
+def test_the_prefix_is_what_the_template_puts_in_front(template: str | None, prefix: str) -> None:
+    text = SimpleNamespace(chat=lambda message: message if template is None else template.format(message))
+    assert prefix_of(cast(ModelText, text)) == prefix
