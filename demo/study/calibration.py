@@ -11,7 +11,7 @@ from demo.study.plan import Size, StudyPlan, Tuning, soft_method, tuning
 from demo.study.priors import ISOTROPIC
 
 N_MEMBERS: Final = 6
-SHORT, LONG = 2, 14
+SHORT, LONG = 2, 20
 """Steps of the two runs. They differ in nothing else, so the difference of their durations is that of the steps."""
 
 N_SAMPLED: Final = 48

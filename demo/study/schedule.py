@@ -82,5 +82,7 @@ def follow(
 
 def _line(run: Run, *, current: Step, rest: Sequence[Step], record: Record) -> str:
     of = f" of {run.progress.total}" if run.progress.total else ""
+    if run.progress.eta_s is None and not current.predicted_s:
+        return f"  {current.name}: step {run.progress.step}{of}"
     own, total = left_s(current, run=run, rest=rest, record=record)
     return f"  {current.name}: step {run.progress.step}{of}, {clock(own)} left; study: {clock(total)} left"

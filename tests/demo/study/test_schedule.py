@@ -54,12 +54,21 @@ def test_times_as_text(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
-def test_progress_is_printed_at_intervals_and_the_duration_returned() -> None:
-    run, printed, times = running(step=1, total=4, eta_s=50.0), io.StringIO(), iter(range(0, 1000, 20))
+@pytest.mark.parametrize(
+    ("predicted_s", "progress", "line"),
+    [
+        (1.0, {"step": 1, "total": 4, "eta_s": 50.0}, "  a: step 1 of 4, 50 s left; study: 80 s left\n"),
+        (0.0, {"step": 0}, "  a: step 0\n"),
+    ],
+)
+def test_progress_is_printed_at_intervals_and_the_duration_returned(
+    predicted_s: float, progress: dict[str, float], line: str
+) -> None:
+    run, printed, times = running(**progress), io.StringIO(), iter(range(0, 1000, 20))
     run.n_late, run.seconds = 4, 12.0
     seconds = follow(
         cast(Run, run),
-        current=Step(name="a", predicted_s=1.0),
+        current=Step(name="a", predicted_s=predicted_s),
         rest=REST,
         record=EMPTY,
         console=Console(file=printed, width=200),
@@ -67,4 +76,4 @@ def test_progress_is_printed_at_intervals_and_the_duration_returned() -> None:
         now=lambda: float(next(times)),
     )
     assert seconds == 12.0
-    assert printed.getvalue() == 2 * "  a: step 1 of 4, 50 s left; study: 80 s left\n"
+    assert printed.getvalue() == 2 * line
