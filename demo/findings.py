@@ -23,6 +23,7 @@ from demo.models.smollm2 import NotFetched
 from demo.real.folder import DataError, default_folder
 from demo.study.budget import NotEnoughTime
 from demo.study.conduct import TimedStudy
+from demo.study.page.map_figure import save_maps
 from demo.study.page.page import publish
 from demo.study.plan import Size, StudyPlan
 from demo.study.plans import PLANS
@@ -88,13 +89,14 @@ def study(plan: StudyPlan, *, options: Options, console: Console) -> tuple[Repor
         if plan.with_reasons:
             record = replace(record, reasons=measure_reasons(client, plan=plan, record=record, text=text))
             record.save(output)
+        save_maps(client, record=record, folder=output)
     write_tables(report, folder=output)
     return report, record
 
 
 def _all_at_once(runs: StudyRuns, *, plan: StudyPlan, card: ModelCard, size: Size, output: Path) -> Report:
     prompts = [ref for refs in runs.tune_all(plan, size=size, card=card).values() for ref in refs]
-    run = runs.finished(runs.new_report(plan.report_spec(prompts=prompts, size=size)))
+    run = runs.finished(runs.new_report(plan.report_spec(prompts=prompts, size=size, card=card)))
     run.download_all(to=output)
     return Report.model_validate_json((output / "report.json").read_bytes())
 
@@ -142,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ServiceDidNotStart, PromptAtlasError, NotFetched, DataError, NotEnoughTime, WrongRecord) as error:
         print(f"findings: {error}", file=sys.stderr)
         return 1
-    publish(report, record=record, plan=plan, write=not chosen.tiny, console=console)
+    publish(report, record=record, plan=plan, output=None if chosen.tiny else options.output, console=console)
     return 0
 
 

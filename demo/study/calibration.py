@@ -5,6 +5,7 @@ from statistics import fmean
 from typing import Final
 
 from promptatlas import Client
+from promptatlas.types import ModelCard
 
 from demo.study.budget import Lengths
 from demo.study.plan import Size, StudyPlan, Tuning, soft_method, tuning
@@ -76,8 +77,9 @@ def lengths_of(client: Client, *, model: str, dataset: str) -> Lengths:
     return Lengths(input=mean(inputs), target=mean(targets) + 1)
 
 
-def fixed_s(plan: StudyPlan, *, n_layers: int, n_prompts: int, n_maps: int) -> float:
+def fixed_s(plan: StudyPlan, *, card: ModelCard, n_prompts: int, n_maps: int) -> float:
     """Predicted seconds of the report, the maps and the reasons, which do not depend on the number of steps."""
-    n = len(plan.datasets)
+    layers, n = plan.report_layers(card), len(plan.datasets)
+    n_layers = card.n_layers if layers is None else len(layers)
     report = n * READING_S + n_layers * (PAIR_S * n * (n - 1) / 2 + CLOUD_S * n) + PROMPT_S * n_prompts
     return report + MAP_S * n_maps + (REASONS_S if plan.with_reasons else 0.0)

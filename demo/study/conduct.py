@@ -71,7 +71,9 @@ class TimedStudy:
         for job in self._plan.maps(self.record.size, self._card, prompts):
             self._one("map", job.spec, name=job.name)
         refs = [ref for found in prompts.values() for ref in found]
-        run = self._one("report", self._plan.report_spec(prompts=refs, size=self.record.size), name="report")
+        run = self._one(
+            "report", self._plan.report_spec(prompts=refs, size=self.record.size, card=self._card), name="report"
+        )
         run.download_all(to=self._output)
         return run.report().info
 
@@ -95,7 +97,7 @@ class TimedStudy:
             lengths=lengths,
             n_layers=self._card.n_layers,
             n_validation=size.n_validation,
-            fixed_s=fixed_s(plan, n_layers=self._card.n_layers, n_prompts=n_prompts, n_maps=n_maps),
+            fixed_s=fixed_s(plan, card=self._card, n_prompts=n_prompts, n_maps=n_maps),
         )
 
     def _choose_size(self, costs: CostModel) -> None:

@@ -23,7 +23,8 @@ class Size:
     """The size of a study.
 
     every: steps between validation losses. n, n_validation: test and validation examples per prompt. n_report: texts per dataset.
-    n_map: texts per dataset on maps. samples: bootstrap samples.
+    n_map: texts per dataset on maps. samples: bootstrap samples. n_fit: texts that a prior is fitted to. vae_epochs: of
+    training an autoencoder.
     """
 
     steps: int
@@ -37,6 +38,8 @@ class Size:
     n_map: int = 150
     n_trajectories: int = 50
     samples: int = 999
+    n_fit: int = 128
+    vae_epochs: int = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +107,7 @@ class StudyPlan:
         budget_minutes: default time limit; None: the study has one size and all its runs start at once.
         pilots: searches of learning rates, performed first. tunings: the runs at these rates, the most important ones first.
         maps: jobs, given the prompts of each run by its name.
+        report_layers: of the report's clouds and trajectories; None: all.
         with_reasons: measure ``demo.study.reasons`` as well. chat_layers: at which texts with and without the chat template are
             compared.
         page: with the results. pictures: folder of the figures; None: no figures.
@@ -124,17 +128,20 @@ class StudyPlan:
     budget_minutes: float | None = None
     pilots: Pilots = lambda _size, _card: ()
     maps: Maps = lambda _size, _card, _prompts: ()
+    report_layers: Callable[[ModelCard], Sequence[int] | None] = lambda _card: None
     with_reasons: bool = False
     chat_layers: Callable[[ModelCard], Sequence[int]] = lambda card: [card.n_layers - 1]
     pictures: Path | None = None
     max_tokens: int = 24
 
-    def report_spec(self, *, prompts: Sequence[str], size: Size) -> Spec:
+    def report_spec(self, *, prompts: Sequence[str], size: Size, card: ModelCard) -> Spec:
         """Spec of the report over all prompts and datasets."""
+        layers = self.report_layers(card)
         return {
             "model": self.model,
             "datasets": list(self.datasets),
             "prompts": list(prompts),
+            "layers": "all" if layers is None else list(layers),
             "n": size.n_report,
             "n_trajectories": size.n_trajectories,
             "max_tokens": self.max_tokens,

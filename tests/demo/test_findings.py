@@ -61,7 +61,7 @@ def test_other_specs_are_other_runs() -> None:
 
 
 def test_a_report_is_created_each_time() -> None:
-    spec = DEMO_MODEL.report_spec(prompts=["a@1"], size=TINY)
+    spec = DEMO_MODEL.report_spec(prompts=["a@1"], size=TINY, card=CARD)
     client = FakeClient()
     first, second = (runs_of(client).new_report(spec) for _ in range(2))
     assert first.id != second.id
@@ -73,10 +73,10 @@ def test_results_are_printed_and_written(tmp_path: Path) -> None:
     page.write_text(PAGE, encoding="utf-8")
     plan = replace(DEMO_MODEL, page=page)
     console = Console(file=printed, width=500)
-    publish(report(), record=RECORD, plan=plan, write=True, console=console)
+    publish(report(), record=RECORD, plan=plan, output=tmp_path, console=console)
     assert printed.getvalue().count("\n") == 8
     assert "**confirmed.**" in page.read_text(encoding="utf-8")
-    publish(report(), record=RECORD, plan=replace(plan, page=tmp_path / "none"), write=False, console=console)
+    publish(report(), record=RECORD, plan=replace(plan, page=tmp_path / "none"), output=None, console=console)
 
 
 def failed(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:

@@ -1,7 +1,9 @@
 """The page of a study: its blocks between markers are generated, and the text around them is kept."""
 
 import re
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from promptatlas.types import Report
@@ -49,11 +51,14 @@ def with_blocks(page: str, *, blocks: Mapping[str, str]) -> str:
     return BLOCK.sub(lambda block: f"{block[1]}{blocks[block[2]].rstrip()}\n{block[3]}", page)
 
 
-def publish(report: Report, *, record: Record, plan: StudyPlan, write: bool, console: Console) -> None:
-    """Print the verdicts. write: also write the numbers to the plan's page, and its figures."""
+def publish(report: Report, *, record: Record, plan: StudyPlan, output: Path | None, console: Console) -> None:
+    """Print the verdicts, and write the numbers to the plan's page, and its figures.
+
+    output: folder with the pictures of the maps; None: nothing is written.
+    """
     for finding in report.findings:
         console.print(f"{finding.number}. {finding.title}: [bold]{finding.verdict}[/]", highlight=False)
-    if not write:
+    if output is None:
         return
     text = plan.page.read_text(encoding="utf-8")
     plan.page.write_text(with_blocks(text, blocks=blocks_of(report, record=record, plan=plan)), encoding="utf-8")
@@ -61,3 +66,6 @@ def publish(report: Report, *, record: Record, plan: StudyPlan, write: bool, con
     if plan.pictures is not None:
         for path in save_figures(report, record=record, folder=plan.pictures):
             console.print(f"Figure written to {path}")
+        for name, done in record.runs.items():
+            if "n_points" in done.facts:
+                shutil.copy(output / f"{name}.png", plan.pictures)

@@ -51,10 +51,6 @@ LONGER: Final = 5
 """A run with 5 times the steps at a fifth of the rate tests whether steps times rate decides the distance."""
 
 N_DEEP: Final = 3
-N_FIT: Final = 128
-"""Texts that a prior is fitted to."""
-
-VAE_EPOCHS: Final = 30
 WIDE: Final = 16.0
 
 FULL: Final = Size(steps=300, every=25, n=100, n_validation=32, n_map=150, n_trajectories=50)
@@ -70,35 +66,37 @@ TINY: Final = Size(
     n_map=8,
     n_trajectories=4,
     samples=99,
+    n_fit=8,
+    vae_epochs=1,
 )
 """A smoke test of the study's code; its numbers have no meaning."""
 
 
-def soft_priors() -> tuple[Spec, ...]:
+def soft_priors(size: Size) -> tuple[Spec, ...]:
     """The priors of soft prompts."""
     return (
         ISOTROPIC,
         XAVIER,
         TOKENS,
         gaussian(VOCABULARY),
-        gaussian(embeddings_of(TEXT, n=N_FIT)),
+        gaussian(embeddings_of(TEXT, n=size.n_fit)),
         exclusion(VOCABULARY),
-        interpolation(embeddings_of(ARITHMETIC, n=N_FIT), embeddings_of(TEXT, n=N_FIT)),
-        vae(embeddings_of(TEXT, n=N_FIT), epochs=VAE_EPOCHS),
+        interpolation(embeddings_of(ARITHMETIC, n=size.n_fit), embeddings_of(TEXT, n=size.n_fit)),
+        vae(embeddings_of(TEXT, n=size.n_fit), epochs=size.vae_epochs),
         gaussian(VOCABULARY, scale=WIDE),
     )
 
 
-def deep_priors() -> tuple[Spec, ...]:
+def deep_priors(size: Size) -> tuple[Spec, ...]:
     """The priors of deep prompts; ``fit`` means the states at each vector's own layer."""
     return (
         ISOTROPIC,
         XAVIER,
-        gaussian(activations_of(TEXT, n=N_FIT)),
-        exclusion(activations_of(TEXT, n=N_FIT)),
-        interpolation(activations_of(ARITHMETIC, n=N_FIT), activations_of(TEXT, n=N_FIT)),
-        vae(activations_of(TEXT, n=N_FIT), epochs=VAE_EPOCHS),
-        gaussian(activations_of(TEXT, n=N_FIT), scale=WIDE),
+        gaussian(activations_of(TEXT, n=size.n_fit)),
+        exclusion(activations_of(TEXT, n=size.n_fit)),
+        interpolation(activations_of(ARITHMETIC, n=size.n_fit), activations_of(TEXT, n=size.n_fit)),
+        vae(activations_of(TEXT, n=size.n_fit), epochs=size.vae_epochs),
+        gaussian(activations_of(TEXT, n=size.n_fit), scale=WIDE),
     )
 
 
@@ -141,7 +139,7 @@ def tunings(size: Size, rates: Mapping[Kind, float], card: ModelCard) -> Sequenc
     """All tuning runs, those that most findings need first."""
     soft, deep = soft_method(size), deep_method(size, layers=last_layers(card))
     with_embeddings = deep_method(size, layers=[0, *last_layers(card)])
-    every, deep_every = soft_priors(), deep_priors()
+    every, deep_every = soft_priors(size), deep_priors(size)
     main = few(every, "isotropic", "vocabulary", "gaussian", "interpolation", "wide")
     slow = few(every, "isotropic", "vocabulary", "wide")
     deep_few = few(deep_every, "isotropic", "gaussian", "interpolation")
@@ -173,6 +171,11 @@ def map_layers(card: ModelCard) -> list[int]:
     """The first, the last, and two layers between: 0, 10, 20 and 29 of 30."""
     last = card.n_layers - 1
     return sorted({0, card.n_layers // 3, 2 * card.n_layers // 3, last})
+
+
+def report_layers(card: ModelCard) -> list[int]:
+    """Every third layer, and the last one: distances of all pairs of tokens at all layers would take longer than the tunings."""
+    return sorted({*range(0, card.n_layers, 3), card.n_layers - 1})
 
 
 def maps(size: Size, card: ModelCard, prompts: Mapping[str, Sequence[str]]) -> Sequence[MapJob]:
@@ -222,6 +225,7 @@ SMOLLM2: Final = StudyPlan(
     pilots=pilots,
     tunings=tunings,
     maps=maps,
+    report_layers=report_layers,
     with_reasons=True,
     chat_layers=map_layers,
     # One worker with all cores: the matrices of this model are large enough for two threads.

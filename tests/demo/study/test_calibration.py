@@ -7,6 +7,7 @@ from demo.study.budget import Lengths
 from demo.study.calibration import LONG, SHORT, calibrations, fixed_s, seconds_per_step, token_s
 from demo.study.plans.demo_model import DEMO_MODEL
 from demo.study.plans.smollm2 import FULL, SMOLLM2
+from tests.demo.study.cards import card
 
 
 def test_the_two_runs_differ_in_their_steps_alone() -> None:
@@ -31,8 +32,8 @@ def test_the_time_of_a_token_is_a_share_of_the_step() -> None:
 
 
 def test_the_fixed_part_grows_with_layers_prompts_and_maps() -> None:
-    base = fixed_s(SMOLLM2, n_layers=30, n_prompts=100, n_maps=2)
-    assert base < fixed_s(SMOLLM2, n_layers=31, n_prompts=100, n_maps=2)
-    assert base < fixed_s(SMOLLM2, n_layers=30, n_prompts=101, n_maps=2)
-    assert base < fixed_s(SMOLLM2, n_layers=30, n_prompts=100, n_maps=3)
-    assert fixed_s(DEMO_MODEL, n_layers=30, n_prompts=100, n_maps=2) < base
+    base = fixed_s(SMOLLM2, card=card(), n_prompts=100, n_maps=2)
+    assert base < fixed_s(SMOLLM2, card=card(n_layers=60), n_prompts=100, n_maps=2)
+    assert base < fixed_s(SMOLLM2, card=card(), n_prompts=101, n_maps=2)
+    assert base < fixed_s(SMOLLM2, card=card(), n_prompts=100, n_maps=3)
+    assert fixed_s(DEMO_MODEL, card=card(n_layers=6), n_prompts=100, n_maps=2) < base

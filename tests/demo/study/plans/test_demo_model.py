@@ -22,8 +22,8 @@ def test_specs_are_valid(size: Size) -> None:
         spec = TuneSpec.model_validate(one.spec)
         check_members(spec)
         assert spec.name == one.name
-    report = ReportSpec.model_validate(DEMO_MODEL.report_spec(prompts=["a@1"], size=size))
-    assert report.datasets == list(DATASETS)
+    report = ReportSpec.model_validate(DEMO_MODEL.report_spec(prompts=["a@1"], size=size, card=card(n_layers=6)))
+    assert (report.datasets, report.layers) == (list(DATASETS), "all")
 
 
 def test_priors_have_distinct_labels() -> None:

@@ -30,7 +30,8 @@ def test_specs_are_valid(size: Size) -> None:
         spec = TuneSpec.model_validate(one.spec)
         check_members(spec)
         assert (spec.name, len(members_of(spec))) == (one.name, one.n_members)
-    ReportSpec.model_validate(SMOLLM2.report_spec(prompts=["a@1"], size=size))
+    report = ReportSpec.model_validate(SMOLLM2.report_spec(prompts=["a@1"], size=size, card=card()))
+    assert report.layers == [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 29]
     for job in SMOLLM2.maps(size, card(), {"soft-squad": ["a@1"]}):
         MapSpec.model_validate(job.spec)
 
@@ -88,8 +89,8 @@ def test_the_first_runs_have_both_methods_and_a_task_in_words_and_in_numbers() -
 
 
 def test_few_tells_the_wide_prior_from_the_other_gaussians() -> None:
-    assert [prior.get("scale") for prior in few(soft_priors(), "wide")] == [16.0]
-    assert [prior.get("scale") for prior in few(soft_priors(), "gaussian")] == [1.0, 1.0]
+    assert [prior.get("scale") for prior in few(soft_priors(FULL), "wide")] == [16.0]
+    assert [prior.get("scale") for prior in few(soft_priors(FULL), "gaussian")] == [1.0, 1.0]
 
 
 def test_maps_show_four_layers_the_vocabulary_the_tasks_and_prompts_that_exist() -> None:
