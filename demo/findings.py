@@ -41,7 +41,7 @@ READY_WITHIN_S: Final = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Options of the command line. size: None: chosen by the time limit, or the only one of the plan."""
+    """Options of the command line. size: None: chosen by the time limit, or the only one. dtype: None: that of the plan."""
 
     output: Path
     weights: Path
@@ -50,6 +50,7 @@ class Options:
     minutes: float
     keep: bool
     finish: bool
+    dtype: str | None = None
 
 
 def study(plan: StudyPlan, *, options: Options, console: Console) -> tuple[Report, Record]:
@@ -107,6 +108,7 @@ def _service(plan: StudyPlan, *, options: Options) -> Iterator[Client]:
         "PROMPTATLAS_MODELS": f"{plan.model}={options.weights.resolve()}",
         "PROMPTATLAS_HOME": str((options.output / "store").resolve()),
         **plan.environ,
+        **({} if options.dtype is None else {"PROMPTATLAS_DTYPE": options.dtype}),
     }
     log = options.output / "service.log"
     with (
@@ -128,6 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
         minutes=chosen.minutes or plan.budget_minutes or 0.0,
         keep=chosen.keep,
         finish=chosen.finish,
+        dtype=chosen.dtype,
     )
     # SIGTERM acts as Ctrl-C, so that all blocks exit in order and the service is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -161,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--finish", action="store_true", help="start no further tunings: report on those that have ended"
     )
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the model, instead of the study's own")
     parser.add_argument("--tiny", action="store_true", help="a smoke test whose numbers have no meaning")
     return parser
 

@@ -21,13 +21,13 @@ N_SAMPLED: Final = 48
 READING_S: Final = 8.0
 """Of the report, per dataset: its texts and generations through all layers."""
 
-PAIR_S: Final = 2.0
+PAIR_S: Final = 1.2
 """Of the report, per pair of datasets and layer: distances, permutations, clusters and probes."""
 
 CLOUD_S: Final = 4.0
 """Of the report, per dataset and layer: random walks, mixtures and dip tests."""
 
-PROMPT_S: Final = 2.0
+PROMPT_S: Final = 2.5
 """Of the report, per prompt: its distances to all tokens."""
 
 MAP_S: Final = 150.0

@@ -67,17 +67,20 @@ def follow(
 ) -> float:
     """Wait until a run has succeeded, with a line of progress at intervals; returns its duration in seconds.
 
+    Of a run that was interrupted, the duration is that of this session: between its start and its end it may have waited for
+    a later session for days.
+
     Raises:
         RunFailedError, RunCancelledError: the run has failed or was cancelled.
     """
-    shown_s = now()
+    began_s = shown_s = now()
     while not run.refresh().ended:
         if now() - shown_s >= EVERY_S:
             shown_s = now()
             console.print(_line(run, current=current, rest=rest, record=record), highlight=False)
         sleep(POLL_S)
     run.wait(progress=False)
-    return seconds_of(run)
+    return seconds_of(run) if run.info.attempts <= 1 else min(seconds_of(run), now() - began_s)
 
 
 def _line(run: Run, *, current: Step, rest: Sequence[Step], record: Record) -> str:

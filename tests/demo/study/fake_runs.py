@@ -42,6 +42,7 @@ class FakeRun:
     status: str = "queued"
     n_resumed: int = 0
     n_late: int = 2
+    attempts: int = 1
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -55,7 +56,7 @@ class FakeRun:
     @property
     def info(self) -> SimpleNamespace:
         ended = START + timedelta(seconds=self.seconds) if self.ended else None
-        return SimpleNamespace(started_at=START, ended_at=ended)
+        return SimpleNamespace(started_at=START, ended_at=ended, attempts=self.attempts)
 
     @property
     def ended(self) -> bool:

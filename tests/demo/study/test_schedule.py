@@ -77,3 +77,19 @@ def test_progress_is_printed_at_intervals_and_the_duration_returned(
     )
     assert seconds == 12.0
     assert printed.getvalue() == 2 * line
+
+
+@pytest.mark.parametrize(("attempts", "seconds"), [(1, 5000.0), (2, 60.0)])
+def test_the_time_between_sessions_does_not_count(attempts: int, seconds: float) -> None:
+    run, times = running(), iter(range(0, 1000, 20))
+    run.n_late, run.seconds, run.attempts = 1, 5000.0, attempts
+    found = follow(
+        cast(Run, run),
+        current=Step(name="a", predicted_s=1.0),
+        rest=(),
+        record=EMPTY,
+        console=Console(file=io.StringIO()),
+        sleep=lambda _: None,
+        now=lambda: float(next(times)),
+    )
+    assert found == pytest.approx(seconds, abs=20)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from promptatlas.types import Finding, Report
+from rich.console import Console
 
 from demo.study.page.blocks import REPORT_BLOCKS
-from demo.study.page.page import WrongPage, blocks_of, with_blocks
+from demo.study.page.page import WrongPage, block_names, blocks_of, publish, with_blocks
 from demo.study.plan import Size, StudyPlan
 from demo.study.plans import PLANS
 from demo.study.record import Record
+from tests.demo.study.page.records import RECORD
 from tests.workers.reports.evidence_made_up import evidence, tuned
 from workers.reports.evidence.collapse_measures import measure_collapse
 from workers.reports.evidence.measurement_cache import plain
@@ -124,3 +129,31 @@ def test_the_page_in_docs_has_the_rules_and_titles_of_the_code() -> None:
 
 def test_the_report_is_valid_json() -> None:
     json.dumps(report().model_dump(), allow_nan=False)
+
+
+def test_blocks_show_the_figures_that_exist() -> None:
+    plan, record = PLANS["smollm2"], Record(plan="smollm2", size=Size(steps=1))
+    found = blocks_of(report(), record=record, plan=plan, pictures=["tasks", "fits", "map-pca", "map-tsne"])
+    links = {name: [line for line in text.splitlines() if line.startswith("![")] for name, text in found.items()}
+    assert {name: shown for name, shown in links.items() if shown} == {
+        "finding-5": ["![tasks](pictures/findings-smollm2/tasks.png)"],
+        "fits": ["![fits](pictures/findings-smollm2/fits.png)"],
+        "maps": [
+            "![map-pca](pictures/findings-smollm2/map-pca.png)",
+            "![map-tsne](pictures/findings-smollm2/map-tsne.png)",
+        ],
+    }
+
+
+def test_results_of_a_study_with_pictures_are_published(tmp_path: Path) -> None:
+    page = tmp_path / "findings-smollm2.md"
+    blocks = "\n".join(f"<!-- begin {name} -->\nstale\n<!-- end {name} -->" for name in block_names(PLANS["smollm2"]))
+    page.write_text(blocks, encoding="utf-8")
+    (tmp_path / "map-pca.png").write_bytes(b"a picture")
+    plan = replace(PLANS["smollm2"], page=page, pictures=tmp_path / "pictures")
+    publish(report(), record=RECORD, plan=plan, output=tmp_path, console=Console(file=io.StringIO()))
+    text = page.read_text(encoding="utf-8")
+    assert "stale" not in text
+    shown = re.findall(r"!\[.*\]\(pictures/findings-smollm2/(.*)\)", text)
+    assert set(shown) == {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert (tmp_path / "pictures" / "map-pca.png").read_bytes() == b"a picture"
