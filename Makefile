@@ -44,12 +44,18 @@ up: setup
 smollm2: setup
 	$(BIN)/python -m demo.models.smollm2
 
+# The model of demo and findings: demo (the default) or smollm2, which is fetched if it is missing. All models except demo need
+# real data, see docs/demo-smollm2.md. For example DEMO_ARGS="--data FOLDER --no-stay".
+MODEL ?=
+DEMO_ARGS ?=
 demo: setup
-	$(BIN)/python -m demo.run
+	$(BIN)/python -m demo.run $(if $(MODEL),--model $(MODEL)) $(DEMO_ARGS)
 
-# Long: trains 111 prompts for 400 steps each. Rewrites the numbers in docs/findings.md.
+# Long: trains 111 prompts of the demo model for 400 steps each, or prompts of SmolLM2 within a time limit. Rewrites the numbers in
+# the model's page in docs. For example FINDINGS_ARGS="--minutes 110 --keep".
+FINDINGS_ARGS ?=
 findings: setup
-	$(BIN)/python -m demo.findings
+	$(BIN)/python -m demo.findings $(if $(MODEL),--model $(MODEL)) $(FINDINGS_ARGS)
 
 # Needs no package source: without one, the tests of other projects' clients are skipped.
 test: setup
@@ -89,4 +95,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output findings-output site
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output findings-output findings-output-smollm2 site

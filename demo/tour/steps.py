@@ -117,7 +117,7 @@ def variants_of(task: Task, *, outcomes: Sequence[Outcome], frame: str) -> tuple
         Variant("bare"),
         Variant(task.reference, frame=frame),
         *(Variant(str(outcome.job.method["kind"]), outcome.best.prompt) for outcome in own),
-        *([Variant("seeds mixed", mix)] if len(own[0].job.seeds) > 1 else []),
+        *([Variant("seeds mixed", mix)] if task.mixes_seeds else []),
         Variant("other task's", other.best.prompt),
     )
 

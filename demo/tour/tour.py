@@ -39,6 +39,7 @@ class Task:
         frame: that text, with ``{input}`` for the input of the dataset.
         target: template of the answer under the instruction, to measure its loss; None: it is not evaluated.
         max_tokens: limit of served answers.
+        mixes_seeds: whether an equal mix of the seeds of the best prior is one of the variants.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Task:
     frame: Callable[[Chat], str]
     target: str | None = None
     max_tokens: int = 10
+    mixes_seeds: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

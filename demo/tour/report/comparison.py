@@ -1,7 +1,7 @@
 """Before and after tuning, one table per task: no prompt, the instruction, the draw, and the tuned prompts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from rich.markup import escape
@@ -20,10 +20,10 @@ LEGEND: Final = (
 
 @dataclass(frozen=True)
 class Row:
-    """One variant with its metrics, by name without the split."""
+    """One variant with its metrics, by name without the split; None: not measured."""
 
     variant: str
-    metrics: Mapping[str, Score]
+    metrics: Mapping[str, Score | None]
 
 
 def comparison(outcome: Outcome, *, baselines: Baselines, reference: str) -> list[Row]:
@@ -41,14 +41,12 @@ def comparison(outcome: Outcome, *, baselines: Baselines, reference: str) -> lis
 
 def columns(rows: Sequence[Row]) -> tuple[str, ...]:
     """Column headings; loss is last."""
-    names = dict.fromkeys(name for row in rows for name in row.metrics)
-    return ("variant", *(name.replace("_", " ") for name in names))
+    return ("variant", *(name.replace("_", " ") for name in rows[0].metrics))
 
 
 def cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """Cells of the table."""
-    names = list(dict.fromkeys(name for row in rows for name in row.metrics))
-    return [(row.variant, *(_cell(name, row.metrics.get(name)) for name in names)) for row in rows]
+    return [(row.variant, *(_cell(name, score) for name, score in row.metrics.items())) for row in rows]
 
 
 def rich_table(rows: Sequence[Row]) -> Table:
@@ -69,12 +67,14 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 def as_fields(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The same numbers in full precision."""
-    return [{"variant": row.variant, **{name: vars(score) for name, score in row.metrics.items()}} for row in rows]
+    return [
+        {"variant": row.variant, **{name: asdict(score) for name, score in row.metrics.items() if score is not None}}
+        for row in rows
+    ]
 
 
 def _row(variant: str, metrics: Mapping[str, float], *, prefix: str, names: Sequence[str]) -> Row:
-    found = {name: Score.find(metrics, prefix + name) for name in names}
-    return Row(variant, {name: score for name, score in found.items() if score is not None})
+    return Row(variant, {name: Score.find(metrics, prefix + name) for name in names})
 
 
 def _cell(name: str, score: Score | None) -> str:

@@ -56,7 +56,7 @@ PLANS: Final[tuple[Plan, ...]] = (
         metric="accuracy",
         format="number",
         answer_tokens=16,
-        lr=0.02,
+        lr=0.03,
         steps=80,
         every=20,
         batch_size=8,
@@ -69,9 +69,9 @@ PLANS: Final[tuple[Plan, ...]] = (
         also=("f1",),
         format="span",
         answer_tokens=24,
-        lr=0.02,
-        steps=80,
-        every=20,
+        lr=0.03,
+        steps=50,
+        every=25,
         batch_size=8,
     ),
 )
@@ -103,7 +103,7 @@ def real_tour(size: Size, *, data: Path, path: Path, model: str) -> Tour:
     return Tour(
         model=model,
         path=path,
-        tasks=tuple(_task(one) for one in PLANS),
+        tasks=tuple(_task(one, size=size) for one in PLANS),
         jobs=tuple(_job(one, size=size) for one in PLANS),
         rule=FormatRule(),
         leads=_leads(),
@@ -115,7 +115,7 @@ def real_tour(size: Size, *, data: Path, path: Path, model: str) -> Tour:
     )
 
 
-def _task(plan: Plan) -> Task:
+def _task(plan: Plan, *, size: Size) -> Task:
     return Task(
         title=plan.title,
         dataset=plan.dataset,
@@ -124,6 +124,7 @@ def _task(plan: Plan) -> Task:
         # After the beginning of an answer in the chat template there is no space.
         target="{answer}",
         max_tokens=plan.answer_tokens,
+        mixes_seeds=(size.n_seeds or 1) > 1,
     )
 
 
