@@ -19,10 +19,12 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.engine.shapes import Float, Tensor
 from workers.tuning.training.batches import Batch
+from workers.tuning.training.cross_entropy import cross_entropy
 from workers.tuning.training.forms.form import ForwardPass, TrainingForm
 from workers.tuning.training.forms.registry import TRAINING_FORMS
 from workers.tuning.training.frozen_layers import FrozenLayers
-from workers.tuning.training.layout import KeysValues, Layout, MemberMetadata, by_member
+from workers.tuning.training.layout import KeysValues, Layout
+from workers.tuning.training.member_metadata import MemberMetadata
 
 # Highest share of answer tokens at which the last block runs on these alone. This computes their keys and values twice, so
 # it is faster only if they are few.
@@ -64,8 +66,7 @@ class TuningForward:
             below=None if self._frozen is None else _frozen_states(self._frozen, layout),
         )
         logits = self._logits(forward, _Blocks(self._form, forward, checkpoints=self._checkpoints))
-        values = F.cross_entropy(logits.float(), layout.targets.to(logits.device), reduction="none")
-        return layout.sums_by_member(values)
+        return layout.sums_by_member(cross_entropy(logits, layout.targets.to(logits.device)))
 
     def _logits(self, forward: ForwardPass, blocks: _Blocks) -> Float[Tensor, "answers vocab"]:
         layout = forward.layout
@@ -125,16 +126,14 @@ class _Blocks:
         return self._form.leave(self._forward, call.layer, out, of_answers=call.layer == self._last)
 
     def _last_block(self, call: BlockCall, hidden: Tensor, virtual: KeysValues | None, at: Selection) -> Tensor:
-        layout, n = self._layout, self._layout.n_members
+        layout = self._layout
         start = layout.n_front if self._packs_virtual else 0
         answers = self._answers.to(hidden.device)
         if len(answers) > MAX_ANSWER_SHARE * hidden.shape[1]:
             metadata = MemberMetadata(layout, virtual=virtual, packs_virtual=self._packs_virtual)
             return call.run(hidden, metadata=metadata, at=at).index_select(1, answers + start)
-        key, value = call.keys_values(hidden, at=at)
-        if self._packs_virtual:
-            virtual = (by_member(key[:start], n_members=n), by_member(value[:start], n_members=n))
-        metadata = MemberMetadata(layout, virtual=virtual, text=(key[start:], value[start:]))
+        whole = call.keys_values(hidden, at=at)
+        metadata = MemberMetadata(layout, virtual=virtual, packs_virtual=self._packs_virtual, whole=whole)
         return call.run(hidden.index_select(1, answers + start), metadata=metadata, at=answers + layout.n_front)
 
 

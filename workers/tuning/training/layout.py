@@ -1,18 +1,18 @@
-"""Layout of members and examples in one packed forward, and the attention between their tokens.
+"""Layout of members and examples in one packed forward.
 
 The pack has first the virtual tokens of all members, if these are packed. Then it has, for each group of rows of equal
-length, the text of all members' rows. Each row attends to the virtual positions of its member and causally to itself.
+length, the text of all members' rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
-from service.engine.attention.kernels import AttentionSpec, attend_sequence, causal_bias
+from service.engine.attention.kernels import causal_bias
 from service.engine.shapes import Float, Int, Tensor
 from workers.tuning.training.batches import Batch
+from workers.tuning.training.buckets import HeadIndex, buckets_of
+from workers.tuning.training.member_attention import Rows
 
 KeysValues = tuple[
     Float[Tensor, "n_members n_kv_heads n_virtual d"], Float[Tensor, "n_members n_kv_heads n_virtual dv"]
@@ -37,7 +37,8 @@ class Layout:
         self.n_tokens = self.n_front + self.n_text
         self.front = slice(0, self.n_front)
         self.text = slice(self.n_front, self.n_tokens)
-        self._biases: dict[tuple[int, int, int | None], Tensor] = {}
+        self._rows: dict[tuple[object, ...], Rows] = {}
+        self._biases: dict[tuple[int, int, int | None, torch.dtype], Tensor] = {}
 
     @property
     def positions(self) -> Int[Tensor, " tokens"]:
@@ -81,68 +82,43 @@ class Layout:
             for part, n, length in zip(parts, rows, lengths, strict=True)
         ]
 
+    def rows(
+        self,
+        *,
+        n_virtual: int,
+        packs_virtual: bool,
+        of_answers: bool,
+        n_heads: int,
+        n_kv_heads: int,
+        window: int | None,
+    ) -> Rows:
+        """Rows of one layer's attention; layers with the same arguments share them.
+
+        Args:
+            n_virtual: virtual positions with keys.
+            packs_virtual: whether the pack begins with the virtual tokens.
+            of_answers: whether only the answer tokens have queries.
+        """
+        arguments = (n_virtual, packs_virtual, of_answers, n_heads, n_kv_heads, window)
+        if arguments not in self._rows:
+            buckets = buckets_of(
+                self.batch.groups,
+                n_members=self.n_members,
+                n_virtual=n_virtual,
+                n_front=self.n_front if packs_virtual else 0,
+                of_answers=of_answers,
+            )
+            self._rows[arguments] = Rows(
+                buckets=tuple(buckets),
+                queries=HeadIndex([b.queries for b in buckets], n_heads=n_heads, group=n_heads // n_kv_heads),
+                keys=HeadIndex([b.keys for b in buckets], n_heads=n_kv_heads, group=1),
+                biases=tuple(b.bias(window=window) for b in buckets),
+                n_members=self.n_members,
+            )
+        return self._rows[arguments]
+
     def bias(self, new: int, length: int, *, window: int | None, like: Tensor) -> Tensor:
-        key = (new, length, window)
+        key = (new, length, window, like.dtype)
         if key not in self._biases or self._biases[key].device != like.device:
             self._biases[key] = causal_bias(new, length, window=window, like=like)
         return self._biases[key]
-
-
-@dataclass(frozen=True)
-class MemberMetadata:
-    """Attention metadata of one block.
-
-    Attributes:
-        virtual: known keys and values of the virtual positions; None if there are none, or if they are in the pack.
-        packs_virtual: whether the pack begins with the members' virtual tokens.
-        text: keys and values `[tokens, n_kv_heads, d]` of the text, if only answer tokens are run.
-    """
-
-    layout: Layout
-    virtual: KeysValues | None = None
-    packs_virtual: bool = False
-    text: tuple[Tensor, Tensor] | None = None
-
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, spec: AttentionSpec) -> Tensor:
-        layout, virtual, parts = self.layout, self.virtual, []
-        if self.packs_virtual:
-            n = layout.n_front
-            q, k, v = (by_member(t[:n], n_members=layout.n_members) for t in (query, key, value))
-            out = attend_sequence(q, k, v, spec=spec)
-            parts.append(out.transpose(1, 2).flatten(0, 1))
-            query, key, value, virtual = query[n:], key[n:], value[n:], (k, v)
-        if self.text is not None:
-            key, value = self.text
-        parts += self._attend_text(query, key, value, virtual, spec=spec)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def _attend_text(
-        self, query: Tensor, key: Tensor, value: Tensor, virtual: KeysValues | None, *, spec: AttentionSpec
-    ) -> list[Tensor]:
-        layout, groups = self.layout, self.layout.batch.groups
-        lengths = [g.length for g in groups]
-        query_lengths = lengths if self.text is None else [g.n_answers for g in groups]
-        queries = layout.rows_of(query, lengths=query_lengths)
-        parts = []
-        for q, k, v in zip(
-            queries, layout.rows_of(key, lengths=lengths), layout.rows_of(value, lengths=lengths), strict=True
-        ):
-            if virtual is not None:
-                k, v = _with_virtual(virtual[0], k), _with_virtual(virtual[1], v)
-            bias = layout.bias(q.shape[2], k.shape[2], window=spec.window, like=q)
-            out = attend_sequence(q, k, v, spec=spec, bias=bias)
-            parts.append(out.transpose(1, 2).flatten(0, 1))
-        return parts
-
-
-def by_member(packed: Float[Tensor, "virtual heads d"], *, n_members: int) -> Float[Tensor, "members heads n d"]:
-    """Reshape the packed virtual tokens of all members to one row per member."""
-    return packed.reshape(n_members, -1, *packed.shape[1:]).transpose(1, 2)
-
-
-def _with_virtual(virtual: Tensor, text: Tensor) -> Tensor:
-    """Prepend ``virtual`` `[members, heads, n_virtual, d]` to the rows of ``text`` `[members·rows, heads, length, d]`."""
-    n_members = virtual.shape[0]
-    rows = text.reshape(n_members, -1, *text.shape[1:])
-    front = virtual[:, None].to(text.dtype).expand(-1, rows.shape[1], -1, -1, -1)
-    return torch.cat([front, rows], dim=3).flatten(0, 1)

@@ -17,8 +17,8 @@ from workers.tuning.training.batches import Item, cut
 KEPT_PER_OUTPUT = 1
 # Tokens of one forward on a CPU. Measured from 600 to 5,000: more tokens use more memory but are not faster.
 CPU_TOKENS = 2400
-# Logits, their log-softmax and their gradient, in float32.
-BYTES_PER_LOGIT = 3 * 4
+# Logits and their gradient.
+KEPT_PER_LOGIT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def costs_of(model: HostedModel, *, first_layer: int, gradient_checkpointing: bo
         n_values = in_all_blocks / n_layers + (n_layers - first_layer) * model.d_model
     return Costs(
         bytes_per_token=int(n_values * KEPT_PER_OUTPUT * model.dtype.itemsize),
-        bytes_per_answer=model.catalogue.vocab_size * BYTES_PER_LOGIT,
+        bytes_per_answer=model.catalogue.vocab_size * KEPT_PER_LOGIT * model.dtype.itemsize,
     )
 
 

@@ -65,10 +65,11 @@ class Objective:
             for examples in self._fitting(part):
                 batch = batch_of(examples)
                 for members in self._groups(len(prompts), examples):
-                    losses = self._forward.losses([leaves[i] for i in members], batch) / n_answers
+                    losses = self._forward.losses([leaves[i] for i in members], batch)
                     torch.autograd.backward(losses.sum())
                     totals[members] += losses.detach().to(totals.device)
-        return totals, [{name: _gradient(leaf) for name, leaf in tensors.items()} for tensors in leaves]
+        gradients = [{name: _gradient(leaf).div_(n_answers) for name, leaf in tensors.items()} for tensors in leaves]
+        return totals / n_answers, gradients
 
     @torch.no_grad()
     def validation_losses(self, prompts: Sequence[Tensors]) -> list[float]:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from service.engine.model.packed_linear import pack_linears
+from service.engine.model import packed_linear
+from service.engine.model.packed_linear import pack_gradients, pack_linears
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 pytestmark = pytest.mark.skipif(not HAS_ONEDNN, reason="torch was built without oneDNN")
@@ -37,5 +38,23 @@ def test_layers_over_the_memory_limit_and_of_other_kinds_are_not_packed() -> Non
     assert pack_linears(model, max_bytes=13 * 29 * 4) == 13 * 29 * 4
     assert "forward" in model[0].__dict__
     assert "forward" not in model[1].__dict__
-    for other in (linears().to(torch.bfloat16), linears().requires_grad_()):
+    for other in (linears().to(torch.float16), linears().requires_grad_()):
         assert pack_linears(other) == 0
+
+
+@pytest.mark.parametrize("n_rows", [1, 37])
+def test_bfloat16_layers_are_packed_where_the_cpu_has_instructions(
+    monkeypatch: pytest.MonkeyPatch, n_rows: int
+) -> None:
+    monkeypatch.setattr(packed_linear, "has_fast_bfloat16", lambda: True)
+    plain, packed = (linears().to(torch.bfloat16) for _ in range(2))
+    assert pack_linears(packed) == (13 * 29 + 29 * 7) * 2
+    pack_gradients(packed, max_bytes=1 << 20)
+    x = torch.randn(n_rows, 13).to(torch.bfloat16).requires_grad_()
+    outputs = [model(x) for model in (plain, packed)]
+    gradients = [torch.autograd.grad(output.float().square().sum(), x)[0] for output in outputs]
+    for got, expected in ((outputs[1], outputs[0]), (gradients[1], gradients[0])):
+        assert got.dtype == torch.bfloat16
+        assert torch.linalg.vector_norm(got - expected) <= 2.0**-6 * torch.linalg.vector_norm(expected)
+    monkeypatch.setattr(packed_linear, "has_fast_bfloat16", lambda: False)
+    assert pack_linears(linears().to(torch.bfloat16)) == 0

@@ -7,6 +7,7 @@ from torch import nn
 from service.engine.model.rms_norm import FrozenRMSNorm, freeze_rms_norms
 from tests.oracle.models import ARCHITECTURES, build_model
 
+DTYPES = (torch.float64, torch.bfloat16)
 WITH_RMS_NORMS = sorted(set(ARCHITECTURES) - {"gpt2", "gpt_neox", "phi", "starcoder2", "cohere"})
 
 
@@ -45,6 +46,28 @@ def test_norms_are_replaced_once_and_run_plainly_without_gradients() -> None:
     assert norm.forward is forward
     x = torch.randn(3, 56)
     assert torch.equal(norm(x), type(norm).forward(norm, x))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "qwen3"])
+def test_bfloat16_norms_are_closer_to_exact_ones_than_those_of_transformers(architecture: str) -> None:
+    model = build_model(architecture).to(torch.bfloat16)
+    exact, plain = (norms_of(build_model(architecture).to(torch.bfloat16).to(dtype)) for dtype in DTYPES)
+    assert freeze_rms_norms(model) == len(plain)
+    for before, after, right in zip(plain, norms_of(model), exact, strict=True):
+        width = before.get_parameter("weight").shape[0]
+        x = torch.randn(64, width).to(torch.bfloat16).requires_grad_()
+        flow = torch.randn_like(x)
+        errors = []
+        inputs = x.detach().double().requires_grad_()
+        expected = right(inputs)
+        by_inputs = torch.autograd.grad(expected, inputs, flow.to(expected.dtype))[0]
+        for norm in (before, after):
+            out = norm(x)
+            assert out.dtype == torch.bfloat16
+            gradient = torch.autograd.grad(out, x, flow)[0]
+            errors.append([float((out - expected).detach().norm()), float((gradient - by_inputs).norm())])
+        assert errors[1][0] <= 1.01 * errors[0][0]
+        assert errors[1][1] <= 1.01 * errors[0][1]
 
 
 class CrookedRMSNorm(nn.Module):

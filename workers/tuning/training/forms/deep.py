@@ -9,7 +9,8 @@ from service.engine.prompts.prompt import Prompt
 from service.engine.prompts.registry import has_states
 from service.engine.shapes import Tensor
 from workers.tuning.training.forms.form import ForwardPass, TrainingForm, embedded_text
-from workers.tuning.training.layout import KeysValues, by_member
+from workers.tuning.training.layout import KeysValues
+from workers.tuning.training.member_metadata import by_member
 
 
 class DeepTraining(TrainingForm):
