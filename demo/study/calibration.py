@@ -1,6 +1,6 @@
 """Measurements at the start of a study: the time of a token in a training step, and the lengths of the datasets' records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Final
 
@@ -8,7 +8,7 @@ from promptatlas import Client
 from promptatlas.types import ModelCard
 
 from demo.study.budget import Lengths
-from demo.study.plan import Size, StudyPlan, Tuning, soft_method, tuning
+from demo.study.plan import MapJob, Size, StudyPlan, Tuning, soft_method, tuning
 from demo.study.priors import ISOTROPIC
 
 N_MEMBERS: Final = 6
@@ -30,8 +30,8 @@ CLOUD_S: Final = 4.0
 PROMPT_S: Final = 2.5
 """Of the report, per prompt: its distances to all tokens."""
 
-MAP_S: Final = 150.0
-"""Per map and its four layers."""
+MAP_S: Final[Mapping[str, float]] = {"pca": 80.0, "tsne": 450.0}
+"""Of a map by its method, with the vocabulary at layer 0 and about 20,000 tokens at each of four layers."""
 
 REASONS_S: Final = 150.0
 
@@ -77,9 +77,9 @@ def lengths_of(client: Client, *, model: str, dataset: str) -> Lengths:
     return Lengths(input=mean(inputs), target=mean(targets) + 1)
 
 
-def fixed_s(plan: StudyPlan, *, card: ModelCard, n_prompts: int, n_maps: int) -> float:
+def fixed_s(plan: StudyPlan, *, card: ModelCard, n_prompts: int, maps: Sequence[MapJob]) -> float:
     """Predicted seconds of the report, the maps and the reasons, which do not depend on the number of steps."""
     layers, n = plan.report_layers(card), len(plan.datasets)
     n_layers = card.n_layers if layers is None else len(layers)
     report = n * READING_S + n_layers * (PAIR_S * n * (n - 1) / 2 + CLOUD_S * n) + PROMPT_S * n_prompts
-    return report + MAP_S * n_maps + (REASONS_S if plan.with_reasons else 0.0)
+    return report + sum(MAP_S[job.spec["method"]] for job in maps) + (REASONS_S if plan.with_reasons else 0.0)

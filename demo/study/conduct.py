@@ -91,13 +91,13 @@ class TimedStudy:
             step_s = seconds_per_step(*(self.record.runs[one.name].seconds for one in (short, long)))
             self._keep(replace(self.record, token_s=token_s(step_s, one=long, lengths=lengths[shortest])))
         n_prompts = sum(one.n_members for one in counted if one.in_report)
-        n_maps = len(plan.maps(size, self._card, {}))
+        maps = plan.maps(size, self._card, {})
         return CostModel(
             token_s=self.record.token_s or math.nan,
             lengths=lengths,
             n_layers=self._card.n_layers,
             n_validation=size.n_validation,
-            fixed_s=fixed_s(plan, card=self._card, n_prompts=n_prompts, n_maps=n_maps),
+            fixed_s=fixed_s(plan, card=self._card, n_prompts=n_prompts, maps=maps),
         )
 
     def _choose_size(self, costs: CostModel) -> None:

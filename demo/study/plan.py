@@ -35,7 +35,7 @@ class Size:
     n: int = 200
     n_validation: int = 200
     n_report: int = 200
-    n_map: int = 150
+    n_map: int = 40
     n_trajectories: int = 50
     samples: int = 999
     n_fit: int = 128

@@ -53,7 +53,7 @@ LONGER: Final = 5
 N_DEEP: Final = 3
 WIDE: Final = 16.0
 
-FULL: Final = Size(steps=300, every=25, n=100, n_validation=32, n_map=150, n_trajectories=50)
+FULL: Final = Size(steps=300, every=25, n=100, n_validation=32, n_map=40, n_trajectories=50)
 TINY: Final = Size(
     steps=2,
     n_virtual=2,

@@ -32,8 +32,9 @@ def test_the_time_of_a_token_is_a_share_of_the_step() -> None:
 
 
 def test_the_fixed_part_grows_with_layers_prompts_and_maps() -> None:
-    base = fixed_s(SMOLLM2, card=card(), n_prompts=100, n_maps=2)
-    assert base < fixed_s(SMOLLM2, card=card(n_layers=60), n_prompts=100, n_maps=2)
-    assert base < fixed_s(SMOLLM2, card=card(), n_prompts=101, n_maps=2)
-    assert base < fixed_s(SMOLLM2, card=card(), n_prompts=100, n_maps=3)
-    assert fixed_s(DEMO_MODEL, card=card(n_layers=6), n_prompts=100, n_maps=2) < base
+    two = SMOLLM2.maps(FULL, card(), {})
+    base = fixed_s(SMOLLM2, card=card(), n_prompts=100, maps=two)
+    assert base < fixed_s(SMOLLM2, card=card(n_layers=60), n_prompts=100, maps=two)
+    assert base < fixed_s(SMOLLM2, card=card(), n_prompts=101, maps=two)
+    assert base < fixed_s(SMOLLM2, card=card(), n_prompts=100, maps=[*two, two[0]])
+    assert fixed_s(DEMO_MODEL, card=card(n_layers=6), n_prompts=100, maps=two) < base
