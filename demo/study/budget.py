@@ -31,7 +31,7 @@ N_POINTS: Final = 12
 OVERHEAD_S: Final = 20.0
 """Of a run: loading the model, fitting the priors, storing the prompts."""
 
-VAE_S: Final = 0.5
+VAE_S: Final = 1.5
 """Seconds per epoch of an autoencoder and layer."""
 
 

@@ -39,7 +39,7 @@ class Size:
     n_trajectories: int = 50
     samples: int = 999
     n_fit: int = 128
-    vae_epochs: int = 30
+    vae_epochs: int = 20
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ def test_there_is_a_panel_for_each_layer(layers: list[int]) -> None:
     figure = draw_map(points(layers))
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title() for axes in shown] == [f"pca, layer {layer}" for layer in layers]
-    assert [text.get_text() for text in shown[0].get_legend().get_texts()] == ["squad", "soft"]
+    assert shown[0].get_legend_handles_labels()[1] == ["squad", "soft"]
     n_points = [sum(np.asarray(drawn.get_offsets()).shape[0] for drawn in axes.collections) for axes in shown]
     assert n_points == [51, 11, 11][: len(layers)]
     assert [len(axes.lines) for axes in shown] == [1] * len(layers)
