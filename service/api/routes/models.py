@@ -31,6 +31,7 @@ _CARD_FIELDS = (
     "vocab_size",
     "n_positions",
     "dtype",
+    "dtype_reason",
     "device",
     "revision",
     "attention",

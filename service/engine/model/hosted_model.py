@@ -5,6 +5,7 @@ Knows transformers; knows nothing of kinds of prompts, batches or requests.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,13 +19,15 @@ from service.engine.attention.kv_cache import KVShape, LayerShape
 from service.engine.attention.metadata import RecordingMetadata
 from service.engine.model.architecture import Architecture, find_architecture
 from service.engine.model.first_token import first_token_is_sink
+from service.engine.model.layers.packed_linear import DEFAULT_PACKED_BYTES, pack_linears
 from service.engine.model.lens_sites import find_lens_sites
-from service.engine.model.loading import DeviceMap, load_pretrained
-from service.engine.model.packed_linear import DEFAULT_PACKED_BYTES, pack_linears
+from service.engine.model.loading import DeviceMap, find_dtype, load_pretrained
 from service.engine.model.sites import SiteCatalogue
 from service.engine.model.startup_checks import check_against_plain, module_widths, probe, reference_logits
 from service.engine.shapes import Float, Int, Tensor
 from service.errors import UnsupportedModel
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class ModelCard:
     """Public description of a hosted model.
 
     Attributes:
+        dtype_reason: why this dtype was chosen.
         attention: the attention implementation.
         sites: names of its sites and of the modules whose output has one row per token.
         has_equal_layers: keys and values have the same shape in all layers, as a prefix prompt requires.
@@ -47,6 +51,7 @@ class ModelCard:
     vocab_size: int
     n_positions: int
     dtype: str
+    dtype_reason: str
     device: str
     revision: str
     attention: str
@@ -68,12 +73,20 @@ class HostedModel:
     """
 
     def __init__(
-        self, name: str, module: Any, tokenizer: Any, *, revision: str, packed_bytes: int = DEFAULT_PACKED_BYTES
+        self,
+        name: str,
+        module: Any,
+        tokenizer: Any,
+        *,
+        revision: str,
+        packed_bytes: int = DEFAULT_PACKED_BYTES,
+        dtype_reason: str = "as loaded",
     ) -> None:
         """Freeze a loaded model and replace its attention.
 
         Args:
             packed_bytes: memory limit of packed weight copies, which are faster on a CPU; 0: no copies.
+            dtype_reason: why the module has its dtype.
 
         Raises:
             UnsupportedModel: a part is not found, or the packed forward differs from the plain one.
@@ -108,7 +121,7 @@ class HostedModel:
             unreadable=lens.unreadable,
         )
         check_against_plain(self.forward, reference, shape=self.kv_shape)
-        self.card = self._describe(name, revision)
+        self.card = self._describe(name, revision, dtype_reason=dtype_reason)
 
     @classmethod
     def load(
@@ -127,17 +140,19 @@ class HostedModel:
             device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1", or a placement over several devices
                 ("balanced", "sequential").
             device_map: distributes the modules over devices, as in ``from_pretrained``; ``device`` is then not used.
-            dtype: "auto" (bfloat16 on CUDA, float32 on the CPU), "float32", "bfloat16" or "float16".
+            dtype: "float32", "bfloat16", "float16", or "auto" (``choose_dtype``).
             cache: a folder of this host that keeps hashes of weights and converted GGUF files. None: both are computed
                 at every load.
 
         Raises:
             UnsupportedModel: there is no loadable model, or its architecture is not supported.
         """
+        choice = find_dtype(path, device=device, dtype=dtype, device_map=device_map, cache=cache)
         module, tokenizer, revision = load_pretrained(
-            path, device=device, dtype=dtype, device_map=device_map, cache=cache
+            path, device=device, dtype=choice.name, device_map=device_map, cache=cache
         )
-        return cls(name, module, tokenizer, revision=revision)
+        logger.info("%s is loaded in %s (%s)", name, choice.name, choice.reason)
+        return cls(name, module, tokenizer, revision=revision, dtype_reason=choice.reason)
 
     @property
     def device(self) -> torch.device:
@@ -226,7 +241,7 @@ class HostedModel:
         )
         return KVShape(layers, metadata.keys[0].dtype)
 
-    def _describe(self, name: str, revision: str) -> ModelCard:
+    def _describe(self, name: str, revision: str, *, dtype_reason: str) -> ModelCard:
         devices = sorted({str(layer.device) for layer in self.kv_shape.layers})
         return ModelCard(
             name=name,
@@ -239,6 +254,7 @@ class HostedModel:
             vocab_size=self.catalogue.vocab_size,
             n_positions=self.n_positions,
             dtype=str(self.dtype).removeprefix("torch."),
+            dtype_reason=dtype_reason,
             device=", ".join(devices),
             revision=revision,
             attention="packed rows over a preallocated cache, torch scaled_dot_product_attention",

@@ -11,8 +11,10 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from service.engine.model.dtype import DtypeChoice, choose_dtype
 from service.engine.model.files.converted import gguf_revision, open_converted
 from service.engine.model.files.gguf_header import is_gguf
+from service.engine.model.files.parameter_counts import count_in_folder, count_in_gguf
 from service.engine.model.files.revisions import Revisions
 from service.errors import UnsupportedModel
 
@@ -30,20 +32,22 @@ def load_pretrained(
     Args:
         path: directory, GGUF file or hub id.
         device: of all modules, unless there is a ``device_map``.
-        dtype: of the weights.
+        dtype: of the weights, or auto (``choose_dtype``).
         device_map: passed to ``from_pretrained``.
         cache: a folder of this host for revisions and converted GGUF files. None: nothing is kept.
 
     Raises:
         UnsupportedModel: the files are missing, or are not those of a decoder-only causal language model.
     """
-    revisions = Revisions(None if cache is None else cache / "revisions")
+    revisions = _revisions(cache)
+    kind = find_dtype(path, device=device, dtype=dtype, device_map=device_map, cache=cache)
     if is_gguf(path):
         revision = gguf_revision(path, revisions=revisions)
-        kind = _dtype(dtype, device if device_map is None else device_map)
-        with open_converted(path, revision=revision, dtype=kind, cache=cache) as folder:
+        with open_converted(path, revision=revision, dtype=kind.dtype, cache=cache) as folder:
             try:
-                module, tokenizer = _load_causal(folder, label=path, device=device, dtype=dtype, device_map=device_map)
+                module, tokenizer = _load_causal(
+                    folder, label=path, device=device, dtype=kind.name, device_map=device_map
+                )
             except (UnsupportedModel, SafetensorError) as error:
                 reason = _first_line(error)
                 raise UnsupportedModel(
@@ -51,8 +55,30 @@ def load_pretrained(
                 ) from error
         return module, tokenizer, revision
     folder, _ = find_model(path)
-    module, tokenizer = _load_causal(folder, label=path, device=device, dtype=dtype, device_map=device_map)
+    module, tokenizer = _load_causal(folder, label=path, device=device, dtype=kind.name, device_map=device_map)
     return module, tokenizer, revisions.of_folder(folder)
+
+
+def find_dtype(
+    path: str, *, device: str, dtype: str, device_map: DeviceMap | None = None, cache: Path | None = None
+) -> DtypeChoice:
+    """The dtype that ``load_pretrained`` would load with these arguments.
+
+    Raises:
+        UnsupportedModel: the dtype has another name, or the number of parameters is needed and there is no such model.
+    """
+
+    def count() -> int | None:
+        if is_gguf(path):
+            return count_in_gguf(path, revision=gguf_revision(path, revisions=_revisions(cache)), cache=cache)
+        return count_in_folder(find_model(path)[0])
+
+    on_cuda = torch.cuda.is_available() and (device if device_map is None else device_map) != "cpu"
+    return choose_dtype(dtype, on_cuda=on_cuda, count_parameters=count)
+
+
+def _revisions(cache: Path | None) -> Revisions:
+    return Revisions(None if cache is None else cache / "revisions")
 
 
 def _load_causal(
@@ -114,9 +140,10 @@ def load_as(
     """
     device_map = device if device_map is None and device in PLACEMENTS else device_map
     where = {} if device_map is None else {"device_map": device_map}
-    kind = _dtype(dtype, device if device_map is None else device_map)
+    on_cuda = torch.cuda.is_available() and (device if device_map is None else device_map) != "cpu"
+    kind = choose_dtype(dtype, on_cuda=on_cuda, count_parameters=lambda: count_in_folder(folder))
     try:
-        module = auto.from_pretrained(folder, dtype=kind, **options, **where)
+        module = auto.from_pretrained(folder, dtype=kind.dtype, **options, **where)
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, ImportError) as error:
         raise UnsupportedModel(f"{label}: cannot be loaded ({_first_line(error)}).") from error
@@ -143,16 +170,6 @@ def _device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
-
-
-def _dtype(dtype: str, device: DeviceMap) -> torch.dtype:
-    if dtype == "auto":
-        on_gpu = torch.cuda.is_available() and device != "cpu"
-        return torch.bfloat16 if on_gpu else torch.float32
-    kind = getattr(torch, dtype, None)
-    if kind not in (torch.float32, torch.bfloat16, torch.float16):
-        raise UnsupportedModel(f"dtype {dtype}: expected auto, float32, bfloat16 or float16.")
-    return kind  # type: ignore[no-any-return]
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from service.engine.activations.logit_lens import TokenRanker
 from service.engine.attention.kernels import AttentionMetadata
 from service.engine.model.hooks import ForwardHooks, StopForward
 from service.engine.model.hosted_model import HostedModel
-from service.engine.model.partial_mlp import MIN_SAVING, PartialMLP, unread_mlp
+from service.engine.model.layers.partial_mlp import MIN_SAVING, PartialMLP, unread_mlp
 from service.engine.scheduling.scheduler import ScheduledTokens
 from service.engine.shapes import Float, Tensor
 

@@ -49,6 +49,7 @@ CARD: dict[str, Any] = {
     "vocab_size": 97,
     "n_positions": 64,
     "dtype": "float32",
+    "dtype_reason": "as set",
     "device": "cpu",
     "revision": "rev-demo",
     "attention": "test",

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from service.engine.model.hosted_model import HostedModel
-from service.engine.model.packed_linear import pack_gradients
-from service.engine.model.rms_norm import freeze_rms_norms
+from service.engine.model.layers.packed_linear import pack_gradients
+from service.engine.model.layers.rms_norm import freeze_rms_norms
 from service.engine.prompts.prompt import Prompt
 from service.engine.shapes import Float, Tensor
 from workers.inputs.examples import EncodedExample

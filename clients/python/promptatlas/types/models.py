@@ -24,7 +24,11 @@ class ModelEntry(ResponseBody):
 
 
 class ModelCard(ModelEntry):
-    """Full description of a model. ``sites``: site names for activations. ``revision``: sha256 of the weight files."""
+    """Full description of a model.
+
+    ``sites``: site names for activations. ``revision``: sha256 of the weight files. ``dtype_reason``: why the server chose
+    the dtype.
+    """
 
     n_layers: int
     d_model: int
@@ -34,6 +38,7 @@ class ModelCard(ModelEntry):
     vocab_size: int
     n_positions: int
     dtype: str
+    dtype_reason: str | None = None
     device: str
     revision: str
     sites: list[str]

@@ -24,11 +24,13 @@ class GgufHeader:
         architecture: ``general.architecture``.
         values: metadata by key; of lists of strings only the number.
         quantisations: types of its tensors, e.g. ``Q4_1``, sorted.
+        n_parameters: numbers in all tensors.
     """
 
     architecture: str
     values: dict[str, Any]
     quantisations: tuple[str, ...]
+    n_parameters: int
 
     @property
     def end_ids(self) -> list[int]:
@@ -68,7 +70,12 @@ def read_header(file: Path, *, label: str) -> GgufHeader:
     for name, tensor in sorted(examples.items()):
         _check_quantisation(name, tensor, label=label)
     _check_rope(values, {tensor.name for tensor in reader.tensors}, architecture=architecture, label=label)
-    return GgufHeader(architecture=architecture, values=values, quantisations=tuple(sorted(examples)))
+    return GgufHeader(
+        architecture=architecture,
+        values=values,
+        quantisations=tuple(sorted(examples)),
+        n_parameters=sum(int(tensor.n_elements) for tensor in reader.tensors),
+    )
 
 
 def _require_magic(file: Path, *, label: str) -> None:

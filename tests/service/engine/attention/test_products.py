@@ -42,7 +42,7 @@ def test_values_and_gradients_equal_those_of_torch(
     query, keys, values, gradient, bias = operands(dtype)
     inputs = [part.clone().requires_grad_() for part in (query, keys, values)]
     expected = exact(inputs[0], inputs[1], inputs[2], bias)
-    expected.backward(gradient.double())
+    torch.autograd.backward(expected, gradient.double())
     got = products.attend(query, keys, values, bias=bias, scale=SCALE)
     gradients = products.attend_backward(gradient, query, keys, values, bias=bias, scale=SCALE)
     for found, right in zip((got, *gradients), (expected, *(part.grad for part in inputs)), strict=True):

@@ -88,7 +88,7 @@ def test_another_version_of_transformers_converts_again(
     file: Path, cache: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened(file, cache)
-    monkeypatch.setattr(converted.transformers, "__version__", "99.0")
+    monkeypatch.setattr(f"{converted.__name__}.transformers.__version__", "99.0")
     opened(file, cache)
     assert len(calls) == 2
 

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from service.engine.model.files import gguf_header
+from service.engine.model.files.parameter_counts import count_in_gguf
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.loading import load_pretrained
 from service.errors import UnsupportedModel
@@ -247,3 +248,10 @@ def test_without_the_package_the_message_names_the_extra(write: Write, monkeypat
     path = write()
     monkeypatch.setattr(gguf_header, "find_spec", lambda name: None if name == "gguf" else find_spec(name))
     assert "pip install 'promptatlas-server[gguf]'" in refused(path)
+
+
+def test_the_header_has_the_number_of_parameters(write: Write, original: Any) -> None:
+    path = write()
+    n_parameters = sum(parameter.numel() for parameter in original.parameters())
+    assert gguf_header.read_header(path, label="m").n_parameters == n_parameters
+    assert count_in_gguf(str(path), revision="none", cache=None) == n_parameters

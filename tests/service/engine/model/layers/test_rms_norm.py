@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from service.engine.model.rms_norm import FrozenRMSNorm, freeze_rms_norms
+from service.engine.model.layers.rms_norm import FrozenRMSNorm, freeze_rms_norms
 from tests.oracle.models import ARCHITECTURES, build_model
 
 DTYPES = (torch.float64, torch.bfloat16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.engine.model.architecture import find_architecture
-from service.engine.model.partial_mlp import unread_mlp
+from service.engine.model.layers.partial_mlp import unread_mlp
 from service.engine.model.sites import Tap
 from tests.oracle.models import N_LAYERS, build_model
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from service.engine.model import packed_linear
-from service.engine.model.packed_linear import pack_gradients, pack_linears
+from service.engine.model.layers import packed_linear
+from service.engine.model.layers.packed_linear import pack_gradients, pack_linears
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 pytestmark = pytest.mark.skipif(not HAS_ONEDNN, reason="torch was built without oneDNN")

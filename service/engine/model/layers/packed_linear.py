@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from service.engine.model.cpu import has_fast_bfloat16
+from service.engine.model.layers.cpu import has_fast_bfloat16
 from service.engine.shapes import Tensor
 
 DEFAULT_PACKED_BYTES = 4 << 30
