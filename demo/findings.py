@@ -71,7 +71,7 @@ def study(plan: StudyPlan, *, options: Options, console: Console) -> tuple[Repor
         text = ModelText.of(options.weights, card=card, cache=output / "store" / "cache")
         if plan.data is not None:
             n_records = plan.data.upload(client, folder=options.data, count=text.count, size=record.size)
-            record = replace(record, n_records=n_records)
+            record = replace(record, n_records=n_records, dtype=card.dtype)
         if plan.budget_minutes is None:
             report = _all_at_once(runs, plan=plan, card=card, size=record.size, output=output)
         else:

@@ -31,13 +31,14 @@ class Done:
 class Record:
     """Decisions and results of a study.
 
-    minutes: the time limit. token_s: measured seconds per token of a training step. rates: the learning rates that the
+    dtype: of the model. minutes: the time limit. token_s: measured seconds per token of a training step. rates: the learning rates that the
     pilots chose, by method; searched: the validation loss of each rate. runs: by name. left_out: runs that did not fit into
     the limit. reasons: results of ``demo.study.reasons``, by name.
     """
 
     plan: str
     size: Size
+    dtype: str | None = None
     minutes: float | None = None
     token_s: float | None = None
     n_records: Mapping[str, int] = field(default_factory=dict)

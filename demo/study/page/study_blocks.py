@@ -13,6 +13,7 @@ from demo.study.tables import interval, markdown_table, shown
 def _plan(record: Record, _plan: StudyPlan) -> str:
     size = record.size
     rows = [
+        ("dtype", record.dtype or "–"),
         ("steps, examples per step", f"{size.steps}, {size.batch_size}"),
         ("seeds, vectors", f"{len(size.seeds)}, {size.n_virtual}"),
         ("test examples, validation examples", f"{size.n}, {size.n_validation}"),

@@ -229,5 +229,5 @@ SMOLLM2: Final = StudyPlan(
     with_reasons=True,
     chat_layers=map_layers,
     # One worker with all cores: the matrices of this model are large enough for two threads.
-    environ={"PROMPTATLAS_WORKERS": "1", "PROMPTATLAS_DTYPE": "bfloat16"},
+    environ={"PROMPTATLAS_WORKERS": "1"},
 )

@@ -13,6 +13,7 @@ from demo.study.record import FILE, Done, Record, WrongRecord, load_record
 RECORD = Record(
     plan="a",
     size=Size(steps=7, seeds=(3, 5)),
+    dtype="bfloat16",
     minutes=110.0,
     token_s=1e-3,
     n_records={"squad": 9},
