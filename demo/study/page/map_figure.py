@@ -35,7 +35,8 @@ def draw_map(found: Any) -> Figure:
     n_rows = -(-len(layers) // n_columns)
     figure = Figure(figsize=(7 * n_columns, 5.6 * n_rows), layout="constrained")
     panels = np.atleast_1d(figure.subplots(n_rows, n_columns)).ravel()
-    colours = {source: COLOURS[i % len(COLOURS)] for i, source in enumerate(_foreground(found))}
+    palette = (*COLOURS, "#000000", "#8B4513")
+    colours = {source: palette[i % len(palette)] for i, source in enumerate(_foreground(found))}
     for axes, layer in zip(panels, layers, strict=False):
         _draw_layer(axes, found.where(layer=layer), colours=colours)
         axes.set_title(f"{found.method}, layer {layer}", fontsize=10)
@@ -56,11 +57,24 @@ def _draw_layer(axes: Axes, points: Any, *, colours: dict[str, str]) -> None:
         own = points.where(source=source)
         if not len(own):
             continue
-        ends = own.where(role=("state", "posterior"))
-        axes.scatter(ends.x, ends.y, s=3, color=colour, linewidths=0, label=source, rasterized=True)
-        for group in dict.fromkeys(name for name in own.group if name is not None):
+        states, posteriors = own.where(role="state"), own.where(role="posterior")
+        for ends, size, edge in ((states, 3, 0.0), (posteriors, 16, 0.4)):
+            if len(ends):
+                axes.scatter(
+                    ends.x,
+                    ends.y,
+                    s=size,
+                    color=colour,
+                    linewidths=edge,
+                    edgecolors="black",
+                    label=source,
+                    rasterized=True,
+                )
+        groups = list(dict.fromkeys(name for name in own.group if name is not None))
+        # All prompts from draw to posterior, but one trajectory: several hide everything else.
+        for group in groups if len(posteriors) else groups[:1]:
             path = own.where(group=group)
-            axes.plot(path.x, path.y, color=colour, linewidth=0.5, alpha=0.6)
+            axes.plot(path.x, path.y, color=colour, linewidth=0.7)
     for coordinates, limit in ((points.x, axes.set_xlim), (points.y, axes.set_ylim)):
         low, high = np.percentile(coordinates, PERCENTILES)
         margin = 0.05 * (high - low) or 1.0
