@@ -30,6 +30,9 @@ CLOUD_S: Final = 4.0
 PROMPT_S: Final = 2.5
 """Of the report, per prompt: its distances to all tokens."""
 
+FITS_S: Final = 180.0
+"""Of the report: fitting all priors again, for the densities of the prompts."""
+
 MAP_S: Final[Mapping[str, float]] = {"pca": 80.0, "tsne": 450.0}
 """Of a map by its method, with the vocabulary at layer 0 and about 20,000 tokens at each of four layers."""
 
@@ -81,5 +84,5 @@ def fixed_s(plan: StudyPlan, *, card: ModelCard, n_prompts: int, maps: Sequence[
     """Predicted seconds of the report, the maps and the reasons, which do not depend on the number of steps."""
     layers, n = plan.report_layers(card), len(plan.datasets)
     n_layers = card.n_layers if layers is None else len(layers)
-    report = n * READING_S + n_layers * (PAIR_S * n * (n - 1) / 2 + CLOUD_S * n) + PROMPT_S * n_prompts
+    report = n * READING_S + n_layers * (PAIR_S * n * (n - 1) / 2 + CLOUD_S * n) + PROMPT_S * n_prompts + FITS_S
     return report + sum(MAP_S[job.spec["method"]] for job in maps) + (REASONS_S if plan.with_reasons else 0.0)

@@ -32,8 +32,8 @@ class Record:
     """Decisions and results of a study.
 
     dtype: of the model. minutes: the time limit. token_s: measured seconds per token of a training step. rates: the
-    learning rates that the pilots chose, by method; searched: the validation loss of each rate. runs: by name. left_out: runs that did not fit into
-    the limit. reasons: results of ``demo.study.reasons``, by name.
+    learning rates that the pilots chose, by method; searched: the validation loss of each rate. runs: by name. left_out:
+    runs that did not fit into the limit. reasons: results of ``demo.study.reasons``, by name.
     """
 
     plan: str

@@ -58,8 +58,7 @@ def _movement(record: Record, _plan: StudyPlan) -> str:
         last = row["points"][-1] if row["points"] else None
         if last is not None:
             share = last["moved"] / last["bound"] if last["bound"] else 0.0
-            prior = row["prior"] if row["scale"] == 1.0 else f"{row['prior']}×{row['scale']:g}"
-            name = (row["run"], prior, f"{row['lr']:g}", str(row["steps"]))
+            name = (row["run"], row["prior"], f"{row['lr']:g}", str(row["steps"]))
             rows.append((name, (last["moved"], share, row["between_draws"])))
     means: dict[tuple[str, ...], list[tuple[float, float, float]]] = {}
     for key, values in rows:

@@ -10,6 +10,7 @@ from promptatlas import Client, Run
 from safetensors.numpy import load
 
 from demo.study.record import Record
+from workers.reports.evidence.evidence import prior_label
 
 Array = npt.NDArray[np.float32]
 
@@ -51,9 +52,9 @@ def _rows(run: Run, *, name: str) -> Iterable[dict[str, Any]]:
             }
             for step, vectors in zip(kept["steps"], kept[TENSOR], strict=True)
         ]
-        facts = {"run": name, "prior": member["prior"]["kind"], "scale": member["prior"].get("scale", 1.0)}
         yield {
-            **facts,
+            "run": name,
+            "prior": prior_label(member["prior"]),
             "seed": member["seed"],
             "lr": rate,
             "steps": steps,

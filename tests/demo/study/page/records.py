@@ -9,7 +9,6 @@ MOVEMENT = [
     {
         "run": "pilot-soft-squad",
         "prior": "isotropic",
-        "scale": 1.0,
         "seed": seed,
         "lr": 0.05,
         "steps": 4,

@@ -55,7 +55,7 @@ class FakeRun:
         draw = np.zeros((2, 5), np.float32)
         draw[1, 4] = 12
         if path == "members.json":
-            row = {"prompt": "a@1", "lr": 0.1, "seed": 3, "prior": {"kind": "gaussian", "scale": 16.0}}
+            row = {"prompt": "a@1", "lr": 0.1, "seed": 3, "prior": {"kind": "isotropic", "std": 0.5}}
             return json.dumps([row]).encode()
         if path == "draws/a@1.safetensors":
             return bytes(save({"soft": draw}))
@@ -69,7 +69,7 @@ def test_distances_are_those_of_the_snapshots() -> None:
     client = SimpleNamespace(runs=SimpleNamespace(get=lambda _id: FakeRun()))
     (row,) = measure_movement(cast(Client, client), record=record)
     assert [(point["step"], point["moved"]) for point in row["points"]] == [(0, 0), (1, 3), (2, 5)]
-    assert (row["between_draws"], row["lr"], row["scale"], row["seed"]) == (12, 0.1, 16.0, 3)
+    assert (row["between_draws"], row["lr"], row["prior"], row["seed"]) == (12, 0.1, "isotropic(0.5)", 3)
     assert measure_movement(cast(Client, client), record=Record(plan="a", size=Size(steps=1))) == []
 
 
