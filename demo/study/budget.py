@@ -13,14 +13,17 @@ from promptatlas.types import ModelCard
 from demo.study.plan import Size, StudyPlan, Tuning
 from demo.study.priors import Spec
 
-FORWARD: Final = 0.4
-"""A token in a forward without gradients, in units of a token in a training step."""
+FORWARD: Final = 0.45
+"""A text token in a forward without gradients, in units of a token in a training step (SmolLM2: 0.44 to 0.49)."""
 
-DECODE: Final = 1.2
+DECODE: Final = 1.7
 """A generated token: smaller matrices, and a step per token."""
 
-BACKWARD_FROM: Final = 0.75
-"""The share of a layer's training time that remains if only the layers from the lowest tuned one are computed."""
+TOP: Final = 1.2
+"""A token in the layers from the lowest tuned one, over their share of all layers: the head and the loss are added."""
+
+BELOW: Final = 1.3
+"""A token in the layers below, once for all members. Examples run alone there, for equal states with and without the cache."""
 
 STEPS: Final = (40, 400)
 """The smallest and the largest number of steps of a sized study. With fewer, no loss has converged."""
@@ -75,9 +78,10 @@ class CostModel:
         per_step = share * (rows * lengths.total + n_virtual)
         per_validation = FORWARD * share * min(self.n_validation, spec["eval"]["n"]) * lengths.total
         training = one.n_members * (steps * per_step + (steps / every + 1) * per_validation)
-        below = 0.0 if share == 1.0 else FORWARD * steps * rows * lengths.total
+        below = 0.0 if share == 1.0 else BELOW * steps * rows * lengths.total
         n_evaluated = one.n_members + one.n_draws + 1
-        per_example = 2 * FORWARD * (lengths.total + n_virtual) + DECODE * lengths.target
+        # The loss of the whole text, then the input and each generated token; the vectors are compiled once.
+        per_example = FORWARD * (lengths.total + lengths.input) + DECODE * lengths.target
         evaluation = n_evaluated * spec["eval"]["n"] * per_example
         return float(OVERHEAD_S + self._fits(spec) + self.token_s * (training + below + evaluation))
 
@@ -89,7 +93,7 @@ class CostModel:
         if method["kind"] != "deep":
             return 1.0
         lowest = min(layer % self.n_layers for layer in method["layers"])
-        return 1.0 if lowest == 0 else max(0.0, 1 - lowest / self.n_layers) / BACKWARD_FROM
+        return 1.0 if lowest == 0 else min(1.0, TOP * (1 - lowest / self.n_layers))
 
     def _fits(self, spec: Spec) -> float:
         n_places = len(spec["method"].get("layers", (0,)))

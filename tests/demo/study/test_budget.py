@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from demo.study.budget import (
-    BACKWARD_FROM,
+    BELOW,
     DECODE,
     FORWARD,
     OVERHEAD_S,
     STEPS,
+    TOP,
     VAE_S,
     CostModel,
     Lengths,
@@ -49,15 +50,15 @@ def run(method: Mapping[str, Any], *, priors: tuple[Mapping[str, Any], ...] = ({
 
 def test_the_cost_of_a_soft_run() -> None:
     training = 4 * (10 * (16 * 24 + 20) + 3 * FORWARD * 7 * 24)
-    evaluation = (4 + 2 + 1) * 7 * (2 * FORWARD * 44 + DECODE * 4)
+    evaluation = (4 + 2 + 1) * 7 * (FORWARD * 44 + DECODE * 4)
     assert costs().of(run({"kind": "soft"})) == pytest.approx(OVERHEAD_S + 1e-3 * (training + evaluation))
 
 
 def test_deep_runs_compute_the_layers_below_once_for_all_members() -> None:
     deep = run({"kind": "deep", "layers": [27, -2, 29]})
-    share = 0.1 / BACKWARD_FROM
-    training = 4 * share * (10 * (16 * 24 + 20) + 3 * FORWARD * 7 * 24) + FORWARD * 10 * 16 * 24
-    evaluation = 7 * 7 * (2 * FORWARD * 44 + DECODE * 4)
+    share = 0.1 * TOP
+    training = 4 * share * (10 * (16 * 24 + 20) + 3 * FORWARD * 7 * 24) + BELOW * 10 * 16 * 24
+    evaluation = 7 * 7 * (FORWARD * 44 + DECODE * 4)
     assert costs().of(deep) == pytest.approx(OVERHEAD_S + 1e-3 * (training + evaluation))
     with_embeddings = run({"kind": "deep", "layers": [0, 27, 28, 29]})
     assert costs().of(with_embeddings) == pytest.approx(costs().of(run({"kind": "soft"})))
