@@ -60,9 +60,11 @@ DEMO_ARGS ?=
 demo: setup
 	$(BIN)/python -m demo.run $(if $(MODEL),--model $(MODEL)) $(DEMO_ARGS)
 
-# Long: trains 111 prompts for 400 steps each. Rewrites the numbers in docs/findings.md.
+# Long: trains 111 prompts of the demo model for 400 steps each, or prompts of SmolLM2 within a time limit. Rewrites the numbers in
+# the model's page in docs. For example FINDINGS_ARGS="--minutes 110 --keep".
+FINDINGS_ARGS ?=
 findings: setup
-	$(BIN)/python -m demo.findings $(if $(MODEL),--model $(MODEL))
+	$(BIN)/python -m demo.findings $(if $(MODEL),--model $(MODEL)) $(FINDINGS_ARGS)
 
 # Needs no package source: without one, the tests of other projects' clients are skipped.
 test: setup
@@ -106,4 +108,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output findings-output site
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output findings-output findings-output-smollm2 site

@@ -1,134 +1,179 @@
-"""`make findings`: the paper's findings (arXiv 2412.18582), measured on the demo model from scratch.
+"""`make findings`: the paper's findings (arXiv 2412.18582), measured from scratch on the demo model or on SmolLM2.
 
-The study starts a service with an empty store and two workers and tunes about 100 prompts from many priors, seeds and
-learning rates. It creates one report over all of them and writes the numbers to docs/findings.md. Each prompt trains for
-400 steps, so the study takes long.
+The study starts a service with an empty store, tunes about 100 prompts from many priors, seeds and learning rates, creates one
+report over all of them, and writes the numbers to the model's page in docs. It takes long; ``--keep`` continues after an
+interruption.
 """
 
 import argparse
 import contextlib
-import hashlib
-import json
 import shutil
 import signal
 import sys
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from promptatlas import Client, PromptAtlasError, Run, TimedOutError
-from promptatlas.types import Report
+from promptatlas import Client, PromptAtlasError
+from promptatlas.types import ModelCard, Report
 from rich.console import Console
 
-from demo.study.page import with_findings
-from demo.study.plan import FULL, TINY, Size, Spec, report_spec, tunings
+from demo.models.smollm2 import NotFetched
+from demo.real.folder import DataError, default_folder
+from demo.study.budget import NotEnoughTime
+from demo.study.conduct import TimedStudy
+from demo.study.page.map_figure import save_maps
+from demo.study.page.page import publish
+from demo.study.plan import Size, StudyPlan
+from demo.study.plans import PLANS
+from demo.study.reasons import measure_reasons
+from demo.study.record import Record, WrongRecord, load_record
+from demo.study.runs import StudyRuns
 from demo.study.tables import write_tables
+from demo.tour.model_text import ModelText
 from demo.tour.server import ServiceDidNotStart, running_service
 
-MODEL: Final = "demo"
 INTERRUPTED: Final = 130
-WAIT_S: Final = 60.0
-PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "findings.md"
+READY_WITHIN_S: Final = 600.0
+"""The first start converts a GGUF file."""
 
 
-@dataclass(frozen=True)
-class Study:
-    """The study on a running service. Runs that an earlier session started are continued."""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the command line. size: None: chosen by the time limit, or the only one. dtype: None: that of the plan."""
 
-    client: Client
-    size: Size
-    console: Console
-
-    def prompts(self) -> list[str]:
-        """Run all tunings; returns references of all prompts."""
-        started = [self._tune(one.spec, name=one.name) for one in tunings(model=MODEL, size=self.size)]
-        return [ref for run in started for ref in self._finished(run).prompts]
-
-    def report(self, prompts: list[str]) -> Run:
-        """Create the report. It is never reused, because the code of the measures can have changed."""
-        spec = report_spec(model=MODEL, prompts=prompts, size=self.size)
-        return self._finished(self.client.runs.create("report", spec, name="findings"))
-
-    def _tune(self, spec: Spec, *, name: str) -> Run:
-        label = f"{name} {_digest(spec)}"
-        for run in self.client.runs.list(kind="tune"):
-            if run.name == label:
-                self.console.print(f"{label}: continued, {run.id}, {run.status}")
-                return run.resume() if run.status in ("failed", "cancelled") else run
-        return self.client.runs.create("tune", spec, name=label)
-
-    def _finished(self, run: Run) -> Run:
-        started_s = time.monotonic()
-        while not run.ended:
-            # A wait reconnects after lost connections. A new wait raises if the service has ended.
-            with contextlib.suppress(TimedOutError):
-                run.wait(timeout_s=WAIT_S, progress=False)
-        run.wait(progress=False)
-        self.console.print(f"{run.name}: {run.id} {run.status} after {time.monotonic() - started_s:.0f} s")
-        return run.refresh()
+    output: Path
+    weights: Path
+    data: Path
+    size: Size | None
+    minutes: float
+    keep: bool
+    finish: bool
+    dtype: str | None = None
 
 
-def study(*, model_folder: Path, output: Path, size: Size, keep: bool, console: Console) -> Report:
-    """Run the study. Writes ``report.html``, ``report.json`` and tables to ``output``."""
+def study(plan: StudyPlan, *, options: Options, console: Console) -> tuple[Report, Record]:
+    """Perform the study. Writes ``report.html``, ``report.json``, ``study.json`` and tables to the output folder.
+
+    Raises:
+        DataError, NotEnoughTime, WrongRecord: the study cannot be performed as requested.
+    """
+    output = options.output
     output.mkdir(parents=True, exist_ok=True)
-    if not keep:
+    if not options.keep:
         shutil.rmtree(output / "store", ignore_errors=True)
+    kept = load_record(output, plan=plan.name) if options.keep else None
+    record = kept or Record(plan=plan.name, size=options.size or plan.full)
+    with _service(plan, options=options) as client:
+        console.print(f"Store, log and report in {output}")
+        runs, card = StudyRuns(client, console), client.models.get(plan.model)
+        text = ModelText.of(options.weights, card=card, cache=output / "store" / "cache")
+        if plan.data is not None:
+            n_records = plan.data.upload(client, folder=options.data, count=text.count, size=record.size)
+            record = replace(record, n_records=n_records, dtype=card.dtype)
+        if plan.budget_minutes is None:
+            report = _all_at_once(runs, plan=plan, card=card, size=record.size, output=output)
+        else:
+            timed = TimedStudy(
+                runs,
+                plan=plan,
+                card=card,
+                record=record,
+                size=options.size,
+                minutes=options.minutes,
+                finish=options.finish,
+                output=output,
+                save=lambda one: one.save(output),
+            )
+            report, record = timed.perform(), timed.record
+        if plan.with_reasons:
+            record = replace(record, reasons=measure_reasons(client, plan=plan, record=record, text=text))
+            record.save(output)
+        save_maps(client, record=record, folder=output)
+    write_tables(report, folder=output)
+    return report, record
+
+
+def _all_at_once(runs: StudyRuns, *, plan: StudyPlan, card: ModelCard, size: Size, output: Path) -> Report:
+    prompts = [ref for refs in runs.tune_all(plan, size=size, card=card).values() for ref in refs]
+    run = runs.finished(runs.new_report(plan.report_spec(prompts=prompts, size=size, card=card)))
+    run.download_all(to=output)
+    return Report.model_validate_json((output / "report.json").read_bytes())
+
+
+@contextlib.contextmanager
+def _service(plan: StudyPlan, *, options: Options) -> Iterator[Client]:
     environ = {
-        "PROMPTATLAS_MODELS": f"{MODEL}={model_folder.resolve()}",
-        "PROMPTATLAS_HOME": str((output / "store").resolve()),
-        # Two workers with one thread each: for a model of this size, more threads are slower.
-        "PROMPTATLAS_WORKERS": "2",
-        "OMP_NUM_THREADS": "1",
+        "PROMPTATLAS_MODELS": f"{plan.model}={options.weights.resolve()}",
+        "PROMPTATLAS_HOME": str((options.output / "store").resolve()),
+        **plan.environ,
+        **({} if options.dtype is None else {"PROMPTATLAS_DTYPE": options.dtype}),
     }
-    with running_service(environ, log=output / "service.log") as url, Client(url, progress=False) as client:
-        console.print(f"Service at {url}, store and log in {output}")
-        running = Study(client, size, console)
-        run = running.report(running.prompts())
-        run.download_all(to=output)
-    found = Report.model_validate_json((output / "report.json").read_bytes())
-    write_tables(found, folder=output)
-    return found
+    log = options.output / "service.log"
+    with (
+        running_service(environ, log=log, ready_within_s=READY_WITHIN_S) as url,
+        Client(url, progress=False) as client,
+    ):
+        yield client
 
 
-def publish(report: Report, *, page: Path | None, console: Console) -> None:
-    """Print the verdicts and write the report's numbers to the page."""
-    for finding in report.findings:
-        console.print(f"{finding.number}. {finding.title}: [bold]{finding.verdict}[/]", highlight=False)
-    if page is not None:
-        text = page.read_text(encoding="utf-8")
-        page.write_text(with_findings(text, report=report), encoding="utf-8")
-        console.print(f"Numbers written to {page}")
-
-
-def _digest(spec: Spec) -> str:
-    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path(__file__).resolve().parent / "model")
-    parser.add_argument("--output", type=Path, default=Path("findings-output"))
-    parser.add_argument(
-        "--keep", action="store_true", help="keep the store of an earlier session and continue its runs"
+    chosen = _parser().parse_args(arguments)
+    plan = PLANS[chosen.model]
+    options = Options(
+        output=chosen.output or Path("findings-output" if chosen.model == "demo" else f"findings-output-{plan.name}"),
+        weights=chosen.weights or plan.weights,
+        data=chosen.data or default_folder(),
+        size=plan.tiny if chosen.tiny else None,
+        minutes=chosen.minutes or plan.budget_minutes or 0.0,
+        keep=chosen.keep,
+        finish=chosen.finish,
+        dtype=chosen.dtype,
     )
-    parser.add_argument("--tiny", action="store_true", help="a smoke test whose numbers have no meaning")
-    chosen = parser.parse_args()
     # SIGTERM acts as Ctrl-C, so that all blocks exit in order and the service is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    size = TINY if chosen.tiny else FULL
     try:
-        found = study(model_folder=chosen.model, output=chosen.output, size=size, keep=chosen.keep, console=console)
+        if plan.data is not None:
+            plan.data.require(options.data)
+        if plan.fetch is not None and chosen.weights is None:
+            plan.fetch(plan.weights)
+        report, record = study(plan, options=options, console=console)
     except KeyboardInterrupt:
         console.print("interrupted; the service has been stopped")
         return INTERRUPTED
-    except (ServiceDidNotStart, PromptAtlasError) as error:
+    except (ServiceDidNotStart, PromptAtlasError, NotFetched, DataError, NotEnoughTime, WrongRecord) as error:
         print(f"findings: {error}", file=sys.stderr)
         return 1
-    publish(found, page=None if chosen.tiny else PAGE, console=console)
+    publish(report, record=record, plan=plan, output=None if chosen.tiny else options.output, console=console)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=sorted(PLANS), default="demo", help="the study to perform")
+    parser.add_argument("--weights", type=Path, help="other weights than those of the study: a folder or a GGUF file")
+    parser.add_argument("--output", type=Path, help="folder of the store, the log and the report")
+    parser.add_argument("--data", type=Path, help="folder of the real datasets")
+    parser.add_argument("--minutes", type=_minutes, help="time limit, which decides the number of steps")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the store of an earlier session and continue its runs"
+    )
+    parser.add_argument(
+        "--finish", action="store_true", help="start no further tunings: report on those that have ended"
+    )
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the model, instead of the study's own")
+    parser.add_argument("--tiny", action="store_true", help="a smoke test whose numbers have no meaning")
+    return parser
+
+
+def _minutes(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number of minutes, got {text}")
+    return value
 
 
 if __name__ == "__main__":

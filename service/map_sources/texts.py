@@ -80,6 +80,11 @@ class Text:
         return self if len(self.ids) <= n else replace(self, ids=self.ids[:n], own=self.own[:n])
 
 
+def without_sink(own: tuple[bool, ...], *, is_sink: bool) -> tuple[bool, ...]:
+    """The marks of a text's tokens, without its first one if that is an attention sink. The only token of a text is kept."""
+    return (False, *own[1:]) if is_sink and any(own[1:]) else own
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchLimits:
     """Size of a batch. max_tokens: exceeded only by a batch of a single text. max_texts: None for any number."""

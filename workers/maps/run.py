@@ -121,6 +121,7 @@ class _Attempt:
             quality=[each.model_dump(mode="json") for each in quality],
             added=list(encoder.added),
             max_tokens=encoder.longest,
+            skips_first=encoder.skips_first,
         )
         self._run.save_output(MAP, facts.to_bytes())
         return {"n_points": float(facts.n_points), **_numbers(quality)}

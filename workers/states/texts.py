@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
-from service.map_sources.texts import Text, TextParts
+from service.map_sources.texts import Text, TextParts, without_sink
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example
@@ -19,6 +19,9 @@ MAX_TOKENS = 4096
 class Encoder:
     """Tokenizes for one model.
 
+    If the model's first position is an attention sink and the tokenizer adds no token there, the text's first token is marked as
+    not its own, so that it is read but is no point. The only token of a text remains its own.
+
     Args:
         n_virtual: positions of the context that a prompt takes.
     """
@@ -26,6 +29,7 @@ class Encoder:
     def __init__(self, model: HostedModel, *, n_virtual: int = 0) -> None:
         self._tokenizer = model.tokenizer
         self._detokenizer = Detokenizer(model.tokenizer)
+        self.skips_first = model.first_token_is_sink
         self.longest = max(1, min(MAX_TOKENS, model.n_positions - n_virtual))
 
     def texts(self, texts: Iterable[str]) -> Iterator[Text]:
@@ -44,7 +48,7 @@ class Encoder:
         if parts.end:
             more = tuple(self._tokenizer(parts.end, add_special_tokens=False)["input_ids"])
             ids, own = ids + more, own + (True,) * len(more)
-        return parts.tokenized(ids, own=own, max_tokens=self.longest)
+        return parts.tokenized(ids, own=without_sink(own, is_sink=self.skips_first), max_tokens=self.longest)
 
     def token_text(self, token_id: int) -> str:
         """The text of one token inside a text, with its leading space."""

@@ -21,7 +21,7 @@ from service.api.services import Services
 from service.engine.requests import Capture, CaptureSpec, Generate, Intervention, Sampling
 from service.errors import InvalidRequest
 from service.map_sources.interface import Generations
-from service.map_sources.texts import BatchLimits, Text, TextParts
+from service.map_sources.texts import BatchLimits, Text, TextParts, without_sink
 from service.store.maps.store import StoredMap, site_of
 
 MAX_INPUTS = 64
@@ -49,6 +49,7 @@ class EngineTextReader:
         self._model = model
         self._prompt = resolved.prompt
         self._n_added = found.facts.added
+        self._skips_first = found.facts.skips_first
         self._max_bytes = max_bytes
         self.prompt_label = _label(resolved)
         self.n_positions: int = model.card["n_positions"] - n_virtual
@@ -70,6 +71,7 @@ class EngineTextReader:
             end = ends.get(i, ())
             end = end[front : len(end) - behind]
             own = tuple(front <= at < len(begin) - behind for at in range(len(begin))) + (True,) * len(end)
+            own = without_sink(own, is_sink=self._skips_first)
             texts.append(parts[i].tokenized(begin + end, own=own, max_tokens=self.max_tokens))
         return texts
 

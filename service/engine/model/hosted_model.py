@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from service.engine.attention.kernels import ATTENTION_NAME, METADATA_ARGUMENT, 
 from service.engine.attention.kv_cache import KVShape, LayerShape
 from service.engine.attention.metadata import RecordingMetadata
 from service.engine.model.architecture import Architecture, find_architecture
+from service.engine.model.first_token import first_token_is_sink
 from service.engine.model.layers.packed_linear import DEFAULT_PACKED_BYTES, pack_linears
 from service.engine.model.lens_sites import find_lens_sites
 from service.engine.model.loading import DeviceMap, find_dtype, load_pretrained
@@ -168,6 +169,11 @@ class HostedModel:
             if isinstance(value := getattr(self.config, field, None), int):
                 return value
         return 1 << 20
+
+    @cached_property
+    def first_token_is_sink(self) -> bool:
+        """Whether the first position of every text is an attention sink; measured at the first use."""
+        return first_token_is_sink(self.forward, architecture=self.architecture, vocab_size=int(self.config.vocab_size))
 
     def forward(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,7 @@ class MapFacts:
 
     layers: with a basis, ascending. sources: their names. n_points: of all layers. quality: by layer the fields of the wire.
     added: number of tokens that the tokenizer adds before and after every text. max_tokens: texts are truncated to it.
+    skips_first: the first token of a text is an attention sink and no point.
     """
 
     model: str
@@ -77,6 +78,7 @@ class MapFacts:
     quality: Sequence[Mapping[str, Any]]
     added: Sequence[int]
     max_tokens: int
+    skips_first: bool = False
 
     def to_bytes(self) -> bytes:
         """The content of ``map.json``."""
@@ -88,7 +90,10 @@ class MapFacts:
         """The inverse of ``to_bytes``; DamagedArtifact for malformed content. Fields of later versions are ignored."""
         try:
             found = json.loads(data)
-            return cls(**{item.name: found[item.name] for item in fields(cls)})
+            # Maps of earlier versions have no mark of the first token.
+            return cls(
+                **{item.name: found[item.name] for item in fields(cls) if item.default is MISSING or item.name in found}
+            )
         except (KeyError, TypeError, ValueError):
             raise DamagedArtifact(f"{label} is damaged: its map.json is malformed.") from None
 

@@ -222,3 +222,27 @@ def test_the_dialog_starts_a_map_run(open_page: OpenPage, world: World) -> None:
     assert [source["dataset"] for source in run["spec"]["sources"]] == ["demo-cloze"]
     expect(page.get_by_role("heading", name="from the page")).to_be_visible()
     world.http.post(f"/v1/runs/{run['id']}/cancel")
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [
+        (" the", "·the"),
+        ("", "∅"),
+        ("\n\t", "⏎⇥"),
+        ("\x00a\x7f", "\\x00a\\x7f"),
+        ("\x85", "\\x85"),
+        ("\xa0", "\\xa0"),
+        ("\u200bb\u202e", "\\u{200b}b\\u{202e}"),
+        ("\u2028", "\\u{2028}"),
+        ("\u0301", "◌\u0301"),
+        ("e\u0301", "e\u0301"),
+        (" \U0001f642", "·\U0001f642"),
+        ("\ufffd", "\ufffd"),
+        ("\U000e0001", "\\u{e0001}"),
+        ("<b>", "<b>"),
+    ],
+)
+def test_tokens_of_a_byte_level_vocabulary_are_visible(open_page: OpenPage, token: str, shown: str) -> None:
+    page = open_page("runs")
+    assert page.evaluate("async (token) => (await import('/web/js/dom/format.js')).visible(token)", token) == shown

@@ -177,3 +177,19 @@ def test_added_tokens_are_told_from_own_ones(tmp_path: Path) -> None:
     assert encoder.added == (1, 0)
     (text,) = encoder.texts(["t5 t6"])
     assert text.own == (False, True, True)
+
+
+@pytest.mark.parametrize("n_tokens", [1, 2, 5])
+def test_the_first_token_is_no_point_if_it_is_a_sink(
+    model: HostedModel, monkeypatch: pytest.MonkeyPatch, n_tokens: int
+) -> None:
+    text = " ".join(f"t{i}" for i in range(n_tokens))
+    usual = Encoder(model).encode(TextParts(begin=text))
+    monkeypatch.setattr(model, "first_token_is_sink", True)
+    found = Encoder(model).encode(TextParts(begin=text))
+    assert found.ids == usual.ids
+    assert usual.own == (True,) * len(usual.ids)
+    # The only token of a text remains a point.
+    assert found.own == ((False,) + (True,) * (len(usual.ids) - 1) if len(usual.ids) > 1 else (True,))
+    with_end = Encoder(model).encode(TextParts(begin="t1", end=" t2"))
+    assert with_end.own == (False,) + (True,) * (len(with_end.ids) - 1)

@@ -17,6 +17,7 @@ from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Capture, CaptureSpec, Done, Failed, Limits
 from service.engine.shapes import Float, Int, Tensor
 from service.errors import NotFound
+from service.map_sources.texts import without_sink
 from service.store.datasets.items import Example
 
 MAX_TEXT_TOKENS = 4096
@@ -48,12 +49,16 @@ class Reader:
         self._engine = Engine(model, limits=limits, load_prompt=_no_prompt)
 
     def example(self, example: Example) -> Tokens:
-        """Tokens of a record as in tuning: running text, or input and target, tokenised separately."""
-        if example.text is not None:
-            return self.text(example.text)
-        begin = self.text(example.input or "")
-        target = tuple(self._model.tokenizer(example.target or "", add_special_tokens=False)["input_ids"])
-        return Tokens(ids=begin.ids + target, own=begin.own + (True,) * len(target)).cut(self._longest)
+        """Tokens of a record as in tuning: running text, or input and target, tokenised separately.
+
+        The first token is not a point if it is an attention sink.
+        """
+        begin = self.text(example.text if example.text is not None else example.input or "")
+        ids, own = begin.ids, begin.own
+        if example.text is None:
+            target = tuple(self._model.tokenizer(example.target or "", add_special_tokens=False)["input_ids"])
+            ids, own = ids + target, own + (True,) * len(target)
+        return Tokens(ids=ids, own=without_sink(own, is_sink=self._model.first_token_is_sink)).cut(self._longest)
 
     def text(self, text: str) -> Tokens:
         """Tokens of a text, with the special tokens that the tokenizer adds."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from service.engine.model.hosted_model import HostedModel
@@ -54,16 +55,22 @@ class CloudReader:
         texts = self._texts(dataset, n=n, include_target=True)
         means: dict[int, list[Floats]] = {layer: [] for layer in layers}
         tokens: dict[int, list[Floats]] = {layer: [] for layer in layers}
-        for states in self._reader.states(texts, layers=layers, per="token"):
-            for layer in layers:
-                tokens[layer].append(states.vectors[layer])
-                means[layer].append(_means(states.vectors[layer], rows=states.rows))
-        total = sum(map(len, tokens[layers[0]]))
+        total = sum(text.n_own for text in texts)
         if total < 2:
             raise InvalidRequest(f"Dataset {dataset!r} has no text to read.", loc=("datasets",))
-        kept = np.sort(np.random.default_rng(self._seed).permutation(total)[:MAX_TOKENS_A_LAYER])
+        kept = np.zeros(total, dtype=np.bool_)
+        kept[np.random.default_rng(self._seed).permutation(total)[:MAX_TOKENS_A_LAYER]] = True
+        n_read = 0
+        for states in self._reader.states(texts, layers=layers, per="token"):
+            n_batch = len(states.rows)
+            # Other tokens are dropped at once: thirty layers of all tokens are gigabytes.
+            chosen = kept[n_read : n_read + n_batch]
+            n_read += n_batch
+            for layer in layers:
+                tokens[layer].append(states.vectors[layer][chosen])
+                means[layer].append(_means(states.vectors[layer], rows=states.rows))
         return {
-            layer: TaskCloud(texts=np.concatenate(means[layer]), tokens=np.concatenate(tokens[layer])[kept])
+            layer: TaskCloud(texts=np.concatenate(means[layer]), tokens=np.concatenate(tokens[layer]))
             for layer in layers
         }
 
@@ -89,12 +96,11 @@ class CloudReader:
         offsets, generated = tensors["row_offsets"].tolist(), tensors["generated"].numpy()
         spans = list(pairwise(offsets))
         short = np.median([generated[begin:end].sum() for begin, end in spans]) < MIN_GENERATED_TOKENS
+        kept = _points(texts, spans=spans) if short else generated
         by_layer: dict[int, list[Floats]] = {}
         for layer in layers:
             states = tensors[site_of(layer)].float().numpy()
-            by_layer[layer] = [
-                states[begin:end] if short else states[begin:end][generated[begin:end]] for begin, end in spans
-            ]
+            by_layer[layer] = [states[begin:end][kept[begin:end]] for begin, end in spans]
         return Trajectories(dataset=dataset, part="input and answer" if short else "generated", by_layer=by_layer)
 
     def _texts(self, dataset: str, *, n: int, include_target: bool) -> list[Text]:
@@ -115,6 +121,14 @@ class CloudReader:
             include_input=True,
         )
         return self._reader.run(request).tensors
+
+
+def _points(texts: Sequence[Text], *, spans: Sequence[tuple[int, int]]) -> npt.NDArray[np.bool_]:
+    """For each row of generations with their inputs: whether it is a point, like the own tokens of an input."""
+    kept = np.ones(spans[-1][1], dtype=np.bool_)
+    for text, (begin, _) in zip(texts, spans, strict=True):
+        kept[begin : begin + len(text.own)] = text.own
+    return kept
 
 
 def _means(states: Floats, *, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Floats:

@@ -48,11 +48,20 @@ export function secondsBetween(start, end) {
   return start ? (new Date(end ?? Date.now()) - new Date(start)) / 1000 : null;
 }
 
-/** A token with visible spaces, tabs, line breaks and control characters. */
+/**
+ * A token with visible spaces, tabs, line breaks, and control and format characters. Format characters can hide a token or change
+ * the direction of the text around it. A combining mark at the start gets a dotted circle, so that it is not drawn on the
+ * character before the token.
+ */
 export function visible(token) {
   if (token === "") return "∅";
   const shown = token.replaceAll(" ", "·").replaceAll("\n", "⏎").replaceAll("\t", "⇥");
-  return shown.replace(/[\u0000-\u001f\u007f]/g, (one) => `\\x${one.codePointAt(0).toString(16).padStart(2, "0")}`);
+  return shown.replace(/^(?=\p{M})/u, "◌").replace(/(?!·)[\p{Zs}\p{C}\p{Zl}\p{Zp}]/gu, escaped);
+}
+
+function escaped(character) {
+  const code = character.codePointAt(0).toString(16);
+  return code.length > 2 ? `\\u{${code}}` : `\\x${code.padStart(2, "0")}`;
 }
 
 /** A text truncated to `n` characters. */

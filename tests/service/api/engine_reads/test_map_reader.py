@@ -11,6 +11,7 @@ import pytest
 from promptatlas.types.maps import ProjectBody
 
 from service.api.engine_reads.map_points import gather_points
+from service.engine.model.hosted_model import HostedModel
 from service.map_sources.gathered_points import GatheredPoints
 from tests.service.api.conftest import OpenWorld, World
 from tests.service.api.map_world import open_small_world, put_map
@@ -42,7 +43,11 @@ def rows(points: GatheredPoints, layer: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: next(iter(source)))
-def test_both_readers_give_the_same_points(map_world: tuple[World, FakeRun], source: dict[str, Any]) -> None:
+@pytest.mark.parametrize("is_sink", [False, True])
+def test_both_readers_give_the_same_points(
+    map_world: tuple[World, FakeRun], source: dict[str, Any], is_sink: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HostedModel, "first_token_is_sink", is_sink)
     world, run = map_world
     put_prompt(run, "soft")
     put_prompt(run, "carried", kind="deep", layers=(1,), where="carried")

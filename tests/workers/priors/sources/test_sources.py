@@ -14,6 +14,7 @@ from service.errors import EngineFault, InvalidRequest, NotFound
 from service.store.datasets.store import DatasetStore
 from tests.oracle.models import N_VOCAB
 from tests.workers.priors.small_world import BEGIN, Stores, plain_model, small_model
+from tests.workers.tuning.small_run import small_model as without_begin
 from workers.priors.sources import dataset_reader as reading
 from workers.priors.sources.cache import Cache
 from workers.priors.sources.sources import Sources
@@ -189,3 +190,14 @@ def test_prompts_must_be_of_this_model_and_its_weights(stores: Stores) -> None:
         sources.prompt("other")
     with pytest.raises(NotFound):
         sources.prompt("none")
+
+
+def test_the_first_token_is_no_point_if_it_is_a_sink(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = without_begin()
+    sources = stores.sources(model)
+    example = next(iter(stores.datasets.examples("lines", split="train", n=1, seed=0)))
+    usual = sources._read.example(example)
+    monkeypatch.setattr(model, "first_token_is_sink", True)
+    found = sources._read.example(example)
+    assert found.ids == usual.ids
+    assert (usual.own[0], found.own) == (True, (False, *usual.own[1:]))

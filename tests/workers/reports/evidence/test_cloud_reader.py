@@ -74,3 +74,19 @@ def test_a_single_token_is_no_cloud(tmp_path: Path) -> None:
     reader = CloudReader(small_model(), datasets=run.datasets, check=lambda: None, seed=0)
     with pytest.raises(InvalidRequest, match="single"):
         reader.cloud("single", layers=[0], n=3)
+
+
+def test_a_first_token_that_is_a_sink_is_neither_point_nor_step(
+    reader: CloudReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, walks = reader.cloud("told", layers=[1], n=9)[1], reader.trajectories("words", layers=[1], n=4, max_tokens=3)
+    monkeypatch.setattr(reader._encoder, "skips_first", True)
+    found, shorter = (
+        reader.cloud("told", layers=[1], n=9)[1],
+        reader.trajectories("words", layers=[1], n=4, max_tokens=3),
+    )
+    assert len(found.tokens) < len(usual.tokens)
+    assert {*map(tuple, found.tokens.round(4))} < {*map(tuple, usual.tokens.round(4))}
+    assert shorter.part == "input and answer"
+    for walk, whole in zip(shorter.by_layer[1], walks.by_layer[1], strict=True):
+        np.testing.assert_allclose(walk, whole[1:], atol=1e-5)

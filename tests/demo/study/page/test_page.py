@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from promptatlas.types import Finding, Report
+from rich.console import Console
 
-from demo.study.page import BLOCKS, WrongPage, with_findings
+from demo.study.page.blocks import REPORT_BLOCKS
+from demo.study.page.page import WrongPage, block_names, blocks_of, publish, with_blocks
+from demo.study.plan import Size, StudyPlan
+from demo.study.plans import PLANS
+from demo.study.record import Record
+from tests.demo.study.page.records import RECORD
 from tests.workers.reports.evidence_made_up import evidence, tuned
 from workers.reports.evidence.collapse_measures import measure_collapse
 from workers.reports.evidence.measurement_cache import plain
@@ -23,7 +32,9 @@ from workers.reports.findings.quality import finding_interpolation, finding_qual
 from workers.reports.findings.statistics import Resampling
 from workers.reports.findings.task_clusters import finding_tasks, measure_separation
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
+DEMO = PLANS["demo"]
+BLOCKS = REPORT_BLOCKS
 PAGE = "# A\nprose\n" + "\n".join(
     f"<!-- begin {name} -->\nstale {name}\n<!-- end {name} -->\nmore prose" for name in BLOCKS
 )
@@ -53,6 +64,11 @@ def report() -> Report:
     spec = {"prompts": [], "datasets": ["a"], "n": 20, "n_trajectories": 2, "max_tokens": 4, "samples": 99, "seed": 0}
     findings = [Finding.model_validate(plain(vars(answer))) for answer in answers]
     return Report(title="t", model="m", revision="r", findings=findings, spec=spec, versions={"x": "1"})
+
+
+def with_findings(page: str, *, report: Report, plan: StudyPlan = DEMO) -> str:
+    record = Record(plan=plan.name, size=Size(steps=1))
+    return with_blocks(page, blocks=blocks_of(report, record=record, plan=plan))
 
 
 def block(page: str, name: str) -> str:
@@ -99,9 +115,9 @@ def test_a_page_without_its_markers_is_refused(page: str) -> None:
         with_findings(page, report=report())
 
 
-def test_the_page_in_docs_has_all_blocks() -> None:
-    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
-    with_findings(page, report=report())
+@pytest.mark.parametrize("plan", PLANS.values(), ids=list(PLANS))
+def test_the_page_of_a_plan_has_all_its_blocks(plan: StudyPlan) -> None:
+    with_findings(plan.page.read_text(encoding="utf-8"), report=report(), plan=plan)
 
 
 def test_the_page_in_docs_has_the_rules_and_titles_of_the_code() -> None:
@@ -113,3 +129,31 @@ def test_the_page_in_docs_has_the_rules_and_titles_of_the_code() -> None:
 
 def test_the_report_is_valid_json() -> None:
     json.dumps(report().model_dump(), allow_nan=False)
+
+
+def test_blocks_show_the_figures_that_exist() -> None:
+    plan, record = PLANS["smollm2"], Record(plan="smollm2", size=Size(steps=1))
+    found = blocks_of(report(), record=record, plan=plan, pictures=["tasks", "fits", "map-pca", "map-tsne"])
+    links = {name: [line for line in text.splitlines() if line.startswith("![")] for name, text in found.items()}
+    assert {name: shown for name, shown in links.items() if shown} == {
+        "finding-5": ["![tasks](pictures/findings-smollm2/tasks.png)"],
+        "fits": ["![fits](pictures/findings-smollm2/fits.png)"],
+        "maps": [
+            "![map-pca](pictures/findings-smollm2/map-pca.png)",
+            "![map-tsne](pictures/findings-smollm2/map-tsne.png)",
+        ],
+    }
+
+
+def test_results_of_a_study_with_pictures_are_published(tmp_path: Path) -> None:
+    page = tmp_path / "findings-smollm2.md"
+    blocks = "\n".join(f"<!-- begin {name} -->\nstale\n<!-- end {name} -->" for name in block_names(PLANS["smollm2"]))
+    page.write_text(blocks, encoding="utf-8")
+    (tmp_path / "map-pca.png").write_bytes(b"a picture")
+    plan = replace(PLANS["smollm2"], page=page, pictures=tmp_path / "pictures")
+    publish(report(), record=RECORD, plan=plan, output=tmp_path, console=Console(file=io.StringIO()))
+    text = page.read_text(encoding="utf-8")
+    assert "stale" not in text
+    shown = re.findall(r"!\[.*\]\(pictures/findings-smollm2/(.*)\)", text)
+    assert set(shown) == {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert (tmp_path / "pictures" / "map-pca.png").read_bytes() == b"a picture"

@@ -1,6 +1,5 @@
-"""The page docs/findings.md: generated blocks between markers, and the text around them, which is kept."""
+"""Blocks of a page of findings that are generated from the report."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -9,26 +8,9 @@ from promptatlas.types import Report
 from demo.study.tables import interval, markdown_table, shown
 from workers.reports.rendering.labels import label, part_label
 
-BLOCK: Final = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 STATES: Final[Mapping[Any, str]] = {True: "holds", False: "does not hold", None: "open"}
 MAX_PARTS: Final = 12
 """A rule with more parts is summarised by the counts of their states."""
-
-
-class WrongPage(ValueError):
-    """The markers of the page differ from the expected ones."""
-
-
-def with_findings(page: str, *, report: Report) -> str:
-    """The page with every block between ``<!-- begin x -->`` and ``<!-- end x -->`` regenerated.
-
-    Raises:
-        WrongPage: a block is missing, duplicated or unknown.
-    """
-    names = re.findall(r"<!-- begin (\S+) -->", page)
-    if sorted(names) != sorted(BLOCKS) or len(BLOCK.findall(page)) != len(BLOCKS):
-        raise WrongPage(f"expected the blocks {', '.join(BLOCKS)}, each once, got {', '.join(names) or 'none'}")
-    return BLOCK.sub(lambda block: f"{block[1]}{BLOCKS[block[2]](report).rstrip()}\n{block[3]}", page)
 
 
 def _made(report: Report) -> str:
@@ -175,7 +157,7 @@ def _shape(numbers: Mapping[str, Any]) -> Iterable[str]:
     yield markdown_table(("dataset", "share of letters", *map(label, measures)), rows)
 
 
-BLOCKS: Final[Mapping[str, Callable[[Report], str]]] = {
+REPORT_BLOCKS: Final[Mapping[str, Callable[[Report], str]]] = {
     "made": _made,
     "verdicts": _verdicts,
     "finding-1": _finding(1, _displacement),
