@@ -163,6 +163,6 @@ def _leads() -> Leads:
         "expected one and ends there.",
         remarks="What a prompt can win: it adds no knowledge to a frozen model and no ability to calculate. It can bring answers "
         "into the format and end them, and lower the loss that the wrong format causes. Accuracy, exact match and F1 rise where "
-        "the model can find the answer but does not give it in the format. What remains are errors of the model, which tables and "
-        "answers above show: few models of this size can calculate.",
+        "the model can find the answer but does not give it in the format. What remains are errors of the "
+        "model itself.",
     )
