@@ -42,7 +42,7 @@ class PlanningContext:
 
     models: hosted models by name, each with the fields of its card. memory_bytes: of a worker; None if unknown.
     maps: those that states can be projected by. read_models: models that only workers load. max_harvest_bytes: limit on the
-    shards of one harvest.
+    shards of one harvest. teachers: names of the endpoints that ``generate`` runs can sample from.
     """
 
     models: Mapping[str, Mapping[str, Any]]
@@ -52,6 +52,7 @@ class PlanningContext:
     maps: Maps | None = None
     read_models: EncoderDecoderConfigs | None = None
     max_harvest_bytes: int | None = None
+    teachers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

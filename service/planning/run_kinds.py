@@ -15,6 +15,7 @@ from promptatlas.types import RUN_KINDS, RunKind
 from service.errors import AtlasError
 from service.planning.context import PlanningContext, Resolver
 from service.planning.kinds.evaluate import complete_evaluate
+from service.planning.kinds.generate import complete_generate
 from service.planning.kinds.harvest import complete_harvest
 from service.planning.kinds.map import complete_map
 from service.planning.kinds.report import complete_report
@@ -41,6 +42,11 @@ RUN_HANDLERS: Mapping[RunKind, RunHandler] = MappingProxyType(
     {
         "tune": RunHandler(complete=complete_tune, perform="workers.tuning.run:tune"),
         "evaluate": RunHandler(complete=complete_evaluate, perform="workers.evaluation.run:evaluate"),
+        "generate": RunHandler(
+            complete=complete_generate,
+            perform="workers.generate.run:generate",
+            help="workers.generate.helper:help_generate",
+        ),
         "harvest": RunHandler(
             complete=complete_harvest,
             perform="workers.harvest.run:harvest",

@@ -30,7 +30,7 @@ _SHARD_HASH = re.compile(rb'"sha256": ?"[0-9a-f]{64}"')
 
 
 def spec_of(kind: RunKind, *, name: str) -> dict[str, Any]:
-    """The spec of a run of some seconds that passes many checkpoints. name: of the prompts that it makes, unique."""
+    """The spec of a run of some seconds that passes many checkpoints. name: of the prompts or dataset it makes, unique."""
     prior = {"kind": "vae", "fit": {"embeddings": "vocabulary"}, "epochs": 600, "d_hidden": 64, "d_latent": 8}
     specs: dict[RunKind, dict[str, Any]] = {
         "tune": {
@@ -47,6 +47,16 @@ def spec_of(kind: RunKind, *, name: str) -> dict[str, Any]:
             "prompts": [None, *PROMPTS],
             "metrics": ["exact_match", "loss"],
             "samples": 100,
+        },
+        "generate": {
+            "dataset": "sums",
+            "prompt_refs": [None, "soft"],
+            "n": 2,
+            "max_tokens": 12,
+            "logprobs": 4,
+            "shard_samples": 96,
+            "reuse": False,
+            "name": name,
         },
         "harvest": {"dataset": "words", "sites": ["resid_post"], "prompt_ref": "soft", "shard_bytes": 49152},
         "map": {
@@ -125,16 +135,19 @@ def fingerprint(http: httpx.Client, run_id: str, *, name: str) -> dict[str, str]
     for ref in run["prompts"]:
         manifest = _require(http.get(f"/v1/prompts/{ref.replace('@', '/versions/')}")).json()
         parts[f"prompt {ref.replace(name, 'NAME')}"] = manifest["sha256"].encode()
+    if run["kind"] == "generate":
+        parts["dataset"] = _require(http.get(f"/v1/datasets/{name}", params={"limit": 1})).json()["sha256"].encode()
     if run["kind"] == "map":
         parts["points"] = _require(http.get(f"/v1/maps/{run_id}", headers={"Accept": "application/json"})).content
     return {path: _hash(data, run=run, name=name) for path, data in parts.items()}
 
 
 def checkpoints_of(home: Path, run_id: str) -> frozenset[tuple[str, int]]:
-    """What a run has saved so far in a local store: each checkpoint, and each shard of a harvest."""
+    """What a run has saved so far in a local store: each checkpoint, and each shard of a harvest or of generated samples."""
     found: set[tuple[str, int]] = set()
     folder = home / "runs" / run_id
-    for manifest in (*folder.glob("checkpoints/*/manifest.json"), *folder.glob("outputs/shards*/manifest.json")):
+    patterns = ("checkpoints/*", "outputs/shards*", "outputs/traces*")
+    for manifest in (path for pattern in patterns for path in folder.glob(f"{pattern}/manifest.json")):
         with contextlib.suppress(OSError):
             found.add((str(manifest), manifest.stat().st_mtime_ns))
     return frozenset(found)

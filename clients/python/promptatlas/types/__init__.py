@@ -11,6 +11,7 @@ from promptatlas.types.activations import (
     EstimateResponse,
     PromptUsed,
 )
+from promptatlas.types.answers import AfterMarker, AnswerRule, LastNumber, PatternMatch
 from promptatlas.types.completions import (
     ChatAnswer,
     ChatChoice,
@@ -38,9 +39,12 @@ from promptatlas.types.datasets import (
     DatasetRef,
     Split,
     Template,
+    TopTokensFile,
+    TraceFacts,
 )
 from promptatlas.types.embeddings import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from promptatlas.types.forms import *  # noqa: F403 (a new kind of prompt is exported by its registry)
+from promptatlas.types.generation import GenerateSpec, Keep, Shots, Turn
 from promptatlas.types.harvest import (
     HarvestManifest,
     HarvestShard,
@@ -225,9 +229,11 @@ __all__ = [
     "ActivationRequest",
     "ActivationsJson",
     "ActivationsSource",
+    "AfterMarker",
     "Alias",
     "AliasBody",
     "AliasName",
+    "AnswerRule",
     "Capabilities",
     "CaptureFields",
     "CaptureMetadata",
@@ -271,6 +277,7 @@ __all__ = [
     "Finding",
     "FinishReason",
     "GaussianPrior",
+    "GenerateSpec",
     "HarvestManifest",
     "HarvestShard",
     "HarvestSpec",
@@ -280,7 +287,9 @@ __all__ = [
     "InterventionSpec",
     "Interventions",
     "IsotropicPrior",
+    "Keep",
     "KnnPrior",
+    "LastNumber",
     "LayerIndex",
     "LayerPoints",
     "Layers",
@@ -311,6 +320,7 @@ __all__ = [
     "OpenAIError",
     "OpenAIErrorBody",
     "Optimizer",
+    "PatternMatch",
     "Position",
     "PositionList",
     "PositionSlice",
@@ -358,6 +368,7 @@ __all__ = [
     "Schedule",
     "Separation",
     "Sha256",
+    "Shots",
     "Shrinkage",
     "Site",
     "Sites",
@@ -380,6 +391,8 @@ __all__ = [
     "TokenizeRequest",
     "TokenizeResponse",
     "TopLogprob",
+    "TopTokensFile",
+    "TraceFacts",
     "Trajectories",
     "TrajectoriesJson",
     "TrajectoriesSource",
@@ -387,6 +400,7 @@ __all__ = [
     "TrajectoryMetadata",
     "TrajectoryRequest",
     "TuneSpec",
+    "Turn",
     "UploadedPrompt",
     "Usage",
     "VaePrior",

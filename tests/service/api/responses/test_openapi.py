@@ -113,6 +113,7 @@ def test_the_body_of_a_run_has_one_alternative_for_each_kind(document: dict[str,
     assert specs == {
         "tune": "#/components/schemas/TuneSpec",
         "evaluate": "#/components/schemas/EvaluateSpec",
+        "generate": "#/components/schemas/GenerateSpec",
         "harvest": "#/components/schemas/HarvestSpec",
         "map": "#/components/schemas/MapSpec",
         "report": "#/components/schemas/ReportSpec",
