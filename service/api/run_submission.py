@@ -129,6 +129,7 @@ def _planning_context(services: Services) -> PlanningContext:
         maps=services.maps,
         read_models=EncoderDecoderConfigs(services.settings.read_models),
         max_harvest_bytes=services.settings.max_harvest_bytes,
+        teachers=tuple(teacher.name for teacher in services.settings.teachers),
     )
 
 

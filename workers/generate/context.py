@@ -85,7 +85,11 @@ def shards_of(place: WorkContext, *, spec: GenerateSpec, run_id: str | None = No
 
 
 def _source_of(place: WorkContext, spec: GenerateSpec) -> SampleSource:
-    # Imported here, so that a helper without work does not load torch.
+    # Imported here, so that a helper without work, and a run with a teacher, do not load torch.
+    if spec.teacher is not None:
+        from workers.generate.teachers.source import TeacherSource
+
+        return TeacherSource.of(spec, settings=place.settings, check=place.check)
     from workers.generate.samples.hosted import HostedSource
     from workers.inputs.limits import engine_limits
     from workers.states.prompt_choice import choose_prompt

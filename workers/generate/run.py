@@ -114,12 +114,15 @@ class _Generation:
         counts = selection.counts
         store = TraceStore(run.artifacts, max_bytes=run.settings.max_dataset_bytes)
         try:
-            store.create(spec.name, records=selection.records, facts=self._facts())
+            info, _ = store.create(spec.name, records=selection.records, facts=self._facts())
         except InvalidRequest:
             if counts.kept:
                 raise
             raise InvalidRequest(self._nothing_kept(counts)) from None
         self._log_counts(counts)
+        files = (info.traces or {}).get("top_tokens", ())
+        if spec.logprobs is not None and not any(file["n_tokens"] for file in files):
+            run.log(f"Teacher {spec.teacher!r} returned no log-probabilities: only texts are kept.", level="warning")
         return counts
 
     def _nothing_kept(self, counts: Counts) -> str:
