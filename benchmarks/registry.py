@@ -12,6 +12,7 @@ from benchmarks import (
     capture,
     capture_cost,
     completions,
+    generate,
     harvest,
     maps,
     mixed_load,
@@ -85,6 +86,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     ),
     "harvest": Benchmark(
         full=partial(harvest.open_contest, harvest.FULL), quick=partial(harvest.open_contest, harvest.QUICK)
+    ),
+    "generate": Benchmark(
+        full=partial(generate.open_contest, generate.FULL), quick=partial(generate.open_contest, generate.QUICK)
     ),
     "map-pca": Benchmark(
         full=partial(maps.open_fitting, maps.FIT_FULL), quick=partial(maps.open_fitting, maps.FIT_QUICK)

@@ -14,6 +14,7 @@ from promptatlas.types import RUN_KINDS, RunKind
 
 from service.errors import AtlasError
 from service.planning.context import PlanningContext, Resolver
+from service.planning.kinds.batch import complete_batch
 from service.planning.kinds.evaluate import complete_evaluate
 from service.planning.kinds.generate import complete_generate
 from service.planning.kinds.harvest import complete_harvest
@@ -46,6 +47,9 @@ RUN_HANDLERS: Mapping[RunKind, RunHandler] = MappingProxyType(
             complete=complete_generate,
             perform="workers.generate.run:generate",
             help="workers.generate.helper:help_generate",
+        ),
+        "batch": RunHandler(
+            complete=complete_batch, perform="workers.batches.run:batch", help="workers.batches.helper:help_batch"
         ),
         "harvest": RunHandler(
             complete=complete_harvest,

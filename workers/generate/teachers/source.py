@@ -93,12 +93,14 @@ class TeacherSource:
             client.close()
 
     def _one(self, client: TeacherClient, request: SampleRequest) -> Completion:
+        fault = ""
         for _ in range(N_TRIES):
             found = self._try(client, request)
             if isinstance(found, Completion):
                 return found
+            fault = found.detail
         raise Unavailable(
-            f"Teacher {self._spec.teacher!r} sent {N_TRIES} answers to one request that are no completions: {found.detail}."
+            f"Teacher {self._spec.teacher!r} sent {N_TRIES} answers to one request that are no completions: {fault}."
         )
 
     def _try(self, client: TeacherClient, request: SampleRequest) -> Completion | Nonsense:

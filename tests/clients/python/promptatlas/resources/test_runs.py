@@ -103,6 +103,7 @@ def test_a_run_of_any_kind_can_be_created(client: Client, server: FakeServer, ki
         "tune": TUNE_SPEC,
         "evaluate": {"model": "demo", "prompts": [None], "dataset": "demo-qa"},
         "generate": {"model": "demo", "dataset": "demo-qa", "name": "made"},
+        "batch": {"model": "demo", "input_file_id": "file-1", "endpoint": "/v1/completions"},
         "harvest": {"model": "demo", "dataset": "demo-qa"},
         "map": {"model": "demo", "sources": [{"dataset": "demo-qa"}]},
         "report": {"model": "demo", "datasets": ["demo-qa"]},
@@ -116,7 +117,8 @@ def test_a_run_of_any_kind_can_be_created(client: Client, server: FakeServer, ki
 @pytest.mark.parametrize("kind", ["knit", "distill"])
 def test_a_kind_that_does_not_exist_is_refused_before_sending(client: Client, server: FakeServer, kind: Any) -> None:
     with pytest.raises(
-        errors.InvalidRequestError, match="'tune', 'evaluate', 'generate', 'harvest', 'map', 'report' or 'sample'"
+        errors.InvalidRequestError,
+        match="'tune', 'evaluate', 'generate', 'batch', 'harvest', 'map', 'report' or 'sample'",
     ):
         client.runs.create(kind, {})
     assert server.requests == []

@@ -7,7 +7,9 @@ from promptatlas.types import RUN_KINDS, RunKind
 
 def test_the_table_has_every_kind_in_the_order_of_the_type() -> None:
     assert (
-        tuple(RUN_KINDS) == get_args(RunKind) == ("tune", "evaluate", "generate", "harvest", "map", "report", "sample")
+        tuple(RUN_KINDS)
+        == get_args(RunKind)
+        == ("tune", "evaluate", "generate", "batch", "harvest", "map", "report", "sample")
     )
 
 

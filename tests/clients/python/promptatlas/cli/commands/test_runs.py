@@ -35,7 +35,8 @@ def test_lists(run: Run, server: FakeServer) -> None:
     unknown = run("runs", "list", "--kind", "distill")
     assert unknown.exit_code == 2
     assert all(
-        f"'{kind}'" in unknown.output for kind in ("tune", "evaluate", "generate", "harvest", "map", "report", "sample")
+        f"'{kind}'" in unknown.output
+        for kind in ("tune", "evaluate", "generate", "batch", "harvest", "map", "report", "sample")
     )
 
 
