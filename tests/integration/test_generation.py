@@ -159,9 +159,15 @@ def finished(ai: openai.OpenAI, batch_id: str) -> Any:
     return ai.batches.retrieve(batch_id)
 
 
+def counts_of(ai: openai.OpenAI, batch_id: str) -> Any:
+    return ai.batches.retrieve(batch_id).request_counts
+
+
 def test_a_batch_by_the_official_client(ai: openai.OpenAI, client: Client, service: Service) -> None:
-    good = [{"prompt": f"{n}+", "max_tokens": 6, "temperature": 0, "logprobs": n % 3} for n in range(40)]
-    bad = [
+    good: list[dict[str, Any]] = [
+        {"prompt": f"{n}+", "max_tokens": 6, "temperature": 0, "logprobs": n % 3} for n in range(40)
+    ]
+    bad: list[dict[str, Any]] = [
         {"prompt": "a", "max_tokens": -1},
         {"prompt": "a", "max_tokens": 10**6},
         {"model": "tiny:absent", "prompt": "a"},
@@ -211,7 +217,7 @@ def test_a_batch_of_chats_under_a_prompt(ai: openai.OpenAI, client: Client) -> N
 
     from tests.integration.tiny_model import D_MODEL
 
-    client.prompts.upload("batched", {"soft": np.ones((2, D_MODEL), np.float32)}, kind="soft", base="tiny")
+    client.prompts.upload("batched", tensors={"soft": np.ones((2, D_MODEL), np.float32)}, base="tiny")
     requests = [
         {"model": model, "messages": [{"role": "user", "content": f"word {n}"}], "temperature": 0, **limit}
         for n in range(4)
@@ -270,10 +276,10 @@ def test_a_cancelled_batch_keeps_its_responses(ai: openai.OpenAI, service: Servi
     requests = [{"prompt": f"{n}", "max_tokens": 100, "ignore_eos": True} for n in range(5000)]
     file = ai.files.create(file=("many.jsonl", lines_of(*requests)), purpose="batch")
     batch = ai.batches.create(input_file_id=file.id, endpoint="/v1/completions", completion_window="24h")
-    wait_until(lambda: ai.batches.retrieve(batch.id).request_counts.completed > 0, why=service.log.read_text)
+    wait_until(lambda: counts_of(ai, batch.id).completed > 0, why=service.log.read_text)
     running = ai.batches.retrieve(batch.id)
     assert running.status == "in_progress"
-    assert running.request_counts.total == 5000
+    assert counts_of(ai, batch.id).total == 5000
     stopping = ai.batches.cancel(batch.id)
     assert stopping.status in ("cancelling", "cancelled")
     done = finished(ai, batch.id)

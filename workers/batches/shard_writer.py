@@ -38,7 +38,7 @@ class ShardWriter:
         if self._model.card.revision != plan.revision:
             raise Conflict("The model's weights have changed since this batch started: start a new one.")
 
-    def write(self, wanted: Collection[int], before: Before, done: Done) -> None:
+    def write(self, wanted: Collection[int], *, before: Before, done: Done) -> None:
         """Write those of the wanted shards that no other worker has leased, in order, in one pass over the file."""
         records = ForwardRecords(self._requests)
         for number in sorted(wanted):

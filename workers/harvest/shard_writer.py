@@ -33,7 +33,7 @@ class ShardWriter:
         self._plan = plan
         self._store = store
 
-    def write(self, wanted: Collection[int], before: Before, done: Done) -> None:
+    def write(self, wanted: Collection[int], *, before: Before, done: Done) -> None:
         """Write those of the wanted shards that no other worker has leased, in order, in one pass over the dataset.
 
         Args:

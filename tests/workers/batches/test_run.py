@@ -118,7 +118,7 @@ def test_a_batch_continues_where_it_was_killed(small: SmallBatch, llama: World, 
 
 def test_a_stopped_batch_keeps_its_responses(small: SmallBatch) -> None:
     run = small.batch(GREEDY)
-    run.stop_at = 14
+    run.stop_at = 25
     with pytest.raises(RunStopped):
         batch(run)
     n_kept = len(small.rows("output"))

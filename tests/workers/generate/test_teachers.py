@@ -8,6 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -166,14 +167,14 @@ def test_failures_that_pass_are_repeated(small: SmallGeneration, status: int) ->
 
 def test_the_wait_that_the_teacher_requests_is_kept(small: SmallGeneration, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(threading.Event, "wait", lambda self, timeout=None: waits.append(timeout) or False)  # type: ignore[func-returns-value, arg-type]
+    monkeypatch.setattr(threading.Event, "wait", lambda self, timeout=None: waits.append(timeout) or False)  # type: ignore[func-returns-value]
 
     answers = iter([(429, "7"), (429, "Wed, 21 Oct 2015 07:28:00 GMT"), (503, "soon"), (200, "")])
 
-    class Transport(teacher_client.httpx.BaseTransport):
-        def handle_request(self, request: Any) -> Any:
+    class Transport(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
             status, wait = next(answers)
-            return teacher_client.httpx.Response(status, json={"a": 1}, headers={"Retry-After": wait})
+            return httpx.Response(status, json={"a": 1}, headers={"Retry-After": wait})
 
     client = teacher_client.TeacherClient(
         "outside", base_url="http://x", key=None, patience_s=60, transport=Transport(), random=lambda: 1.0

@@ -23,8 +23,11 @@ Before = Callable[[], bool]
 Done = Callable[[int, Output], None]
 """Called with each shard that this worker has written."""
 
-WriteShards = Callable[[Collection[int], Before, Done], None]
-"""Writes those of the given shards that no other worker has leased."""
+
+class WriteShards(Protocol):
+    """Writes those of the wanted shards that no other worker has leased."""
+
+    def __call__(self, wanted: Collection[int], *, before: Before, done: Done) -> None: ...
 
 
 class StoredShards(Protocol):
@@ -81,7 +84,7 @@ class SharedShards:
         self._on_progress(self.found)
         while missing := self.missing:
             n_own = self._n_own
-            write(missing, self._before, self._done)
+            write(missing, before=self._before, done=self._done)
             self._refresh()
             if self._n_own == n_own and self.missing:
                 self._wait()
@@ -136,4 +139,4 @@ def help_with_shards(place: WorkContext, *, missing: Collection[int], write: Wri
         place.check()
         return not place.coordinator.runs_are_waiting()
 
-    write(missing, may_continue, lambda number, output: None)
+    write(missing, before=may_continue, done=lambda number, output: None)

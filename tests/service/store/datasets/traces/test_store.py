@@ -77,9 +77,12 @@ def test_files_are_read_when_they_are_needed(store: TraceStore, artifacts: Artif
     store.create("made", records=records_of(table(3, 1, 2), table(4, 0, 1)), facts=FACTS)
     read: list[str] = []
     original = ArtifactStore.read
-    monkeypatch.setattr(
-        ArtifactStore, "read", lambda self, artifact, name: (read.append(name), original(self, artifact, name))[1]
-    )
+
+    def reading(self: ArtifactStore, artifact: Any, name: str) -> bytes:
+        read.append(name)
+        return original(self, artifact, name)
+
+    monkeypatch.setattr(ArtifactStore, "read", reading)
     reader = store.top_tokens("made")
     assert read == []
     for index in (4, 5, 3):
