@@ -94,6 +94,23 @@ def test_requests_that_fail_leave_the_others_alone(small: SmallBatch) -> None:
         assert error["message"]
 
 
+def test_a_chat_without_a_limit_gets_what_the_context_leaves(
+    small: SmallBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = "{% for message in messages %}{{ message.content }} {% endfor %}"
+    monkeypatch.setattr(small.world.hosted.tokenizer, "chat_template", template)
+    message = {"role": "user", "content": "t5 t6 t7"}
+    bodies = [
+        {"messages": [message], "temperature": 0, "ignore_eos": True, **changes}
+        for changes in ({}, {"max_tokens": 4}, {"model": "small:soft"})
+    ]
+    batch(small.batch(lines_of(bodies, url="/v1/chat/completions"), endpoint="/v1/chat/completions"))
+    rows = [row["response"]["body"] for row in small.rows("output")]
+    assert [row["usage"]["completion_tokens"] for row in rows] == [128 - 3, 4, 128 - 3 - 5]
+    assert rows[0]["object"] == "chat.completion"
+    assert rows[0]["choices"][0]["message"]["content"].startswith(rows[1]["choices"][0]["message"]["content"])
+
+
 def test_only_errors_make_no_output(small: SmallBatch) -> None:
     metrics = batch(small.batch([{"prompt": "t5", "n": 0}]))
     assert metrics["failed"] == 1

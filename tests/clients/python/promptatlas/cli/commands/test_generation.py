@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 import pytest
+from promptatlas.types import GenerateSpec
 
 from tests.clients.python.promptatlas.cli.conftest import Run
 from tests.clients.python.promptatlas.fake_runs import ID, info
@@ -65,3 +69,12 @@ def test_what_is_wrong(run: Run, server: FakeServer, options: list[str], reason:
     assert shown.exit_code == 2
     assert reason in " ".join(shown.output.replace("│", " ").split())
     assert server.requests == []
+
+
+def test_the_command_in_the_documentation(run: Run, server: FakeServer) -> None:
+    page = Path(__file__).parents[6] / "docs" / "traces.md"
+    [line] = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("promptatlas generate")]
+    server.will(reply(info(kind="generate"), status=202))
+    shown = run(*shlex.split(line.removesuffix(" --watch"))[1:])
+    assert shown.exit_code == 0, shown.output
+    GenerateSpec.model_validate(server.sent["spec"])
