@@ -16,7 +16,7 @@ from benchmarks.contests.smollm2 import squad as smollm2_squad
 from benchmarks.contests.smollm2 import states as smollm2_states
 from benchmarks.contests.smollm2 import step_floor as smollm2_step_floor
 from benchmarks.contests.smollm2 import tuning as smollm2_tuning
-from benchmarks.contests.states import capture, capture_cost, harvest, trajectories, transfer
+from benchmarks.contests.states import capture, capture_cost, generate, harvest, trajectories, transfer
 from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
 from benchmarks.contests.tuning import deep as tuning_deep
 from benchmarks.contests.tuning import quality as tuning_quality
@@ -80,6 +80,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     ),
     "harvest": Benchmark(
         full=partial(harvest.open_contest, harvest.FULL), quick=partial(harvest.open_contest, harvest.QUICK)
+    ),
+    "generate": Benchmark(
+        full=partial(generate.open_contest, generate.FULL), quick=partial(generate.open_contest, generate.QUICK)
     ),
     "map-pca": Benchmark(
         full=partial(maps.open_fitting, maps.FIT_FULL), quick=partial(maps.open_fitting, maps.FIT_QUICK)

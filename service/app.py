@@ -23,8 +23,10 @@ from service.api.responses.errors import install_handlers
 from service.api.responses.openapi import describe
 from service.api.routes import (
     activations,
+    batches,
     datasets,
     embeddings,
+    files,
     maps,
     models,
     priors,
@@ -48,6 +50,7 @@ from service.queueing.queue import RunQueue
 from service.queueing.reconciler import Reconciler
 from service.settings import Settings, default_datasets_path
 from service.store.artifacts.store import ArtifactStore
+from service.store.client_files import ClientFiles
 from service.store.datasets.hub import load_rows
 from service.store.datasets.store import DatasetStore
 from service.store.disk_space import disk_space
@@ -94,6 +97,8 @@ def create_app(services: Services, *, background: Background | None = None, trac
         runs,
         priors,
         maps,
+        files,
+        batches,
     ):
         app.include_router(module.router)
     app.include_router(system.open_router)
@@ -125,6 +130,7 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
         prompts=PromptStore(artifacts),
         datasets=open_datasets(load_hub=None),
         hub=HubLoads(open_datasets(load_hub=load_rows)),
+        files=ClientFiles(artifacts),
         runs=store,
         maps=map_store,
         placer=PlacementProcess(map_store, home=settings.home),

@@ -34,7 +34,11 @@ def add_middleware(app: FastAPI, services: Services, *, tracer: Tracer | None) -
 
 
 def _body_limit(path: str, content_type: str, *, settings: Settings) -> int:
-    limits = {"/v1/prompts": settings.max_upload_bytes, "/v1/datasets": settings.max_dataset_bytes}
+    limits = {
+        "/v1/prompts": settings.max_upload_bytes,
+        "/v1/datasets": settings.max_dataset_bytes,
+        "/v1/files": settings.max_dataset_bytes,
+    }
     if path in limits:
         return limits[path]
     if content_type == FORM_TYPE:

@@ -9,8 +9,8 @@ import structlog
 from promptatlas.types import ComponentState
 from redis.asyncio import Redis
 
-from service.api.problem_types import problem_type
 from service.errors import AtlasError
+from service.problem_types import problem_type
 
 _log = structlog.get_logger(__name__)
 _TIMEOUT_S = 2.0

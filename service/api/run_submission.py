@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from service.planning.run_kinds import plan
 from service.planning.specs import BrokenSpec, Loc, error_at
 from service.queueing.queue import RunQueue
 from service.store.idempotency import StoredResponse
+from service.store.runs.records import RunRecord, RunState
 
 _log = structlog.get_logger(__name__)
 
@@ -101,6 +103,13 @@ async def _load_dataset(services: Services, name: str, *, at: Loc) -> None:
 
 
 def _start(services: Services, run: RunRequest) -> StoredResponse:
+    record, state = create_run(services, run)
+    stored = run_answer(record, state, position=position_of(services.queue, record.id))
+    return created(stored, location=f"/v1/runs/{record.id}", status=202)
+
+
+def create_run(services: Services, run: RunRequest) -> tuple[RunRecord, RunState]:
+    """Store and enqueue a run whose datasets are stored. May block. Raises as ``start_run``."""
     queue = require_queue(services)
     try:
         planned = plan(run.kind, run.spec, context=_planning_context(services), at=run.at)
@@ -114,9 +123,21 @@ def _start(services: Services, run: RunRequest) -> StoredResponse:
         traceparent=current_traceparent(),
     )
     enqueue(queue, record.id, attempt=1)
-    _, state = services.runs.get(record.id)
-    stored = run_answer(record, state, position=position_of(queue, record.id))
-    return created(stored, location=f"/v1/runs/{record.id}", status=202)
+    return services.runs.get(record.id)
+
+
+def cancel_run(services: Services, run_id: str) -> None:
+    """Cancel a run: a queued one at once, a running one soon. May block.
+
+    Raises:
+        NotFound, Conflict: there is no such run, or it has ended.
+    """
+    record, _ = services.runs.get(run_id)
+    state = services.runs.request_cancel(run_id)
+    if state.has_ended and services.queue is not None:
+        with suppress(Unavailable):  # a worker that takes it from the queue finds it cancelled
+            services.queue.discard(run_id)
+        services.queue.tallies.end_waiting_run(kind=record.kind, status=state.status)
 
 
 def _planning_context(services: Services) -> PlanningContext:
@@ -129,6 +150,8 @@ def _planning_context(services: Services) -> PlanningContext:
         maps=services.maps,
         read_models=EncoderDecoderConfigs(services.settings.read_models),
         max_harvest_bytes=services.settings.max_harvest_bytes,
+        files=services.files,
+        teachers=tuple(teacher.name for teacher in services.settings.teachers),
     )
 
 

@@ -20,6 +20,7 @@ from service.projection.placement import PlacementProcess
 from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
 from service.settings import Settings
+from service.store.client_files import ClientFiles
 from service.store.datasets.store import DatasetStore
 from service.store.idempotency import IdempotencyStore
 from service.store.maps.store import MapStore
@@ -36,9 +37,9 @@ class Services:
     """Parts of the API process.
 
     keys: accepted API keys; limits: what they may use. engine: connection to the engine process. checks: of the store and
-    Redis. datasets: stored ones; hub: loads further ones. queue, queue_watch: None without Redis; no run can be started then.
-    parsing: validates large bodies, one at a time, because each holds the interpreter lock. intake: whether new requests are
-    taken.
+    Redis. datasets: stored ones; hub: loads further ones. files: of clients, for batches. queue, queue_watch: None without
+    Redis; no run can be started then. parsing: validates large bodies, one at a time, because each holds the interpreter
+    lock. intake: whether new requests are taken.
     """
 
     settings: Settings
@@ -48,6 +49,7 @@ class Services:
     prompts: PromptStore
     datasets: DatasetStore
     hub: HubLoads
+    files: ClientFiles
     runs: RunStore
     maps: MapStore
     placer: PlacementProcess

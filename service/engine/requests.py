@@ -117,6 +117,7 @@ class Generate:
     ignore_eos: end-of-text tokens do not end a row. stop_token_ids: these tokens do; they are not part of the text.
     skip_special_tokens: whether the text leaves out special tokens.
     prompt_logprobs: number of alternatives to report with the log-probability of each token of the input (None: nothing).
+    top_tokens: number of most probable tokens to return as tensors with each generated token (None: nothing).
     """
 
     request_id: str
@@ -132,6 +133,7 @@ class Generate:
     skip_special_tokens: bool = True
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    top_tokens: int | None = None
     echo: bool = False
     stream: bool = False
     prompt: PromptChoice | None = None
@@ -210,7 +212,8 @@ class Delta:
     """New text of one row. Text that may belong to a stop string or to an incomplete character is sent later.
 
     prompt_logprobs: in the first delta, for each token of the input after the first: the token itself, then the most
-    probable ones. None unless requested.
+    probable ones. None unless requested. top_tokens: if requested, log-probabilities of the generated tokens `[n]`, ids of
+    the most probable ones `[n, k]`, and their log-probabilities `[n, k]`.
     """
 
     ends_request: ClassVar[bool] = False
@@ -220,6 +223,7 @@ class Delta:
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt_logprobs: tuple[tuple[RankedToken, ...], ...] | None = None
+    top_tokens: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ names in the spec resolved to at submission:
     {"base_revision": "…", "datasets": {"demo-qa": "sha256:…"}, "prompts": {"qa@3": "sha256:…"}}
 
 A harvest also has an ``estimate`` there, made without counting tokens: ``n_texts``, ``n_tokens``, ``n_rows`` and ``bytes``.
+A ``generate`` run has ``n_items`` and ``n_samples``.
 
 Checks that need token counts are made by the run: it leaves out examples that are longer than the model's context.
 """

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from service.errors import AtlasError, NotFound
 from service.planning.encoder_decoders import EncoderDecoderConfigs
 from service.planning.specs import Loc, error_at
+from service.store.client_files import ClientFile
 from service.store.datasets.items import DatasetInfo
 from service.store.prompts.manifests import PromptManifest, require_base
 
@@ -29,6 +30,13 @@ class Datasets(Protocol):
         """The facts of a dataset; NotFound if there is none of that name."""
 
 
+class Files(Protocol):
+    """The part of the store of clients' files that planning uses."""
+
+    def get(self, file_id: str) -> ClientFile:
+        """A file; NotFound if there is none."""
+
+
 class Maps(Protocol):
     """The part of the map store that planning uses."""
 
@@ -42,7 +50,8 @@ class PlanningContext:
 
     models: hosted models by name, each with the fields of its card. memory_bytes: of a worker; None if unknown.
     maps: those that states can be projected by. read_models: models that only workers load. max_harvest_bytes: limit on the
-    shards of one harvest.
+    shards of one harvest. teachers: names of the endpoints that ``generate`` runs can sample from.
+    files: of clients, inputs of batches.
     """
 
     models: Mapping[str, Mapping[str, Any]]
@@ -52,6 +61,8 @@ class PlanningContext:
     maps: Maps | None = None
     read_models: EncoderDecoderConfigs | None = None
     max_harvest_bytes: int | None = None
+    teachers: tuple[str, ...] = ()
+    files: Files | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

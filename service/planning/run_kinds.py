@@ -14,7 +14,9 @@ from promptatlas.types import RUN_KINDS, RunKind
 
 from service.errors import AtlasError
 from service.planning.context import PlanningContext, Resolver
+from service.planning.kinds.batch import complete_batch
 from service.planning.kinds.evaluate import complete_evaluate
+from service.planning.kinds.generate import complete_generate
 from service.planning.kinds.harvest import complete_harvest
 from service.planning.kinds.map import complete_map
 from service.planning.kinds.report import complete_report
@@ -41,6 +43,14 @@ RUN_HANDLERS: Mapping[RunKind, RunHandler] = MappingProxyType(
     {
         "tune": RunHandler(complete=complete_tune, perform="workers.tuning.run:tune"),
         "evaluate": RunHandler(complete=complete_evaluate, perform="workers.evaluation.run:evaluate"),
+        "generate": RunHandler(
+            complete=complete_generate,
+            perform="workers.generate.run:generate",
+            help="workers.generate.helper:help_generate",
+        ),
+        "batch": RunHandler(
+            complete=complete_batch, perform="workers.batches.run:batch", help="workers.batches.helper:help_batch"
+        ),
         "harvest": RunHandler(
             complete=complete_harvest,
             perform="workers.harvest.run:harvest",

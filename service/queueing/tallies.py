@@ -49,6 +49,7 @@ TALLIES: Final[Mapping[str, Tally]] = {
     "checkpoint_seconds": Tally(help="Seconds to save a checkpoint.", labels=("kind",), bounds=_SHORT_S),
     "tuning_steps": Tally(help="Steps of tuning; one step updates all prompts of a run."),
     "tuning_tokens": Tally(help="Tokens of the examples of all steps of tuning, once for each prompt."),
+    "generate_tokens": Tally(help="Tokens that generate runs have generated or received from teachers."),
     "harvest_rows": Tally(help="Rows of activations that harvests have written."),
 }
 """All tallies by name, without the prefix ``promptatlas_``."""

@@ -4,7 +4,7 @@ from service.settings.api_keys import ApiKey, Scope
 from service.settings.default_paths import default_datasets_path, default_model_path
 from service.settings.settings import Settings
 from service.settings.sources import warn_of_unknown_variables
-from service.settings.values import ANY_HOST, ModelSource, SettingsError, is_loopback
+from service.settings.values import ANY_HOST, ModelSource, SettingsError, TeacherEndpoint, TeacherKey, is_loopback
 
 __all__ = [
     "ANY_HOST",
@@ -13,6 +13,8 @@ __all__ = [
     "Scope",
     "Settings",
     "SettingsError",
+    "TeacherEndpoint",
+    "TeacherKey",
     "default_datasets_path",
     "default_model_path",
     "is_loopback",

@@ -17,12 +17,16 @@ from service.settings.values import (
     ANY_HOST,
     ModelSource,
     SettingsError,
+    TeacherEndpoint,
+    TeacherKey,
     is_loopback,
     parse_device_map,
     parse_host,
     parse_list,
     parse_models,
     parse_origin,
+    parse_teacher_keys,
+    parse_teachers,
 )
 
 
@@ -47,6 +51,8 @@ class Settings(BaseSettings):
     run_attempts: a run fails after this many attempts whose worker died.
     allowed_hosts: names for ``Host`` besides loopback names. allowed_origins: origins whose pages may use this server.
     read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: shards of one harvest.
+    teachers: endpoints that runs can sample from. teacher_requests: at once, of one run. teacher_patience_s: how long a run
+    repeats failing requests to a teacher.
     keep_…: how long and how much of ended runs is kept, e.g. ``30d,200GiB``.
     Times are in seconds (``_s``), sizes in bytes (``_bytes``).
     """
@@ -59,6 +65,10 @@ class Settings(BaseSettings):
     home: str = Field(default="./.atlas", min_length=1)
     cache: str | None = None
     models: tuple[ModelSource, ...] = ()
+    teachers: tuple[TeacherEndpoint, ...] = ()
+    teacher_keys: tuple[TeacherKey, ...] = Field(default=(), repr=False)
+    teacher_requests: int = Field(default=8, ge=1, le=1024)
+    teacher_patience_s: float = Field(default=600.0, ge=0, le=86_400, allow_inf_nan=False)
     read_models: tuple[ModelSource, ...] = ()
     device: str = Field(default="auto", min_length=1)
     device_map: str | dict[str, int | str] | None = None
@@ -148,6 +158,24 @@ class Settings(BaseSettings):
         if repeated:
             raise ValueError(f"each model needs its own name, but {repeated[0]!r} is given twice")
         return value
+
+    @field_validator("teachers", mode="before")
+    @classmethod
+    def _parse_teachers(cls, value: object) -> object:
+        return parse_teachers(value)
+
+    @field_validator("teacher_keys", mode="before")
+    @classmethod
+    def _parse_teacher_keys(cls, value: object) -> object:
+        return parse_teacher_keys(value)
+
+    @model_validator(mode="after")
+    def _keys_of_known_teachers(self) -> Settings:
+        known = {teacher.name for teacher in self.teachers}
+        for item in self.teacher_keys:
+            if item.name not in known:
+                raise ValueError(f"{PREFIX}TEACHER_KEYS: {item.name!r} is not the name of one of {PREFIX}TEACHERS")
+        return self
 
     @field_validator("keep_events", "keep_checkpoints", "keep_outputs", "keep_harvests", "keep_maps", mode="before")
     @classmethod

@@ -6,8 +6,9 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -29,6 +30,22 @@ class ModelSource:
 
     name: str
     path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherEndpoint:
+    """An endpoint that ``generate`` runs can sample from. base_url: of its API, e.g. ``https://host/v1``."""
+
+    name: str
+    base_url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherKey:
+    """The key of a teacher."""
+
+    name: str
+    key: str = field(repr=False)
 
 
 def is_loopback(host: str) -> bool:
@@ -55,6 +72,20 @@ def parse_models(value: object) -> object:
     if isinstance(value, Mapping):
         value = [f"{name}={path}" for name, path in value.items()]
     return parse_list(value, _parse_model)
+
+
+def parse_teachers(value: object) -> object:
+    """The teachers of ``name=base-url,…``, of a list of such items, or of a table from names to addresses."""
+    if isinstance(value, Mapping):
+        value = [f"{name}={url}" for name, url in value.items()]
+    return parse_list(value, _parse_teacher)
+
+
+def parse_teacher_keys(value: object) -> object:
+    """The keys of ``name=key,…``, of a list of such items, or of a table from names to keys."""
+    if isinstance(value, Mapping):
+        value = [f"{name}={key}" for name, key in value.items()]
+    return parse_list(value, _parse_teacher_key)
 
 
 def parse_device_map(value: object) -> object:
@@ -100,6 +131,26 @@ def _parse_model(item: str) -> ModelSource:
             f"expected name=path-or-hub-id with a name of letters, digits, '.', '_' and '-', got {item[:80]!r}"
         )
     return ModelSource(name=name, path=path)
+
+
+def _parse_teacher(item: str) -> TeacherEndpoint:
+    name, equals, url = item.partition("=")
+    parts = urlsplit(url)
+    is_plain = parts.username is None and parts.password is None and not parts.query and not parts.fragment
+    if not equals or not _MODEL_NAME.fullmatch(name) or parts.scheme not in ("http", "https") or not is_plain:
+        # An address with a password is not shown.
+        shown = f", got {item[:80]!r}" if is_plain else ""
+        raise ValueError(f"expected name=base-url with http:// or https:// and no user, query or fragment{shown}")
+    if not parts.hostname:
+        raise ValueError(f"expected name=base-url with a host, got {item[:80]!r}")
+    return TeacherEndpoint(name=name, base_url=url.rstrip("/"))
+
+
+def _parse_teacher_key(item: str) -> TeacherKey:
+    name, equals, key = item.partition("=")
+    if not equals or not _MODEL_NAME.fullmatch(name) or not key.isascii() or not key.isprintable() or not key:
+        raise ValueError("expected name=key with the name of a teacher, got something else")
+    return TeacherKey(name=name, key=key)
 
 
 def _is_device(value: object) -> bool:

@@ -26,11 +26,12 @@ PROMPTS = ("soft", "deep", "prefix", "steering")
 """Names of the prompts that ``prepare_store`` uploads."""
 
 _RUN_ID = re.compile(rb"run-[0-9a-z]{17,19}")
+_CREATED = re.compile(rb'"created": ?[0-9]+')
 _SHARD_HASH = re.compile(rb'"sha256": ?"[0-9a-f]{64}"')
 
 
 def spec_of(kind: RunKind, *, name: str) -> dict[str, Any]:
-    """The spec of a run of some seconds that passes many checkpoints. name: of the prompts that it makes, unique."""
+    """The spec of a run of some seconds that passes many checkpoints. name: of the prompts or dataset it makes, unique."""
     prior = {"kind": "vae", "fit": {"embeddings": "vocabulary"}, "epochs": 600, "d_hidden": 64, "d_latent": 8}
     specs: dict[RunKind, dict[str, Any]] = {
         "tune": {
@@ -48,6 +49,17 @@ def spec_of(kind: RunKind, *, name: str) -> dict[str, Any]:
             "metrics": ["exact_match", "loss"],
             "samples": 100,
         },
+        "generate": {
+            "dataset": "sums",
+            "prompt_refs": [None, "soft"],
+            "n": 2,
+            "max_tokens": 12,
+            "logprobs": 4,
+            "shard_samples": 96,
+            "reuse": False,
+            "name": name,
+        },
+        "batch": {"input_file_id": "file-0", "endpoint": "/v1/completions", "shard_requests": 50},
         "harvest": {"dataset": "words", "sites": ["resid_post"], "prompt_ref": "soft", "shard_bytes": 49152},
         "map": {
             "method": "pca",
@@ -101,6 +113,8 @@ def complete(http: httpx.Client, *, prompt_ref: str | None = None, **fields: Any
 def submit(http: httpx.Client, kind: RunKind, *, name: str) -> str:
     """Start a run; returns its id."""
     spec = spec_of(kind, name=name)
+    if kind == "batch":
+        spec["input_file_id"] = _upload_requests(http)
     if kind == "sample":
         return str(_require(http.post("/v1/priors/sample", json=spec)).json()["id"])
     return str(_require(http.post("/v1/runs", json={"kind": kind, "spec": spec})).json()["id"])
@@ -125,16 +139,22 @@ def fingerprint(http: httpx.Client, run_id: str, *, name: str) -> dict[str, str]
     for ref in run["prompts"]:
         manifest = _require(http.get(f"/v1/prompts/{ref.replace('@', '/versions/')}")).json()
         parts[f"prompt {ref.replace(name, 'NAME')}"] = manifest["sha256"].encode()
+    if run["kind"] == "batch":
+        output = f"/v1/files/file-{run_id.removeprefix('run-')}-output/content"
+        parts["output"] = _require(http.get(output)).content
+    if run["kind"] == "generate":
+        parts["dataset"] = _require(http.get(f"/v1/datasets/{name}", params={"limit": 1})).json()["sha256"].encode()
     if run["kind"] == "map":
         parts["points"] = _require(http.get(f"/v1/maps/{run_id}", headers={"Accept": "application/json"})).content
     return {path: _hash(data, run=run, name=name) for path, data in parts.items()}
 
 
 def checkpoints_of(home: Path, run_id: str) -> frozenset[tuple[str, int]]:
-    """What a run has saved so far in a local store: each checkpoint, and each shard of a harvest."""
+    """What a run has saved so far in a local store: each checkpoint, and each shard of a harvest, of samples or of a batch."""
     found: set[tuple[str, int]] = set()
     folder = home / "runs" / run_id
-    for manifest in (*folder.glob("checkpoints/*/manifest.json"), *folder.glob("outputs/shards*/manifest.json")):
+    patterns = ("checkpoints/*", "outputs/shards*", "outputs/traces*", "outputs/results*")
+    for manifest in (path for pattern in patterns for path in folder.glob(f"{pattern}/manifest.json")):
         with contextlib.suppress(OSError):
             found.add((str(manifest), manifest.stat().st_mtime_ns))
     return frozenset(found)
@@ -149,7 +169,26 @@ def _hash(data: bytes, *, run: Mapping[str, Any], name: str) -> str:
     data = data.replace(name.encode(), b"NAME")
     for time in (run["created_at"], run["started_at"], run["ended_at"]):
         data = data.replace(str(time).encode(), b"TIME")
+    if run["kind"] == "batch":
+        # Responses have ids and times that follow from the run's id.
+        data = _CREATED.sub(b'"created": TIME', data.replace(run["id"].removeprefix("run-").encode(), b"RUN"))
     return hashlib.sha256(_RUN_ID.sub(b"RUN", data)).hexdigest()
+
+
+def _upload_requests(http: httpx.Client) -> str:
+    """An input file for a batch; its id."""
+    rows = [
+        {
+            "custom_id": str(n),
+            "method": "POST",
+            "url": "/v1/completions",
+            "body": {"model": MODEL, "prompt": f"{n}+{n + 3}=", "max_tokens": 12, "temperature": 0, "prompt_ref": ref},
+        }
+        for n, ref in enumerate((None, *PROMPTS) * 200)
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    answer = http.post("/v1/files", data={"purpose": "batch"}, files={"file": ("requests.jsonl", lines)})
+    return str(_require(answer).json()["id"])
 
 
 def _split(n: int) -> str:

@@ -130,3 +130,39 @@ def test_other_device_maps_are_refused_with_the_choices(text: str) -> None:
 def test_each_setting_is_documented() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text("utf-8")
     assert [field for field in Settings.model_fields if f"PROMPTATLAS_{field.upper()}`" not in page] == []
+
+
+def test_teachers_and_their_keys() -> None:
+    environ = {
+        "PROMPTATLAS_TEACHERS": "near=http://127.0.0.1:9000/v1/, far=https://api.example.com/v1",
+        "PROMPTATLAS_TEACHER_KEYS": "far=sk-a=b",
+    }
+    settings = Settings.from_environ(environ)
+    assert [(teacher.name, teacher.base_url) for teacher in settings.teachers] == [
+        ("near", "http://127.0.0.1:9000/v1"),
+        ("far", "https://api.example.com/v1"),
+    ]
+    assert [(item.name, item.key) for item in settings.teacher_keys] == [("far", "sk-a=b")]
+    assert "sk-a" not in repr(settings)
+    assert "sk-a" not in repr(settings.teacher_keys)
+    assert Settings.model_validate(settings.model_dump(mode="json")) == settings
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"TEACHERS": "near"}, "expected name=base-url"),
+        ({"TEACHERS": "near=ftp://host/v1"}, "expected name=base-url with http:// or https://"),
+        ({"TEACHERS": "near=https://ann:my-secret@host/v1"}, "no user, query or fragment"),
+        ({"TEACHERS": "near=https:///v1"}, "with a host"),
+        ({"TEACHERS": "a b=https://host"}, "expected name=base-url"),
+        ({"TEACHER_KEYS": "near=my-secret"}, "'near' is not the name of one of PROMPTATLAS_TEACHERS"),
+        ({"TEACHERS": "near=https://host", "TEACHER_KEYS": "my-secret"}, "expected name=key"),
+        ({"TEACHER_REQUESTS": "0"}, "greater than or equal to 1"),
+    ],
+)
+def test_other_teachers_are_refused_without_secrets(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({f"PROMPTATLAS_{name}": text for name, text in environ.items()})
+    assert message in str(caught.value)
+    assert "my-secret" not in str(caught.value)

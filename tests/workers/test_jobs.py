@@ -48,5 +48,5 @@ def test_every_kind_of_run_has_a_function_that_performs_it() -> None:
         assert callable(getattr(importlib.import_module(module), function))
 
 
-def test_harvests_are_shared_by_workers() -> None:
-    assert set(HELPERS) == {"harvest"}
+def test_which_kinds_are_shared_by_workers() -> None:
+    assert set(HELPERS) == {"batch", "generate", "harvest"}

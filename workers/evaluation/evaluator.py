@@ -11,7 +11,7 @@ from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Limits
 from workers.evaluation import answer_metrics as answers
 from workers.evaluation.example_rows import ExampleRow, finite, load_rows, save_rows
-from workers.evaluation.generation import AnswerGenerator, GenerationInput, Output
+from workers.evaluation.generation import GenerationInput, Output, TextGenerator
 from workers.evaluation.losses import Loss, LossScorer, Target
 from workers.evaluation.numeric_match import numeric_match
 from workers.inputs.examples import EvalExample, longest_target
@@ -56,7 +56,7 @@ class Evaluator:
         self._wants_loss = any(metric in LOSS_METRICS for metric in metrics)
         self._max_tokens = max_tokens
         self._n_positions = model.n_positions
-        self._generator = AnswerGenerator(model, prompts=self._prompts, limits=limits, check=check)
+        self._generator = TextGenerator(model, prompts=self._prompts, limits=limits, check=check)
         self._scorer = LossScorer(model, prompts=self._prompts, limits=limits, check=check)
 
     @property

@@ -1,4 +1,4 @@
-"""Greedy generation of answers with the serving engine: rows of different prompts in one batch, batch-invariant."""
+"""Generation of many texts with the serving engine: rows of different prompts in one batch, batch-invariant."""
 
 from __future__ import annotations
 
@@ -10,29 +10,42 @@ from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Delta, Event, Failed, Generate, Limits, RowDone, Sampling
+from service.engine.shapes import Tensor
 
 _GREEDY = Sampling(temperature=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationInput:
-    """Token ids to continue under the prompt ``label``, for at most ``max_tokens`` tokens."""
+    """Token ids to continue under the prompt ``label``, for at most ``max_tokens`` tokens.
+
+    top_tokens: number of most probable tokens to return with each generated token; None: nothing.
+    """
 
     label: str
     ids: tuple[int, ...]
     max_tokens: int
+    sampling: Sampling = _GREEDY
+    stop: tuple[str, ...] = ()
+    min_tokens: int = 0
+    top_tokens: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A generated text. finish_reason: ``stop`` at the end of text, ``length`` at ``max_tokens``."""
+    """A generated text. finish_reason: ``stop`` at the end of text, ``length`` at ``max_tokens``.
+
+    token_ids: a token that ends the text included. top_tokens: as in the engine's delta.
+    """
 
     text: str
     finish_reason: str
     n_generated: int
+    token_ids: tuple[int, ...] = ()
+    top_tokens: tuple[Tensor, Tensor, Tensor] | None = None
 
 
-class AnswerGenerator:
+class TextGenerator:
     """Generates with one model under a fixed set of prompts.
 
     Args:
@@ -93,7 +106,10 @@ class AnswerGenerator:
             request_id=str(index),
             inputs=(item.ids,),
             max_tokens=item.max_tokens,
-            sampling=_GREEDY,
+            sampling=item.sampling,
+            stop=item.stop,
+            min_tokens=item.min_tokens,
+            top_tokens=item.top_tokens,
             prompt=None if bare else PromptChoice(parts=((item.label, 1.0),)),
         )
 
@@ -107,7 +123,8 @@ class _Outputs:
     """Outputs by the index of their input, filled from engine events."""
 
     def __init__(self, n: int) -> None:
-        self._texts: list[list[str]] = [[] for _ in range(n)]
+        self._deltas: dict[int, Delta] = {}
+        self._n = n
         self._ends: dict[int, RowDone] = {}
 
     @property
@@ -118,16 +135,19 @@ class _Outputs:
         if isinstance(event, Failed):
             raise event.error
         if isinstance(event, Delta):
-            self._texts[int(event.request_id)].append(event.text)
+            # A row that is not streamed has one delta, at its end.
+            self._deltas[int(event.request_id)] = event
         elif isinstance(event, RowDone):
             self._ends[int(event.request_id)] = event
 
     def in_order(self) -> list[Output]:
         return [
             Output(
-                text="".join(parts),
+                text=self._deltas[i].text,
                 finish_reason=self._ends[i].finish_reason,
                 n_generated=self._ends[i].n_generated,
+                token_ids=self._deltas[i].token_ids,
+                top_tokens=self._deltas[i].top_tokens,
             )
-            for i, parts in enumerate(self._texts)
+            for i in range(self._n)
         ]

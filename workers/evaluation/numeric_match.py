@@ -43,6 +43,14 @@ def number_in(text: str) -> Fraction | None:
     return _value(found[0] if marker else found[-1])
 
 
+def last_number(text: str) -> str | None:
+    """The last number of a text as it is written, in ASCII; None if it has none."""
+    found = None
+    for match in _NUMBER.finditer(_in_ascii(text)):
+        found = match
+    return None if found is None else found[0].strip()
+
+
 def numeric_match(output: str, answers: Sequence[str]) -> float:
     """1 if the result of the output equals that of one of the answers."""
     predicted = number_in(output)

@@ -7,6 +7,7 @@ from workers.harvest.shard_writer import ShardWriter
 from workers.harvest.shards.plan import PlanFile
 from workers.harvest.shards.store import ShardStore
 from workers.running.interface import WorkContext
+from workers.running.shards.sharing import free_shards, help_with_shards
 
 
 def help_harvest(place: WorkContext) -> None:
@@ -20,16 +21,9 @@ def help_harvest(place: WorkContext) -> None:
     if plan is None:
         return
     store = ShardStore(place.artifacts, run_id=place.run_id, shard_format=read_spec(place.spec).format)
-    numbers = {shard.number for shard in plan.shards}
-    missing = numbers - set(store.find_all(numbers))
-    if not place.coordinator.unleased([str(number) for number in sorted(missing)]):
+    missing = free_shards(place, numbers=(shard.number for shard in plan.shards), store=store)
+    if not missing:
         return
     job = HarvestContext.of(place)
     job.require_same(plan)
-
-    def may_continue() -> bool:
-        place.check()
-        return not place.coordinator.runs_are_waiting()
-
-    writer = ShardWriter(job, plan=plan, store=store)
-    writer.write(missing, before=may_continue, done=lambda shard, output: None)
+    help_with_shards(place, missing=missing, write=ShardWriter(job, plan=plan, store=store).write)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from promptatlas.types.harvest import HarvestManifest, HarvestShard
 
-from service.errors import DamagedArtifact, InvalidRequest
+from service.errors import InvalidRequest
 from service.store.runs.records import Output
 from workers.harvest.context import HarvestContext
 from workers.harvest.estimate import estimate, format_bytes
 from workers.harvest.shard_writer import ShardWriter
-from workers.harvest.shards.plan import HarvestPlan, PlanFile, PlannedShard
+from workers.harvest.shards.plan import HarvestPlan, PlanFile
 from workers.harvest.shards.store import ShardStore
 from workers.running.interface import SharedRunContext
+from workers.running.shards.sharing import SharedShards
 
 MANIFEST = "manifest.json"
-
-_POLL_INTERVAL_S = 0.25
-"""Poll interval while only shards of helpers are missing."""
 
 
 def harvest(run: SharedRunContext) -> Mapping[str, float]:
@@ -40,36 +37,25 @@ def harvest(run: SharedRunContext) -> Mapping[str, float]:
 class _Harvest:
     """One attempt at a harvest."""
 
-    def __init__(
-        self, run: SharedRunContext, *, job: HarvestContext, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, run: SharedRunContext, *, job: HarvestContext) -> None:
         self._run = run
         self._job = job
-        self._sleep = sleep
         self._plan = self._load_or_make_plan()
         self._store = ShardStore(run.artifacts, run_id=run.run_id, shard_format=job.spec.format)
-        self._shards = {shard.number: shard for shard in self._plan.shards}
-        self._found = self._store.find_all(self._shards)
-        self._n_before = len(self._found)
-        self._n_own = 0
+        self._planned = {shard.number: shard for shard in self._plan.shards}
+        self._shards = SharedShards(
+            run, numbers=list(self._planned), store=self._store, on_progress=self._report_progress
+        )
 
     def execute(self) -> dict[str, float]:
         self._log_estimate()
-        self._progress()
-        writer = ShardWriter(self._job, plan=self._plan, store=self._store)
-        while missing := self._missing():
-            n_own = self._n_own
-            writer.write(missing, before=self._before, done=self._done)
-            self._refresh()
-            if self._n_own == n_own and self._missing():
-                self._wait()
-        self._run.coordinator.withdraw_requests()
+        self._shards.complete(ShardWriter(self._job, plan=self._plan, store=self._store).write)
         self._run.save_output(MANIFEST, self._manifest().model_dump_json(indent=2).encode())
         return self._metrics()
 
     def _load_or_make_plan(self) -> HarvestPlan:
         file = PlanFile(self._run.artifacts, run_id=self._run.run_id)
-        plan = self._load_plan(file)
+        plan = file.load_intact(log=lambda text: self._run.log(text, level="warning"))
         if plan is None:
             self._run.log("Counting tokens.")
             plan = self._job.plan()
@@ -89,14 +75,6 @@ class _Harvest:
             )
         return plan
 
-    def _load_plan(self, file: PlanFile) -> HarvestPlan | None:
-        try:
-            return file.load()
-        except DamagedArtifact as error:
-            # A damaged plan is remade; the same examples give the same plan.
-            self._run.log(error.detail, level="warning")
-            return None
-
     def _check_size(self, plan: HarvestPlan) -> None:
         limit = self._run.settings.max_harvest_bytes
         if plan.n_bytes > limit:
@@ -106,48 +84,18 @@ class _Harvest:
             )
 
     def _log_estimate(self) -> None:
-        if not self._missing():
+        if not self._shards.missing:
             return
         found = estimate(self._plan, reader=self._job.reader, examples=self._job.examples())
         self._run.metric(0, member=None, **found.numbers())
         self._run.log(str(found))
 
-    def _before(self) -> bool:
-        self._run.check()
-        self._request_help()
-        return True
-
-    def _done(self, shard: PlannedShard, output: Output) -> None:
-        self._n_own += 1
-        self._found[shard.number] = output
-        self._refresh()
-
-    def _refresh(self) -> None:
-        """Look up shards that helpers have written."""
-        self._found |= self._store.find_all(self._missing())
-        self._progress()
-
-    def _wait(self) -> None:
-        self._run.check()
-        self._request_help()
-        self._sleep(_POLL_INTERVAL_S)
-
-    def _request_help(self) -> None:
-        """Request one helper per free shard, except for the shard that this worker computes next."""
-        missing = [str(number) for number in self._missing()]
-        if len(missing) > 1:
-            self._run.coordinator.request_helpers(len(self._run.coordinator.unleased(missing)) - 1)
-
-    def _progress(self) -> None:
-        n_tokens = sum(self._shards[number].n_tokens for number in self._found)
-        self._run.progress(n_tokens, self._plan.n_tokens)
-
-    def _missing(self) -> list[int]:
-        return [number for number in self._shards if number not in self._found]
+    def _report_progress(self, found: Mapping[int, Output]) -> None:
+        self._run.progress(sum(self._planned[number].n_tokens for number in found), self._plan.n_tokens)
 
     def _metrics(self) -> dict[str, float]:
         plan = self._plan
-        n_bytes = sum(output.n_bytes for output in self._found.values())
+        n_bytes = sum(output.n_bytes for output in self._shards.found.values())
         counts = {
             "n_texts": plan.n_texts,
             "n_tokens": plan.n_tokens,
@@ -155,7 +103,7 @@ class _Harvest:
             "n_dropped": plan.n_dropped,
             "n_shards": len(plan.shards),
             "n_bytes": n_bytes,
-            "n_shards_by_helpers": len(plan.shards) - self._n_before - self._n_own,
+            "n_shards_by_helpers": self._shards.n_by_helpers,
         }
         return {name: float(count) for name, count in counts.items()}
 
@@ -182,11 +130,11 @@ class _Harvest:
             n_tokens=plan.n_tokens,
             n_rows=plan.n_rows,
             n_dropped=plan.n_dropped,
-            shards=[self._shard(number) for number in sorted(self._shards)],
+            shards=[self._shard(number) for number in sorted(self._planned)],
         )
 
     def _shard(self, number: int) -> HarvestShard:
-        shard, output = self._shards[number], self._found[number]
+        shard, output = self._planned[number], self._shards.found[number]
         return HarvestShard(
             path=output.path,
             first_text=shard.first_text,

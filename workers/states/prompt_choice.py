@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from promptatlas.types.references import PromptRef
@@ -37,3 +38,11 @@ def choose_prompt(store: PromptStore, ref: PromptRef | None, *, model: HostedMod
     weights = [weight for _, weight in parts]
     shown = " + ".join(f"{weight:g}·{manifest.ref}" for weight, manifest in zip(weights, manifests, strict=True))
     return ChosenPrompt(ref=shown, prompt=mix_prompts(list(zip(prompts, weights, strict=True))))
+
+
+def prompt_digest(prompt: Prompt) -> str:
+    """sha256 over a prompt's kind, shape and values; of a mix, over the mixed values."""
+    digest = hashlib.sha256(repr(prompt.form).encode())
+    for name in sorted(prompt.tensors):
+        digest.update(prompt.tensors[name].detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -15,17 +15,19 @@ from promptatlas.types import (
 )
 from pydantic import BaseModel
 
-from service.api.openai.formats import CHAT, COMPLETION
 from service.api.openai.prompt_embeds import vectors_of
-from service.api.openai.responses import ResponseBuilder, respond
+from service.api.openai.responses import respond
 from service.api.requests.auth import require
 from service.api.requests.bodies import Body, body_of, request_body
 from service.api.requests.deadlines import Deadline
-from service.api.requests.engine_requests import generate_of, inputs_of, job_of
+from service.api.requests.engine_requests import generate_of, job_of
 from service.api.requests.prompt_resolution import ResolvedModel, resolve_request
 from service.api.responses.openapi import ENGINE_ERRORS, EVENTS_TYPE, events_of, problems
 from service.api.services import ServicesDep
+from service.completions.generation import with_chat, with_completion
+from service.completions.response_builder import ResponseBuilder
 from service.errors import InvalidRequest
+from service.hosting.ipc.messages import Submit
 
 router = APIRouter(tags=["completions"], dependencies=[Depends(require("read"))])
 
@@ -54,18 +56,10 @@ async def complete(
     spec = body.request
     resolved = await resolve_request(services, spec)
     vectors = await vectors_of(spec, card=resolved.card)
-    generate = replace(
-        generate_of(spec, resolved=resolved),
-        inputs=(*vectors, *inputs_of(spec.inputs)),
-        max_tokens=spec.max_tokens,
-        logprobs=spec.logprobs,
-        echo=spec.echo,
-        prompt_logprobs=spec.prompt_logprobs,
-        stream=spec.stream,
-    )
+    generate = with_completion(generate_of(spec, resolved=resolved), spec, vectors=vectors)
     job = job_of(body, generate, resolved=resolved)
-    builder = ResponseBuilder(job, spec=spec, wire_format=COMPLETION, with_logprobs=spec.logprobs is not None)
-    return await respond(request, builder, engine=services.engine_of(request), deadline_s=deadline_s)
+    builder = _builder_of(spec, job)
+    return await respond(request, builder, job=job, engine=services.engine_of(request), deadline_s=deadline_s)
 
 
 @router.post(
@@ -87,18 +81,15 @@ async def chat(
         raise InvalidRequest(
             f"Model {resolved.model!r} has no chat template; use /v1/completions with a text.", loc=("model",)
         )
-    generate = replace(
-        generate_of(spec, resolved=resolved),
-        messages=tuple(message.template_fields for message in spec.messages),
-        max_tokens=spec.token_limit or 1,
-        logprobs=(spec.top_logprobs or 0) if spec.logprobs else None,
-        prompt_logprobs=spec.prompt_logprobs,
-        stream=spec.stream,
-    )
+    generate = with_chat(generate_of(spec, resolved=resolved), spec)
     n_context = _n_context(resolved) if spec.token_limit is None else None
     job = job_of(body, generate, resolved=resolved, n_context=n_context)
-    builder = ResponseBuilder(job, spec=spec, wire_format=CHAT, with_logprobs=spec.logprobs)
-    return await respond(request, builder, engine=services.engine_of(request), deadline_s=deadline_s)
+    builder = _builder_of(spec, job)
+    return await respond(request, builder, job=job, engine=services.engine_of(request), deadline_s=deadline_s)
+
+
+def _builder_of(spec: CompletionRequest | ChatCompletionRequest, job: Submit) -> ResponseBuilder:
+    return ResponseBuilder(spec, request_id=job.request.request_id, created=int(time.time()))
 
 
 def _n_context(resolved: ResolvedModel) -> int:

@@ -23,7 +23,7 @@ from promptatlas.types.sites import Layers
 from service.api.requests.bodies import Body
 from service.api.requests.prompt_resolution import ResolvedModel
 from service.api.services import Services
-from service.engine.inputs import TextInput
+from service.completions.generation import generation_of
 from service.engine.requests import (
     Capture,
     CaptureSpec,
@@ -34,7 +34,6 @@ from service.engine.requests import (
     Positions,
     Projection,
     Ranking,
-    Sampling,
     Slice,
 )
 from service.hosting.ipc.messages import Submit
@@ -68,18 +67,8 @@ def job_of(
 
 def generate_of(spec: SamplingFields, *, resolved: ResolvedModel) -> Generate:
     """A generation with the fields that completions, chats and trajectories share; inputs are not set."""
-    return Generate(
-        request_id=new_request_id(),
-        n=spec.n,
-        sampling=_sampling(spec),
-        stop=spec.stop_strings,
-        min_tokens=spec.min_tokens,
-        ignore_eos=spec.ignore_eos,
-        stop_token_ids=tuple(spec.stop_token_ids or ()),
-        skip_special_tokens=spec.skip_special_tokens,
-        prompt=resolved.prompt,
-        interventions=interventions_of(spec.interventions),
-    )
+    generate = generation_of(spec, request_id=new_request_id(), prompt=resolved.prompt)
+    return replace(generate, interventions=interventions_of(spec.interventions))
 
 
 async def capture_of(services: Services, spec: CaptureFields, *, resolved: ResolvedModel) -> CaptureSpec:
@@ -99,11 +88,6 @@ async def capture_of(services: Services, spec: CaptureFields, *, resolved: Resol
     return capture
 
 
-def inputs_of(inputs: Sequence[str | list[int]]) -> tuple[TextInput, ...]:
-    """Texts, and lists of token ids."""
-    return tuple(item if isinstance(item, str) else tuple(item) for item in inputs)
-
-
 def interventions_of(specs: Sequence[InterventionSpec]) -> tuple[Intervention, ...]:
     """Interventions without their tensors, which the engine process attaches."""
     return tuple(
@@ -115,20 +99,6 @@ def interventions_of(specs: Sequence[InterventionSpec]) -> tuple[Intervention, .
             strength=item.strength,
         )
         for item in specs
-    )
-
-
-def _sampling(spec: SamplingFields) -> Sampling:
-    return Sampling(
-        temperature=spec.temperature,
-        top_k=spec.top_k,
-        top_p=spec.top_p,
-        min_p=spec.min_p,
-        repetition_penalty=spec.repetition_penalty,
-        presence_penalty=spec.presence_penalty,
-        frequency_penalty=spec.frequency_penalty,
-        logit_bias=spec.token_biases,
-        seed=spec.seed,
     )
 
 

@@ -6,20 +6,20 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from promptatlas.types import OpenAIError, OpenAIErrorBody, Problem, ProblemItem
+from promptatlas.types import Problem, ProblemItem
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from service import errors
-from service.api.problem_types import problem_type, slug_of
 from service.api.requests.deadlines import ClientGone
 from service.api.services import request_id_of
 from service.api.telemetry.request_record import note_error
+from service.completions.errors import items_of, openai_body, status_of, validation_detail, validation_items
+from service.problem_types import problem_type
 
 PROBLEM_TYPE = "application/problem+json"
 # OpenAI's paths, without those of models. Its clients show only errors in OpenAI's format. Errors on paths of models are
@@ -30,55 +30,20 @@ _OPENAI_PATH = re.compile(
     r"images|moderations|organization|realtime|responses|threads|uploads|vector_stores|videos)(/.*)?"
 )
 
-_MAX_ITEMS = 20
-_MAX_PART = 80
 _GONE_STATUS = 499  # nginx's "client closed request"; only the log shows it
-
-_STATUSES: Mapping[type[errors.AtlasError], int] = {
-    errors.InvalidRequest: 422,
-    errors.Expired: 410,  # before its base class
-    errors.NotFound: 404,
-    errors.Conflict: 409,
-    errors.TooLarge: 413,
-    errors.Busy: 429,
-    errors.Unavailable: 503,
-    errors.RequestTooSlow: 408,
-    errors.DeadlineExceeded: 504,
-}
-_OPENAI_TYPES: Mapping[int, str] = {
-    401: "authentication_error",
-    403: "permission_error",
-    408: "timeout_error",
-    429: "rate_limit_error",
-    500: "server_error",
-    503: "server_error",
-    504: "timeout_error",
-}
-
-
-def status_of(error: errors.AtlasError) -> int:
-    """The HTTP status of an error; 500 for errors of the server itself."""
-    return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 500)
 
 
 def respond(error: errors.AtlasError, *, path: str, request_id: str) -> Response:
     """The response for ``error`` on a request for ``path``."""
-    items = [] if error.loc is None else [ProblemItem(loc=_short(error.loc), msg=error.detail)]
     return make_response(
         status_of(error),
         title=error.title,
         detail=error.detail,
         path=path,
         request_id=request_id,
-        items=items,
+        items=items_of(error),
         headers=_headers(error),
     )
-
-
-def openai_error(error: errors.AtlasError) -> OpenAIErrorBody:
-    """An error in OpenAI's format, also used inside streams."""
-    items = [] if error.loc is None else [ProblemItem(loc=_short(error.loc), msg=error.detail)]
-    return _openai_body(status_of(error), title=error.title, detail=error.detail, items=items)
 
 
 def is_openai_path(path: str) -> bool:
@@ -97,7 +62,7 @@ def make_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error response in the format of the route ``path``."""
-    openai = _openai_body(status, title=title, detail=detail, items=items)
+    openai = openai_body(status, title=title, detail=detail, items=items)
     if is_openai_path(path):
         return Response(openai.model_dump_json(), status, dict(headers or {}), "application/json")
     problem = Problem(
@@ -121,11 +86,6 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, _on_gone)
 
 
-def validation_items(found: Sequence[Mapping[str, Any]]) -> list[ProblemItem]:
-    """pydantic's errors without the input, which may be long or secret."""
-    return [ProblemItem(loc=_short(fault["loc"]), msg=_message(fault)) for fault in found[:_MAX_ITEMS]]
-
-
 async def _on_atlas_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.AtlasError)
     note_error(error)
@@ -139,7 +99,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     return make_response(
         422,
         title=errors.InvalidRequest.title,
-        detail="; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in items[:3]),
+        detail=validation_detail(items),
         path=request.url.path,
         request_id=request_id_of(request),
         items=items,
@@ -166,25 +126,9 @@ async def _on_gone(_request: Request, _error: Exception) -> Response:
     return Response(status_code=_GONE_STATUS)
 
 
-def _openai_body(status: int, *, title: str, detail: str, items: Sequence[ProblemItem]) -> OpenAIErrorBody:
-    param = ".".join(map(str, items[0].loc)) if items else None
-    kind = _OPENAI_TYPES.get(status, "invalid_request_error")
-    code = "model_not_found" if status == 404 and param == "model" else slug_of(title).replace("-", "_")
-    return OpenAIErrorBody(error=OpenAIError(message=detail, type=kind, code=code, param=param))
-
-
 def _headers(error: errors.AtlasError) -> dict[str, str]:
     if isinstance(error, errors.RequestTooSlow):
         return {"Connection": "close"}  # the rest of the body would have to be awaited
     if status_of(error) not in (429, 503):
         return {}
     return {"Retry-After": str(max(1, math.ceil(error.retry_after_s or 1)))}
-
-
-def _short(loc: Sequence[str | int]) -> list[str | int]:
-    return [part if isinstance(part, int) else part[:_MAX_PART] for part in loc]
-
-
-def _message(fault: Mapping[str, Any]) -> str:
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return message if len(message) <= 300 else f"{message[:300]}…"

@@ -10,11 +10,12 @@ from promptatlas.types import ActivationRequest, ActivationsJson, EstimateRespon
 from service.api.requests.auth import require
 from service.api.requests.bodies import Body, body_of, request_body
 from service.api.requests.deadlines import Deadline, while_connected
-from service.api.requests.engine_requests import capture_of, inputs_of, interventions_of, job_of, new_request_id
+from service.api.requests.engine_requests import capture_of, interventions_of, job_of, new_request_id
 from service.api.requests.prompt_resolution import ResolvedModel, resolve_request
 from service.api.responses.openapi import ENGINE_ERRORS, problems, tensors_or
 from service.api.responses.tensors import respond
 from service.api.services import Services, ServicesDep, request_id_of
+from service.completions.generation import inputs_of
 from service.engine.requests import Capture
 
 router = APIRouter(tags=["activations"], dependencies=[Depends(require("read"))])

@@ -17,11 +17,12 @@ from promptatlas.types.sites import NAMED_SITES, parse_alias
 from service.api.requests.auth import require
 from service.api.requests.bodies import JSON_TYPE, json_of, request_body
 from service.api.requests.deadlines import Deadline, while_connected
-from service.api.requests.engine_requests import inputs_of, new_request_id
+from service.api.requests.engine_requests import new_request_id
 from service.api.requests.prompt_resolution import ResolvedModel, resolve_request
 from service.api.responses.openapi import ENGINE_ERRORS, problems
 from service.api.responses.tensors import too_large_for_json
 from service.api.services import Services, ServicesDep
+from service.completions.generation import inputs_of
 from service.engine.inputs import TextInput
 from service.engine.requests import Capture, CaptureSpec, Tokenize
 from service.errors import InvalidRequest

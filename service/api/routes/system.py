@@ -83,6 +83,7 @@ async def capabilities(services: ServicesDep) -> Capabilities:
         max_timeout_s=settings.max_timeout_s,
         max_harvest_bytes=settings.max_harvest_bytes,
         read_models=await asyncio.to_thread(_read_models, EncoderDecoderConfigs(settings.read_models)),
+        teachers=[teacher.name for teacher in settings.teachers],
         prompt_kinds=list(FORMS),
         run_kinds=list(RUN_KINDS),
         versions={**versions, "api": "1", "promptatlas": _own_version()},

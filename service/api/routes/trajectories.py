@@ -11,11 +11,12 @@ from promptatlas.types import TrajectoriesJson, TrajectoryRequest
 from service.api.requests.auth import require
 from service.api.requests.bodies import Body, body_of, request_body
 from service.api.requests.deadlines import Deadline
-from service.api.requests.engine_requests import capture_of, generate_of, inputs_of, job_of
+from service.api.requests.engine_requests import capture_of, generate_of, job_of
 from service.api.requests.prompt_resolution import resolve_request
 from service.api.responses.openapi import ENGINE_ERRORS, problems, tensors_or
 from service.api.responses.tensors import respond
 from service.api.services import ServicesDep, request_id_of
+from service.completions.generation import inputs_of
 
 router = APIRouter(tags=["trajectories"], dependencies=[Depends(require("read"))])
 

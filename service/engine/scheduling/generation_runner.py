@@ -88,21 +88,22 @@ class GenerationRunner:
         self._recorder.chose([row for row, _ in choosing])
 
     def _score(self, choosing: Sequence[tuple[SequenceState, int]], logits: Tensor, tokens: Sequence[int]) -> None:
-        scored = [(i, row) for i, (row, _) in enumerate(choosing) if row.capture is not None or _n_top(row) is not None]
+        scored = [(i, row) for i, (row, _) in enumerate(choosing) if _is_scored(row)]
         if not scored:
             return
-        n_top = max(_n_top(row) or 0 for _, row in scored)
+        n_top = max(max(_n_top(row) or 0, _n_top_tokens(row) or 0) for _, row in scored)
         chosen = torch.tensor([tokens[i] for i, _ in scored], device=logits.device)
         if len(scored) < len(logits):
             logits = logits[torch.tensor([i for i, _ in scored], device=logits.device)]
         logprobs, top_ids, top = token_logprobs(logits, chosen, n_top)
-        values, ids, tops = logprobs.tolist(), top_ids.tolist(), top.tolist()
+        values, top_ids, top = logprobs.tolist(), top_ids.cpu(), top.cpu()
         for k, (_, row) in enumerate(scored):
             row.logprobs.append(values[k])
+            if (n := _n_top_tokens(row)) is not None:
+                row.top_tokens.append((values[k], top_ids[k, :n], top[k, :n]))
             if (n := _n_top(row)) is not None:
-                self._output_processor.score_token(
-                    row, int(chosen[k]), values[k], list(zip(ids[k][:n], tops[k][:n], strict=True))
-                )
+                best = zip(top_ids[k, :n].tolist(), top[k, :n].tolist(), strict=True)
+                self._output_processor.score_token(row, int(chosen[k]), values[k], list(best))
 
     def _finish_reason(self, row: SequenceState, token: int) -> FinishReason | None:
         if token in row.ending_ids:
@@ -164,6 +165,16 @@ def _n_top(row: SequenceState) -> int | None:
     """Number of alternatives to report; None: no log-probabilities."""
     request = row.request_state.request
     return request.logprobs if isinstance(request, Generate) else None
+
+
+def _n_top_tokens(row: SequenceState) -> int | None:
+    """Number of most probable tokens to return as tensors; None: no tensors."""
+    request = row.request_state.request
+    return request.top_tokens if isinstance(request, Generate) else None
+
+
+def _is_scored(row: SequenceState) -> bool:
+    return row.capture is not None or _n_top(row) is not None or _n_top_tokens(row) is not None
 
 
 def trajectory_result(state: RequestState, catalogue: SiteCatalogue) -> Tensors:

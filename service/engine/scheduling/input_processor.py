@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from service.engine.activations.capture_buffer import DTYPES, CaptureBuffer, n_values_per_row
 from service.engine.activations.interventions import Edit, RowEdits, edits_of_prompt, edits_of_vectors, resolve_edits
@@ -16,6 +15,7 @@ from service.engine.model.sites import Tap
 from service.engine.prompts.cache import LoadedPrompt, PromptCache
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Capture, CaptureSpec, Detokenize, Generate, Limits, Projection, Ranking, Tokenize
+from service.engine.scheduling.chat_ids import chat_ids
 from service.engine.scheduling.sampler import RowSampler
 from service.engine.scheduling.sequence import RequestState, SequenceState
 from service.engine.scheduling.text_stream import TextStream
@@ -55,7 +55,11 @@ class InputProcessor:
             InvalidRequest, TooLarge, and the errors of loading the prompt.
         """
         prompt = self._prompt(request, contents)
-        inputs = [self._chat_ids(request.messages)] if request.messages is not None else self.token_ids(request.inputs)
+        inputs = (
+            [chat_ids(self._model.tokenizer, request.messages)]
+            if request.messages is not None
+            else self.token_ids(request.inputs)
+        )
         edits = self._edits(request, prompt)
         self._check_lengths(inputs, prompt=prompt, max_tokens=request.max_tokens)
         self._check_ending(request)
@@ -228,21 +232,6 @@ class InputProcessor:
                     f"{tap.label}: expected {width} values per row, the width of {what}, got "
                     f"{'one per head and key' if tap.is_reported else n_values}."
                 )
-
-    def _chat_ids(self, messages: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
-        if getattr(self._model.tokenizer, "chat_template", None) is None:
-            raise InvalidRequest("this model's tokenizer has no chat template; use /v1/completions.", loc=("messages",))
-        try:
-            text = self._model.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        except Exception as error:
-            # A template may raise anything: it is code of the model's author, run on the client's messages.
-            raise InvalidRequest(
-                f"the chat template rejects these messages: {str(error)[:200]}", loc=("messages",)
-            ) from error
-        ids = tuple(self._model.tokenizer(text, add_special_tokens=False)["input_ids"])
-        if not ids:
-            raise InvalidRequest("the chat template gives no tokens for these messages.", loc=("messages",))
-        return ids
 
     def _vector_ids(self, vectors: Vectors, *, loc: tuple[str | int, ...]) -> tuple[int, ...]:
         shape, width = tuple(vectors.values.shape), self._model.d_model

@@ -75,6 +75,7 @@ class OutputProcessor:
         row.is_reported = over
         if text or ids or over:
             scored, row.prompt_logprobs = row.prompt_logprobs, None
+            ranked, row.top_tokens = row.top_tokens, []
             yield Delta(
                 request_id=request.request_id,
                 row=row.index,
@@ -82,6 +83,7 @@ class OutputProcessor:
                 token_ids=ids,
                 logprobs=logprobs,
                 prompt_logprobs=None if scored is None else tuple(scored),
+                top_tokens=_stacked(ranked) if ranked else None,
             )
 
     def _new_text(self, row: SequenceState, request: Generate, *, over: bool) -> str:
@@ -151,3 +153,8 @@ class OutputProcessor:
         assert self._detokenizer is not None
         found = {i: self._detokenizer.token_bytes(i) for i, text in texts.items() if REPLACEMENT in text}
         return {i: data for i, data in found.items() if data != texts[i].encode()}
+
+
+def _stacked(tokens: Sequence[tuple[float, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    logprobs, ids, tops = zip(*tokens, strict=True)
+    return torch.tensor(logprobs, dtype=torch.float32), torch.stack(ids).int(), torch.stack(tops)

@@ -12,6 +12,7 @@ from service.engine.requests import Capture, FinishReason, Generate, RankedToken
 from service.engine.scheduling.sampler import RowSampler
 from service.engine.scheduling.text_offsets import TextOffsets
 from service.engine.scheduling.text_stream import TextStream
+from service.engine.shapes import Tensor
 from service.engine.statistics import FinishedReason
 
 
@@ -56,6 +57,7 @@ class SequenceState:
         reads_last: its last token is read too if it ends by length, so that a trajectory has a state for it.
         logprobs: of generated tokens, if a trajectory or the client needs them.
         reported: token log-probabilities that no delta has carried yet.
+        top_tokens: log-probability, most probable ids and their log-probabilities of each generated token, until then.
         prompt_logprobs: of the input's tokens, until a delta has carried them; None if they are not requested.
         offsets: where the reported tokens begin in the returned text; None before the first one.
         admitted_s, first_token_s, last_token_s, prefilled_s, finished_reason: set by the recorder, None before that.
@@ -77,6 +79,7 @@ class SequenceState:
     finish_reason: FinishReason | None = None
     logprobs: list[float] = field(default_factory=list)
     reported: list[TokenLogprob] = field(default_factory=list)
+    top_tokens: list[tuple[float, Tensor, Tensor]] = field(default_factory=list)
     prompt_logprobs: list[tuple[RankedToken, ...]] | None = None
     n_reported_ids: int = 0
     text_length: int = 0

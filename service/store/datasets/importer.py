@@ -72,13 +72,13 @@ class SplitFiles:
     def __init__(self, folder: Path, *, stack: ExitStack) -> None:
         self.paths: dict[str, Path] = {}
         self._files: dict[Split, BinaryIO] = {}
-        self._folder = folder
+        self.folder = folder
         self._stack = stack
 
     def write(self, record: StoredRecord, *, text: bytes) -> None:
         file = self._files.get(record.split)
         if file is None:
-            path = self._folder / file_of(record.split)
+            path = self.folder / file_of(record.split)
             self.paths[path.name] = path
             file = self._files[record.split] = self._stack.enter_context(path.open("wb", buffering=1 << 20))
         file.write(b'{"index":%d,"record":%s}\n' % (record.index, text))

@@ -20,7 +20,8 @@ class DatasetInfo:
 
     sha256: ``sha256:`` and hash over records and splits in order. n_bytes: of the stored records. splits: number of records
     by split. template: None for running text, and if there is no default. fields: names that a template can use, present
-    in every record. created_at: RFC 3339, UTC; None for a built-in dataset.
+    in every record. created_at: RFC 3339, UTC; None for a built-in dataset. traces: of a dataset of samples, where they come
+    from, with the fields of the wire contract.
     """
 
     name: str
@@ -33,18 +34,28 @@ class DatasetInfo:
     fields: tuple[str, ...]
     created_at: str | None = None
     builtin: bool = False
+    traces: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The metadata as JSON values, with the names of the wire contract."""
         found = {item.name: getattr(self, item.name) for item in fields(self)}
         template = None if self.template is None else self.template.model_dump()
-        return {**found, "splits": dict(self.splits), "fields": list(self.fields), "template": template}
+        traces = None if self.traces is None else dict(self.traces)
+        return {
+            **found,
+            "splits": dict(self.splits),
+            "fields": list(self.fields),
+            "template": template,
+            "traces": traces,
+        }
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any], *, label: str) -> DatasetInfo:
         """Inverse of ``to_json``; raises DamagedArtifact if fields are missing. Unknown fields are ignored."""
         try:
-            values = {item.name: found[item.name] for item in fields(cls)}
+            # Datasets of earlier versions have no traces.
+            given = {"traces": None, **found}
+            values = {item.name: given[item.name] for item in fields(cls)}
             values["template"] = None if values["template"] is None else Template.model_validate(values["template"])
         except (KeyError, ValueError):
             raise DamagedArtifact(f"{label} is damaged: its manifest has an unknown record_format.") from None

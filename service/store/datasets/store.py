@@ -14,10 +14,11 @@ from typing import BinaryIO
 
 from promptatlas.types import DatasetFormat, Split, Template
 
-from service.errors import Busy, Conflict, DamagedArtifact, InvalidRequest, NotFound
+from service.errors import Conflict, DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts.clock import Clock, utc_now, write_time
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.builtin import BuiltinDataset, BuiltinDatasets
+from service.store.datasets.commits import commit_dataset
 from service.store.datasets.files import DatasetFiles, StoredDataset
 from service.store.datasets.formats import open_format
 from service.store.datasets.formats.records import SPLITS, Record, RecordFormat
@@ -37,7 +38,6 @@ from service.store.datasets.templates import TemplateOverride, complete_template
 from service.store.listing import Page, check_limit, log_damage
 from service.store.prompts.manifests import check_name
 
-_MAX_ATTEMPTS = 100
 _MAX_PEEK_BYTES = 4 << 20
 _NO_OVERRIDE = TemplateOverride()
 
@@ -210,27 +210,7 @@ class DatasetStore:
         with split_files() as files:
             imported = Importer(files, override=override, max_bytes=self._max_bytes).run(record_format, records)
             info = imported.as_info(name=name, file_format=record_format.name, created_at=write_time(self._clock()))
-            return self._commit(info, paths=files.finish())
-
-    def _commit(self, info: DatasetInfo, *, paths: dict[str, Path]) -> tuple[DatasetInfo, bool]:
-        for _ in range(_MAX_ATTEMPTS):
-            try:
-                present = self._files.find(info.name)
-            except DamagedArtifact:
-                # A damaged dataset is replaced.
-                self._files.replace(info, paths=paths)
-                return info, True
-            if present is None:
-                with suppress(Conflict):
-                    self._files.create(info, paths=paths)
-                    return info, True
-                continue
-            _require_same_dataset(present.info, info)
-            if self._files.is_intact(present):
-                return present.info, False
-            self._files.replace(info, paths=paths)
-            return info, True
-        raise Busy(f"Too many uploads to {info.name!r} at once.", retry_after_s=1.0)
+            return commit_dataset(self._files, info, paths=files.finish())
 
     def _find(self, name: str) -> StoredDataset | BuiltinDataset:
         check_dataset_name(name)
@@ -280,17 +260,3 @@ def _choose(n_available: int, *, n: int | None, seed: int | None) -> Container[i
     if n is None or n >= n_available:
         return None
     return range(n) if seed is None else frozenset(random.Random(seed).sample(range(n_available), n))
-
-
-def _require_same_dataset(present: DatasetInfo, info: DatasetInfo) -> None:
-    if (present.sha256, present.format) != (info.sha256, info.format):
-        raise Conflict(
-            f"Dataset {info.name!r} exists with other records; delete it first, or use another name.",
-            loc=("name",),
-        )
-    if present.template != info.template:
-        raise Conflict(
-            f"Dataset {info.name!r} exists with these records and another template; delete it first, use another "
-            "name, or give the template where the dataset is used.",
-            loc=("name",),
-        )

@@ -108,6 +108,7 @@ class Field:
 
     def __init__(self, world: World, home: Path) -> None:
         self.world = world
+        self.home = home
         self.artifacts = ArtifactStore(str(home))
         self.datasets = DatasetStore(self.artifacts)
         self.upload("words", list(records()))

@@ -12,7 +12,6 @@ import pytest
 from service.errors import Conflict
 from tests.service.engine.contract import World
 from tests.workers.harvest.field import FakeCoordinator, Field, SharedFakeRun
-from workers.harvest import run as work
 from workers.harvest.context import HarvestContext
 from workers.harvest.helper import help_harvest
 from workers.harvest.run import harvest
@@ -20,6 +19,7 @@ from workers.harvest.shards.plan import PlanFile
 from workers.harvest.shards.store import ShardStore
 from workers.harvest.shards.table import table_of
 from workers.running.interface import RunStopped
+from workers.running.shards import sharing
 
 N_SHARDS = 7
 
@@ -111,7 +111,7 @@ class Absent(FakeCoordinator):
 
 
 def test_parts_of_helpers_that_died_are_taken_over(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "_POLL_INTERVAL_S", 0.0)
+    monkeypatch.setattr(sharing, "POLL_INTERVAL_S", 0.0)
     coordinator = Absent(taken={"2", "5"})
     run = field.run(shard_bytes=4096, coordinator=coordinator)
     metrics = harvest(run)

@@ -5,7 +5,6 @@ Captures batch texts by length without padding and stop after the last requested
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,13 +16,12 @@ from torch.nn import functional as F  # noqa: N812 (the usual name)
 from service.engine.activations.capture_buffer import DTYPES
 from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
-from service.engine.prompts.prompt import Prompt
 from service.engine.requests import CaptureSpec, Limits, Projection
 from service.engine.shapes import Tensor
 from service.map_sources.texts import Text
 from workers.harvest.readers.reader import Identity, RowKind, Rows, Shapes, Tokens, rows_of
 from workers.harvest.readers.texts import TextEncoder
-from workers.states.prompt_choice import ChosenPrompt
+from workers.states.prompt_choice import ChosenPrompt, prompt_digest
 from workers.states.reader import Batch, StateReader
 
 if TYPE_CHECKING:
@@ -140,14 +138,6 @@ class CausalReader:
 
     def _chosen(self, text: Text) -> tuple[int, ...]:
         return rows_of(self._capture.positions, n_tokens=len(text.ids))
-
-
-def prompt_digest(prompt: Prompt) -> str:
-    """sha256 over a prompt's kind, shape and values; of a mix, over the mixed values."""
-    digest = hashlib.sha256(repr(prompt.form).encode())
-    for name in sorted(prompt.tensors):
-        digest.update(prompt.tensors[name].detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _padded(rows: Tensor, shape: tuple[int, ...]) -> Tensor:

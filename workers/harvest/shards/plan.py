@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from service.errors import DamagedArtifact
 from service.store.artifacts.store import ArtifactStore
 from workers.harvest.readers.reader import HarvestReader, RowKind, Shapes
+from workers.running.shards.plans import PlanRecord
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example
@@ -178,19 +179,8 @@ def _end_of_shard(sizes: Sequence[_Size], start: int, *, max_rows: int, max_toke
     return len(sizes)
 
 
-class PlanFile:
-    """The stored plan of one run, shared by its workers."""
+class PlanFile(PlanRecord[HarvestPlan]):
+    """The stored plan of one harvest."""
 
     def __init__(self, artifacts: ArtifactStore, *, run_id: str) -> None:
-        self._artifacts = artifacts
-        self._key = f"runs/{run_id}/plan.json"
-        self._label = f"the plan of run {run_id}"
-
-    def load(self) -> HarvestPlan | None:
-        """The plan, or None if there is none yet; raises DamagedArtifact."""
-        found = self._artifacts.get_record(self._key, label=self._label)
-        return None if found is None else HarvestPlan.from_json(found, label=self._label)
-
-    def save(self, plan: HarvestPlan) -> None:
-        """Store the plan, replacing an earlier one."""
-        self._artifacts.put_record(self._key, plan.to_json())
+        super().__init__(artifacts, run_id=run_id, parse=lambda found, label: HarvestPlan.from_json(found, label=label))

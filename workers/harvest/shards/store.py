@@ -1,52 +1,23 @@
-"""Store of a run's shards: each is written once, by the first worker to finish it."""
+"""Store of a harvest's shards."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from urllib.parse import quote
 
 from promptatlas.types.harvest import ShardFormat
 
 from service.store.artifacts.store import ArtifactStore
-from service.store.datasets.importer import disk_errors_as_unavailable
-from service.store.locked_folders import scratch_folder
-from service.store.runs.outputs import Outputs
 from service.store.runs.records import Output
 from workers.harvest.shards.files import WRITERS
 from workers.harvest.shards.table import ShardTable
-from workers.running.store_retries import with_retries
-
-RETRIES_S = (0.5, 1.0, 2.0, 4.0)
-"""Waits before each retry of storing a shard."""
+from workers.running.shards.store import ShardFiles
 
 
-class ShardStore:
-    """Stored shards by number."""
+class ShardStore(ShardFiles):
+    """Stored shards by number: ``shards/00003.safetensors``."""
 
     def __init__(self, artifacts: ArtifactStore, *, run_id: str, shard_format: ShardFormat) -> None:
-        self._artifacts = artifacts
-        self._outputs = Outputs(artifacts, run_id=run_id)
-        self._folder = f"runs/{run_id}/outputs"
+        super().__init__(artifacts, run_id=run_id, folder="shards", suffix=shard_format)
         self._format: ShardFormat = shard_format
-
-    def path(self, number: int) -> str:
-        """Path of a shard among the run's outputs."""
-        return f"shards/{number:05d}.{self._format}"
-
-    def find(self, number: int) -> Output | None:
-        """A stored shard, or None if it is missing or damaged."""
-        return self._outputs.find(self.path(number))
-
-    def find_all(self, numbers: Iterable[int]) -> dict[int, Output]:
-        """The stored shards among ``numbers``."""
-        stored = set(self._artifacts.names(self._folder))
-        wanted = [number for number in numbers if quote(self.path(number), safe="") in stored]
-        found = ((number, self.find(number)) for number in wanted)
-        return {number: output for number, output in found if output is not None}
 
     def put(self, number: int, table: ShardTable) -> Output:
         """Store a shard unless it is already stored; raises Unavailable if the store or the local disk fails."""
-        with disk_errors_as_unavailable(), scratch_folder() as folder:
-            file = folder / "shard"
-            WRITERS[self._format](table, file)
-            return with_retries(lambda: self._outputs.put_once(self.path(number), file), waits_s=RETRIES_S)
+        return self.write(number, lambda file: WRITERS[self._format](table, file))

@@ -12,6 +12,7 @@ from promptatlas.cli.commands import (
     captures,
     completions,
     datasets,
+    generation,
     harvest,
     maps,
     models,
@@ -66,7 +67,14 @@ def create_app(connect: Connect | None = None) -> typer.Typer:
     groups |= {"map": maps, "report": reports}
     for name, group in groups.items():
         app.add_typer(group.commands(), name=name)
-    for register in (completions.register, captures.register, harvest.register, tuning.register, system.register):
+    for register in (
+        completions.register,
+        captures.register,
+        generation.register,
+        harvest.register,
+        tuning.register,
+        system.register,
+    ):
         register(app)
     return app
 

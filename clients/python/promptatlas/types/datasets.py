@@ -30,12 +30,43 @@ class Template(RequestBody):
     target: str = Field(max_length=16_384)
 
 
+class TopTokensFile(ResponseBody):
+    """A file of a dataset of samples with the most probable tokens of consecutive records."""
+
+    file: str
+    first_row: int
+    n_rows: int
+    n_tokens: int
+
+
+class TraceFacts(ResponseBody):
+    """Where the samples of a dataset come from.
+
+    model, revision, tokenizer_sha256: of the model that generated them; of a teacher, only the name is known.
+    prompts: None is the model without a prompt. dataset: of the items. n_samples: number that the run requested; the dataset
+    has those that it kept. logprobs: number of most probable tokens in ``top_tokens``; None: there are none.
+    """
+
+    run_id: str
+    model: str
+    revision: str | None = None
+    tokenizer_sha256: str | None = None
+    teacher: str | None = None
+    prompts: list[str | None]
+    dataset: str
+    dataset_sha256: str
+    n_samples: int
+    logprobs: int | None = None
+    top_tokens: list[TopTokensFile] = Field(default_factory=list)
+
+
 class DatasetManifest(ResponseBody):
     """Facts of one dataset.
 
     sha256: over its records and their splits, in order. n_bytes: of its records as stored. splits: number of records per
     split. template: None for running text and for datasets without a default. fields: names that a template may use.
     builtin: the dataset is part of the server and cannot be deleted; its created_at is None.
+    traces: of a dataset that a ``generate`` run has made.
     """
 
     name: str
@@ -48,6 +79,7 @@ class DatasetManifest(ResponseBody):
     fields: list[str] = Field(default_factory=list)
     created_at: datetime | None = None
     builtin: bool = False
+    traces: TraceFacts | None = None
 
 
 class DatasetItem(ResponseBody):
@@ -79,3 +111,4 @@ class DatasetPeek(ListPage[DatasetItem]):
     fields: list[str] = Field(default_factory=list)
     created_at: datetime | None = None
     builtin: bool = False
+    traces: TraceFacts | None = None

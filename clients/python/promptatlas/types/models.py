@@ -68,8 +68,8 @@ class Capabilities(ResponseBody):
 
     max_batch: rows that decode together. max_waiting: queued requests. max_tokens: input and generated tokens of one row.
     max_json_bytes: size of a result in JSON. max_timeout_s: longest deadline of a request. max_harvest_bytes: size of the
-    shards of one harvest. read_models: models that harvests can read in addition to the hosted ones. run_kinds: kinds of
-    runs that exist.
+    shards of one harvest. read_models: models that harvests can read in addition to the hosted ones. teachers: endpoints
+    that ``generate`` runs can sample from. run_kinds: kinds of runs that exist.
     """
 
     max_batch: int
@@ -83,6 +83,7 @@ class Capabilities(ResponseBody):
     max_timeout_s: float | None = None
     max_harvest_bytes: int | None = None
     read_models: list[ReadModel] = Field(default_factory=list)
+    teachers: list[str] = Field(default_factory=list)
     prompt_kinds: list[str] = Field(default_factory=list)
     run_kinds: list[str] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from promptatlas.types.batches import BatchSpec
+from promptatlas.types.generation import GenerateSpec
 from promptatlas.types.harvest import HarvestSpec
 from promptatlas.types.maps import MapSpec
 from promptatlas.types.priors import SampleBody
@@ -18,8 +20,8 @@ from promptatlas.types.reports import ReportSpec
 from promptatlas.types.tuning import EvaluateSpec, TuneSpec
 from promptatlas.types.wire import RequestBody
 
-RunKind = Literal["tune", "evaluate", "harvest", "map", "report", "sample"]
-"""``sample`` runs are started by ``POST /v1/priors/sample``."""
+RunKind = Literal["tune", "evaluate", "generate", "batch", "harvest", "map", "report", "sample"]
+"""``sample`` runs are started by ``POST /v1/priors/sample``, ``batch`` runs by ``POST /v1/batches``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ RUN_KINDS: Mapping[RunKind, RunKindInfo] = MappingProxyType(
     {
         "tune": RunKindInfo(spec=TuneSpec, description="Tunes prompts from priors and stores them as versions."),
         "evaluate": RunKindInfo(spec=EvaluateSpec, description="Measures prompts on the examples of a dataset."),
+        "generate": RunKindInfo(spec=GenerateSpec, description="Samples from a model for every item of a dataset."),
+        "batch": RunKindInfo(spec=BatchSpec, description="Answers the requests of a file in OpenAI's format."),
         "harvest": RunKindInfo(spec=HarvestSpec, description="Reads activations of a dataset's texts into shards."),
         "map": RunKindInfo(spec=MapSpec, description="Fits a projection of states and prompts to 2 or 3 dimensions."),
         "report": RunKindInfo(spec=ReportSpec, description="Measures the paper's findings on a model and its prompts."),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -19,9 +18,16 @@ from service.api.responses.run_openapi import ACCEPTED, RUN_BODY, STARTING_ERROR
 from service.api.responses.runs import run_answer
 from service.api.routes.runs import artifacts as run_artifacts
 from service.api.routes.runs import events as run_events
-from service.api.run_submission import RunRequest, enqueue, position_of, positions_of, require_queue, start_run
+from service.api.run_submission import (
+    RunRequest,
+    cancel_run,
+    enqueue,
+    position_of,
+    positions_of,
+    require_queue,
+    start_run,
+)
 from service.api.services import Services, ServicesDep
-from service.errors import Unavailable
 from service.store.idempotency import StoredResponse
 
 router = APIRouter(tags=["runs"])
@@ -78,13 +84,8 @@ async def cancel(services: ServicesDep, _caller: Writer, run_id: RunId) -> Run:
     """Cancel a run. A queued run stops at once; a running one stops soon and keeps its last checkpoint."""
 
     def stop() -> Run:
-        state = services.runs.request_cancel(run_id)
-        run = _read_run(services, run_id)
-        if state.has_ended and services.queue is not None:
-            with suppress(Unavailable):  # a worker that takes it from the queue finds it cancelled
-                services.queue.discard(run_id)
-            services.queue.tallies.end_waiting_run(kind=run.kind, status=state.status)
-        return run
+        cancel_run(services, run_id)
+        return _read_run(services, run_id)
 
     return await asyncio.to_thread(stop)
 

@@ -84,6 +84,7 @@ ANSWERS = {
     "POST /v1/datasets": lambda: reply(test_datasets.MANIFEST, status=201),
     "GET /v1/datasets": lambda: reply({"data": [test_datasets.MANIFEST]}),
     "GET /v1/datasets/rivers": lambda: reply(test_datasets.PEEK),
+    "GET /v1/datasets/answers": lambda: reply(test_datasets.PEEK),
     "GET /v1/datasets/demo-qa": lambda: reply(test_datasets.PEEK),
     "POST /v1/priors/sample": lambda: reply(ended(kind="sample"), status=202),
     f"GET /v1/runs/{ID}": lambda: reply(ended()),

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from service import errors
 from service.api.middleware import BodyLimit
 from service.api.requests import bodies
-from service.api.responses.errors import openai_error, status_of
+from service.completions.errors import openai_error, status_of
 from service.engine.requests import Failed
 from service.hosting.ipc.messages import EstimateCost, Submit, Update
 from tests.service.api.conftest import OpenWorld, World

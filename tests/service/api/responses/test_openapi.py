@@ -44,6 +44,15 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("/v1/models/{model_id}", "get"),
         ("/v1/completions", "post"),
         ("/v1/chat/completions", "post"),
+        ("/v1/files", "post"),
+        ("/v1/files", "get"),
+        ("/v1/files/{file_id}", "get"),
+        ("/v1/files/{file_id}", "delete"),
+        ("/v1/files/{file_id}/content", "get"),
+        ("/v1/batches", "post"),
+        ("/v1/batches", "get"),
+        ("/v1/batches/{batch_id}", "get"),
+        ("/v1/batches/{batch_id}/cancel", "post"),
         ("/tokenize", "post"),
         ("/detokenize", "post"),
         ("/v1/embeddings", "post"),
@@ -95,7 +104,8 @@ def test_errors_have_the_shape_that_clients_of_the_route_read(document: dict[str
             for status, response in operation["responses"].items():
                 if status < "400" or path == "/ready":
                     continue
-                is_openai = path in ("/v1/completions", "/v1/chat/completions", "/v1/embeddings")
+                routes = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings")
+                is_openai = path in routes or path.startswith(("/v1/files", "/v1/batches"))
                 expected = "application/json" if is_openai else "application/problem+json"
                 assert list(response["content"]) == [expected], (path, status)
 
@@ -113,6 +123,8 @@ def test_the_body_of_a_run_has_one_alternative_for_each_kind(document: dict[str,
     assert specs == {
         "tune": "#/components/schemas/TuneSpec",
         "evaluate": "#/components/schemas/EvaluateSpec",
+        "generate": "#/components/schemas/GenerateSpec",
+        "batch": "#/components/schemas/BatchSpec",
         "harvest": "#/components/schemas/HarvestSpec",
         "map": "#/components/schemas/MapSpec",
         "report": "#/components/schemas/ReportSpec",

@@ -209,7 +209,7 @@ CANCEL = TAG[Cancel]
         ([TAG[Reply], "a", [-2, [-4, 99, "text", None, None]]], "not an error"),
         ([TAG[Reply], "a", [-2, msgpack.ExtType(42, b"")]], "unknown extension type"),
         ([TAG[Reply], "a", [-2, msgpack.ExtType(1, b"x")]], "invalid literal"),
-        ([TAG[Delta], "a", 0, "", [-2], [-2], None], "expected a message of type"),
+        ([TAG[Delta], "a", 0, "", [-2], [-2], None, None], "expected a message of type"),
         ("text", "expected a message of type"),
         ({"a": 1}, "expected a message of type"),
     ],

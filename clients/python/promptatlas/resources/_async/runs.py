@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from promptatlas.resources._async.run import AsyncRun
-from promptatlas.resources.options import Spec, page_params, split_options
+from promptatlas.resources.options import PromptChoice, Spec, page_params, split_options
 from promptatlas.resources.run_requests import create_request, run_path, run_request
 from promptatlas.transport._async.page import AsyncPage, Mapped
 from promptatlas.transport._async.sender import AsyncSender
 from promptatlas.transport.call import Call, CallOptions, nothing, options_of, reader
-from promptatlas.types import ListPage, Metric, RunKind, RunStatus, Split
+from promptatlas.types import Keep, ListPage, Metric, RunKind, RunStatus, Split
 from promptatlas.types import Run as RunInfo
 
 if TYPE_CHECKING:
@@ -46,6 +46,40 @@ class EvaluateOptions(CallOptions, total=False):
     samples: int
     seed: int
     template: Spec | None
+
+
+class GenerateOptions(CallOptions, total=False):
+    """Options of generation over a dataset; see ``promptatlas.types.GenerateSpec``.
+
+    context: a text, turns of a chat, or ``{"shots": 4}``. answer: ``whole``, ``{"find": "last_number"}``,
+    ``{"find": "after", "after": "####"}`` or ``{"find": "pattern", "pattern": "…"}``.
+    """
+
+    teacher: str | None
+    prompt_refs: Sequence[PromptChoice | None]
+    split: Split | None
+    n_items: int | None
+    template: Spec | None
+    context: Any
+    n: int
+    max_tokens: int
+    min_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    stop: str | Sequence[str] | None
+    seed: int
+    logprobs: int | None
+    answer: Any
+    metric: Metric | None
+    keep: Keep
+    dedupe: bool
+    reuse: bool
+    shard_samples: int | None
 
 
 class AsyncRuns:
@@ -114,6 +148,29 @@ class AsyncRuns:
         fields, call_options = split_options(options)
         spec = {"model": model, "prompts": prompts, "dataset": dataset, **fields}
         return await self.create("evaluate", spec, name=run_name, **call_options)
+
+    async def generate(
+        self,
+        *,
+        model: str,
+        dataset: str,
+        name: str,
+        run_name: str | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> AsyncRun:
+        """Samples from a model for every item of a dataset, and stores the samples that are kept as a dataset.
+
+        Args:
+            name: of the dataset that results.
+            run_name: display name of the run.
+            options: see ``promptatlas.types.GenerateSpec``; ``timeout_s``, ``request_id``.
+
+        Raises:
+            InvalidRequestError: the spec is invalid; ``errors`` has the locations.
+        """
+        fields, call_options = split_options(options)
+        spec = {"model": model, "dataset": dataset, "name": name, **fields}
+        return await self.create("generate", spec, name=run_name, **call_options)
 
     async def get(self, run_id: str, **options: Unpack[CallOptions]) -> AsyncRun:
         """A run by its id."""

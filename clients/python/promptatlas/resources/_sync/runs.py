@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from promptatlas.resources._async.runs import EvaluateOptions, TuneOptions
+from promptatlas.resources._async.runs import EvaluateOptions, GenerateOptions, TuneOptions
 from promptatlas.resources._sync.run import Run
 from promptatlas.resources.options import Spec, page_params, split_options
 from promptatlas.resources.run_requests import create_request, run_path, run_request
@@ -85,6 +85,29 @@ class Runs:
         fields, call_options = split_options(options)
         spec = {"model": model, "prompts": prompts, "dataset": dataset, **fields}
         return self.create("evaluate", spec, name=run_name, **call_options)
+
+    def generate(
+        self,
+        *,
+        model: str,
+        dataset: str,
+        name: str,
+        run_name: str | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> Run:
+        """Samples from a model for every item of a dataset, and stores the samples that are kept as a dataset.
+
+        Args:
+            name: of the dataset that results.
+            run_name: display name of the run.
+            options: see ``promptatlas.types.GenerateSpec``; ``timeout_s``, ``request_id``.
+
+        Raises:
+            InvalidRequestError: the spec is invalid; ``errors`` has the locations.
+        """
+        fields, call_options = split_options(options)
+        spec = {"model": model, "dataset": dataset, "name": name, **fields}
+        return self.create("generate", spec, name=run_name, **call_options)
 
     def get(self, run_id: str, **options: Unpack[CallOptions]) -> Run:
         """A run by its id."""

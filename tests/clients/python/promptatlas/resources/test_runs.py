@@ -83,11 +83,27 @@ def test_evaluating(client: Client, server: FakeServer) -> None:
     assert server.sent == {"kind": "evaluate", "spec": spec}
 
 
+def test_generating(client: Client, server: FakeServer) -> None:
+    server.will(reply(info(kind="generate"), status=202))
+    rule, shots = types.LastNumber(find="last_number"), types.Shots(shots=3)
+    run = client.runs.generate(
+        model="demo", dataset="demo-qa", name="made", n=4, keep="correct", answer=rule, context=shots, run_name="chains"
+    )
+    assert run.kind == "generate"
+    spec = {"model": "demo", "dataset": "demo-qa", "name": "made", "n": 4, "keep": "correct"}
+    spec |= {"answer": {"find": "last_number"}, "context": {"shots": 3}}
+    assert server.sent == {"kind": "generate", "spec": spec, "name": "chains"}
+    with pytest.raises(errors.InvalidRequestError, match="logprobs"):
+        client.runs.generate(model="demo", dataset="demo-qa", name="made", logprobs=65)
+
+
 @pytest.mark.parametrize("kind", types.RUN_KINDS)
 def test_a_run_of_any_kind_can_be_created(client: Client, server: FakeServer, kind: types.RunKind) -> None:
     specs: dict[str, dict[str, Any]] = {
         "tune": TUNE_SPEC,
         "evaluate": {"model": "demo", "prompts": [None], "dataset": "demo-qa"},
+        "generate": {"model": "demo", "dataset": "demo-qa", "name": "made"},
+        "batch": {"model": "demo", "input_file_id": "file-1", "endpoint": "/v1/completions"},
         "harvest": {"model": "demo", "dataset": "demo-qa"},
         "map": {"model": "demo", "sources": [{"dataset": "demo-qa"}]},
         "report": {"model": "demo", "datasets": ["demo-qa"]},
@@ -100,7 +116,10 @@ def test_a_run_of_any_kind_can_be_created(client: Client, server: FakeServer, ki
 
 @pytest.mark.parametrize("kind", ["knit", "distill"])
 def test_a_kind_that_does_not_exist_is_refused_before_sending(client: Client, server: FakeServer, kind: Any) -> None:
-    with pytest.raises(errors.InvalidRequestError, match="'tune', 'evaluate', 'harvest', 'map', 'report' or 'sample'"):
+    with pytest.raises(
+        errors.InvalidRequestError,
+        match="'tune', 'evaluate', 'generate', 'batch', 'harvest', 'map', 'report' or 'sample'",
+    ):
         client.runs.create(kind, {})
     assert server.requests == []
 

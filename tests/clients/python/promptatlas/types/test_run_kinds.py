@@ -6,7 +6,11 @@ from promptatlas.types import RUN_KINDS, RunKind
 
 
 def test_the_table_has_every_kind_in_the_order_of_the_type() -> None:
-    assert tuple(RUN_KINDS) == get_args(RunKind) == ("tune", "evaluate", "harvest", "map", "report", "sample")
+    assert (
+        tuple(RUN_KINDS)
+        == get_args(RunKind)
+        == ("tune", "evaluate", "generate", "batch", "harvest", "map", "report", "sample")
+    )
 
 
 def test_every_kind_has_its_own_spec_and_one_sentence() -> None:

@@ -34,7 +34,7 @@ def test_a_kind_that_does_not_exist_is_refused_with_those_that_do(world: World, 
     assert answer.status_code == 422
     (error,) = answer.json()["errors"]
     assert error["loc"] == ["kind"]
-    assert "'tune', 'evaluate', 'harvest', 'map', 'report' or 'sample'" in error["msg"]
+    assert "'tune', 'evaluate', 'generate', 'batch', 'harvest', 'map', 'report' or 'sample'" in error["msg"]
     assert queue.line == []
 
 

@@ -34,7 +34,10 @@ def test_lists(run: Run, server: FakeServer) -> None:
     assert run("runs", "list", "--status", "lost").exit_code == 2
     unknown = run("runs", "list", "--kind", "distill")
     assert unknown.exit_code == 2
-    assert all(f"'{kind}'" in unknown.output for kind in ("tune", "evaluate", "harvest", "map", "report", "sample"))
+    assert all(
+        f"'{kind}'" in unknown.output
+        for kind in ("tune", "evaluate", "generate", "batch", "harvest", "map", "report", "sample")
+    )
 
 
 def test_one(run: Run, server: FakeServer) -> None:

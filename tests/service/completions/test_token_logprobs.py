@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from service.api.openai.formats import CHAT, COMPLETION, Piece
+from service.completions.formats import CHAT, COMPLETION, Piece
 from service.engine.engine import Engine
 from service.engine.model.hosted_model import HostedModel
 from service.engine.requests import Delta, Generate, Sampling, TokenLogprob

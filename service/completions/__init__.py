@@ -1,0 +1,1 @@
+"""Completions and chats in OpenAI's format: requests of the engine, responses and errors; no HTTP."""

@@ -1,0 +1,1 @@
+"""Selection of samples: their answers, whether they are correct, and which are kept as records of the dataset."""

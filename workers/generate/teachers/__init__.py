@@ -1,0 +1,1 @@
+"""Teachers outside: samples from OpenAI-compatible endpoints that the server's settings name."""

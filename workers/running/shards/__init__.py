@@ -1,0 +1,1 @@
+"""Shards of a run: stored once each, computed by several workers that coordinate by leases."""
