@@ -21,7 +21,13 @@ from service.hosting.processes.api_server import serve
 from service.hosting.processes.child_command import Command
 from service.hosting.processes.runtime_directory import Runtime, memory_folder, open_runtime
 from service.hosting.processes.supervisor import Member, Supervisor
-from service.hosting.processes.threads import ThreadPlan, available_cores, environment, thread_environ
+from service.hosting.processes.threads import (
+    ENGINE_SPINS,
+    ThreadPlan,
+    available_cores,
+    environment,
+    thread_environ,
+)
 from service.queueing.embedded_redis import EmbeddedRedis, find_server, missing_server, plan_embedded
 from service.settings import Settings, SettingsError
 from service.store.locked_folders import sweep_scratch_folders
@@ -44,7 +50,9 @@ def run_service(settings: Settings, *, sock: socket.socket, environ: Mapping[str
     with open_runtime(memory_folder()) as runtime:
         host, port = sock.getsockname()[:2]
         threads = ThreadPlan.of(settings, n_cores=available_cores())
-        engine_environ = thread_environ(environ, n_threads=threads.engine, is_set=settings.threads is not None)
+        engine_environ = thread_environ(
+            environ, n_threads=threads.engine, n_spins=ENGINE_SPINS, is_set=settings.threads is not None
+        )
         _log.info(
             "serving",
             url=f"http://{f'[{host}]' if ':' in host else host}:{port}",

@@ -19,6 +19,7 @@ from service.hosting.engine_process.served_model import ServedModel
 from service.hosting.ipc.tensor_results import ResultWriter
 from service.hosting.processes.process_setup import die_with_parent, ignore_interrupts, keep_freed_memory
 from service.hosting.processes.runtime_directory import Runtime
+from service.hosting.processes.waits import RunBeats, ShortWaits, follow_runs
 from service.logs import configure_logs
 from service.settings import ModelSource, Settings
 from service.tracing.opening import open_tracer
@@ -81,6 +82,7 @@ class EngineLitAPI(LitAPI):  # type: ignore[misc]
         results = ResultWriter(self._runtime.results_folder(self._generation))
         _log.info("engine ready", generation=self._generation, models=sorted(self._served))
         tracer = open_tracer(os.environ, process="engine")
+        follow_runs(ShortWaits(RunBeats(), start_team=start_team))
         return EngineLoop(
             self._runtime.socket_path,
             served=self._served,
@@ -98,3 +100,10 @@ class EngineLitAPI(LitAPI):  # type: ignore[misc]
         except Exception:
             _log.exception("model cannot be loaded", model=source.name, path=source.path)
         sys.exit(SETUP_FAILED)
+
+
+def start_team() -> None:
+    """Run one operation on all threads of torch."""
+    import torch  # this module must not import it: the API process uses its names
+
+    torch.ones(1 << 20).add_(1)  # large enough for all threads

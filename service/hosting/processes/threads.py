@@ -23,7 +23,12 @@ _POOLS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", BLAS_THREADS, "RAYON_NUM_
 _SPINS: Final = "GOMP_SPINCOUNT"
 _POLICY: Final = "OMP_WAIT_POLICY"
 _BLOCK_TIME: Final = "KMP_BLOCKTIME"
-_N_SPINS: Final = 1_800  # longer than most pauses within a forward, see decision 45
+ENGINE_SPINS: Final = 100_000
+"""Longer than the pauses within a forward; while a run computes, the engine waits shortly (``waits.ShortWaits``)."""
+
+RUN_SPINS: Final = 1_800
+"""A run shares its cores with the engine, which must not wait for its spinning threads; see decision 45."""
+
 _BLOCK_TIME_MS: Final = 1
 _NICE_OF_ONE, _MAX_NICE = 2, 19
 _WEIGHT_OF_NICE: Final = 1.25  # Linux: each step of nice divides the share of a process by this number
@@ -57,20 +62,22 @@ class ThreadPlan:
         )
 
 
-def thread_environ(environ: Mapping[str, str], *, n_threads: int, is_set: bool) -> dict[str, str]:
+def thread_environ(environ: Mapping[str, str], *, n_threads: int, n_spins: int, is_set: bool) -> dict[str, str]:
     """``environ`` with ``n_threads`` for each library, and with short waits of idle threads.
 
     Threads of OpenMP wait for their next task in a busy loop of some milliseconds, by default. On cores that they share with
     another process, they delay it, and the threads of their own process that it has displaced.
 
     Args:
+        n_spins: of an idle thread before it sleeps.
         is_set: a setting gives the number, so it replaces numbers in ``environ``, which take precedence otherwise.
     """
     numbers = dict.fromkeys(_POOLS, str(n_threads))
     waits = (
         {}
         if {_SPINS, _POLICY, _BLOCK_TIME} & environ.keys()
-        else {_SPINS: str(_N_SPINS), _BLOCK_TIME: str(_BLOCK_TIME_MS)}
+        # With this policy, libgomp waits for 1,000 spins at most whenever threads outnumber cores.
+        else {_POLICY: "active", _SPINS: str(n_spins), _BLOCK_TIME: str(_BLOCK_TIME_MS)}
     )
     return {**waits, **environ, **numbers} if is_set else {**waits, **numbers, **environ}
 

@@ -18,7 +18,14 @@ from rq.job import Job
 from rq.utils import import_attribute
 
 from service.hosting.processes.process_setup import die_with_parent, keep_freed_memory
-from service.hosting.processes.threads import ThreadPlan, available_cores, lower_priority, thread_environ
+from service.hosting.processes.threads import (
+    RUN_SPINS,
+    ThreadPlan,
+    available_cores,
+    lower_priority,
+    thread_environ,
+)
+from service.hosting.processes.waits import RunBeats, beating
 from service.logs import configure_logs
 from service.queueing.connections import connect
 from service.queueing.queue import RUN_JOB, SERIALIZER
@@ -87,7 +94,8 @@ def run_horse(arguments: HorseArguments) -> None:
     execution = Execution.fetch(arguments.execution_id, arguments.job_id, connection=connection)
     execution._job = job
     worker.execution = execution
-    worker.main_work_horse(job, Queue(job.origin, connection=connection, job_class=RunJob, serializer=SERIALIZER))
+    with beating(RunBeats()):
+        worker.main_work_horse(job, Queue(job.origin, connection=connection, job_class=RunJob, serializer=SERIALIZER))
 
 
 def start_horse(arguments: HorseArguments) -> int:
@@ -97,7 +105,9 @@ def start_horse(arguments: HorseArguments) -> int:
     """
     settings = arguments.setup.settings
     n_threads = ThreadPlan.of(settings, n_cores=available_cores()).worker
-    environ = thread_environ(os.environ, n_threads=n_threads, is_set=settings.worker_threads is not None)
+    environ = thread_environ(
+        os.environ, n_threads=n_threads, n_spins=RUN_SPINS, is_set=settings.worker_threads is not None
+    )
     reader, writer = os.pipe()
     try:
         pid = os.posix_spawn(
