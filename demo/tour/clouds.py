@@ -21,6 +21,8 @@ from workers.analysis.neighbours import nearest_tokens
 Array = npt.NDArray[np.float32]
 
 N_IDS_A_REQUEST: Final = 8192
+N_IDS_A_ROW: Final = 1024
+"""A row that is longer than a step of the engine is read in parts, and all but the last part run through every layer."""
 N_FOR_UNIT: Final = 1000
 """Number of evenly spaced tokens from which the unit is computed; the number of pairs is quadratic."""
 
@@ -94,7 +96,7 @@ class Clouds:
 
     def _embeddings(self) -> Array:
         ids = list(range(self._card.vocab_size))
-        longest = self._card.n_positions
+        longest = min(self._card.n_positions, N_IDS_A_ROW)
         rows = [ids[start : start + longest] for start in range(0, len(ids), longest)]
         n_rows = max(1, N_IDS_A_REQUEST // longest)
         parts = [self._read(rows[i : i + n_rows], site="embed", layer=None) for i in range(0, len(rows), n_rows)]
