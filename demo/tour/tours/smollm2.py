@@ -1,6 +1,6 @@
 """The tour of SmolLM2-135M-Instruct, and of any other pretrained model: soft prompts for real arithmetic and SQuAD.
 
-The sizes are chosen for two CPU cores. Learning rates and steps were chosen on validation loss.
+The sizes are chosen for two CPU cores. The learning rate of arithmetic lies between two that were tried for 16 steps each.
 """
 
 from collections.abc import Mapping, Sequence
