@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.contests.maps import maps, permutations
 from benchmarks.contests.serving import arrivals, completions, single, switching
-from benchmarks.contests.states import capture, capture_cost, harvest, trajectories, transfer
+from benchmarks.contests.states import capture, capture_cost, generate, harvest, trajectories, transfer
 from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
 from benchmarks.contests.tuning import deep as tuning_deep
 from benchmarks.contests.tuning import quality as tuning_quality
@@ -34,6 +34,7 @@ OPEN: Mapping[str, Open] = {
     "capture-cost": partial(capture_cost.open_contest, sizes.COMPLETIONS),
     "switching": partial(switching.open_contest, sizes.COMPLETIONS),
     "harvest": partial(harvest.open_contest, sizes.HARVEST),
+    "generate": partial(generate.open_contest, replace(generate.QUICK, n_items=8)),
     "map-pca": partial(maps.open_fitting, sizes.FIT),
     "map-project": partial(maps.open_placing, sizes.PLACE),
     "permutations": partial(permutations.open_contest, sizes.PERMUTATIONS),
@@ -59,7 +60,7 @@ def assert_sides_agree(contest: Contest) -> None:
 
 @pytest.mark.parametrize("name", OPEN)
 def test_sides_agree(name: str) -> None:
-    if name == "harvest" and find_server() is None:
+    if name in ("harvest", "generate") and find_server() is None:
         pytest.skip("no redis-server here")
     with OPEN[name](http=False) as contest:
         assert len(contest.sides) >= 2

@@ -27,7 +27,7 @@ Open = Callable[..., AbstractContextManager[Contest]]
 SMALL_TUNE = replace(tuning.EIGHT, n_prompts=2, n_steps=4, n_virtual=3, batch_size=2)
 OPEN: Mapping[str, Open] = {
     "smollm2-tune-8": partial(tuning.open_contest, SMALL_TUNE),
-    "smollm2-tune-1": partial(tuning.open_contest, replace(SMALL_TUNE, n_prompts=1, n_steps=8)),
+    "smollm2-tune-1": partial(tuning.open_contest, replace(tuning.ONE, n_steps=8, n_virtual=3, batch_size=2)),
     "smollm2-step-floor": partial(
         step_floor.open_contest, replace(step_floor.FULL, n_prompts=(2, 1), n_steps=2, n_virtual=3, batch_size=2)
     ),
