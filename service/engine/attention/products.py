@@ -12,7 +12,7 @@ import torch
 
 from service.engine.shapes import Float, Tensor
 
-# Scores computed at once: 8 MiB. Measured from 2^18 to 2^24.
+# Scores computed at once: 8 MiB of float32, so that long rows need little memory. Not tuned for speed.
 MAX_SCORES = 1 << 21
 
 

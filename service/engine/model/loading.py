@@ -73,8 +73,11 @@ def find_dtype(
             return count_in_gguf(path, revision=gguf_revision(path, revisions=_revisions(cache)), cache=cache)
         return count_in_folder(find_model(path)[0])
 
-    on_cuda = torch.cuda.is_available() and (device if device_map is None else device_map) != "cpu"
-    return choose_dtype(dtype, on_cuda=on_cuda, count_parameters=count)
+    return choose_dtype(dtype, on_cuda=_is_on_cuda(device, device_map), count_parameters=count)
+
+
+def _is_on_cuda(device: str, device_map: DeviceMap | None) -> bool:
+    return torch.cuda.is_available() and (device if device_map is None else device_map) != "cpu"
 
 
 def _revisions(cache: Path | None) -> Revisions:
@@ -140,7 +143,7 @@ def load_as(
     """
     device_map = device if device_map is None and device in PLACEMENTS else device_map
     where = {} if device_map is None else {"device_map": device_map}
-    on_cuda = torch.cuda.is_available() and (device if device_map is None else device_map) != "cpu"
+    on_cuda = _is_on_cuda(device, device_map)
     kind = choose_dtype(dtype, on_cuda=on_cuda, count_parameters=lambda: count_in_folder(folder))
     try:
         module = auto.from_pretrained(folder, dtype=kind.dtype, **options, **where)
