@@ -43,7 +43,7 @@ setup: $(VENV)/.ready
 
 clients: $(CLIENTS)/.ready
 
-# Compiles llama.cpp: about 10 minutes on two cores; needs cmake and a C++ compiler.
+# Compiles llama.cpp, which takes several minutes; needs cmake and a C++ compiler.
 llama: $(LLAMA)/.ready
 
 up: setup
