@@ -22,7 +22,7 @@ from workers.batches.preparation import Answer, Preparation
 from workers.inputs.forward_records import ForwardRecords
 from workers.inputs.limits import engine_limits
 from workers.running.interface import WorkContext
-from workers.running.shards.sharing import Before, Done, lease_of
+from workers.running.shards.sharing import Before, Done, write_leased
 from workers.running.shards.store import ShardFiles
 
 
@@ -41,12 +41,14 @@ class ShardWriter:
     def write(self, wanted: Collection[int], *, before: Before, done: Done) -> None:
         """Write those of the wanted shards that no other worker has leased, in order, in one pass over the file."""
         records = ForwardRecords(self._requests)
-        for number in sorted(wanted):
-            if not before():
-                return
-            with lease_of(number, place=self._place, store=self._store) as is_leased:
-                if is_leased:
-                    done(number, self._answer(number, records))
+        write_leased(
+            wanted,
+            place=self._place,
+            store=self._store,
+            compute=lambda number: self._answer(number, records),
+            before=before,
+            done=done,
+        )
 
     def _requests(self) -> Iterator[LineRequest]:
         stream, _ = ClientFiles(self._place.artifacts).open(self._spec.input_file_id)

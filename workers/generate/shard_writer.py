@@ -13,7 +13,7 @@ from workers.generate.plan import GeneratePlan
 from workers.generate.samples.requests import requests_of
 from workers.generate.shards import TraceShards, runs_with_key
 from workers.inputs.forward_records import ForwardRecords
-from workers.running.shards.sharing import Before, Done, lease_of
+from workers.running.shards.sharing import Before, Done, write_leased
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example
@@ -41,12 +41,14 @@ class ShardWriter:
             done: Called after each shard that this worker has written.
         """
         records = ForwardRecords(self._job.examples)
-        for number in sorted(wanted):
-            if not before():
-                return
-            with lease_of(number, place=self._job.place, store=self._store) as is_leased:
-                if is_leased:
-                    done(number, self._copy(number) or self._generate(number, records))
+        write_leased(
+            wanted,
+            place=self._job.place,
+            store=self._store,
+            compute=lambda number: self._copy(number) or self._generate(number, records),
+            before=before,
+            done=done,
+        )
 
     def _generate(self, number: int, records: ForwardRecords[Example]) -> Output:
         first, n_items = self._plan.items_of(number)

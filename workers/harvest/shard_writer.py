@@ -13,7 +13,7 @@ from workers.harvest.shards.plan import HarvestPlan, PlannedShard, batched
 from workers.harvest.shards.store import ShardStore
 from workers.harvest.shards.table import table_of
 from workers.inputs.forward_records import ForwardRecords
-from workers.running.shards.sharing import Before, Done, lease_of
+from workers.running.shards.sharing import Before, Done, write_leased
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example
@@ -41,22 +41,24 @@ class ShardWriter:
             done: Called after each shard that this worker has written.
         """
         records = ForwardRecords(self._job.examples)
-        for shard in self._plan.shards:
-            if shard.number not in wanted:
-                continue
-            if not before():
-                return
-            with lease_of(shard.number, place=self._job.place, store=self._store) as is_leased:
-                if is_leased:
-                    done(shard.number, self._compute(shard, records))
-                    self._job.place.count("harvest_rows", shard.n_rows)
+        shards = {shard.number: shard for shard in self._plan.shards}
+        write_leased(
+            wanted,
+            place=self._job.place,
+            store=self._store,
+            compute=lambda number: self._compute(shards[number], records),
+            before=before,
+            done=done,
+        )
 
     def _compute(self, shard: PlannedShard, records: ForwardRecords[Example]) -> Output:
         texts = self._texts(shard, records)
         rows = self._job.reader.read(texts, longest=self._plan.longest)
         self._job.place.check()
         table = table_of(rows, shard=shard, reader=self._job.reader, run_id=self._job.place.run_id)
-        return self._store.put(shard.number, table)
+        stored = self._store.put(shard.number, table)
+        self._job.place.count("harvest_rows", shard.n_rows)
+        return stored
 
     def _texts(self, shard: PlannedShard, records: ForwardRecords[Example]) -> list[Text]:
         texts: list[Text] = []

@@ -7,8 +7,7 @@ harmless.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from service.store.runs.records import Output
@@ -117,11 +116,26 @@ class SharedShards:
             self._run.coordinator.request_helpers(len(self._run.coordinator.unleased(missing)) - 1)
 
 
-@contextmanager
-def lease_of(number: int, *, place: WorkContext, store: StoredShards) -> Iterator[bool]:
-    """Try to lease a shard; False if another worker has it or it is already stored."""
-    with place.coordinator.lease(str(number)) as has_lease:
-        yield has_lease and store.find(number) is None
+def write_leased(
+    wanted: Collection[int],
+    *,
+    place: WorkContext,
+    store: StoredShards,
+    compute: Callable[[int], Output],
+    before: Before,
+    done: Done,
+) -> None:
+    """Compute those of the wanted shards that no other worker has leased or stored, in order.
+
+    Args:
+        compute: Computes and stores a shard.
+    """
+    for number in sorted(wanted):
+        if not before():
+            return
+        with place.coordinator.lease(str(number)) as has_lease:
+            if has_lease and store.find(number) is None:
+                done(number, compute(number))
 
 
 def free_shards(place: WorkContext, *, numbers: Iterable[int], store: StoredShards) -> list[int]:
