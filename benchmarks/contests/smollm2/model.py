@@ -11,9 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.measuring.contest import Unavailable
 from demo.models.smollm2 import PATH
+from service.engine.model.dtype import NO_BFLOAT16
 from service.engine.model.files.converted import gguf_revision, open_converted
 from service.engine.model.files.revisions import Revisions
 from service.engine.model.hosted_model import HostedModel
+from service.engine.model.layers.cpu import has_fast_bfloat16
 
 LABEL: Final = "SmolLM2-135M-Instruct, bfloat16"
 DTYPE: Final = torch.bfloat16
@@ -27,8 +29,10 @@ def model_file() -> Path:
     """The GGUF file.
 
     Raises:
-        Unavailable: it is missing.
+        Unavailable: it is missing, or the CPU emulates bfloat16, at about a hundredth of the speed of float32.
     """
+    if not has_fast_bfloat16():
+        raise Unavailable(NO_BFLOAT16)
     if not PATH.is_file():
         raise Unavailable(f"there is no {PATH.name} in models/; `make smollm2` fetches it")
     return PATH
@@ -38,7 +42,7 @@ def model_folder() -> Path:
     """The file as a folder of transformers in bfloat16, converted once.
 
     Raises:
-        Unavailable: the file is missing.
+        Unavailable: as of ``model_file``.
     """
     file = str(model_file())
     revision = gguf_revision(file, revisions=Revisions(CACHE / "revisions"))

@@ -11,6 +11,7 @@ from service.engine.model.layers.cpu import has_fast_bfloat16
 from service.errors import UnsupportedModel
 
 DTYPES = ("float32", "bfloat16", "float16")
+NO_BFLOAT16 = "this CPU has no bfloat16 instructions (avx512_bf16 or AMX)"
 SMALL_PARAMETERS = 50_000_000
 """On a CPU, models of up to this many parameters stay float32: they are fast enough, and results are exact to 1e-6."""
 
@@ -39,13 +40,16 @@ def choose_dtype(name: str, *, on_cuda: bool, count_parameters: Callable[[], int
         UnsupportedModel: another name.
     """
     if name in DTYPES:
-        return DtypeChoice(getattr(torch, name), "as set")
+        is_slow = name == "bfloat16" and not on_cuda and not has_fast_bfloat16()
+        return DtypeChoice(
+            getattr(torch, name), f"as set; {NO_BFLOAT16}: expect slow products" if is_slow else "as set"
+        )
     if name != "auto":
         raise UnsupportedModel(f"dtype {name}: expected auto, {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
     if on_cuda:
         return DtypeChoice(torch.bfloat16, "auto: on CUDA")
     if not has_fast_bfloat16():
-        return DtypeChoice(torch.float32, "auto: this CPU has no bfloat16 instructions (avx512_bf16 or AMX)")
+        return DtypeChoice(torch.float32, f"auto: {NO_BFLOAT16}")
     n = count_parameters()
     if n is None:
         return DtypeChoice(torch.float32, "auto: the number of parameters is not known")

@@ -30,12 +30,19 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from service.engine.model.hosted_model import HostedModel
+from service.engine.model.layers.cpu import has_fast_bfloat16
 from service.engine.requests import Capture, CaptureSpec, Generate
 from tests.oracle.prompts import OraclePrompt
 from tests.service.engine.contract import KINDS, SITES, Answer, Case, completion, labels, served
 from tests.service.engine.real.real_world import N_LAYERS, RealWorld, cases
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        not has_fast_bfloat16(), reason="this CPU has no bfloat16 instructions: a token would take a second"
+    ),
+]
 
 UNIT_ROUNDOFF: Final = 2.0**-8
 SINGLE: Final = 4.0

@@ -42,6 +42,9 @@ def test_layers_over_the_memory_limit_and_of_other_kinds_are_not_packed() -> Non
         assert pack_linears(other) == 0
 
 
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN packs no bfloat16 weights on this CPU"
+)
 @pytest.mark.parametrize("n_rows", [1, 37])
 def test_bfloat16_layers_are_packed_where_the_cpu_has_instructions(
     monkeypatch: pytest.MonkeyPatch, n_rows: int
@@ -56,5 +59,8 @@ def test_bfloat16_layers_are_packed_where_the_cpu_has_instructions(
     for got, expected in ((outputs[1], outputs[0]), (gradients[1], gradients[0])):
         assert got.dtype == torch.bfloat16
         assert torch.linalg.vector_norm(got - expected) <= 2.0**-6 * torch.linalg.vector_norm(expected)
+
+
+def test_bfloat16_layers_are_not_packed_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed_linear, "has_fast_bfloat16", lambda: False)
     assert pack_linears(linears().to(torch.bfloat16)) == 0
