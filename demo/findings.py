@@ -41,7 +41,9 @@ READY_WITHIN_S: Final = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Options of the command line. size: None: chosen by the time limit, or the only one. dtype: None: that of the plan."""
+    """Options of the command line. size: None: chosen by the time limit, or the only one. steps: None: as
+    many as the time limit allows. dtype: None: that of the plan.
+    """
 
     output: Path
     weights: Path
@@ -50,6 +52,7 @@ class Options:
     minutes: float
     keep: bool
     finish: bool
+    steps: int | None = None
     dtype: str | None = None
 
 
@@ -81,6 +84,7 @@ def study(plan: StudyPlan, *, options: Options, console: Console) -> tuple[Repor
                 card=card,
                 record=record,
                 size=options.size,
+                steps=options.steps,
                 minutes=options.minutes,
                 finish=options.finish,
                 output=output,
@@ -130,6 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
         minutes=chosen.minutes or plan.budget_minutes or 0.0,
         keep=chosen.keep,
         finish=chosen.finish,
+        steps=chosen.steps,
         dtype=chosen.dtype,
     )
     # SIGTERM acts as Ctrl-C, so that all blocks exit in order and the service is stopped.
@@ -159,6 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="folder of the real datasets")
     parser.add_argument("--minutes", type=_minutes, help="time limit, which decides the number of steps")
     parser.add_argument(
+        "--steps", type=_steps, metavar="N", help="steps of each run; runs that exceed the time limit are left out"
+    )
+    parser.add_argument(
         "--keep", action="store_true", help="keep the store of an earlier session and continue its runs"
     )
     parser.add_argument(
@@ -167,6 +175,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the model, instead of the study's own")
     parser.add_argument("--tiny", action="store_true", help="a smoke test whose numbers have no meaning")
     return parser
+
+
+def _steps(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number of steps, got {text}")
+    return value
 
 
 def _minutes(text: str) -> float:

@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 from promptatlas import Run
 from promptatlas.types import ModelCard, Report
 
-from demo.study.budget import CostModel, all_tunings, sized
+from demo.study.budget import CostModel, all_tunings, sized, with_steps
 from demo.study.calibration import calibrations, fixed_s, lengths_of, seconds_per_step, token_s
-from demo.study.plan import Kind, Size, StudyPlan, Tuning
+from demo.study.plan import Kind, Pilot, Size, StudyPlan, Tuning
 from demo.study.priors import Spec
 from demo.study.record import Done, Record
 from demo.study.runs import StudyRuns
@@ -21,12 +21,16 @@ from demo.study.schedule import Step, clock, correction, follow
 UNKNOWN: Final[Mapping[Kind, float]] = {"soft": 2e-2, "deep": 2e-2}
 """Rates before the pilots have chosen. They differ from all fixed rates of the plans, so that all runs are counted."""
 
+PILOT_SHARE: Final = 0.1
+"""Of the time limit, which another run of a pilot may take if the number of steps is given."""
+
 
 class TimedStudy:
     """A study whose runs are performed one after the other.
 
     Args:
         size: None: the largest that fits into ``minutes``; otherwise this one, whatever time it takes.
+        steps: None: as many as fit; otherwise this number for all runs, and the runs that do not fit are left out.
         finish: start no further tunings; report on those that have ended.
         output: folder for the report. save: called with the record after each run.
 
@@ -42,6 +46,7 @@ class TimedStudy:
         card: ModelCard,
         record: Record,
         size: Size | None,
+        steps: int | None = None,
         minutes: float,
         finish: bool,
         output: Path,
@@ -51,6 +56,7 @@ class TimedStudy:
         self._plan = plan
         self._card = card
         self._size = size
+        self._steps = steps
         self._minutes = minutes
         self._finish = finish
         self._output = output
@@ -104,7 +110,11 @@ class TimedStudy:
         """Choose the size once; a later session continues with it, whatever its own limit is."""
         if self.record.minutes is None:
             left = self._minutes - self.record.spent_s / 60
-            size = self._size or sized(self._plan, costs=costs, card=self._card, rates=UNKNOWN, minutes=left)
+            size = self._size
+            if size is None and self._steps is not None:
+                size = with_steps(self._plan.full, steps=self._steps)
+            elif size is None:
+                size = sized(self._plan, costs=costs, card=self._card, rates=UNKNOWN, minutes=left)
             self._keep(replace(self.record, size=size, minutes=self._minutes))
 
     def _announce(self, costs: CostModel) -> None:
@@ -128,7 +138,8 @@ class TimedStudy:
         """Perform the pilots; returns the tunings at the rates that they chose."""
         for pilot in self._plan.pilots(self.record.size, self._card):
             if pilot.kind not in self.record.rates:
-                runs = [self._one("tune", one.spec, name=one.name, predicted_s=costs.of(one)) for one in pilot.tunings]
+                chosen = self._searched(pilot, costs=costs)
+                runs = [self._one("tune", one.spec, name=one.name, predicted_s=costs.of(one)) for one in chosen]
                 searched = losses_by_rate([json.loads(run.read("members.json")) for run in runs])
                 best = min(searched, key=lambda rate: searched[rate])
                 self._runs.console.print(f"{pilot.kind}: isotropic draws do best at the rate {best:g}", highlight=False)
@@ -140,6 +151,16 @@ class TimedStudy:
                     )
                 )
         return self._plan.tunings(self.record.size, self.record.rates, self._card)
+
+    def _searched(self, pilot: Pilot, *, costs: CostModel) -> list[Tuning]:
+        """The first run of a pilot, and the others unless the number of steps is given and they take too much of the time."""
+        first, *others = pilot.tunings
+        if self._steps is not None:
+            too_long = [one for one in others if costs.of(one) > PILOT_SHARE * 60 * self._minutes]
+            names = tuple(one.name for one in too_long)
+            self._keep(replace(self.record, left_out=(*self.record.left_out, *names)))
+            others = [one for one in others if one.name not in names]
+        return [first, *others]
 
     def _tune(self, tunings: Sequence[Tuning], *, costs: CostModel) -> None:
         """Perform the tunings that fit into the limit; the others are left out and recorded."""

@@ -53,7 +53,8 @@ LONGER: Final = 5
 N_DEEP: Final = 3
 WIDE: Final = 16.0
 
-FULL: Final = Size(steps=300, every=25, n=100, n_validation=32, n_map=40, n_trajectories=50)
+FULL: Final = Size(steps=300, every=25, batch_size=8, n=64, n_validation=24, n_map=40, n_trajectories=50)
+"""8 examples a step: how far a vector moves depends on the number of steps, and their time on the number of examples."""
 TINY: Final = Size(
     steps=2,
     n_virtual=2,

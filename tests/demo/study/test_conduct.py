@@ -14,7 +14,7 @@ from demo.study import schedule
 from demo.study.calibration import LONG, N_MEMBERS, SHORT
 from demo.study.conduct import TimedStudy, losses_by_rate
 from demo.study.plan import Size
-from demo.study.plans.smollm2 import FULL, SMOLLM2, TINY
+from demo.study.plans.smollm2 import FULL, LONGER, SMOLLM2, TINY
 from demo.study.record import Record
 from demo.study.runs import StudyRuns
 from tests.demo.study.cards import card
@@ -32,6 +32,7 @@ def study(
     output: Path,
     record: Record | None = None,
     size: Size | None = TINY,
+    steps: int | None = None,
     minutes: float = 300.0,
     saved: list[Record] | None = None,
     finish: bool = False,
@@ -43,6 +44,7 @@ def study(
         card=card(),
         record=record or Record(plan="smollm2", size=size or FULL),
         size=size,
+        steps=steps,
         minutes=minutes,
         finish=finish,
         output=output,
@@ -131,6 +133,17 @@ def test_runs_that_do_not_fit_are_left_out_and_recorded(tmp_path: Path) -> None:
     assert "soft-arithmetic-longer" in left_out
     assert not set(left_out) & set(names(client))
     assert set(names(client)) | set(left_out) >= {"soft-squad", "deep-squad-best", "soft-arithmetic-slow"}
+
+
+def test_a_given_number_of_steps_is_kept_and_what_does_not_fit_is_left_out(tmp_path: Path) -> None:
+    client = FakeClient(FakeRuns(lambda name: 120.0 if name.startswith("calibration-20") else 1.0))
+    made = study(client, output=tmp_path, size=None, steps=60, minutes=200.0)
+    made.perform()
+    tuned = [run.spec["optimizer"]["steps"] for run in client.runs.made if run.kind == "tune"]
+    assert set(tuned) <= {SHORT, LONG, 60, LONGER * 60}
+    assert {"pilot-soft-squad", "soft-squad"} <= set(made.record.left_out)
+    assert {"pilot-soft-arithmetic", "pilot-deep-arithmetic", "soft-arithmetic"} <= set(names(client))
+    assert len(made.record.left_out) == len(set(made.record.left_out))
 
 
 def test_finish_reports_on_the_runs_that_exist(tmp_path: Path) -> None:
