@@ -136,8 +136,9 @@ def test_runs_that_do_not_fit_are_left_out_and_recorded(tmp_path: Path) -> None:
 
 
 def test_a_given_number_of_steps_is_kept_and_what_does_not_fit_is_left_out(tmp_path: Path) -> None:
-    client = FakeClient(FakeRuns(lambda name: 120.0 if name.startswith("calibration-20") else 1.0))
-    made = study(client, output=tmp_path, size=None, steps=60, minutes=200.0)
+    seconds = {"calibration-2": 1.0, "calibration-20": 165.0, "soft-arithmetic": 1800.0}
+    client = FakeClient(FakeRuns(lambda name: seconds.get(name.split()[0], 180.0)))
+    made = study(client, output=tmp_path, size=None, steps=60, minutes=60.0)
     made.perform()
     tuned = [run.spec["optimizer"]["steps"] for run in client.runs.made if run.kind == "tune"]
     assert set(tuned) <= {SHORT, LONG, 60, LONGER * 60}
