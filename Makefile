@@ -66,11 +66,13 @@ FINDINGS_ARGS ?=
 findings: setup
 	$(BIN)/python -m demo.findings $(if $(MODEL),--model $(MODEL)) $(FINDINGS_ARGS)
 
+# One process a core, at most four; the tests of a file share one. TEST_ARGS= runs them one after the other.
 # Needs no package source: without one, the tests of other projects' clients are skipped.
+TEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 test: setup
 	@$(MAKE) --no-print-directory clients \
 		|| echo "no environment of other projects' clients could be made: tests/other_clients is skipped"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
