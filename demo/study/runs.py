@@ -51,8 +51,18 @@ class StudyRuns:
         return {name: self.finished(run).prompts for name, run in started}
 
     def new_report(self, spec: Spec) -> Run:
-        """Create a report. It is never reused, because the code of the measures can have changed."""
-        return self.client.runs.create("report", spec, name="findings")
+        """The report with this spec: an interrupted one, or a new one.
+
+        A report that has ended is not reused, because the code of the measures can have changed. Interrupted reports with
+        other specs are cancelled: they would be executed first.
+        """
+        label = f"findings {digest(spec)}"
+        interrupted = [run for run in self.client.runs.list(kind="report") if not run.ended]
+        for run in interrupted:
+            if run.name != label:
+                run.cancel()
+        same = next((run for run in interrupted if run.name == label), None)
+        return same or self.client.runs.create("report", spec, name=label)
 
 
 def digest(spec: Spec) -> str:

@@ -63,9 +63,20 @@ def test_other_specs_are_other_runs() -> None:
 def test_a_report_is_created_each_time() -> None:
     spec = DEMO_MODEL.report_spec(prompts=["a@1"], size=TINY, card=CARD)
     client = FakeClient()
-    first, second = (runs_of(client).new_report(spec) for _ in range(2))
+    first = runs_of(client).new_report(spec).wait(progress=False)
+    second = runs_of(client).new_report(spec)
     assert first.id != second.id
     assert first.spec == spec
+
+
+def test_an_interrupted_report_is_continued_and_others_are_cancelled() -> None:
+    spec = DEMO_MODEL.report_spec(prompts=["a@1"], size=TINY, card=CARD)
+    client = FakeClient()
+    interrupted = runs_of(client).new_report(spec)
+    assert runs_of(client).new_report(spec).id == interrupted.id
+    other = runs_of(client).new_report({**spec, "prompts": ["b@1"]})
+    assert other.id != interrupted.id
+    assert (interrupted.status, other.status) == ("cancelled", "queued")
 
 
 def test_results_are_printed_and_written(tmp_path: Path) -> None:

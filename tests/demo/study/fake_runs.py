@@ -62,6 +62,10 @@ class FakeRun:
     def ended(self) -> bool:
         return self.status in ("succeeded", "failed", "cancelled")
 
+    def cancel(self) -> FakeRun:
+        self.status = "cancelled"
+        return self
+
     def resume(self) -> FakeRun:
         self.n_resumed += 1
         self.status = "queued"
