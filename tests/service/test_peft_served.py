@@ -18,7 +18,7 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Delta, Generate, Limits, Sampling
 from service.store.prompts.checks import BaseShape
-from service.store.prompts.peft import parse_peft
+from service.store.prompts.peft.reading import parse_peft
 from tests.oracle.models import build_model
 
 TEXT = (9, 33, 60, 2, 77, 41, 5)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import InvalidRequest
-from service.store.prompts.adapter_zip import BROKEN_ZIP
+from service.store.prompts.peft.adapter_zip import BROKEN_ZIP
 
 ZIP_MAGIC = b"PK\x03\x04"
 

@@ -14,6 +14,7 @@ from promptatlas.types import (
     ContentFormat,
     ListPage,
     Name,
+    PeftType,
     PromptManifest,
     PromptRow,
     UploadedPrompt,
@@ -29,11 +30,13 @@ from service.api.requests.prompt_resolution import base_shapes
 from service.api.responses.openapi import TENSORS_TYPE, location_of, problems
 from service.api.responses.tensors import TensorResponse
 from service.api.services import Services, ServicesDep
+from service.errors import InvalidRequest
 from service.store.idempotency import StoredResponse
 from service.store.prompts import manifests
 from service.store.prompts.embeds import export_embeds
-from service.store.prompts.native_format import PromptFile, parse_native
-from service.store.prompts.peft import adapter_warnings, export_peft, parse_peft
+from service.store.prompts.native_format import parse_native
+from service.store.prompts.peft.reading import adapter_warnings, parse_peft
+from service.store.prompts.peft.writing import export_peft
 
 router = APIRouter(tags=["prompts"])
 
@@ -67,6 +70,7 @@ async def upload(
     caller: Writer,
     name: Annotated[Name, Query(description="Name of the prompt.")],
     base: Annotated[str | None, Query(max_length=64, description="Base model of the prompt.")] = None,
+    task: Annotated[int | None, Query(ge=0, le=1_000_000, description="Task of a multitask adapter of PEFT.")] = None,
     key: IdempotencyKey = None,
 ) -> Response:
     """Store a prompt: a native safetensors file, or a zip of a PEFT adapter directory."""
@@ -76,8 +80,11 @@ async def upload(
     data = await request.body()
     is_zip = kind == ZIP_TYPE or (kind == _ANY_TYPE and data.startswith(_ZIP_MAGIC))
 
+    if task is not None and not is_zip:
+        raise InvalidRequest("A task is chosen from a zip of a PEFT adapter; this is a native file.", loc=("task",))
+
     def store() -> StoredResponse:
-        return _store(services, name, data=data, is_zip=is_zip, base=base)
+        return _store(services, name, data=data, is_zip=is_zip, base=base, task=task)
 
     return await respond_once(request, services.idempotency, key=key, caller=caller.name, body=data, work=store)
 
@@ -129,14 +136,28 @@ async def content(
     version: VersionPath,
     deadline_s: Deadline,
     format_: Annotated[ContentFormat, Query(alias="format")] = "native",
+    peft_type: Annotated[
+        PeftType | None,
+        Query(description="Of format=peft; by default PROMPT_TUNING for soft prompts, PREFIX_TUNING for prefixes."),
+    ] = None,
 ) -> Response:
     """Download the prompt: its native file, a zip that PEFT loads, the vectors of a soft prompt, or keys and values."""
+    if peft_type is not None and format_ != "peft":
+        raise InvalidRequest(f"peft_type belongs to format=peft, got format={format_}.", loc=("peft_type",))
     found = await asyncio.to_thread(services.prompts.get, name, version=version)
     suffix = {"native": "", "peft": "", "prompt_embeds": "-embeds", "kv": "-kv"}[format_]
     filename = f"{name}-{version}{suffix}.{'zip' if format_ == 'peft' else 'safetensors'}"
-    response = await _content(request, services, found, format_=format_, deadline_s=deadline_s)
+    if format_ == "peft":
+        response = await _peft_content(services, found, peft_type=peft_type)
+    else:
+        response = await _content(request, services, found, format_=format_, deadline_s=deadline_s)
     response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     return response
+
+
+async def _peft_content(services: Services, found: manifests.PromptManifest, *, peft_type: PeftType | None) -> Response:
+    loaded = await asyncio.to_thread(services.prompts.load, found)
+    return Response(await asyncio.to_thread(export_peft, loaded, peft_type=peft_type), media_type=ZIP_TYPE)
 
 
 async def _content(
@@ -148,8 +169,6 @@ async def _content(
     if format_ == "native":
         return Response(await asyncio.to_thread(services.prompts.content, found), media_type=TENSORS_TYPE)
     loaded = await asyncio.to_thread(services.prompts.load, found)
-    if format_ == "peft":
-        return Response(await asyncio.to_thread(export_peft, loaded), media_type=ZIP_TYPE)
     return Response(await asyncio.to_thread(export_embeds, loaded), media_type=TENSORS_TYPE)
 
 
@@ -184,9 +203,13 @@ async def delete_alias(services: ServicesDep, _caller: Admin, name: NamePath, al
     await asyncio.to_thread(services.prompts.delete_alias, name, alias=alias)
 
 
-def _store(services: Services, name: str, *, data: bytes, is_zip: bool, base: str | None) -> StoredResponse:
-    parse = parse_peft if is_zip else parse_native
-    prompt: PromptFile = parse(data, bases=base_shapes(services.engine.last_state()), base=base)
+def _store(
+    services: Services, name: str, *, data: bytes, is_zip: bool, base: str | None, task: int | None
+) -> StoredResponse:
+    bases = base_shapes(services.engine.last_state())
+    prompt = (
+        parse_peft(data, bases=bases, base=base, task=task) if is_zip else parse_native(data, bases=bases, base=base)
+    )
     found, is_new = services.prompts.create(name, prompt=prompt)
     location = f"/v1/prompts/{found.name}/versions/{found.version}"
     warnings = adapter_warnings(prompt) if is_zip else []

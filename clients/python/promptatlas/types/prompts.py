@@ -12,6 +12,9 @@ from promptatlas.types.references import Sha256
 from promptatlas.types.wire import RequestBody, ResponseBody
 
 ContentFormat = Literal["native", "peft", "prompt_embeds", "kv"]
+PeftType = Literal["PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "PREFIX_TUNING", "CARTRIDGE"]
+"""Types of PEFT adapters that prompts can be exported as: the first three for soft prompts, the others for prefixes."""
+
 """native: the safetensors file. peft: a zip that PEFT loads. prompt_embeds: vectors of a soft prompt. kv: keys and values."""
 
 

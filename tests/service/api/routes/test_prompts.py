@@ -145,6 +145,23 @@ def test_content_comes_back_in_both_formats(world: World) -> None:
     assert world.client.get(f"{url}?format=pickle").status_code == 422
 
 
+def test_an_adapter_type_can_be_chosen(world: World) -> None:
+    upload(world, native(vectors(seed=1)))
+    url = "/v1/prompts/qa/versions/1/content"
+    zipped = world.client.get(f"{url}?format=peft&peft_type=CPT")
+    with zipfile.ZipFile(io.BytesIO(zipped.content)) as archive:
+        assert json.loads(archive.read("adapter_config.json"))["peft_type"] == "CPT"
+    for query in ("format=peft&peft_type=CARTRIDGE", "format=peft&peft_type=LORA", "peft_type=CPT"):
+        answer = world.client.get(f"{url}?{query}")
+        assert (answer.status_code, answer.json()["errors"][0]["loc"][-1]) == (422, "peft_type")
+
+
+def test_a_task_needs_a_multitask_adapter(world: World) -> None:
+    for data, query in ((native(vectors(seed=1)), "&task=0"), (adapter(vectors(seed=3)), "&base=demo&task=0")):
+        answer = upload(world, data, headers={"Content-Type": "application/octet-stream"}, query=query)
+        assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["task"])
+
+
 @pytest.mark.parametrize("kind", ["application/zip", "application/octet-stream"])
 def test_a_zip_is_an_adapter(world: World, kind: str) -> None:
     # Two hosted models have this shape, so the base must be named.

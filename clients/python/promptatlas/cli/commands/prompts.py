@@ -10,7 +10,7 @@ import typer
 from promptatlas.cli.connection import client_for
 from promptatlas.cli.options import ApiKey, AsJson, Url, Yes, examples
 from promptatlas.cli.output import confirm_deletion, print_deleted, print_fields, print_json, print_table
-from promptatlas.types import ContentFormat
+from promptatlas.types import ContentFormat, PeftType
 
 Ref = Annotated[str, typer.Argument(help="name, name@3 or name@alias.")]
 NameArgument = Annotated[str, typer.Argument(help="Name of the prompt.")]
@@ -46,6 +46,7 @@ def upload_prompt(
     base: Annotated[
         str | None, typer.Option("--base", help="Model of the prompt, if the file does not name it.")
     ] = None,
+    task: Annotated[int | None, typer.Option("--task", min=0, help="Task of a multitask adapter of PEFT.")] = None,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
@@ -53,9 +54,9 @@ def upload_prompt(
     """Upload a prompt as a new version of a name."""
     with client_for(context, url, api_key) as client:
         if source.is_dir():
-            manifest = client.prompts.upload(name, peft_dir=source, base=base)
+            manifest = client.prompts.upload(name, peft_dir=source, base=base, task=task)
         else:
-            manifest = client.prompts.upload(name, path=source, base=base)
+            manifest = client.prompts.upload(name, path=source, base=base, task=task)
     if as_json:
         print_json(manifest)
     else:
@@ -71,13 +72,16 @@ def download_prompt(
     form: Annotated[
         ContentFormat, typer.Option("--format", help="native, a PEFT zip, vectors, or keys and values.")
     ] = "native",
+    peft_type: Annotated[
+        PeftType | None, typer.Option("--peft-type", help="Type of the PEFT adapter; the default depends on the kind.")
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
     """Download a prompt's file."""
     with client_for(context, url, api_key) as client:
-        path = client.prompts.download(ref, to=to, format=form)
+        path = client.prompts.download(ref, to=to, format=form, peft_type=peft_type)
     if as_json:
         print_json({"path": str(path), "bytes": path.stat().st_size})
     else:

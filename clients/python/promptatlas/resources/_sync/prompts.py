@@ -21,6 +21,7 @@ from promptatlas.types import (
     AliasBody,
     ContentFormat,
     ListPage,
+    PeftType,
     PromptManifest,
     PromptRow,
     UploadedPrompt,
@@ -48,6 +49,7 @@ class Prompts:
         base_revision: str | None = None,
         where: Where | None = None,
         notes: Any = None,
+        task: int | None = None,
         **options: Unpack[CallOptions],
     ) -> UploadedPrompt:
         """Stores a new version of a prompt. Uploading the same content again returns the existing version.
@@ -58,8 +60,10 @@ class Prompts:
                 tensors, stored as float32.
                 They require ``base``, the model they are for; deep ones also ``where``: ``local`` or ``carried``.
             path: a safetensors file in the native format, or a zip of a PEFT adapter.
-            peft_dir: folder of a PEFT adapter (prompt tuning, prefix tuning, p-tuning), saved as safetensors.
+            peft_dir: folder of a PEFT adapter (prompt tuning, multitask prompt tuning, p-tuning, CPT, prefix tuning,
+                cartridge), saved as safetensors.
             base: the model. None: the one that the file names, or for PEFT the hosted model that matches.
+            task: of a multitask adapter with several tasks, counted from 0.
 
         Raises:
             InvalidRequestError: shape, dtype, base or revision do not match, or values are not finite.
@@ -68,7 +72,8 @@ class Prompts:
         header = {"base": base, "base_revision": base_revision, "where": where, "notes": notes}
         body = prompt_file(tensors=tensors, path=path, peft_dir=peft_dir, header=header)
         # The header of tensors names their base.
-        params = {"name": name} if base is None or tensors is not None else {"name": name, "base": base}
+        given = {"base": base if tensors is None else None, "task": task}
+        params = {"name": name, **{key: str(value) for key, value in given.items() if value is not None}}
         common = options_of(options, creates=True)
         parse = reader(UploadedPrompt)
         call = Call(method="POST", path="/v1/prompts", parse=parse, params=params, body=body, **common)
@@ -102,6 +107,7 @@ class Prompts:
         *,
         version: int | str | None = None,
         format: ContentFormat = "native",  # noqa: A002 — the wire's own word
+        peft_type: PeftType | None = None,
         **options: Unpack[CallOptions],
     ) -> Path:
         """Saves a version to a file.
@@ -110,6 +116,7 @@ class Prompts:
             format: ``native``: safetensors, as uploaded. ``peft``: zip of a PEFT adapter. ``prompt_embeds``: safetensors with
                 the vectors of a soft prompt, ``prompt_embeds`` ``[n_virtual, d_model]``. ``kv``: safetensors with the keys and
                 values of every layer, ``keys.{layer}`` and ``values.{layer}`` ``[1, n_kv_heads, n_virtual, d_head]``.
+            peft_type: of the adapter. None: PROMPT_TUNING for a soft prompt, PREFIX_TUNING for a prefix.
 
         Raises:
             InvalidRequestError: the format cannot express the prompt; the message gives the reason.
@@ -119,7 +126,8 @@ class Prompts:
             manifest = self.get(bare, **options)
             number = manifest.version
         path = f"{_path(bare, version=number)}/content"
-        accept, params = ZIP if format == "peft" else SAFETENSORS, {"format": format}
+        accept = ZIP if format == "peft" else SAFETENSORS
+        params = {"format": format} if peft_type is None else {"format": format, "peft_type": peft_type}
         call = Call(method="GET", path=path, parse=nothing, params=params, accept=accept, **options_of(options))
         received = self._sender.fetch(call, Path(to))
         return received.path

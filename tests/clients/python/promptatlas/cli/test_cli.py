@@ -132,6 +132,9 @@ def test_uploading(run: Run, server: FakeServer, tmp_path: Path) -> None:
     assert json.loads(run("prompts", "upload", "qa", str(tmp_path), "--base", "demo", "--json").output)["name"] == "qa"
     assert server.request.headers["content-type"] == "application/zip"
     assert server.request.url.params["base"] == "demo"
+    server.will(reply(MANIFEST))
+    run("prompts", "upload", "qa", str(tmp_path), "--task", "2")
+    assert server.request.url.params["task"] == "2"
 
 
 def test_downloading(run: Run, server: FakeServer, tmp_path: Path) -> None:
@@ -140,6 +143,9 @@ def test_downloading(run: Run, server: FakeServer, tmp_path: Path) -> None:
     shown = run("prompts", "download", "qa@3", "--format", "peft", "--to", str(to), "--json")
     assert json.loads(shown.output) == {"path": str(to), "bytes": 4}
     assert server.request.url.params["format"] == "peft"
+    server.will(httpx.Response(200, content=b"zip!"))
+    run("prompts", "download", "qa@3", "--format", "peft", "--peft-type", "CPT", "--to", str(to))
+    assert server.request.url.params["peft_type"] == "CPT"
     for form in ("prompt_embeds", "kv"):
         server.will(httpx.Response(200, content=b"tensors"))
         run("prompts", "download", "qa@3", "--format", form, "--to", str(to))

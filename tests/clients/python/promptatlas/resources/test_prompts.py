@@ -211,6 +211,9 @@ def test_the_latest_version_is_the_default(client: Client, server: FakeServer, t
     client.prompts.download("qa", to=str(tmp_path / "qa.zip"), format="peft")
     assert server.request.url.raw_path.decode() == "/v1/prompts/qa/versions/3/content?format=peft"
     assert server.request.headers["accept"] == "application/zip"
+    server.will(httpx.Response(200, content=b"zip"))
+    client.prompts.download("qa@3", to=tmp_path / "qa.zip", format="peft", peft_type="CPT")
+    assert server.request.url.params["peft_type"] == "CPT"
 
 
 def test_a_download_that_is_refused_leaves_no_file(client: Client, server: FakeServer, tmp_path: Path) -> None:

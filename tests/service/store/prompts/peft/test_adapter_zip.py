@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.errors import AtlasError, InvalidRequest, TooLarge
-from service.store.prompts.adapter_zip import (
+from service.store.prompts.peft.adapter_zip import (
     CONFIG_NAME,
     MAX_CONFIG_BYTES,
     MAX_ENTRIES,

@@ -1,50 +1,33 @@
-"""Conversion between PEFT's prompt-learning adapters and native prompts.
-
-For all of these methods, PEFT saves one tensor ``prompt_embeddings``: the output of its prompt encoder, after any
-reparametrisation. For PROMPT_TUNING and P_TUNING it has the vectors in front of the text, ``[n_virtual, d_model]``.
-For PREFIX_TUNING it has keys and values, ``[n_virtual, n_layers * 2 * n_kv_heads * d_head]``. The last axis runs over
-layers, then key/value, then heads, then dimensions of a head, so the native form is a transpose.
-"""
+"""PEFT adapters as native prompts."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.numpy
 
 from service.errors import InvalidRequest
 from service.store.artifacts.tensor_codec import MAX_HEADER_BYTES, decode, parse_json
-from service.store.prompts.adapter_zip import (
-    CONFIG_NAME,
-    MAX_WEIGHTS_BYTES,
-    WEIGHTS_NAME,
-    read_adapter_zip,
-    write_adapter_zip,
-)
 from service.store.prompts.checks import BaseShape
 from service.store.prompts.native_format import PromptFile, find_base, make_prompt
+from service.store.prompts.peft.adapter_zip import CONFIG_NAME, MAX_WEIGHTS_BYTES, WEIGHTS_NAME, read_adapter_zip
+from service.store.prompts.peft.kinds import KINDS, MULTITASK, TASK_COLUMNS, TASK_ROWS, TENSOR, tensors_of
 
-TENSOR = "prompt_embeddings"
-
-_KINDS: Mapping[str, Literal["soft", "prefix"]] = {
-    "PROMPT_TUNING": "soft",
-    "P_TUNING": "soft",
-    "PREFIX_TUNING": "prefix",
-}
 _ADVICE_BASE = "Name the base with ?base=."
 
 
-def parse_peft(data: bytes, *, bases: Sequence[BaseShape], base: str | None = None) -> PromptFile:
+def parse_peft(
+    data: bytes, *, bases: Sequence[BaseShape], base: str | None = None, task: int | None = None
+) -> PromptFile:
     """Check an uploaded zip of a PEFT adapter directory, and convert it to a native prompt.
 
     Args:
         data: the zip.
         bases: the hosted models.
         base: the base model of the adapter; None selects the hosted model that it fits.
+        task: whose prompt is taken from an adapter of several tasks, counted from 0.
 
     Raises:
         InvalidRequest: the zip is not such an adapter, cannot be represented, or fits no base or several.
@@ -55,7 +38,7 @@ def parse_peft(data: bytes, *, bases: Sequence[BaseShape], base: str | None = No
     if not isinstance(config, dict):
         raise InvalidRequest(f"{CONFIG_NAME} must be a JSON object.")
     kind = _kind_of(config)
-    vectors = _vectors_of(weights, config=config)
+    vectors = _vectors_of(weights, config=config, task=task)
     if base is not None:
         shape = find_base(base, bases=bases)
         problem = _misfit(kind, vectors=vectors, config=config, base=shape)
@@ -64,7 +47,7 @@ def parse_peft(data: bytes, *, bases: Sequence[BaseShape], base: str | None = No
     else:
         shape = _fitting_base(kind, vectors=vectors, config=config, bases=bases)
     tensor = vectors if kind == "soft" else _native_prefix(vectors, base=shape)
-    return make_prompt(kind, tensors={kind: tensor}, base=shape, notes=_notes_of(config))
+    return make_prompt(kind, tensors={kind: tensor}, base=shape, notes=_notes_of(config, task=task))
 
 
 def adapter_warnings(prompt: PromptFile) -> list[str]:
@@ -79,39 +62,6 @@ def adapter_warnings(prompt: PromptFile) -> list[str]:
     ]
 
 
-def export_peft(prompt: PromptFile) -> bytes:
-    """A zip of an adapter directory that ``PeftModel.from_pretrained`` loads on the same base model.
-
-    Raises:
-        InvalidRequest: PEFT has no adapter type for the kind, such as deep.
-    """
-    if prompt.kind not in _KINDS.values():
-        raise InvalidRequest(f"PEFT has no form for a {prompt.kind} prompt; use the native format (format=native).")
-    config: dict[str, object] = {
-        "base_model_name_or_path": prompt.base,
-        "inference_mode": True,
-        "num_transformer_submodules": 1,
-        "num_virtual_tokens": prompt.n_virtual,
-        "task_type": "CAUSAL_LM",
-    }
-    vectors = prompt.tensors[prompt.kind]
-    if prompt.kind == "soft":
-        config |= {"peft_type": "PROMPT_TUNING", "prompt_tuning_init": "RANDOM", "token_dim": prompt.d_model}
-    else:
-        n_layers, _, n_kv_heads, n_virtual, d_head = vectors.shape
-        config |= {
-            "peft_type": "PREFIX_TUNING",
-            "num_layers": n_layers,
-            "num_attention_heads": n_kv_heads,
-            "token_dim": n_kv_heads * d_head,
-            "encoder_hidden_size": n_kv_heads * d_head,
-            "prefix_projection": False,
-        }
-        vectors = np.ascontiguousarray(vectors.transpose(3, 0, 1, 2, 4)).reshape(n_virtual, -1)
-    weights = safetensors.numpy.save({TENSOR: vectors}, metadata={"format": "pt"})
-    return write_adapter_zip(json.dumps(config, indent=2, sort_keys=True).encode(), weights=weights)
-
-
 def _max_weights_bytes(bases: Sequence[BaseShape]) -> int:
     """Size of the largest possible prompt of any base, in float64. Larger files are rejected before they are unpacked."""
     widths = [(max(base.d_model, base.n_layers * 2 * base.n_kv_heads * base.d_head), base) for base in bases]
@@ -121,10 +71,10 @@ def _max_weights_bytes(bases: Sequence[BaseShape]) -> int:
 
 def _kind_of(config: Mapping[str, Any]) -> Literal["soft", "prefix"]:
     peft_type = config.get("peft_type")
-    kind = _KINDS.get(peft_type) if isinstance(peft_type, str) else None
+    kind = KINDS.get(peft_type) if isinstance(peft_type, str) else None
     if kind is None:
         raise InvalidRequest(
-            f"Adapters of type {', '.join(_KINDS)} are prompts; this one has peft_type {str(peft_type)[:80]!r}."
+            f"Adapters of type {', '.join(KINDS)} are prompts; this one has peft_type {str(peft_type)[:80]!r}."
         )
     task = config.get("task_type")
     if task not in (None, "CAUSAL_LM"):
@@ -136,11 +86,13 @@ def _kind_of(config: Mapping[str, Any]) -> Literal["soft", "prefix"]:
     return kind
 
 
-def _vectors_of(weights: bytes, *, config: Mapping[str, Any]) -> npt.NDArray[Any]:
+def _vectors_of(weights: bytes, *, config: Mapping[str, Any], task: int | None) -> npt.NDArray[Any]:
     tensors = decode(weights).tensors
-    if set(tensors) != {TENSOR}:
+    expected = tensors_of(config["peft_type"])
+    if set(tensors) != expected:
         names = ", ".join(repr(name[:80]) for name in sorted(tensors)[:4]) or "none"
-        raise InvalidRequest(f"{WEIGHTS_NAME} must hold {TENSOR!r} alone; it holds {names}.")
+        only = " and ".join(map(repr, sorted(expected)))
+        raise InvalidRequest(f"{WEIGHTS_NAME} must hold {only} alone; it holds {names}.")
     vectors = tensors[TENSOR]
     if vectors.ndim != 2:
         raise InvalidRequest(f"{TENSOR!r} must have two axes, n_virtual first; its shape is {list(vectors.shape)}.")
@@ -149,7 +101,36 @@ def _vectors_of(weights: bytes, *, config: Mapping[str, Any]) -> npt.NDArray[Any
         raise InvalidRequest(
             f"{CONFIG_NAME} says num_virtual_tokens {str(n_virtual)[:20]}; {TENSOR!r} has {vectors.shape[0]} rows."
         )
+    if config["peft_type"] == MULTITASK:
+        return _of_task(vectors, columns=tensors[TASK_COLUMNS], rows=tensors[TASK_ROWS], task=task)
+    if task is not None:
+        raise InvalidRequest(
+            f"A task is chosen from an adapter of type {MULTITASK}; this one has one prompt.", loc=("task",)
+        )
     return vectors
+
+
+def _of_task(
+    shared: npt.NDArray[Any], *, columns: npt.NDArray[Any], rows: npt.NDArray[Any], task: int | None
+) -> npt.NDArray[Any]:
+    """The vectors of one task of a multitask adapter."""
+    n_tasks, n_ranks = (columns.shape[0], columns.shape[-1]) if columns.ndim == 3 else (0, 0)
+    n_virtual, d_model = shared.shape
+    if columns.shape != (n_tasks, n_virtual, n_ranks) or rows.shape != (n_tasks, n_ranks, d_model) or not n_tasks:
+        raise InvalidRequest(
+            f"{TASK_COLUMNS!r} must be [n_tasks, {n_virtual}, n_ranks] and {TASK_ROWS!r} [n_tasks, n_ranks, {d_model}]; "
+            f"they are {list(columns.shape)} and {list(rows.shape)}."
+        )
+    if task is None and n_tasks > 1:
+        raise InvalidRequest(
+            f"The adapter has {n_tasks} tasks. Choose one with ?task=0 to {n_tasks - 1}.", loc=("task",)
+        )
+    if task is not None and task >= n_tasks:
+        raise InvalidRequest(f"Expected a task from 0 to {n_tasks - 1}, got {task}.", loc=("task",))
+    chosen = task or 0
+    factors = columns[chosen].astype(np.float32) @ rows[chosen].astype(np.float32)
+    found: npt.NDArray[Any] = shared.astype(np.float32) * factors
+    return found
 
 
 def _misfit(
@@ -198,8 +179,10 @@ def _native_prefix(vectors: npt.NDArray[Any], *, base: BaseShape) -> npt.NDArray
     return split.transpose(1, 2, 3, 0, 4)
 
 
-def _notes_of(config: Mapping[str, Any]) -> dict[str, str] | None:
+def _notes_of(config: Mapping[str, Any], *, task: int | None) -> dict[str, Any] | None:
     """Origin of the adapter as given in its config, for the notes of the prompt."""
     names = ("peft_type", "base_model_name_or_path", "peft_version")
     origin = {name: config[name][:200] for name in names if isinstance(config.get(name), str) and config[name]}
-    return {"imported_from": "peft", **origin}
+    frozen = config.get("num_frozen_tokens")
+    of_cartridge = {"num_frozen_tokens": frozen} if type(frozen) is int and frozen >= 0 else {}
+    return {"imported_from": "peft", **origin, **of_cartridge, **({} if task is None else {"task": task})}

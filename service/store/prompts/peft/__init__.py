@@ -1,0 +1,1 @@
+"""Conversion between PEFT's prompt-learning adapters and native prompts."""
