@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Other projects' clients, which tests/other_clients runs against the service.
+# Other projects' clients, which tests/other_clients runs against the service; SAELens needs other versions than the rest.
 CLIENTS := .venv-clients
+SAE := .venv-sae
 # llama.cpp, compiled for this machine: a side of benchmarks.
 LLAMA := .venv-llama
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
@@ -35,13 +36,17 @@ $(CLIENTS)/.ready: $(VENV)/.ready tests/other_clients/requirements.txt tests/oth
 	$(BIN)/python tests/other_clients/make_environment.py $(CLIENTS)
 	touch $@
 
+$(SAE)/.ready: $(VENV)/.ready tests/other_clients/requirements-sae.txt tests/other_clients/make_environment.py
+	$(BIN)/python tests/other_clients/make_environment.py $(SAE) requirements-sae.txt
+	touch $@
+
 $(LLAMA)/.ready: $(VENV)/.ready benchmarks/environments/llama.txt benchmarks/environments/make_llama.py
 	$(BIN)/python benchmarks/environments/make_llama.py $(LLAMA)
 	touch $@
 
 setup: $(VENV)/.ready
 
-clients: $(CLIENTS)/.ready
+clients: $(CLIENTS)/.ready $(SAE)/.ready
 
 # Compiles llama.cpp, which takes several minutes; needs cmake and a C++ compiler.
 llama: $(LLAMA)/.ready

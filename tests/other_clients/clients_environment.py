@@ -12,6 +12,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".venv-clients"
 READY = FOLDER / ".ready"
+SAE_FOLDER = ROOT / ".venv-sae"
 SCRIPTS = Path(__file__).with_name("scripts")
 PAGE = ROOT / "docs" / "clients.md"
 LIMIT_S = 240

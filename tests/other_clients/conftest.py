@@ -30,7 +30,7 @@ def clients(tmp_path_factory: pytest.TempPathFactory, soft: torch.Tensor) -> Ite
     keys = f"you:admin:{hashlib.sha256(KEY.encode()).hexdigest()}"
     # Few rows at once, so that a queue can be filled.
     # Of keys: more than the server takes, so that a full server refuses first.
-    limits = {"MAX_BATCH": "4", "MAX_WAITING": "128", "MAX_ROWS_PER_KEY": "400", "MAX_TIMEOUT_S": "240"}
+    limits = {"MAX_BATCH": "4", "MAX_WAITING": "128", "MAX_ROWS_PER_KEY": "400", "MAX_TIMEOUT_S": "240", "WORKERS": "1"}
     with running_service(folder, models=f"demo={ROOT / 'demo' / 'model'}", API_KEYS=keys, **limits) as service:
         service.wait_until_ready()
         _upload(soft, url=service.url)

@@ -1,4 +1,4 @@
-"""Make the environment of other projects' clients: ``python make_environment.py FOLDER``.
+"""Make an environment of other projects' clients: ``python make_environment.py FOLDER [REQUIREMENTS]``.
 
 The environment sees the packages of the interpreter that runs this script, so that torch and transformers are not downloaded
 again. What the clients need in other versions is installed into the environment alone.
@@ -17,8 +17,8 @@ LIMIT_S = 600
 PIP_OPTIONS = ("--quiet", "--disable-pip-version-check", "--no-compile", "--retries", "1", "--timeout", "15")
 
 
-def make_environment(folder: Path) -> None:
-    """Create ``folder`` and install the clients. Raises CalledProcessError or TimeoutExpired."""
+def make_environment(folder: Path, *, requirements: Path) -> None:
+    """Create ``folder`` and install the requirements. Raises CalledProcessError or TimeoutExpired."""
     # pip is among the shared packages.
     venv.create(folder, clear=True)
     python = folder / "bin" / "python"
@@ -27,13 +27,13 @@ def make_environment(folder: Path) -> None:
     shared = [path for path in sys.path if path.endswith("site-packages")]
     # After the environment's own folder on the path: there it comes second.
     Path(own, "shared.pth").write_text("\n".join(shared) + "\n")
-    command = [str(python), "-m", "pip", "install", *PIP_OPTIONS, "--requirement", str(REQUIREMENTS)]
+    command = [str(python), "-m", "pip", "install", *PIP_OPTIONS, "--requirement", str(requirements)]
     subprocess.run(command, check=True, timeout=LIMIT_S)
 
 
 if __name__ == "__main__":
     try:
-        make_environment(Path(sys.argv[1]))
+        make_environment(Path(sys.argv[1]), requirements=REQUIREMENTS.with_name((*sys.argv, REQUIREMENTS.name)[2]))
     except subprocess.CalledProcessError as error:
         sys.exit(f"pip could not install the clients (status {error.returncode}); its messages are above")
     except subprocess.TimeoutExpired:

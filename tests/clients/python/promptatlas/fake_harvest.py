@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import safetensors.numpy
+from promptatlas import Client
 
 from tests.clients.python.promptatlas.fake_runs import ID, ended
 from tests.clients.python.promptatlas.fake_server import reply, tensor_bytes
@@ -139,3 +140,8 @@ class FakeHarvest:
             return reply(self.run())
         self.fetched.append(path)
         return httpx.Response(200, content=self.files[path])
+
+
+def client_of(fake: FakeHarvest) -> Client:
+    """A client of a server that has this harvest."""
+    return Client(transport=httpx.MockTransport(fake), progress=False, environ={})

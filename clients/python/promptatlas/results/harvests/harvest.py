@@ -12,7 +12,7 @@ import numpy as np
 import pydantic
 
 from promptatlas.errors import UnexpectedAnswerError
-from promptatlas.results.harvests.activations_store import ActivationsStore
+from promptatlas.results.harvests.activations_store import ActivationsStore, Shuffle, StoreOptions
 from promptatlas.results.harvests.files import Fetch, ShardFiles
 from promptatlas.results.harvests.shards import COLUMNS, Shard, open_shard
 from promptatlas.results.harvests.tables import dataset_of
@@ -161,27 +161,39 @@ class Harvest:
 
     def activations_store(
         self,
-        site: Key,
+        site: Key | list[Key] | list[str] | list[tuple[str, int]],
         layer: int | None = None,
         *,
         batch_size: int = 4096,
-        shuffle: bool = False,
+        shuffle: Shuffle = False,
         seed: int = 0,
         skip_added: bool = False,
         n_mixed: int = 4,
     ) -> ActivationsStore:
-        """Batches `[batch_size, d]` of one tensor, as used to train sparse autoencoders.
+        """Batches `[batch_size, d]`, as used to train sparse autoencoders.
 
         Args:
-            shuffle: use another order in each epoch, given by ``seed``: shards in random order, and rows shuffled among
-                ``n_mixed`` shards at a time.
+            site: a tensor, or a list of tensors, whose batches are dicts by name with rows of the same tokens.
+            shuffle: use another order in each epoch, given by ``seed``. True: shards in random order, and rows shuffled among
+                ``n_mixed`` shards at a time. ``global``: all rows in random order; needs 8 bytes of memory a row, and reads
+                rows of all shards for each batch.
             skip_added: omit special tokens of the tokenizer, such as a beginning-of-text token.
             n_mixed: number of shards that are shuffled together, and in memory at once.
         """
-        name = self.name((site, layer) if isinstance(site, str) and layer is not None else site)
-        return ActivationsStore(
-            self, name, batch_size=batch_size, shuffle=shuffle, seed=seed, skip_added=skip_added, n_mixed=n_mixed
+        keys = (
+            site if isinstance(site, list) else [(site, layer) if isinstance(site, str) and layer is not None else site]
         )
+        if not keys or (isinstance(site, list) and layer is not None):
+            raise ValueError("site: expected a tensor, or a list of at least one tensor without layer")
+        options = StoreOptions(
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            skip_added=skip_added,
+            n_mixed=n_mixed,
+            is_single=not isinstance(site, list),
+        )
+        return ActivationsStore(self, [self.name(key) for key in keys], options=options)
 
     def to_pandas(self, *keys: Key) -> pandas.DataFrame:
         """A frame with the columns of each row, then the values of the tensors; without keys, of all. Requires pandas."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,35 +9,10 @@ import anyio
 import httpx
 import numpy as np
 import pytest
-from promptatlas import AsyncClient, Client, Harvest, errors
+from promptatlas import AsyncClient, Harvest, errors
 
-from tests.clients.python.promptatlas.fake_harvest import TASKS, TEXTS, FakeHarvest, columns, states
+from tests.clients.python.promptatlas.fake_harvest import TASKS, TEXTS, FakeHarvest, client_of, columns, states
 from tests.clients.python.promptatlas.fake_runs import ID
-
-KINDS = ["safetensors", "parquet", "bfloat16"]
-
-
-@pytest.fixture(params=KINDS)
-def fake(request: pytest.FixtureRequest) -> FakeHarvest:
-    if request.param == "parquet":
-        pytest.importorskip("pyarrow")
-    return FakeHarvest(request.param)
-
-
-def client_of(fake: FakeHarvest) -> Client:
-    return Client(transport=httpx.MockTransport(fake), progress=False, environ={})
-
-
-@pytest.fixture
-def harvest(fake: FakeHarvest) -> Iterator[Harvest]:
-    with client_of(fake) as client, client.harvest.open(ID) as opened:
-        yield opened
-
-
-@pytest.fixture
-def plain() -> Iterator[Harvest]:
-    with client_of(FakeHarvest()) as client, client.harvest.open(ID) as opened:
-        yield opened
 
 
 def test_metadata_without_reading_shards(harvest: Harvest, fake: FakeHarvest) -> None:
@@ -171,64 +145,6 @@ def test_a_dataset_of_hugging_face(harvest: Harvest) -> None:
     assert harvest.to_dataset("norm").column_names[-1] == "norm"
     with_numpy = dataset.with_format("numpy", columns=["resid_post.3"])
     np.testing.assert_array_equal(with_numpy[:]["resid_post.3"], states())
-
-
-def batches(store: Any) -> list[np.ndarray]:
-    return [np.asarray(batch) for batch in store]
-
-
-def test_batches_in_order(harvest: Harvest) -> None:
-    store = harvest.activations_store("resid_post", 3, batch_size=3)
-    found = batches(store)
-    assert [len(batch) for batch in found] == [3, 3, 1]
-    np.testing.assert_array_equal(np.concatenate(found), states())
-    assert store.d_in == 3
-    assert len(batches(store)) == 3
-
-
-def test_batches_without_added_tokens(harvest: Harvest) -> None:
-    [batch] = batches(harvest.activations_store("resid_post.3", skip_added=True))
-    np.testing.assert_array_equal(batch, states()[[1, 2, 3, 5, 6]])
-
-
-def test_shuffled_batches_are_a_seeded_order_of_the_same_rows(harvest: Harvest) -> None:
-    store = harvest.activations_store("resid_post.3", batch_size=2, shuffle=True, seed=3)
-    first, second = (np.concatenate(batches(store)) for _ in range(2))
-    for found in (first, second):
-        np.testing.assert_array_equal(np.sort(found[:, 0]), states()[:, 0])
-    assert not np.array_equal(first, states())
-    assert not np.array_equal(first, second)
-    again = harvest.activations_store("resid_post.3", batch_size=2, shuffle=True, seed=3)
-    np.testing.assert_array_equal(np.concatenate(batches(again)), first)
-
-
-def test_shuffling_within_single_shards(harvest: Harvest) -> None:
-    rows = np.concatenate(batches(harvest.activations_store("norm", shuffle=True, n_mixed=1)))
-    assert {tuple(sorted(rows[:3])), tuple(sorted(rows[:4]))} & {(0, 10, 20, 30), (40, 50, 60)}
-
-
-def test_next_batch_is_endless_and_always_full(harvest: Harvest) -> None:
-    store = harvest.activations_store("norm", batch_size=5)
-    found = [np.asarray(store.next_batch()) for _ in range(4)]
-    assert [len(batch) for batch in found] == [5] * 4
-    np.testing.assert_array_equal(np.concatenate(found), np.resize(states()[:, 0], 20))
-    with pytest.raises(ValueError, match="rows that are vectors"):
-        _ = store.d_in
-
-
-def test_batches_are_writable(plain: Harvest) -> None:
-    torch = pytest.importorskip("torch")
-    store = plain.activations_store("norm", batch_size=7)
-    got = store.next_batch()
-    assert isinstance(got, torch.Tensor)
-    got += 1
-    np.testing.assert_array_equal(plain["norm"], states()[:, 0])
-
-
-@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"n_mixed": 0}])
-def test_invalid_sizes(plain: Harvest, wrong: Any) -> None:
-    with pytest.raises(ValueError, match="expected 1 or more"):
-        plain.activations_store("norm", **wrong)
 
 
 def test_a_run_of_another_kind_has_no_harvest() -> None:
