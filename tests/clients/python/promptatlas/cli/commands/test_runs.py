@@ -36,7 +36,7 @@ def test_lists(run: Run, server: FakeServer) -> None:
     assert unknown.exit_code == 2
     assert all(
         f"'{kind}'" in unknown.output
-        for kind in ("tune", "evaluate", "generate", "batch", "harvest", "map", "report", "sample")
+        for kind in ("tune", "distill", "evaluate", "generate", "batch", "harvest", "map", "report", "sample")
     )
 
 
