@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from promptatlas.types import Template
 from promptatlas.types.answers import PatternMatch
 from promptatlas.types.distillation import DistillSpec, DivergenceLoss, StatesLoss
 
@@ -14,6 +15,7 @@ from service.planning.checks.methods import Form, check_method, layers_of
 from service.planning.checks.teachers import check_file, complete_teacher
 from service.planning.context import Base, Resolver
 from service.planning.kinds.tune import complete_training
+from service.planning.specs import Loc
 from service.store.datasets.items import DatasetInfo
 
 
@@ -36,17 +38,18 @@ def complete_distill(spec: DistillSpec, resolver: Resolver) -> DistillSpec:
 
 def _texts(spec: DistillSpec, resolver: Resolver) -> DatasetInfo:
     """The dataset whose targets the students learn."""
-    name = spec.teacher.dataset
-    if name is None:
-        texts, at = resolver.dataset(spec.dataset, at=("dataset",)), "dataset"
-        template = spec.template
-    else:
-        texts, at = resolver.dataset(name, at=("teacher", "dataset")), "teacher"
-        template = spec.template if name == spec.dataset else None
-    if not has_answers(texts, template=template):
-        loc = ("dataset",) if at == "dataset" else ("teacher", "dataset")
-        raise InvalidRequest(f"Expected a dataset of inputs and targets; {texts.name!r} has running text.", loc=loc)
+    items = resolver.dataset(spec.dataset, at=("dataset",))
+    _require_pairs(items, template=spec.template, at=("dataset",))
+    if spec.teacher.dataset in (None, spec.dataset):
+        return items
+    texts = resolver.dataset(spec.teacher.dataset, at=("teacher", "dataset"))
+    _require_pairs(texts, template=None, at=("teacher", "dataset"))
     return texts
+
+
+def _require_pairs(dataset: DatasetInfo, *, template: Template | None, at: Loc) -> None:
+    if not has_answers(dataset, template=template):
+        raise InvalidRequest(f"Expected a dataset of inputs and targets; {dataset.name!r} has running text.", loc=at)
 
 
 def _check_target(spec: DistillSpec) -> None:
@@ -69,9 +72,7 @@ def _complete_loss(spec: DistillSpec, *, base: Base, form: Form, texts: DatasetI
     return found
 
 
-def _complete_divergence(
-    spec: DistillSpec, term: DivergenceLoss, *, base: Base, at: tuple[str | int, ...]
-) -> DivergenceLoss:
+def _complete_divergence(spec: DistillSpec, term: DivergenceLoss, *, base: Base, at: Loc) -> DivergenceLoss:
     if not term.rest and term.kind != "kl":
         raise InvalidRequest(
             f"Expected rest only for kl, whose form without the other tokens is published; got it for {term.kind}.",
@@ -89,9 +90,7 @@ def _complete_divergence(
     return term
 
 
-def _complete_states(
-    spec: DistillSpec, term: StatesLoss, *, base: Base, form: Form, at: tuple[str | int, ...]
-) -> StatesLoss:
+def _complete_states(spec: DistillSpec, term: StatesLoss, *, base: Base, form: Form, at: Loc) -> StatesLoss:
     if not spec.teacher.runs or (spec.teacher.model or spec.model) != spec.model:
         raise InvalidRequest(
             "Expected a teacher with the students' own base for a loss of states: a context or a prompt_ref.", loc=at

@@ -2,8 +2,8 @@
 
 For all of these methods, PEFT saves one tensor ``prompt_embeddings``: the output of its prompt encoder, after any
 reparametrisation. For PROMPT_TUNING and P_TUNING it has the vectors in front of the text, ``[n_virtual, d_model]``.
-For PREFIX_TUNING it has keys and values, ``[n_virtual, n_layers * 2 * n_kv_heads * d_head]``. The last axis runs over
-layers, then key/value, then heads, then dimensions of a head, so the native form is a transpose.
+For PREFIX_TUNING and CARTRIDGE it has keys and values, ``[n_virtual, n_layers * 2 * n_kv_heads * d_head]``. The last axis runs
+over layers, then key/value, then heads, then dimensions of a head, so the native form is a transpose.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _KINDS: Mapping[str, Literal["soft", "prefix"]] = {
     "PROMPT_TUNING": "soft",
     "P_TUNING": "soft",
     "PREFIX_TUNING": "prefix",
+    "CARTRIDGE": "prefix",
 }
 _ADVICE_BASE = "Name the base with ?base=."
 

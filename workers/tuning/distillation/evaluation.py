@@ -105,26 +105,28 @@ class DistillEvaluator:
         own = self._students.rows(examples, max_tokens=limit)
         if self._teacher is None:
             return own
-        n = len(self._students.labels)
-        found: list[ExampleRow] = []
+        n, found = len(self._students.labels), []
+        framed = [self._teacher.framed(example) for example in examples]
+        of_teacher = self._teacher_rows(framed, max_tokens=limit)
         for i, example in enumerate(examples):
-            found += self._beside_teacher(example, own[i * n : (i + 1) * n], max_tokens=limit)
+            students = own[i * n : (i + 1) * n]
+            if i in of_teacher:
+                students = self._compared(example, framed[i], students)
+            found += [*students, of_teacher.get(i) or _empty_row(example)]
         return found
 
-    def _beside_teacher(self, example: EvalExample, rows: Sequence[ExampleRow], *, max_tokens: int) -> list[ExampleRow]:
+    def _teacher_rows(self, framed: Sequence[EvalExample], *, max_tokens: int) -> dict[int, ExampleRow]:
+        """A row of the teacher for each example that is not too long for it, by index."""
         assert self._teacher is not None
         assert self._teachers is not None
-        framed = self._teacher.framed(example)
-        n_tokens = len(framed.encoded.input_ids) + len(framed.encoded.target_ids)
-        if n_tokens > self._teacher.n_positions:
-            # The teacher has no row, but each example has one for each label.
-            nothing = ExampleRow(
-                label=TEACHER, split=example.split, index=example.index, input=example.input, answers=example.answers
-            )
-            return [*rows, nothing]
-        of_teacher = self._read(self._reader, framed)
-        compared = [self._compared(row, self._read(self._readers[row.label], example), of_teacher) for row in rows]
-        return [*compared, *self._teachers.rows([framed], max_tokens=max_tokens)]
+        fitting = [i for i, example in enumerate(framed) if _n_tokens(example) <= self._teacher.n_positions]
+        rows = self._teachers.rows([framed[i] for i in fitting], max_tokens=max_tokens)
+        return dict(zip(fitting, rows, strict=True))
+
+    def _compared(self, example: EvalExample, framed: EvalExample, rows: Sequence[ExampleRow]) -> list[ExampleRow]:
+        """The students' rows with the scores ``AGREEMENT_METRICS``. framed: the example as the teacher reads it."""
+        teacher = self._read(self._reader, framed)
+        return [_beside(row, self._read(self._readers[row.label], example), teacher) for row in rows]
 
     def _read(self, reader: ModelTeacher, example: EvalExample) -> Distributions:
         encoded = example.encoded
@@ -137,9 +139,20 @@ class DistillEvaluator:
         )
         return reader.read(lesson).views[_WHOLE]
 
-    def _compared(self, row: ExampleRow, own: Distributions, teacher: Distributions) -> ExampleRow:
-        log_q = own.log_probs.to(teacher.log_probs.device)
-        kl = float(divergence("kl", log_q, teacher).double().mean())
-        agreement = float((log_q.argmax(-1) == teacher.log_probs.argmax(-1)).double().mean())
-        measured = dict(zip(AGREEMENT_METRICS, (kl, agreement), strict=True))
-        return replace(row, scores={**row.scores, **measured}) if math.isfinite(kl) else row
+
+def _beside(row: ExampleRow, own: Distributions, teacher: Distributions) -> ExampleRow:
+    log_q = own.log_probs.to(teacher.log_probs.device)
+    kl = float(divergence("kl", log_q, teacher).double().mean())
+    agreement = float((log_q.argmax(-1) == teacher.log_probs.argmax(-1)).double().mean())
+    measured = dict(zip(AGREEMENT_METRICS, (kl, agreement), strict=True))
+    return replace(row, scores={**row.scores, **measured}) if math.isfinite(kl) else row
+
+
+def _n_tokens(example: EvalExample) -> int:
+    return len(example.encoded.input_ids) + len(example.encoded.target_ids)
+
+
+def _empty_row(example: EvalExample) -> ExampleRow:
+    return ExampleRow(
+        label=TEACHER, split=example.split, index=example.index, input=example.input, answers=example.answers
+    )

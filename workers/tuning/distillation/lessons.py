@@ -62,6 +62,11 @@ class LearnedExample(EncodedExample):
     kept: tuple[int, ...]
 
     @property
+    def is_reused(self) -> bool:
+        """Samples are used once."""
+        return not self.lesson.is_sampled
+
+    @property
     def answer_at(self) -> int:
         """Index in ``target_ids`` of the first token of the answer."""
         lesson = self.lesson

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from promptatlas.types.answers import AnswerRule
 from promptatlas.types.datasets import DatasetRef
@@ -39,8 +39,9 @@ class Teacher(RequestBody):
 
 
 class StepShare(RequestBody):
-    """Keep a share of the steps of each chain, rounded to whole steps. from: where steps are removed."""
+    """Keep a share of the steps of each chain, rounded to whole steps. from: where steps are removed; in Python ``from_``."""
 
+    model_config = ConfigDict(populate_by_name=True)
     steps: Share
     from_: RemovedFrom = Field(default="start", alias="from")
 
@@ -48,6 +49,7 @@ class StepShare(RequestBody):
 class TokenShare(RequestBody):
     """Keep a share of the tokens of each chain's steps. from: where tokens are removed."""
 
+    model_config = ConfigDict(populate_by_name=True)
     tokens: Share
     from_: RemovedFrom = Field(default="start", alias="from")
 
@@ -60,6 +62,7 @@ class Removal(RequestBody):
     The state of the optimizer is reset whenever another unit is removed.
     """
 
+    model_config = ConfigDict(populate_by_name=True)
     remove_per_epoch: float = Field(gt=0, le=1_000_000)
     from_: RemovedFrom = Field(default="start", alias="from")
     unit: Literal["steps", "tokens"] = "steps"

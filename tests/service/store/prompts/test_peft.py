@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from peft import PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
+from peft import CartridgeConfig, PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from service.errors import InvalidRequest, NotFound
@@ -79,6 +79,7 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "p-lstm": lambda: encoder_config("LSTM"),
     "prefix": lambda: prefix_config(projection=False),
     "prefix-projected": lambda: prefix_config(projection=True),
+    "cartridge": lambda: CartridgeConfig(task_type="CAUSAL_LM", num_virtual_tokens=N_VIRTUAL, num_frozen_tokens=2),
 }
 
 
@@ -215,7 +216,7 @@ VECTORS = np.ones((5, 24), np.float32)
 @pytest.mark.parametrize(
     ("config", "tensors", "message"),
     [
-        ({"peft_type": "LORA"}, {}, "PROMPT_TUNING, P_TUNING, PREFIX_TUNING are prompts; .*'LORA'"),
+        ({"peft_type": "LORA"}, {}, "PROMPT_TUNING, P_TUNING, PREFIX_TUNING, CARTRIDGE are prompts; .*'LORA'"),
         ({"peft_type": None}, {}, "'None'"),
         ({"peft_type": ["x"]}, {}, "peft_type"),
         ({"task_type": "SEQ_2_SEQ_LM"}, {}, "CAUSAL_LM; it is for 'SEQ_2_SEQ_LM'"),
