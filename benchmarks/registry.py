@@ -19,6 +19,7 @@ from benchmarks.contests.smollm2 import tuning as smollm2_tuning
 from benchmarks.contests.states import capture, capture_cost, generate, harvest, trajectories, transfer
 from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
 from benchmarks.contests.tuning import deep as tuning_deep
+from benchmarks.contests.tuning import distillation as tuning_distillation
 from benchmarks.contests.tuning import quality as tuning_quality
 from benchmarks.contests.tuning import soft as tuning
 from benchmarks.contests.tuning import vocabulary as tuning_vocabulary
@@ -113,6 +114,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "tuning-vocabulary": Benchmark(
         full=partial(tuning_vocabulary.open_contest, tuning_vocabulary.FULL),
         quick=partial(tuning_vocabulary.open_contest, tuning_vocabulary.QUICK),
+    ),
+    "tuning-distillation": Benchmark(
+        full=partial(tuning_distillation.open_contest, tuning_distillation.FULL),
+        quick=partial(tuning_distillation.open_contest, tuning_distillation.QUICK),
     ),
     "tuning-checkpoints": Benchmark(
         full=partial(tuning_checkpoints.open_contest, tuning_checkpoints.FULL),

@@ -15,6 +15,7 @@ from promptatlas.types import RUN_KINDS, RunKind
 from service.errors import AtlasError
 from service.planning.context import PlanningContext, Resolver
 from service.planning.kinds.batch import complete_batch
+from service.planning.kinds.distill import complete_distill
 from service.planning.kinds.evaluate import complete_evaluate
 from service.planning.kinds.generate import complete_generate
 from service.planning.kinds.harvest import complete_harvest
@@ -42,6 +43,7 @@ class RunHandler:
 RUN_HANDLERS: Mapping[RunKind, RunHandler] = MappingProxyType(
     {
         "tune": RunHandler(complete=complete_tune, perform="workers.tuning.run:tune"),
+        "distill": RunHandler(complete=complete_distill, perform="workers.tuning.distillation.run:distill"),
         "evaluate": RunHandler(complete=complete_evaluate, perform="workers.evaluation.run:evaluate"),
         "generate": RunHandler(
             complete=complete_generate,

@@ -7,6 +7,7 @@ from benchmarks.contests.serving import arrivals, completions, single
 from benchmarks.contests.states import capture, harvest, trajectories, transfer
 from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
 from benchmarks.contests.tuning import deep as tuning_deep
+from benchmarks.contests.tuning import distillation as tuning_distillation
 from benchmarks.contests.tuning import quality as tuning_quality
 from benchmarks.contests.tuning import soft as tuning
 from benchmarks.contests.tuning import vocabulary as tuning_vocabulary
@@ -38,5 +39,8 @@ TUNING = tuning.Size(
 )
 TUNING_DEEP = tuning_deep.Size(model=LLAMA, n_tuned=2, n_virtual=3, n_examples=8, n_epochs=2, shortest=2, longest=9)
 TUNING_VOCABULARY = tuning_vocabulary.Size(model=LLAMA, n_examples=7, n_input=5, n_steps=2, max_bytes=1 << 20)
+TUNING_DISTILLATION = tuning_distillation.Size(
+    model=LLAMA, n_prompts=2, n_virtual=3, n_examples=9, shortest=2, longest=9, n_answers=5, n_context=4, k=5, n_steps=3
+)
 TUNING_CHECKPOINTS = tuning_checkpoints.Size(tuning=TUNING, every=2)
 TUNING_QUALITY = tuning_quality.Size(n_seeds=2, n_virtual=2, n_train=9, n_validation=4, n_steps=2)

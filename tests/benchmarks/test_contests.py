@@ -14,6 +14,7 @@ from benchmarks.contests.serving import arrivals, completions, single, switching
 from benchmarks.contests.states import capture, capture_cost, generate, harvest, trajectories, transfer
 from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
 from benchmarks.contests.tuning import deep as tuning_deep
+from benchmarks.contests.tuning import distillation as tuning_distillation
 from benchmarks.contests.tuning import quality as tuning_quality
 from benchmarks.contests.tuning import soft as tuning
 from benchmarks.contests.tuning import vocabulary as tuning_vocabulary
@@ -42,6 +43,7 @@ OPEN: Mapping[str, Open] = {
     "tuning-single": partial(tuning.open_contest, replace(sizes.TUNING, n_prompts=1, pad_to=None)),
     "tuning-deep": partial(tuning_deep.open_contest, sizes.TUNING_DEEP),
     "tuning-vocabulary": partial(tuning_vocabulary.open_contest, sizes.TUNING_VOCABULARY),
+    "tuning-distillation": partial(tuning_distillation.open_contest, sizes.TUNING_DISTILLATION),
     "tuning-checkpoints": partial(tuning_checkpoints.open_contest, sizes.TUNING_CHECKPOINTS),
     "tuning-quality": partial(tuning_quality.open_contest, sizes.TUNING_QUALITY),
 }

@@ -43,6 +43,18 @@ def spec_of(kind: RunKind, *, name: str) -> dict[str, Any]:
             "checkpoint_every": 6,
             "name": name,
         },
+        "distill": {
+            "dataset": "sums",
+            "teacher": {"prompt_ref": "soft"},
+            "loss": [{"kind": "kl", "top_k": 8}],
+            "on_policy": 0.25,
+            "method": {"kind": "soft", "n_virtual": 2},
+            "priors": [{"kind": "isotropic"}],
+            "optimizer": {"steps": 120, "batch_size": 4, "lr": 0.01},
+            "eval": {"every": 20, "n": 12, "metrics": ["exact_match", "loss"], "samples": 100, "max_tokens": 8},
+            "checkpoint_every": 6,
+            "name": name,
+        },
         "evaluate": {
             "dataset": "sums",
             "prompts": [None, *PROMPTS],

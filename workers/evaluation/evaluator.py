@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from promptatlas.types.tuning import Metric
 
@@ -28,6 +29,9 @@ ANSWER_METRICS: Mapping[str, Callable[[str, Sequence[str]], float]] = {
 }
 """Metric → function that scores an output against all correct answers."""
 
+TOKEN_COUNTS = ("n_generated", "n_forward", "cut")
+"""Generated tokens; these, the input and the virtual positions; whether the limit ended the answer."""
+
 LOSS_METRICS = ("loss", "perplexity")
 
 
@@ -39,6 +43,7 @@ class Evaluator:
         metrics: Answers are generated, and losses computed, only if some metric needs them.
         max_tokens: Limit for an answer; None: the length of the longest target.
         check: Called before every forward; its exceptions propagate.
+        counts_tokens: Whether rows of generated answers have the scores of ``TOKEN_COUNTS``.
     """
 
     def __init__(
@@ -50,7 +55,9 @@ class Evaluator:
         limits: Limits,
         max_tokens: int | None = None,
         check: Callable[[], None] = lambda: None,
+        counts_tokens: bool = False,
     ) -> None:
+        self._counts_tokens = counts_tokens
         self._prompts = dict(prompts)
         self._scored = [metric for metric in metrics if metric in ANSWER_METRICS]
         self._wants_loss = any(metric in LOSS_METRICS for metric in metrics)
@@ -98,6 +105,8 @@ class Evaluator:
         scores: dict[str, float] = {}
         if output is not None:
             scores = {name: ANSWER_METRICS[name](output.text, example.answers) for name in self._scored}
+            if self._counts_tokens:
+                scores |= self._token_counts(label, example, output)
         return ExampleRow(
             label=label,
             split=example.split,
@@ -111,12 +120,30 @@ class Evaluator:
             n_tokens=len(example.encoded.target_ids),
         )
 
+    def _token_counts(self, label: str, example: EvalExample, output: Output) -> dict[str, float]:
+        prompt = self._prompts[label]
+        n_virtual = prompt.n_virtual if prompt is not None else 0
+        n_forward = n_virtual + len(example.encoded.input_ids) + output.n_generated
+        counts = (output.n_generated, n_forward, output.finish_reason == "length")
+        return dict(zip(TOKEN_COUNTS, map(float, counts), strict=True))
+
+
+class RowEvaluator(Protocol):
+    """Evaluates examples under a fixed set of prompts, as Evaluator does."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the rows of each example."""
+
+    def rows(self, examples: Sequence[EvalExample], *, max_tokens: int | None = None) -> list[ExampleRow]:
+        """One row for each label and example, grouped by example. max_tokens: limit for an answer, if there is no other."""
+
 
 class Evaluation:
     """One evaluation in chunks. Chunks are independent, so stopping between them does not change the rows."""
 
     def __init__(
-        self, evaluator: Evaluator, *, examples: Sequence[EvalExample], rows_per_chunk: int | None = None
+        self, evaluator: RowEvaluator, *, examples: Sequence[EvalExample], rows_per_chunk: int | None = None
     ) -> None:
         self._evaluator = evaluator
         self._examples = list(examples)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from promptatlas.types.tuning import Metric
+import numpy as np
 
 from workers.analysis.intervals import mean_interval
 from workers.evaluation.example_rows import ExampleRow
@@ -34,30 +34,38 @@ class Summary:
     A metric without values is left out; so is the loss if it is not finite for some example.
     """
 
-    def __init__(self, rows: Sequence[ExampleRow], *, metrics: Sequence[Metric], samples: int, seed: int) -> None:
+    def __init__(self, rows: Sequence[ExampleRow], *, metrics: Sequence[str], samples: int, seed: int) -> None:
         self._samples = samples
         self._seed = seed
         grouped: dict[tuple[str, str], list[ExampleRow]] = {}
         for row in rows:
             grouped.setdefault((row.label, row.split), []).append(row)
+        self._p95: dict[str, dict[str, float]] = {}
         self._scores: dict[str, dict[str, Score]] = {}
         for (label, split), own in grouped.items():
             named = {f"{split}/{metric}": self._score(own, metric) for metric in metrics}
             self._scores.setdefault(label, {}).update({k: v for k, v in named.items() if v is not None})
+            if values := [row.scores["n_generated"] for row in own if "n_generated" in row.scores]:
+                high = float(np.percentile(values, 95))
+                self._p95.setdefault(label, {})[f"{split}/n_generated_p95"] = high
 
     def of(self, label: str) -> Mapping[str, Score]:
         """Scores of one label by ``{split}/{metric}``; empty if the label has no rows."""
         return self._scores.get(label, {})
 
     def flat(self, label: str, *, prefix: str = "") -> dict[str, float]:
-        """``{prefix}{split}/{metric}`` with ``…_low`` and ``…_high``, as stored in manifests and runs."""
+        """``{prefix}{split}/{metric}`` with ``…_low`` and ``…_high``, as stored in manifests and runs.
+
+        Of generated tokens that were counted, also the 95th percentile, ``…/n_generated_p95``.
+        """
         numbers: dict[str, float] = {}
         for name, score in self.of(label).items():
             numbers[f"{prefix}{name}"] = score.value
             numbers[f"{prefix}{name}_low"], numbers[f"{prefix}{name}_high"] = score.low, score.high
+        numbers |= {f"{prefix}{name}": value for name, value in self._p95.get(label, {}).items()}
         return numbers
 
-    def _score(self, rows: Sequence[ExampleRow], metric: Metric) -> Score | None:
+    def _score(self, rows: Sequence[ExampleRow], metric: str) -> Score | None:
         if metric in ("loss", "perplexity"):
             loss = self._loss(rows)
             return _perplexity(loss) if loss is not None and metric == "perplexity" else loss

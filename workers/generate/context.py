@@ -12,9 +12,9 @@ from promptatlas.types.generation import GenerateSpec
 from service.errors import Conflict
 from service.store.datasets.items import DatasetInfo
 from workers.generate.plan import GeneratePlan, make_plan
-from workers.generate.samples.requests import Framing
 from workers.generate.samples.source import SampleSource
 from workers.generate.shards import TraceShards
+from workers.inputs.framing import Framing
 from workers.running.interface import WorkContext
 
 if TYPE_CHECKING:
@@ -39,7 +39,13 @@ class GenerateContext:
             place=place,
             spec=spec,
             dataset=place.datasets.get(spec.dataset),
-            framing=Framing.of(spec, datasets=place.datasets),
+            framing=Framing.of(
+                spec.context,
+                datasets=place.datasets,
+                dataset=spec.dataset,
+                seed=spec.seed,
+                template=spec.template,
+            ),
             source=_source_of(place, spec),
         )
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from service.errors import InvalidRequest
 from service.store.datasets.traces.store import TraceStore
 from service.store.runs.records import Output
+from workers.evaluation.answer_rules import answer_finder, describe_rule
 from workers.generate.context import GenerateContext, shards_of
 from workers.generate.plan import GeneratePlan, PlanFile
-from workers.generate.selection.answers import answer_finder, describe_rule
 from workers.generate.selection.selection import Counts, Selection
 from workers.generate.shard_writer import ShardWriter
 from workers.running.interface import SharedRunContext

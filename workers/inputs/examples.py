@@ -25,6 +25,11 @@ class EncodedExample:
         """Number of tokens that the model reads: the last target token is predicted only."""
         return len(self.input_ids) + len(self.target_ids) - 1
 
+    @property
+    def is_reused(self) -> bool:
+        """Whether later steps use the same object, so that its states are worth keeping."""
+        return True
+
 
 class TextExample(Protocol):
     """An example of a dataset: ``input`` and ``target``, or running ``text``."""

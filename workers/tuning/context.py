@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,10 +16,13 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Kind, Prompt
 from service.engine.shapes import Tensor
 from service.store.datasets.items import DatasetInfo
+from workers.evaluation.evaluator import Evaluator, RowEvaluator
 from workers.inputs.examples import EncodedExample, EvalExample, encode, read_eval_examples
+from workers.inputs.limits import engine_limits
 from workers.priors.sources.sources import Sources
 from workers.running.interface import RunContext
 from workers.tuning.initialization import RunMember, run_members
+from workers.tuning.training.criterion import Criterion, Curriculum, Sampler
 
 EVAL_SEED = 0
 """Seed of the choice of evaluation examples. All runs on a dataset use the same examples; the seeds of a spec have no effect."""
@@ -71,6 +74,48 @@ class TuningContext:
                 f"{n_dropped} of {n_dropped + len(encoded)} train examples are left out because they are too long or empty."
             )
         return encoded
+
+    def validation_examples(self) -> list[EncodedExample]:
+        """Examples of validation losses; empty if there is no validation split."""
+        return [item.encoded for item in self.items("validation")]
+
+    def criterion(self) -> Criterion | None:
+        """The loss of each answer token; None: cross-entropy."""
+        return None
+
+    def curriculum(self) -> Curriculum | None:
+        """Changes of the training examples, if they change."""
+        return None
+
+    def sampler(self) -> Sampler | None:
+        """Samples targets from the members, if some are sampled."""
+        return None
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """Names of the metrics of the evaluation."""
+        return self.spec.eval.metrics
+
+    def evaluator(self, prompts: Mapping[str, Prompt | None]) -> RowEvaluator:
+        """Evaluator of prompts, by label, on the items of a split."""
+        return Evaluator(
+            self.model,
+            prompts=prompts,
+            metrics=self.spec.eval.metrics,
+            limits=engine_limits(self.run.settings),
+            max_tokens=self.spec.eval.max_tokens,
+            check=self.run.check,
+        )
+
+    @property
+    def texts(self) -> DatasetInfo:
+        """The dataset of the training and validation examples."""
+        return self.dataset
+
+    @property
+    def data_sha256(self) -> str:
+        """Hash of the data that the run reads; a resumed attempt must find the same."""
+        return self.dataset.sha256
 
     def items(self, split: Split) -> list[EvalExample]:
         """The evaluation examples of a split; empty if the dataset has no such split."""

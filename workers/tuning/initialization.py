@@ -115,6 +115,7 @@ def settings_of(spec: TuneSpec, *, can_validate: bool) -> TuneSettings:
         kind=method.kind,
         where=method.chosen_where,
         d_reparametrised=getattr(method, "d_reparametrised", None),
+        n_frozen=method.n_untrained,
         steps=optimizer.steps,
         batch_size=optimizer.batch_size,
         accumulate=optimizer.accumulate,

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from service.planning.checks.members import numbered_kinds
 from workers.evaluation.evaluator import Evaluation
@@ -44,8 +44,13 @@ def tune(run: RunContext) -> Mapping[str, float]:
         InvalidRequest, NotFound, DamagedArtifact: the spec is invalid, or names something that is missing or damaged.
         Conflict: the dataset or the model has changed since the first attempt.
     """
+    return perform(run, open_context=TuningContext.of)
+
+
+def perform(run: RunContext, *, open_context: Callable[[RunContext], TuningContext]) -> Mapping[str, float]:
+    """Train, evaluate and store the members of a run of any kind that trains prompts; see ``tune``."""
     run.save_output("spec.json", json.dumps(dict(run.spec), indent=2).encode())
-    context = TuningContext.of(run)
+    context = open_context(run)
     # Closed however the attempt ends: a work horse ends without exit handlers.
     with contextlib.closing(TensorBoard(keep=run.save_output)) as tensorboard:
         return _Tuning(context, tensorboard=tensorboard).execute()
@@ -84,24 +89,24 @@ class _Tuning:
         return metrics
 
     def _load_or_initialize(self, files: Mapping[str, bytes] | None) -> Initialization:
-        context, dataset, revision = self._context, self._context.dataset, self._context.model.card.revision
+        context, revision = self._context, self._context.model.card.revision
         if files is not None:
             initialization = Initialization.load(files)
-            initialization.require_same(dataset_sha256=dataset.sha256, base_revision=revision)
+            initialization.require_same(dataset_sha256=context.data_sha256, base_revision=revision)
             return initialization
         return initialize(
             context.spec,
             members=context.members,
             model=context.model,
             sources=context.sources,
-            dataset_sha256=dataset.sha256,
+            dataset_sha256=context.data_sha256,
         )
 
     def _log_start(self) -> None:
         n_members, training = len(self._context.members), self._training
         members = "one prompt" if n_members == 1 else f"{n_members} prompts together"
         self._run.log(
-            f"Tuning {members} on {training.n_train} examples of {self._context.dataset.name}, with "
+            f"Tuning {members} on {training.n_train} examples of {self._context.texts.name}, with "
             f"{training.n_validation} validation examples."
         )
         for index, by_tensor in self._initialization.facts.items():
@@ -183,7 +188,7 @@ class _Tuning:
 
     def _store(self, measured: MemberResults) -> list[Entry]:
         entries = []
-        lines = measured.bare_lines()
+        lines = measured.reference_lines()
         for i, (member, outcome) in enumerate(zip(self._context.members, self._training.outcomes, strict=True)):
             self._run.check()
             metrics = measured.metrics(member)

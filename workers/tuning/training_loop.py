@@ -36,7 +36,7 @@ class Training:
         self, context: TuningContext, initialization: Initialization, *, on_point: OnPoint, clock: Callable[[], float]
     ) -> None:
         self._context = context
-        validation = [item.encoded for item in context.items("validation")]
+        validation = context.validation_examples()
         settings = settings_of(context.spec, can_validate=bool(validation))
         train = context.training_examples()
         self.n_train, self.n_validation = len(train), len(validation)
@@ -47,6 +47,9 @@ class Training:
             validation=validation,
             settings=settings,
             max_bytes=initialization.max_bytes,
+            criterion=context.criterion(),
+            curriculum=context.curriculum(),
+            sampler=context.sampler(),
         )
         self._curves = Curves(n_steps=settings.steps, on_point=on_point, clock=clock)
         self._ended: set[str] = set()

@@ -50,6 +50,7 @@ def check_method(method: Method, *, base: Base, at: Loc = ("method",)) -> Form:
         InvalidRequest: located at the field of the method that does not fit.
     """
     check_room(method.n_positions, base=base, at=(*at, "n_virtual"))
+    _check_frozen(method, at=at)
     if FORMS[method.kind].needs_equal_layers and not base.has_equal_layers:
         others = " and ".join(kind for kind, form in FORMS.items() if not form.needs_equal_layers)
         raise InvalidRequest(
@@ -58,6 +59,20 @@ def check_method(method: Method, *, base: Base, at: Loc = ("method",)) -> Form:
         )
     layers = None if method.chosen_layers is None else layers_of(method.chosen_layers, base=base, at=(*at, "layers"))
     return Form(kind=method.kind, n_virtual=method.n_positions, layers=layers, where=method.chosen_where)
+
+
+def _check_frozen(method: Method, *, at: Loc) -> None:
+    n_frozen = method.n_untrained
+    if n_frozen and n_frozen >= method.n_positions:
+        raise InvalidRequest(
+            f"Expected n_frozen below n_virtual, {method.n_positions}, so that something is trained; got {n_frozen}.",
+            loc=(*at, "n_frozen"),
+        )
+    if n_frozen and getattr(method, "d_reparametrised", None) is not None:
+        raise InvalidRequest(
+            "Expected n_frozen or d_reparametrised, got both: an MLP computes all positions of the prefix.",
+            loc=(*at, "n_frozen"),
+        )
 
 
 def layers_of(layers: Sequence[int], *, base: Base, at: Loc) -> tuple[int, ...]:

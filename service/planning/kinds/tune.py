@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from promptatlas.types import Eval, TuneSpec
 
@@ -16,12 +16,22 @@ from service.planning.checks.priors import DrawTarget, check_density, complete_p
 from service.planning.context import Base, Resolver
 from service.store.datasets.items import DatasetInfo
 
+Spec = TypeVar("Spec", bound=TuneSpec)
+
 
 def complete_tune(spec: TuneSpec, resolver: Resolver) -> TuneSpec:
+    """The complete spec of a ``tune`` run; see ``complete_training``."""
+    return complete_training(spec, resolver)
+
+
+def complete_training(spec: Spec, resolver: Resolver, *, texts: DatasetInfo | None = None) -> Spec:
     """The spec with the defaults that depend on the model or the dataset.
 
     ``eval.metrics`` of running text are loss and perplexity; ``eval.splits`` is the first of test, validation and train
     that has examples; ``keep`` is ``last`` if there are no validation examples.
+
+    Args:
+        texts: the dataset of the training and validation examples; None: that of the spec.
 
     Raises:
         NotFound, InvalidRequest: at the field that cannot work.
@@ -31,14 +41,15 @@ def complete_tune(spec: TuneSpec, resolver: Resolver) -> TuneSpec:
     check_members(spec)
     _check_optimizer(spec)
     dataset = resolver.dataset(spec.dataset, at=("dataset",))
-    check_split(dataset, split="train", name=spec.dataset, at=("dataset",))
+    texts = texts or dataset
+    check_split(texts, split="train", name=texts.name, at=("dataset",))
     evaluation = _complete_eval(spec, dataset)
     if evaluation.max_tokens is not None:
         check_room(form.n_virtual, base=base, at=("eval", "max_tokens"), n_text=1 + evaluation.max_tokens)
     changes: dict[str, Any] = {
         "priors": _complete_priors(spec, base, form, resolver),
         "eval": evaluation,
-        "keep": _keep(spec, dataset),
+        "keep": _keep(spec, texts),
     }
     complete = spec.model_copy(update=changes)
     check_memory(complete, base=base, form=form, memory_bytes=resolver.context.memory_bytes)
@@ -70,8 +81,10 @@ def _complete_eval(spec: TuneSpec, dataset: DatasetInfo) -> Eval:
     if "metrics" not in given and not answers:
         evaluation = evaluation.model_copy(update={"metrics": list(METRICS_OF_TEXT)})
     if "splits" not in given:
-        # There is one: the train split has examples.
-        evaluation = evaluation.model_copy(update={"splits": [held_out_split(dataset)]})
+        held_out = held_out_split(dataset)
+        if held_out is None:
+            check_split(dataset, split="test", name=spec.dataset, at=("dataset",))
+        evaluation = evaluation.model_copy(update={"splits": [held_out]})
     check_metrics(evaluation.metrics, answers=answers, at=("eval", "metrics"))
     for i, split in enumerate(evaluation.splits):
         check_split(dataset, split=split, name=spec.dataset, at=("eval", "splits", i))
@@ -79,11 +92,11 @@ def _complete_eval(spec: TuneSpec, dataset: DatasetInfo) -> Eval:
     return evaluation
 
 
-def _keep(spec: TuneSpec, dataset: DatasetInfo) -> str:
-    if dataset.splits.get("validation", 0) > 0:
+def _keep(spec: TuneSpec, texts: DatasetInfo) -> str:
+    if texts.splits.get("validation", 0) > 0:
         return spec.keep
     if spec.early_stopping is not None:
-        check_split(dataset, split="validation", name=spec.dataset, at=("early_stopping",))
+        check_split(texts, split="validation", name=texts.name, at=("early_stopping",))
     if "keep" in spec.model_fields_set and spec.keep == "best":
-        check_split(dataset, split="validation", name=spec.dataset, at=("keep",))
+        check_split(texts, split="validation", name=texts.name, at=("keep",))
     return "last"

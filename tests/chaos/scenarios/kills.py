@@ -11,7 +11,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.processes import Broken, Host, Role, wait_for
 from tests.chaos.workload import KINDS, checkpoints_of
 
-N_CHECKPOINTS = {"tune": 20, "evaluate": 6, "generate": 12, "batch": 12, "harvest": 20, "map": 2}
+N_CHECKPOINTS = {"tune": 20, "distill": 10, "evaluate": 6, "generate": 12, "batch": 12, "harvest": 20, "map": 2}
 """By kind: the last checkpoint after which a process is killed."""
 
 WORKS_S = 2.0

@@ -15,6 +15,7 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.prompts.registry import check_fit, compile_prompt
 from service.errors import InvalidRequest
+from tests.oracle.models import build_model
 from tests.workers.priors.clouds import seeded
 from tests.workers.priors.small_world import Stores, method, prior, small_model
 from workers.priors.distributions.random_streams import generator_for
@@ -149,6 +150,18 @@ def test_a_prefix_drawn_as_vectors_equals_compiled_soft_vectors(model: HostedMod
         assert value is not None
         torch.testing.assert_close(prefix[layer, 0], key, atol=1e-6, rtol=1e-6)
         torch.testing.assert_close(prefix[layer, 1], value, atol=1e-6, rtol=1e-6)
+
+
+def test_a_prefix_from_a_text_has_the_keys_and_values_of_the_text(model: HostedModel, sources: Sources) -> None:
+    """Those that plain transformers keeps in its cache."""
+    spec = prior(kind="text", text="t5 t9 t7 t4")
+    prefix = draw(PREFIX, spec, seed=0, model=model, sources=sources)["prefix"]
+    with torch.no_grad():
+        cache = build_model("llama")(input_ids=torch.tensor([[5, 9, 7, 4]]), use_cache=True).past_key_values
+    assert len(cache.layers) == len(prefix)
+    for layer, kept in enumerate(cache.layers):
+        torch.testing.assert_close(prefix[layer, 0], kept.keys[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(prefix[layer, 1], kept.values[0], atol=1e-5, rtol=1e-5)
 
 
 def test_a_prefix_drawn_directly_has_the_standard_deviation_of_its_prior(model: HostedModel, sources: Sources) -> None:

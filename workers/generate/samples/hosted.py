@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from promptatlas.types.generation import GenerateSpec
@@ -18,6 +15,7 @@ from workers.evaluation.generation import GenerationInput, Output, TextGenerator
 from workers.generate.samples.requests import SampleRequest
 from workers.generate.samples.source import Identity
 from workers.generate.samples.trace import Samples, Trace
+from workers.inputs.tokenizers import tokenizer_sha256
 from workers.states.prompt_choice import ChosenPrompt, prompt_digest
 
 
@@ -117,16 +115,6 @@ def sampling_of(spec: GenerateSpec, *, seed: int) -> Sampling:
         frequency_penalty=spec.frequency_penalty,
         seed=seed,
     )
-
-
-def tokenizer_sha256(tokenizer: Any) -> str:
-    """Hash of a fast tokenizer: its vocabulary, merges, special tokens and rules.
-
-    Settings of padding and truncation, which change with its use, are left out.
-    """
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
-    kept = {name: value for name, value in content.items() if name not in ("padding", "truncation")}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def _trace(request: SampleRequest, output: Output, *, n_input: int) -> Trace:

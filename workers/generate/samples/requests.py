@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from promptatlas.types.generation import GenerateSpec, Shots
+from promptatlas.types.generation import GenerateSpec
 
 from service.store.datasets.items import Example
-from service.store.datasets.store import DatasetStore
-
-Messages = tuple[dict[str, str], ...]
+from workers.inputs.framing import Framing, Messages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,47 +21,6 @@ class SampleRequest:
     sample: int
     seed: int
     input: str | Messages
-
-
-class Framing:
-    """What a model reads for an item: the context of the spec, then the item.
-
-    Args:
-        shots: examples for a context of shots, one more than each item gets.
-    """
-
-    def __init__(self, spec: GenerateSpec, *, shots: Sequence[Example] = ()) -> None:
-        self._context = spec.context
-        self._shots = shots
-
-    @classmethod
-    def of(cls, spec: GenerateSpec, *, datasets: DatasetStore) -> Framing:
-        """Read the examples that a context of shots needs."""
-        if not isinstance(spec.context, Shots):
-            return cls(spec)
-        chosen = datasets.examples(
-            spec.dataset,
-            split=spec.context.split,
-            n=spec.context.shots + 1,
-            seed=spec.seed,
-            template=spec.template,
-        )
-        return cls(spec, shots=list(chosen))
-
-    def input_of(self, example: Example) -> str | Messages:
-        """A text, or messages of a chat."""
-        own = example.input or ""
-        context = self._context
-        if context is None:
-            return own
-        if isinstance(context, str):
-            return context + own
-        if isinstance(context, Shots):
-            others = [shot for shot in self._shots if shot.index != example.index][: context.shots]
-            shots = (f"{shot.input}{shot.target}{context.separator}" for shot in others)
-            return "".join(shots) + own
-        turns = [{"role": turn.role, "content": turn.content} for turn in context]
-        return (*turns, {"role": "user", "content": own})
 
 
 def requests_of(example: Example, *, spec: GenerateSpec, framing: Framing) -> Iterator[SampleRequest]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from promptatlas.types.generation import GenerateSpec
 
+from workers.evaluation.answer_rules import answer_finder, steps_of
 from workers.evaluation.evaluator import ANSWER_METRICS
 from workers.generate.samples.trace import Trace
-from workers.generate.selection.answers import answer_finder, steps_of
 
 if TYPE_CHECKING:
     from service.store.datasets.items import Example

@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.engine.prompts.prompt import Prompt
-from workers.evaluation.evaluator import Evaluation, Evaluator
+from workers.evaluation.evaluator import Evaluation
 from workers.evaluation.example_rows import ExampleRow
 from workers.evaluation.summary import Summary
-from workers.inputs.limits import engine_limits
 from workers.tuning.context import EVAL_SEED, TuningContext
 from workers.tuning.initialization import Initialization, RunMember
 from workers.tuning.training.step_report import Outcome
 
 BARE = "bare"
 """Label and stage of the rows of the model without a prompt. The other stages are ``before`` and ``after`` tuning."""
+
+TEACHER = "teacher"
+"""Label and stage of the rows of a teacher, if the run evaluates one."""
 
 
 def evaluation_of(
@@ -26,15 +28,7 @@ def evaluation_of(
     if not items:
         context.warn("None of the evaluation splits has examples, so nothing is evaluated.")
         return None
-    evaluator = Evaluator(
-        context.model,
-        prompts=_prompts(context, initialization, outcomes),
-        metrics=context.spec.eval.metrics,
-        limits=engine_limits(context.run.settings),
-        max_tokens=context.spec.eval.max_tokens,
-        check=context.run.check,
-    )
-    return Evaluation(evaluator, examples=items)
+    return Evaluation(context.evaluator(_prompts(context, initialization, outcomes)), examples=items)
 
 
 class MemberResults:
@@ -45,19 +39,25 @@ class MemberResults:
         self._rows: dict[str, list[ExampleRow]] = {}
         for row in rows:
             self._rows.setdefault(row.label, []).append(row)
-        self._summary = Summary(rows, metrics=evaluation.metrics, samples=evaluation.samples, seed=EVAL_SEED)
+        self._summary = Summary(rows, metrics=context.metrics, samples=evaluation.samples, seed=EVAL_SEED)
 
     def metrics(self, member: RunMember) -> dict[str, float]:
-        """Metrics and interval bounds: ``{split}/{metric}``, ``draw/…`` before tuning, ``bare/…`` without a prompt."""
+        """Metrics and interval bounds: ``{split}/{metric}``, ``draw/…`` before tuning, ``bare/…`` without a prompt, and
+        ``teacher/…``."""
         return {
             **self._summary.flat(_after(member)),
             **self._summary.flat(_before(member), prefix="draw/"),
             **self._summary.flat(BARE, prefix="bare/"),
+            **self._summary.flat(TEACHER, prefix="teacher/"),
         }
 
-    def bare_lines(self) -> list[dict[str, Any]]:
-        """Rows of the bare model, as in ``evaluation.jsonl``."""
-        return [row.to_json(prompt=None, member=None, stage=BARE) for row in self._rows.get(BARE, ())]
+    def reference_lines(self) -> list[dict[str, Any]]:
+        """Rows of the bare model and of a teacher, as in ``evaluation.jsonl``."""
+        return [
+            row.to_json(prompt=None, member=None, stage=label)
+            for label in (BARE, TEACHER)
+            for row in self._rows.get(label, ())
+        ]
 
     def lines(self, member: RunMember, *, ref: str) -> list[dict[str, Any]]:
         """Rows of a member's draw and of its tuned vectors, as in ``evaluation.jsonl``."""

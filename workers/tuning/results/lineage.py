@@ -47,7 +47,7 @@ def notes_of(
         "step": outcome.step,
         "status": outcome.status,
         "versions": _versions(card),
-        "repeat": _repeat(member_spec(spec, member), run_id=run_id),
+        "repeat": _repeat(member_spec(spec, member), kind=spec.run_kind, run_id=run_id),
     }
 
 
@@ -77,20 +77,20 @@ def _versions(card: ModelCard) -> dict[str, str]:
     return {**card.versions, "promptatlas": version, "numpy": numpy.__version__, "python": platform.python_version()}
 
 
-def _repeat(spec: Mapping[str, Any], *, run_id: str) -> dict[str, str]:
+def _repeat(spec: Mapping[str, Any], *, kind: str, run_id: str) -> dict[str, str]:
     post = (
         'curl -X POST "$PROMPTATLAS_URL/v1/runs" -H "Authorization: Bearer $PROMPTATLAS_API_KEY" '
         "-H 'Content-Type: application/json' -d "
     )
-    body = json.dumps({"kind": "tune", "spec": spec}, ensure_ascii=False)
+    body = json.dumps({"kind": kind, "spec": spec}, ensure_ascii=False)
     if len(body.encode()) <= MAX_INLINE_BYTES:
         return {
             "curl": post + shlex.quote(body),
-            "python": f"from promptatlas import Client; Client().runs.create('tune', {spec!r})",
+            "python": f"from promptatlas import Client; Client().runs.create({kind!r}, {spec!r})",
         }
     address = f'"$PROMPTATLAS_URL/v1/runs/{run_id}/artifacts/spec.json"'
     return {
         "curl": f'curl -H "Authorization: Bearer $PROMPTATLAS_API_KEY" {address} '
-        f"| jq '{{kind: \"tune\", spec: .}}' | {post}@-",
-        "python": f"from promptatlas import Client; c = Client(); c.runs.create('tune', c.runs.get({run_id!r}).spec)",
+        f"| jq '{{kind: \"{kind}\", spec: .}}' | {post}@-",
+        "python": f"from promptatlas import Client; c = Client(); c.runs.create({kind!r}, c.runs.get({run_id!r}).spec)",
     }

@@ -80,4 +80,6 @@ def table_of(entries: Sequence[Entry]) -> bytes:
 
 def _tuned_names(metrics: Mapping[str, float]) -> list[str]:
     """Names of the metrics after tuning, without bounds of intervals."""
-    return [name for name in metrics if not name.startswith(("draw/", "bare/")) and not name.endswith(BOUNDS)]
+    return [
+        name for name in metrics if not name.startswith(("draw/", "bare/", "teacher/")) and not name.endswith(BOUNDS)
+    ]

@@ -21,7 +21,7 @@ from service.engine.shapes import Float, Tensor
 from workers.tuning.packing.batches import Batch
 from workers.tuning.packing.layout import KeysValues, Layout
 from workers.tuning.packing.member_metadata import MemberMetadata
-from workers.tuning.training.cross_entropy import cross_entropy
+from workers.tuning.training.criterion import Criterion, CrossEntropy
 from workers.tuning.training.forms.form import ForwardPass, TrainingForm
 from workers.tuning.training.forms.registry import TRAINING_FORMS
 from workers.tuning.training.frozen_layers import FrozenLayers
@@ -38,19 +38,27 @@ class TuningForward:
         prompt: any prompt of that form.
         frozen: provides the states below the lowest tuned layer; None if tuning begins at the embeddings.
         gradient_checkpointing: recompute blocks in the backward pass.
+        criterion: the loss of each answer token; None: cross-entropy.
     """
 
     def __init__(
-        self, model: HostedModel, prompt: Prompt, *, frozen: FrozenLayers | None, gradient_checkpointing: bool = False
+        self,
+        model: HostedModel,
+        prompt: Prompt,
+        *,
+        frozen: FrozenLayers | None,
+        gradient_checkpointing: bool = False,
+        criterion: Criterion | None = None,
     ) -> None:
         self.model = model
         self._prompt = prompt
         self._form = TRAINING_FORMS[prompt.kind]
         self._frozen = frozen
         self._checkpoints = gradient_checkpointing
+        self._criterion: Criterion = criterion or CrossEntropy()
 
     def losses(self, prompts: Sequence[Mapping[str, Tensor]], batch: Batch) -> Float[Tensor, " n_members"]:
-        """Negative log-likelihood of the answers of the batch under each prompt: a sum in nats, float32."""
+        """The loss of the batch under each prompt, by default −log p of its answers: a sum in nats, float32."""
         layout = Layout(
             batch,
             n_members=len(prompts),
@@ -65,8 +73,9 @@ class TuningForward:
             # Computed before the blocks are replaced, because missing states need the original blocks.
             below=None if self._frozen is None else _frozen_states(self._frozen, layout),
         )
-        logits = self._logits(forward, _Blocks(self._form, forward, checkpoints=self._checkpoints))
-        return layout.sums_by_member(cross_entropy(logits, layout.targets.to(logits.device)))
+        blocks = _Blocks(self._form, forward, checkpoints=self._checkpoints, state_layers=self._criterion.state_layers)
+        logits = self._logits(forward, blocks)
+        return layout.sums_by_member(self._criterion.values(logits, layout=layout, states=blocks.states))
 
     def _logits(self, forward: ForwardPass, blocks: _Blocks) -> Float[Tensor, "answers vocab"]:
         layout = forward.layout
@@ -95,9 +104,15 @@ def lowest_layer(prompt: Prompt) -> int:
 
 
 class _Blocks:
-    """Replacements of the model's blocks during one forward."""
+    """Replacements of the model's blocks during one forward.
 
-    def __init__(self, form: TrainingForm, forward: ForwardPass, *, checkpoints: bool) -> None:
+    Attributes:
+        states: outputs of the blocks ``state_layers`` at the tokens that predict answers.
+    """
+
+    def __init__(
+        self, form: TrainingForm, forward: ForwardPass, *, checkpoints: bool, state_layers: frozenset[int]
+    ) -> None:
         self._form = form
         self._forward = forward
         self._layout = forward.layout
@@ -106,6 +121,8 @@ class _Blocks:
         self._first = form.first_layer(forward.prompt)
         self._last = forward.model.architecture.n_layers - 1
         self._answers = forward.layout.answers
+        self._state_layers = state_layers
+        self.states: dict[int, Tensor] = {}
 
     def run(self, call: BlockCall) -> Tensor:
         """Output of a block: states of all packed tokens or, in the last block, of answer tokens `[1, answers, d_model]`."""
@@ -113,8 +130,17 @@ class _Blocks:
             return call.hidden
         if self._checkpoints and torch.is_grad_enabled():
             out: Tensor = checkpoint(self._block, call, call.hidden, use_reentrant=False)
-            return out
-        return self._block(call, call.hidden)
+        else:
+            out = self._block(call, call.hidden)
+        if call.layer in self._state_layers:
+            self.states[call.layer] = self._at_answers(call.layer, out)
+        return out
+
+    def _at_answers(self, layer: int, out: Tensor) -> Float[Tensor, "answers d_model"]:
+        if layer == self._last:
+            return out[0]
+        start = self._layout.n_front if self._packs_virtual else 0
+        return out[0].index_select(0, self._answers.to(out.device) + start)
 
     def _block(self, call: BlockCall, hidden: Tensor) -> Tensor:
         hidden, virtual, at = self._form.enter(self._forward, call, hidden)

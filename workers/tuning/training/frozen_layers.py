@@ -37,7 +37,7 @@ class FrozenLayers:
             return found[1]
         states = self._run(example)
         n_bytes = states.numel() * states.element_size()
-        if self.n_bytes + n_bytes <= self._max_bytes:
+        if example.is_reused and self.n_bytes + n_bytes <= self._max_bytes:
             # The example is stored too, so that its id is not reused.
             self._states[id(example)] = (example, states)
             self.n_bytes += n_bytes

@@ -13,6 +13,7 @@ from service.engine.prompts.prompt import Prompt
 from service.engine.shapes import Float, Tensor
 from workers.inputs.examples import EncodedExample
 from workers.tuning.packing.batches import batch_of
+from workers.tuning.training.criterion import Criterion
 from workers.tuning.training.forward import TuningForward, lowest_layer
 from workers.tuning.training.frozen_layers import FrozenLayers
 from workers.tuning.training.memory import costs_of, group_examples, group_members
@@ -31,12 +32,15 @@ class Objective:
         validation: Sequence[EncodedExample],
         gradient_checkpointing: bool,
         max_bytes: int,
+        criterion: Criterion | None = None,
     ) -> None:
         first = lowest_layer(form)
         frozen = None
         if first > 0:
             frozen = FrozenLayers(model, layer=first, n_virtual=form.n_virtual, max_bytes=max_bytes // 2)
-        self._forward = TuningForward(model, form, frozen=frozen, gradient_checkpointing=gradient_checkpointing)
+        self._forward = TuningForward(
+            model, form, frozen=frozen, gradient_checkpointing=gradient_checkpointing, criterion=criterion
+        )
         self._costs = costs_of(model, first_layer=first, gradient_checkpointing=gradient_checkpointing)
         self._n_virtual = form.n_virtual
         self._max_bytes = self._costs.within(max_bytes, device=model.device)
@@ -50,16 +54,22 @@ class Objective:
         return bool(self._validation)
 
     def gradients(
-        self, prompts: Sequence[Tensors], parts: Sequence[Sequence[EncodedExample]]
+        self,
+        prompts: Sequence[Tensors],
+        parts: Sequence[Sequence[EncodedExample]],
+        *,
+        sampled: Sequence[Sequence[EncodedExample]] = (),
     ) -> tuple[Float[Tensor, " n_members"], list[dict[str, Tensor]]]:
         """Each member's loss on all examples, and its gradient with respect to the prompt's tensors.
 
         Args:
             parts: the examples, split into parts that run in separate forwards.
+            sampled: for each member, further examples of its own; empty if there are none.
         """
         # Detached leaves: the computation of a prompt's tensors is differentiated once, not once per forward.
         leaves = [{name: tensor.detach().requires_grad_() for name, tensor in prompt.items()} for prompt in prompts]
-        n_answers = sum(len(example.target_ids) for part in parts for example in part)
+        n_shared = sum(len(example.target_ids) for part in parts for example in part)
+        n_answers = [n_shared] * len(prompts)
         totals = torch.zeros(len(prompts), device=self._forward.model.device)
         for part in parts:
             for examples in self._fitting(part):
@@ -68,8 +78,17 @@ class Objective:
                     losses = self._forward.losses([leaves[i] for i in members], batch)
                     torch.autograd.backward(losses.sum())
                     totals[members] += losses.detach().to(totals.device)
-        gradients = [{name: _gradient(leaf).div_(n_answers) for name, leaf in tensors.items()} for tensors in leaves]
-        return totals / n_answers, gradients
+        for i, own in enumerate(sampled):
+            n_answers[i] += sum(len(example.target_ids) for example in own)
+            for examples in self._fitting(own):
+                losses = self._forward.losses([leaves[i]], batch_of(examples))
+                torch.autograd.backward(losses.sum())
+                totals[i] += losses.detach()[0].to(totals.device)
+        gradients = [
+            {name: _gradient(leaf).div_(n) for name, leaf in tensors.items()}
+            for tensors, n in zip(leaves, n_answers, strict=True)
+        ]
+        return totals / torch.tensor(n_answers, device=totals.device), gradients
 
     @torch.no_grad()
     def validation_losses(self, prompts: Sequence[Tensors]) -> list[float]:

@@ -57,6 +57,10 @@ class MemberOptimizer:
     def zero_grad(self) -> None:
         self._adam.zero_grad(set_to_none=True)
 
+    def reset(self) -> None:
+        """Forget the averages of gradients; the bias correction starts again."""
+        self._adam.state.clear()
+
     def tensors(self) -> dict[str, Tensor]:
         """State apart from the gradient: ``leaf/…`` and, after the first update, ``{state}/…``. The tensors are not copied."""
         found = {f"leaf/{name}": leaf.detach() for name, leaf in self._leaves.items()}

@@ -33,6 +33,30 @@ class Direct:
         return dict(self.leaves)
 
 
+class PartlyFrozen:
+    """The tensors of the prompt without their first virtual positions, which are constants.
+
+    They are no part of a leaf, so neither weight decay nor the gradient norm sees them.
+
+    Args:
+        axis: of the virtual positions in each tensor.
+    """
+
+    def __init__(self, start: Mapping[str, Tensor], *, n_frozen: int, axis: int, device: torch.device) -> None:
+        self._axis = axis
+        trained = {name: _after(start[name], n_frozen, axis=axis) for name in sorted(start)}
+        frozen = {name: start[name].narrow(axis, 0, n_frozen) for name in sorted(start)}
+        self.leaves: Mapping[str, Tensor] = {name: _leaf(tensor, device) for name, tensor in trained.items()}
+        self.constants: Mapping[str, Tensor] = {
+            f"frozen.{name}": _leaf(tensor, device).detach() for name, tensor in frozen.items()
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            name: torch.cat([self.constants[f"frozen.{name}"], leaf], self._axis) for name, leaf in self.leaves.items()
+        }
+
+
 class Reparametrised:
     """A prefix that an MLP computes from an embedding of each virtual position.
 
@@ -70,6 +94,10 @@ class Reparametrised:
         flat = torch.addmm(leaf["out.bias"], hidden, leaf["out.weight"].T)
         n_layers, _, n_heads, n_virtual, d_head = self._shape
         return flat.view(n_virtual, n_layers, 2, n_heads, d_head).permute(1, 2, 3, 0, 4)
+
+
+def _after(tensor: Tensor, n: int, *, axis: int) -> Tensor:
+    return tensor.narrow(axis, n, tensor.shape[axis] - n)
 
 
 def _leaf(tensor: Tensor, device: torch.device) -> Tensor:

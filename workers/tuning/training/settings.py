@@ -44,6 +44,7 @@ class TuneSettings:
     Attributes:
         kind, where: kind of the prompts, as in the native format.
         d_reparametrised: width of the MLP that computes a prefix; None trains keys and values directly.
+        n_frozen: number of first virtual positions that are not trained.
         steps, batch_size, accumulate: number of updates; examples per update; forwards per update.
         schedule, warmup: schedule of the learning rate, and the share of the steps in which it rises from 0.
         weight_decay, betas, eps: hyperparameters of AdamW.
@@ -61,6 +62,7 @@ class TuneSettings:
     kind: Kind
     where: Where | None = None
     d_reparametrised: int | None = None
+    n_frozen: int = 0
     steps: int = 1000
     batch_size: int = 16
     accumulate: int = 1

@@ -13,6 +13,7 @@ from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 from workers.inputs.examples import EncodedExample
 from workers.tuning.packing.batches import Order, cut
+from workers.tuning.training.criterion import Criterion, Curriculum, Sampler
 from workers.tuning.training.member import MemberTraining
 from workers.tuning.training.objective import Objective
 from workers.tuning.training.settings import Member, TuneSettings
@@ -41,6 +42,9 @@ class Trainer:
         validation: Sequence[EncodedExample],
         settings: TuneSettings,
         max_bytes: int,
+        criterion: Criterion | None = None,
+        curriculum: Curriculum | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         """Create the training state, without running the model.
 
@@ -50,6 +54,9 @@ class Trainer:
                 of these.
             max_bytes: memory limit of one forward, without the model. Cached states may use half as much in addition.
                 Members and examples that do not fit are split over several forwards.
+            criterion: the loss of each answer token; None: cross-entropy.
+            curriculum: the examples of each step; None: those of ``train``, unchanged.
+            sampler: replaces the targets of some examples by samples of each member; None: none.
 
         Raises:
             InvalidRequest: no members, no examples, or draws that do not fit the settings or the model.
@@ -63,6 +70,8 @@ class Trainer:
         self.total = settings.steps
         self.step_number = 0
         self._train = train
+        self._curriculum = curriculum
+        self._sampler = sampler
         self._order = Order(len(train), batch_size=settings.batch_size, seed=settings.data_seed)
         self._members = [MemberTraining(member, settings=settings, device=model.device) for member in members]
         self._objective = Objective(
@@ -71,6 +80,7 @@ class Trainer:
             validation=validation,
             gradient_checkpointing=settings.gradient_checkpointing,
             max_bytes=max_bytes,
+            criterion=criterion,
         )
 
     @property
@@ -87,8 +97,11 @@ class Trainer:
         if self.finished:
             raise RuntimeError("all members have finished.")
         running = [member for member in self._members if member.is_running]
-        examples = [self._train[i] for i in self._order.batch(self.step_number)]
-        losses = self._gather_gradients(running, examples)
+        indices = self._order.batch(self.step_number)
+        n_sampled = 0 if self._sampler is None else self._sampler.n_sampled(len(indices))
+        sampled = self._samples(running, indices[:n_sampled])
+        examples = self._examples(running, indices[n_sampled:])
+        losses = self._gather_gradients(running, examples, sampled)
         reports = self._update(running, losses)
         self.step_number += 1
         self._copy_snapshots(running)
@@ -100,7 +113,8 @@ class Trainer:
         return StepReport(
             step=self.step_number,
             members=tuple(self._report(m, reports) for m in self._members),
-            n_tokens=len(running) * sum(example.length for example in examples),
+            n_tokens=len(running) * sum(example.length for example in examples)
+            + sum(example.length for own in sampled for example in own),
         )
 
     def validation_losses(self) -> dict[str, float]:
@@ -144,15 +158,33 @@ class Trainer:
         """
         self.step_number = load_state(files, self._members, settings=self.settings, n_train=len(self._train))
 
+    def _samples(self, running: Sequence[MemberTraining], indices: Sequence[int]) -> list[list[EncodedExample]]:
+        """Examples that each member samples for the next update; empty if there are none."""
+        if self._sampler is None or not indices:
+            return []
+        return self._sampler.examples([member.tensors() for member in running], indices, step=self.step_number)
+
+    def _examples(self, running: Sequence[MemberTraining], indices: Sequence[int]) -> Sequence[EncodedExample]:
+        """The examples of the next update, for which a curriculum may reset the optimizers."""
+        if self._curriculum is None:
+            return [self._train[i] for i in indices]
+        if self._curriculum.resets_optimizer(self.step_number):
+            for member in running:
+                member.optimiser.reset()
+        return self._curriculum.examples(indices, step=self.step_number)
+
     def _gather_gradients(
-        self, running: Sequence[MemberTraining], examples: Sequence[EncodedExample]
+        self,
+        running: Sequence[MemberTraining],
+        examples: Sequence[EncodedExample],
+        sampled: Sequence[Sequence[EncodedExample]],
     ) -> Float[Tensor, " n_members"]:
         """Compute the gradients of the running members' leaves. Returns the losses on the examples."""
         for member in running:
             member.optimiser.zero_grad()
         parts = cut(examples, parts=self.settings.accumulate)
         native = [member.parameters.tensors() for member in running]
-        losses, gradients = self._objective.gradients(native, parts)
+        losses, gradients = self._objective.gradients(native, parts, sampled=sampled)
         for member, tensors, gradient in zip(running, native, gradients, strict=True):
             outputs, gradients_of_outputs = list(tensors.values()), [gradient[name] for name in tensors]
             log_prob, weight = member.member.prior_log_prob, self.settings.regularize_weight

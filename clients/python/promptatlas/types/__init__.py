@@ -54,6 +54,7 @@ from promptatlas.types.datasets import (
     TopTokensFile,
     TraceFacts,
 )
+from promptatlas.types.distillation import DistillSpec, DivergenceLoss, SequenceLoss, StatesLoss, Target, Teacher
 from promptatlas.types.embeddings import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from promptatlas.types.forms import *  # noqa: F403 (a new kind of prompt is exported by its registry)
 from promptatlas.types.generation import GenerateSpec, Keep, Shots, Turn
@@ -283,6 +284,8 @@ __all__ = [
     "DeletedFile",
     "DetokenizeRequest",
     "DetokenizeResponse",
+    "DistillSpec",
+    "DivergenceLoss",
     "EarlyStopping",
     "Embedding",
     "EmbeddingList",
@@ -391,6 +394,7 @@ __all__ = [
     "SamplingFields",
     "Schedule",
     "Separation",
+    "SequenceLoss",
     "Sha256",
     "Shots",
     "Shrinkage",
@@ -399,8 +403,11 @@ __all__ = [
     "Source",
     "SourceName",
     "Split",
+    "StatesLoss",
     "Stop",
     "StreamOptions",
+    "Target",
+    "Teacher",
     "Template",
     "TensorName",
     "Text",

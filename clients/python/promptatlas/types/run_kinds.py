@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from promptatlas.types.batches import BatchSpec
+from promptatlas.types.distillation import DistillSpec
 from promptatlas.types.generation import GenerateSpec
 from promptatlas.types.harvest import HarvestSpec
 from promptatlas.types.maps import MapSpec
@@ -20,7 +21,7 @@ from promptatlas.types.reports import ReportSpec
 from promptatlas.types.tuning import EvaluateSpec, TuneSpec
 from promptatlas.types.wire import RequestBody
 
-RunKind = Literal["tune", "evaluate", "generate", "batch", "harvest", "map", "report", "sample"]
+RunKind = Literal["tune", "distill", "evaluate", "generate", "batch", "harvest", "map", "report", "sample"]
 """``sample`` runs are started by ``POST /v1/priors/sample``, ``batch`` runs by ``POST /v1/batches``."""
 
 
@@ -35,6 +36,7 @@ class RunKindInfo:
 RUN_KINDS: Mapping[RunKind, RunKindInfo] = MappingProxyType(
     {
         "tune": RunKindInfo(spec=TuneSpec, description="Tunes prompts from priors and stores them as versions."),
+        "distill": RunKindInfo(spec=DistillSpec, description="Tunes prompts to reproduce a teacher."),
         "evaluate": RunKindInfo(spec=EvaluateSpec, description="Measures prompts on the examples of a dataset."),
         "generate": RunKindInfo(spec=GenerateSpec, description="Samples from a model for every item of a dataset."),
         "batch": RunKindInfo(spec=BatchSpec, description="Answers the requests of a file in OpenAI's format."),

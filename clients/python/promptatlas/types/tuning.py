@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -76,6 +76,8 @@ class TuneSpec(RequestBody):
     checkpoint_every: steps between checkpoints. snapshots: number of copies of the vectors during training. keep: the last
     vectors, or those with the lowest validation loss.
     """
+
+    run_kind: ClassVar[str] = "tune"
 
     model: str = Field(min_length=1, max_length=200)
     dataset: DatasetRef

@@ -1,11 +1,11 @@
-/** Metric names of the API: `{split}/{metric}`, `bare/…` without the prompt, `draw/…` before tuning, `…_low` and `…_high`. */
+/** Metric names of the API: `{split}/{metric}`, `bare/…` without the prompt, `draw/…` before tuning, `teacher/…`, `…_low` and `…_high`. */
 
 const MAIN = ["test/exact_match", "test/numeric_match", "test/f1", "test/accuracy", "test/loss", "validation/loss"];
-const LOWER_IS_BETTER = ["loss", "perplexity"];
+const LOWER_IS_BETTER = ["loss", "perplexity", "kl", "n_generated", "n_generated_p95", "n_forward", "cut"];
 
 /** Whether a name is a metric of the tuned prompt itself, not of a baseline and not the bound of an interval. */
 export function isOwnMetric(name) {
-  return !/^(draw|bare)\/|_(low|high)$/.test(name);
+  return !/^(draw|bare|teacher)\/|_(low|high)$/.test(name);
 }
 
 /** Names of the tuned prompt's own metrics. */

@@ -67,16 +67,15 @@ function scores(members) {
     badge(member.status),
     ...names.map((name) => score(member.metrics, name, best[name])),
   ]);
-  const bare = members[0]?.metrics ?? {};
-  rows.push([
-    h("span", { class: "muted" }, "no prompt"),
-    "",
-    "",
-    "",
-    "",
-    ...names.map((name) => score(bare, `bare/${name}`)),
-  ]);
+  const first = members[0]?.metrics ?? {};
+  rows.push(baseline("no prompt", names, first, "bare/"));
+  if (names.some((name) => `teacher/${name}` in first)) rows.push(baseline("teacher", names, first, "teacher/"));
   return h("div", { class: "card flush" }, table(columns, rows, { caption: "Metrics of each member" }));
+}
+
+/** A row of what the members are compared with. */
+function baseline(label, names, metrics, prefix) {
+  return [h("span", { class: "muted" }, label), "", "", "", "", ...names.map((name) => score(metrics, prefix + name))];
 }
 
 function score(metrics, name, best) {
@@ -157,6 +156,7 @@ class Answers {
 }
 
 function ownerOf(row) {
+  if (row.stage === "teacher") return "teacher";
   const name = row.member ?? row.prompt ?? "no prompt";
   return row.stage && row.stage !== "bare" ? `${name}, ${row.stage}` : name;
 }

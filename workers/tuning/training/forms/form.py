@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from promptatlas.types.forms import FORMS, Method, PromptForm, PromptKind
@@ -18,7 +19,7 @@ from workers.priors.distributions.random_streams import generator_for
 from workers.priors.prior import Prior, Space
 from workers.priors.sources.sources import Sources
 from workers.tuning.packing.layout import KeysValues, Layout
-from workers.tuning.training.parameters import Direct, Parameters
+from workers.tuning.training.parameters import Direct, Parameters, PartlyFrozen
 from workers.tuning.training.settings import Member, TuneSettings
 
 
@@ -48,6 +49,8 @@ class TrainingForm(ABC):
     """Draws, parameters and forward hooks of prompts of one kind. Stateless."""
 
     kind: PromptKind
+    virtual_axis: ClassVar[int] = 0
+    """Axis of the virtual positions in the kind's tensors."""
 
     @property
     def prompt_form(self) -> PromptForm:
@@ -83,7 +86,9 @@ class TrainingForm(ABC):
 
     def parameters(self, member: Member, *, settings: TuneSettings, device: torch.device) -> Parameters:
         """Parameters whose initial prompt is the member's draw."""
-        return Direct(member.start, device=device)
+        if settings.n_frozen == 0:
+            return Direct(member.start, device=device)
+        return PartlyFrozen(member.start, n_frozen=settings.n_frozen, axis=self.virtual_axis, device=device)
 
     def first_layer(self, prompt: Prompt) -> int:
         """The lowest block whose output, keys or values depend on the prompt."""

@@ -31,6 +31,7 @@ class PrefixTraining(TrainingForm):
     """Trains the tensor ``prefix``."""
 
     kind = "prefix"
+    virtual_axis = 3
 
     def spaces(self, method: Method, prior: PriorSpec, *, model: HostedModel, sources: Sources) -> dict[str, Space]:
         n = method.n_positions

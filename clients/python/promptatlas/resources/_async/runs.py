@@ -36,6 +36,14 @@ class TuneOptions(CallOptions, total=False):
     gradient_checkpointing: bool
 
 
+class DistillOptions(TuneOptions, total=False):
+    """Options of distillation; see ``promptatlas.types.DistillSpec``."""
+
+    target: Spec
+    loss: Sequence[Spec]
+    on_policy: float
+
+
 class EvaluateOptions(CallOptions, total=False):
     """Options of an evaluation; see ``promptatlas.types.EvaluateSpec``."""
 
@@ -125,6 +133,30 @@ class AsyncRuns:
         fields, call_options = split_options(options)
         spec = {"model": model, "dataset": dataset, "priors": priors, **fields}
         return await self.create("tune", spec, name=run_name, **call_options)
+
+    async def distill(
+        self,
+        *,
+        model: str,
+        dataset: str,
+        priors: Sequence[Spec],
+        teacher: Spec,
+        run_name: str | None = None,
+        **options: Unpack[DistillOptions],
+    ) -> AsyncRun:
+        """Tunes prompts to reproduce a teacher's texts, next-token distributions or states. Each becomes a prompt version.
+
+        Args:
+            teacher: e.g. ``{"dataset": "sums"}`` or ``{"context": "Think step by step. "}``.
+            run_name: display name of the run; ``name`` names the prompts.
+            options: see ``promptatlas.types.DistillSpec``; ``timeout_s``, ``request_id``.
+
+        Raises:
+            InvalidRequestError: the spec is invalid; ``errors`` has the locations.
+        """
+        fields, call_options = split_options(options)
+        spec = {"model": model, "dataset": dataset, "priors": priors, "teacher": teacher, **fields}
+        return await self.create("distill", spec, name=run_name, **call_options)
 
     async def evaluate(
         self,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from promptatlas.resources._async.runs import EvaluateOptions, GenerateOptions, TuneOptions
+from promptatlas.resources._async.runs import DistillOptions, EvaluateOptions, GenerateOptions, TuneOptions
 from promptatlas.resources._sync.run import Run
 from promptatlas.resources.options import Spec, page_params, split_options
 from promptatlas.resources.run_requests import create_request, run_path, run_request
@@ -62,6 +62,30 @@ class Runs:
         fields, call_options = split_options(options)
         spec = {"model": model, "dataset": dataset, "priors": priors, **fields}
         return self.create("tune", spec, name=run_name, **call_options)
+
+    def distill(
+        self,
+        *,
+        model: str,
+        dataset: str,
+        priors: Sequence[Spec],
+        teacher: Spec,
+        run_name: str | None = None,
+        **options: Unpack[DistillOptions],
+    ) -> Run:
+        """Tunes prompts to reproduce a teacher's texts, next-token distributions or states. Each becomes a prompt version.
+
+        Args:
+            teacher: e.g. ``{"dataset": "sums"}`` or ``{"context": "Think step by step. "}``.
+            run_name: display name of the run; ``name`` names the prompts.
+            options: see ``promptatlas.types.DistillSpec``; ``timeout_s``, ``request_id``.
+
+        Raises:
+            InvalidRequestError: the spec is invalid; ``errors`` has the locations.
+        """
+        fields, call_options = split_options(options)
+        spec = {"model": model, "dataset": dataset, "priors": priors, "teacher": teacher, **fields}
+        return self.create("distill", spec, name=run_name, **call_options)
 
     def evaluate(
         self,

@@ -8,18 +8,19 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from promptatlas.types.forms.form import N_VIRTUAL, ModelShape, PromptForm, Shape, TuningMethod, Where
-from promptatlas.types.forms.soft import Virtual
+from promptatlas.types.forms.soft import Frozen, Virtual
 
 
 class DeepMethod(TuningMethod):
     """Vectors at the input of chosen layers; layer 0 is the token embeddings. Negative layers count from the end.
 
     where: ``local``: only their own layer attends to them (as in the paper); ``carried``: they continue through the layers
-    above.
+    above. n_frozen: the first vectors of each layer, which are not trained.
     """
 
     kind: Literal["deep"]
     n_virtual: Virtual = 20
+    n_frozen: Frozen = 0
     layers: list[int] = Field(default=[-3, -2, -1], min_length=1, max_length=1024)
     where: Where = "local"
 

@@ -41,6 +41,11 @@ class TuningMethod(RequestBody):
         return int(getattr(self, "n_virtual", 0))
 
     @property
+    def n_untrained(self) -> int:
+        """Number of first virtual positions that keep their initial values."""
+        return int(getattr(self, "n_frozen", 0))
+
+    @property
     def chosen_layers(self) -> list[int] | None:
         """Layers as requested, negative ones from the end; None if the method has no layers."""
         return getattr(self, "layers", None)

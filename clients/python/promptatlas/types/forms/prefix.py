@@ -8,14 +8,18 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from promptatlas.types.forms.form import N_VIRTUAL, ModelShape, PromptForm, Shape, TuningMethod
-from promptatlas.types.forms.soft import Virtual
+from promptatlas.types.forms.soft import Frozen, Virtual
 
 
 class PrefixMethod(TuningMethod):
-    """Keys and values of every layer. d_reparametrised: width of an MLP that computes them during training."""
+    """Keys and values of every layer. d_reparametrised: width of an MLP that computes them during training.
+
+    n_frozen: the first positions, whose keys and values are not trained.
+    """
 
     kind: Literal["prefix"]
     n_virtual: Virtual = 20
+    n_frozen: Frozen = 0
     d_reparametrised: int | None = Field(default=None, ge=1, le=16_384)
 
 

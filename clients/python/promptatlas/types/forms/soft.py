@@ -10,13 +10,15 @@ from pydantic import Field
 from promptatlas.types.forms.form import N_VIRTUAL, ModelShape, PromptForm, Shape, TuningMethod
 
 Virtual = Annotated[int, Field(ge=1, le=4096)]
+Frozen = Annotated[int, Field(ge=0, le=4095)]
 
 
 class SoftMethod(TuningMethod):
-    """Vectors in front of the token embeddings."""
+    """Vectors in front of the token embeddings. n_frozen: the first vectors, which are not trained."""
 
     kind: Literal["soft"] = "soft"
     n_virtual: Virtual = 20
+    n_frozen: Frozen = 0
 
 
 class SoftForm(PromptForm):

@@ -75,6 +75,23 @@ def test_a_typed_spec(client: Client, server: FakeServer) -> None:
     assert server.sent == {"kind": "tune", "spec": {**TUNE_SPEC, "priors": [mixed]}}
 
 
+def test_distilling(client: Client, server: FakeServer) -> None:
+    server.will(reply(info(kind="distill"), status=202))
+    loss: list[Any] = [types.DivergenceLoss(kind="kl", top_k=8), {"kind": "sequence", "weight": 0.5}]
+    run = client.runs.distill(
+        model="demo",
+        dataset="demo-qa",
+        priors=[{"kind": "xavier"}],
+        teacher={"context": "Think. "},
+        loss=loss,
+        run_name="thoughts",
+    )
+    assert run.kind == "distill"
+    spec = {"model": "demo", "dataset": "demo-qa", "priors": [{"kind": "xavier"}], "teacher": {"context": "Think. "}}
+    terms = [{"kind": "kl", "top_k": 8}, {"kind": "sequence", "weight": 0.5}]
+    assert server.sent == {"kind": "distill", "spec": {**spec, "loss": terms}, "name": "thoughts"}
+
+
 def test_evaluating(client: Client, server: FakeServer) -> None:
     server.will(reply(info(kind="evaluate"), status=202))
     run = client.runs.evaluate(model="demo", prompts=[None, "qa@1"], dataset="demo-qa", split="test", n=50)
@@ -101,6 +118,7 @@ def test_generating(client: Client, server: FakeServer) -> None:
 def test_a_run_of_any_kind_can_be_created(client: Client, server: FakeServer, kind: types.RunKind) -> None:
     specs: dict[str, dict[str, Any]] = {
         "tune": TUNE_SPEC,
+        "distill": {**TUNE_SPEC, "teacher": {"dataset": "sums"}},
         "evaluate": {"model": "demo", "prompts": [None], "dataset": "demo-qa"},
         "generate": {"model": "demo", "dataset": "demo-qa", "name": "made"},
         "batch": {"model": "demo", "input_file_id": "file-1", "endpoint": "/v1/completions"},
@@ -114,11 +132,11 @@ def test_a_run_of_any_kind_can_be_created(client: Client, server: FakeServer, ki
     assert server.sent == {"kind": kind, "spec": specs[kind], "name": "x"}
 
 
-@pytest.mark.parametrize("kind", ["knit", "distill"])
+@pytest.mark.parametrize("kind", ["knit", "teach"])
 def test_a_kind_that_does_not_exist_is_refused_before_sending(client: Client, server: FakeServer, kind: Any) -> None:
     with pytest.raises(
         errors.InvalidRequestError,
-        match="'tune', 'evaluate', 'generate', 'batch', 'harvest', 'map', 'report' or 'sample'",
+        match="'tune', 'distill', 'evaluate', 'generate', 'batch', 'harvest', 'map', 'report' or 'sample'",
     ):
         client.runs.create(kind, {})
     assert server.requests == []

@@ -9,7 +9,7 @@ def test_the_table_has_every_kind_in_the_order_of_the_type() -> None:
     assert (
         tuple(RUN_KINDS)
         == get_args(RunKind)
-        == ("tune", "evaluate", "generate", "batch", "harvest", "map", "report", "sample")
+        == ("tune", "distill", "evaluate", "generate", "batch", "harvest", "map", "report", "sample")
     )
 
 

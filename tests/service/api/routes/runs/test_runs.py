@@ -30,11 +30,11 @@ def test_a_run_is_stored_complete_and_waits_in_line(world: World, queue: MemoryQ
 
 
 def test_a_kind_that_does_not_exist_is_refused_with_those_that_do(world: World, queue: MemoryQueue) -> None:
-    answer = world.client.post("/v1/runs", json={**BODY, "kind": "distill"})
+    answer = world.client.post("/v1/runs", json={**BODY, "kind": "teach"})
     assert answer.status_code == 422
     (error,) = answer.json()["errors"]
     assert error["loc"] == ["kind"]
-    assert "'tune', 'evaluate', 'generate', 'batch', 'harvest', 'map', 'report' or 'sample'" in error["msg"]
+    assert "'tune', 'distill', 'evaluate', 'generate', 'batch', 'harvest', 'map', 'report' or 'sample'" in error["msg"]
     assert queue.line == []
 
 

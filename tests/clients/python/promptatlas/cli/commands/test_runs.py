@@ -32,11 +32,11 @@ def test_lists(run: Run, server: FakeServer) -> None:
     assert len(server.requests) == 1
     assert [row["id"] for row in json.loads(run("runs", "list", "-n", "1", "--json").output)] == [ID]
     assert run("runs", "list", "--status", "lost").exit_code == 2
-    unknown = run("runs", "list", "--kind", "distill")
+    unknown = run("runs", "list", "--kind", "teach")
     assert unknown.exit_code == 2
     assert all(
         f"'{kind}'" in unknown.output
-        for kind in ("tune", "evaluate", "generate", "batch", "harvest", "map", "report", "sample")
+        for kind in ("tune", "distill", "evaluate", "generate", "batch", "harvest", "map", "report", "sample")
     )
 
 

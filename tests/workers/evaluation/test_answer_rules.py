@@ -7,7 +7,7 @@ from promptatlas.types.answers import AnswerRule
 from pydantic import TypeAdapter
 
 from service.errors import InvalidRequest
-from workers.generate.selection.answers import answer_finder, steps_of
+from workers.evaluation.answer_rules import answer_finder, steps_of
 
 RULE: TypeAdapter[AnswerRule] = TypeAdapter(AnswerRule)
 
