@@ -7,14 +7,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from service.queueing.embedded_redis import find_server
 from tests.deploy.manifests import ROOT, Object, variables_of, workloads
 from tests.integration.running import PATIENCE_S, children_of, is_alive, wait_until
 
-# The redis-server of the environment, as a container has its own.
-BIN = Path(sys.executable).parent
+# Programs of the containers: python, redis-server and redis-cli.
+BIN = [str(Path(program).parent) for program in (sys.executable, find_server()) if program is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Pods:
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=output, stderr=output)
-        pod = Pod(process=process, environ=environ, log=log)
+        pod = Pod(process=process, environ=environ, log=log, places=places)
         try:
             yield pod
         finally:
@@ -61,7 +62,7 @@ class Pods:
                 found[entry["name"]] = self.secrets[chosen["name"]][chosen["key"]]
         ours = {name: _moved(value, paths) for name, value in found.items()} | dict(self.variables)
         kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
-        path = os.pathsep.join((str(BIN), os.environ["PATH"]))
+        path = os.pathsep.join((*BIN, os.environ["PATH"]))
         # The images have both packages on the path, and one thread is enough for the demo model.
         return {**kept, "PATH": path, "PYTHONPATH": str(ROOT / "clients" / "python"), "OMP_NUM_THREADS": "1", **ours}
 
@@ -85,16 +86,18 @@ class Pods:
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """A running container. environ: its variables. log: what its processes wrote."""
+    """A running container. environ: its variables. log: what its processes wrote. places: folders and ports of this host."""
 
     process: subprocess.Popen[bytes]
     environ: Mapping[str, str]
     log: Path
+    places: Mapping[str, str] = field(default_factory=dict)
 
     def execute(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run a command to its end with the variables of the container, as the exec probes of a kubelet."""
+        moved = [_moved(word, self.places) for word in command]
         return subprocess.run(
-            list(command), env=dict(self.environ), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S
+            moved, env=dict(self.environ), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S
         )
 
     def stop(self) -> int:

@@ -115,7 +115,7 @@ def test_redis_requires_the_password_and_keeps_its_queue(queue: Pod, port_of_red
     client = redis.Redis(port=port_of_redis, password=PASSWORD)
     assert client.config_get("appendonly")["appendonly"] == "yes"
     assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
-    assert client.config_get("dir")["dir"].startswith(str(pods.folder))
+    assert str(client.config_get("dir")["dir"]).startswith(str(pods.folder))
     arguments = Path(f"/proc/{queue.process.pid}/cmdline").read_text()
     assert "redis-server" in arguments, "the shell replaces itself, so that SIGTERM reaches Redis"
     assert PASSWORD not in arguments

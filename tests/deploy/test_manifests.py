@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from service.api.telemetry.run_metrics import RunCollector
-from service.queueing.monitor import QueueMonitor, QueueNumbers, RunCounts
+from service.queueing.monitor import QueueMonitor, QueueNumbers
+from service.queueing.queue import RunCounts
 from service.settings import Settings
 from tests.deploy.manifests import BASE, DEPLOY, ROOT, Object, container_of, named, objects, variables_of, workloads
 
