@@ -111,20 +111,22 @@ def test_no_request_fails_while_both_replicas_are_replaced(tmp_path: Path, redis
     replicas = Replicas(tmp_path, redis_url=redis_url)
     folder = tmp_path / "nginx"
     folder.mkdir()
-    with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(replicas.start()) for _ in range(2)]
+    with contextlib.ExitStack() as services:
+        running = [services.enter_context(replicas.start()) for _ in range(2)]
         everyone = list(running)
-        balancer = stack.enter_context(running_balancer(folder, nginx=nginx, urls=[one.url for one in running]))
+        balancer = services.enter_context(running_balancer(folder, nginx=nginx, urls=[one.url for one in running]))
         upload(balancer.url, soft, name="qa")
-        load = stack.enter_context(clients(balancer.url, questions=questions_of(soft, prompt="qa"), n=N_CLIENTS))
-        await_answers(load)
-        for old in tuple(running):
-            new = stack.enter_context(replicas.start())
-            replace(old, new, running=running, balancer=balancer)
-            everyone.append(new)
+        questions = questions_of(soft, prompt="qa")
+        # The clients end before the services.
+        with clients(balancer.url, questions=questions, n=N_CLIENTS) as load:
             await_answers(load)
-            assert old.process.wait(120) == 0, old.log.read_text()
-        await_answers(load)
+            for old in tuple(running):
+                new = services.enter_context(replicas.start())
+                replace(old, new, running=running, balancer=balancer)
+                everyone.append(new)
+                await_answers(load)
+                assert old.process.wait(120) == 0, old.log.read_text()
+            await_answers(load)
     assert load.failures == []
     assert balancer.statuses() == {"200", "201"}
     answered = balancer.requests_by_replica()
