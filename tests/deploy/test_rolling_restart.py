@@ -142,17 +142,3 @@ def replace(old: Service, new: Service, *, running: list[Service], balancer: Bal
     # The old service still answers, until PROMPTATLAS_DRAIN_S after the signal.
     running.remove(old)
     balancer.use([one.url for one in running])
-
-
-def test_without_a_time_to_drain_a_request_after_sigterm_fails(tmp_path: Path, redis_url: str) -> None:
-    """What the other test would report of a service that stops at once."""
-    folder = tmp_path / "service"
-    folder.mkdir()
-    with running_service(folder, models=f"{MODEL}={FOLDER}", REDIS_URL=redis_url, DRAIN_S="0", GRACE_S="60") as service:
-        service.wait_until_ready()
-        service.process.terminate()
-        wait_until(lambda: not is_ready(service), why=service.log.read_text)
-        question = Question(body={"model": MODEL, "prompt": STORY, "max_tokens": 2}, text="")
-        with clients(service.url, questions=[question], n=1) as load:
-            wait_until(lambda: bool(load.failures))
-        assert "503" in load.failures[0] or "ConnectError" in load.failures[0]
