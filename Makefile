@@ -7,14 +7,16 @@ CLIENTS := .venv-clients
 SAE := .venv-sae
 # llama.cpp, compiled for this machine: a side of benchmarks.
 LLAMA := .venv-llama
+# Helm's library and the schemas of Kubernetes, for the chart of deploy/.
+CHARTS := .venv-charts
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup clients llama up smollm2 demo findings test lint bench chaos docs wheels generate format clean
+.PHONY: help setup clients llama charts manifests up smollm2 demo findings test lint bench chaos docs wheels generate format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | clients | llama | up | smollm2 | demo | findings | test | lint | bench | chaos | docs | wheels | generate | format | clean"
+	@echo "make setup | clients | llama | charts | manifests | up | smollm2 | demo | findings | test | lint | bench | chaos | docs | wheels | generate | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -44,12 +46,24 @@ $(LLAMA)/.ready: $(VENV)/.ready benchmarks/environments/llama.txt benchmarks/env
 	$(BIN)/python benchmarks/environments/make_llama.py $(LLAMA)
 	touch $@
 
+$(CHARTS)/.ready: packaging/charts/requirements.txt
+	test -x $(CHARTS)/bin/python || $(PYTHON) -m venv $(CHARTS)
+	$(CHARTS)/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 --requirement $<
+	touch $@
+
 setup: $(VENV)/.ready
 
 clients: $(CLIENTS)/.ready $(SAE)/.ready
 
 # Compiles llama.cpp, which takes several minutes; needs cmake and a C++ compiler.
 llama: $(LLAMA)/.ready
+
+# 350 MB on disk, from the package index.
+charts: $(CHARTS)/.ready
+
+# Renders deploy/kubernetes/base from the Helm chart.
+manifests: charts
+	$(CHARTS)/bin/python packaging/charts/render.py manifests
 
 up: setup
 	$(BIN)/python -m service
@@ -72,11 +86,13 @@ findings: setup
 	$(BIN)/python -m demo.findings $(if $(MODEL),--model $(MODEL)) $(FINDINGS_ARGS)
 
 # One process a core, at most four; the tests of a file share one. TEST_ARGS= runs them one after the other.
-# Needs no package source: without one, the tests of other projects' clients are skipped.
+# Needs no package source: without one, the tests of other projects' clients and of the chart are skipped.
 TEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 test: setup
 	@$(MAKE) --no-print-directory clients \
 		|| echo "no environment of other projects' clients could be made: tests/other_clients is skipped"
+	@$(MAKE) --no-print-directory charts \
+		|| echo "Helm's library could not be installed: tests that render the chart are skipped"
 	$(BIN)/python -m pytest $(TEST_ARGS)
 
 lint: setup

@@ -77,7 +77,17 @@ def test_compose_builds_existing_targets_and_requires_keys() -> None:
     for built in (service, worker):
         assert f" AS {built['build']['target']}\n" in DOCKERFILE
         assert built["environment"]["PROMPTATLAS_REDIS_URL"].startswith("redis://redis:")
-        assert built["volumes"] == ["store:/data"]
+        assert built["volumes"] == ["store:/data", "${MODELS_FOLDER:-../models}:/models:ro"]
+        # A model that only one of them hosts would fail the runs of the other.
+        assert built["environment"]["PROMPTATLAS_MODELS"] == "${PROMPTATLAS_MODELS:-}"
     assert (ROOT / "deploy" / service["build"]["context"] / "Dockerfile").resolve() == ROOT / "Dockerfile"
     assert ":?" in service["environment"]["PROMPTATLAS_API_KEYS"]
     assert "redis" in services
+    for name in ("service", "worker"):
+        gpu = services[f"{name}-gpu"]
+        assert services[name].items() <= gpu.items()
+        assert gpu["profiles"] == ["gpu"]
+        assert "profiles" not in services[name]
+        (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+        assert device["capabilities"] == ["gpu"]
+    assert services["service-gpu"]["networks"] == {"default": {"aliases": ["service"]}}
