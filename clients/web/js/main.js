@@ -6,8 +6,10 @@ import { failure, loading } from "./dom/states.js";
 import { setChildren } from "./dom/elements.js";
 import { Login } from "./shell/login.js";
 import { showNotFound } from "./shell/not_found.js";
+import { openPalette } from "./shell/palette.js";
 import { parseHash } from "./shell/router.js";
 import { Shell } from "./shell/shell.js";
+import { Shortcuts } from "./shell/shortcuts.js";
 import { setTitle } from "./shell/title.js";
 
 /** By the first part of a route: the view's module, and the most parts that its routes have. */
@@ -25,7 +27,10 @@ class App {
     this.login = new Login(session);
     this.api = new Api(session, (wasRefused) => this.login.request(wasRefused));
     this.catalogue = new Catalogue(this.api);
-    this.shell = new Shell(root, { onKey: () => this.#enterKey() });
+    const onPalette = () =>
+      openPalette({ api: this.api, catalogue: this.catalogue, onKey: () => this.#enterKey() });
+    this.shell = new Shell(root, { onKey: () => this.#enterKey(), onPalette });
+    this.shortcuts = new Shortcuts({ openPalette: onPalette });
     this.leaving = new AbortController();
     addEventListener("hashchange", () => this.show());
     document.addEventListener("retryrequest", () => this.login.reset());

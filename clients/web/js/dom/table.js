@@ -19,7 +19,7 @@ export function table(columns, rows, { caption } = {}) {
   });
   return h(
     "div",
-    { class: "scroll" },
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": caption ?? "Table" }, // wide tables scroll by keyboard
     h(
       "table",
       {},
@@ -101,6 +101,7 @@ export function tabs(parts, chosen, onchange) {
       button.setAttribute("aria-selected", String(i === k));
       button.tabIndex = i === k ? 0 : -1;
     });
+    container.setAttribute("aria-label", parts[k][1]);
     container.replaceChildren(parts[k][2]());
   };
   const choose = (name) => {

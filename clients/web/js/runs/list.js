@@ -1,6 +1,6 @@
 /** The list of runs, newest first, polled. */
 import { curlCommand } from "../api/curl.js";
-import { mainMetric } from "../api/metrics.js";
+import { bestMember, mainMetric } from "../api/metrics.js";
 import { h, select, setChildren, setOptions } from "../dom/elements.js";
 import { count, dateTime, duration, number, secondsBetween } from "../dom/format.js";
 import { repeat } from "../dom/polling.js";
@@ -182,5 +182,8 @@ function queuePosition({ queue_position: position }) {
 
 function metric(metrics) {
   const name = mainMetric(metrics);
-  return name ? [number(metrics[name], 3), h("span", { class: "interval" }, name)] : "";
+  if (!name) return "";
+  const best = bestMember(metrics);
+  const owner = best && h("span", { class: "interval" }, best.member ?? "", ` best of ${best.n}`);
+  return [number(metrics[name], 3), h("span", { class: "interval" }, name), owner];
 }
