@@ -172,6 +172,7 @@ from promptatlas.types.runs import (
     RunBody,
     RunEvent,
     RunExpiry,
+    RunPlan,
     RunStatus,
 )
 from promptatlas.types.sampling import (
@@ -384,6 +385,7 @@ __all__ = [
     "RunExpiry",
     "RunKind",
     "RunKindInfo",
+    "RunPlan",
     "RunStatus",
     "SampleBody",
     "SamplingFields",
