@@ -15,7 +15,8 @@ import { setTitle } from "./shell/title.js";
 /** By the first part of a route: the view's module, and the most parts that its routes have. */
 const ROUTES = {
   atlas: { load: () => import("./atlas/view.js"), nParts: 2 },
-  runs: { load: () => import("./runs/view.js"), nParts: 2 },
+  datasets: { load: () => import("./datasets/view.js"), nParts: 2 },
+  runs: { load: () => import("./runs/view.js"), nParts: 3 },
   prompts: { load: () => import("./prompts/view.js"), nParts: 3 },
   playground: { load: () => import("./playground/view.js"), nParts: 1 },
   reports: { load: () => import("./reports/view.js"), nParts: 2 },
@@ -27,8 +28,7 @@ class App {
     this.login = new Login(session);
     this.api = new Api(session, (wasRefused) => this.login.request(wasRefused));
     this.catalogue = new Catalogue(this.api);
-    const onPalette = () =>
-      openPalette({ api: this.api, catalogue: this.catalogue, onKey: () => this.#enterKey() });
+    const onPalette = () => openPalette({ api: this.api, catalogue: this.catalogue, onKey: () => this.#enterKey() });
     this.shell = new Shell(root, { onKey: () => this.#enterKey(), onPalette });
     this.shortcuts = new Shortcuts({ openPalette: onPalette });
     this.leaving = new AbortController();

@@ -2,11 +2,13 @@
 import { h } from "./elements.js";
 
 /**
- * @param {{label: string, class?: string}[]} columns
+ * @param {{label: string|Node, class?: string, sort?: ?string}[]} columns sort: `aria-sort` of the column
  * @param {(Node|string|Array)[][]} rows cells in column order; a row may be `{cells, class}`
  */
 export function table(columns, rows, { caption } = {}) {
-  const head = columns.map((column) => h("th", { scope: "col", class: column.class }, column.label));
+  const head = columns.map((column) =>
+    h("th", { scope: "col", class: column.class, "aria-sort": column.sort }, column.label),
+  );
   const body = rows.map((row) => {
     const cells = Array.isArray(row) ? row : row.cells;
     return h(

@@ -76,7 +76,14 @@ export function showShortcuts() {
     h(
       "dl",
       { class: "facts" },
-      keys.map(([key, action]) => [h("dt", {}, key.split(" ").map((one) => h("kbd", {}, one))), h("dd", {}, action)]),
+      keys.map(([key, action]) => [
+        h(
+          "dt",
+          {},
+          key.split(" ").map((one) => h("kbd", {}, one)),
+        ),
+        h("dd", {}, action),
+      ]),
     ),
   ]);
   dialog.append(
@@ -85,7 +92,11 @@ export function showShortcuts() {
       { class: "stack" },
       h("h2", { id: "shortcuts-title" }, "Keyboard shortcuts"),
       parts,
-      h("div", { class: "row" }, button("Close", () => dialog.close())),
+      h(
+        "div",
+        { class: "row" },
+        button("Close", () => dialog.close()),
+      ),
     ),
   );
   dialog.addEventListener("close", () => dialog.remove());
