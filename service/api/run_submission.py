@@ -21,7 +21,7 @@ from service.api.telemetry.request_record import current_traceparent
 from service.errors import AtlasError, QueueUnavailable, Unavailable
 from service.planning.context import PlanningContext
 from service.planning.encoder_decoders import EncoderDecoderConfigs
-from service.planning.run_kinds import plan
+from service.planning.run_kinds import Plan, plan
 from service.planning.specs import BrokenSpec, Loc, error_at
 from service.queueing.queue import RunQueue
 from service.store.idempotency import StoredResponse
@@ -49,7 +49,7 @@ async def start_run(request: Request, services: Services, *, run: RunRequest, ke
         RequestValidationError, NotFound, InvalidRequest: the spec cannot work; nothing is stored.
     """
     body = await request.body()
-    await _load_datasets(services, run)
+    await load_datasets(services, run)
 
     def start() -> StoredResponse:
         return _start(services, run)
@@ -89,8 +89,8 @@ def positions_of(queue: RunQueue | None) -> Mapping[str, int]:
         return {}
 
 
-async def _load_datasets(services: Services, run: RunRequest) -> None:
-    """Load those of the hub before planning, which reads stored datasets only."""
+async def load_datasets(services: Services, run: RunRequest) -> None:
+    """Load the hub's datasets of a spec before planning, which reads stored datasets only."""
     for name, loc in datasets_in(run.spec).items():
         await _load_dataset(services, name, at=(*run.at, *loc))
 
@@ -111,10 +111,7 @@ def _start(services: Services, run: RunRequest) -> StoredResponse:
 def create_run(services: Services, run: RunRequest) -> tuple[RunRecord, RunState]:
     """Store and enqueue a run whose datasets are stored. May block. Raises as ``start_run``."""
     queue = require_queue(services)
-    try:
-        planned = plan(run.kind, run.spec, context=_planning_context(services), at=run.at)
-    except BrokenSpec as error:
-        raise RequestValidationError([{"loc": fault.loc, "msg": fault.msg} for fault in error.faults]) from None
+    planned = plan_run(run, context=planning_context(services))
     record = services.runs.create(
         run.kind,
         spec=planned.spec,
@@ -124,6 +121,14 @@ def create_run(services: Services, run: RunRequest) -> tuple[RunRecord, RunState
     )
     enqueue(queue, record.id, attempt=1)
     return services.runs.get(record.id)
+
+
+def plan_run(run: RunRequest, *, context: PlanningContext) -> Plan:
+    """Validate and complete the spec of a run whose datasets are stored. May block. Raises as ``start_run``."""
+    try:
+        return plan(run.kind, run.spec, context=context, at=run.at)
+    except BrokenSpec as error:
+        raise RequestValidationError([{"loc": fault.loc, "msg": fault.msg} for fault in error.faults]) from None
 
 
 def cancel_run(services: Services, run_id: str) -> None:
@@ -140,7 +145,8 @@ def cancel_run(services: Services, run_id: str) -> None:
         services.queue.tallies.end_waiting_run(kind=record.kind, status=state.status)
 
 
-def _planning_context(services: Services) -> PlanningContext:
+def planning_context(services: Services) -> PlanningContext:
+    """What exists on this server now, for planning."""
     models = services.engine.last_state().models
     return PlanningContext(
         models=models,

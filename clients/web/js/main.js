@@ -6,14 +6,17 @@ import { failure, loading } from "./dom/states.js";
 import { setChildren } from "./dom/elements.js";
 import { Login } from "./shell/login.js";
 import { showNotFound } from "./shell/not_found.js";
+import { openPalette } from "./shell/palette.js";
 import { parseHash } from "./shell/router.js";
 import { Shell } from "./shell/shell.js";
+import { Shortcuts } from "./shell/shortcuts.js";
 import { setTitle } from "./shell/title.js";
 
 /** By the first part of a route: the view's module, and the most parts that its routes have. */
 const ROUTES = {
   atlas: { load: () => import("./atlas/view.js"), nParts: 2 },
-  runs: { load: () => import("./runs/view.js"), nParts: 2 },
+  datasets: { load: () => import("./datasets/view.js"), nParts: 2 },
+  runs: { load: () => import("./runs/view.js"), nParts: 3 },
   prompts: { load: () => import("./prompts/view.js"), nParts: 3 },
   playground: { load: () => import("./playground/view.js"), nParts: 1 },
   reports: { load: () => import("./reports/view.js"), nParts: 2 },
@@ -25,7 +28,9 @@ class App {
     this.login = new Login(session);
     this.api = new Api(session, (wasRefused) => this.login.request(wasRefused));
     this.catalogue = new Catalogue(this.api);
-    this.shell = new Shell(root, { onKey: () => this.#enterKey() });
+    const onPalette = () => openPalette({ api: this.api, catalogue: this.catalogue, onKey: () => this.#enterKey() });
+    this.shell = new Shell(root, { onKey: () => this.#enterKey(), onPalette });
+    this.shortcuts = new Shortcuts({ openPalette: onPalette });
     this.leaving = new AbortController();
     addEventListener("hashchange", () => this.show());
     document.addEventListener("retryrequest", () => this.login.reset());

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from promptatlas.types import RUN_KINDS, Run, RunKind
+from promptatlas.types import RUN_KINDS, Run, RunKind, RunPlan
 
 from service.api.requests.bodies import JSON_TYPE
 from service.api.responses.openapi import reference
@@ -13,6 +13,9 @@ _LOCATION = {"Location": {"description": "Address of the run.", "schema": {"type
 
 ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {"model": Run, "description": "The run is stored and queued.", "headers": _LOCATION}
+}
+PLANNED: dict[int | str, dict[str, Any]] = {
+    200: {"model": RunPlan, "description": "With `dry_run`: what the run would be."}
 }
 STARTING_ERRORS = (401, 403, 404, 409, 413, 415, 422, 500, 503)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from promptatlas.types import (
@@ -30,7 +31,7 @@ from service.api.requests.prompt_resolution import base_shapes
 from service.api.responses.openapi import TENSORS_TYPE, location_of, problems
 from service.api.responses.tensors import TensorResponse
 from service.api.services import Services, ServicesDep
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, NotFound
 from service.store.idempotency import StoredResponse
 from service.store.prompts import manifests
 from service.store.prompts.embeds import export_embeds
@@ -91,12 +92,22 @@ async def upload(
 
 @router.get("/v1/prompts", responses=problems(401, 403, 422, 500, 503))
 async def list_prompts(
-    services: ServicesDep, _caller: Reader, limit: Limit = 20, after: After = None
+    services: ServicesDep,
+    _caller: Reader,
+    with_manifests: Annotated[
+        bool, Query(alias="manifests", description="Include the manifest of each newest version.")
+    ] = False,
+    limit: Limit = 20,
+    after: After = None,
 ) -> ListPage[PromptRow]:
     """List the names of stored prompts, in order."""
-    page = await asyncio.to_thread(services.prompts.list_names, limit=limit, after=after)
-    rows = [PromptRow.model_validate({**asdict(row), "versions": list(row.versions)}) for row in page.items]
-    return ListPage[PromptRow](data=rows, has_more=page.has_more, next=page.next)
+
+    def read() -> ListPage[PromptRow]:
+        page = services.prompts.list_names(limit=limit, after=after)
+        rows = [_row(services, asdict(row), with_manifest=with_manifests) for row in page.items]
+        return ListPage[PromptRow](data=rows, has_more=page.has_more, next=page.next)
+
+    return await asyncio.to_thread(read)
 
 
 @router.get("/v1/prompts/{name}", responses=problems(401, 403, 404, 422, 500, 503))
@@ -215,6 +226,15 @@ def _store(
     warnings = adapter_warnings(prompt) if is_zip else []
     body = UploadedPrompt.model_validate({**found.to_json(), "warnings": warnings}) if warnings else _on_wire(found)
     return created(body, location=location, status=201 if is_new else 200)
+
+
+def _row(services: Services, row: dict[str, Any], *, with_manifest: bool) -> PromptRow:
+    """A row of the list. Without a manifest if the version was deleted since the names were read."""
+    newest_version: PromptManifest | None = None
+    if with_manifest:
+        with suppress(NotFound):
+            newest_version = _on_wire(services.prompts.get(row["name"], version=row["latest"]))
+    return PromptRow.model_validate({**row, "versions": list(row["versions"]), "manifest": newest_version})
 
 
 def _on_wire(found: manifests.PromptManifest) -> PromptManifest:

@@ -96,7 +96,7 @@ def test_prompts_of_every_kind_show_name_and_shape(
     """With answers of the server in which a prompt has another kind; the page knows some kinds and must show all."""
     manifest = {**world.get("/v1/prompts/qa-isotropic-0/versions/1"), "kind": kind, **changes}
     rows = world.get("/v1/prompts")["data"]
-    row = {**next(one for one in rows if one["name"] == "qa-isotropic-0"), "kind": kind}
+    row = {**next(one for one in rows if one["name"] == "qa-isotropic-0"), "kind": kind, "manifest": manifest}
     reason = f"A prompt of kind {kind} has no nearest tokens."
     problem = {"title": "Invalid request", "status": 422, "detail": reason, "request_id": "r"}
     page = open_page("reports")
@@ -117,3 +117,32 @@ def test_prompts_of_every_kind_show_name_and_shape(
 
 def _listed(row: dict[str, Any]) -> dict[str, Any]:
     return {"object": "list", "data": [row], "has_more": False, "next": None}
+
+
+def test_a_prompt_is_uploaded_given_an_alias_and_deleted(open_page: OpenPage, world: World) -> None:
+    content = world.http.get("/v1/prompts/qa-isotropic-0/versions/1/content").content
+    page = open_page("prompts")
+    page.get_by_role("button", name="Upload a prompt").click()
+    dialog = page.get_by_role("dialog", name="Upload a prompt")
+    file = {"name": "Mine.safetensors", "mimeType": "application/octet-stream", "buffer": content}
+    dialog.locator("input[type=file]").set_input_files({**file, "buffer": b"not tensors"})
+    dialog.get_by_role("button", name="Store the prompt").click()
+    expect(dialog.get_by_role("alert")).to_be_visible()
+    dialog.locator("input[type=file]").set_input_files(file)
+    expect(dialog.get_by_label("Name")).to_have_value("mine")
+    dialog.get_by_role("button", name="Store the prompt").click()
+    expect(page.get_by_role("heading", name="mine@1")).to_be_visible()
+    page.get_by_label("Alias", exact=True).fill("best")
+    page.get_by_role("button", name="Set to this version").click()
+    expect(page.get_by_text("mine@best is version 1", exact=True)).to_be_visible()
+    assert world.get("/v1/prompts/mine")["version"] == 1
+    page.get_by_role("button", name="Delete", exact=True).click()
+    confirm = page.get_by_role("dialog", name="Delete mine@1?")
+    confirm.get_by_role("button", name="Delete").click()
+    expect(page.locator(".notice.bad")).to_contain_text("best")  # the server refuses while it has an alias
+    page.get_by_role("button", name="Remove the alias best").click()
+    expect(page.get_by_text("This prompt has no alias.")).to_be_visible()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    confirm.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("heading", name="Prompts", exact=True)).to_be_visible()
+    assert world.http.get("/v1/prompts/mine").status_code == 404

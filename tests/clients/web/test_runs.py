@@ -31,7 +31,7 @@ def test_curves_end_at_the_last_metrics(open_page: OpenPage, world: World) -> No
     last = {point["member"]: point["loss"] for point in points if "loss" in point}
     chart = page.locator(".chart canvas")
     for member, loss in last.items():
-        expect(chart).to_have_attribute("aria-label", _contains(f"{member}: {_short(loss)}"))
+        expect(chart).to_have_attribute("aria-label", _contains(f"{member}: {short(loss)}"))
     page.locator(".legend button").first.click()
     expect(chart).not_to_have_attribute("aria-label", _contains(f"{next(iter(last))}: "))
     page.get_by_label("Metric", exact=True).select_option("grad_norm")
@@ -91,7 +91,7 @@ def test_the_evaluation_matches_the_artifacts(open_page: OpenPage, world: World)
     table = page.get_by_role("table", name="Metrics of each member")
     for member in members:
         row = table.get_by_role("row").filter(has_text=member["prompt"])
-        expect(row).to_contain_text(_short(member["metrics"]["test/loss"], digits=3))
+        expect(row).to_contain_text(short(member["metrics"]["test/loss"], digits=3))
     rows = [
         json.loads(line)
         for line in world.http.get(f"/v1/runs/{world.tune}/artifacts/evaluation.jsonl").text.splitlines()
@@ -133,7 +133,7 @@ def test_a_live_run_is_followed_cancelled_and_resumed(open_page: OpenPage, world
         expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
 
 
-def _short(value: float, digits: int = 4) -> str:
+def short(value: float, digits: int = 4) -> str:
     """A number in the format of the page."""
     if value == int(value):
         return f"{int(value):,}"

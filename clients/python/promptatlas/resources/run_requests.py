@@ -12,7 +12,7 @@ from promptatlas.errors import UnexpectedAnswerError
 from promptatlas.resources.encoding import checked, json_body, plain
 from promptatlas.resources.options import Spec
 from promptatlas.transport.call import EVENTS, Call, CallOptions, Following, nothing, options_of, reader
-from promptatlas.types import RUN_KINDS, RunBody, RunEvent, RunKind
+from promptatlas.types import RUN_KINDS, RunBody, RunEvent, RunKind, RunPlan
 from promptatlas.types import Run as RunInfo
 
 # Artifacts are tensors, tables and pages.
@@ -26,6 +26,19 @@ def create_request(kind: RunKind, spec: Spec, *, name: str | None, options: Call
     body = json_body({**fields, "spec": checked(RUN_KINDS[kind].spec, given["spec"])})
     common = options_of(options, creates=True)
     return Call(method="POST", path="/v1/runs", parse=reader(RunInfo), body=body, **common)
+
+
+def plan_request(kind: RunKind, spec: Spec, *, options: CallOptions) -> Call[RunPlan]:
+    """Validates and completes a spec without queueing a run. Raises InvalidRequestError if the spec is invalid."""
+    body = json_body(checked(RunBody, {"kind": kind, "spec": checked(RUN_KINDS[kind].spec, plain(spec))}))
+    return Call(
+        method="POST",
+        path="/v1/runs",
+        params={"dry_run": "true"},
+        parse=reader(RunPlan),
+        body=body,
+        **options_of(options),
+    )
 
 
 def run_request(run_id: str, *, options: CallOptions) -> Call[RunInfo]:

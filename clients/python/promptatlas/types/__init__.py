@@ -174,6 +174,7 @@ from promptatlas.types.runs import (
     RunBody,
     RunEvent,
     RunExpiry,
+    RunPlan,
     RunStatus,
 )
 from promptatlas.types.sampling import (
@@ -389,6 +390,7 @@ __all__ = [
     "RunExpiry",
     "RunKind",
     "RunKindInfo",
+    "RunPlan",
     "RunStatus",
     "SampleBody",
     "SamplingFields",

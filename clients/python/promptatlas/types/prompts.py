@@ -69,7 +69,11 @@ class UploadedPrompt(PromptManifest):
 
 
 class PromptRow(ResponseBody):
-    """One name in the list of prompts. latest: number of the newest version. versions: numbers of all versions."""
+    """One name in the list of prompts.
+
+    latest: number of the newest version. versions: numbers of all versions. manifest: of the newest version, if the request
+    includes manifests.
+    """
 
     name: str
     latest: int
@@ -77,6 +81,7 @@ class PromptRow(ResponseBody):
     kind: PromptKind
     base: str
     aliases: dict[str, int] = Field(default_factory=dict)
+    manifest: PromptManifest | None = None
 
 
 class AliasBody(RequestBody):

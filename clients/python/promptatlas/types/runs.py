@@ -80,6 +80,22 @@ class Run(ResponseBody):
     ended_at: datetime | None = None
 
 
+class RunPlan(ResponseBody):
+    """Answer of ``POST /v1/runs?dry_run=true``: what the run would be. Nothing is stored or queued.
+
+    spec: complete, with all defaults. resolved: what the names in it resolve to. memory_bytes: lower bound of a worker's
+    memory. duration_s: predicted from the duration of the run ``predicted_from``, the newest succeeded run with the same
+    model, dataset and kind of prompt, in proportion to members × steps × batch size. None where nothing is known.
+    """
+
+    kind: RunKind
+    spec: dict[str, Any]
+    resolved: dict[str, Any]
+    memory_bytes: int | None = None
+    duration_s: float | None = None
+    predicted_from: str | None = None
+
+
 class RunEvent(ResponseBody):
     """One server-sent event of a run.
 

@@ -36,6 +36,11 @@ export class Catalogue {
     return this.#once("capabilities", () => this.#api.get("/v1/capabilities"));
   }
 
+  /** The server's OpenAPI document, which has the schemas of run specs. */
+  openapi() {
+    return this.#once("openapi", () => this.#api.get("/openapi.json"));
+  }
+
   /** Clears the cache, after something was created or deleted. */
   invalidate() {
     this.#cached.clear();

@@ -38,6 +38,15 @@ export class Api {
     return response.status === 204 ? null : response.json();
   }
 
+  async put(path, body) {
+    return (await this.#send("PUT", path, { body })).json();
+  }
+
+  /** Posts a file as the body. */
+  async upload(path, { file, type, query, signal }) {
+    return (await this.#send("POST", path, { file, type, query, signal })).json();
+  }
+
   async remove(path) {
     await this.#send("DELETE", path);
   }
@@ -93,14 +102,21 @@ export class Api {
     throw error;
   }
 
-  async #fetch(method, path, { body, query, signal, accept = "application/json" }) {
+  async #fetch(method, path, { body, file, type, query, signal, accept = "application/json" }) {
     const headers = { Accept: accept };
     if (this.#session.key) headers.Authorization = `Bearer ${this.#session.key}`;
     if (body) headers["Content-Type"] = "application/json";
+    if (file) headers["Content-Type"] = type;
     const search = encodeQuery(query ?? {});
     const url = search ? `${path}?${search}` : path;
     try {
-      return await fetch(url, { method, headers, signal, body: body && JSON.stringify(body), credentials: "omit" });
+      return await fetch(url, {
+        method,
+        headers,
+        signal,
+        body: file ?? (body && JSON.stringify(body)),
+        credentials: "omit",
+      });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new ApiError({

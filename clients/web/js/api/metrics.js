@@ -23,3 +23,20 @@ export function bestValue(name, values) {
   const known = values.filter((value) => value !== undefined);
   return LOWER_IS_BETTER.some((word) => name.endsWith(word)) ? Math.min(...known) : Math.max(...known);
 }
+
+/**
+ * Whose the main metrics of a run are: of the best of its members. A run with several members also has
+ * `{member}/{metric}` of each.
+ *
+ * @returns {?{member: ?string, n: number}} null with one member; member: null if several members have equal metrics
+ */
+export function bestMember(metrics) {
+  const names = ownMetrics(metrics);
+  const own = names.filter((name) => name.split("/").length === 2);
+  const found = [...new Set(names.filter((name) => name.split("/").length === 3).map((name) => name.split("/")[0]))];
+  if (found.length < 2) return null;
+  const isBest = (member) =>
+    own.every((name) => !(`${member}/${name}` in metrics) || metrics[`${member}/${name}`] === metrics[name]);
+  const best = found.filter(isBest);
+  return { member: best.length === 1 ? best[0] : null, n: found.length };
+}

@@ -2,6 +2,8 @@
 import { h } from "../dom/elements.js";
 import { fill } from "../dom/states.js";
 import { path } from "../api/client.js";
+import { saveButtons } from "../plot/figure.js";
+import { mapFigure } from "../plot/map_figure.js";
 import { PointMap } from "../plot/point_map.js";
 import { go, updateQuery } from "../shell/router.js";
 import { setTitle, shortId } from "../shell/title.js";
@@ -9,7 +11,7 @@ import { COLOURINGS, colouring, linesOf, looksOf } from "./colouring.js";
 import { ColourPanel } from "./colour_panel.js";
 import { MapPanel } from "./map_panel.js";
 import { PlacePanel } from "./place_panel.js";
-import { Points } from "./points.js";
+import { Points, rowsOf } from "./points.js";
 import { SelectionPanel } from "./selection_panel.js";
 import { Tip } from "./tip.js";
 import { Toolbar } from "./toolbar.js";
@@ -108,6 +110,7 @@ export class Atlas {
       escape: () => this.selection.show(this.points, []),
     });
     this.toolbar = new Toolbar(this.map);
+    this.toolbar.element.append(saveButtons(() => this.#figure(), { what: "the map" }));
     return h("div", { class: "atlas-stage" }, this.map.element, this.toolbar.element, this.status, this.tip.element);
   }
 
@@ -148,6 +151,19 @@ export class Atlas {
     const looks = this.#looks();
     this.map.setPoints(this.points.coordinates, looks, this.#lines(looks), { isSolid: !this.points.isFlat, keepView });
     this.status.textContent = this.mapPanel.summary(this.points.n);
+  }
+
+  /** The figure of the shown points; the CSV file has the selected points, or all visible ones if none is selected. */
+  #figure() {
+    const { points } = this;
+    const isChosen = (i) => (this.raised ? this.raised.has(i) : this.map.looks[4 * i + 2] > 0);
+    const chosen = Array.from({ length: points.n }, (_, i) => i).filter(isChosen);
+    return mapFigure(this.map, {
+      name: `map-${shortId(this.id)}-layer-${this.layer}`,
+      keys: this.colours.keys.filter((key, k) => !this.hidden.has(k)),
+      caption: this.mapPanel.summary(points.n),
+      rows: rowsOf(points, chosen),
+    });
   }
 
   #placedHere() {

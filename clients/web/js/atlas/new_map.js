@@ -10,7 +10,8 @@ const METHODS = [
   ["tsne", "t-SNE: keeps small neighbourhoods"],
 ];
 
-export async function openMapDialog({ api, catalogue }) {
+/** dataset: name of the dataset that is checked at first. */
+export async function openMapDialog({ api, catalogue, dataset = null }) {
   const dialog = h("dialog", { "aria-labelledby": "new-map" });
   document.body.append(dialog);
   dialog.addEventListener("close", () => dialog.remove());
@@ -20,7 +21,7 @@ export async function openMapDialog({ api, catalogue }) {
       catalogue.datasets(),
       catalogue.prompts(),
     ]);
-    dialog.append(new MapForm({ api, catalogue, dialog, models, datasets, prompts }).element);
+    dialog.append(new MapForm({ api, catalogue, dialog, models, datasets, prompts, dataset }).element);
   } catch (error) {
     dialog.append(
       failure(error),
@@ -31,7 +32,7 @@ export async function openMapDialog({ api, catalogue }) {
 }
 
 class MapForm {
-  constructor({ api, catalogue, dialog, models, datasets, prompts }) {
+  constructor({ api, catalogue, dialog, models, datasets, prompts, dataset }) {
     Object.assign(this, { api, catalogue, dialog, models, prompts });
     this.name = h("input", { type: "text", maxlength: "200", placeholder: "Optional" });
     this.model = select(
@@ -46,7 +47,7 @@ class MapForm {
       ["token", "one point per token"],
     ]);
     this.vocabulary = checkbox("Token embeddings of the vocabulary (layer 0)", { checked: true });
-    this.datasets = datasets.map((dataset) => checkbox(dataset.name, { value: dataset.name }));
+    this.datasets = datasets.map(({ name }) => checkbox(name, { value: name, checked: name === dataset }));
     this.promptList = h("div", { class: "choices" });
     this.fault = h("div", { hidden: true });
     this.element = this.#form();

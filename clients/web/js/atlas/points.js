@@ -114,6 +114,18 @@ export class Points {
   }
 }
 
+/** Points as rows of a table, the names of the columns first. */
+export function rowsOf(points, items) {
+  const head = ["x", "y", ...(points.isFlat ? [] : ["z"]), "layer", "position", ...TEXTS];
+  const row = (i) => [
+    ...points.coordinates.subarray(3 * i, 3 * i + (points.isFlat ? 2 : 3)),
+    points.layer[i],
+    points.positionOf(i),
+    ...TEXTS.map((name) => points.get(name, i)),
+  ];
+  return [head, ...items.map(row)];
+}
+
 /** A pseudo-random number in [0, 1) that depends on `i` only. */
 function shuffled(i) {
   return ((Math.imul(i + 1, 0x9e3779b1) ^ Math.imul(i + 7, 0x85ebca6b)) >>> 0) / 2 ** 32;

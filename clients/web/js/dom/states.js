@@ -1,5 +1,6 @@
 /** States of a container without content: loading, empty, failed. */
 import { button, h, setChildren } from "./elements.js";
+import { retryWhenReady } from "./recovery.js";
 
 export function loading(text = "Loading …") {
   return h("p", { class: "loading", role: "status" }, text);
@@ -14,11 +15,11 @@ export function empty(title, hint, { command, action } = {}) {
  * An error with the server's detail and advice on what to do.
  *
  * @param {Error} error an `ApiError`, or any error of this page
- * @param {() => void} [retry] adds a button that calls it
+ * @param {() => void} [retry] adds a button that calls it. It is also called when a server that was gone is ready again.
  */
 export function failure(error, retry) {
   const faults = (error.errors ?? []).map((fault) => h("li", {}, `${fault.loc.join(".")}: ${fault.msg}`));
-  return h(
+  const element = h(
     "div",
     { class: "state failure", role: "alert" },
     h("h2", {}, error.title ?? "Error in this page"),
@@ -28,6 +29,8 @@ export function failure(error, retry) {
     error.requestId && h("p", { class: "faint small" }, `Request ID in the server’s log: ${error.requestId}`),
     retry && retryButton(retry),
   );
+  if (retry) retryWhenReady(error, element, retry);
+  return element;
 }
 
 /** Dispatches `retryrequest` before it retries, so that a dismissed key dialog may open again. */

@@ -2,11 +2,13 @@
 import { h } from "./elements.js";
 
 /**
- * @param {{label: string, class?: string}[]} columns
+ * @param {{label: string|Node, class?: string, sort?: ?string}[]} columns sort: `aria-sort` of the column
  * @param {(Node|string|Array)[][]} rows cells in column order; a row may be `{cells, class}`
  */
 export function table(columns, rows, { caption } = {}) {
-  const head = columns.map((column) => h("th", { scope: "col", class: column.class }, column.label));
+  const head = columns.map((column) =>
+    h("th", { scope: "col", class: column.class, "aria-sort": column.sort }, column.label),
+  );
   const body = rows.map((row) => {
     const cells = Array.isArray(row) ? row : row.cells;
     return h(
@@ -19,7 +21,7 @@ export function table(columns, rows, { caption } = {}) {
   });
   return h(
     "div",
-    { class: "scroll" },
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": caption ?? "Table" }, // wide tables scroll by keyboard
     h(
       "table",
       {},
@@ -101,6 +103,7 @@ export function tabs(parts, chosen, onchange) {
       button.setAttribute("aria-selected", String(i === k));
       button.tabIndex = i === k ? 0 : -1;
     });
+    container.setAttribute("aria-label", parts[k][1]);
     container.replaceChildren(parts[k][2]());
   };
   const choose = (name) => {

@@ -5,13 +5,13 @@ import { colour } from "../shell/theme.js";
 import { categoryColour } from "./palette.js";
 import { ticks } from "./ticks.js";
 
+const LEGEND_LINE = 18;
 const PAD = { left: 52, right: 14, top: 10, bottom: 40 };
 
 export class LineChart {
-  /** @param {{x?: string, isLog?: boolean}} options x: label of the x axis; isLog: logarithmic y axis */
-  constructor({ x = "step", isLog = false } = {}) {
-    this.x = x;
-    this.isLog = isLog;
+  /** @param {{x?: string, isLog?: boolean, isLogX?: boolean}} options x: label of the x axis; isLog, isLogX: logarithmic axes */
+  constructor({ x = "step", isLog = false, isLogX = false } = {}) {
+    Object.assign(this, { x, isLog, isLogX });
     this.series = [];
     this.hidden = new Set();
     this.canvas = h("canvas", { role: "img" });
@@ -27,7 +27,10 @@ export class LineChart {
     this.plot.addEventListener("pointerleave", () => this.#hover(null));
   }
 
-  /** @param {{name: string, points: [number, number][], isDashed?: boolean, colour?: number}[]} series points sorted by x */
+  /**
+   * @param {{name: string, points: [number, number][], isDashed?: boolean, colour?: number, band?: [number, number, number][]}[]}
+   *   series points sorted by x; band: x, lowest and highest value, drawn below the line
+   */
   set(series) {
     const changed = series.length !== this.series.length || series.some((one, i) => one.name !== this.series[i].name);
     this.series = series;
@@ -47,11 +50,48 @@ export class LineChart {
     Object.assign(this.canvas, { width: width * ratio, height: height * ratio });
     const context = this.canvas.getContext("2d");
     context.scale(ratio, ratio);
-    this.frame = this.#frame(width, height);
-    this.#axes(context, width, height);
-    for (const one of this.#shown()) this.#line(context, one);
+    this.#paint(context, width, height);
     if (this.at !== undefined && this.at !== null) this.#marker(context, height);
     this.canvas.setAttribute("aria-label", this.#description());
+  }
+
+  /** The chart as a figure to save, with its legend; the rows of its CSV file are its points. */
+  figure(name) {
+    const { clientWidth: width, clientHeight: height } = this.plot;
+    const shown = this.#shown();
+    const paint = (context) => {
+      this.#paint(context, width, height);
+      context.textAlign = "left";
+      context.textBaseline = "middle";
+      shown.forEach((one, i) => {
+        const y = height + 12 + LEGEND_LINE * i;
+        context.strokeStyle = categoryColour(one.colour ?? this.series.indexOf(one));
+        context.setLineDash(one.isDashed ? [5, 4] : []);
+        context.lineWidth = 2;
+        context.beginPath();
+        context.moveTo(PAD.left, y);
+        context.lineTo(PAD.left + 22, y);
+        context.stroke();
+        context.setLineDash([]);
+        context.fillStyle = colour("ink");
+        context.fillText(one.name, PAD.left + 30, y);
+      });
+    };
+    const rows = shown.flatMap((one) => one.points.map(([x, y]) => [one.name, x, y]));
+    return {
+      name,
+      width,
+      height: height + LEGEND_LINE * shown.length + 12,
+      paint,
+      rows: [["series", this.x, "value"], ...rows],
+    };
+  }
+
+  #paint(context, width, height) {
+    this.frame = this.#frame(width, height);
+    this.#axes(context, width, height);
+    for (const one of this.#shown()) if (one.band) this.#band(context, one);
+    for (const one of this.#shown()) this.#line(context, one);
   }
 
   #shown() {
@@ -59,19 +99,25 @@ export class LineChart {
   }
 
   #frame(width, height) {
-    const points = this.#shown().flatMap((one) => one.points);
+    const edges = (one) =>
+      (one.band ?? []).flatMap(([x, low, high]) => [
+        [x, low],
+        [x, high],
+      ]);
+    const points = this.#shown().flatMap((one) => [...one.points, ...edges(one)]);
     const value = (y) => (this.isLog ? Math.log10(Math.max(y, 1e-12)) : y);
+    const along = (x) => (this.isLogX ? Math.log10(Math.max(x, 1)) : x);
     let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
     for (const [x, y] of points) {
       if (!Number.isFinite(y)) continue;
-      [x0, x1] = [Math.min(x0, x), Math.max(x1, x)];
+      [x0, x1] = [Math.min(x0, along(x)), Math.max(x1, along(x))];
       [y0, y1] = [Math.min(y0, value(y)), Math.max(y1, value(y))];
     }
     if (x0 > x1) [x0, x1, y0, y1] = [0, 1, 0, 1];
     if (x0 === x1) [x0, x1] = [x0 - 0.5, x1 + 0.5];
     const room = (y1 - y0 || Math.abs(y1) || 1) * 0.06;
     [y0, y1] = [y0 - room, y1 + room];
-    const sx = (x) => PAD.left + ((x - x0) / (x1 - x0)) * (width - PAD.left - PAD.right);
+    const sx = (x) => PAD.left + ((along(x) - x0) / (x1 - x0)) * (width - PAD.left - PAD.right);
     const sy = (y) => height - PAD.bottom - ((value(y) - y0) / (y1 - y0)) * (height - PAD.top - PAD.bottom);
     return { x0, x1, y0, y1, sx, sy };
   }
@@ -90,10 +136,23 @@ export class LineChart {
     }
     context.textAlign = "center";
     context.textBaseline = "top";
-    for (const tick of ticks(x0, x1, 7))
-      if (Number.isInteger(tick)) context.fillText(tick.toLocaleString("en"), sx(tick), height - PAD.bottom + 7);
+    for (const tick of ticks(x0, x1, 7)) {
+      const x = this.isLogX ? 10 ** tick : tick;
+      if (Number.isInteger(tick)) context.fillText(x.toLocaleString("en"), sx(x), height - PAD.bottom + 7);
+    }
     context.textAlign = "right";
     context.fillText(this.x, width - PAD.right, height - 14);
+  }
+
+  #band(context, one) {
+    const { sx, sy } = this.frame;
+    context.fillStyle = categoryColour(one.colour ?? this.series.indexOf(one));
+    context.globalAlpha = 0.16;
+    context.beginPath();
+    for (const [x, , high] of one.band) context.lineTo(sx(x), sy(high));
+    for (const [x, low] of [...one.band].reverse()) context.lineTo(sx(x), sy(low));
+    context.fill();
+    context.globalAlpha = 1;
   }
 
   #line(context, one) {
@@ -140,7 +199,8 @@ export class LineChart {
     }
     const { x0, x1 } = this.frame;
     const width = this.plot.clientWidth;
-    const x = x0 + ((px - PAD.left) / (width - PAD.left - PAD.right)) * (x1 - x0);
+    const at = x0 + ((px - PAD.left) / (width - PAD.left - PAD.right)) * (x1 - x0);
+    const x = this.isLogX ? 10 ** at : at;
     const all = shown.map((one) => nearest(one.points, x));
     this.at = all.reduce((best, point) => (Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best))[0];
     this.draw();

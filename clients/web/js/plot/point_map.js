@@ -46,12 +46,13 @@ export class PointMap {
     this.line = [];
     this.coordinates = new Float32Array(0);
     this.looks = new Uint8Array(0);
+    this.lines = { coordinates: new Float32Array(0), looks: new Uint8Array(0) };
     this.#listen();
   }
 
   /** @param {Float32Array} coordinates @param {Uint8Array} looks @param {{coordinates: Float32Array, looks: Uint8Array}} lines */
   setPoints(coordinates, looks, lines, { isSolid = false, keepView = false } = {}) {
-    Object.assign(this, { coordinates, looks, isSolid });
+    Object.assign(this, { coordinates, looks, lines, isSolid });
     this.layer.setPoints(coordinates, looks);
     this.layer.setLines(lines.coordinates, lines.looks);
     if (keepView) this.#drawNow();
@@ -60,7 +61,7 @@ export class PointMap {
   }
 
   setLooks(looks, lines, { hasRaised = false } = {}) {
-    this.looks = looks;
+    Object.assign(this, { looks, lines });
     this.layer.setLooks(looks, { hasRaised });
     this.layer.setLines(lines.coordinates, lines.looks);
     this.#drawNow();

@@ -1,29 +1,33 @@
-/** Comparison of two versions: properties, metrics, spread measures and nearest tokens. */
+/** Comparison of versions: properties, metrics with the best marked, curves, cosines by layer and nearest tokens. */
 import { path } from "../api/client.js";
-import { ownMetrics } from "../api/metrics.js";
+import { bestValue, ownMetrics } from "../api/metrics.js";
 import { h, setChildren } from "../dom/elements.js";
 import { number, priorName, visible } from "../dom/format.js";
+import { fill } from "../dom/states.js";
 import { card, table } from "../dom/table.js";
+import { MAX_CHOSEN } from "../dom/choice.js";
+import { Overlay, curvesOf } from "../runs/overlay.js";
 import { link } from "../shell/router.js";
 import { setTitle } from "../shell/title.js";
+import { cosines } from "./cosines.js";
 import { noNearestReason, shapeOf } from "./kinds.js";
 import { MEASURES, splitRef } from "./manifests.js";
 import { readVectors } from "./vectors.js";
 
-export async function showComparison({ root, api, signal }, first, second) {
+export async function showComparison({ root, api, signal }, chosen) {
+  const refs = [...new Set(chosen)].slice(0, MAX_CHOSEN);
   const manifests = await Promise.all(
-    [first, second].map((ref) =>
-      api.get(path`/v1/prompts/${splitRef(ref)[0]}/versions/${splitRef(ref)[1]}`, {}, { signal }),
-    ),
+    refs.map((ref) => api.get(path`/v1/prompts/${splitRef(ref)[0]}/versions/${splitRef(ref)[1]}`, {}, { signal })),
   );
   const found = await Promise.all(manifests.map((manifest) => vectorsOrNull(api, manifest, signal)));
   if (signal.aborted) return;
-  const refs = manifests.map((manifest) => `${manifest.name}@${manifest.version}`);
   setTitle(refs.join(" and "), "Prompts");
-  const toPlayground = h(
-    "a",
-    { class: "button primary", href: link(["playground"], { model: manifests[0].base, prompts: refs.join(",") }) },
-    "Open in the playground",
+  const query = { model: manifests[0].base, prompts: refs.join(",") };
+  const actions = h(
+    "div",
+    { class: "row" },
+    h("a", { class: "button", href: link(["runs", "new", "map"], query) }, "New map of these"),
+    h("a", { class: "button primary", href: link(["playground"], query) }, "Open in the playground"),
   );
   const title = h(
     "div",
@@ -32,17 +36,44 @@ export async function showComparison({ root, api, signal }, first, second) {
     h("h1", {}, "Compare prompts"),
     h("p", { class: "muted" }, refs.join(" and ")),
   );
+  const curves = h("div", {});
   setChildren(
     root,
     h(
       "div",
-      { class: "view" },
-      h("header", {}, title, toPlayground),
+      { class: "view wide" },
+      h("header", {}, title, actions),
       facts(manifests, refs),
       measures(manifests, found, refs),
+      curves,
+      cosines({ api, signal, manifests, refs }),
       tokens(found, refs),
     ),
   );
+  await fill(curves, async () => new Overlay(await curvesOfPrompts(api, manifests, signal), signal).element, {
+    signal,
+  });
+}
+
+/** The training curves of the prompts, from the runs that made them. */
+async function curvesOfPrompts(api, manifests, signal) {
+  const ids = [...new Set(manifests.map((one) => one.run_id).filter(Boolean))];
+  const read = async (id) => {
+    try {
+      return [id, curvesOf((await api.get(path`/v1/runs/${id}/metrics`, {}, { signal })).data)];
+    } catch (error) {
+      if ([404, 410].includes(error.status)) return [id, new Map()]; // the run or its events were deleted
+      throw error;
+    }
+  };
+  const runs = new Map(await Promise.all(ids.map(read)));
+  return manifests
+    .map((one) => ({
+      name: `${one.name}@${one.version}`,
+      group: priorName(one.prior),
+      metrics: runs.get(one.run_id)?.get(one.name),
+    }))
+    .filter((curve) => curve.metrics);
 }
 
 /** Vectors with their nearest tokens; null for prompts that have none. */
@@ -57,8 +88,8 @@ async function vectorsOrNull(api, manifest, signal) {
 }
 
 function heads(refs) {
-  const [a, b] = refs.map((ref) => h("a", { href: link(["prompts", ...splitRef(ref)]) }, ref));
-  return [{ label: "" }, { label: a, class: "" }, { label: b }];
+  const links = refs.map((ref) => h("a", { href: link(["prompts", ...splitRef(ref)]) }, ref));
+  return [{ label: "" }, ...links.map((label) => ({ label }))];
 }
 
 function facts(manifests, refs) {
@@ -77,21 +108,43 @@ function facts(manifests, refs) {
   return h("section", { class: "card flush" }, table(heads(refs), rows, { caption: "Properties" }));
 }
 
+/** Metrics with their intervals, the best of each in bold; of two prompts also the difference. Then measures of the vectors. */
 function measures(manifests, found, refs) {
   const names = [...new Set(manifests.flatMap((manifest) => ownMetrics(manifest.metrics)))];
-  const rows = names.map((name) => [name, ...manifests.map((manifest) => number(manifest.metrics[name]))]);
+  const rows = names.map((name) => metricRow(name, manifests));
   const means = found.map((one) => one && meanOver(one.measures));
   for (const [name, [label]] of Object.entries(MEASURES)) {
-    if (means.some((mean) => mean?.[name] !== undefined))
-      rows.push([label, ...means.map((mean) => number(mean?.[name]))]);
+    const values = means.map((mean) => mean?.[name]);
+    if (values.some((value) => value !== undefined))
+      rows.push([label, ...values.map((value) => number(value)), ...difference(values)]);
   }
   const columns = heads(refs).map((column, i) => (i ? { ...column, class: "number" } : column));
+  if (refs.length === 2) columns.push({ label: "Difference", class: "number" });
   return h(
     "section",
     { class: "card flush" },
     h("header", {}, h("h2", {}, "Metrics and measures")),
     table(columns, rows, { caption: "Metrics and measures" }),
   );
+}
+
+function metricRow(name, manifests) {
+  const values = manifests.map(({ metrics }) => metrics[name]);
+  const best = bestValue(name, values);
+  const isTie = values.every((value) => value === best);
+  const cell = ({ metrics }) => {
+    const [value, low, high] = [metrics[name], metrics[`${name}_low`], metrics[`${name}_high`]];
+    const interval = low !== undefined && h("span", { class: "interval" }, `${number(low, 3)} to ${number(high, 3)}`);
+    return [h("span", { class: value === best && !isTie && "best" }, number(value)), interval];
+  };
+  return [name, ...manifests.map(cell), ...difference(values)];
+}
+
+/** The second value minus the first; nothing unless there are two. */
+function difference(values) {
+  if (values.length !== 2) return [];
+  const [first, second] = values;
+  return [first === undefined || second === undefined ? "" : `${second > first ? "+" : ""}${number(second - first)}`];
 }
 
 /** Means over the tensors of a prompt, for example the layers of a deep one. */

@@ -1,74 +1,94 @@
-/** The list of prompts by name. */
-import { path } from "../api/client.js";
+/** The list of prompts by name: sorted, filtered, and chosen for a comparison or a map. */
 import { mainMetric, ownMetrics } from "../api/metrics.js";
-import { h, setChildren } from "../dom/elements.js";
+import { button, h, setChildren } from "../dom/elements.js";
 import { dateTime, number, priorName } from "../dom/format.js";
+import { Choice } from "../dom/choice.js";
+import { SortedTable } from "../dom/sorting.js";
 import { empty, fill } from "../dom/states.js";
-import { table } from "../dom/table.js";
 import { link } from "../shell/router.js";
 import { shapeOf } from "./kinds.js";
-
-const COLUMNS = [
-  { label: "Prompt" },
-  { label: "Versions" },
-  { label: "Kind and shape" },
-  { label: "Prior" },
-  { label: "Model" },
-  { label: "Metric", class: "number" },
-  { label: "Created" },
-];
+import { splitRef } from "./manifests.js";
+import { openPromptUpload } from "./upload.js";
 
 export async function showPrompts({ root, api, catalogue, signal }) {
   const container = h("div", {});
-  const search = h("input", { type: "search", placeholder: "Filter by name", "aria-label": "Filter prompts" });
+  const search = h("input", {
+    type: "search",
+    placeholder: "Filter by name, prior, kind or model",
+    "aria-label": "Filter prompts",
+  });
   const title = h(
     "div",
     {},
     h("h1", {}, "Prompts"),
     h("p", { class: "muted" }, "Tuned prompts by name. The content of a version never changes."),
   );
-  setChildren(root, h("div", { class: "view" }, h("header", {}, title, search), container));
+  const actions = h("div", { class: "row" }, search, uploading({ api, catalogue }));
+  setChildren(root, h("div", { class: "view" }, h("header", {}, title, actions), container));
   await fill(
     container,
     async () => {
-      const rows = await catalogue.prompts();
-      if (!rows.length) return noPrompts();
-      const newest = await Promise.all(
-        rows.map((row) => api.get(path`/v1/prompts/${row.name}/versions/${row.latest}`, {}, { signal })),
-      );
-      return listing(rows, newest, search);
+      const rows = await api.list("/v1/prompts", { manifests: true });
+      return rows.length ? listing(rows, search) : noPrompts({ api, catalogue });
     },
     { signal },
   );
 }
 
-function listing(rows, newest, search) {
-  const container = h("div", { class: "card flush" });
+function listing(rows, search) {
+  const choice = new Choice({
+    what: "prompt",
+    actions: [
+      ["Compare", 2, ([first, ...others]) => link(["prompts", ...splitRef(first)], { with: others.join(",") })],
+      ["New map of these", 1, (refs) => link(["runs", "new", "map"], { prompts: refs.join(",") })],
+    ],
+  });
+  const sorted = new SortedTable({ columns: columnsOf(), line: (row) => line(row, choice), caption: "Prompts" });
   const show = () => {
-    const words = search.value.toLowerCase();
-    const shown = rows.map((row, i) => [row, newest[i]]).filter(([row]) => row.name.includes(words));
-    setChildren(
-      container,
-      table(
-        COLUMNS,
-        shown.map(([row, manifest]) => line(row, manifest)),
-        { caption: "Prompts" },
-      ),
-    );
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    sorted.show(rows.filter((row) => words.every((word) => textOf(row).includes(word))));
   };
   search.addEventListener("input", show);
   show();
-  return container;
+  return h("div", { class: "stack" }, choice.element, sorted.element);
 }
 
-function line(row, manifest) {
-  const metric = mainMetric(manifest.metrics) ?? ownMetrics(manifest.metrics)[0];
+function textOf({ name, base, kind, manifest }) {
+  return [name, base, kind, manifest && priorName(manifest.prior)].join(" ").toLowerCase();
+}
+
+function columnsOf() {
+  const of = (read) => (row) => row.manifest && read(row.manifest);
+  return [
+    { label: "" },
+    { label: "Prompt", value: (row) => row.name },
+    { label: "Versions", value: (row) => row.versions.length },
+    { label: "Kind and shape", value: of(shapeOf) },
+    { label: "Prior", value: of((manifest) => priorName(manifest.prior)) },
+    { label: "Model", value: (row) => row.base },
+    { label: "Metric", class: "number", value: of(metricOf) },
+    { label: "Created", value: of((manifest) => manifest.created_at) },
+  ];
+}
+
+function nameOfMetric({ metrics }) {
+  return mainMetric(metrics) ?? ownMetrics(metrics)[0];
+}
+
+function metricOf(manifest) {
+  return manifest.metrics[nameOfMetric(manifest)];
+}
+
+function line(row, choice) {
+  const { manifest } = row;
+  const metric = manifest && nameOfMetric(manifest);
   const aliases = Object.entries(row.aliases).map(([alias, version]) =>
     h("span", { class: "badge live" }, `${alias} = ${version}`),
   );
   return {
     class: "link",
     cells: [
+      choice.box(`${row.name}@${row.latest}`),
       h("a", { href: link(["prompts", row.name, String(row.latest)]) }, row.name),
       h(
         "span",
@@ -76,20 +96,30 @@ function line(row, manifest) {
         row.versions.length > 1 ? `${number(row.versions.length)}, newest ${row.latest}` : `${row.latest}`,
         aliases,
       ),
-      shapeOf(manifest),
-      priorName(manifest.prior),
+      manifest ? shapeOf(manifest) : row.kind,
+      manifest ? priorName(manifest.prior) : "",
       row.base,
-      metric ? [number(manifest.metrics[metric], 3), h("span", { class: "interval" }, metric)] : "",
-      dateTime(manifest.created_at),
+      metric ? [number(metricOf(manifest), 3), h("span", { class: "interval" }, metric)] : "",
+      manifest ? dateTime(manifest.created_at) : "",
     ],
   };
 }
 
-function noPrompts() {
+function uploading(context) {
+  return button("Upload a prompt", () => openPromptUpload(context));
+}
+
+function noPrompts(context) {
   return empty(
     "No prompts yet",
     "Tuning runs create prompts. You can also upload a native safetensors file or a PEFT adapter.",
     {
+      action: h(
+        "div",
+        { class: "row" },
+        h("a", { class: "button primary", href: link(["runs", "new", "tune"]) }, "Tune a prompt"),
+        uploading(context),
+      ),
       command: "promptatlas tune spec.yaml --watch\npromptatlas prompts upload my-prompt adapter.zip --base demo",
     },
   );

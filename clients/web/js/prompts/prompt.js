@@ -9,6 +9,7 @@ import { attempt } from "../shell/notices.js";
 import { go, link } from "../shell/router.js";
 import { setTitle } from "../shell/title.js";
 import { descriptionOf, hasPeft, noNearestReason, shapeOf } from "./kinds.js";
+import { aliases, deleteButton } from "./manage.js";
 import { splitRef } from "./manifests.js";
 import { vectors } from "./vectors.js";
 
@@ -26,9 +27,15 @@ export async function showPrompt({ root, api, catalogue, signal }, name, version
     "div",
     { class: "columns" },
     h("div", { class: "stack" }, metrics(manifest), near),
-    h("div", { class: "stack" }, about(manifest, versions), comparing(manifest, catalogue)),
+    h(
+      "div",
+      { class: "stack" },
+      about(manifest, versions),
+      comparing(manifest, catalogue),
+      aliases({ api, catalogue, signal, manifest }),
+    ),
   );
-  setChildren(root, h("div", { class: "view" }, header(manifest, versions, api), columns));
+  setChildren(root, h("div", { class: "view" }, header({ api, catalogue, manifest, versions }), columns));
   await fill(near, () => nearest({ api, signal, manifest }), { signal, text: "Loading the nearest tokens …" });
 }
 
@@ -45,7 +52,7 @@ async function nearest({ api, signal, manifest }) {
   }
 }
 
-function header(manifest, versions, api) {
+function header({ api, catalogue, manifest, versions }) {
   const choose = (version) => go(["prompts", manifest.name, version]);
   const versionPicker = select(
     versions.map((one) => [String(one.version), `version ${one.version}`]),
@@ -82,6 +89,7 @@ function header(manifest, versions, api) {
       "div",
       { class: "row" },
       versionPicker,
+      deleteButton({ api, catalogue, manifest }),
       button("Download", save("native", "safetensors")),
       hasPeft(manifest.kind) && button("Download as PEFT", save("peft", "zip")),
       toPlayground,
@@ -164,6 +172,11 @@ function metrics(manifest) {
   );
 }
 
+/** The part of a name that members of one tuning run share: "qa" of "qa-isotropic-0". */
+function stem(name) {
+  return name.split("-")[0];
+}
+
 function comparing(manifest, catalogue) {
   const container = h("div", {});
   fill(container, async () => {
@@ -172,7 +185,11 @@ function comparing(manifest, catalogue) {
       .flatMap((row) => row.versions.map((version) => `${row.name}@${version}`))
       .filter((ref) => ref !== `${manifest.name}@${manifest.version}`);
     if (!others.length) return h("p", { class: "muted small" }, "There are no other prompts.");
-    const picker = select(others, { "aria-label": "Compare with", id: "compare-with" });
+    const sibling = rows.find(
+      (row) => row.name !== manifest.name && row.kind === manifest.kind && stem(row.name) === stem(manifest.name),
+    );
+    const value = sibling && `${sibling.name}@${sibling.latest}`;
+    const picker = select(others, { value, "aria-label": "Compare with", id: "compare-with" });
     return h(
       "div",
       { class: "row tight" },

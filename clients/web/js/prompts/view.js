@@ -1,4 +1,4 @@
-/** Prompts view: the list, one version, or a comparison of two. */
+/** Prompts view: the list, one version, or a comparison of several. */
 import { showComparison } from "./compare.js";
 import { showPrompts } from "./list.js";
 import { showPrompt } from "./prompt.js";
@@ -6,7 +6,7 @@ import { showPrompt } from "./prompt.js";
 export function view(context) {
   const [, name, version] = context.route.parts;
   if (name === undefined) return showPrompts(context);
-  if (context.route.query.get("with"))
-    return showComparison(context, `${name}@${version}`, context.route.query.get("with"));
+  const others = context.route.query.get("with");
+  if (others) return showComparison(context, [`${name}@${version}`, ...others.split(",")]);
   return showPrompt(context, name, version);
 }

@@ -31,8 +31,12 @@ export async function showReports({ root, api, signal }) {
       "The findings of the paper, measured on your models, prompts and datasets: numbers, verdicts and figures.",
     ),
   );
-  setChildren(root, h("div", { class: "view" }, h("header", {}, title), container));
+  setChildren(root, h("div", { class: "view" }, h("header", {}, title, newReport()), container));
   await fill(container, async () => listing(await api.list("/v1/runs", { kind: "report" }), api), { signal });
+}
+
+function newReport() {
+  return h("a", { class: "button primary", href: link(["runs", "new", "report"]) }, "New report");
 }
 
 function listing(runs, api) {
@@ -41,6 +45,7 @@ function listing(runs, api) {
       "No reports yet",
       "A report compares tasks at every layer, and prompts with their draws and the vocabulary. It is a run of kind “report”.",
       {
+        action: newReport(),
         command: curlCommand(api, "/v1/runs", EXAMPLE),
       },
     );

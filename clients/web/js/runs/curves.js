@@ -1,5 +1,6 @@
 /** Metric curves of a run's members: one chart, one metric at a time. */
 import { checkbox, h, select, setOptions } from "../dom/elements.js";
+import { saveButtons } from "../plot/figure.js";
 import { LineChart } from "../plot/line_chart.js";
 
 const FIRST = ["loss", "validation_loss", "grad_norm", "lr"];
@@ -20,7 +21,18 @@ export class Curves {
     });
     const log = checkbox("log scale", { onchange: (on) => this.#scale(on) });
     this.none = h("p", { class: "muted" }, "No metrics yet. Curves appear when the run reports its first metrics.");
-    const heading = h("header", {}, h("h2", {}, "Metrics by step"), h("div", { class: "row" }, log, this.picker));
+    const heading = h(
+      "header",
+      {},
+      h("h2", {}, "Metrics by step"),
+      h(
+        "div",
+        { class: "row" },
+        saveButtons(() => this.chart.figure(`curves-${this.chosen}`), { what: "the curves" }),
+        log,
+        this.picker,
+      ),
+    );
     this.element = h("section", { class: "card" }, heading, this.none, this.chart.element);
     this.chart.element.hidden = true;
     signal.addEventListener("abort", () => this.chart.destroy());

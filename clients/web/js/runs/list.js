@@ -1,24 +1,27 @@
 /** The list of runs, newest first, polled. */
 import { curlCommand } from "../api/curl.js";
-import { mainMetric } from "../api/metrics.js";
+import { bestMember, mainMetric } from "../api/metrics.js";
+import { Choice } from "../dom/choice.js";
 import { h, select, setChildren, setOptions } from "../dom/elements.js";
 import { count, dateTime, duration, number, secondsBetween } from "../dom/format.js";
 import { repeat } from "../dom/polling.js";
+import { SortedTable } from "../dom/sorting.js";
 import { empty, fill } from "../dom/states.js";
-import { badge, progressBar, table } from "../dom/table.js";
+import { badge, progressBar } from "../dom/table.js";
 import { link, updateQuery } from "../shell/router.js";
 import { hasEnded, resultLink } from "./results.js";
 
 const POLL_MS = 2500;
 const STATUSES = ["queued", "running", "succeeded", "failed", "cancelled"];
 const COLUMNS = [
-  { label: "Run" },
-  { label: "Kind" },
-  { label: "Status" },
+  { label: "" },
+  { label: "Run", value: (run) => run.name ?? run.id },
+  { label: "Kind", value: (run) => run.kind },
+  { label: "Status", value: (run) => run.status },
   { label: "Progress" },
-  { label: "Metric", class: "number" },
-  { label: "Created" },
-  { label: "Duration", class: "number" },
+  { label: "Metric", class: "number", value: (run) => run.metrics[mainMetric(run.metrics)] },
+  { label: "Created", value: (run) => run.created_at },
+  { label: "Duration", class: "number", value: (run) => secondsBetween(run.started_at, run.ended_at) },
 ];
 
 export async function showRuns({ root, route, api, catalogue, signal }) {
@@ -38,6 +41,12 @@ class RunList {
       "aria-label": "Status",
     });
     this.#setKinds([]);
+    this.choice = new Choice({
+      what: "run",
+      actions: [["Compare", 2, (ids) => link(["runs", "compare"], { ids: ids.join(",") })]],
+    });
+    this.sorted = new SortedTable({ columns: COLUMNS, line: (run) => row(run, this.choice), caption: "Runs" });
+    this.body = h("div", { class: "stack" }, this.choice.element, this.sorted.element);
     this.container = h("div", {});
     this.warning = h("p", { class: "notice bad", role: "alert", hidden: true });
     const title = h(
@@ -49,7 +58,7 @@ class RunList {
     this.element = h(
       "div",
       { class: "view" },
-      h("header", {}, title, h("div", { class: "row" }, this.kind, this.status)),
+      h("header", {}, title, h("div", { class: "row" }, this.kind, this.status, newRun())),
       this.warning,
       this.container,
     );
@@ -98,9 +107,7 @@ class RunList {
     try {
       const rows = await this.#load();
       if (this.signal.aborted || JSON.stringify(query) !== before) return;
-      const focused = this.container.contains(document.activeElement) && document.activeElement.getAttribute("href");
-      setChildren(this.container, rows);
-      if (focused) this.container.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+      if (this.container.firstChild !== rows) setChildren(this.container, rows);
     } catch (error) {
       if (error.name === "ApiError") this.#setStale(error);
       else if (error.name !== "AbortError") console.error(error);
@@ -115,15 +122,22 @@ class RunList {
   }
 
   #listing(runs) {
-    if (runs.length) return h("div", { class: "card flush" }, table(COLUMNS, runs.map(row), { caption: "Runs" }));
+    if (runs.length) {
+      this.sorted.show(runs);
+      return this.body;
+    }
     if (this.query.kind || this.query.status)
       return empty("No matching runs", "No run has this kind and status. Change the filters above.");
     return empty(
       "No runs yet",
       "Tune a first prompt: two priors × two seeds, four prompts trained in one batch of one frozen model.",
-      { command: curlCommand(this.api, "/v1/runs", EXAMPLE) },
+      { action: newRun(), command: curlCommand(this.api, "/v1/runs", EXAMPLE) },
     );
   }
+}
+
+function newRun() {
+  return h("a", { class: "button primary", href: link(["runs", "new"]) }, "New run");
 }
 
 const EXAMPLE = {
@@ -139,11 +153,12 @@ const EXAMPLE = {
   },
 };
 
-function row(run) {
+function row(run, choice) {
   const name = run.name ?? run.id;
   return {
     class: "link",
     cells: [
+      choice.box(run.id),
       [h("a", { href: link(["runs", run.id]) }, name), run.name && h("div", { class: "faint small mono" }, run.id)],
       run.kind,
       badge(run.status),
@@ -182,5 +197,8 @@ function queuePosition({ queue_position: position }) {
 
 function metric(metrics) {
   const name = mainMetric(metrics);
-  return name ? [number(metrics[name], 3), h("span", { class: "interval" }, name)] : "";
+  if (!name) return "";
+  const best = bestMember(metrics);
+  const owner = best && h("span", { class: "interval" }, best.member ?? "", ` best of ${best.n}`);
+  return [number(metrics[name], 3), h("span", { class: "interval" }, name), owner];
 }

@@ -1,11 +1,14 @@
 /** One run: status and progress, live curves, evaluation, artifacts, spec and log. */
 import { path } from "../api/client.js";
+import { confirmed } from "../dom/confirm.js";
+import { codeTabs } from "../dom/copy.js";
 import { button, h, setChildren } from "../dom/elements.js";
 import { count, dateTime, duration, number, secondsBetween } from "../dom/format.js";
 import { loading } from "../dom/states.js";
 import { badge, card, facts, progressBar, tabs } from "../dom/table.js";
+import { codeOf } from "../new_run/code.js";
 import { attempt } from "../shell/notices.js";
-import { link, updateQuery } from "../shell/router.js";
+import { go, link, updateQuery } from "../shell/router.js";
 import { setTitle, shortId } from "../shell/title.js";
 import { artifacts } from "./artifacts.js";
 import { Curves } from "./curves.js";
@@ -67,7 +70,7 @@ class RunPage {
       ...(this.hasCurves ? [["curves", "Curves", () => this.curves.element]] : []),
       ...(hasEvaluation(run) ? [["evaluation", "Evaluation", () => evaluation(context)]] : []),
       ["artifacts", "Artifacts", () => artifacts(context)],
-      ["spec", "Spec", () => specCard(run)],
+      ["spec", "Spec", () => specCard(run, this.api)],
       ["log", "Log", () => this.log.element],
     ];
     const byDefault = this.curves.isEmpty ? (isOver ? "artifacts" : "log") : "curves";
@@ -108,6 +111,8 @@ class RunPage {
       result && h("a", { class: "button primary", href: result.href }, result.label),
       !isOver && !problem && button("Cancel", () => this.#post("cancel"), { class: "danger" }),
       run.resumable && !problem && button("Resume", () => this.#post("resume"), { class: "primary" }),
+      h("a", { class: "button", href: link(["runs", "new", run.kind], { from: run.id }) }, "Clone"),
+      isOver && button("Delete", () => this.#delete(), { class: "danger" }),
     );
     const warning =
       problem &&
@@ -139,6 +144,18 @@ class RunPage {
     this.run = { ...this.run, ...run };
     this.#refresh();
     if (action === "resume") this.follower.follow(this.run.id);
+  }
+
+  async #delete() {
+    const { run } = this;
+    const result = { map: " The map that it made is deleted too.", report: " Its report is deleted too." }[run.kind];
+    const text = `Its artifacts, curves and log are deleted.${result ?? " Its prompts stay."}`;
+    if (!(await confirmed(`Delete ${run.name ?? run.id}?`, text))) return;
+    await attempt(async () => {
+      await this.api.remove(path`/v1/runs/${run.id}`);
+      this.catalogue.invalidate();
+      go(["runs"]);
+    }, "The run was deleted.");
   }
 
   #update(data) {
@@ -179,11 +196,13 @@ function factsOf(run, { hasEta }) {
   ];
 }
 
-function specCard(run) {
+function specCard(run, api) {
   return card(
     null,
-    h("pre", {}, JSON.stringify(run.spec, null, 2)),
+    h("pre", { tabindex: "0", "aria-label": "Spec" }, JSON.stringify(run.spec, null, 2)),
     h("h3", {}, "Resolved names"),
-    h("pre", {}, JSON.stringify(run.resolved ?? {}, null, 2)),
+    h("pre", { tabindex: "0", "aria-label": "Resolved names" }, JSON.stringify(run.resolved ?? {}, null, 2)),
+    h("h3", { class: "above" }, "As code"),
+    codeTabs(codeOf(api, { kind: run.kind, spec: run.spec, ...(run.name && { name: run.name }) })),
   );
 }

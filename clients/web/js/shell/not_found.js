@@ -1,9 +1,9 @@
 /** View for routes that do not exist. */
 import { h, setChildren } from "../dom/elements.js";
-import { VIEWS } from "./shell.js";
+import { VIEWS } from "./views.js";
 
 export function showNotFound(root) {
-  const links = VIEWS.map(([name, label]) => h("a", { class: "button", href: `#/${name}` }, label));
+  const links = VIEWS.map(({ name, label }) => h("a", { class: "button", href: `#/${name}` }, label));
   setChildren(
     root,
     h(

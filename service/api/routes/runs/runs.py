@@ -9,12 +9,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from promptatlas.types import ListPage, MetricCurve, Run, RunBody, RunKind, RunStatus
 
+from service.api import dry_runs
 from service.api.requests.auth import Admin, Reader, Writer
 from service.api.requests.bodies import JSON_TYPE, json_of
 from service.api.requests.idempotency import IdempotencyKey, created, respond_once
 from service.api.requests.parameters import After, Limit, RunId
 from service.api.responses.openapi import problems
-from service.api.responses.run_openapi import ACCEPTED, RUN_BODY, STARTING_ERRORS
+from service.api.responses.run_openapi import ACCEPTED, PLANNED, RUN_BODY, STARTING_ERRORS
 from service.api.responses.runs import run_answer
 from service.api.routes.runs import artifacts as run_artifacts
 from service.api.routes.runs import events as run_events
@@ -22,6 +23,7 @@ from service.api.run_submission import (
     RunRequest,
     cancel_run,
     enqueue,
+    load_datasets,
     position_of,
     positions_of,
     require_queue,
@@ -37,7 +39,7 @@ router = APIRouter(tags=["runs"])
     "/v1/runs",
     status_code=202,
     response_model=Run,
-    responses={**ACCEPTED, **problems(*STARTING_ERRORS)},
+    responses={**PLANNED, **ACCEPTED, **problems(*STARTING_ERRORS)},
     openapi_extra=RUN_BODY,
 )
 async def start(
@@ -46,9 +48,16 @@ async def start(
     caller: Writer,
     body: Annotated[RunBody, Depends(json_of(RunBody))],
     key: IdempotencyKey = None,
+    dry_run: Annotated[
+        bool, Query(description="Validate and complete the spec only; store and queue nothing.")
+    ] = False,
 ) -> Response:
     """Start a run. A spec that cannot work is refused, with the field to blame."""
     run = RunRequest(kind=body.kind, spec=body.spec, name=body.name, at=("spec",))
+    if dry_run:
+        await load_datasets(services, run)
+        planned = await asyncio.to_thread(dry_runs.dry_run, services, run)
+        return Response(planned.model_dump_json(), media_type=JSON_TYPE)
     return await start_run(request, services, run=run, key=key, caller=caller.name)
 
 

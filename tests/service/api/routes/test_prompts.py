@@ -231,8 +231,18 @@ def test_the_list_has_a_row_a_name_and_pages(world: World) -> None:
         "kind": "soft",
         "base": "demo",
         "aliases": {},
+        "manifest": None,
     }
     assert world.client.get("/v1/prompts?limit=0").status_code == 422
+
+
+def test_the_list_includes_manifests_on_request(world: World) -> None:
+    for seed in (1, 2):
+        upload(world, native(vectors(seed=seed)), name="a")
+    upload(world, native(vectors()), name="b")
+    rows = world.client.get("/v1/prompts?manifests=true").json()["data"]
+    assert [row["manifest"]["version"] for row in rows] == [2, 1]
+    assert [row["manifest"] for row in rows] == [world.client.get(f"/v1/prompts/{name}").json() for name in "ab"]
 
 
 def test_versions_are_listed_newest_first(world: World) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from promptatlas.resources._async.run import AsyncRun
 from promptatlas.resources.options import PromptChoice, Spec, page_params, split_options
-from promptatlas.resources.run_requests import create_request, run_path, run_request
+from promptatlas.resources.run_requests import create_request, plan_request, run_path, run_request
 from promptatlas.transport._async.page import AsyncPage, Mapped
 from promptatlas.transport._async.sender import AsyncSender
 from promptatlas.transport.call import Call, CallOptions, nothing, options_of, reader
-from promptatlas.types import Keep, ListPage, Metric, RunKind, RunStatus, Split
+from promptatlas.types import Keep, ListPage, Metric, RunKind, RunPlan, RunStatus, Split
 from promptatlas.types import Run as RunInfo
 
 if TYPE_CHECKING:
@@ -110,6 +110,14 @@ class AsyncRuns:
         """
         info = await self._sender.send(create_request(kind, spec, name=name, options=options))
         return AsyncRun(info, sender=self._sender)
+
+    async def plan(self, kind: RunKind, spec: Spec, **options: Unpack[CallOptions]) -> RunPlan:
+        """Validates a spec and returns it with all defaults and with estimates. Nothing is stored or queued.
+
+        Raises:
+            InvalidRequestError: the spec is invalid; ``errors`` has the locations.
+        """
+        return await self._sender.send(plan_request(kind, spec, options=options))
 
     async def tune(
         self,

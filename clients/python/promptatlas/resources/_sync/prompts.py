@@ -80,13 +80,23 @@ class Prompts:
         return self._sender.send(call)
 
     def list(
-        self, *, limit: int | None = None, after: str | None = None, **options: Unpack[CallOptions]
+        self,
+        *,
+        manifests: bool = False,
+        limit: int | None = None,
+        after: str | None = None,
+        **options: Unpack[CallOptions],
     ) -> Page[PromptRow]:
-        """One page of ``limit`` names; iterating over it continues with the next pages."""
-        params, parse = page_params(limit=limit, after=after), reader(ListPage[PromptRow])
+        """One page of ``limit`` names; iterating over it continues with the next pages.
+
+        Args:
+            manifests: include the manifest of each newest version.
+        """
+        chosen = {"manifests": "true"} if manifests else {}
+        params, parse = {**chosen, **page_params(limit=limit, after=after)}, reader(ListPage[PromptRow])
         call = Call(method="GET", path="/v1/prompts", parse=parse, params=params, **options_of(options))
         page = self._sender.send(call)
-        return Page(page, follow=lambda cursor: self.list(limit=limit, after=cursor, **options))
+        return Page(page, follow=lambda cursor: self.list(manifests=manifests, limit=limit, after=cursor, **options))
 
     def get(self, name: str, version: int | str | None = None, **options: Unpack[CallOptions]) -> PromptManifest:
         """The manifest of ``name`` (its latest version), ``name@3`` or ``name@alias``."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from promptatlas.resources._async.runs import DistillOptions, EvaluateOptions, GenerateOptions, TuneOptions
 from promptatlas.resources._sync.run import Run
 from promptatlas.resources.options import Spec, page_params, split_options
-from promptatlas.resources.run_requests import create_request, run_path, run_request
+from promptatlas.resources.run_requests import create_request, plan_request, run_path, run_request
 from promptatlas.transport._async.page import Mapped
 from promptatlas.transport._sync.page import Page
 from promptatlas.transport._sync.sender import Sender
 from promptatlas.transport.call import Call, CallOptions, nothing, options_of, reader
-from promptatlas.types import ListPage, RunKind, RunStatus
+from promptatlas.types import ListPage, RunKind, RunPlan, RunStatus
 from promptatlas.types import Run as RunInfo
 
 if TYPE_CHECKING:
@@ -39,6 +39,14 @@ class Runs:
         """
         info = self._sender.send(create_request(kind, spec, name=name, options=options))
         return Run(info, sender=self._sender)
+
+    def plan(self, kind: RunKind, spec: Spec, **options: Unpack[CallOptions]) -> RunPlan:
+        """Validates a spec and returns it with all defaults and with estimates. Nothing is stored or queued.
+
+        Raises:
+            InvalidRequestError: the spec is invalid; ``errors`` has the locations.
+        """
+        return self._sender.send(plan_request(kind, spec, options=options))
 
     def tune(
         self,

@@ -186,6 +186,15 @@ def test_lists_continue_through_all_pages(client: Client, server: FakeServer) ->
     assert queries == [{"limit": "1"}, {"limit": "1", "after": "c1"}, {"limit": "1", "after": "c2"}]
 
 
+def test_every_page_includes_manifests_if_the_first_does(client: Client, server: FakeServer) -> None:
+    server.will(page({**ROWS[0], "manifest": MANIFEST}, following="c1"), page(ROWS[1]))
+    first, second = client.prompts.list(manifests=True)
+    assert first.manifest is not None
+    assert (first.manifest.name, second.manifest) == (MANIFEST["name"], None)
+    queries = [dict(request.url.params) for request in server.requests]
+    assert queries == [{"manifests": "true"}, {"manifests": "true", "after": "c1"}]
+
+
 def test_the_last_page_has_no_next_page(client: Client, server: FakeServer) -> None:
     server.will(page(ROWS[0]))
     assert client.prompts.list().next_page() is None

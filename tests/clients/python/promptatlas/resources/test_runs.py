@@ -200,3 +200,13 @@ def test_async_runs(async_client: AsyncClient, server: FakeServer) -> None:
         assert [run.id async for run in await async_client.runs.list(limit=1)] == ["b", "a"]
 
     anyio.run(run)
+
+
+def test_planning_without_a_run(client: Client, server: FakeServer) -> None:
+    planned = {"kind": "tune", "spec": {"model": "demo"}, "resolved": {}, "memory_bytes": 12, "duration_s": 3.5}
+    server.will(reply(planned))
+    plan = client.runs.plan("tune", TUNE_SPEC)
+    assert (server.request.method, server.request.url.path) == ("POST", "/v1/runs")
+    assert dict(server.request.url.params) == {"dry_run": "true"}
+    assert server.sent["kind"] == "tune"
+    assert (plan.memory_bytes, plan.duration_s, plan.predicted_from) == (12, 3.5, None)
