@@ -17,6 +17,7 @@ from benchmarks.contests.smollm2 import states as smollm2_states
 from benchmarks.contests.smollm2 import step_floor as smollm2_step_floor
 from benchmarks.contests.smollm2 import tuning as smollm2_tuning
 from benchmarks.contests.states import capture, capture_cost, generate, harvest, trajectories, transfer
+from benchmarks.contests.store import lists
 from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
 from benchmarks.contests.tuning import deep as tuning_deep
 from benchmarks.contests.tuning import distillation as tuning_distillation
@@ -119,6 +120,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         full=partial(tuning_distillation.open_contest, tuning_distillation.FULL),
         quick=partial(tuning_distillation.open_contest, tuning_distillation.QUICK),
     ),
+    "lists": Benchmark(full=partial(lists.open_contest, lists.FULL), quick=partial(lists.open_contest, lists.QUICK)),
     "tuning-checkpoints": Benchmark(
         full=partial(tuning_checkpoints.open_contest, tuning_checkpoints.FULL),
         quick=partial(tuning_checkpoints.open_contest, tuning_checkpoints.QUICK),

@@ -56,6 +56,8 @@ from service.store.datasets.store import DatasetStore
 from service.store.disk_space import disk_space
 from service.store.housekeeping import Housekeeper
 from service.store.idempotency import IdempotencyStore
+from service.store.index.opening import open_index
+from service.store.index_upkeep import IndexUpkeep
 from service.store.maps.store import MapStore
 from service.store.prompts.store import PromptStore
 from service.store.runs.store import RunStore
@@ -112,9 +114,14 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
     """The parts of the API process, on the store and the Redis of the settings."""
     engine.observer = note_job
     artifacts = ArtifactStore(settings.home)
-    store = RunStore(artifacts)
+    index = open_index(artifacts, home=settings.home, index=settings.index, cache=settings.cache)
+    store = RunStore(artifacts, index=index)
     open_datasets = functools.partial(
-        DatasetStore, artifacts, builtin=default_datasets_path(cwd=Path.cwd()), max_bytes=settings.max_dataset_bytes
+        DatasetStore,
+        artifacts,
+        builtin=default_datasets_path(cwd=Path.cwd()),
+        max_bytes=settings.max_dataset_bytes,
+        index=index,
     )
     map_store = MapStore(artifacts, runs=store)
     redis, queue, monitor = None, None, None
@@ -127,12 +134,13 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
         keys=KeyRing.of(settings),
         limits=KeyLimits(settings, counters=MinuteCounters.at(settings.redis_url)),
         engine=engine,
-        prompts=PromptStore(artifacts),
+        prompts=PromptStore(artifacts, index=index),
         datasets=open_datasets(load_hub=None),
         hub=HubLoads(open_datasets(load_hub=load_rows)),
         files=ClientFiles(artifacts),
         runs=store,
         maps=map_store,
+        index=index,
         placer=PlacementProcess(map_store, home=settings.home),
         queue=queue,
         queue_watch=monitor,
@@ -145,8 +153,10 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
 async def run_background(services: Services, *, engine: EngineClient, endpoint: ApiEndpoint) -> None:
     """Background work, until cancelled: the connection to the engine, housekeeping, and the state of the queue."""
     monitor = services.queue_watch
+    artifacts = ArtifactStore(services.settings.home)
+    upkeep = None if services.index is None else IndexUpkeep(artifacts, index=services.index)
     housekeeper = Housekeeper(
-        ArtifactStore(services.settings.home),
+        artifacts,
         idempotency=services.idempotency,
         retain=RetentionSweep(services.settings).run,
     )
@@ -154,6 +164,7 @@ async def run_background(services: Services, *, engine: EngineClient, endpoint: 
         run_engine_client(engine, endpoint),
         housekeeper.run_beside(),
         *([] if monitor is None else [monitor.run_forever()]),
+        *([] if upkeep is None else [upkeep.run_forever()]),
     )
 
 
@@ -171,5 +182,7 @@ async def _lifespan(
         await services.placer.close()
         await services.checks.close()
         await services.limits.close()
+        if services.index is not None:
+            services.index.database.close()
         if tracer is not None:
             await asyncio.to_thread(tracer.close)

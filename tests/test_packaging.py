@@ -176,7 +176,7 @@ def test_the_server_requires_what_its_code_requires(server: zipfile.ZipFile, sdk
     metadata = described(server)
     assert (metadata["Name"], metadata["Version"]) == ("promptatlas-server", PROJECT["version"])
     assert requirements(server) == stated("dev-service", "dev-workers") | {f"promptatlas=={PROJECT['version']}"}
-    assert metadata.get_all("Provides-Extra") == ["gguf", "hub", "otel", "s3"]
+    assert metadata.get_all("Provides-Extra") == ["gguf", "hub", "otel", "postgresql", "s3"]
     assert requirements(server, extra="s3") == {"obstore>=0.9"}
     assert requirements(server, extra="hub") == stated("hub")
     # The SDK needs none of it, and no extra of its own looks like the server.

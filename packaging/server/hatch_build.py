@@ -56,6 +56,7 @@ class ServerMetadata(MetadataHookInterface):
             "gguf": extras["gguf"],
             "hub": extras["hub"],
             "otel": extras["dev-otel"],
+            "postgresql": extras["dev-postgresql"],
             "s3": extras["dev-s3"],
         }
 

@@ -1,4 +1,4 @@
-"""``promptatlas-server admin``: garbage collection, check, backup and restore of the store.
+"""``promptatlas-server admin``: garbage collection, check, index, backup and restore of the store.
 
 Exit statuses: 0 done, nothing wrong; 1 something is damaged or could not be copied; 2 invalid arguments or settings, or
 refused without a change; 3 a store failed; 130 interrupted.
@@ -18,11 +18,14 @@ from service.administration.growth.retention import Retention, limits_of
 from service.administration.integrity.fsck import StoreCheck
 from service.administration.inventory import Inventory
 from service.administration.output import Output
-from service.errors import AtlasError, Conflict, InvalidRequest
+from service.errors import AtlasError, Conflict, InvalidRequest, Unavailable
 from service.settings import Settings, SettingsError
 from service.store.artifacts.store import ArtifactStore
 from service.store.files.addresses import address_of
 from service.store.files.remote_files import open_files
+from service.store.index.database import IndexUnavailable
+from service.store.index.opening import open_index
+from service.store.reindex import Reindex
 
 OK, DAMAGED, REFUSED, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -84,6 +87,7 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     )
     fsck = add("fsck", _fsck, "check every object of the store; reads all of it")
     fsck.add_argument("--repair", action="store_true", help="repair what can be repaired without a loss")
+    add("reindex", _reindex, "compare the index of prompts, datasets and runs with the files, and repair it")
     backup = add("backup", _backup, "copy the store; only what has changed since the last backup to this destination")
     backup.add_argument("destination", help="a folder or an fsspec URL")
     restoring = add("restore", _restore, "copy a backup into the store, which must be empty")
@@ -112,6 +116,23 @@ def _fsck(parsed: argparse.Namespace, settings: Settings, output: Output) -> int
     check = StoreCheck(open_files(settings.home))
     is_sound = output.findings(check.run(repair=parsed.repair), n_files=lambda: check.n_files)
     return OK if is_sound else DAMAGED
+
+
+def _reindex(_parsed: argparse.Namespace, settings: Settings, output: Output) -> int:
+    artifacts = ArtifactStore(settings.home)
+    index = open_index(artifacts, home=settings.home, index=settings.index, cache=settings.cache)
+    if index is None:
+        raise InvalidRequest(
+            f"There is no index: PROMPTATLAS_INDEX is {settings.index!r}, the store {settings.home!r}."
+        )
+    try:
+        report = Reindex(artifacts, index=index).run()
+    except IndexUnavailable as error:
+        raise Unavailable(f"The index failed: {error}", retry_after_s=1) from error
+    finally:
+        index.database.close()
+    output.reindexed(report)
+    return OK
 
 
 def _backup(parsed: argparse.Namespace, settings: Settings, output: Output) -> int:

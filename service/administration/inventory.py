@@ -12,7 +12,7 @@ from service.store.host_cache import CACHE
 QUARANTINE = "quarantine"
 """Folder of damaged copies that were taken out of service."""
 
-_NOT_ARTIFACTS = ("queue", "reserve", QUARANTINE, "leases", CACHE)
+_NOT_ARTIFACTS = ("queue", "reserve", QUARANTINE, "leases", "changes", CACHE)
 
 
 class Inventory:
@@ -48,7 +48,7 @@ class Inventory:
         return sorted(name for name in found if not name.startswith(TEMPORARY))
 
     def stored(self) -> Iterator[FileEntry]:
-        """The files of artifacts and records: without temporary files, Redis' files, leases, caches, and the quarantine."""
+        """The files of artifacts and records, without temporary files, Redis' files, leases, changes, caches, the quarantine."""
         for entry in self.under(""):
             if entry.key.split("/", 1)[0] not in _NOT_ARTIFACTS and not name_of(entry.key).startswith(TEMPORARY):
                 yield entry

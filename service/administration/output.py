@@ -11,6 +11,7 @@ from service.administration.copies.destination import CopyReport
 from service.administration.growth.collection import Removal
 from service.administration.growth.retention import Expiry
 from service.administration.integrity.fsck import Finding
+from service.store.reindex import ReindexReport
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -69,6 +70,16 @@ class Output:
         else:
             print(f"checked {n_files()} files: {len(listed)} problems, {n_open} left")
         return n_open == 0
+
+    def reindexed(self, report: ReindexReport) -> None:
+        """What ``reindex`` has found and repaired."""
+        if self._is_json:
+            self._print_json(**asdict(report))
+            return
+        print(
+            f"indexed {report.n_entries} names and runs: {report.n_missing} were missing, {report.n_changed} had changed, "
+            f"{report.n_extra} no longer exist"
+        )
 
     def copied(self, report: CopyReport) -> None:
         """What ``backup`` or ``restore`` has done."""

@@ -23,6 +23,7 @@ from service.settings import Settings
 from service.store.client_files import ClientFiles
 from service.store.datasets.store import DatasetStore
 from service.store.idempotency import IdempotencyStore
+from service.store.index.index import StoreIndex
 from service.store.maps.store import MapStore
 from service.store.prompts.store import PromptStore
 from service.store.runs.store import RunStore
@@ -39,7 +40,7 @@ class Services:
     keys: accepted API keys; limits: what they may use. engine: connection to the engine process. checks: of the store and
     Redis. datasets: stored ones; hub: loads further ones. files: of clients, for batches. queue, queue_watch: None without
     Redis; no run can be started then. parsing: validates large bodies, one at a time, because each holds the interpreter
-    lock. intake: whether new requests are taken.
+    lock. index: of the lists. intake: whether new requests are taken.
     """
 
     settings: Settings
@@ -58,6 +59,7 @@ class Services:
     idempotency: IdempotencyStore
     metrics: Metrics
     checks: ComponentChecks
+    index: StoreIndex | None = None
     parsing: Executor = field(default_factory=_one_thread)
     intake: Intake = field(default_factory=Intake)
 

@@ -22,6 +22,7 @@ from service.settings.values import (
     is_loopback,
     parse_device_map,
     parse_host,
+    parse_index,
     parse_list,
     parse_models,
     parse_origin,
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     read_models: encoder–decoders that only workers load, to read their states. max_harvest_bytes: shards of one harvest.
     teachers: endpoints that runs can sample from. teacher_requests: at once, of one run. teacher_patience_s: how long a run
     repeats failing requests to a teacher.
+    index: ``sqlite``, ``off`` or the URL of a PostgreSQL database, for lists of a large store.
     keep_…: how long and how much of ended runs is kept, e.g. ``30d,200GiB``.
     Times are in seconds (``_s``), sizes in bytes (``_bytes``).
     """
@@ -64,6 +66,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     home: str = Field(default="./.atlas", min_length=1)
     cache: str | None = None
+    index: str = Field(default="sqlite", repr=False)
     models: tuple[ModelSource, ...] = ()
     teachers: tuple[TeacherEndpoint, ...] = ()
     teacher_keys: tuple[TeacherKey, ...] = Field(default=(), repr=False)
@@ -181,6 +184,11 @@ class Settings(BaseSettings):
     @classmethod
     def _parse_keep(cls, value: object) -> object:
         return parse_keep(value) if isinstance(value, str) else value
+
+    @field_validator("index")
+    @classmethod
+    def _check_index(cls, value: str) -> str:
+        return parse_index(value)
 
     @field_validator("api_keys", mode="before")
     @classmethod

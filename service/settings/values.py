@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -106,6 +107,17 @@ def parse_device_map(value: object) -> object:
         f"expected {', '.join(_PLACEMENTS)}, a device such as cpu or cuda:1, or a JSON object from module names to devices, "
         f"got {str(value)[:80]!r}"
     )
+
+
+def parse_index(text: str) -> str:
+    """``sqlite``, ``off``, or the URL of a PostgreSQL database; ValueError otherwise, without the URL, which has a password."""
+    if text in ("sqlite", "off"):
+        return text
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("expected sqlite, off or postgresql://USER:PASSWORD@HOST/DATABASE")
+    if find_spec("psycopg") is None:
+        raise ValueError("postgresql:// needs psycopg: run pip install 'promptatlas-server[postgresql]'")
+    return text
 
 
 def parse_host(item: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.contests.maps import maps, permutations
 from benchmarks.contests.serving import arrivals, completions, single
 from benchmarks.contests.states import capture, harvest, trajectories, transfer
+from benchmarks.contests.store import lists
 from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
 from benchmarks.contests.tuning import deep as tuning_deep
 from benchmarks.contests.tuning import distillation as tuning_distillation
@@ -22,6 +23,7 @@ CAPTURE = capture.Size(name="capture-tiny", model=LLAMA, n_texts=5, n_tokens=11,
 TRAJECTORIES = trajectories.Size(model=LLAMA, n_texts=4, shortest=2, longest=9, n_new=6)
 TRANSFER = transfer.Size(model=LLAMA, n_texts=3, n_tokens=17)
 HARVEST = harvest.Size(model=LLAMA, n_texts=9, n_tokens=11, batches=(4,))
+LISTS = lists.Size(n_prompts=300, n_runs=1400, n_pages=2)
 FIT = maps.FitSize(n=500, d=24)
 PLACE = maps.PlaceSize(n=200, n_new=40, d=8)
 PERMUTATIONS = permutations.Size(n=30, d=4, permutations=49)

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.contests.maps import maps, permutations
 from benchmarks.contests.serving import arrivals, completions, single, switching
 from benchmarks.contests.states import capture, capture_cost, generate, harvest, trajectories, transfer
+from benchmarks.contests.store import lists
 from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
 from benchmarks.contests.tuning import deep as tuning_deep
 from benchmarks.contests.tuning import distillation as tuning_distillation
@@ -36,6 +37,7 @@ OPEN: Mapping[str, Open] = {
     "switching": partial(switching.open_contest, sizes.COMPLETIONS),
     "harvest": partial(harvest.open_contest, sizes.HARVEST),
     "generate": partial(generate.open_contest, replace(generate.QUICK, n_items=8)),
+    "lists": partial(lists.open_contest, sizes.LISTS),
     "map-pca": partial(maps.open_fitting, sizes.FIT),
     "map-project": partial(maps.open_placing, sizes.PLACE),
     "permutations": partial(permutations.open_contest, sizes.PERMUTATIONS),

@@ -16,7 +16,9 @@ from service.administration.inventory import Inventory, name_of
 from service.errors import Conflict, DamagedArtifact
 from service.store.artifacts.clock import Clock, utc_now, write_time
 from service.store.artifacts.sealed_records import seal, unseal
+from service.store.artifacts.store import ArtifactStore
 from service.store.files.files import TEMPORARY, Files
+from service.store.index.changes import Changes
 
 BACKUP_MARK = "backup.json"
 RESTORE_MARK = "restore.json"
@@ -74,6 +76,8 @@ def restore(source: Files, target: Files, *, merge: bool = False, clock: Clock =
             "the backup is incomplete, because the last one was interrupted: objects in it are whole, others may be missing."
         )
     StoreCopy(source, destination=destination).run()
+    # The copies were written without notes for the indexes of the target.
+    Changes(ArtifactStore("", files=target)).end_epoch()
     target.remove(RESTORE_MARK)
     return destination.report
 

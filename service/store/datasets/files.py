@@ -19,9 +19,12 @@ from urllib.parse import quote, unquote
 from promptatlas.types import Split
 
 from service.errors import DamagedArtifact
+from service.store.artifacts.clock import Clock, utc_now
 from service.store.artifacts.store import MANIFEST, Artifact, ArtifactStore
 from service.store.datasets.importer import file_of
 from service.store.datasets.items import DatasetInfo, StoredRecord
+from service.store.index.changes import Changes
+from service.store.index.entries import NameEntry
 
 _FOLDER = "datasets"
 
@@ -39,8 +42,9 @@ class StoredDataset:
 class DatasetFiles:
     """Reads and writes datasets in an artifact store; stateless."""
 
-    def __init__(self, artifacts: ArtifactStore) -> None:
+    def __init__(self, artifacts: ArtifactStore, *, clock: Clock = utc_now) -> None:
         self._artifacts = artifacts
+        self._changes = Changes(artifacts, clock=clock)
 
     def names(self) -> list[str]:
         """Names with a folder, sorted; not all are committed."""
@@ -55,6 +59,8 @@ class DatasetFiles:
 
     def create(self, info: DatasetInfo, *, paths: Mapping[str, Path]) -> None:
         """Store a dataset; raises Conflict if the name exists. paths: local files of the splits."""
+        # Before the dataset exists, so that no crash leaves one that an index does not know.
+        self._changes.note(NameEntry(noun="dataset", name=info.name))
         self._artifacts.create(
             _folder_of(info.name), label=_label_of(info.name), files=dict(paths), metadata=info.to_json()
         )

@@ -5,10 +5,11 @@ Datasets are immutable and stored atomically. A hub dataset is downloaded on fir
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,6 +36,8 @@ from service.store.datasets.items import (
     within,
 )
 from service.store.datasets.templates import TemplateOverride, complete_template
+from service.store.index.index import StoreIndex
+from service.store.index.lists import from_index_or_files
 from service.store.listing import Page, check_limit, log_damage
 from service.store.prompts.manifests import check_name
 
@@ -51,6 +54,7 @@ class DatasetStore:
         max_bytes: Limit for the stored records of one dataset.
         load_hub: Loads the rows of a hub dataset. None: hub datasets that are not stored yet are not found.
         clock: Timestamps for ``created_at``.
+        index: Of the same store, for lists; None: lists are read from the files.
     """
 
     def __init__(
@@ -61,8 +65,10 @@ class DatasetStore:
         max_bytes: int = 4 << 30,
         load_hub: LoadRows | None = load_rows,
         clock: Clock = utc_now,
+        index: StoreIndex | None = None,
     ) -> None:
-        self._files = DatasetFiles(artifacts)
+        self._files = DatasetFiles(artifacts, clock=clock)
+        self._index = index
         self._builtin = BuiltinDatasets(builtin)
         self._max_bytes = max_bytes
         self._load_hub = load_hub
@@ -118,9 +124,18 @@ class DatasetStore:
     def list_datasets(self, *, limit: int = 20, after: str | None = None) -> Page[DatasetInfo]:
         """Datasets after the cursor ``after``, ordered by name, including downloaded hub datasets; damaged ones are skipped."""
         check_limit(limit)
-        names = sorted({*self._files.names(), *self._builtin.names()})
-        following = (name for name in names if after is None or name > after)
-        found = list(islice(filter(None, map(self._intact_info, following)), limit + 1))
+        builtin = sorted(name for name in self._builtin.names() if after is None or name > after)
+
+        def take(stored: Iterable[str]) -> list[DatasetInfo]:
+            names = (name for name, _ in groupby(heapq.merge(stored, builtin)))
+            return list(islice(filter(None, map(self._intact_info, names)), limit + 1))
+
+        found = from_index_or_files(
+            take,
+            index=self._index,
+            candidates=lambda index: index.names("dataset", after=after),
+            files=lambda: (name for name in self._files.names() if after is None or name > after),
+        )
         has_more = len(found) > limit
         return Page(items=found[:limit], has_more=has_more, next=found[limit - 1].name if has_more else None)
 

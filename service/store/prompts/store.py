@@ -11,6 +11,10 @@ from itertools import islice
 from service.errors import Busy, Conflict, DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts.clock import Clock, utc_now, write_time
 from service.store.artifacts.store import ArtifactStore
+from service.store.index.changes import Changes
+from service.store.index.entries import NameEntry
+from service.store.index.index import StoreIndex
+from service.store.index.lists import from_index_or_files
 from service.store.listing import Page, check_limit, log_damage
 from service.store.prompts.aliases import PromptAliases
 from service.store.prompts.manifests import (
@@ -41,10 +45,13 @@ class PromptStore:
     Args:
         artifacts: The artifact store.
         clock: Timestamps for ``created_at``.
+        index: Of the same store, for lists; None: lists are read from the files.
     """
 
-    def __init__(self, artifacts: ArtifactStore, *, clock: Clock = utc_now) -> None:
+    def __init__(self, artifacts: ArtifactStore, *, clock: Clock = utc_now, index: StoreIndex | None = None) -> None:
         self._artifacts = artifacts
+        self._index = index
+        self._changes = Changes(artifacts, clock=clock)
         self._versions = PromptVersions(artifacts)
         self._aliases = PromptAliases(artifacts)
         self._references = PromptReferences(artifacts, versions=self._versions, aliases=self._aliases)
@@ -74,6 +81,8 @@ class PromptStore:
             manifest = self._manifest_for(name, version=newest + 1, prompt=prompt, provenance=provenance)
             # Before the manifest, so that every version can be found by its hash even after a crash.
             self._artifacts.put_record(hint_key(manifest), {"ref": manifest.ref})
+            if not newest:
+                self._changes.note(NameEntry(noun="prompt", name=name))
             try:
                 self._artifacts.create(
                     version_folder(name, manifest.version),
@@ -133,8 +142,12 @@ class PromptStore:
     def list_names(self, *, limit: int = 20, after: str | None = None) -> Page[PromptSummary]:
         """Names after the cursor ``after``, in order. Names without an intact version are left out."""
         check_limit(limit)
-        names = (name for name in self._artifacts.names("prompts") if after is None or name > after)
-        found = list(islice(filter(None, map(self._summary, names)), limit + 1))
+        found = from_index_or_files(
+            lambda names: list(islice(filter(None, map(self._summary, names)), limit + 1)),
+            index=self._index,
+            candidates=lambda index: index.names("prompt", after=after),
+            files=lambda: (name for name in self._artifacts.names("prompts") if after is None or name > after),
+        )
         has_more = len(found) > limit
         return Page(items=found[:limit], has_more=has_more, next=found[limit - 1].name if has_more else None)
 

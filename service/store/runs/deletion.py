@@ -10,7 +10,9 @@ from __future__ import annotations
 import secrets
 
 from service.errors import Conflict, DamagedArtifact, NotFound
+from service.store.artifacts.clock import Clock, utc_now, write_time
 from service.store.artifacts.store import Artifact, ArtifactStore
+from service.store.runs.changes import RunChanges
 from service.store.runs.ids import is_run_id
 from service.store.runs.log import RunLog
 from service.store.runs.records import Chunk, NewEvent, RunState
@@ -21,12 +23,14 @@ from service.store.runs.unfinished import UnfinishedRuns
 class RunDeletion:
     """Deletes runs of an artifact store; stateless."""
 
-    def __init__(self, artifacts: ArtifactStore) -> None:
+    def __init__(self, artifacts: ArtifactStore, *, clock: Clock = utc_now) -> None:
         self._artifacts = artifacts
         self._log = RunLog(artifacts)
         self._index = UnfinishedRuns(artifacts)
+        self._changes = RunChanges(artifacts, clock=clock)
+        self._clock = clock
 
-    def delete(self, run_id: str, *, now: str) -> None:
+    def delete(self, run_id: str) -> None:
         """Delete a run that has ended, or finish an interrupted deletion. Damaged runs can be deleted.
 
         Raises:
@@ -39,12 +43,13 @@ class RunDeletion:
             if head is not None:
                 _require_ended(run_id, head.state)
             self._artifacts.retire(record)
-            self._close_log(run_id, record=record, now=now)
+            self._close_log(run_id, record=record)
         if head is not None:
             self._index.forget(run_id, queued_id=head.state.queued_id)
         for part in ("checkpoints", "outputs", "events"):
             self._artifacts.remove_folder(f"{run_folder(run_id)}/{part}")
         self._artifacts.remove_folder(run_folder(run_id))
+        self._changes.note_deletion(run_id, after=head)
 
     def _find(self, run_id: str) -> Artifact | None:
         """The record, also if it is withdrawn; None if it is damaged."""
@@ -61,7 +66,8 @@ class RunDeletion:
         except DamagedArtifact:
             return None
 
-    def _close_log(self, run_id: str, *, record: Artifact, now: str) -> None:
+    def _close_log(self, run_id: str, *, record: Artifact) -> None:
+        now = write_time(self._clock())
         event = NewEvent(type="log", time=now, data={"level": "info", "text": "The run was deleted."})
         while (head := self._head(run_id)) is not None:
             try:

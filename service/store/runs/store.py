@@ -15,19 +15,21 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from itertools import islice
 from typing import Any, BinaryIO
 
 from promptatlas.types.runs import RunStatus
 
-from service.errors import Busy, Conflict, Expired, InvalidRequest, NotFound
+from service.errors import Busy, Conflict, Expired, NotFound
 from service.store.artifacts.clock import Clock, utc_now, write_time
 from service.store.artifacts.sealed_records import canonical_json
 from service.store.artifacts.store import ArtifactStore
-from service.store.listing import Page, check_limit
+from service.store.index.index import StoreIndex
+from service.store.listing import Page
+from service.store.runs.changes import RunChanges
 from service.store.runs.deletion import RunDeletion
 from service.store.runs.expiry import ExpiredPart, RunExpiry
 from service.store.runs.ids import RunIds, is_run_id, made_at
+from service.store.runs.listing import RunListing
 from service.store.runs.log import RunLog, curve_of, events_after
 from service.store.runs.outputs import Outputs
 from service.store.runs.records import Chunk, Output, RunRecord, RunState, StoredEvent, record_json
@@ -46,10 +48,13 @@ class RunStore:
     Args:
         artifacts: The artifact store.
         clock: Timestamps of records, events and ids.
+        index: Of the same store, for lists; None: lists are read from the files.
     """
 
-    def __init__(self, artifacts: ArtifactStore, *, clock: Clock = utc_now) -> None:
+    def __init__(self, artifacts: ArtifactStore, *, clock: Clock = utc_now, index: StoreIndex | None = None) -> None:
         self._artifacts = artifacts
+        self._listing = RunListing(artifacts, index=index)
+        self._changes = RunChanges(artifacts, clock=clock)
         self._log = RunLog(artifacts)
         self._rows = RunSummaries(artifacts)
         self._index = UnfinishedRuns(artifacts)
@@ -92,6 +97,8 @@ class RunStore:
         self._log.append(record.id, chunk)
         # Without a hint, each reader would have to list the log of a run that waits.
         self._log.hint(record.id, chunk)
+        # Before the run exists, so that no crash leaves a run that an index does not know.
+        self._changes.note(record, chunk)
         self._artifacts.create(run_folder(record.id), label=f"run {record.id}", files={}, metadata=record_json(record))
         return record
 
@@ -103,18 +110,7 @@ class RunStore:
         self, *, kind: str | None = None, status: RunStatus | None = None, limit: int = 20, after: str | None = None
     ) -> Page[tuple[RunRecord, RunState]]:
         """Runs older than the cursor ``after``, newest first. Damaged ones are logged and skipped."""
-        check_limit(limit)
-        if after is not None and not is_run_id(after):
-            raise InvalidRequest(f"The cursor of a list of runs is a run id; got {after[:80]!r}.", loc=("after",))
-        names = reversed([name for name in self._artifacts.names("runs") if after is None or name < after])
-        rows = (
-            (record, state)
-            for record, state in self._rows.rows(names)
-            if kind in (None, record.kind) and status in (None, state.status)
-        )
-        found = list(islice(rows, limit + 1))
-        has_more = len(found) > limit
-        return Page(items=found[:limit], has_more=has_more, next=found[limit - 1][0].id if has_more else None)
+        return self._listing.page(kind=kind, status=status, limit=limit, after=after)
 
     def unfinished_entries(self) -> list[UnfinishedEntry]:
         """The index of possibly unfinished runs, oldest run first; one listing."""
@@ -130,7 +126,7 @@ class RunStore:
         rows: dict[str, Row] = {row[0].id: row for row in self._rows.rows(sorted({run_id for run_id, _ in entries}))}
         for run_id, queued_id in entries:
             if run_id in rows:
-                self._remove_outdated_entry(run_id, queued_id, state=rows[run_id][1])
+                self._remove_outdated_entry(queued_id, row=rows[run_id])
             elif not self._artifacts.has_manifest(run_folder(run_id)):
                 self._remove_failed_creation(run_id, queued_id)
         return [row for row in rows.values() if not row[1].has_ended]
@@ -182,7 +178,7 @@ class RunStore:
         Raises:
             Conflict: The run is queued or running.
         """
-        RunDeletion(self._artifacts).delete(run_id, now=self._now())
+        RunDeletion(self._artifacts, clock=self._clock).delete(run_id)
 
     def note_death(self, run_id: str, *, attempt: int, reason: str, max_attempts: int) -> RunState:
         """Record that the worker of an attempt died: queue the run again, or fail it after ``max_attempts`` deaths.
@@ -260,7 +256,7 @@ class RunStore:
         for _ in range(_MAX_TRIES):
             head = self._log.head(run_id)
             # After the log was read: a deletion withdraws the record before it appends to the log.
-            self._rows.record(run_id)
+            record = self._rows.record(run_id)
             change = decide(head)
             if change is None:
                 return head
@@ -270,15 +266,21 @@ class RunStore:
                 run_id, chunk, use_reserve=chunk.state.status != "running" or chunk.state.cancel_requested
             ):
                 self._log.hint(run_id, chunk)
-                if chunk.state.has_ended:
+                # An entry that stays is removed by ``unfinished``, which announces the status again.
+                is_noted = chunk.state.status == head.state.status or self._changes.note(record, chunk)
+                if chunk.state.has_ended and is_noted:
                     self._index.forget(run_id, queued_id=chunk.state.queued_id)
                 return chunk
         raise Busy(f"Too many concurrent changes of run {run_id}.", retry_after_s=1.0)
 
-    def _remove_outdated_entry(self, run_id: str, queued_id: int, *, state: RunState) -> None:
+    def _remove_outdated_entry(self, queued_id: int, *, row: Row) -> None:
         """Remove an outdated index entry."""
-        if queued_id < state.queued_id or (queued_id == state.queued_id and state.has_ended):
-            self._index.forget(run_id, queued_id=queued_id)
+        record, state = row
+        if queued_id < state.queued_id:
+            self._index.forget(record.id, queued_id=queued_id)
+        elif queued_id == state.queued_id and state.has_ended and self._changes.note(record, self._log.head(record.id)):
+            # Announced again: the process that ended the run may have died before it did.
+            self._index.forget(record.id, queued_id=queued_id)
 
     def _remove_failed_creation(self, run_id: str, queued_id: int) -> None:
         """Remove the files of a crashed creation."""

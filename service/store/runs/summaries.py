@@ -12,7 +12,7 @@ from service.store.listing import log_damage
 from service.store.runs.checkpoints import Checkpoints
 from service.store.runs.ids import is_run_id
 from service.store.runs.log import RunLog
-from service.store.runs.records import RunRecord, RunState
+from service.store.runs.records import Chunk, RunRecord, RunState
 
 Row = tuple[RunRecord, RunState]
 
@@ -48,6 +48,14 @@ class RunSummaries:
             yield from self._batch(batch)
 
     def _batch(self, run_ids: list[str]) -> Iterator[Row]:
+        for run_id, found in self.heads(run_ids):
+            if isinstance(found, DamagedArtifact):
+                log_damage(found)
+            else:
+                yield found[0], self._complete(run_id, found[1].state)
+
+    def heads(self, run_ids: list[str]) -> Iterator[tuple[str, tuple[RunRecord, Chunk] | DamagedArtifact]]:
+        """Ids, and records with the last chunks of the logs, of the existing runs, in the order given."""
         records = self._records(run_ids)
         intact = [run_id for run_id in run_ids if isinstance(records.get(run_id), RunRecord)]
         heads = self._log.heads(intact)
@@ -56,9 +64,9 @@ class RunSummaries:
             record, head = records.get(run_id), heads.get(run_id)
             damage = next((found for found in (record, head) if isinstance(found, DamagedArtifact)), None)
             if damage is not None:
-                log_damage(damage)
-            elif isinstance(record, RunRecord) and head is not None and not isinstance(head, DamagedArtifact):
-                yield record, self._complete(run_id, head.state)
+                yield run_id, damage
+            elif isinstance(record, RunRecord) and isinstance(head, Chunk):
+                yield run_id, (record, head)
 
     def _records(self, run_ids: list[str]) -> dict[str, RunRecord | DamagedArtifact]:
         labels = {run_folder(run_id): f"run {run_id}" for run_id in run_ids}

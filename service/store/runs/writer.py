@@ -20,6 +20,7 @@ from promptatlas.types.runs import EventType
 from service.errors import InvalidRequest, NotFound, StoreFull
 from service.store.artifacts.clock import Clock, write_time
 from service.store.artifacts.store import ArtifactStore
+from service.store.runs.changes import RunChanges
 from service.store.runs.checkpoints import Checkpoints
 from service.store.runs.event_buffer import EventBuffer
 from service.store.runs.log import RunLog
@@ -60,6 +61,7 @@ class RunWriter:
         self.attempt = claimed.state.attempts
         self._log = RunLog(artifacts)
         self._index = UnfinishedRuns(artifacts)
+        self._changes = RunChanges(artifacts, clock=clock)
         self._checkpoints = Checkpoints(artifacts, run_id=record.id)
         self._outputs = Outputs(artifacts, run_id=record.id)
         self._clock = clock
@@ -241,9 +243,9 @@ class RunWriter:
         return self._head.writer == self._token and self._head.state.status in statuses
 
     def _update_hints(self) -> None:
-        """Update the hint and the index of unfinished runs; both are optional."""
+        """Update the hint, the changes and the index of unfinished runs; all are optional."""
         self._log.hint(self.record.id, self._head)
-        if self._head.state.has_ended:
+        if self._changes.note(self.record, self._head) and self._head.state.has_ended:
             self._index.forget(self.record.id, queued_id=self._head.state.queued_id)
 
     def _require_current(self) -> None:

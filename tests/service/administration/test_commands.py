@@ -51,6 +51,30 @@ def test_all_commands_on_a_store_of_any_sort(
     assert "not empty" in capsys.readouterr().err
 
 
+def test_reindex_counts_what_the_index_lacks_once(
+    local: FullStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local.fill()
+    environ = {"PROMPTATLAS_HOME": str(tmp_path / "home"), "PROMPTATLAS_CACHE": str(tmp_path / "cache")}
+    assert main(["reindex", "--json"], environ) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["n_missing"] == first["n_entries"] > 3
+    assert main(["reindex", "--json"], environ) == 0
+    assert json.loads(capsys.readouterr().out) == {**first, "n_missing": 0}
+    assert main(["reindex"], {**environ, "PROMPTATLAS_INDEX": "off"}) == 2
+    assert "PROMPTATLAS_INDEX is 'off'" in capsys.readouterr().err
+
+
+def test_an_index_that_cannot_be_opened_is_status_3(
+    local: FullStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local.fill()
+    (tmp_path / "cache").write_text("a file")
+    environ = {"PROMPTATLAS_HOME": str(tmp_path / "home"), "PROMPTATLAS_CACHE": str(tmp_path / "cache")}
+    assert main(["reindex"], environ) == 3
+    assert "The index failed" in capsys.readouterr().err
+
+
 def test_a_dry_run_lists_exactly_what_a_real_run_removes(
     environ: dict[str, str], full: FullStore, capsys: pytest.CaptureFixture[str]
 ) -> None:

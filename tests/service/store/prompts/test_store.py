@@ -162,7 +162,8 @@ def test_what_is_deleted_is_gone(prompts: PromptStore, soft: Any, tmp_path: Path
         with pytest.raises(NotFound):
             call()
     assert prompts.list_names().items == []
-    left = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    left = [path for path in (tmp_path / "store" / "prompts").rglob("*") if path.is_file()]
+    assert not list((tmp_path / "store" / "prompt-hashes").rglob("*.json"))
     assert left == [manifest_of(tmp_path, "qa", 1)]
 
 

@@ -1,0 +1,1 @@
+"""Contests of the store: pages of long lists."""
