@@ -9,7 +9,6 @@ from promptatlas.types.activations import (
     CaptureFields,
     CaptureMetadata,
     EstimateResponse,
-    PromptUsed,
 )
 from promptatlas.types.answers import AfterMarker, AnswerRule, LastNumber, PatternMatch
 from promptatlas.types.batches import (
@@ -135,6 +134,7 @@ from promptatlas.types.prompts import (
     PromptManifest,
     PromptRow,
     PromptTokens,
+    PromptUsed,
     UploadedPrompt,
     VectorTokens,
 )
@@ -144,6 +144,7 @@ from promptatlas.types.references import (
     REFERENCE_PATTERN,
     SHA256_PATTERN,
     AliasName,
+    Ensemble,
     Mix,
     MixPart,
     Name,
@@ -289,6 +290,7 @@ __all__ = [
     "EmbeddingUsage",
     "EmbeddingsMapSource",
     "EmbeddingsSource",
+    "Ensemble",
     "EstimateResponse",
     "Eval",
     "EvaluateSpec",
