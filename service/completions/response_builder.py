@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from promptatlas.types import ChatCompletionRequest, CompletionRequest, PromptLogprobs, Usage
+from promptatlas.types import ChatCompletionRequest, CompletionRequest, PromptLogprobs, PromptUsed, Usage
 from pydantic import BaseModel
 
 from service.completions.formats import CHAT, COMPLETION, Piece
@@ -20,9 +20,17 @@ class ResponseBuilder:
     Args:
         request_id: of the response, without its prefix.
         created: seconds since 1970.
+        used: the member of a posterior, or the members of an ensemble, to be named in the response.
     """
 
-    def __init__(self, spec: CompletionRequest | ChatCompletionRequest, *, request_id: str, created: int) -> None:
+    def __init__(
+        self,
+        spec: CompletionRequest | ChatCompletionRequest,
+        *,
+        request_id: str,
+        created: int,
+        used: PromptUsed | None = None,
+    ) -> None:
         self.is_streamed = spec.stream
         self._spec = spec
         self._n = spec.n
@@ -32,9 +40,10 @@ class ResponseBuilder:
         self._id = f"{self._format.id_prefix}-{request_id}"
         # A chat has a flag, a completion a number.
         self._with_logprobs = spec.logprobs is not None and spec.logprobs is not False
-        self._excluded: dict[str, Any] | None = None
+        self._used = used
+        self._excluded: dict[str, Any] = {} if used is not None else {"prompt": True}
         if spec.prompt_logprobs is None:
-            self._excluded = {"prompt_logprobs": True, "choices": {"__all__": {"prompt_logprobs"}}}
+            self._excluded |= {"prompt_logprobs": True, "choices": {"__all__": {"prompt_logprobs"}}}
         self._created = created
         self._deltas: dict[int, list[Delta]] = {}
         self._ends: dict[int, RowDone] = {}
@@ -70,7 +79,9 @@ class ResponseBuilder:
         return message
 
     def json(self, message: BaseModel) -> bytes:
-        """The JSON of a response or chunk; it has ``prompt_logprobs`` only if the client requested them."""
+        """The JSON of a response or chunk; it has ``prompt_logprobs`` only if the client requested them,
+        and ``prompt`` only for posteriors and ensembles.
+        """
         return message.model_dump_json(exclude=self._excluded).encode()
 
     def first_chunks(self) -> Iterator[BaseModel]:
@@ -114,4 +125,6 @@ class ResponseBuilder:
         return self._message(self._format.chunk, [self._format.chunk_choice(piece)])
 
     def _message(self, kind: type[BaseModel], choices: list[BaseModel], *, usage: Usage | None = None) -> BaseModel:
-        return kind(id=self._id, created=self._created, model=self._model, choices=choices, usage=usage)
+        return kind(
+            id=self._id, created=self._created, model=self._model, choices=choices, usage=usage, prompt=self._used
+        )

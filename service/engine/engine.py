@@ -95,9 +95,9 @@ class Engine:
 
     def missing(self, choice: PromptChoice | None) -> tuple[str, ...]:
         """Content hashes that ``submit`` would load for this choice; empty while it is compiled."""
-        if choice is None or choice in self._prompts:
-            return ()
-        return tuple(dict.fromkeys(sha256 for sha256, _ in choice.parts))
+        members = () if choice is None else choice.members
+        missing = [member for member in members if member not in self._prompts]
+        return tuple(dict.fromkeys(sha256 for member in missing for sha256, _ in member.parts))
 
     def submit(
         self,
@@ -241,8 +241,9 @@ class Engine:
         return len(self._scheduler.waiting) + len(self._captures)
 
     def _n_rows(self, request: Generate | Capture) -> int:
-        n_inputs = len(request.inputs)
-        return max(n_inputs, 1) * request.n if isinstance(request, Generate) else n_inputs
+        n_members = 1 if request.prompt is None else len(request.prompt.members)
+        each = request.n if isinstance(request, Generate) else 1
+        return max(len(request.inputs), 1) * each * n_members
 
     def _enqueue(self, state: RequestState) -> None:
         """Captures that fit one step run without a cache; all other requests become rows of the batch."""
@@ -258,7 +259,7 @@ class Engine:
                     f"keys and values of {row.n_reserved} tokens do not fit this server's cache of "
                     f"{self._limits.cache_bytes:,} bytes. Shorten the input, or request fewer tokens."
                 )
-        self._scheduler.waiting.extend(state.rows)
+        self._scheduler.waiting.extend(member for row in state.rows for member in row.members)
 
     @torch.inference_mode()
     def _drop(self, state: RequestState) -> None:

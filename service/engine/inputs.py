@@ -32,11 +32,21 @@ Input = TextInput | Vectors
 class PromptChoice:
     """An affine mix of stored prompts, by content hash; one part of weight 1 is that prompt itself.
 
+    The hash of a posterior's member is that of the posterior, ``#`` and the member's index.
+    is_ensemble: the parts are not mixed; each reads the input, and their next-token probabilities are averaged.
     refs: for each part the version that it was found as, which saves a search for the content; empty if unknown.
     """
 
     parts: tuple[tuple[str, float], ...]
     refs: tuple[str, ...] = field(default=(), compare=False)
+    is_ensemble: bool = False
+
+    @property
+    def members(self) -> tuple[PromptChoice, ...]:
+        """The prompts of an ensemble; otherwise the choice itself."""
+        if not self.is_ensemble:
+            return (self,)
+        return tuple(PromptChoice(parts=((sha256, 1.0),)) for sha256, _ in self.parts)
 
     @property
     def key(self) -> tuple[tuple[str, float], ...]:

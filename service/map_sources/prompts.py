@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from promptatlas.types.forms import FORMS
 from promptatlas.types.maps import PromptsSource
 
 from service.errors import InvalidRequest, TooLarge
@@ -54,7 +53,7 @@ async def _vectors_of(
     Soft: its vectors at layer 0, and states above. Deep: its vectors at its own layers; carried ones also states above.
     Steering: its vectors among the states that they are added to.
     """
-    form = FORMS[manifest.kind]
+    form = manifest.form
     if not form.has_vectors:
         raise InvalidRequest(f"{manifest.ref} cannot be shown on a map: {form.why_no_vectors}.")
     own = {form.state_layer(form.layer_of(name)): np.atleast_2d(values) for name, values in stage.tensors.items()}

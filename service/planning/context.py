@@ -19,8 +19,8 @@ _MAX_SHOWN = 80
 class Prompts(Protocol):
     """The part of the prompt store that planning uses."""
 
-    def resolve(self, ref: str, *, base: str | None = None) -> PromptManifest:
-        """The version that a reference selects; NotFound or InvalidRequest if there is none."""
+    def resolve(self, ref: str, *, base: str | None = None, allows_posterior: bool = False) -> PromptManifest:
+        """The version that a reference selects; NotFound or InvalidRequest if there is none, or it is a posterior."""
 
 
 class Datasets(Protocol):
@@ -136,14 +136,15 @@ class Resolver:
         self._infos[name] = found
         return found
 
-    def prompt(self, ref: str, *, base: Base, at: Loc) -> tuple[str, PromptManifest]:
+    def prompt(self, ref: str, *, base: Base, at: Loc, allows_posterior: bool = False) -> tuple[str, PromptManifest]:
         """The pinned form of a reference, and the version that it selects.
 
         Raises:
-            NotFound, InvalidRequest: at ``at``: there is none, or it was tuned for another model or other weights.
+            NotFound, InvalidRequest: at ``at``: there is none, it was tuned for another model or other weights, or it is a
+                posterior where one prompt is expected.
         """
         try:
-            found = self.context.prompts.resolve(ref, base=base.name)
+            found = self.context.prompts.resolve(ref, base=base.name, allows_posterior=allows_posterior)
         except AtlasError as error:
             raise error_at(error, loc=at) from error
         require_base(found, base=base.name, revision=base.revision, ref=ref, loc=at)

@@ -93,7 +93,25 @@ class LossScorer:
         if pack:
             yield pack
 
+    @torch.inference_mode()
+    def logits(self, targets: Sequence[Target]) -> list[Float[Tensor, "tokens vocab"]]:
+        """Logits that each target token is predicted from, in the order of ``targets``, float32."""
+        found: dict[int, Tensor] = {}
+        for pack in self._packs(range(len(targets)), targets):
+            self._check()
+            chosen = [targets[i] for i in pack]
+            sizes = [len(target.encoded.target_ids) for target in chosen]
+            found.update(zip(pack, torch.split(self._logits(chosen).float(), sizes), strict=True))
+        return [found[i] for i in range(len(targets))]
+
     def _score(self, targets: Sequence[Target]) -> list[Loss]:
+        logits = self._logits(targets)
+        target_ids = torch.tensor([token for target in targets for token in target.encoded.target_ids])
+        nats = _nats(logits, target_ids.to(logits.device))
+        parts = torch.split(nats, [len(target.encoded.target_ids) for target in targets])
+        return [Loss(float(part.sum()), len(part)) for part in parts]
+
+    def _logits(self, targets: Sequence[Target]) -> Float[Tensor, "tokens vocab"]:
         # The last target token is predicted only, so it is not read.
         sequences = [(*target.encoded.input_ids, *target.encoded.target_ids[:-1]) for target in targets]
         offsets = [0, *torch.tensor([len(s) for s in sequences]).cumsum(0).tolist()]
@@ -102,16 +120,12 @@ class LossScorer:
         model = self._model
         positions = [_predicting_positions(t, offset) for t, offset in zip(targets, offsets[:-1], strict=True)]
         with ForwardHooks(model.module, model.architecture, reads=(), on_read=_no_read, changes=changes):
-            logits = model.forward(
+            return model.forward(
                 metadata,
                 ids=torch.tensor([token for sequence in sequences for token in sequence]),
                 positions=metadata.positions,
                 logits_at=torch.cat(positions),
             )
-        target_ids = torch.tensor([token for target in targets for token in target.encoded.target_ids])
-        nats = _nats(logits, target_ids.to(logits.device))
-        parts = torch.split(nats, [len(target.encoded.target_ids) for target in targets])
-        return [Loss(float(part.sum()), len(part)) for part in parts]
 
     def _groups(
         self, targets: Sequence[Target], offsets: Sequence[int]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from promptatlas.types.references import PromptRef
+from promptatlas.types.references import Ensemble, PromptRef
 
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt, mix_prompts
+from service.errors import InvalidRequest
 from service.store.prompts.store import PromptStore
 from workers.inputs.prompts import read_prompt
 
@@ -30,6 +31,8 @@ def choose_prompt(store: PromptStore, ref: PromptRef | None, *, model: HostedMod
     """
     if ref is None:
         return None
+    if isinstance(ref, Ensemble):
+        raise InvalidRequest("Expected a prompt or a mix; an ensemble is served by completions and trajectories only.")
     parts = [(ref, 1.0)] if isinstance(ref, str) else [(part.ref, part.weight) for part in ref.mix]
     manifests = [store.resolve(part, base=model.card.name) for part, _ in parts]
     prompts = [read_prompt(store, manifest, model=model) for manifest in manifests]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import safetensors.torch
 import torch
+from promptatlas.types.posteriors import EnsemblePosterior, SgldPosterior
 from promptatlas.types.priors import PromptPrior
 from promptatlas.types.tuning import TuneSpec
 
@@ -20,7 +21,7 @@ from service.errors import Conflict
 from service.planning.checks.members import PlannedMember, members_of, prompt_name
 from workers.priors.sources.sources import Sources
 from workers.tuning.draws import draw, log_prob_of, priors_of
-from workers.tuning.training.settings import LogProb, TuneSettings
+from workers.tuning.training.settings import LogProb, PosteriorSettings, TuneSettings
 
 RECORD, DRAWS = "beginning.json", "draws.safetensors"
 """Files of a checkpoint."""
@@ -108,8 +109,12 @@ def run_members(spec: TuneSpec, *, run_id: str) -> list[RunMember]:
     return [RunMember(name=prompt_name(spec, plan, run_id=run_id), plan=plan) for plan in members_of(spec)]
 
 
-def settings_of(spec: TuneSpec, *, can_validate: bool) -> TuneSettings:
-    """The trainer's settings. Without validation examples, the last vectors are kept and no member stops early."""
+def settings_of(spec: TuneSpec, *, can_validate: bool, n_observations: int = 1) -> TuneSettings:
+    """The trainer's settings. Without validation examples, the last vectors are kept and no member stops early.
+
+    Args:
+        n_observations: answer tokens of the training examples.
+    """
     method, optimizer, stopping = spec.method, spec.optimizer, spec.early_stopping
     return TuneSettings(
         kind=method.kind,
@@ -133,14 +138,27 @@ def settings_of(spec: TuneSpec, *, can_validate: bool) -> TuneSettings:
         keep=spec.keep if can_validate else "last",
         data_seed=spec.data_seed,
         snapshots=spec.snapshots,
+        posterior=_posterior_settings(spec, n_observations=n_observations),
     )
 
 
 def log_prob_under(spec: TuneSpec, plan: PlannedMember, *, model: HostedModel, sources: Sources) -> LogProb | None:
-    """The log density of the penalty under the member's prior; None if the weight is 0."""
-    if spec.regularize.weight == 0:
+    """The log density under the member's prior; None if neither a penalty nor a posterior needs it."""
+    is_density = spec.posterior is not None and not isinstance(spec.posterior, EnsemblePosterior)
+    if spec.regularize.weight == 0 and not is_density:
         return None
     return partial(log_prob_of, priors_of(spec.method, plan.prior, model=model, sources=sources))
+
+
+def _posterior_settings(spec: TuneSpec, *, n_observations: int) -> PosteriorSettings | None:
+    method = spec.posterior
+    if method is None or isinstance(method, EnsemblePosterior):
+        return None
+    settings = PosteriorSettings(method=method.method, n_observations=n_observations, temperature=method.temperature)
+    if not isinstance(method, SgldPosterior):
+        return settings
+    burn_in = spec.optimizer.steps // 2 if method.burn_in is None else method.burn_in
+    return replace(settings, burn_in=burn_in, thin=method.thin, is_preconditioned=method.preconditioned)
 
 
 def training_bytes(device: torch.device) -> int:

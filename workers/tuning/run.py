@@ -17,6 +17,7 @@ from workers.evaluation.example_rows import CheckpointInterval, ExampleRow, writ
 from workers.running.interface import RunContext, RunStopped
 from workers.tuning.context import TuningContext
 from workers.tuning.initialization import Initialization, initialize
+from workers.tuning.posterior.results import store_posterior
 from workers.tuning.results.curves import Point
 from workers.tuning.results.evaluation import MemberResults, evaluation_of
 from workers.tuning.results.outcome_table import Entry, best_of, run_metrics, table_of
@@ -38,7 +39,8 @@ def tune(run: RunContext) -> Mapping[str, float]:
     ``snapshots/{ref}.safetensors``; and event files for TensorBoard under ``tensorboard/``.
 
     Returns:
-        the metrics of the best member, as in its manifest. With several members, also ``{name}/{metric}`` of each.
+        the metrics of the best member, as in its manifest. With several members, also ``{name}/{metric}`` of each. With a
+        posterior, also its diagnostics; it is the only stored version.
 
     Raises:
         InvalidRequest, NotFound, DamagedArtifact: the spec is invalid, or names something that is missing or damaged.
@@ -80,6 +82,13 @@ class _Tuning:
     def execute(self) -> dict[str, float]:
         self._train()
         measured = MemberResults(self._context, self._evaluate())
+        if self._context.spec.posterior is not None:
+            metrics = store_posterior(
+                self._context, self._training, initialization=self._initialization, measured=measured
+            )
+            self._recorders.finish(metrics)
+            self._run.progress(self._n_total, self._n_total)
+            return metrics
         entries = self._store(measured)
         best = best_of(entries)
         metrics = run_metrics(entries, best=best)

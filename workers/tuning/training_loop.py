@@ -30,6 +30,7 @@ class Training:
 
     Attributes:
         n_train, n_validation: numbers of training and validation examples.
+        settings: of the trainer.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class Training:
     ) -> None:
         self._context = context
         validation = context.validation_examples()
-        settings = settings_of(context.spec, can_validate=bool(validation))
         train = context.training_examples()
+        n_observations = sum(len(example.target_ids) for example in train)
+        settings = settings_of(context.spec, can_validate=bool(validation), n_observations=max(n_observations, 1))
+        self.settings = settings
         self.n_train, self.n_validation = len(train), len(validation)
         self._trainer = Trainer(
             context.model,
@@ -71,6 +74,11 @@ class Training:
     def outcomes(self) -> list[Outcome]:
         """The outcome of each member, in order."""
         return [self._trainer.outcome(i) for i in range(len(self._context.members))]
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer, for measures of the loss around a prompt."""
+        return self._trainer
 
     def snapshots(self, i: int) -> Mapping[int, Mapping[str, Tensor]]:
         """Vectors of member ``i`` by the step after which they were copied."""

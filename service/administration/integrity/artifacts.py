@@ -63,7 +63,7 @@ class ArtifactChecks:
             if [manifest.name, str(manifest.version)] != [parts[1], parts[3]]:
                 raise DamagedArtifact(f"{artifact.label} is damaged: its manifest is that of {manifest.ref}.")
             try:
-                sha256 = self._prompts.load(manifest).sha256
+                sha256 = self._prompts.load_posterior(manifest).sha256
             except (KeyError, ValueError, TypeError) as error:
                 raise DamagedArtifact(f"{artifact.label} is damaged: its tensors cannot be read.") from error
             if sha256 != manifest.sha256:

@@ -195,4 +195,6 @@ def _label(resolved: ResolvedModel) -> str | None:
     if resolved.used is None:
         return None
     ref = resolved.used.ref
-    return " + ".join(f"{part.weight:g}·{part.ref}" for part in ref.mix) if isinstance(ref, Mix) else ref
+    if isinstance(ref, Mix):
+        return " + ".join(f"{part.weight:g}·{part.ref}" for part in ref.mix)
+    return ref if isinstance(ref, str) else " | ".join(ref.refs)

@@ -19,6 +19,7 @@ class Demand:
     """Estimated before a request runs.
 
     n_rows: rows of the batch. n_input: tokens of its inputs, each counted once; texts have four characters per token.
+    Rows and tokens of an ensemble count once for each member.
     n_generated: the largest number of tokens that it can generate.
     """
 
@@ -31,12 +32,13 @@ class Demand:
         """The demand of a request."""
         request = job.request
         n_input = sum(map(_n_tokens, request.inputs))
+        n_members = 1 if request.prompt is None else len(request.prompt.members)
         if isinstance(request, Capture):
-            return cls(n_rows=len(request.inputs), n_input=n_input, n_generated=0)
+            return cls(n_rows=len(request.inputs) * n_members, n_input=n_input * n_members, n_generated=0)
         n_input += sum(_MESSAGE_TOKENS + _n_tokens(_content(message)) for message in request.messages or ())
         n_rows = max(len(request.inputs), 1) * request.n
         each = request.max_tokens if job.n_context is None else max(job.n_context - n_input, 1)
-        return cls(n_rows=n_rows, n_input=n_input, n_generated=n_rows * each)
+        return cls(n_rows=n_rows * n_members, n_input=n_input * n_members, n_generated=n_rows * n_members * each)
 
     @property
     def n_tokens(self) -> int:
@@ -53,12 +55,13 @@ def n_used(request: Generate | Capture, exchange: Exchange, *, demand: Demand) -
     usage = exchange.usage
     if exchange.failed:
         return 0
+    n_members = 1 if request.prompt is None else len(request.prompt.members)
     if exchange.ended and usage is not None:
-        return usage.n_input + usage.n_generated
+        return (usage.n_input + usage.n_generated) * n_members
     if usage is None or not (isinstance(request, Generate) and request.stream):
         return demand.n_tokens
-    n_input = usage.n_input if usage.is_known else demand.n_input
-    return min(n_input + usage.n_generated, demand.n_tokens)
+    n_input = usage.n_input * n_members if usage.is_known else demand.n_input
+    return min(n_input + usage.n_generated * n_members, demand.n_tokens)
 
 
 def _n_tokens(given: Input) -> int:

@@ -54,11 +54,11 @@ async def complete(
 ) -> Response:
     """Complete texts, or vectors in place of their embeddings; compatible with OpenAI's API and vLLM's `prompt_embeds`."""
     spec = body.request
-    resolved = await resolve_request(services, spec)
+    resolved = await resolve_request(services, spec, allows_ensemble=True)
     vectors = await vectors_of(spec, card=resolved.card)
     generate = with_completion(generate_of(spec, resolved=resolved), spec, vectors=vectors)
     job = job_of(body, generate, resolved=resolved)
-    builder = _builder_of(spec, job)
+    builder = _builder_of(spec, job, resolved=resolved)
     return await respond(request, builder, job=job, engine=services.engine_of(request), deadline_s=deadline_s)
 
 
@@ -76,7 +76,7 @@ async def chat(
 ) -> Response:
     """Continue a conversation; compatible with OpenAI's API. The model's tokenizer must have a chat template."""
     spec = body.request
-    resolved = await resolve_request(services, spec)
+    resolved = await resolve_request(services, spec, allows_ensemble=True)
     if not resolved.card["has_chat_template"]:
         raise InvalidRequest(
             f"Model {resolved.model!r} has no chat template; use /v1/completions with a text.", loc=("model",)
@@ -84,12 +84,16 @@ async def chat(
     generate = with_chat(generate_of(spec, resolved=resolved), spec)
     n_context = _n_context(resolved) if spec.token_limit is None else None
     job = job_of(body, generate, resolved=resolved, n_context=n_context)
-    builder = _builder_of(spec, job)
+    builder = _builder_of(spec, job, resolved=resolved)
     return await respond(request, builder, job=job, engine=services.engine_of(request), deadline_s=deadline_s)
 
 
-def _builder_of(spec: CompletionRequest | ChatCompletionRequest, job: Submit) -> ResponseBuilder:
-    return ResponseBuilder(spec, request_id=job.request.request_id, created=int(time.time()))
+def _builder_of(
+    spec: CompletionRequest | ChatCompletionRequest, job: Submit, *, resolved: ResolvedModel
+) -> ResponseBuilder:
+    return ResponseBuilder(
+        spec, request_id=job.request.request_id, created=int(time.time()), used=resolved.posterior_used
+    )
 
 
 def _n_context(resolved: ResolvedModel) -> int:

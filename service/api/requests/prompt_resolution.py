@@ -16,11 +16,12 @@ from promptatlas.types import (
     Mix,
     PromptRef,
     PromptUsed,
+    SamplingFields,
     TrajectoryRequest,
 )
-from promptatlas.types.forms import FORMS
-from promptatlas.types.references import MixPart
+from promptatlas.types.references import Ensemble, MixPart
 
+from service.api.requests.posterior_members import draw_of, ensemble_of
 from service.api.services import Services
 from service.api.telemetry.request_record import note_model
 from service.engine.inputs import PromptChoice
@@ -50,6 +51,12 @@ class ResolvedModel:
     used: PromptUsed | None = None
     refs: tuple[str, ...] = ()
 
+    @property
+    def posterior_used(self) -> PromptUsed | None:
+        """``used`` if it is a member of a posterior, or an ensemble; otherwise None."""
+        is_posterior = self.used is not None and (self.used.member is not None or isinstance(self.used.ref, Ensemble))
+        return self.used if is_posterior else None
+
     def metadata(self, *, request_id: str) -> dict[str, Any]:
         """Fields of a tensor result's header, in addition to those of the engine."""
         return {
@@ -64,9 +71,19 @@ class ResolvedModel:
 
 
 async def resolve_model(
-    store: PromptStore, *, state: EngineState, model: str, prompt_ref: PromptRef | None = None
+    store: PromptStore,
+    *,
+    state: EngineState,
+    model: str,
+    prompt_ref: PromptRef | None = None,
+    seed: int | None = 0,
+    allows_ensemble: bool = False,
 ) -> ResolvedModel:
     """Resolve ``base`` with a prompt reference, or ``base:ref`` without one.
+
+    Args:
+        seed: of the draw from a posterior; None draws at random. Requests without such a field draw with seed 0.
+        allows_ensemble: whether the request can run under several prompts.
 
     Raises:
         NotFound: no such model, prompt, version or alias.
@@ -83,28 +100,48 @@ async def resolve_model(
     if ref is None:
         return ResolvedModel(model=base, card=card)
     field = "model" if colon else "prompt_ref"
-    parts = [(ref, 1.0)] if isinstance(ref, str) else [(part.ref, part.weight) for part in ref.mix]
-    resolve = functools.partial(_resolve, store, base=base, field=field)
+    if isinstance(ref, Ensemble) and not allows_ensemble:
+        raise InvalidRequest("Expected one prompt or a mix; an ensemble has no states of its own.", loc=(field,))
+    parts = _parts(ref)
+    allows_posterior = not isinstance(ref, Mix)
+    resolve = functools.partial(_resolve, store, base=base, field=field, allows_posterior=allows_posterior)
     manifests = await asyncio.gather(*(asyncio.to_thread(resolve, part) for part, _ in parts))
     for (part, _), manifest in zip(parts, manifests, strict=True):
         require_base(manifest, base=base, revision=card["revision"], ref=part, loc=(field,))
-    _require_one_shape(manifests, refs=[part for part, _ in parts])
-    weights = [weight for _, weight in parts]
+    if isinstance(ref, Ensemble):
+        choice, used = ensemble_of(ref, manifests)
+    elif manifests[0].members is not None and isinstance(ref, str):
+        choice, used = draw_of(ref, manifests[0], seed=seed)
+    else:
+        _require_one_shape(manifests, refs=[part for part, _ in parts])
+        weights = [weight for _, weight in parts]
+        choice, used = _prompt(manifests, weights), _used(ref, manifests, weights)
     return ResolvedModel(
-        model=base,
-        card=card,
-        prompt=_prompt(manifests, weights),
-        used=_used(ref, manifests, weights),
-        refs=tuple(manifest.ref for manifest in manifests),
+        model=base, card=card, prompt=choice, used=used, refs=tuple(manifest.ref for manifest in manifests)
     )
 
 
-async def resolve_request(services: Services, spec: _ModelRequest) -> ResolvedModel:
+async def resolve_request(services: Services, spec: _ModelRequest, *, allows_ensemble: bool = False) -> ResolvedModel:
     """:func:`resolve_model` of a request that runs the model; Unavailable while there is no engine."""
     state = services.engine.require_engine()
-    resolved = await resolve_model(services.prompts, state=state, model=spec.model, prompt_ref=spec.prompt_ref)
+    resolved = await resolve_model(
+        services.prompts,
+        state=state,
+        model=spec.model,
+        prompt_ref=spec.prompt_ref,
+        seed=spec.seed if isinstance(spec, SamplingFields) else 0,
+        allows_ensemble=allows_ensemble,
+    )
     note_model(resolved.model, refs=resolved.refs, parts=() if resolved.prompt is None else resolved.prompt.parts)
     return resolved
+
+
+def _parts(ref: PromptRef) -> list[tuple[str, float]]:
+    if isinstance(ref, str):
+        return [(ref, 1.0)]
+    if isinstance(ref, Ensemble):
+        return [(part, 1.0) for part in ref.refs]
+    return [(part.ref, part.weight) for part in ref.mix]
 
 
 def base_shapes(state: EngineState) -> list[BaseShape]:
@@ -113,9 +150,9 @@ def base_shapes(state: EngineState) -> list[BaseShape]:
     return [BaseShape(name=name, **{field: card[field] for field in fields}) for name, card in state.models.items()]
 
 
-def _resolve(store: PromptStore, ref: str, *, base: str, field: str) -> PromptManifest:
+def _resolve(store: PromptStore, ref: str, *, base: str, field: str, allows_posterior: bool) -> PromptManifest:
     try:
-        return store.resolve(ref, base=base)
+        return store.resolve(ref, base=base, allows_posterior=allows_posterior)
     except (NotFound, InvalidRequest) as error:
         raise type(error)(error.detail, loc=(field,)) from None
 
@@ -133,7 +170,7 @@ def _require_one_shape(manifests: Sequence[PromptManifest], *, refs: Sequence[st
 def _shape(manifest: PromptManifest) -> str:
     """The properties that mixed prompts must share, as text."""
     where = f", {manifest.where}" if manifest.where else ""
-    is_layered = FORMS[manifest.kind].is_layered
+    is_layered = manifest.form.is_layered
     layers = f", layers {list(manifest.layers)}" if is_layered and manifest.layers is not None else ""
     return f"{manifest.kind}{where}, n_virtual {manifest.n_virtual}{layers}"
 
@@ -152,7 +189,7 @@ def _used(ref: str | Mix, manifests: Sequence[PromptManifest], weights: Sequence
     return PromptUsed(
         ref=ref,
         sha256=None if mixed else first.sha256,
-        kind=first.kind,
+        kind=first.prompt_kind,
         n_virtual=first.n_virtual,
         parts=parts if mixed else None,
     )

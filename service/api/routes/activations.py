@@ -31,7 +31,7 @@ ActivationBody = Annotated[Body[ActivationRequest], Depends(body_of(ActivationRe
 )
 async def activations(request: Request, services: ServicesDep, body: ActivationBody, deadline_s: Deadline) -> Response:
     """Read a model's activations on texts, with a tuned prompt or without."""
-    resolved = await resolve_request(services, body.request)
+    resolved = await resolve_request(services, body.request, allows_ensemble=True)
     capture = await _capture(services, body.request, resolved)
     job = job_of(body, capture, resolved=resolved, metadata=resolved.metadata(request_id=request_id_of(request)))
     return await respond(request, job, services=services, deadline_s=deadline_s)
@@ -46,7 +46,7 @@ async def estimate(
     request: Request, services: ServicesDep, body: ActivationBody, deadline_s: Deadline
 ) -> EstimateResponse:
     """Estimate the cost of the same request to `/v1/activations`, without running it."""
-    resolved = await resolve_request(services, body.request)
+    resolved = await resolve_request(services, body.request, allows_ensemble=True)
     capture = await _capture(services, body.request, resolved)
     found = await while_connected(
         request, services.engine.estimate(resolved.model, request=capture, deadline_s=deadline_s)

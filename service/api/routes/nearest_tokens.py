@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Query, Request
 from promptatlas.types import LensToken, NearToken, PromptTokens, VectorTokens
-from promptatlas.types.forms import FORMS
 
 from service.api.engine_reads.engine_model import EngineModel
 from service.api.engine_reads.nearest_tokens import Ranked, TokenReader
@@ -61,7 +60,7 @@ async def nearest(
 ) -> PromptTokens:
     """Return the nearest tokens of each vector of a prompt, its logit lens, and measures of collapse."""
     manifest = await asyncio.to_thread(services.prompts.get, name, version=version)
-    form = FORMS[manifest.kind]
+    form = manifest.form
     if not form.has_vectors:
         raise InvalidRequest(f"{manifest.ref} has no vectors to compare with tokens: {form.why_no_vectors}.")
     state = services.engine.require_engine()
@@ -95,7 +94,7 @@ async def _read(
 
 def _vectors_of(manifest: PromptManifest, prompts: PromptStore, runs: RunStore) -> Vectors:
     stages = history_of(manifest, prompts=prompts, runs=runs, draws=True, snapshots=False)
-    form = FORMS[manifest.kind]
+    form = manifest.form
     names = sorted(stages[-1].tensors, key=lambda name: form.layer_of(name) or 0)
     vectors = {name: np.atleast_2d(stages[-1].tensors[name]) for name in names}
     rows: dict[str, slice] = {}

@@ -113,7 +113,7 @@ async def list_prompts(
 @router.get("/v1/prompts/{name}", responses=problems(401, 403, 404, 422, 500, 503))
 async def newest(services: ServicesDep, _caller: Reader, name: NamePath) -> PromptManifest:
     """Return the manifest of the newest version."""
-    return _on_wire(await asyncio.to_thread(services.prompts.resolve, name))
+    return _on_wire(await asyncio.to_thread(services.prompts.resolve, name, allows_posterior=True))
 
 
 @router.get("/v1/prompts/{name}/versions", responses=problems(401, 403, 404, 422, 500, 503))

@@ -35,7 +35,7 @@ async def trajectories(
 ) -> Response:
     """Generate continuations of texts and return the model's states at each token."""
     spec = body.request
-    resolved = await resolve_request(services, spec)
+    resolved = await resolve_request(services, spec, allows_ensemble=True)
     generate = replace(
         generate_of(spec, resolved=resolved),
         inputs=inputs_of(spec.inputs),

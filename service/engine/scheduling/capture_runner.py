@@ -116,10 +116,12 @@ def capture_result(model: HostedModel, state: RequestState, *, ranker: TokenRank
     """The response of a request whose rows have all been read."""
     captures = [row.capture for row in state.rows if row.capture is not None]
     reduce = captures[0].spec.reduce
-    if state.prompt is not None and captures[0].n_virtual:
-        for tap, states in virtual_states(model, state.prompt.prompt, captures[0].taps).items():
+    for k, prompt in enumerate(state.prompts):
+        if prompt is None or not captures[k].n_virtual:
+            continue
+        for tap, states in virtual_states(model, prompt.prompt, captures[k].taps).items():
             virtual = ranker.rank(states, reduce) if isinstance(reduce, Ranking) else states
-            for capture in captures:
+            for capture in captures[k :: len(state.prompts)]:
                 capture.set_virtual(tap, virtual)
     tensors = stack_rows(captures, model.catalogue, token_ids=[row.ids for row in state.rows])
     return Tensors(tensors=tensors, metadata=ranker.metadata(tensors, reduce) if isinstance(reduce, Ranking) else {})

@@ -15,6 +15,7 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import SiteCatalogue
 from service.engine.requests import Done, Event, FinishReason, Generate, Ranking, RowDone, Tensors
 from service.engine.scheduling.capture_runner import capture_result
+from service.engine.scheduling.mixture import row_logits
 from service.engine.scheduling.model_runner import LogitRows, ModelRunner, gather_requests
 from service.engine.scheduling.output_processor import OutputProcessor
 from service.engine.scheduling.recorder import Recorder
@@ -75,16 +76,17 @@ class GenerationRunner:
         ]
         if not choosing:
             return
-        index = [i for _, i in choosing]
-        if index != list(range(len(logits))):
-            logits = logits[torch.tensor(index, device=logits.device)]
+        logits = row_logits(logits, choosing, at={id(row): i for row, i in zip(rows, at, strict=True)})
         tokens = choose(logits, [row.sampler for row, _ in choosing if row.sampler is not None])
         self._score(choosing, logits, tokens)
         for (row, _), token in zip(choosing, tokens, strict=True):
-            row.ids.append(token)
+            for member in row.members:
+                member.ids.append(token)
             assert row.sampler is not None
             row.sampler.observe(token)
             row.finish_reason = self._output_processor.take_token(row, token) or self._finish_reason(row, token)
+            for follower in row.followers:
+                follower.finish_reason = row.finish_reason
         self._recorder.chose([row for row, _ in choosing])
 
     def _score(self, choosing: Sequence[tuple[SequenceState, int]], logits: Tensor, tokens: Sequence[int]) -> None:
@@ -111,6 +113,10 @@ class GenerationRunner:
         return "length" if row.n_generated >= row.max_tokens else None
 
     def _report(self, row: SequenceState) -> list[Event]:
+        if row.is_follower:
+            if row.max_tokens == 0 and row.n_pending == 0:
+                row.finish_reason = "length"
+            return []
         if row.finish_reason is None:
             if not row.is_streamed and row.max_tokens:
                 return []  # most rows of most steps
@@ -177,19 +183,25 @@ def _is_scored(row: SequenceState) -> bool:
     return row.capture is not None or _n_top(row) is not None or _n_top_tokens(row) is not None
 
 
+def _reported(row: SequenceState) -> SequenceState:
+    """The row that has the text and the log-probabilities: the row itself, or the leader of its ensemble."""
+    return row.leader or row
+
+
 def trajectory_result(state: RequestState, catalogue: SiteCatalogue) -> Tensors:
     """All trajectories, with ``generated``, ``logprobs`` (NaN where not generated), and a summary of each in the metadata."""
-    rows = state.rows
+    rows = [member for row in state.rows for member in row.members]
     captures = [row.capture for row in rows if row.capture is not None]
     tensors = stack_rows(captures, catalogue, token_ids=[row.ids for row in rows])
     at = [(row, position) for row, capture in zip(rows, captures, strict=True) for position in capture.positions]
     tensors["generated"] = torch.tensor([p >= row.n_input for row, p in at], dtype=torch.bool)
     tensors["logprobs"] = torch.tensor(
-        [row.logprobs[p - row.n_input] if p >= row.n_input else float("nan") for row, p in at], dtype=torch.float32
+        [_reported(row).logprobs[p - row.n_input] if p >= row.n_input else float("nan") for row, p in at],
+        dtype=torch.float32,
     )
     inputs = [
         {
-            "text": row.text.text if row.text is not None else "",
+            "text": stream.text if (stream := _reported(row).text) is not None else "",
             "finish_reason": row.finish_reason,
             "n_input": row.n_input,
             "n_generated": row.n_generated,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 from service.engine.activations.capture_buffer import DTYPES, CaptureBuffer, n_values_per_row
 from service.engine.activations.interventions import Edit, RowEdits, edits_of_prompt, edits_of_vectors, resolve_edits
@@ -16,10 +17,11 @@ from service.engine.prompts.cache import LoadedPrompt, PromptCache
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Capture, CaptureSpec, Detokenize, Generate, Limits, Projection, Ranking, Tokenize
 from service.engine.scheduling.chat_ids import chat_ids
+from service.engine.scheduling.request_checks import check_ensemble, check_lengths, check_scored
 from service.engine.scheduling.sampler import RowSampler
 from service.engine.scheduling.sequence import RequestState, SequenceState
 from service.engine.scheduling.text_stream import TextStream
-from service.errors import ContextLengthExceeded, InvalidRequest, TooLarge
+from service.errors import InvalidRequest, TooLarge
 
 
 class InputProcessor:
@@ -46,7 +48,7 @@ class InputProcessor:
         )
 
     def generate(self, request: Generate, *, contents: Mapping[str, Prompt]) -> RequestState:
-        """One row for each (input, n), in that order.
+        """One row for each (input, n), in that order; with an ensemble, each has a follower for each further member.
 
         Args:
             contents: prompts by content hash, which are not loaded.
@@ -54,40 +56,49 @@ class InputProcessor:
         Raises:
             InvalidRequest, TooLarge, and the errors of loading the prompt.
         """
-        prompt = self._prompt(request, contents)
+        prompts = self._loaded(request, contents)
         inputs = (
             [chat_ids(self._model.tokenizer, request.messages)]
             if request.messages is not None
             else self.token_ids(request.inputs)
         )
-        edits = self._edits(request, prompt)
-        self._check_lengths(inputs, prompt=prompt, max_tokens=request.max_tokens)
+        edits = [self._edits(request, prompt) for prompt in prompts]
+        check_lengths(inputs, prompts=prompts, max_tokens=request.max_tokens, n_positions=self._model.n_positions)
         self._check_ending(request)
-        self._check_scored(request)
-        state = RequestState(request, prompt)
+        check_scored(request)
+        check_ensemble(request, n_members=len(prompts), max_rows=self._limits.max_rows)
+        state = RequestState(request, prompts)
         for index in range(len(inputs) * request.n):
             given = index // request.n
-            state.rows.append(self._generating_row(state, index, inputs[given], edits=edits[given]))
+            row = self._generating_row(state, index, inputs[given], edits=edits[0][given])
+            if len(prompts) > 1:
+                row.leader = row
+                row.followers = tuple(
+                    self._follower(row, prompt, edits=found[given])
+                    for prompt, found in zip(prompts[1:], edits[1:], strict=True)
+                )
+            state.rows.append(row)
         if request.capture is not None:
             self._add_trajectories(state, request.capture, include_input=request.include_input)
         state.n_open = len(state.rows)
         return state
 
     def capture(self, request: Capture, *, contents: Mapping[str, Prompt], check_bytes: bool = True) -> RequestState:
-        """One row for each input, nothing generated. Arguments as for ``generate``.
+        """One row for each (input, prompt), in that order, nothing generated. Arguments as for ``generate``.
 
         Raises:
             InvalidRequest, TooLarge, and the errors of loading the prompt.
         """
-        prompt = self._prompt(request, contents)
+        prompts = self._loaded(request, contents)
         inputs = self.token_ids(request.inputs)
         taps = self._taps(request.capture)
-        edits = self._edits(request, prompt)
-        self._check_lengths(inputs, prompt=prompt, max_tokens=0)
-        state = RequestState(request, prompt)
-        n_keys = prompt.compiled.n_virtual if prompt is not None else 0
-        n_virtual = n_keys if request.capture.include_virtual else 0
-        for index, ids in enumerate(inputs):
+        edits = [self._edits(request, prompt) for prompt in prompts]
+        check_lengths(inputs, prompts=prompts, max_tokens=0, n_positions=self._model.n_positions)
+        state = RequestState(request, prompts)
+        for index, (given, k) in enumerate(product(range(len(inputs)), range(len(prompts)))):
+            ids, prompt, changes = inputs[given], prompts[k], edits[k][given]
+            n_keys = prompt.compiled.n_virtual if prompt is not None else 0
+            n_virtual = n_keys if request.capture.include_virtual else 0
             row = SequenceState(state, index, list(ids), len(ids), max_tokens=0, prompt=prompt)
             positions = chosen_positions(request.capture.positions, n_input=len(ids))
             if not positions and request.capture.reduce == "mean":
@@ -95,7 +106,7 @@ class InputProcessor:
             row.capture = CaptureBuffer(
                 request.capture, taps, positions=positions, n_virtual=n_virtual, n_virtual_keys=n_keys
             )
-            row.edits = RowEdits(edits[index], n_input=len(ids), n_total=len(ids)) if edits[index] else None
+            row.edits = RowEdits(changes, n_input=len(ids), n_total=len(ids)) if changes else None
             state.rows.append(row)
         if check_bytes:
             self._check_bytes(state)
@@ -104,7 +115,7 @@ class InputProcessor:
 
     def n_bytes(self, state: RequestState) -> int:
         """Upper bound of the size of the response's tensors."""
-        captures = [(row, row.capture) for row in state.rows if row.capture is not None]
+        captures = [(m, m.capture) for row in state.rows for m in row.members if m.capture is not None]
         if not captures:
             return 0
         spec, taps = captures[0][1].spec, captures[0][1].taps
@@ -159,7 +170,8 @@ class InputProcessor:
     ) -> SequenceState:
         request = state.request
         assert isinstance(request, Generate)
-        row = SequenceState(state, index, list(ids), len(ids), max_tokens=request.max_tokens, prompt=state.prompt)
+        row = SequenceState(state, index, list(ids), len(ids), max_tokens=request.max_tokens)
+        row.prompt = state.prompts[0]
         stop_ids = frozenset(request.stop_token_ids)
         row.ending_ids = stop_ids if request.ignore_eos else stop_ids | self._eos_ids
         row.prompt_logprobs = None if request.prompt_logprobs is None else []
@@ -175,6 +187,21 @@ class InputProcessor:
         row.text = self._text_stream(request, row.input_ids)
         if edits:
             row.edits = RowEdits(edits, n_input=len(ids), n_total=len(ids) + request.max_tokens)
+        return row
+
+    def _follower(self, leader: SequenceState, prompt: LoadedPrompt | None, *, edits: Sequence[Edit]) -> SequenceState:
+        """A row that reads the tokens of ``leader`` under another prompt."""
+        row = SequenceState(
+            leader.request_state,
+            leader.index,
+            list(leader.ids),
+            leader.n_input,
+            max_tokens=leader.max_tokens,
+            prompt=prompt,
+            leader=leader,
+        )
+        if edits:
+            row.edits = RowEdits(edits, n_input=row.n_input, n_total=row.n_input + row.max_tokens)
         return row
 
     def _text_stream(self, request: Generate, ids: Sequence[int]) -> TextStream | None:
@@ -196,15 +223,18 @@ class InputProcessor:
                 'reduce "mean" is for activations: a trajectory has one row per token.', loc=("reduce",)
             )
         taps = self._taps(spec)
-        for row in state.rows:
+        for row in (member for leader in state.rows for member in leader.members):
             positions = range(row.n_input) if include_input else ()
             n_keys = row.n_virtual
             row.capture = CaptureBuffer(spec, taps, positions=positions, n_virtual_keys=n_keys, keep_generated=True)
             row.reads_last = True
         self._check_bytes(state)
 
-    def _prompt(self, request: Generate | Capture, contents: Mapping[str, Prompt]) -> LoadedPrompt | None:
-        return self._prompts.get(request.prompt, contents=contents) if request.prompt is not None else None
+    def _loaded(self, request: Generate | Capture, contents: Mapping[str, Prompt]) -> tuple[LoadedPrompt | None, ...]:
+        """The prompt of the request, or those of its ensemble."""
+        if request.prompt is None:
+            return (None,)
+        return tuple(self._prompts.get(choice, contents=contents) for choice in request.prompt.members)
 
     def _edits(self, request: Generate | Capture, prompt: LoadedPrompt | None) -> list[tuple[Edit, ...]]:
         """For each input: its vectors, what the prompt adds, then the request's interventions."""
@@ -238,28 +268,6 @@ class InputProcessor:
         if len(shape) != 2 or shape[0] < 1 or shape[1] != width:
             raise InvalidRequest(f"vectors: expected shape [n, {width}] with n at least 1, got {list(shape)}.", loc=loc)
         return (NO_TOKEN,) * shape[0]
-
-    def _check_scored(self, request: Generate) -> None:
-        """Vectors are no tokens: they have no text, and no log-probabilities."""
-        if any(isinstance(item, Vectors) for item in request.inputs):
-            if request.echo:
-                raise InvalidRequest("echo: expected false for vectors, which have no text, got true.", loc=("echo",))
-            if request.prompt_logprobs is not None:
-                raise InvalidRequest(
-                    f"prompt_logprobs: expected null for vectors, which are no tokens, got {request.prompt_logprobs}.",
-                    loc=("prompt_logprobs",),
-                )
-
-    def _check_lengths(self, inputs: Sequence[Sequence[int]], *, prompt: LoadedPrompt | None, max_tokens: int) -> None:
-        n_virtual = prompt.compiled.n_virtual if prompt is not None else 0
-        for i, ids in enumerate(inputs):
-            if n_virtual + len(ids) + max_tokens > self._model.n_positions:
-                # LiteLLM recognises the first sentence, LangChain "exceeds the context window".
-                raise ContextLengthExceeded(
-                    f"This model's maximum context length is {self._model.n_positions} tokens. The request exceeds the "
-                    f"context window: {n_virtual} virtual + {len(ids)} input + {max_tokens} new tokens.",
-                    loc=("inputs", i),
-                )
 
     def _check_ending(self, request: Generate) -> None:
         if request.min_tokens > request.max_tokens:

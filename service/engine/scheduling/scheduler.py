@@ -7,12 +7,13 @@ decoding rows reads one slice of the cache.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from service.engine.attention.kv_cache import KVCache, KVShape
 from service.engine.attention.metadata import Span
 from service.engine.requests import Limits
+from service.engine.scheduling.mixture import StepBudget
 from service.engine.scheduling.sequence import SequenceState
 
 WIDTH_STEP = 64
@@ -20,11 +21,12 @@ WIDTH_STEP = 64
 
 @dataclass(frozen=True)
 class ScheduledTokens:
-    """One row's tokens in a forward: the next ``n_new`` of its pending ones, packed from index ``offset``."""
+    """One row's tokens in a forward: the next ``n_new`` of its pending ones, packed from index ``offset``. slot: of the cache."""
 
     row: SequenceState
     offset: int
     n_new: int
+    slot: int = 0
 
     @property
     def begin(self) -> int:
@@ -61,34 +63,41 @@ class Scheduler:
         return self.cache.bytes_for(len(self.rows), self.cache.width)
 
     def could_ever_hold(self, row: SequenceState) -> bool:
-        """Whether the row alone fits into the memory budget."""
-        return self.cache.bytes_for(1, _rounded(row.n_reserved)) <= self._limits.cache_bytes
+        """Whether the row alone, with the other rows of its ensemble, fits into the memory budget."""
+        n_bytes = self.cache.bytes_for(len(row.members), _rounded(_widest(row.members)))
+        return n_bytes <= self._limits.cache_bytes
 
     def admit(self) -> None:
-        """Give slots to waiting rows, first come, first served, while the cache's budget allows."""
-        while self.waiting and len(self.rows) < self._limits.max_rows and self._make_room(self.waiting[0]):
-            row = self.waiting.popleft()
-            if row.prompt is not None:
-                self.cache.load_prompt(len(self.rows), row.prompt.compiled)
-            self.rows.append(row)
+        """Give slots to waiting rows, first come, first served, while the cache's budget allows.
+
+        A row is followed in the queue by the other rows of its ensemble, which are admitted with it or not at all.
+        """
+        while self.waiting:
+            members = self.waiting[0].members
+            if len(self.rows) + len(members) > self._limits.max_rows or not self._make_room(members):
+                return
+            for row in members:
+                self.waiting.popleft()
+                if row.prompt is not None:
+                    self.cache.load_prompt(len(self.rows), row.prompt.compiled)
+                self.rows.append(row)
 
     def plan(self) -> list[ScheduledTokens]:
         """One token of each decoding row, then chunks of inputs in order, up to the step's budget of tokens."""
-        scheduled = [ScheduledTokens(row, i, 1) for i, row in enumerate(self.rows[: self.n_decoding])]
-        offset, budget = len(scheduled), max(1, self._limits.max_step_tokens - len(scheduled))
-        for row in self.rows[self.n_decoding :]:
-            n = min(budget, row.n_pending)
-            if n == 0:
-                break
-            scheduled.append(ScheduledTokens(row, offset, n))
-            offset, budget = offset + n, budget - n
+        scheduled = [ScheduledTokens(row, i, 1, i) for i, row in enumerate(self.rows[: self.n_decoding])]
+        offset, budget = len(scheduled), StepBudget(max(1, self._limits.max_step_tokens - len(scheduled)))
+        for slot, row in enumerate(self.rows[self.n_decoding :], start=self.n_decoding):
+            n = budget.take(row)
+            if n > 0:
+                scheduled.append(ScheduledTokens(row, offset, n, slot))
+                offset += n
         return scheduled
 
     def spans(self, scheduled: Iterable[ScheduledTokens]) -> list[Span]:
         """Cache positions of the scheduled tokens. Call it before ``advance``."""
         spans = []
-        for slot, part in enumerate(scheduled):
-            row = part.row
+        for part in scheduled:
+            row, slot = part.row, part.slot
             prompt = row.prompt.compiled if row.prompt is not None else None
             spans.append(Span(slot, part.offset, row.n_cached, row.n_cached + part.n_new, prompt))
         return spans
@@ -122,8 +131,8 @@ class Scheduler:
             self.cache.move(source, target, length=self.rows[source].n_cached)
             self.rows[target] = self.rows[source]
 
-    def _make_room(self, row: SequenceState) -> bool:
-        needed = (len(self.rows) + 1, _rounded(max([row.n_reserved, *(r.n_reserved for r in self.rows)])))
+    def _make_room(self, members: Sequence[SequenceState]) -> bool:
+        needed = (len(self.rows) + len(members), _rounded(_widest([*members, *self.rows])))
         if needed[0] <= self.cache.n_slots and needed[1] <= self.cache.width:
             return True
         for n_slots, width in (self._room_for_all(), needed):
@@ -137,6 +146,10 @@ class Scheduler:
         n_slots = min(self._limits.max_rows, len(self.rows) + len(self.waiting))
         rows = [*self.rows, *self.waiting][:n_slots]
         return max(n_slots, self.cache.n_slots), max(self.cache.width, *(_rounded(r.n_reserved) for r in rows))
+
+
+def _widest(rows: Iterable[SequenceState]) -> int:
+    return max(row.n_reserved for row in rows)
 
 
 def _rounded(width: int) -> int:

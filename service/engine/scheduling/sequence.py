@@ -21,12 +21,14 @@ class RequestState:
     """A running request and its rows. The rows end at different times; the request ends with the last.
 
     Attributes:
+        prompts: of the rows, one for each member of an ensemble; otherwise one, or None.
+        rows: without the followers of ensembles.
         n_open: rows that have not ended.
         arrived_s: when it reached the engine's process. n_unrecorded: rows whose end the recorder has not seen.
     """
 
     request: Generate | Capture
-    prompt: LoadedPrompt | None
+    prompts: tuple[LoadedPrompt | None, ...]
     rows: list[SequenceState] = field(default_factory=list)
     n_open: int = 0
     arrived_s: float = 0.0
@@ -39,7 +41,7 @@ class RequestState:
     @property
     def input_lengths(self) -> tuple[int, ...]:
         """Tokens of each input, which ``n`` rows continue."""
-        n = self.request.n if isinstance(self.request, Generate) else 1
+        n = self.request.n if isinstance(self.request, Generate) else len(self.prompts)
         return tuple(row.n_input for row in self.rows[::n])
 
 
@@ -59,6 +61,9 @@ class SequenceState:
         reported: token log-probabilities that no delta has carried yet.
         top_tokens: log-probability, most probable ids and their log-probabilities of each generated token, until then.
         prompt_logprobs: of the input's tokens, until a delta has carried them; None if they are not requested.
+        followers: rows of the same sequence under the other prompts of an ensemble. They read the tokens that this row, their
+            leader, chooses from the mean of all predictions; only the leader is reported.
+        leader: of an ensemble, for the leader too; None for a row without one.
         offsets: where the reported tokens begin in the returned text; None before the first one.
         admitted_s, first_token_s, last_token_s, prefilled_s, finished_reason: set by the recorder, None before that.
     """
@@ -73,6 +78,8 @@ class SequenceState:
     text: TextStream | None = None
     capture: CaptureBuffer | None = None
     edits: RowEdits | None = None
+    followers: tuple[SequenceState, ...] = ()
+    leader: SequenceState | None = None
     ending_ids: frozenset[int] = frozenset()
     reads_last: bool = False
     n_read: int = 0
@@ -90,6 +97,16 @@ class SequenceState:
     last_token_s: float | None = None
     prefilled_s: float | None = None
     finished_reason: FinishedReason | None = None
+
+    @property
+    def members(self) -> tuple[SequenceState, ...]:
+        """The row itself, then its followers."""
+        return (self, *self.followers)
+
+    @property
+    def is_follower(self) -> bool:
+        """Whether another row chooses its tokens."""
+        return self.leader is not None and self.leader is not self
 
     @property
     def input_ids(self) -> list[int]:

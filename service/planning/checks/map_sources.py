@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from promptatlas.types.forms import FORMS
 from promptatlas.types.maps import (
     DatasetSource,
     EmbeddingsMapSource,
@@ -105,7 +104,7 @@ def _complete_prompts(source: PromptsSource, context: SourceContext) -> Complete
     for i, (ref, manifest) in enumerate(zip(source.prompts, manifests, strict=True)):
         for layer in _layers_with_points(manifest, ref=ref, context=context, at=(*at, i)):
             # The run knows how many snapshots there are.
-            n_vectors = FORMS[manifest.kind].n_vectors(manifest.n_virtual)
+            n_vectors = manifest.form.n_vectors(manifest.n_virtual)
             counts[layer] += MANY_POINTS if source.snapshots else n_vectors * (2 if source.draws else 1)
     return CompletedSource(
         source=source.model_copy(update={"prompts": pinned}),
@@ -116,7 +115,7 @@ def _complete_prompts(source: PromptsSource, context: SourceContext) -> Complete
 
 def _layers_with_points(manifest: PromptManifest, *, ref: str, context: SourceContext, at: Loc) -> list[int]:
     """Layers of the map where a prompt has vectors, or states that its lower vectors have become."""
-    form = FORMS[manifest.kind]
+    form = manifest.form
     if not form.has_vectors:
         raise InvalidRequest(
             f"{ref!r} cannot be shown on a map: {form.why_no_vectors}. A map can show texts that are read under it "

@@ -29,8 +29,8 @@ class Form:
     @classmethod
     def of(cls, prompt: PromptManifest) -> Form:
         """The form of a stored prompt."""
-        layers = prompt.layers if FORMS[prompt.kind].is_layered else None
-        return cls(kind=prompt.kind, n_virtual=prompt.n_virtual, layers=layers, where=prompt.where)
+        layers = prompt.layers if prompt.form.is_layered else None
+        return cls(kind=prompt.prompt_kind, n_virtual=prompt.n_virtual, layers=layers, where=prompt.where)
 
     @property
     def prompt_form(self) -> PromptForm:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from promptatlas.types import ActivationsSource, DatasetPoints, EmbeddingsSource, Prior, PromptPrior, Source
-from promptatlas.types.forms import FORMS
 from promptatlas.types.prior_sources import LayerPoints
-from promptatlas.types.priors import PRIOR_TYPES, BasePrior, PriorFault, PromptsFittedPrior
+from promptatlas.types.priors import PRIOR_TYPES, BasePrior, PosteriorPrior, PriorFault, PromptsFittedPrior
 
 from service.errors import InvalidRequest
 from service.planning.checks.examples import check_split
@@ -68,18 +67,25 @@ def complete_priors(priors: Sequence[Prior], *, target: DrawTarget, at: Loc) -> 
     return [complete_prior(prior, target=target, at=(*at, i)) for i, prior in enumerate(priors)]
 
 
-def check_density(prior: Prior, *, form: Form, index: int) -> None:
-    """Refuse a prior without a density that has a gradient, which a penalty needs.
+def check_density(
+    prior: Prior,
+    *,
+    form: Form,
+    index: int,
+    at: Loc = ("regularize", "weight"),
+    needed_by: str = "regularize.weight",
+) -> None:
+    """Refuse a prior without a density that has a gradient, which a penalty or a posterior needs.
 
     Raises:
-        InvalidRequest: at ``regularize.weight``.
+        InvalidRequest: at ``at``.
     """
     if not _can_regularize(type(prior), form):
         kinds = sorted(str(each.model_fields["kind"].default) for each in PRIOR_TYPES if _can_regularize(each, form))
         raise InvalidRequest(
-            f"regularize.weight needs priors whose density has a gradient; priors.{index}, {prior.kind!r}, has none for a "
+            f"{needed_by} needs priors whose density has a gradient; priors.{index}, {prior.kind!r}, has none for a "
             f"{form.kind} prompt. Expected one of: {', '.join(kinds)}.",
-            loc=("regularize", "weight"),
+            loc=at,
         )
 
 
@@ -93,7 +99,10 @@ def _complete(prior: AnyPrior, target: DrawTarget, at: Loc) -> AnyPrior:
     changes: dict[str, Any] = {}
     n_points: int | None = None
     if isinstance(prior, PromptsFittedPrior):
-        changes["prompts"], n_points = _pin_fitted(prior.prompts, target, (*at, "prompts"))
+        allows_posterior = isinstance(prior, PosteriorPrior)
+        changes["prompts"], n_points = _pin_fitted(
+            prior.prompts, target, (*at, "prompts"), allows_posterior=allows_posterior
+        )
     for name, field in type(prior).model_fields.items():
         value, place = getattr(prior, name), (*at, field.alias or name)
         if isinstance(value, BasePrior):
@@ -129,14 +138,16 @@ def _pin(ref: str, target: DrawTarget, at: Loc) -> str:
     return pinned
 
 
-def _pin_fitted(refs: Sequence[str], target: DrawTarget, at: Loc) -> tuple[list[str], int]:
+def _pin_fitted(refs: Sequence[str], target: DrawTarget, at: Loc, *, allows_posterior: bool) -> tuple[list[str], int]:
     """The pinned references of prompts that a prior is fitted to, and the number of their vectors."""
     pinned, n_vectors = [], 0
     for i, ref in enumerate(refs):
-        known, manifest = target.resolver.prompt(ref, base=target.base, at=(*at, i))
+        known, manifest = target.resolver.prompt(ref, base=target.base, at=(*at, i), allows_posterior=allows_posterior)
         _require_vectors(ref, manifest, target, (*at, i))
         pinned.append(known)
-        n_vectors += FORMS[manifest.kind].n_vectors(manifest.n_virtual)
+        n_vectors += manifest.form.n_vectors(manifest.n_virtual) * (
+            1 if manifest.members is None else len(manifest.members)
+        )
     if n_vectors < MIN_POINTS:
         raise InvalidRequest(f"A distribution needs at least {MIN_POINTS} vectors, got {n_vectors}.", loc=at)
     return pinned, n_vectors
@@ -149,7 +160,7 @@ def _require_vectors(ref: str, manifest: PromptManifest, target: DrawTarget, at:
     """
     kind = target.form.prompt_form.drawn_as
     layers = set(target.form.layers or ())
-    if manifest.kind != kind or not layers <= set(manifest.layers or ()):
+    if manifest.prompt_kind != kind or not layers <= set(manifest.layers or ()):
         wanted = kind + (f" prompt with layers {sorted(layers)}" if layers else " prompt")
         raise InvalidRequest(f"Expected a {wanted}, got {ref!r}, which is {Form.of(manifest)}.", loc=at)
     if manifest.d_model != target.base.d_model:

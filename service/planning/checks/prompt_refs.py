@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from promptatlas.types.references import Mix, PromptRef
+from promptatlas.types.references import Ensemble, Mix, PromptRef
 
 from service.errors import InvalidRequest
 from service.planning.checks.distinct import require_distinct
@@ -41,6 +41,8 @@ def pin_prompt(ref: PromptRef | None, *, base: Base, resolver: Resolver, at: Loc
     if isinstance(ref, str):
         pinned, manifest = resolver.prompt(ref, base=base, at=at)
         return pinned, manifest.n_virtual
+    if isinstance(ref, Ensemble):
+        raise InvalidRequest("Expected a prompt or a mix; runs read states under one prompt, not an ensemble.", loc=at)
     found = [resolver.prompt(part.ref, base=base, at=(*at, "mix", i)) for i, part in enumerate(ref.mix)]
     forms = [Form.of(manifest) for _, manifest in found]
     for i, form in enumerate(forms):

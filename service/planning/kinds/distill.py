@@ -25,6 +25,12 @@ def complete_distill(spec: DistillSpec, resolver: Resolver) -> DistillSpec:
     Raises:
         NotFound, InvalidRequest: at the field that cannot work.
     """
+    if spec.posterior is not None:
+        raise InvalidRequest(
+            "Expected no posterior in a distill run: the losses of a teacher are no likelihood of data. A tune run on the "
+            "teacher's texts has one.",
+            loc=("posterior",),
+        )
     base = resolver.model(spec.model)
     texts = _texts(spec, resolver)
     _check_target(spec)

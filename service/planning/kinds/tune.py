@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from promptatlas.types import Eval, TuneSpec
+from promptatlas.types.posteriors import SgldPosterior, SvgdPosterior
 
 from service.errors import InvalidRequest
 from service.planning.checks.distinct import require_distinct
@@ -12,6 +13,7 @@ from service.planning.checks.examples import METRICS_OF_TEXT, check_metrics, che
 from service.planning.checks.members import check_members
 from service.planning.checks.memory import check_memory
 from service.planning.checks.methods import Form, check_method, check_room
+from service.planning.checks.posteriors import check_posterior
 from service.planning.checks.priors import DrawTarget, check_density, complete_priors
 from service.planning.context import Base, Resolver
 from service.store.datasets.items import DatasetInfo
@@ -39,6 +41,8 @@ def complete_training(spec: Spec, resolver: Resolver, *, texts: DatasetInfo | No
     base = resolver.model(spec.model)
     form = check_method(spec.method, base=base)
     check_members(spec)
+    if spec.posterior is not None:
+        check_posterior(spec, form=form)
     _check_optimizer(spec)
     dataset = resolver.dataset(spec.dataset, at=("dataset",))
     texts = texts or dataset
@@ -93,6 +97,8 @@ def _complete_eval(spec: TuneSpec, dataset: DatasetInfo) -> Eval:
 
 
 def _keep(spec: TuneSpec, texts: DatasetInfo) -> str:
+    if isinstance(spec.posterior, SvgdPosterior | SgldPosterior):
+        return "last"  # samples, not the vectors with the lowest loss
     if texts.splits.get("validation", 0) > 0:
         return spec.keep
     if spec.early_stopping is not None:

@@ -33,6 +33,26 @@ class PromptContents:
         self._cache = cache
 
     def load(self, sha256: str, *, ref: str | None = None) -> PromptContent:
+        """The prompt with this content, from any intact version.
+
+        Args:
+            sha256: ``sha256:`` and 64 digits; for a member of a posterior, ``#`` and its index follow.
+            ref: ``name@3`` of a version that is known to have it. It saves the search for one.
+
+        Raises:
+            NotFound: no version has it, or the posterior has no such member.
+            InvalidRequest: it is a posterior, and no member is named.
+            DamagedArtifact: all versions that have it are damaged.
+        """
+        stored, _, index = sha256.partition("#")
+        content = self._load(stored, ref=ref)
+        if index:
+            return content.member(int(index))
+        if content.member_kind is not None:
+            raise InvalidRequest(f"Expected a prompt, got a posterior of {content.n_members} prompts.")
+        return content
+
+    def _load(self, sha256: str, *, ref: str | None) -> PromptContent:
         """The content with this hash, from any intact version.
 
         Args:

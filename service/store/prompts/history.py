@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from promptatlas.types.forms import FORMS
 
 from service.errors import DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts.tensor_codec import TensorFile, decode
@@ -54,7 +53,7 @@ def labels_of(stage: Stage, manifest: PromptManifest) -> dict[str, Any]:
 
     positions: −n … −1; for a snapshot its step.
     """
-    n = FORMS[manifest.kind].n_vectors(manifest.n_virtual)
+    n = manifest.form.n_vectors(manifest.n_virtual)
     return {
         "role": stage.role,
         "positions": np.arange(-n, 0) if stage.step is None else np.full(n, stage.step),

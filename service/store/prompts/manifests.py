@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from promptatlas.types.forms import PromptKind, Where
+from promptatlas.types.forms import FORMS, PromptForm, PromptKind, StoredKind, Where
 from promptatlas.types.references import ALIAS_PATTERN, NAME_PATTERN, SHA256_PATTERN
 
 from service.errors import DamagedArtifact, InvalidRequest
@@ -48,12 +48,13 @@ class PromptManifest:
     """One version of a prompt, with the fields of the wire contract.
 
     sha256: content hash with prefix ``sha256:``, which is also a reference. created_at: RFC 3339, UTC. layers: layers with
-    vectors of a deep prompt, all layers of a prefix, None for a soft prompt.
+    vectors of a deep prompt, all layers of a prefix, None for a soft prompt. members: content hashes of a posterior's members;
+    member_kind: their kind. Both are None for a prompt.
     """
 
     name: str
     version: int
-    kind: PromptKind
+    kind: StoredKind
     n_virtual: int
     layers: tuple[int, ...] | None
     d_model: int
@@ -68,6 +69,22 @@ class PromptManifest:
     metrics: Mapping[str, float]
     parent: str | None
     notes: Any
+    member_kind: PromptKind | None = None
+    members: tuple[str, ...] | None = None
+
+    @property
+    def prompt_kind(self) -> PromptKind:
+        """Kind of the prompt, or of a posterior's members."""
+        if self.kind == "posterior":
+            if self.member_kind is None:
+                raise DamagedArtifact(f"prompt {self.ref} is damaged: its manifest lacks 'member_kind'.")
+            return self.member_kind
+        return self.kind
+
+    @property
+    def form(self) -> PromptForm:
+        """Form of the prompt, or of a posterior's members."""
+        return FORMS[self.prompt_kind]
 
     @property
     def ref(self) -> str:
@@ -78,17 +95,25 @@ class PromptManifest:
         """The manifest as JSON values, with the names of the wire contract."""
         found = asdict(self)
         found["layers"] = None if self.layers is None else list(self.layers)
+        if self.members is None:
+            # Manifests of prompts keep the fields that they had before there were posteriors.
+            del found["members"], found["member_kind"]
+        else:
+            found["members"] = list(self.members)
         return found
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any], *, label: str) -> PromptManifest:
         """Inverse of ``to_json``; raises DamagedArtifact if fields are missing. Unknown fields are ignored."""
         try:
-            values = {item.name: found[item.name] for item in fields(cls)}
+            optional = {name: found.get(name) for name in ("member_kind", "members")}
+            values = {**{item.name: found[item.name] for item in fields(cls) if item.name not in optional}, **optional}
         except KeyError as error:
             raise DamagedArtifact(f"{label} is damaged: its manifest lacks {error.args[0]!r}.") from None
         if values["layers"] is not None:
             values["layers"] = tuple(values["layers"])
+        if values["members"] is not None:
+            values["members"] = tuple(values["members"])
         return cls(**values)
 
 
@@ -115,6 +140,15 @@ def require_base(
         )
 
 
+def require_prompt(manifest: PromptManifest, *, ref: str, loc: Loc | None = None) -> PromptManifest:
+    """Return the manifest; raise InvalidRequest if it is a posterior, where one prompt is expected."""
+    if manifest.members is not None:
+        raise InvalidRequest(
+            f"Expected a prompt, got {ref!r}, a posterior of {len(manifest.members)} prompts.", loc=loc
+        )
+    return manifest
+
+
 @dataclass(frozen=True, kw_only=True)
 class PromptSummary:
     """One name in the list of prompts; kind and base are those of the newest version. aliases: version by alias."""
@@ -122,7 +156,7 @@ class PromptSummary:
     name: str
     latest: int
     versions: tuple[int, ...]
-    kind: PromptKind
+    kind: StoredKind
     base: str
     aliases: Mapping[str, int]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from promptatlas.types.forms import FORMS, PromptKind, Where
+from promptatlas.types.forms import FORMS, PromptKind, StoredKind, Where
 from promptatlas.types.prompts import PromptHeader
 from pydantic import ValidationError
 
@@ -20,28 +20,51 @@ from service.store.artifacts.tensor_codec import METADATA_KEY, TensorFile, decod
 from service.store.prompts.checks import BaseShape, Floats, check_tensors
 
 MAX_NOTES_BYTES = 64 << 10
+MAX_STORED_MEMBERS = 1024
+_MEMBER_KIND = (METADATA_KEY, "member_kind")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptContent:
     """What a prompt does to a model of given weights; the content hash covers it.
 
-    tensors: as in the native format, float32. where: ``local`` or ``carried``, for deep prompts only.
+    tensors: as in the native format, float32; those of a posterior's members are stacked along a new first axis.
+    where: ``local`` or ``carried``, for deep prompts only. member_kind: of a posterior's members.
     """
 
-    kind: PromptKind
+    kind: StoredKind
     tensors: Mapping[str, Floats]
     where: Where | None = None
+    member_kind: PromptKind | None = None
 
     @property
     def sha256(self) -> str:
         """The content hash; computed at each call."""
         shapes = [[name, list(values.shape)] for name, values in sorted(self.tensors.items())]
-        digest = hashlib.sha256(canonical_json({"kind": self.kind, "where": self.where, "tensors": shapes}))
+        header = {"kind": self.kind, "where": self.where, "tensors": shapes}
+        if self.member_kind is not None:
+            header["member_kind"] = self.member_kind
+        digest = hashlib.sha256(canonical_json(header))
         for _, values in sorted(self.tensors.items()):
             digest.update(b"\n")
             digest.update(np.ascontiguousarray(values).data)
         return f"sha256:{digest.hexdigest()}"
+
+    @property
+    def n_members(self) -> int:
+        """Number of members of a posterior; 0 for a prompt."""
+        return 0 if self.member_kind is None else len(next(iter(self.tensors.values())))
+
+    def member(self, index: int) -> PromptContent:
+        """A member of a posterior, as a prompt.
+
+        Raises:
+            NotFound: there is no such member.
+        """
+        if self.member_kind is None or not 0 <= index < self.n_members:
+            raise NotFound(f"Expected a member from 0 to {self.n_members - 1}, got {index}.")
+        tensors = {name: values[index] for name, values in self.tensors.items()}
+        return PromptContent(kind=self.member_kind, tensors=tensors, where=self.where)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +79,10 @@ class PromptFile:
         layers: layers that the prompt has tensors for; None for soft prompts.
         where: ``local`` or ``carried``, for deep prompts only.
         notes: any JSON.
+        member_kind: of a posterior's members; None for a prompt. n_virtual, layers and where are those of each member.
     """
 
-    kind: PromptKind
+    kind: StoredKind
     tensors: Mapping[str, Floats]
     base: str
     base_revision: str
@@ -67,6 +91,19 @@ class PromptFile:
     layers: tuple[int, ...] | None = None
     where: Where | None = None
     notes: Any = None
+    member_kind: PromptKind | None = None
+
+    @property
+    def content(self) -> PromptContent:
+        """What the content hash covers."""
+        return PromptContent(kind=self.kind, tensors=self.tensors, where=self.where, member_kind=self.member_kind)
+
+    @property
+    def members(self) -> tuple[str, ...] | None:
+        """Content hashes of a posterior's members, in order; None for a prompt."""
+        if self.member_kind is None:
+            return None
+        return tuple(self.content.member(i).sha256 for i in range(self.content.n_members))
 
     @cached_property
     def sha256(self) -> str:
@@ -74,12 +111,12 @@ class PromptFile:
 
         Notes and base are excluded, because they do not change what the prompt does to a model of given weights.
         """
-        return PromptContent(kind=self.kind, tensors=self.tensors, where=self.where).sha256
+        return self.content.sha256
 
     def to_bytes(self) -> bytes:
         """The canonical native file."""
         header = {"kind": self.kind, "base": self.base, "base_revision": self.base_revision}
-        optional = {"where": self.where, "notes": self.notes}
+        optional = {"where": self.where, "notes": self.notes, "member_kind": self.member_kind}
         present = {name: value for name, value in optional.items() if value is not None}
         return encode(self.tensors, metadata={**header, **present})
 
@@ -119,6 +156,36 @@ def make_prompt(
     )
 
 
+def make_posterior(
+    member_kind: PromptKind,
+    *,
+    tensors: Mapping[str, npt.NDArray[Any]],
+    base: BaseShape,
+    where: Where | None = None,
+    notes: Any = None,
+) -> PromptFile:
+    """Check stacked tensors of prompts of one kind, and make a posterior of them. Its members have equal weights.
+
+    Args:
+        tensors: as in the native format of ``member_kind``, each with a new first axis of 1 to 1024 members.
+
+    Raises:
+        InvalidRequest: the counts of members differ, or a member does not fit the base.
+    """
+    counts = {len(values) if values.ndim else 0 for values in tensors.values()}
+    if len(counts) != 1 or not 1 <= max(counts) <= MAX_STORED_MEMBERS:
+        raise InvalidRequest(
+            f"A posterior's tensors must all have the same 1 to {MAX_STORED_MEMBERS} members along their first axis; "
+            f"these have {sorted(counts) or 'none'}."
+        )
+    members = [
+        make_prompt(member_kind, tensors={name: values[i] for name, values in tensors.items()}, base=base, where=where)
+        for i in range(counts.pop())
+    ]
+    stacked = {name: np.stack([member.tensors[name] for member in members]) for name in members[0].tensors}
+    return replace(members[0], kind="posterior", tensors=stacked, notes=notes, member_kind=member_kind)
+
+
 def parse_native(data: bytes, *, bases: Sequence[BaseShape], base: str | None = None) -> PromptFile:
     """Check an uploaded native file against the hosted models.
 
@@ -148,6 +215,16 @@ def parse_native(data: bytes, *, bases: Sequence[BaseShape], base: str | None = 
             f"The prompt was made for revision {header.base_revision!r} of {shape.name}; hosted is {shape.revision!r}.",
             loc=(METADATA_KEY, "base_revision"),
         )
+    if header.kind == "posterior":
+        if header.member_kind is None:
+            raise InvalidRequest(
+                "A posterior needs 'member_kind', the kind of its members; got none.", loc=_MEMBER_KIND
+            )
+        return make_posterior(
+            header.member_kind, tensors=file.tensors, base=shape, where=header.where, notes=header.notes
+        )
+    if header.member_kind is not None:
+        raise InvalidRequest(f"'member_kind' is for posteriors; this prompt is {header.kind}.", loc=_MEMBER_KIND)
     return make_prompt(header.kind, tensors=file.tensors, base=shape, where=header.where, notes=header.notes)
 
 
@@ -164,13 +241,14 @@ def read_stored(data: bytes, *, label: str, n_virtual: int, d_model: int, layers
         layers=layers,
         where=header.where,
         notes=header.notes,
+        member_kind=header.member_kind,
     )
 
 
 def read_content(data: bytes, *, sha256: str, label: str) -> PromptContent:
     """The content of a stored file of ``to_bytes``. Raises DamagedArtifact unless it has the content hash ``sha256``."""
     file, header = _decode_stored(data, label=label)
-    content = PromptContent(kind=header.kind, tensors=file.tensors, where=header.where)
+    content = PromptContent(kind=header.kind, tensors=file.tensors, where=header.where, member_kind=header.member_kind)
     if content.sha256 != sha256:
         raise DamagedArtifact(f"{label} is damaged: its content does not match its hash.")
     return content

@@ -23,6 +23,7 @@ from service.store.prompts.manifests import (
     Provenance,
     check_alias,
     check_name,
+    require_prompt,
 )
 from service.store.prompts.native_format import PromptFile, read_stored
 from service.store.prompts.references import PromptReferences
@@ -95,19 +96,21 @@ class PromptStore:
             return manifest, True
         raise Busy(f"Too many uploads to {name!r} at once.", retry_after_s=1.0)
 
-    def resolve(self, ref: str, *, base: str | None = None) -> PromptManifest:
+    def resolve(self, ref: str, *, base: str | None = None, allows_posterior: bool = False) -> PromptManifest:
         """Resolve a reference to a version.
 
         Args:
             ref: ``name``, ``name@3``, ``name@alias`` or ``sha256:…``.
             base: Of several prompts with the same hash, prefer the one for this model.
+            allows_posterior: Whether the version may be a posterior.
 
         Raises:
-            InvalidRequest: The reference is malformed.
+            InvalidRequest: The reference is malformed, or names a posterior.
             NotFound: There is no such name, version, alias or hash.
             DamagedArtifact: The manifest or alias is damaged.
         """
-        return self._references.resolve(ref, base=base)
+        found = self._references.resolve(ref, base=base)
+        return found if allows_posterior else require_prompt(found, ref=ref)
 
     def get(self, name: str, *, version: int) -> PromptManifest:
         """The manifest of one version; raises NotFound or DamagedArtifact."""
@@ -130,7 +133,11 @@ class PromptStore:
         return self._artifacts.read(artifact, CONTENT)
 
     def load(self, manifest: PromptManifest) -> PromptFile:
-        """Load the prompt; raises like ``content``."""
+        """Load the prompt; raises like ``content``, and InvalidRequest for a posterior."""
+        return self.load_posterior(require_prompt(manifest, ref=manifest.ref))
+
+    def load_posterior(self, manifest: PromptManifest) -> PromptFile:
+        """Load a posterior, or a prompt; raises like ``content``."""
         return read_stored(
             self.content(manifest),
             label=f"prompt {manifest.ref}",
@@ -233,6 +240,8 @@ class PromptStore:
             prior=provenance.prior,
             metrics=provenance.metrics,
             parent=provenance.parent,
+            member_kind=prompt.member_kind,
+            members=prompt.members,
         )
 
     def _find_same(self, name: str, prompt: PromptFile) -> PromptManifest | None:

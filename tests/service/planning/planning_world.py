@@ -84,7 +84,7 @@ class FakePrompts:
     def __init__(self, *manifests: PromptManifest) -> None:
         self._manifests = {manifest.name: manifest for manifest in manifests}
 
-    def resolve(self, ref: str, *, base: str | None = None) -> PromptManifest:
+    def resolve(self, ref: str, *, base: str | None = None, allows_posterior: bool = False) -> PromptManifest:
         name = ref.partition("@")[0].removeprefix("sha256:").lstrip("0")
         if name not in self._manifests:
             raise NotFound(f"There is no prompt {ref!r}.")

@@ -29,7 +29,7 @@ class Posterior(Prior):
 
     @classmethod
     def fit(cls, spec: PosteriorPrior, *, space: Space, sources: Sources) -> Posterior:
-        found = [vectors_at(sources.prompt(ref), ref=ref, space=space) for ref in spec.prompts]
+        found = [vectors_at(member, ref=ref, space=space) for ref in spec.prompts for member in sources.members(ref)]
         points = torch.cat(found)
         moments = measure(points)
         if spec.fit == "gaussian":

@@ -44,11 +44,11 @@ class Datasets(Protocol):
 class Prompts(Protocol):
     """The part of the prompt store that sources use."""
 
-    def resolve(self, ref: str, /, *, base: str | None = None) -> PromptManifest:
+    def resolve(self, ref: str, /, *, base: str | None = None, allows_posterior: bool = False) -> PromptManifest:
         """The version that a reference selects."""
 
-    def load(self, manifest: PromptManifest, /) -> PromptFile:
-        """The tensors of a version."""
+    def load_posterior(self, manifest: PromptManifest, /) -> PromptFile:
+        """The tensors of a version, which may be a posterior."""
 
 
 class Sources:
@@ -113,17 +113,30 @@ class Sources:
             NotFound, DamagedArtifact: from the prompt store.
             InvalidRequest: it was tuned for another model, or other weights.
         """
+        (prompt,) = self._load(ref, allows_posterior=False)
+        return prompt
+
+    def members(self, ref: str) -> list[Prompt]:
+        """The members of a posterior of this model, or the prompt itself; raises as ``prompt``."""
+        return self._load(ref, allows_posterior=True)
+
+    def _load(self, ref: str, *, allows_posterior: bool) -> list[Prompt]:
         card = self.model.card
-        manifest = self._prompts.resolve(ref, base=card.name)
+        manifest = self._prompts.resolve(ref, base=card.name, allows_posterior=allows_posterior)
         if (manifest.base, manifest.base_revision) != (card.name, card.revision):
             raise InvalidRequest(
                 f"prompt {ref!r} is for revision {manifest.base_revision} of {manifest.base!r}; "
                 f"this run has revision {card.revision} of {card.name!r}.",
                 loc=("prior",),
             )
-        file = self._prompts.load(manifest)
-        tensors = {name: torch.from_numpy(values.copy()) for name, values in file.tensors.items()}
-        return from_tensors(tensors, where=file.where)
+        content = self._prompts.load_posterior(manifest).content
+        contents = [content] if content.member_kind is None else map(content.member, range(content.n_members))
+        return [
+            from_tensors(
+                {name: torch.from_numpy(values.copy()) for name, values in each.tensors.items()}, where=each.where
+            )
+            for each in contents
+        ]
 
     def fitted(self, key: object, *, make: Callable[[], Fitted]) -> Fitted:
         """The object that was fitted under ``key`` before, or ``make()``."""

@@ -42,9 +42,11 @@ class PromptHistory:
             lr=notes.get("lr"),
             task=str((notes.get("dataset") or {}).get("name", "unknown")),
             metrics=manifest.metrics,
-            vectors=_by_layer(self._prompts.load(manifest).tensors, kind=manifest.kind),
-            draw=_by_layer(self._output(manifest, f"draws/{manifest.ref}.safetensors"), kind=manifest.kind),
-            snapshots=_by_layer(self._output(manifest, f"snapshots/{manifest.ref}.safetensors"), kind=manifest.kind),
+            vectors=_by_layer(self._prompts.load(manifest).tensors, kind=manifest.prompt_kind),
+            draw=_by_layer(self._output(manifest, f"draws/{manifest.ref}.safetensors"), kind=manifest.prompt_kind),
+            snapshots=_by_layer(
+                self._output(manifest, f"snapshots/{manifest.ref}.safetensors"), kind=manifest.prompt_kind
+            ),
             curve=self._curve(manifest),
         )
 
@@ -77,8 +79,8 @@ class PromptHistory:
 
 
 def _method(manifest: PromptManifest) -> str:
-    if not FORMS[manifest.kind].is_layered:
-        return manifest.kind
+    if not manifest.form.is_layered:
+        return manifest.prompt_kind
     where = f" {manifest.where}" if manifest.where else ""
     return f"{manifest.kind}{where} at {','.join(map(str, manifest.layers or ()))}"
 

@@ -77,11 +77,12 @@ def save_snapshots(context: TuningContext, snapshots: Snapshots, *, ref: str) ->
 def _file(context: TuningContext, tensors: Mapping[str, Tensor], *, notes: Any) -> PromptFile:
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     return make_prompt(
-        context.kind, tensors=arrays, base=_base_shape(context.model.card), where=context.where, notes=notes
+        context.kind, tensors=arrays, base=base_shape(context.model.card), where=context.where, notes=notes
     )
 
 
-def _base_shape(card: ModelCard) -> BaseShape:
+def base_shape(card: ModelCard) -> BaseShape:
+    """The shape of a model, which prompts are checked against."""
     return BaseShape(
         name=card.name,
         revision=card.revision,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 
 from service.engine.shapes import Tensor
+from workers.tuning.samplers.langevin import LangevinOptimizer
 from workers.tuning.training.forms.registry import TRAINING_FORMS
-from workers.tuning.training.optimizer import MemberOptimizer
+from workers.tuning.training.optimizer import MemberOptimizer, schedule_of
 from workers.tuning.training.parameters import Parameters
 from workers.tuning.training.settings import Member, TuneSettings
 from workers.tuning.training.step_report import Status
@@ -29,7 +31,7 @@ class MemberTraining:
     def __init__(self, member: Member, *, settings: TuneSettings, device: torch.device) -> None:
         self.member = member
         self.parameters: Parameters = TRAINING_FORMS[settings.kind].parameters(member, settings=settings, device=device)
-        self.optimiser = MemberOptimizer(self.parameters.leaves, lr=member.lr, settings=settings)
+        self.optimiser = _optimizer(member, self.parameters, settings=settings)
         self.status: Status = "running"
         self.step = 0
         self.scale = 1.0
@@ -100,6 +102,22 @@ class MemberTraining:
         patience = self._settings.patience
         if self.is_running and patience is not None and self.n_without_progress >= patience:
             self.status = "stopped"
+
+
+def _optimizer(
+    member: Member, parameters: Parameters, *, settings: TuneSettings
+) -> MemberOptimizer | LangevinOptimizer:
+    posterior = settings.posterior
+    if posterior is None or posterior.method != "sgld":
+        return MemberOptimizer(parameters.leaves, lr=member.lr, settings=settings)
+    return LangevinOptimizer(
+        parameters.leaves,
+        lr=member.lr,
+        schedule=partial(schedule_of, settings=settings),
+        seed=member.seed,
+        noise=posterior.noise,
+        is_preconditioned=posterior.is_preconditioned,
+    )
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

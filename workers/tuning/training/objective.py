@@ -50,6 +50,10 @@ class Objective:
         self._validation = sorted(validation, key=lambda example: (example.length, len(example.target_ids)))
 
     @property
+    def device(self) -> torch.device:
+        return self._forward.model.device
+
+    @property
     def can_validate(self) -> bool:
         return bool(self._validation)
 

@@ -23,6 +23,12 @@ def rate_factor(step: int, *, total: int, n_warmup: int, schedule: Schedule) -> 
     return max(0.0, 0.5 * (1.0 + math.cos(math.pi * share))) if schedule == "cosine" else 1.0
 
 
+def schedule_of(step: int, *, settings: TuneSettings) -> float:
+    """:func:`rate_factor` with the settings' schedule."""
+    n_warmup = math.ceil(settings.warmup * settings.steps)
+    return rate_factor(step, total=settings.steps, n_warmup=n_warmup, schedule=settings.schedule)
+
+
 class MemberOptimizer:
     """torch's AdamW over a member's leaves."""
 

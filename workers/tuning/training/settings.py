@@ -38,6 +38,31 @@ class Member:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PosteriorSettings:
+    """Settings of members that are samples of, or a mode of, p(prompt | data)^(1/T) under a prior with a density.
+
+    Attributes:
+        n_observations: N, the answer tokens of the training examples. The loss is a mean over them, so that
+            −log p(prompt | data) / N is the loss minus log p(prompt) / N.
+        temperature: T.
+        burn_in, thin: of SGLD: steps before the first sample, and steps between samples.
+        is_preconditioned: of SGLD: divide by the root of the mean squared gradient.
+    """
+
+    method: Literal["svgd", "sgld", "laplace"]
+    n_observations: int
+    temperature: float = 1.0
+    burn_in: int = 0
+    thin: int = 1
+    is_preconditioned: bool = False
+
+    @property
+    def noise(self) -> float:
+        """T / N."""
+        return self.temperature / self.n_observations
+
+
+@dataclass(frozen=True, kw_only=True)
 class TuneSettings:
     """Settings that all members share.
 
@@ -57,6 +82,7 @@ class TuneSettings:
         keep: which vectors are the result: the last ones, or those with the lowest validation loss.
         data_seed: seed of the order of the examples, which all members share.
         snapshots: number of evenly spaced copies of the vectors, including those after the last step.
+        posterior: None for members that are tuned independently, with the penalty.
     """
 
     kind: Kind
@@ -80,8 +106,18 @@ class TuneSettings:
     keep: Keep = "best"
     data_seed: int = 0
     snapshots: int = 0
+    posterior: PosteriorSettings | None = None
 
     @property
     def snapshot_steps(self) -> frozenset[int]:
         """Steps after which the vectors are copied."""
-        return frozenset(max(1, round(i * self.steps / self.snapshots)) for i in range(1, self.snapshots + 1))
+        spaced = {max(1, round(i * self.steps / self.snapshots)) for i in range(1, self.snapshots + 1)}
+        return frozenset({*spaced, *self.sample_steps})
+
+    @property
+    def sample_steps(self) -> tuple[int, ...]:
+        """Steps after which the vectors of an SGLD chain are samples, ascending; empty for other methods."""
+        posterior = self.posterior
+        if posterior is None or posterior.method != "sgld":
+            return ()
+        return tuple(range(posterior.burn_in + posterior.thin, self.steps + 1, posterior.thin))

@@ -62,9 +62,12 @@ def load_state(
 
 
 def _identity(members: Sequence[MemberTraining], *, settings: TuneSettings, n_train: int) -> dict[str, Any]:
+    described = asdict(settings)
+    if settings.posterior is None:
+        del described["posterior"]  # as in the states of trainings before there were posteriors
     return {
         "version": VERSION,
-        "settings": asdict(settings),
+        "settings": described,
         "members": [{"name": m.member.name, "lr": m.member.lr, "seed": m.member.seed} for m in members],
         "n_train": n_train,
     }

@@ -13,9 +13,11 @@ from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 from workers.inputs.examples import EncodedExample
 from workers.tuning.packing.batches import Order, cut
+from workers.tuning.samplers.svgd import steer
 from workers.tuning.training.criterion import Criterion, Curriculum, Sampler
 from workers.tuning.training.member import MemberTraining
 from workers.tuning.training.objective import Objective
+from workers.tuning.training.optimizer import MemberOptimizer
 from workers.tuning.training.settings import Member, TuneSettings
 from workers.tuning.training.state import load_state, save_state
 from workers.tuning.training.step_report import MemberReport, Outcome, StepReport
@@ -102,6 +104,9 @@ class Trainer:
         sampled = self._samples(running, indices[:n_sampled])
         examples = self._examples(running, indices[n_sampled:])
         losses = self._gather_gradients(running, examples, sampled)
+        posterior = self.settings.posterior
+        if posterior is not None and posterior.method == "svgd":
+            steer([member.parameters.leaves for member in running], repulsion=posterior.noise)
         reports = self._update(running, losses)
         self.step_number += 1
         self._copy_snapshots(running)
@@ -142,6 +147,13 @@ class Trainer:
             )
         return Outcome(name=name, status=status, step=member.step, validation_loss=None, tensors=member.tensors())
 
+    def loss_gradients(self, prompts: Sequence[Mapping[str, Tensor]], *, n_examples: int) -> list[dict[str, Tensor]]:
+        """Gradients of the mean loss per answer token, on the first ``n_examples``, at each of some prompts, on the CPU."""
+        device = self._objective.device
+        placed = [{name: tensor.to(device) for name, tensor in prompt.items()} for prompt in prompts]
+        _, gradients = self._objective.gradients(placed, [self._train[:n_examples]])
+        return [{name: tensor.cpu() for name, tensor in gradient.items()} for gradient in gradients]
+
     def snapshots(self, i: int) -> Mapping[int, Mapping[str, Tensor]]:
         """Snapshots of member ``i`` so far, by step."""
         return self._members[i].snapshots
@@ -170,6 +182,8 @@ class Trainer:
             return [self._train[i] for i in indices]
         if self._curriculum.resets_optimizer(self.step_number):
             for member in running:
+                # A run with a curriculum has no posterior (service.planning.kinds.distill).
+                assert isinstance(member.optimiser, MemberOptimizer)
                 member.optimiser.reset()
         return self._curriculum.examples(indices, step=self.step_number)
 
@@ -187,14 +201,20 @@ class Trainer:
         losses, gradients = self._objective.gradients(native, parts, sampled=sampled)
         for member, tensors, gradient in zip(running, native, gradients, strict=True):
             outputs, gradients_of_outputs = list(tensors.values()), [gradient[name] for name in tensors]
-            log_prob, weight = member.member.prior_log_prob, self.settings.regularize_weight
+            n_values = sum(tensor.numel() for tensor in tensors.values())
+            log_prob, weight = member.member.prior_log_prob, self._density_weight(n_values)
             if log_prob is not None and weight > 0:
                 # Priors are on the CPU.
                 density = log_prob({name: tensor.cpu() for name, tensor in tensors.items()})
-                outputs.append(-weight * density / sum(tensor.numel() for tensor in tensors.values()))
+                outputs.append(-weight * density)
                 gradients_of_outputs.append(torch.ones_like(outputs[-1]))
             torch.autograd.backward(outputs, gradients_of_outputs)
         return losses
+
+    def _density_weight(self, n_values: int) -> float:
+        """Factor of −log p(prompt) in the loss: that of the density, or the penalty's weight per value of the prompt."""
+        posterior = self.settings.posterior
+        return self.settings.regularize_weight / n_values if posterior is None else 1 / posterior.n_observations
 
     def _update(self, running: Sequence[MemberTraining], losses: Tensor) -> dict[str, dict[str, object]]:
         norms = torch.stack([member.optimiser.gradient_norm() for member in running])

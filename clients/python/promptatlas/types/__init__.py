@@ -9,7 +9,6 @@ from promptatlas.types.activations import (
     CaptureFields,
     CaptureMetadata,
     EstimateResponse,
-    PromptUsed,
 )
 from promptatlas.types.answers import AfterMarker, AnswerRule, LastNumber, PatternMatch
 from promptatlas.types.batches import (
@@ -137,6 +136,7 @@ from promptatlas.types.prompts import (
     PromptManifest,
     PromptRow,
     PromptTokens,
+    PromptUsed,
     UploadedPrompt,
     VectorTokens,
 )
@@ -146,6 +146,7 @@ from promptatlas.types.references import (
     REFERENCE_PATTERN,
     SHA256_PATTERN,
     AliasName,
+    Ensemble,
     Mix,
     MixPart,
     Name,
@@ -294,6 +295,7 @@ __all__ = [
     "EmbeddingUsage",
     "EmbeddingsMapSource",
     "EmbeddingsSource",
+    "Ensemble",
     "EstimateResponse",
     "Eval",
     "EvaluateSpec",

@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import Field
 
 from promptatlas.types.completions import ModelId
-from promptatlas.types.forms import PromptKind
 from promptatlas.types.interventions import Interventions
-from promptatlas.types.references import MixPart, PromptRef
+from promptatlas.types.prompts import PromptUsed
+from promptatlas.types.references import PromptRef
 from promptatlas.types.sites import DType, Inputs, Layers, Positions, Reduction, Sites, TokenReduction
 from promptatlas.types.wire import RequestBody, ResponseBody
 
@@ -49,19 +49,6 @@ class EstimateResponse(ResponseBody):
     n_tokens: int
     bytes: int
     seconds: float
-
-
-class PromptUsed(ResponseBody):
-    """The prompt that was used for a result.
-
-    ref: as requested. sha256: of the stored prompt; None for a mix, whose ``parts`` have theirs.
-    """
-
-    ref: PromptRef
-    sha256: str | None = None
-    kind: PromptKind
-    n_virtual: int
-    parts: list[MixPart] | None = None
 
 
 class CaptureMetadata(ResponseBody):

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from promptatlas.types.logprobs import ChatLogprobs, CompletionLogprobs, PromptLogprobs
 from promptatlas.types.prompt_inputs import PromptEmbeds, PromptInput, inputs_in
+from promptatlas.types.prompts import PromptUsed
 from promptatlas.types.sampling import MaxTokens, SamplingFields
 from promptatlas.types.sites import Text
 from promptatlas.types.wire import RequestBody, ResponseBody, null_means
@@ -222,7 +223,10 @@ class CompletionChoice(ResponseBody):
 
 
 class Completion(ResponseBody):
-    """Response of ``POST /v1/completions``, and each chunk of its stream."""
+    """Response of ``POST /v1/completions``, and each chunk of its stream.
+
+    prompt: the member that was drawn from a posterior, or the members of an ensemble; the response has the field only then.
+    """
 
     id: str
     object: Literal["text_completion"] = "text_completion"
@@ -230,6 +234,7 @@ class Completion(ResponseBody):
     model: str
     choices: list[CompletionChoice]
     usage: Usage | None = None
+    prompt: PromptUsed | None = None
 
 
 class ChatAnswer(ResponseBody):
@@ -257,6 +262,7 @@ class ChatCompletion(ResponseBody):
     model: str
     choices: list[ChatChoice]
     usage: Usage | None = None
+    prompt: PromptUsed | None = None
     prompt_logprobs: PromptLogprobs | None = None
 
 
@@ -285,3 +291,4 @@ class ChatCompletionChunk(ResponseBody):
     model: str
     choices: list[ChatChunkChoice]
     usage: Usage | None = None
+    prompt: PromptUsed | None = None

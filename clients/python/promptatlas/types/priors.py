@@ -6,9 +6,9 @@ label, and the checks of its parameters. The samplers are in ``workers/priors/ki
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from promptatlas.types.prior_sources import Source
 from promptatlas.types.references import Reference
@@ -181,6 +181,7 @@ class VaePrior(SourceFittedPrior):
 class PosteriorPrior(PromptsFittedPrior):
     """A distribution fitted to the vectors of tuned prompts, so that one task's posterior is the next task's prior.
 
+    prompts: prompts, and stored posteriors, each of which contributes all its members; ``ref`` is short for a list of one.
     components: of a mixture; None: one per prompt, up to 16.
     """
 
@@ -190,6 +191,15 @@ class PosteriorPrior(PromptsFittedPrior):
     fit: Literal["gaussian", "mixture"] = "gaussian"
     components: int | None = Field(default=None, ge=1, le=256)
     shrinkage: Shrinkage = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_ref(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "ref" not in value:
+            return value
+        if "prompts" in value:
+            raise ValueError("expected ref or prompts, got both")
+        return {**{name: given for name, given in value.items() if name != "ref"}, "prompts": [value["ref"]]}
 
     def check_points(self, n_points: int | None) -> None:
         if self.fit != "mixture":

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from promptatlas.types.forms import PromptKind, Where
-from promptatlas.types.references import Sha256
+from promptatlas.types.forms import PromptKind, StoredKind, Where
+from promptatlas.types.references import MixPart, PromptRef, Sha256
 from promptatlas.types.wire import RequestBody, ResponseBody
 
 ContentFormat = Literal["native", "peft", "prompt_embeds", "kv"]
@@ -22,10 +22,12 @@ class PromptHeader(RequestBody):
     """The JSON under ``promptatlas`` in the header of a native prompt file.
 
     where: for deep prompts. Only their own layers attend to ``local`` vectors; ``carried`` ones continue through the layers
-    above. notes: any JSON; it is stored unchanged.
+    above. notes: any JSON; it is stored unchanged. member_kind: for posteriors, the kind of their members, whose tensors are
+    stacked along a new first axis.
     """
 
-    kind: PromptKind
+    kind: StoredKind
+    member_kind: PromptKind | None = None
     base: str = Field(min_length=1, max_length=512)
     base_revision: str | None = None
     where: Where | None = None
@@ -37,11 +39,13 @@ class PromptManifest(ResponseBody):
 
     layers: those that the prompt has tensors for; all layers for a prefix. sha256: content hash.
     metrics: fractions or nats by ``{split}/{metric}``. parent: reference of the prompt that tuning started from.
+    members: for a posterior, the content hashes of its members, in order; member_kind: their kind. Its n_virtual, layers and
+    where are those of each member.
     """
 
     name: str
     version: int
-    kind: PromptKind
+    kind: StoredKind
     n_virtual: int
     layers: list[int] | None = None
     d_model: int | None = None
@@ -56,6 +60,23 @@ class PromptManifest(ResponseBody):
     metrics: dict[str, float] = Field(default_factory=dict)
     parent: str | None = None
     notes: Any = None
+    member_kind: PromptKind | None = None
+    members: list[Sha256] | None = None
+
+
+class PromptUsed(ResponseBody):
+    """The prompt that was used for a result.
+
+    ref: as requested. sha256: of the stored prompt; None for a mix or an ensemble, whose ``parts`` have theirs.
+    member: index of the member that was drawn from a posterior; ``sha256`` is that member's.
+    """
+
+    ref: PromptRef
+    sha256: str | None = None
+    kind: PromptKind
+    n_virtual: int
+    parts: list[MixPart] | None = None
+    member: int | None = None
 
 
 class UploadedPrompt(PromptManifest):
@@ -78,7 +99,7 @@ class PromptRow(ResponseBody):
     name: str
     latest: int
     versions: list[int]
-    kind: PromptKind
+    kind: StoredKind
     base: str
     aliases: dict[str, int] = Field(default_factory=dict)
     manifest: PromptManifest | None = None

@@ -42,12 +42,35 @@ class Mix(RequestBody):
     mix: list[MixPart] = Field(min_length=1, max_length=64)
 
 
+MAX_MEMBERS = 128
+"""Largest number of prompts whose predictions one request averages."""
+
+
+class Ensemble(RequestBody):
+    """The posterior predictive: the mean of the members' next-token probabilities.
+
+    ensemble: a posterior, whose members are averaged, or a list of prompts and posteriors. n: number of members, the first
+    ones; None: all. Each row of the request takes n rows of the batch.
+    """
+
+    ensemble: Reference | Annotated[list[Reference], Field(min_length=1, max_length=MAX_MEMBERS)]
+    n: int | None = Field(default=None, ge=1, le=MAX_MEMBERS)
+
+    @property
+    def refs(self) -> list[str]:
+        """``ensemble`` as a list."""
+        return [self.ensemble] if isinstance(self.ensemble, str) else list(self.ensemble)
+
+
 def _tag(value: Any) -> str:
-    return "reference" if isinstance(value, str) else "mix"
+    if isinstance(value, str):
+        return "reference"
+    is_ensemble = isinstance(value, Ensemble) or (isinstance(value, dict) and "ensemble" in value)
+    return "ensemble" if is_ensemble else "mix"
 
 
 PromptRef = Annotated[
-    Annotated[Reference, Tag("reference")] | Annotated[Mix, Tag("mix")],
+    Annotated[Reference, Tag("reference")] | Annotated[Mix, Tag("mix")] | Annotated[Ensemble, Tag("ensemble")],
     Discriminator(_tag),
 ]
-"""Selects a tuned prompt: a reference, or a mix of several prompts."""
+"""Selects a tuned prompt: a reference, a mix of several prompts, or an ensemble whose predictions are averaged."""

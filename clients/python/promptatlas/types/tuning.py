@@ -8,6 +8,7 @@ from pydantic import Field
 
 from promptatlas.types.datasets import DatasetRef, Split, Template
 from promptatlas.types.forms import Method, SoftMethod
+from promptatlas.types.posteriors import PosteriorMethod
 from promptatlas.types.priors import Prior
 from promptatlas.types.references import Name, Reference
 from promptatlas.types.wire import RequestBody
@@ -75,6 +76,7 @@ class TuneSpec(RequestBody):
     data_seed: seed of the order of the examples.
     checkpoint_every: steps between checkpoints. snapshots: number of copies of the vectors during training. keep: the last
     vectors, or those with the lowest validation loss.
+    posterior: store one posterior instead of a prompt for each member. With SVGD, SGLD and Laplace, the prior acts as a density.
     """
 
     run_kind: ClassVar[str] = "tune"
@@ -89,6 +91,7 @@ class TuneSpec(RequestBody):
     regularize: Regularize = Field(default_factory=Regularize)
     eval: Eval = Field(default_factory=Eval)
     early_stopping: EarlyStopping | None = None
+    posterior: PosteriorMethod | None = None
     keep: Literal["last", "best"] = "best"
     template: Template | None = None
     data_seed: int = Field(default=0, ge=0, le=2**63 - 1)

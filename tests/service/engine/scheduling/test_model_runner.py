@@ -25,7 +25,7 @@ IDS = TEXTS[2]
 
 
 def row_of(model: HostedModel, spec: CaptureSpec, interventions: Sequence[Intervention] = ()) -> SequenceState:
-    state = RequestState(Capture(request_id="r", inputs=(IDS,), capture=spec), None)
+    state = RequestState(Capture(request_id="r", inputs=(IDS,), capture=spec), (None,))
     row = SequenceState(state, 0, list(IDS), len(IDS), max_tokens=0)
     taps = model.catalogue.resolve(spec.sites, spec.layers)
     row.capture = CaptureBuffer(spec, taps, positions=range(len(IDS)))

@@ -16,7 +16,7 @@ BYTES_PER_SLOT_OF_64 = 64 * 2 * 2 * (3 + 5) * 4
 
 
 def make_row(n_input: int, max_tokens: int, *, prompt: LoadedPrompt | None = None) -> SequenceState:
-    state = RequestState(Generate(request_id="r", inputs=((1,),), max_tokens=max_tokens), prompt)
+    state = RequestState(Generate(request_id="r", inputs=((1,),), max_tokens=max_tokens), (prompt,))
     return SequenceState(state, 0, list(range(1, n_input + 1)), n_input, max_tokens=max_tokens, prompt=prompt)
 
 

@@ -57,6 +57,12 @@ def test_a_teacher_and_its_defaults(context: PlanningContext) -> None:
     assert planned(context).spec["loss"] == [{"kind": "sequence", "weight": 1.0}]
 
 
+def test_a_posterior_is_refused(context: PlanningContext) -> None:
+    with pytest.raises(InvalidRequest, match="Expected no posterior in a distill run") as refused:
+        planned(context, posterior={"method": "svgd"})
+    assert refused.value.loc == ("posterior",)
+
+
 def test_a_file_gives_as_many_tokens_as_it_has(context: PlanningContext) -> None:
     found = planned(context, teacher={"dataset": "traces"}, loss=[{"kind": "kl"}, {"kind": "jsd", "top_k": 3}])
     assert [term["top_k"] for term in found.spec["loss"]] == [8, 3]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -233,3 +234,44 @@ def test_a_dataset_is_looked_up_once() -> None:
     plan("tune", tune_spec(priors=fits), context=context)
     assert isinstance(context.datasets, FakeDatasets)
     assert context.datasets.asked == ["qa"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "loc", "message"),
+    [
+        ({"priors": [{"kind": "vocabulary"}]}, ("posterior", "method"), "posterior svgd needs priors whose density"),
+        (
+            {"priors": [{"kind": "isotropic"}, {"kind": "isotropic", "std": 1.0}]},
+            ("priors",),
+            "one prior for svgd, .* got 2",
+        ),
+        ({"regularize": {"weight": 0.1}}, ("regularize", "weight"), "already"),
+        ({"optimizer": {"lr": [0.1, 0.2]}}, ("optimizer", "lr"), "one lr for svgd, got 2"),
+        ({"optimizer": {"weight_decay": 0.1}}, ("optimizer", "weight_decay"), "change the density"),
+        ({"early_stopping": {"patience": 2}}, ("early_stopping",), "samples, not minima"),
+        (
+            {"posterior": {"method": "sgld", "burn_in": 1000, "thin": 1}},
+            ("posterior", "burn_in"),
+            r"at most 1000.* got 1000 \+ 1",
+        ),
+        ({"posterior": {"method": "sgld", "thin": 1}, "seeds": [0, 1, 2]}, ("posterior", "thin"), "3 chains have 1500"),
+    ],
+)
+def test_a_posterior_that_the_spec_does_not_define_is_refused(
+    changes: dict[str, Any], loc: tuple[str, ...], message: str
+) -> None:
+    spec = {"priors": [{"kind": "isotropic"}], "posterior": {"method": "svgd"}, **changes}
+    error = refused(**spec)
+    assert error.loc == ("spec", *loc)
+    assert re.search(message, error.detail)
+
+
+@pytest.mark.parametrize("method", ["svgd", "sgld"])
+def test_samples_are_the_last_vectors(method: str) -> None:
+    found = planned(priors=[{"kind": "isotropic"}], posterior={"method": method})
+    assert found.spec["keep"] == "last"
+
+
+def test_an_ensemble_takes_any_priors() -> None:
+    found = planned(priors=[{"kind": "vocabulary"}, {"kind": "isotropic"}], posterior={"method": "ensemble"})
+    assert found.spec["posterior"] == {"method": "ensemble"}

@@ -90,7 +90,7 @@ def with_value(value: float, dtype: Any = np.float32) -> dict[str, Any]:
         (
             {"soft": vectors(4, 7)},
             {**SOFT, "kind": "hard"},
-            "promptatlas.kind: .*'soft', 'deep', 'prefix' or 'steering'",
+            "promptatlas.kind: .*'soft', 'deep', 'prefix', 'steering' or 'posterior'",
         ),
         ({"soft": vectors(4, 7)}, {**SOFT, "base_rev": "x"}, "promptatlas.base_rev"),
         ({"soft": vectors(4, 7)}, {**SOFT, "base": "huge"}, "'huge', which is not hosted here; hosted: 'tiny'"),

@@ -28,6 +28,9 @@ class FakeSources(Sources):
     def prompt(self, ref: str) -> Prompt:
         return self._by_ref[ref]
 
+    def members(self, ref: str) -> list[Prompt]:
+        return [self.prompt(ref)]
+
 
 def soft(seed: int, *, n: int = 20, shift: float = 0.0) -> Prompt:
     return Prompt("soft", {"soft": tilted_cloud(n, D, seed=seed) + shift})

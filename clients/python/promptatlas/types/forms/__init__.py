@@ -14,6 +14,8 @@ from promptatlas.types.forms.soft import SoftForm, SoftMethod, Virtual
 from promptatlas.types.forms.steering import SteeringForm, SteeringMethod
 
 PromptKind = Literal["soft", "deep", "prefix", "steering"]
+StoredKind = Literal["soft", "deep", "prefix", "steering", "posterior"]
+"""Kind of a stored version: a prompt, or a posterior, whose members are prompts of one kind."""
 Method = Annotated[SoftMethod | DeepMethod | PrefixMethod | SteeringMethod, Field(discriminator="kind")]
 
 FORMS: Mapping[PromptKind, PromptForm] = {
@@ -49,6 +51,7 @@ __all__ = [
     "PromptKind",
     "SoftMethod",
     "SteeringMethod",
+    "StoredKind",
     "TuningMethod",
     "Virtual",
     "Where",

@@ -1,0 +1,1 @@
+"""Posteriors of tuning runs: their members, Laplace approximation, diagnostics of chains, and evaluation."""

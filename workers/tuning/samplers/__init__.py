@@ -1,0 +1,1 @@
+"""Samplers of prompts that train together: Stein variational gradient descent, and Langevin dynamics."""
