@@ -10,6 +10,7 @@ import structlog
 from service.errors import AtlasError
 from service.store.artifacts.store import ArtifactStore
 from service.store.idempotency import IdempotencyStore
+from service.store.index.changes import Changes
 
 EVERY_S = 3600.0
 FIRST_AFTER_S = 600.0
@@ -36,6 +37,7 @@ class Housekeeper:
     ) -> None:
         self._artifacts = artifacts
         self._idempotency = idempotency
+        self._changes = Changes(artifacts)
         self._retain = retain
         self._sleep = sleep
 
@@ -49,7 +51,7 @@ class Housekeeper:
     def sweep(self) -> int:
         """Sweep once and return the number of files and records removed; an unreachable store is skipped."""
         try:
-            n_removed = self._artifacts.sweep() + self._idempotency.sweep() + self._retain()
+            n_removed = self._artifacts.sweep() + self._idempotency.sweep() + self._changes.sweep() + self._retain()
         except AtlasError as error:
             _log.warning("store sweep failed", reason=error.detail)
             return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from service.errors import Unavailable
 from service.store.artifacts.store import ArtifactStore
 from service.store.housekeeping import EVERY_S, FIRST_AFTER_S, Housekeeper
 from service.store.idempotency import IdempotencyStore
+from service.store.index.changes import Changes, minute_of
+from service.store.index.entries import NameEntry
 
 
 def keeper(folder: Path, **others: object) -> Housekeeper:
@@ -56,3 +59,12 @@ def test_it_waits_before_the_first_sweep_and_between_sweeps(tmp_path: Path, monk
         asyncio.run(keeper(tmp_path, sleep=sleep).run_beside())
     assert waits == [FIRST_AFTER_S, EVERY_S, EVERY_S, EVERY_S]
     assert sweeps == [1, 2, 3]
+
+
+def test_announcements_of_changes_are_removed_after_two_days(tmp_path: Path) -> None:
+    artifacts = ArtifactStore(str(tmp_path))
+    old = datetime.now(timezone.utc) - timedelta(hours=49)
+    for moment in (old, old + timedelta(hours=3)):
+        Changes(artifacts, clock=lambda now=moment: now).note(NameEntry(noun="prompt", name="qa"))  # type: ignore[misc]
+    assert keeper(tmp_path).sweep() == 1
+    assert artifacts.names("changes") == [minute_of(old + timedelta(hours=3))]
