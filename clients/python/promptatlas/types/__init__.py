@@ -100,6 +100,13 @@ from promptatlas.types.models import (
     ModelList,
     ReadModel,
 )
+from promptatlas.types.posteriors import (
+    EnsemblePosterior,
+    LaplacePosterior,
+    PosteriorMethod,
+    SgldPosterior,
+    SvgdPosterior,
+)
 from promptatlas.types.prior_sources import (
     ActivationsSource,
     DatasetPoints,
@@ -291,6 +298,7 @@ __all__ = [
     "EmbeddingsMapSource",
     "EmbeddingsSource",
     "Ensemble",
+    "EnsemblePosterior",
     "EstimateResponse",
     "Eval",
     "EvaluateSpec",
@@ -313,6 +321,7 @@ __all__ = [
     "IsotropicPrior",
     "Keep",
     "KnnPrior",
+    "LaplacePosterior",
     "LastNumber",
     "LayerIndex",
     "LayerPoints",
@@ -349,6 +358,7 @@ __all__ = [
     "PositionList",
     "PositionSlice",
     "Positions",
+    "PosteriorMethod",
     "PosteriorPrior",
     "Prior",
     "PriorSource",
@@ -391,6 +401,7 @@ __all__ = [
     "SamplingFields",
     "Schedule",
     "Separation",
+    "SgldPosterior",
     "Sha256",
     "Shots",
     "Shrinkage",
@@ -401,6 +412,7 @@ __all__ = [
     "Split",
     "Stop",
     "StreamOptions",
+    "SvgdPosterior",
     "Template",
     "TensorName",
     "Text",
