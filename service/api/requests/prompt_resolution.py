@@ -42,7 +42,7 @@ class ResolvedModel:
     """The model and prompt of a request.
 
     model: the base model. card: the fields of its card. prompt: for the engine; None is the bare model. used: for the client.
-    refs: ``name@version`` of the prompt, or of each part of a mix.
+    refs: ``name@version`` of the prompt, or of each part of a mix or ensemble.
     """
 
     model: str
@@ -116,9 +116,7 @@ async def resolve_model(
         _require_one_shape(manifests, refs=[part for part, _ in parts])
         weights = [weight for _, weight in parts]
         choice, used = _prompt(manifests, weights), _used(ref, manifests, weights)
-    return ResolvedModel(
-        model=base, card=card, prompt=choice, used=used, refs=tuple(manifest.ref for manifest in manifests)
-    )
+    return ResolvedModel(model=base, card=card, prompt=choice, used=used, refs=choice.refs)
 
 
 async def resolve_request(services: Services, spec: _ModelRequest, *, allows_ensemble: bool = False) -> ResolvedModel:

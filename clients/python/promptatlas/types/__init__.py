@@ -101,6 +101,13 @@ from promptatlas.types.models import (
     ModelList,
     ReadModel,
 )
+from promptatlas.types.posteriors import (
+    EnsemblePosterior,
+    LaplacePosterior,
+    PosteriorMethod,
+    SgldPosterior,
+    SvgdPosterior,
+)
 from promptatlas.types.prior_sources import (
     ActivationsSource,
     DatasetPoints,
@@ -296,6 +303,7 @@ __all__ = [
     "EmbeddingsMapSource",
     "EmbeddingsSource",
     "Ensemble",
+    "EnsemblePosterior",
     "EstimateResponse",
     "Eval",
     "EvaluateSpec",
@@ -318,6 +326,7 @@ __all__ = [
     "IsotropicPrior",
     "Keep",
     "KnnPrior",
+    "LaplacePosterior",
     "LastNumber",
     "LayerIndex",
     "LayerPoints",
@@ -355,6 +364,7 @@ __all__ = [
     "PositionList",
     "PositionSlice",
     "Positions",
+    "PosteriorMethod",
     "PosteriorPrior",
     "Prior",
     "PriorSource",
@@ -399,6 +409,7 @@ __all__ = [
     "Schedule",
     "Separation",
     "SequenceLoss",
+    "SgldPosterior",
     "Sha256",
     "Shots",
     "Shrinkage",
@@ -410,6 +421,7 @@ __all__ = [
     "StatesLoss",
     "Stop",
     "StreamOptions",
+    "SvgdPosterior",
     "Target",
     "Teacher",
     "Template",

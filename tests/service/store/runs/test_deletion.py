@@ -89,11 +89,12 @@ def test_of_a_deletion_and_a_resume_at_once_one_succeeds(tmp_path: Path) -> None
     url = str(tmp_path)
     runs = RunStore(ArtifactStore(url))
     run_id = finished(runs)
+    found, _ = runs.get(run_id)
     # Resumed just before the deletion closes the log.
     files: Any = Interrupted(
         open_files(url),
         at=lambda name, key: name == "create" and "/events/" in key,
-        meanwhile=lambda: _resume_behind(url, run_id),
+        meanwhile=lambda: _resume_behind(url, run_id, record=found),
     )
     with pytest.raises(Conflict, match="is queued"):
         RunStore(ArtifactStore("", files=files)).delete(run_id)
@@ -102,10 +103,10 @@ def test_of_a_deletion_and_a_resume_at_once_one_succeeds(tmp_path: Path) -> None
     assert runs.claim(run_id, worker="w").load_checkpoint() == {"state.bin": b"1"}
 
 
-def _resume_behind(url: str, run_id: str) -> None:
+def _resume_behind(url: str, run_id: str, *, record: Any) -> None:
     """Append a resume whose check of the record was before the deletion withdrew it."""
     runs = RunStore(ArtifactStore(url))
-    runs._rows.record = lambda run_id: None  # type: ignore[assignment,method-assign,return-value]
+    runs._rows.record = lambda run_id: record  # type: ignore[method-assign]
     runs.resume(run_id)
 
 

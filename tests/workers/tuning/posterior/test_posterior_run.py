@@ -169,7 +169,7 @@ def test_a_posterior_is_a_prior(whole: Mapping[str, FakeRun]) -> None:
     vectors = content_of(run).tensors["soft"].reshape(-1, small_model().d_model)
     draws = fitted.sample(4000, generator=torch.Generator().manual_seed(0)).numpy()
     np.testing.assert_allclose(draws.mean(0), vectors.mean(0), atol=0.06)
-    log_prob: Tensor = fitted.log_prob(torch.from_numpy(vectors))
+    log_prob: Tensor = fitted.log_prob(torch.tensor(vectors))
     assert bool(log_prob.isfinite().all())
 
 
