@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -82,7 +84,19 @@ def test_maps_are_saved(open_page: OpenPage, world: World, theme: str) -> None:
 
 def test_csv_files_are_read_by_python(open_page: OpenPage) -> None:
     page = open_page("runs")
-    table = [["a", "b"], ['quote "x"', "two\nlines"], ["comma, here", 0.1], [None, "é"]]
+    table: list[list[Any]] = [["a", "b"], ['quote "x"', "two\nlines"], ["comma, here", 0.1], [None, "é"]]
     text = page.evaluate("""async (rows) => (await import("/web/js/plot/figure.js")).csvText(rows)""", table)
     expected = [["" if cell is None else str(cell) for cell in row] for row in table]
     assert list(csv.reader(io.StringIO(text, newline=""))) == expected
+
+
+def test_the_evaluation_of_members_is_saved(open_page: OpenPage, world: World) -> None:
+    page = open_page(f"runs/{world.tune}?tab=evaluation")
+    name, data = saved(page, "Save as CSV")
+    assert name == "evaluation.csv"
+    members = world.get(f"/v1/runs/{world.tune}/artifacts/members.json")
+    rows = rows_of(data)
+    assert [row["prompt"] for row in rows] == [member["prompt"] for member in members]
+    for row, member in zip(rows, members, strict=True):
+        assert {key: float(row[key]) for key in member["metrics"]} == member["metrics"]
+        assert json.loads(row["prior"]) == member["prior"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any, Literal
+from unittest.mock import patch
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.clients.web.conftest import OpenPage
-from tests.clients.web.world import World
+from tests.clients.web.world import KEY, World
 
 TEXT = "Mira went to the mill. Hugo is in the cave. Where is Mira?"
 REFS = ("qa-isotropic-0@1", "qa-vocabulary-0@1")
@@ -168,3 +169,51 @@ def test_texts_are_not_interpreted_as_markup(open_page: OpenPage, world: World) 
     expect(page.locator(".lens table")).to_be_visible()
     assert page.evaluate("window.broken") is None
     assert page.locator("main img").count() == 0
+
+
+def test_a_run_is_stopped(open_page: OpenPage) -> None:
+    page = open_page("playground?prompts=")
+    page.route("**/v1/completions", lambda route: None)  # an answer that never comes
+    page.get_by_label("Text", exact=True).fill("Mira")
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0)
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_disabled()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.locator(".answer")).to_contain_text("0 tokens, stopped")
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_enabled()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0)
+
+
+def test_the_completion_as_code_gives_the_same_answer(open_page: OpenPage, world: World) -> None:
+    page = open_page("playground?prompts=qa-isotropic-0@1")
+    page.get_by_label("Text", exact=True).fill("Mira went to the mill.")
+    page.get_by_label("Temperature").fill("1")
+    page.get_by_label("Top-p").fill("0.9")
+    page.get_by_label("Seed").fill("7")
+    page.get_by_label("Stop strings").fill("zebra,@@")
+    page.get_by_text("As code").click()
+    page.get_by_role("tab", name="Python").click()
+    code = page.get_by_label("Python code").inner_text()
+    sent = {
+        "model": "demo",
+        "prompt": "Mira went to the mill.",
+        "prompt_ref": "qa-isotropic-0@1",
+        "max_tokens": 16,
+        "temperature": 1,
+        "top_p": 0.9,
+        "seed": 7,
+        "stop": ["zebra", "@@"],
+    }
+    answer = world.http.post("/v1/completions", json=sent).json()["choices"][0]["text"]
+    printed: list[str] = []
+    with patch.dict("os.environ", {"PROMPTATLAS_API_KEY": KEY}):
+        exec(compile(code, "copied", "exec"), {"print": printed.append})
+    assert printed == [answer]
+    page.get_by_role("button", name="Run", exact=True).click()
+    shown = page.locator(".answer").last.locator(".answer-token")
+    expect(shown.first).to_be_visible()
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_enabled()
+    text = "".join(shown.all_inner_texts()).removesuffix(
+        "<|endoftext|>"
+    )  # the ending token is shown, not part of the text
+    assert text.replace("·", " ").replace("⏎", "\n") == answer

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import FilePayload, expect
 from safetensors.numpy import load
 
 from tests.clients.web.conftest import OpenPage
@@ -124,8 +124,9 @@ def test_a_prompt_is_uploaded_given_an_alias_and_deleted(open_page: OpenPage, wo
     page = open_page("prompts")
     page.get_by_role("button", name="Upload a prompt").click()
     dialog = page.get_by_role("dialog", name="Upload a prompt")
-    file = {"name": "Mine.safetensors", "mimeType": "application/octet-stream", "buffer": content}
-    dialog.locator("input[type=file]").set_input_files({**file, "buffer": b"not tensors"})
+    file = FilePayload(name="Mine.safetensors", mimeType="application/octet-stream", buffer=content)
+    broken = FilePayload(name="Mine.safetensors", mimeType="application/octet-stream", buffer=b"not tensors")
+    dialog.locator("input[type=file]").set_input_files(broken)
     dialog.get_by_role("button", name="Store the prompt").click()
     expect(dialog.get_by_role("alert")).to_be_visible()
     dialog.locator("input[type=file]").set_input_files(file)

@@ -12,6 +12,12 @@ def test_findings_match_the_artifact(open_page: OpenPage, world: World) -> None:
     page = open_page("reports")
     page.get_by_role("link", name="small report").click()
     report = world.get(f"/v1/runs/{world.report}/artifacts/report.json")
+    strip = page.get_by_role("group", name="Verdicts").get_by_role("button")
+    expect(strip).to_have_count(len(report["findings"]))
+    for i, finding in enumerate(report["findings"]):
+        expect(strip.nth(i)).to_contain_text(finding["verdict"])
+    strip.last.click()
+    expect(page.locator(".finding").last).to_be_in_viewport()
     cards = page.locator(".finding")
     expect(cards).to_have_count(len(report["findings"]))
     for i, finding in enumerate(report["findings"]):

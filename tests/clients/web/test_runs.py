@@ -15,11 +15,11 @@ from tests.clients.web.world import RUN_NAME, World, live_run
 
 def test_the_list_has_every_run_and_shows_names_as_text(open_page: OpenPage, world: World) -> None:
     page = open_page("runs")
-    expect(page.get_by_role("link", name=RUN_NAME)).to_be_visible()
+    expect(page.get_by_role("link", name=RUN_NAME, exact=True)).to_be_visible()
     assert page.evaluate("window.broken") is None
     page.get_by_label("Kind").select_option("map")
     expect(page.get_by_role("link", name="small map")).to_be_visible()
-    expect(page.get_by_role("link", name=RUN_NAME)).to_have_count(0)
+    expect(page.get_by_role("link", name=RUN_NAME, exact=True)).to_have_count(0)
     page.get_by_label("Status").select_option("failed")
     expect(page.get_by_text("No matching runs")).to_be_visible()
 
@@ -57,14 +57,14 @@ def test_training_and_validation_curves_have_different_swatches(open_page: OpenP
 def test_runs_open_on_a_tab_with_content(open_page: OpenPage, world: World) -> None:
     assert world.get(f"/v1/runs/{world.map}/metrics")["data"] == []
     page = open_page(f"runs/{world.map}")
-    expect(page.get_by_role("tab", selected=True)).to_have_text("Artifacts")
+    expect(page.get_by_role("tab", selected=True).first).to_have_text("Artifacts")
     expect(page.get_by_role("tab", name="Curves")).to_have_count(0)
     page = open_page(f"runs/{world.tune}")
-    expect(page.get_by_role("tab", selected=True)).to_have_text("Curves")
+    expect(page.get_by_role("tab", selected=True).first).to_have_text("Curves")
     page.get_by_role("tab", name="Spec").click()
     assert page.url.endswith("?tab=spec")
     page.reload()
-    expect(page.get_by_role("tab", selected=True)).to_have_text("Spec")
+    expect(page.get_by_role("tab", selected=True).first).to_have_text("Spec")
     expect(page.get_by_role("tab", name="Curves")).to_be_visible()
 
 

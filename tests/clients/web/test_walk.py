@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Page, expect
 
 from tests.clients.web.conftest import OpenPage
@@ -34,13 +36,14 @@ def test_a_researcher_does_the_whole_loop_in_the_browser(open_page: OpenPage, wo
     picture(page, "1-dataset")
 
     page.get_by_role("link", name="Tune on this").click()
-    page.get_by_role("button", name="Add xavier").click()
+    page.get_by_role("button", name=re.compile("^xavier")).click()
     page.get_by_label("name", exact=True).fill("apples")
     page.get_by_text("optimizer", exact=True).click()
     page.get_by_label("steps", exact=True).fill("12")
     page.get_by_text("eval", exact=True).click()
     page.get_by_label("n", exact=True).fill("4")
     expect(page.get_by_text("The server accepts this spec")).to_be_visible()
+    page.get_by_role("heading", name="New run").scroll_into_view_if_needed()
     picture(page, "2-new-run")
     start_and_wait(page)
 

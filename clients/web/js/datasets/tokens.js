@@ -42,7 +42,7 @@ export class TokenView {
     };
     const nTarget = tokens.filter((token, i) => offsets[i] + token.length > start).length;
     const summary = item.target
-      ? `${count(tokens.length, "token")}, of which ${nTarget} of the target (marked) count for the loss`
+      ? `${count(tokens.length, "token")}, of which ${nTarget} of the target (marked)`
       : count(tokens.length, "token");
     return h(
       "div",

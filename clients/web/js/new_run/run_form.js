@@ -156,7 +156,7 @@ function planned(plan) {
   const source = plan.predicted_from;
   const seconds = plan.duration_s !== null && [
     `about ${duration(plan.duration_s)}, from `,
-    h("a", { href: link(["runs", source]) }, "an earlier run"),
+    h("a", { class: "inline", href: link(["runs", source]) }, "an earlier run"),
   ];
   return [
     h("p", {}, h("span", { class: "badge good" }, "valid"), " The server accepts this spec."),

@@ -23,8 +23,9 @@ export class Answer {
     );
   }
 
-  async run({ model, text, max_tokens, temperature }, signal) {
+  async run({ model, text, max_tokens, temperature, sampling }, signal) {
     this.isNew = false;
+    this.signal = signal;
     Object.assign(this, { text: "", tokens: [] });
     this.reason = null;
     this.note.textContent = "generating …";
@@ -34,6 +35,7 @@ export class Answer {
       prompt: text,
       max_tokens,
       temperature,
+      ...sampling,
       logprobs: N_TOP,
       stream: true,
       ...(this.variant.ref && { prompt_ref: this.variant.ref }),
@@ -44,7 +46,10 @@ export class Answer {
       }
       this.#finish();
     } catch (error) {
-      if (error.name === "AbortError") return;
+      if (error.name === "AbortError") {
+        if (this.signal === signal) this.note.textContent = `${count(this.tokens.length, "token")}, stopped`;
+        return;
+      }
       this.note.textContent = "";
       setChildren(this.tokensContainer);
       setChildren(this.next, failure(error));

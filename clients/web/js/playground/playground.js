@@ -1,12 +1,19 @@
 /** The playground: a text, generation settings, selected prompts, their answers, and tabs that inspect them. */
+import { curlCommand } from "../api/curl.js";
+import { codeTabs } from "../dom/copy.js";
 import { button, field, h, select, setChildren } from "../dom/elements.js";
 import { tabs } from "../dom/table.js";
+import { pythonCompletion } from "../new_run/code.js";
 import { updateQuery } from "../shell/router.js";
 import { Answer } from "./answer.js";
 import { LensView } from "./lens.js";
 import { Mixer } from "./mixer.js";
 import { OnMap } from "./on_map.js";
 import { Variants } from "./variants.js";
+
+function numberInput(props) {
+  return h("input", { type: "number", ...props });
+}
 
 export class Playground {
   constructor({ api, catalogue, signal, models, prompts, query }) {
@@ -33,7 +40,13 @@ export class Playground {
       step: "0.1",
       value: query.get("temperature") ?? "0",
     });
+    this.topP = numberInput({ min: "0.01", max: "1", step: "0.01", value: query.get("top_p") ?? "1" });
+    this.seed = numberInput({ min: "0", step: "1", value: query.get("seed") ?? "", placeholder: "random" });
+    this.stops = h("input", { type: "text", spellcheck: "false", placeholder: "separated by commas" });
+    this.stops.value = query.get("stop") ?? "";
     this.go = button("Run", () => this.run(), { class: "primary" });
+    this.stop = button("Stop", () => this.running.abort(), { hidden: true });
+    this.code = h("details", { class: "small", on: { toggle: () => this.#showCode() } }, h("summary", {}, "As code"));
     this.variants = new Variants({
       prompts,
       model: this.model.value,
@@ -59,7 +72,34 @@ export class Playground {
       text: this.text.value,
       max_tokens: Number(this.nTokens.value),
       temperature: Number(this.temperature.value),
+      sampling: this.#sampling,
     };
+  }
+
+  /** Sampling settings that differ from the server's defaults. */
+  get #sampling() {
+    const stop = this.stops.value.split(",").filter(Boolean);
+    return {
+      ...(this.topP.value !== "1" && this.topP.value !== "" && { top_p: Number(this.topP.value) }),
+      ...(this.seed.value !== "" && { seed: Number(this.seed.value) }),
+      ...(stop.length && { stop }),
+    };
+  }
+
+  /** The completion of the last chosen variant as code. */
+  #showCode() {
+    const { model, text, max_tokens, temperature, sampling } = this.request;
+    const { ref } = this.variants.chosen.at(-1);
+    const body = { model, prompt: text, max_tokens, temperature, ...sampling, ...(ref && { prompt_ref: ref }) };
+    const python = pythonCompletion(body, { hasKey: this.api.hasKey });
+    setChildren(
+      this.code,
+      h("summary", {}, "As code"),
+      codeTabs([
+        ["curl", curlCommand(this.api, "/v1/completions", body)],
+        ["Python", python],
+      ]),
+    );
   }
 
   async run() {
@@ -73,8 +113,13 @@ export class Playground {
     this.signal.addEventListener("abort", () => this.running.abort(), { once: true });
     this.#updateUrl();
     this.go.disabled = true;
-    await Promise.all(this.cards.map((card) => card.run(request, this.running.signal)));
+    this.stop.hidden = false;
+    const { signal } = this.running;
+    await Promise.all(this.cards.map((card) => card.run(request, signal)));
+    if (this.running.signal !== signal) return; // a later run has begun
     this.go.disabled = false;
+    this.stop.hidden = true;
+    if (this.code.open) this.#showCode();
     this.view?.refresh();
   }
 
@@ -84,7 +129,10 @@ export class Playground {
       { class: "playground-settings" },
       field("Model", this.model),
       h("div", { class: "pair" }, field("Max tokens", this.nTokens), field("Temperature", this.temperature)),
-      this.go,
+      h("div", { class: "pair" }, field("Top-p", this.topP), field("Seed", this.seed)),
+      field("Stop strings", this.stops),
+      h("div", { class: "row" }, this.go, this.stop),
+      this.code,
     );
     const title = h(
       "div",
@@ -168,6 +216,9 @@ export class Playground {
       prompts: this.variants.refsText,
       tokens: request.max_tokens === 16 ? null : request.max_tokens,
       temperature: request.temperature || null,
+      top_p: request.sampling.top_p,
+      seed: request.sampling.seed,
+      stop: this.stops.value,
     });
   }
 }

@@ -74,7 +74,18 @@ function findingCards(report) {
       numbers(finding.numbers),
     ),
   );
-  return h("div", { class: "stack" }, cards, separation(report.separation ?? []));
+  return h("div", { class: "stack" }, verdicts(report.findings, cards), cards, separation(report.separation ?? []));
+}
+
+/** All verdicts in one strip; a click moves to the finding. */
+function verdicts(findings, cards) {
+  const entry = ({ number: k, title, verdict }, i) =>
+    button(
+      [`${k}. ${title}`, h("span", { class: ["badge", VERDICTS[verdict]] }, verdict)],
+      () => cards[i].scrollIntoView({ block: "start" }),
+      { class: "small" },
+    );
+  return h("div", { class: "row verdicts", role: "group", "aria-label": "Verdicts" }, findings.map(entry));
 }
 
 /** The first numbers of a finding, with nested names joined; the report has all of them. */

@@ -1,9 +1,10 @@
 /** Evaluation of a run: metrics of each member with confidence intervals, and the individual answers. */
 import { bestValue, isOwnMetric } from "../api/metrics.js";
-import { h, select, setChildren } from "../dom/elements.js";
+import { button, h, select, setChildren } from "../dom/elements.js";
 import { number, priorName } from "../dom/format.js";
 import { empty, fill } from "../dom/states.js";
 import { badge, table } from "../dom/table.js";
+import { saveCsv } from "../plot/figure.js";
 import { artifactPath, hasArtifact } from "./artifacts.js";
 import { hasEnded } from "./results.js";
 
@@ -70,7 +71,29 @@ function scores(members) {
   const first = members[0]?.metrics ?? {};
   rows.push(baseline("no prompt", names, first, "bare/"));
   if (names.some((name) => `teacher/${name}` in first)) rows.push(baseline("teacher", names, first, "teacher/"));
-  return h("div", { class: "card flush" }, table(columns, rows, { caption: "Metrics of each member" }));
+  const csv = button("Save as CSV", () => saveCsv({ name: "evaluation", rows: csvOf(members) }), {
+    class: "quiet small",
+  });
+  return h(
+    "div",
+    { class: "card flush" },
+    h("header", {}, h("h2", {}, "Metrics of each member"), csv),
+    table(columns, rows, { caption: "Metrics of each member" }),
+  );
+}
+
+/** All metrics of all members, with the bounds of intervals and the baselines. */
+function csvOf(members) {
+  const names = [...new Set(members.flatMap((member) => Object.keys(member.metrics)))];
+  const row = (member) => [
+    member.prompt,
+    member.prior && JSON.stringify(member.prior),
+    member.seed,
+    member.lr,
+    member.status,
+    ...names.map((name) => member.metrics[name]),
+  ];
+  return [["prompt", "prior", "seed", "lr", "status", ...names], ...members.map(row)];
 }
 
 /** A row of what the members are compared with. */

@@ -141,12 +141,16 @@ export class ListEditor {
 
   #card(tag, schema) {
     return button(
-      [h("strong", {}, tag), this.context.picture?.(this.name, tag), h("span", {}, sentenceOf(schema.description))],
+      [
+        h("strong", {}, tag, " "),
+        this.context.picture?.(this.name, tag),
+        h("span", {}, sentenceOf(schema.description)),
+      ],
       () => {
         this.#add(tag);
         this.#update();
       },
-      { class: "spec-card", "aria-label": `Add ${tag}: ${sentenceOf(schema.description)}` },
+      { class: "spec-card" },
     );
   }
 

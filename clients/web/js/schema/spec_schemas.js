@@ -60,13 +60,13 @@ export function labelOf(name) {
 
 /** The first sentence of a description; reStructuredText quotes are removed. */
 export function sentenceOf(description) {
-  const [first] = (description ?? "").replaceAll("``", "").split(/(?<=[.;])\s|\n\n/);
+  const [first] = (description ?? "").replaceAll("`", "").split(/(?<=[.;])\s|\n\n/);
   return first.replace(/\s+/g, " ").trim();
 }
 
 /** What a docstring says of one field: the text after "name: ", up to the next field or the end of the paragraph. */
 export function hintOf(description, name) {
-  const text = (description ?? "").replaceAll("``", "").replace(/\s+/g, " ");
+  const text = (description ?? "").replaceAll("`", "").replace(/\s+/g, " ");
   const found = new RegExp(
     `(?:^|[.\\s])(?:\\w+, )*${name}(?:, \\w+)*: (.*?)(?=\\.(?: \\w+(?:, \\w+)*: | [A-Z]|$))`,
   ).exec(text);
