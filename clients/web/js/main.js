@@ -16,11 +16,19 @@ import { setTitle } from "./shell/title.js";
 const ROUTES = {
   atlas: { load: () => import("./atlas/view.js"), nParts: 2 },
   datasets: { load: () => import("./datasets/view.js"), nParts: 2 },
-  runs: { load: () => import("./runs/view.js"), nParts: 3 },
+  runs: { load: () => import("./runs/view.js"), nParts: 2, nPartsOf: { new: 3 } },
   prompts: { load: () => import("./prompts/view.js"), nParts: 3 },
   playground: { load: () => import("./playground/view.js"), nParts: 1 },
   reports: { load: () => import("./reports/view.js"), nParts: 2 },
 };
+
+/** The entry of a route; null if it has more parts than its view knows. */
+function entryOf(name, parts) {
+  if (!Object.hasOwn(ROUTES, name)) return null;
+  const { nParts, nPartsOf = {} } = ROUTES[name];
+  const limit = Object.hasOwn(nPartsOf, parts[1]) ? nPartsOf[parts[1]] : nParts;
+  return parts.length <= limit ? ROUTES[name] : null;
+}
 
 class App {
   constructor(root) {
@@ -40,14 +48,13 @@ class App {
   async show() {
     const route = parseHash(location.hash);
     const name = route.parts[0] ?? "atlas";
-    const entry = Object.hasOwn(ROUTES, name) && route.parts.length <= ROUTES[name].nParts ? ROUTES[name] : null;
+    const entry = entryOf(name, route.parts);
     this.leaving.abort();
     this.leaving = new AbortController();
     const { signal } = this.leaving;
     this.login.reset();
     this.shell.select(entry && name);
     if (!entry) {
-      setTitle("Page not found");
       showNotFound(this.shell.main);
       return;
     }

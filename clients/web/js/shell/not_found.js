@@ -1,8 +1,10 @@
 /** View for routes that do not exist. */
 import { h, setChildren } from "../dom/elements.js";
 import { VIEWS } from "./views.js";
+import { setTitle } from "./title.js";
 
 export function showNotFound(root) {
+  setTitle("Page not found");
   const links = VIEWS.map(({ name, label }) => h("a", { class: "button", href: `#/${name}` }, label));
   setChildren(
     root,

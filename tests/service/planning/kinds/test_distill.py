@@ -60,7 +60,7 @@ def test_a_teacher_and_its_defaults(context: PlanningContext) -> None:
 def test_a_posterior_is_refused(context: PlanningContext) -> None:
     with pytest.raises(InvalidRequest, match="Expected no posterior in a distill run") as refused:
         planned(context, posterior={"method": "svgd"})
-    assert refused.value.loc == ("posterior",)
+    assert refused.value.loc == ("spec", "posterior")
 
 
 def test_a_file_gives_as_many_tokens_as_it_has(context: PlanningContext) -> None:
