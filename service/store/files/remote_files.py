@@ -24,6 +24,7 @@ from service.store.files.files import (
 )
 from service.store.files.write_probe import WriteProbe
 
+_N_LISTINGS = 100
 _TIME_FIELDS = ("LastModified", "last_modified", "updated", "mtime", "created")
 
 
@@ -131,7 +132,7 @@ class RemoteFiles:
         with driver_errors_as_unavailable("read"):
             filesystem, path = self._at(folder)
             try:
-                children = filesystem.ls(path, detail=False)
+                children = _listed(filesystem, path)
             except (FileNotFoundError, NotADirectoryError):
                 return []
         return sorted({child.rstrip("/").rpartition("/")[2] for child in children if child.rstrip("/") != path})
@@ -179,3 +180,11 @@ def _modified_s(details: dict[str, Any]) -> float | None:
         if isinstance(value, int | float):
             return float(value)
     return None
+
+
+def _listed(filesystem: Any, path: str) -> list[str]:
+    """Paths in a folder. The driver of memory:// reads a dict that other threads change, and is called again if it fails."""
+    for _ in range(_N_LISTINGS):
+        with suppress(KeyError, RuntimeError):
+            return list(filesystem.ls(path, detail=False))
+    return list(filesystem.ls(path, detail=False))

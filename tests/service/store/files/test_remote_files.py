@@ -11,6 +11,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from service.errors import Conflict, DamagedArtifact, NotFound, Unavailable
 from service.store.artifacts.store import ArtifactStore
@@ -194,3 +195,19 @@ def test_a_store_that_is_opened_before_a_fork_is_used_after_it(url: str, soft: A
         finally:
             os._exit(0 if ok else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_listing_of_memory_that_other_threads_disturb_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = open_files("memory://disturbed")
+    files.put("things/one", b"1")
+    errors: list[Exception] = [KeyError("/disturbed/things/gone"), RuntimeError("dictionary changed size")]
+    ls = MemoryFileSystem.ls
+
+    def disturbed(self: MemoryFileSystem, path: str, **options: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return ls(self, path, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", disturbed)
+    assert files.names("things") == ["one"]
+    assert errors == []
