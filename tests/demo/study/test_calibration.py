@@ -27,7 +27,7 @@ def test_the_time_of_a_step_is_the_difference_of_the_runs() -> None:
 
 def test_the_time_of_a_token_is_a_share_of_the_step() -> None:
     _, one = calibrations(SMOLLM2, size=FULL, dataset="arithmetic")
-    step_s = one.n_members * (16 * 30 + 20) * 1e-3
+    step_s = one.n_members * (FULL.batch_size * 30 + 20) * 1e-3
     assert token_s(step_s, one=one, lengths=Lengths(input=26, target=4)) == pytest.approx(1e-3)
 
 

@@ -52,7 +52,7 @@ def test_nouns_and_verbs() -> None:
         "prompts": ["delete", "delete_alias", "download", "get", "list", "set_alias", "upload", "versions"],
         "datasets": ["delete", "get", "list", "load", "peek", "upload"],
         "priors": ["sample"],
-        "runs": ["create", "delete", "distill", "evaluate", "generate", "get", "list", "tune"],
+        "runs": ["create", "delete", "distill", "evaluate", "generate", "get", "list", "plan", "tune"],
         "harvest": ["create", "open"],
         "maps": ["delete", "get", "list", "make"],
         "reports": ["get", "make"],

@@ -122,6 +122,7 @@ def test_the_body_of_a_run_has_one_alternative_for_each_kind(document: dict[str,
     specs = {each["properties"]["kind"]["const"]: each["properties"]["spec"]["$ref"] for each in body["oneOf"]}
     assert specs == {
         "tune": "#/components/schemas/TuneSpec",
+        "distill": "#/components/schemas/DistillSpec",
         "evaluate": "#/components/schemas/EvaluateSpec",
         "generate": "#/components/schemas/GenerateSpec",
         "batch": "#/components/schemas/BatchSpec",
