@@ -137,7 +137,17 @@ def test_capabilities_are_the_settings(open_world: OpenWorld) -> None:
     body = open_world(max_batch=7, max_capture_bytes=99).client.get("/v1/capabilities").json()
     assert (body["max_batch"], body["max_capture_bytes"], body["max_tokens"]) == (7, 99, 64)
     assert body["versions"]["torch"] == "2"
-    assert body["run_kinds"] == ["tune", "distill", "evaluate", "generate", "batch", "harvest", "map", "report", "sample"]
+    assert body["run_kinds"] == [
+        "tune",
+        "distill",
+        "evaluate",
+        "generate",
+        "batch",
+        "harvest",
+        "map",
+        "report",
+        "sample",
+    ]
 
 
 def test_busy_when_too_many_wait(open_world: OpenWorld) -> None:
