@@ -29,7 +29,7 @@ MODES = ("alone", "mixed", "chunked")
 OF_FLOAT64 = 3.0 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 6.0
 """How many times the error of plain float32 against float64 a difference may be that exceeds the tolerance: both have such an
 error, and they add up; the third is for the fluctuation of a maximum over rows. Without AVX-512 a sum has half as many lanes, so
-twice as many additions follow each other, and the engine's errors were measured to be up to 5.4 times those of plain transformers.
+twice as many additions follow each other; the engine's errors were up to 5.4 times those of plain transformers there.
 """
 Serve = Callable[[str], dict[str, Answer]]
 
