@@ -36,16 +36,13 @@ class MemberOptimizer:
         self._leaves = leaves
         self._lr = lr
         self._settings = settings
-        self._n_warmup = math.ceil(settings.warmup * settings.steps)
         self._adam = torch.optim.AdamW(
             list(leaves.values()), lr=lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
         )
 
     def rate(self, step: int, *, scale: float) -> float:
         """Learning rate of update ``step``: the rate of the schedule times ``scale``."""
-        settings = self._settings
-        factor = rate_factor(step, total=settings.steps, n_warmup=self._n_warmup, schedule=settings.schedule)
-        return self._lr * factor * scale
+        return self._lr * schedule_of(step, settings=self._settings) * scale
 
     def gradient_norm(self) -> Tensor:
         """Norm of the accumulated gradient, a scalar."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict
 from typing import Any
 
 import safetensors.torch
@@ -17,6 +17,8 @@ from workers.tuning.training.settings import TuneSettings
 
 NUMBERS, TENSORS = "trainer.json", "trainer.safetensors"
 VERSION = 1
+ADDED = {"posterior": None, "n_frozen": 0}
+"""Settings that states of earlier versions lack, with the values that they imply. New states leave these values out too."""
 SCALARS = ("status", "step", "scale", "n_failures", "best_step", "n_without_progress")
 
 
@@ -63,11 +65,9 @@ def load_state(
 
 def _identity(members: Sequence[MemberTraining], *, settings: TuneSettings, n_train: int) -> dict[str, Any]:
     described = asdict(settings)
-    if settings.posterior is None:
-        del described["posterior"]  # as in the states of trainings before there were posteriors
     return {
         "version": VERSION,
-        "settings": described,
+        "settings": {name: value for name, value in described.items() if value != ADDED.get(name, MISSING)},
         "members": [{"name": m.member.name, "lr": m.member.lr, "seed": m.member.seed} for m in members],
         "n_train": n_train,
     }

@@ -104,3 +104,32 @@ def test_a_state_of_other_members_or_examples_is_refused() -> None:
         trainer(team[:2], chosen).load(state)
     with pytest.raises(InvalidRequest, match="members"):
         trainer([team[0], team[1], replace(team[2], lr=0.5)], chosen).load(state)
+
+
+SETTINGS_OF_THE_FIRST_VERSION = {
+    *(
+        "kind",
+        "where",
+        "steps",
+        "batch_size",
+        "accumulate",
+        "schedule",
+        "warmup",
+        "weight_decay",
+        "clip",
+        "betas",
+        "eps",
+    ),
+    *("eval_every", "patience", "min_delta", "keep", "data_seed", "snapshots", "regularize_weight"),
+    *("gradient_checkpointing", "d_reparametrised"),
+}
+
+
+def test_states_of_earlier_versions_are_restored() -> None:
+    started = make_trainer("soft")
+    started.step()
+    names = set(json.loads(started.state()["trainer.json"])["settings"])
+    assert names == SETTINGS_OF_THE_FIRST_VERSION
+    frozen = make_trainer("soft", n_frozen=1)
+    with pytest.raises(InvalidRequest, match="another training"):
+        frozen.load(started.state())
