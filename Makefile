@@ -85,9 +85,9 @@ FINDINGS_ARGS ?=
 findings: setup
 	$(BIN)/python -m demo.findings $(if $(MODEL),--model $(MODEL)) $(FINDINGS_ARGS)
 
-# One process a core, at most four; the tests of a file share one. TEST_ARGS= runs them one after the other.
 # Needs no package source: without one, the tests of other projects' clients and of the chart are skipped.
-TEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+# With many cores, for example TEST_ARGS="--numprocesses 4 --dist loadfile".
+TEST_ARGS ?=
 test: setup
 	@$(MAKE) --no-print-directory clients \
 		|| echo "no environment of other projects' clients could be made: tests/other_clients is skipped"
