@@ -126,6 +126,11 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     chosen = _parser().parse_args(arguments)
     plan = PLANS[chosen.model]
+    if chosen.brief:
+        if plan.brief is None:
+            print(f"findings: the study of {plan.name} has no brief form", file=sys.stderr)
+            return 2
+        plan = replace(plan, full=plan.brief)
     options = Options(
         output=chosen.output or Path("findings-output" if chosen.model == "demo" else f"findings-output-{plan.name}"),
         weights=chosen.weights or plan.weights,
@@ -134,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
         minutes=chosen.minutes or plan.budget_minutes or 0.0,
         keep=chosen.keep,
         finish=chosen.finish,
-        steps=chosen.steps,
+        steps=chosen.steps or (plan.full.steps if chosen.brief else None),
         dtype=chosen.dtype,
     )
     # SIGTERM acts as Ctrl-C, so that all blocks exit in order and the service is stopped.
@@ -171,6 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--finish", action="store_true", help="start no further tunings: report on those that have ended"
+    )
+    parser.add_argument(
+        "--brief", action="store_true", help="fewer steps, examples and priors, for CPUs without bfloat16 instructions"
     )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the model, instead of the study's own")
     parser.add_argument("--tiny", action="store_true", help="a smoke test whose numbers have no meaning")

@@ -63,7 +63,19 @@ def _check(setup: WorkSetup) -> int:
     except Unavailable as error:
         print(f"promptatlas: {error}", file=sys.stderr)
         return 1
-    return 0 if any(worker.hostname == socket.gethostname() for worker in workers) else 1
+    here = [worker.pid for worker in workers if worker.hostname == socket.gethostname()]
+    return 0 if any(pid is not None and _exists(pid) for pid in here) else 1
+
+
+def _exists(pid: int) -> bool:
+    """Whether a process exists. Redis keeps the heartbeat of a killed worker for minutes."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True
 
 
 if __name__ == "__main__":

@@ -125,5 +125,6 @@ def sized(plan: StudyPlan, *, costs: CostModel, card: ModelCard, rates: Mapping[
 
 
 def with_steps(size: Size, *, steps: int) -> Size:
-    """The size with another number of steps, and validation losses at ``N_POINTS`` of them."""
-    return replace(size, steps=steps, every=max(1, round(steps / N_POINTS)))
+    """The size with another number of steps, and validation losses at ``N_POINTS`` of them, or half as many if it is brief."""
+    n_points = N_POINTS // 2 if size.is_brief else N_POINTS
+    return replace(size, steps=steps, every=max(1, round(steps / n_points)))

@@ -19,7 +19,6 @@ from demo.real.squad import Counter, squad, squad_files
 from demo.real.wikitext import wikitext, wikitext_cloze, wikitext_files
 from demo.study.plan import Size
 
-MAX_CONTEXT_TOKENS: Final = 64
 N_CHAINS: Final = 1500
 """Problems of GSM8K, which are read but not trained on."""
 
@@ -44,12 +43,15 @@ class StudyData:
         Raises:
             DataError: a file is missing or has another layout.
         """
-        found = (cut(one, n_validation=size.n_validation) for one in self.read(folder, count=count))
-        return {one.name: one.upload(client).n_records for one in found}
+        read = self.read(folder, count=count, max_context=size.max_context)
+        return {
+            one.name: one.upload(client).n_records
+            for one in (cut(each, n_validation=size.n_validation) for each in read)
+        }
 
-    def read(self, folder: Path, *, count: Counter) -> Iterator[RealDataset]:
-        """All datasets. count: number of tokens of a text."""
-        yield squad(folder, max_tokens=MAX_CONTEXT_TOKENS, count=count)
+    def read(self, folder: Path, *, count: Counter, max_context: int) -> Iterator[RealDataset]:
+        """All datasets. count: number of tokens of a text. max_context: tokens of a context."""
+        yield squad(folder, max_tokens=max_context, count=count)
         yield arithmetic(folder)
         yield wikitext(folder)
         yield wikitext_cloze(folder)

@@ -24,7 +24,7 @@ class Size:
 
     every: steps between validation losses. n, n_validation: test and validation examples per prompt. n_report: texts per dataset.
     n_map: texts per dataset on maps. samples: bootstrap samples. n_fit: texts that a prior is fitted to. vae_epochs: of
-    training an autoencoder.
+    training an autoencoder. max_context: tokens of a context in question answering. is_brief: some runs have fewer priors.
     """
 
     steps: int
@@ -40,6 +40,8 @@ class Size:
     samples: int = 999
     n_fit: int = 128
     vae_epochs: int = 20
+    max_context: int = 64
+    is_brief: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,7 @@ class StudyPlan:
         datasets: whose clouds are compared, in the order of the report.
         data: real datasets to upload; None: all datasets are built in.
         environ: settings of the service.
+        brief: a smaller size whose number of steps is fixed; None: there is none.
         budget_minutes: default time limit; None: the study has one size and all its runs start at once.
         pilots: searches of learning rates, performed first. tunings: the runs at these rates, the most important ones first.
         maps: jobs, given the prompts of each run by its name.
@@ -125,6 +128,7 @@ class StudyPlan:
     environ: Mapping[str, str] = field(default_factory=dict)
     fetch: Callable[[Path], object] | None = None
     data: RealData | None = None
+    brief: Size | None = None
     budget_minutes: float | None = None
     pilots: Pilots = lambda _size, _card: ()
     maps: Maps = lambda _size, _card, _prompts: ()

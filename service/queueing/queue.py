@@ -47,11 +47,12 @@ class RunCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerPresence:
-    """A worker with a recent heartbeat, on any host."""
+    """A worker with a recent heartbeat, on any host. pid: on its host; None if it is unknown."""
 
     name: str
     hostname: str
     busy: bool
+    pid: int | None = None
 
 
 class RunQueue:
@@ -287,4 +288,5 @@ def _presence(key: str, fields: Mapping[bytes, bytes]) -> WorkerPresence:
         name=key.rpartition(":")[2],
         hostname=fields.get(b"hostname", b"").decode(),
         busy=fields.get(b"state") == b"busy",
+        pid=int(pid) if (pid := fields.get(b"pid")) else None,
     )

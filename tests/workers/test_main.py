@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
 
 import pytest
 
+from service.queueing.queue import WorkerPresence
 from service.settings import ModelSource, Settings
 from workers.__main__ import main
 from workers.running.setup import WorkSetup
 
 URL = {"PROMPTATLAS_REDIS_URL": "redis://127.0.0.1:1/0"}
+NO_PROCESS = 2**22 + 1
+"""Greater than every process id of Linux."""
 
 
 @pytest.mark.parametrize(
@@ -36,6 +41,24 @@ def test_a_service_gives_its_workers_its_own_settings(monkeypatch: pytest.Monkey
     monkeypatch.setattr("sys.stdin", io.StringIO(given.model_dump_json()))
     main(["--settings-on-stdin"], {"PROMPTATLAS_PORT": "1"})
     assert started[0].settings == given
+
+
+@pytest.mark.parametrize(
+    ("hostname", "pid", "status"),
+    [
+        (socket.gethostname(), os.getpid(), 0),
+        (socket.gethostname(), NO_PROCESS, 1),
+        (socket.gethostname(), None, 1),
+        ("another-host", os.getpid(), 1),
+    ],
+)
+def test_the_check_looks_for_the_process_of_a_worker_on_this_host(
+    hostname: str, pid: int | None, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed worker's heartbeat is in Redis for minutes."""
+    present = WorkerPresence(name="one", hostname=hostname, busy=False, pid=pid)
+    monkeypatch.setattr("service.queueing.queue.RunQueue.workers", lambda _: [present])
+    assert main(["--check"], URL) == status
 
 
 def test_the_check_fails_without_redis(capsys: pytest.CaptureFixture[str]) -> None:

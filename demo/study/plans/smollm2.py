@@ -55,6 +55,19 @@ WIDE: Final = 16.0
 
 FULL: Final = Size(steps=300, every=25, batch_size=8, n=64, n_validation=24, n_map=40, n_trajectories=50)
 """8 examples a step: how far a vector moves depends on the number of steps, and their time on the number of examples."""
+BRIEF: Final = Size(
+    steps=40,
+    every=7,
+    batch_size=4,
+    n=32,
+    n_validation=12,
+    n_report=120,
+    n_map=30,
+    n_trajectories=30,
+    max_context=40,
+    is_brief=True,
+)
+"""For CPUs without instructions for bfloat16, on which a step in float32 takes three times as long or longer."""
 TINY: Final = Size(
     steps=2,
     n_virtual=2,
@@ -132,6 +145,8 @@ def pilots(size: Size, card: ModelCard) -> Sequence[Pilot]:
     of_soft = [
         searched(f"pilot-soft-{task}", data=data, method=soft, rates=SOFT_SEARCHED) for task, data in TASKS.items()
     ]
+    if size.is_brief:
+        of_soft = of_soft[:1]
     of_deep = searched("pilot-deep-arithmetic", data=ARITHMETIC, method=deep, rates=DEEP_SEARCHED)
     return [Pilot(kind="soft", tunings=tuple(of_soft)), Pilot(kind="deep", tunings=(of_deep,))]
 
@@ -143,29 +158,42 @@ def tunings(size: Size, rates: Mapping[Kind, float], card: ModelCard) -> Sequenc
     every, deep_every = soft_priors(size), deep_priors(size)
     main = few(every, "isotropic", "vocabulary", "gaussian", "interpolation", "wide")
     slow = few(every, "isotropic", "vocabulary", "wide")
-    deep_few = few(deep_every, "isotropic", "gaussian", "interpolation")
-    found = []
-    for task, data in TASKS.items():
-        found.append(_run(f"soft-{task}", data=data, method=soft, priors=every, lr=RATE, size=size))
-        found.append(_run(f"deep-{task}-best", data=data, method=deep, priors=deep_every, lr=rates["deep"], size=size))
+    of_squad = few(every, "isotropic", "vocabulary", "interpolation", "wide") if size.is_brief else every
+    found = [
+        _run("soft-arithmetic", data=ARITHMETIC, method=soft, priors=every, lr=RATE, size=size),
+        _run("deep-arithmetic-best", data=ARITHMETIC, method=deep, priors=deep_every, lr=rates["deep"], size=size),
+        _run("soft-squad", data=QA, method=soft, priors=of_squad, lr=RATE, size=size),
+        _run("deep-squad-best", data=QA, method=deep, priors=deep_every, lr=rates["deep"], size=size),
+    ]
     for task, data in TASKS.items():
         if rates["soft"] not in (RATE, SLOW):
             name = f"soft-{task}-best"
             found.append(_run(name, data=data, method=soft, priors=main, lr=rates["soft"], size=size))
+        if task == "arithmetic":
+            found.extend(_arithmetic(size, rates=rates, deep=deep, with_embeddings=with_embeddings))
+    found.append(_run("soft-squad-slow", data=QA, method=soft, priors=slow, lr=SLOW, size=size))
+    return found
+
+
+def _arithmetic(size: Size, *, rates: Mapping[Kind, float], deep: Spec, with_embeddings: Spec) -> list[Tuning]:
+    """Runs on the task with the shortest inputs alone: low rates, more steps, and vectors at the token embeddings."""
+    every = soft_priors(size)
+    deep_few = few(deep_priors(size), "isotropic", "gaussian", "interpolation")
     # Deep prompts at the paper's rates, without and with vectors at the token embeddings.
     deep_rates = [rate for rate in (SLOW, RATE) if rate != rates["deep"]]
-    found.append(_run("deep-arithmetic", data=ARITHMETIC, method=deep, priors=deep_few, lr=deep_rates, size=size))
-    found.append(
-        _run("deep-arithmetic-embeddings", data=ARITHMETIC, method=with_embeddings, priors=deep_few, lr=RATE, size=size)
-    )
-    for task, data in TASKS.items():
-        found.append(_run(f"soft-{task}-slow", data=data, method=soft, priors=slow, lr=SLOW, size=size))
     longer = replace(size, steps=LONGER * size.steps, every=LONGER * size.every)
-    pair = few(every, "isotropic", "wide")
-    found.append(
-        _run("soft-arithmetic-longer", data=ARITHMETIC, method=soft, priors=pair, lr=SLOW, size=longer, n_seeds=1)
-    )
-    return found
+    slow, pair = few(every, "isotropic", "vocabulary", "wide"), few(every, "isotropic", "wide")
+    soft = soft_method(size)
+
+    def run(name: str, *, method: Spec, priors: Sequence[Spec], lr: float | Sequence[float]) -> Tuning:
+        return _run(name, data=ARITHMETIC, method=method, priors=priors, lr=lr, size=size)
+
+    return [
+        run("soft-arithmetic-slow", method=soft, priors=slow, lr=SLOW),
+        _run("soft-arithmetic-longer", data=ARITHMETIC, method=soft, priors=pair, lr=SLOW, size=longer, n_seeds=1),
+        run("deep-arithmetic", method=deep, priors=deep_few, lr=deep_rates),
+        run("deep-arithmetic-embeddings", method=with_embeddings, priors=deep_few, lr=RATE),
+    ]
 
 
 def map_layers(card: ModelCard) -> list[int]:
@@ -222,6 +250,7 @@ SMOLLM2: Final = StudyPlan(
     pictures=PICTURES / "findings-smollm2",
     full=FULL,
     tiny=TINY,
+    brief=BRIEF,
     budget_minutes=330.0,
     pilots=pilots,
     tunings=tunings,

@@ -34,5 +34,6 @@ def test_the_python_examples_run(
     assert "(7, 3) ['a' 'a' 'a'] alpha beta\n" in shown
     assert "0 0 <s> (3,)\n" in shown
     assert "torch.Size([5, 3]) 3\n" in shown
+    assert "{'resid_post.3': torch.Size([7, 3]), 'norm': torch.Size([7])}\n" in shown
     assert names["batch"].shape == (4096, 3)
     assert len(names["frame"]) == 7
