@@ -49,13 +49,16 @@ from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
 from service.queueing.reconciler import Reconciler
 from service.settings import Settings, default_datasets_path
+from service.store.artifacts.settled_folders import SettledFolders
 from service.store.artifacts.store import ArtifactStore
 from service.store.client_files import ClientFiles
 from service.store.datasets.hub import load_rows
 from service.store.datasets.store import DatasetStore
 from service.store.disk_space import disk_space
+from service.store.host_cache import host_cache_folder
 from service.store.housekeeping import Housekeeper
 from service.store.idempotency import IdempotencyStore
+from service.store.index.index import store_id
 from service.store.index.opening import open_index
 from service.store.index_upkeep import IndexUpkeep
 from service.store.maps.store import MapStore
@@ -158,6 +161,7 @@ async def run_background(services: Services, *, engine: EngineClient, endpoint: 
     housekeeper = Housekeeper(
         artifacts,
         idempotency=services.idempotency,
+        settled=_settled(services.settings),
         retain=RetentionSweep(services.settings).run,
     )
     await asyncio.gather(
@@ -166,6 +170,13 @@ async def run_background(services: Services, *, engine: EngineClient, endpoint: 
         *([] if monitor is None else [monitor.run_forever()]),
         *([] if upkeep is None else [upkeep.run_forever()]),
     )
+
+
+def _settled(settings: Settings) -> SettledFolders | None:
+    if settings.home.startswith("memory://"):
+        return None
+    folder = host_cache_folder(settings.home, cache=settings.cache) / "swept"
+    return SettledFolders(folder / store_id(settings.home))
 
 
 @contextlib.asynccontextmanager

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import structlog
 
 from service.errors import AtlasError
+from service.store.artifacts.clock import Clock, utc_now
+from service.store.artifacts.leases import Leases
+from service.store.artifacts.settled_folders import SettledFolders
 from service.store.artifacts.store import ArtifactStore
 from service.store.idempotency import IdempotencyStore
 from service.store.index.changes import Changes
@@ -15,16 +19,25 @@ from service.store.index.changes import Changes
 EVERY_S = 3600.0
 FIRST_AFTER_S = 600.0
 
+TURN = timedelta(minutes=50)
+"""Shorter than the interval of the sweeps, so that a process that sweeps every hour gets a turn every hour."""
+
+TASK = "sweep"
+
 _log = structlog.get_logger(__name__)
 
 
 class Housekeeper:
-    """Sweeps a store periodically; safe to run in several processes, and concurrently with writers.
+    """Sweeps a store periodically. Of all processes that share the store, one sweeps in each period.
+
+    Safe to run concurrently with writers, and with another sweep.
 
     Args:
         artifacts, idempotency: The stores to sweep.
+        settled: Folders in which the last sweep of this host found nothing to remove; None: all manifests are read.
         retain: Applies the limits of what is kept of runs, and returns the number of objects removed.
         sleep: Waits a number of seconds.
+        clock: Determines turns.
     """
 
     def __init__(
@@ -32,12 +45,16 @@ class Housekeeper:
         artifacts: ArtifactStore,
         *,
         idempotency: IdempotencyStore,
+        settled: SettledFolders | None = None,
         retain: Callable[[], int] = lambda: 0,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Clock = utc_now,
     ) -> None:
         self._artifacts = artifacts
         self._idempotency = idempotency
         self._changes = Changes(artifacts)
+        self._leases = Leases(artifacts, clock=clock)
+        self._settled = settled
         self._retain = retain
         self._sleep = sleep
 
@@ -49,9 +66,15 @@ class Housekeeper:
             await self._sleep(EVERY_S)
 
     def sweep(self) -> int:
-        """Sweep once and return the number of files and records removed; an unreachable store is skipped."""
+        """Sweep once and return the number of files and records removed.
+
+        Nothing is done if another process has this turn, or the store is unreachable.
+        """
         try:
-            n_removed = self._artifacts.sweep() + self._idempotency.sweep() + self._changes.sweep() + self._retain()
+            if not self._leases.take(TASK, every=TURN):
+                return 0
+            n_removed = self._artifacts.sweep(settled=self._settled) + self._idempotency.sweep()
+            n_removed += self._changes.sweep() + self._retain()
         except AtlasError as error:
             _log.warning("store sweep failed", reason=error.detail)
             return 0

@@ -1,8 +1,6 @@
-"""Periodic retention: the limits of what is kept, applied by one process of all that share a store."""
+"""Periodic retention: the limits of what is kept, applied with each sweep of a store."""
 
 from __future__ import annotations
-
-from datetime import timedelta
 
 import structlog
 
@@ -10,14 +8,8 @@ from service.administration.growth.retention import Retention, limits_of
 from service.administration.inventory import Inventory
 from service.settings import Settings
 from service.store.artifacts.clock import Clock, utc_now
-from service.store.artifacts.leases import Leases
 from service.store.artifacts.store import ArtifactStore
 from service.store.files.remote_files import open_files
-
-EVERY = timedelta(minutes=50)
-"""Shorter than the interval of the sweeps, so that a process that sweeps every hour gets a turn every hour."""
-
-TASK = "retention"
 
 _log = structlog.get_logger(__name__)
 
@@ -34,11 +26,10 @@ class RetentionSweep:
         self._files = open_files(settings.home)
         artifacts = ArtifactStore(settings.home, files=self._files, clock=clock)
         self._retention = Retention(artifacts, limits=limits_of(settings), clock=clock)
-        self._leases = Leases(artifacts, clock=clock)
 
     def run(self) -> int:
-        """Remove what exceeds the limits; returns the number of parts removed, 0 if another process has had this turn."""
-        if self._retention.is_off or not self._leases.take(TASK, every=EVERY):
+        """Remove what exceeds the limits; returns the number of parts removed."""
+        if self._retention.is_off:
             return 0
         n_parts = 0
         for expiry in self._retention.apply(self._retention.plan(Inventory(self._files))):

@@ -29,6 +29,7 @@ from service.store.artifacts.checked_reader import CheckedReader
 from service.store.artifacts.clock import Clock, utc_now
 from service.store.artifacts.manifests import MANIFEST, Artifact, StoredFile, artifact_from, manifest_of
 from service.store.artifacts.sealed_records import seal, unseal
+from service.store.artifacts.settled_folders import SettledFolders
 from service.store.artifacts.stale_files import stale_keys
 from service.store.files.files import BLOCK_BYTES, Files
 from service.store.files.remote_files import open_files
@@ -278,16 +279,14 @@ class ArtifactStore:
         """Raise Unavailable unless the store is reachable and writable; a bucket is written to at times only."""
         self._files.check()
 
-    def sweep(self, *, older_than: timedelta = timedelta(hours=1)) -> int:
-        """Remove stale files of crashed writers: temporary files, and contents that no manifest references.
+    def sweep(self, *, older_than: timedelta = timedelta(hours=1), settled: SettledFolders | None = None) -> int:
+        """Remove stale files of crashed writers, and return their number. settled: see ``stale_keys``.
 
         Args:
             older_than: Minimum age; younger files may belong to a running writer.
-
-        Returns:
-            The number of files removed.
         """
-        stale = stale_keys(self._files, entries=self._files.walk(), before_s=(self._clock() - older_than).timestamp())
+        before_s = (self._clock() - older_than).timestamp()
+        stale = stale_keys(self._files, entries=self._files.walk(), before_s=before_s, settled=settled)
         for key in stale:
             self._files.remove(key)
         return len(stale)

@@ -11,6 +11,7 @@ import pytest
 
 from service.errors import Unavailable
 from service.store.artifacts.store import ArtifactStore
+from service.store.files.files import TEMPORARY
 from service.store.housekeeping import EVERY_S, FIRST_AFTER_S, Housekeeper
 from service.store.idempotency import IdempotencyStore
 from service.store.index.changes import Changes, minute_of
@@ -34,7 +35,7 @@ def test_a_sweep_removes_what_a_dead_writer_left_and_nothing_else(tmp_path: Path
 
 
 def test_a_store_that_is_away_is_left_for_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(_: object) -> int:
+    def away(_: object, **_options: object) -> int:
         raise Unavailable("The store could not be read.", retry_after_s=1)
 
     monkeypatch.setattr(ArtifactStore, "sweep", away)
@@ -59,6 +60,26 @@ def test_it_waits_before_the_first_sweep_and_between_sweeps(tmp_path: Path, monk
         asyncio.run(keeper(tmp_path, sleep=sleep).run_beside())
     assert waits == [FIRST_AFTER_S, EVERY_S, EVERY_S, EVERY_S]
     assert sweeps == [1, 2, 3]
+
+
+def test_one_process_of_all_sweeps_in_each_period(tmp_path: Path) -> None:
+    now = datetime.now(timezone.utc)
+    first, second = (keeper(tmp_path, clock=lambda: now) for _ in range(2))
+
+    def leave() -> None:
+        path = tmp_path / "things" / f"{TEMPORARY}0011223344556677"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"left")
+        os.utime(path, (1, 1))
+
+    leave()
+    assert (second.sweep(), first.sweep()) == (1, 0)
+    leave()
+    now += timedelta(minutes=49)
+    assert (second.sweep(), first.sweep()) == (0, 0)
+    now += timedelta(minutes=1)
+    assert (first.sweep(), second.sweep()) == (1, 0)
+    assert len(os.listdir(tmp_path / "leases")) == 1
 
 
 def test_announcements_of_changes_are_removed_after_two_days(tmp_path: Path) -> None:
