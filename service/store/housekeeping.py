@@ -1,4 +1,4 @@
-"""Periodic garbage collection of the store: stale files of crashed writers, expired idempotency records, retention."""
+"""Periodic upkeep of the store: stale files of crashed writers, expired idempotency records, logs of ended runs, retention."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from service.store.artifacts.settled_folders import SettledFolders
 from service.store.artifacts.store import ArtifactStore
 from service.store.idempotency import IdempotencyStore
 from service.store.index.changes import Changes
+from service.store.runs.log.folding import Folding
 
 EVERY_S = 3600.0
 FIRST_AFTER_S = 600.0
@@ -52,7 +53,8 @@ class Housekeeper:
     ) -> None:
         self._artifacts = artifacts
         self._idempotency = idempotency
-        self._changes = Changes(artifacts)
+        self._changes = Changes(artifacts, clock=clock)
+        self._folding = Folding(artifacts, clock=clock)
         self._leases = Leases(artifacts, clock=clock)
         self._settled = settled
         self._retain = retain
@@ -74,7 +76,8 @@ class Housekeeper:
             if not self._leases.take(TASK, every=TURN):
                 return 0
             n_removed = self._artifacts.sweep(settled=self._settled) + self._idempotency.sweep()
-            n_removed += self._changes.sweep() + self._retain()
+            # Folding reads the changes before they are removed.
+            n_removed += self._folding.run() + self._changes.sweep() + self._retain()
         except AtlasError as error:
             _log.warning("store sweep failed", reason=error.detail)
             return 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from service.administration.copies.destination import Destination
@@ -13,7 +14,7 @@ from service.store.artifacts.sealed_records import seal, unseal
 from service.store.artifacts.store import ArtifactStore
 from service.store.files.files import Files
 from service.store.prompts.versions import hint_key, manifest_in
-from service.store.runs.log import RunLog
+from service.store.runs.log.chain import RunLog
 from service.store.runs.records import Chunk
 from service.store.runs.unfinished import unfinished_key
 
@@ -97,9 +98,10 @@ class ArtifactCopy:
     def _copy_chunks(self, run_id: str, first_ids: list[int]) -> bool:
         """Copy chunks of a log; False if one was removed meanwhile. Damaged ones are problems and are not copied."""
         keys = [f"runs/{run_id}/events/{first_id:010d}.json" for first_id in first_ids]
+        merged = self._merged(run_id, keys)
         for start in range(0, len(keys), _BATCH_SIZE):
             batch = keys[start : start + _BATCH_SIZE]
-            missing = [key for key in batch if self._destination.present.get(key) is None]
+            missing = [key for key in batch if key in merged or self._destination.present.get(key) is None]
             found = self._source.read_many(missing)
             if len(found) < len(missing):
                 return False
@@ -110,6 +112,14 @@ class ArtifactCopy:
                 elif self._is_intact(key, found[key], run_id=run_id):
                     self._destination.put(key, found[key])
         return True
+
+    def _merged(self, run_id: str, keys: Sequence[str]) -> set[str]:
+        """Chunks that may contain chunks of the destination which are gone from the source: those before each gap."""
+        known = set(keys)
+        gone = [
+            entry.key for entry in self._destination.present.under(f"runs/{run_id}/events") if entry.key not in known
+        ]
+        return {keys[place - 1] for key in gone if (place := bisect_left(keys, key))}
 
     def _note_unfinished(self, run_id: str, chunks: Mapping[str, bytes]) -> None:
         """Note a run of an earlier backup as unfinished, before chunks are added with which it is; they may be the last ones.

@@ -28,7 +28,7 @@ from service.store.files.files import Files
 from service.store.prompts.aliases import PromptAliases
 from service.store.prompts.versions import hint_key, manifest_in, version_folder
 from service.store.runs.ids import is_run_id
-from service.store.runs.log import RunLog
+from service.store.runs.log.chain import RunLog
 from service.store.runs.records import Chunk
 from service.store.runs.unfinished import unfinished_key
 

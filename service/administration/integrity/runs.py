@@ -11,7 +11,7 @@ from service.store.artifacts.clock import Clock, utc_now
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.expiry import RunExpiry
 from service.store.runs.ids import is_run_id
-from service.store.runs.log import RunLog
+from service.store.runs.log.chain import RunLog
 from service.store.runs.records import Chunk, RunState
 from service.store.runs.summaries import RunSummaries
 from service.store.runs.unfinished import UnfinishedRuns
@@ -79,6 +79,8 @@ class RunChecks:
         expected: int | None = None if has_expired else 1
         for first_id, chunk in chunks.items():
             key = f"{folder}/{first_id:010d}.json"
+            if expected is not None and first_id < expected and isinstance(chunk, Chunk) and chunk.next_id <= expected:
+                continue  # contained in a merged chunk: the folding of this log was interrupted
             if expected not in (None, first_id):
                 what = f"run {run_id} is damaged: events from {expected} to {first_id - 1} are missing."
                 yield Problem(key=key, what=what, advice=_RESTORE)

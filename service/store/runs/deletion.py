@@ -14,7 +14,7 @@ from service.store.artifacts.clock import Clock, utc_now, write_time
 from service.store.artifacts.store import Artifact, ArtifactStore
 from service.store.runs.changes import RunChanges
 from service.store.runs.ids import is_run_id
-from service.store.runs.log import RunLog
+from service.store.runs.log.chain import RunLog
 from service.store.runs.records import Chunk, NewEvent, RunState
 from service.store.runs.summaries import run_folder
 from service.store.runs.unfinished import UnfinishedRuns

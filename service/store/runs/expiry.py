@@ -27,7 +27,7 @@ from service.errors import DamagedArtifact
 from service.store.artifacts.clock import Clock, read_time, utc_now, write_time
 from service.store.artifacts.store import MANIFEST, ArtifactStore
 from service.store.listing import log_damage
-from service.store.runs.log import RunLog
+from service.store.runs.log.chain import RunLog
 from service.store.runs.records import Chunk, NewEvent, done_data
 
 REMOVAL_TIME = timedelta(hours=1)

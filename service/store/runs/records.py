@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from promptatlas.types.runs import EventType, RunStatus
@@ -121,6 +121,12 @@ class Chunk:
     def next_id(self) -> int:
         """Id of the first event of the next chunk."""
         return self.first_id + len(self.events)
+
+    def after(self, first_id: int) -> Chunk:
+        """The chunk without the events before an id."""
+        if first_id <= self.first_id:
+            return self
+        return replace(self, first_id=first_id, events=self.events[first_id - self.first_id :])
 
     def numbered(self) -> list[StoredEvent]:
         """The events with their ids."""

@@ -30,7 +30,7 @@ from service.store.runs.deletion import RunDeletion
 from service.store.runs.expiry import ExpiredPart, RunExpiry
 from service.store.runs.ids import RunIds, is_run_id, made_at
 from service.store.runs.listing import RunListing
-from service.store.runs.log import RunLog, curve_of, events_after
+from service.store.runs.log.chain import RunLog, curve_of, events_after
 from service.store.runs.outputs import Outputs
 from service.store.runs.records import Chunk, Output, RunRecord, RunState, StoredEvent, record_json
 from service.store.runs.summaries import Row, RunSummaries, run_folder

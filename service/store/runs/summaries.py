@@ -11,7 +11,7 @@ from service.store.artifacts.store import Artifact, ArtifactStore
 from service.store.listing import log_damage
 from service.store.runs.checkpoints import Checkpoints
 from service.store.runs.ids import is_run_id
-from service.store.runs.log import RunLog
+from service.store.runs.log.chain import RunLog
 from service.store.runs.records import Chunk, RunRecord, RunState
 
 Row = tuple[RunRecord, RunState]

@@ -22,8 +22,8 @@ from service.store.artifacts.clock import Clock, write_time
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.changes import RunChanges
 from service.store.runs.checkpoints import Checkpoints
-from service.store.runs.event_buffer import EventBuffer
-from service.store.runs.log import RunLog
+from service.store.runs.log.chain import RunLog
+from service.store.runs.log.event_buffer import EventBuffer
 from service.store.runs.outputs import Outputs
 from service.store.runs.records import (
     ENDED,

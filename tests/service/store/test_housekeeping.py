@@ -88,4 +88,5 @@ def test_announcements_of_changes_are_removed_after_two_days(tmp_path: Path) -> 
     for moment in (old, old + timedelta(hours=3)):
         Changes(artifacts, clock=lambda now=moment: now).note(NameEntry(noun="prompt", name="qa"))  # type: ignore[misc]
     assert keeper(tmp_path).sweep() == 1
-    assert artifacts.names("changes") == [minute_of(old + timedelta(hours=3))]
+    left = [name for name in artifacts.names("changes") if name != "folded.json"]
+    assert left == [minute_of(old + timedelta(hours=3))]

@@ -12,8 +12,8 @@ from promptatlas.types.runs import RunStatus
 
 from service.errors import Conflict, DamagedArtifact, InvalidRequest
 from service.store.artifacts.sealed_records import canonical_json
-from service.store.runs.event_buffer import MAX_CHUNK_BYTES, MAX_CHUNK_EVENTS, MAX_EVENT_BYTES, EventBuffer
 from service.store.runs.ids import RunIds, is_run_id, made_at
+from service.store.runs.log.event_buffer import MAX_CHUNK_BYTES, MAX_CHUNK_EVENTS, MAX_EVENT_BYTES, EventBuffer
 from service.store.runs.records import ENDED, MAX_TEXT, Chunk, RunProgress, RunState
 from service.store.runs.transitions import Change, begin, cancel, create, end, record_death, release, resume
 

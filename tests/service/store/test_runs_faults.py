@@ -16,7 +16,7 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.files import files as files_module
 from service.store.files.remote_files import open_files
 from service.store.runs.checkpoints import Checkpoints
-from service.store.runs.log import RunLog
+from service.store.runs.log.chain import RunLog
 from service.store.runs.records import Chunk
 from service.store.runs.store import RunStore
 from service.store.runs.writer import RunWriter

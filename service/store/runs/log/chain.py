@@ -6,6 +6,8 @@ runs/{id}/state.json                a hint where the chain ends
 The key of the next chunk follows from the last chunk, so a writer must have read the whole chain before it can append. Of
 concurrent writers one creates the chunk, and the others read again. The state of a run is the state of its last chunk.
 Therefore state and events cannot disagree, a run cannot end twice, and a stale attempt cannot write.
+
+Chunks of ended runs are merged, see ``folding``.
 """
 
 from __future__ import annotations
@@ -83,9 +85,16 @@ class RunLog:
 
     def drop_before(self, run_id: str, *, first_id: int) -> None:
         """Remove the chunks before the last one, whose first event has this id. Readers skip what is missing."""
-        for number in self.first_ids(run_id):
-            if number < first_id:
-                self._artifacts.remove_record(_chunk_key(run_id, number))
+        self.drop(run_id, [number for number in self.first_ids(run_id) if number < first_id])
+
+    def drop(self, run_id: str, first_ids: Iterable[int]) -> None:
+        """Remove chunks."""
+        for number in first_ids:
+            self._artifacts.remove_record(_chunk_key(run_id, number))
+
+    def replace(self, run_id: str, chunk: Chunk) -> None:
+        """Replace the chunk with the same first event by one that has more events."""
+        self._artifacts.put_record(_chunk_key(run_id, chunk.first_id), chunk.to_json())
 
     def first_ids(self, run_id: str) -> list[int]:
         """First event ids of all chunks, in order."""
@@ -93,14 +102,29 @@ class RunLog:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def read(self, run_id: str, first_ids: Sequence[int]) -> Iterator[Chunk]:
-        """The chunks with these first event ids, in order; damaged ones are logged and skipped."""
+        """The chunks with these first event ids, in order, each event once; damaged chunks are logged and skipped."""
+        next_id = 0
         for start in range(0, len(first_ids), _BATCH_SIZE):
             batch = first_ids[start : start + _BATCH_SIZE]
-            labels = {_chunk_key(run_id, first_id): _label(run_id, first_id) for first_id in batch}
-            records = self._artifacts.get_records(labels)
-            for key, label in labels.items():
-                if key in records:
-                    yield from _intact_or_logged(_chunk_from(records[key], label=label))
+            keys = {first_id: _chunk_key(run_id, first_id) for first_id in batch}
+            records = self._artifacts.get_records({key: _label(run_id, first_id) for first_id, key in keys.items()})
+            for first_id, key in keys.items():
+                if first_id < next_id:
+                    continue
+                for chunk in self._intact_or_merged(run_id, first_id, record=records.get(key)):
+                    yield chunk.after(next_id)
+                    next_id = chunk.next_id
+
+    def _intact_or_merged(
+        self, run_id: str, first_id: int, *, record: Mapping[str, object] | DamagedArtifact | None
+    ) -> Iterator[Chunk]:
+        """The chunk, or the one into which it was merged after it was listed."""
+        if record is not None:
+            yield from _intact_or_logged(_chunk_from(record, label=_label(run_id, first_id)))
+        elif before := [number for number in self.first_ids(run_id) if number <= first_id]:
+            found = self._at({run_id: before[-1]}).get(run_id)
+            if isinstance(found, Chunk) and found.next_id > first_id:
+                yield found
 
     def _at(self, first_ids: Mapping[str, int]) -> dict[str, Found]:
         """The chunks with these first event ids, by run; missing ones are left out."""
