@@ -66,6 +66,10 @@ from service.store.prompts.store import PromptStore
 from service.store.runs.store import RunStore
 from service.tracing.spans import Tracer
 
+PROMPT_FRESH_S = 1.0
+"""For which a version named by number or hash is used without a read of the store. Bounds how long a version that another
+service deleted still answers here."""
+
 Background = Callable[[], Awaitable[None]]
 
 
@@ -137,7 +141,7 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
         keys=KeyRing.of(settings),
         limits=KeyLimits(settings, counters=MinuteCounters.at(settings.redis_url)),
         engine=engine,
-        prompts=PromptStore(artifacts, index=index),
+        prompts=PromptStore(artifacts, index=index, fresh_s=PROMPT_FRESH_S),
         datasets=open_datasets(load_hub=None),
         hub=HubLoads(open_datasets(load_hub=load_rows)),
         files=ClientFiles(artifacts),

@@ -1,14 +1,16 @@
 """Resolution of prompt references, with one access to the store where the place can be guessed.
 
-A resolver remembers where a reference led, and reads from there first; of a new name it reads the first versions. It returns
-only what it read from the store in the same call, so changes by other processes are visible at once.
+A resolver remembers where a reference led, and reads from there first; of a new name it reads the first versions. What a name
+or an alias leads to is always read from the store in the same call, so changes by other processes are visible at once. What a
+version number or a hash leads to never changes, but may be deleted: it may be used again without a read for a moment.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service.errors import DamagedArtifact, NotFound
@@ -32,13 +34,29 @@ class _Place:
 
 
 class PromptReferences:
-    """Resolves references in an artifact store; thread-safe."""
+    """Resolves references in an artifact store; thread-safe.
 
-    def __init__(self, artifacts: ArtifactStore, *, versions: PromptVersions, aliases: PromptAliases) -> None:
+    Args:
+        fresh_s: seconds for which a version by number or hash is used again without a read; 0: never.
+        now: a monotonic clock in seconds.
+    """
+
+    def __init__(
+        self,
+        artifacts: ArtifactStore,
+        *,
+        versions: PromptVersions,
+        aliases: PromptAliases,
+        fresh_s: float = 0.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._artifacts = artifacts
         self._versions = versions
         self._aliases = aliases
         self._places: OrderedDict[tuple[str, str | None], _Place] = OrderedDict()
+        self._fresh: OrderedDict[tuple[str, str | None], tuple[PromptManifest, float]] = OrderedDict()
+        self._fresh_s = fresh_s
+        self._now = now
         self._lock = threading.Lock()
 
     def resolve(self, ref: str, *, base: str | None = None) -> PromptManifest:
@@ -54,12 +72,37 @@ class PromptReferences:
             DamagedArtifact: the manifest or alias is damaged.
         """
         reference = parse_reference(ref)
-        if reference.sha256 is not None:
-            return self._by_hash(reference.sha256, base=base)
+        if reference.sha256 is not None or reference.version is not None:
+            return self._fixed(ref, reference, base=base)
         name = str(reference.name)
-        if reference.version is not None:
-            return self._live(name, reference.version)
         return self._newest(name) if reference.alias is None else self._by_alias(name, reference)
+
+    def forget(self, name: str, version: int) -> None:
+        """Read a version that was deleted from the store when it is named again."""
+        with self._lock:
+            gone = [key for key, (found, _) in self._fresh.items() if (found.name, found.version) == (name, version)]
+            for key in gone:
+                del self._fresh[key]
+
+    def _fixed(self, ref: str, reference: Reference, *, base: str | None) -> PromptManifest:
+        """What a version number or a hash leads to."""
+        key = (ref, None if reference.sha256 is None else base)
+        read_at = self._now()
+        with self._lock:
+            known = self._fresh.get(key)
+        if known is not None and read_at - known[1] < self._fresh_s:
+            return known[0]
+        if reference.sha256 is not None:
+            found = self._by_hash(reference.sha256, base=base)
+        else:
+            found = self._live(str(reference.name), int(reference.version or 0))
+        if self._fresh_s:
+            with self._lock:
+                self._fresh[key] = found, read_at
+                self._fresh.move_to_end(key)
+                if len(self._fresh) > _MAX_REMEMBERED:
+                    self._fresh.popitem(last=False)
+        return found
 
     def with_hash(self, sha256: str, *, base: str | None = None) -> list[PromptManifest]:
         """Versions with this content, those for ``base`` first; not empty; raises NotFound or DamagedArtifact."""

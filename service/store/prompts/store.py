@@ -47,15 +47,24 @@ class PromptStore:
         artifacts: The artifact store.
         clock: Timestamps for ``created_at``.
         index: Of the same store, for lists; None: lists are read from the files.
+        fresh_s: Seconds for which a version that was read by its number or hash is used again without a read, although another
+            process may have deleted it; 0: never.
     """
 
-    def __init__(self, artifacts: ArtifactStore, *, clock: Clock = utc_now, index: StoreIndex | None = None) -> None:
+    def __init__(
+        self,
+        artifacts: ArtifactStore,
+        *,
+        clock: Clock = utc_now,
+        index: StoreIndex | None = None,
+        fresh_s: float = 0.0,
+    ) -> None:
         self._artifacts = artifacts
         self._index = index
         self._changes = Changes(artifacts, clock=clock)
         self._versions = PromptVersions(artifacts)
         self._aliases = PromptAliases(artifacts)
-        self._references = PromptReferences(artifacts, versions=self._versions, aliases=self._aliases)
+        self._references = PromptReferences(artifacts, versions=self._versions, aliases=self._aliases, fresh_s=fresh_s)
         self._clock = clock
 
     def create(
@@ -189,6 +198,7 @@ class PromptStore:
             raise self._versions.not_found(name, version)
         self._aliases.refuse_if_any(name, version)
         self._artifacts.retire(artifact)
+        self._references.forget(name, version)
         # Checked again, because an alias may have been set meanwhile; set_alias also checks again after writing.
         try:
             self._aliases.refuse_if_any(name, version)

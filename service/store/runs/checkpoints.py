@@ -5,7 +5,7 @@ runs/{id}/checkpoints/{0|1}/    artifacts; the one with the larger ``number`` in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from service.errors import DamagedArtifact
@@ -13,6 +13,12 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.listing import log_damage
 
 _SLOTS = (0, 1)
+
+
+def runs_with_checkpoints(artifacts: ArtifactStore, run_ids: Iterable[str]) -> set[str]:
+    """Those runs of which any checkpoint was saved, even if it is damaged; one access to the store."""
+    owners = {_folder(run_id, slot): run_id for run_id in run_ids for slot in _SLOTS}
+    return {owners[folder] for folder in artifacts.get_many(dict.fromkeys(owners, ""))} if owners else set()
 
 
 class Checkpoints:
@@ -25,10 +31,6 @@ class Checkpoints:
         self._artifacts = artifacts
         self._run_id = run_id
         self._damaged: set[int] = set()
-
-    def exist(self) -> bool:
-        """Whether any checkpoint was saved, even if it is damaged."""
-        return any(self._artifacts.has_manifest(self._folder(slot)) for slot in _SLOTS)
 
     def save(self, files: Mapping[str, bytes | Path], *, attempt: int) -> None:
         """Save ``files`` as the newest checkpoint, atomically, in the slot of the older or a damaged one."""
@@ -78,7 +80,11 @@ class Checkpoints:
         return numbers
 
     def _folder(self, slot: int) -> str:
-        return f"runs/{self._run_id}/checkpoints/{slot}"
+        return _folder(self._run_id, slot)
 
     def _label(self, number: int | str) -> str:
         return f"checkpoint {number} of run {self._run_id}"
+
+
+def _folder(run_id: str, slot: int) -> str:
+    return f"runs/{run_id}/checkpoints/{slot}"

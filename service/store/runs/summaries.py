@@ -9,7 +9,7 @@ from itertools import islice
 from service.errors import DamagedArtifact, NotFound
 from service.store.artifacts.store import Artifact, ArtifactStore
 from service.store.listing import log_damage
-from service.store.runs.checkpoints import Checkpoints
+from service.store.runs.checkpoints import runs_with_checkpoints
 from service.store.runs.ids import is_run_id
 from service.store.runs.log.chain import RunLog
 from service.store.runs.records import Chunk, RunRecord, RunState
@@ -39,7 +39,8 @@ class RunSummaries:
     def row(self, run_id: str) -> Row:
         """Record and state of a run; raises NotFound or DamagedArtifact."""
         record = self.record(run_id)
-        return record, self._complete(run_id, self._log.head(run_id).state)
+        ((_, state),) = self._complete([(record, self._log.head(run_id).state)])
+        return record, state
 
     def rows(self, run_ids: Iterable[str]) -> Iterator[Row]:
         """Records and states of the existing runs, in the order given; damaged ones are logged and skipped."""
@@ -48,11 +49,13 @@ class RunSummaries:
             yield from self._batch(batch)
 
     def _batch(self, run_ids: list[str]) -> Iterator[Row]:
-        for run_id, found in self.heads(run_ids):
+        rows: list[Row] = []
+        for _, found in self.heads(run_ids):
             if isinstance(found, DamagedArtifact):
                 log_damage(found)
             else:
-                yield found[0], self._complete(run_id, found[1].state)
+                rows.append((found[0], found[1].state))
+        yield from self._complete(rows)
 
     def heads(self, run_ids: list[str]) -> Iterator[tuple[str, tuple[RunRecord, Chunk] | DamagedArtifact]]:
         """Ids, and records with the last chunks of the logs, of the existing runs, in the order given."""
@@ -77,11 +80,12 @@ class RunSummaries:
             if folder in found and not _is_deleted(found[folder])
         }
 
-    def _complete(self, run_id: str, state: RunState) -> RunState:
+    def _complete(self, rows: list[Row]) -> Iterator[Row]:
         # A worker may have died after its first checkpoint, before it logged it.
-        if state.has_checkpoint or not state.attempts:
-            return state
-        return replace(state, has_checkpoint=Checkpoints(self._artifacts, run_id=run_id).exist())
+        unsure = [record.id for record, state in rows if state.attempts and not state.has_checkpoint]
+        found = runs_with_checkpoints(self._artifacts, unsure)
+        for record, state in rows:
+            yield record, replace(state, has_checkpoint=True) if record.id in found else state
 
 
 def run_folder(run_id: str) -> str:

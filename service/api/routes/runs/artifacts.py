@@ -61,7 +61,6 @@ the page around it, and cannot send anything.
 @router.get("/v1/runs/{run_id}/artifacts", responses=problems(401, 403, 404, 422, 500, 503))
 async def list_artifacts(services: ServicesDep, _caller: Reader, run_id: RunId) -> ListPage[RunArtifact]:
     """List the artifacts of a run."""
-    await asyncio.to_thread(services.runs.get, run_id)
     outputs = await asyncio.to_thread(services.runs.outputs, run_id)
     return ListPage[RunArtifact](data=list(map(artifact_answer, outputs)))
 
@@ -79,7 +78,6 @@ async def list_artifacts(services: ServicesDep, _caller: Reader, run_id: RunId) 
 )
 async def artifact(services: ServicesDep, _caller: Reader, run_id: RunId, path: ArtifactPath) -> Response:
     """Download one artifact. Its hash is verified while it is sent; the response to a damaged file is cut off."""
-    await asyncio.to_thread(services.runs.get, run_id)
     file, output = await asyncio.to_thread(services.runs.open_output, run_id, path)
     return FileResponse(file, output)
 

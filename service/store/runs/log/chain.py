@@ -44,8 +44,8 @@ class RunLog:
 
     def heads(self, run_ids: Sequence[str]) -> dict[str, Found]:
         """The last chunks of many runs, with batched reads."""
-        found = self._hinted(run_ids)
-        pending = _intact(found)
+        found, ends = self._hinted(run_ids)
+        pending = {run_id: chunk for run_id, chunk in _intact(found).items() if run_id not in ends}
         while pending:
             following = self._at({run_id: chunk.next_id for run_id, chunk in pending.items()})
             found.update(following)
@@ -76,7 +76,7 @@ class RunLog:
     def hint(self, run_id: str, chunk: Chunk) -> None:
         """Store a hint where the chain ends. Failures are ignored."""
         with suppress(AtlasError):
-            self._artifacts.put_record(_hint_key(run_id), {"first_id": chunk.first_id})
+            self._artifacts.put_record(_hint_key(run_id), {"first_id": chunk.first_id, "next_id": chunk.next_id})
 
     def drop_first(self, run_id: str) -> None:
         """Remove the first chunk and the hint of a run whose creation failed."""
@@ -128,21 +128,38 @@ class RunLog:
 
     def _at(self, first_ids: Mapping[str, int]) -> dict[str, Found]:
         """The chunks with these first event ids, by run; missing ones are left out."""
-        keys = {run_id: _chunk_key(run_id, first_id) for run_id, first_id in first_ids.items()}
-        labels = {keys[run_id]: _label(run_id, first_id) for run_id, first_id in first_ids.items()}
-        records = self._artifacts.get_records(labels)
-        return {run_id: _chunk_from(records[key], label=labels[key]) for run_id, key in keys.items() if key in records}
+        return {run_id: found for (run_id, _), found in self._read_places(first_ids.items()).items()}
 
-    def _hinted(self, run_ids: Iterable[str]) -> dict[str, Found]:
+    def _hinted(self, run_ids: Iterable[str]) -> tuple[dict[str, Found], set[str]]:
+        """The chunks that the hints name, or those after them; and the runs in which no other chunk follows."""
         labels = {_hint_key(run_id): f"the hint of run {run_id}" for run_id in run_ids}
         records = self._artifacts.get_records(labels)
-        first_ids = {}
+        places: dict[str, tuple[int, int | None]] = {}
         for run_id in run_ids:
             record = records.get(_hint_key(run_id))
             # With a missing or damaged hint, the chain is listed instead.
-            if isinstance(record, dict) and isinstance(record.get("first_id"), int):
-                first_ids[run_id] = record["first_id"]
-        return self._at(first_ids)
+            if isinstance(record, dict) and isinstance(first_id := record.get("first_id"), int):
+                next_id = record.get("next_id")
+                places[run_id] = first_id, next_id if isinstance(next_id, int) else None
+        both = [(run_id, at) for run_id, pair in places.items() for at in pair if at is not None]
+        chunks = self._read_places(both)
+        found: dict[str, Found] = {}
+        ends = set()
+        for run_id, (first_id, next_id) in places.items():
+            hinted, after = chunks.get((run_id, first_id)), chunks.get((run_id, next_id or 0))
+            is_known = isinstance(hinted, Chunk) and hinted.next_id == next_id
+            if is_known and after is None:
+                ends.add(run_id)
+            if (chosen := after if is_known and after is not None else hinted) is not None:
+                found[run_id] = chosen
+        return found, ends
+
+    def _read_places(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Found]:
+        """Chunks by run and first event id; missing ones are left out."""
+        keys = {(run_id, first_id): _chunk_key(run_id, first_id) for run_id, first_id in places}
+        labels = {key: _label(*place) for place, key in keys.items()}
+        records = self._artifacts.get_records(labels)
+        return {place: _chunk_from(records[key], label=labels[key]) for place, key in keys.items() if key in records}
 
     def _last_listed(self, run_id: str) -> Found:
         first_ids = self.first_ids(run_id)
