@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -43,6 +43,7 @@ from service.api.telemetry.metrics import Metrics
 from service.api.telemetry.request_record import note_job
 from service.hosting.ipc.engine_client import EngineClient
 from service.hosting.ipc.engine_connection import run_engine_client
+from service.hosting.ipc.engine_pool import Engines
 from service.hosting.ipc.transport import ApiEndpoint
 from service.projection.placement import PlacementProcess
 from service.queueing.monitor import QueueMonitor
@@ -117,7 +118,7 @@ def create_app(services: Services, *, background: Background | None = None, trac
     return app
 
 
-def create_services(settings: Settings, *, engine: EngineClient) -> Services:
+def create_services(settings: Settings, *, engine: Engines) -> Services:
     """The parts of the API process, on the store and the Redis of the settings."""
     engine.observer = note_job
     artifacts = ArtifactStore(settings.home)
@@ -157,8 +158,8 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
     )
 
 
-async def run_background(services: Services, *, engine: EngineClient, endpoint: ApiEndpoint) -> None:
-    """Background work, until cancelled: the connection to the engine, housekeeping, and the state of the queue."""
+async def run_background(services: Services, *, connections: Sequence[tuple[EngineClient, ApiEndpoint]]) -> None:
+    """Background work, until cancelled: connections to the engines, housekeeping, and the state of the queue."""
     monitor = services.queue_watch
     artifacts = ArtifactStore(services.settings.home)
     upkeep = None if services.index is None else IndexUpkeep(artifacts, index=services.index)
@@ -169,7 +170,7 @@ async def run_background(services: Services, *, engine: EngineClient, endpoint: 
         retain=RetentionSweep(services.settings).run,
     )
     await asyncio.gather(
-        run_engine_client(engine, endpoint),
+        *(run_engine_client(client, endpoint) for client, endpoint in connections),
         housekeeper.run_beside(),
         *([] if monitor is None else [monitor.run_forever()]),
         *([] if upkeep is None else [upkeep.run_forever()]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import multiprocessing
 import os
@@ -16,9 +17,11 @@ from service.app import create_app, create_services, run_background
 from service.hosting.engine_process.lit_api import SETUP_FAILED, EngineLitAPI
 from service.hosting.engine_process.litserve_internals import EngineServer
 from service.hosting.ipc.engine_client import EngineClient
+from service.hosting.ipc.engine_pool import EnginePool
 from service.hosting.ipc.transport import ApiEndpoint
 from service.hosting.processes.api_server import serve
 from service.hosting.processes.child_command import Command
+from service.hosting.processes.devices import engine_devices, n_cuda_devices
 from service.hosting.processes.runtime_directory import Runtime, memory_folder, open_runtime
 from service.hosting.processes.supervisor import Member, Supervisor
 from service.hosting.processes.threads import (
@@ -50,6 +53,7 @@ def run_service(settings: Settings, *, sock: socket.socket, environ: Mapping[str
     with open_runtime(memory_folder()) as runtime:
         host, port = sock.getsockname()[:2]
         threads = ThreadPlan.of(settings, n_cores=available_cores())
+        devices = engine_devices(len(settings.engines), device=settings.device, n_cuda=n_cuda_devices(environ))
         engine_environ = thread_environ(
             environ, n_threads=threads.engine, n_spins=ENGINE_SPINS, is_set=settings.threads is not None
         )
@@ -67,13 +71,9 @@ def run_service(settings: Settings, *, sock: socket.socket, environ: Mapping[str
                 fatal_exits=frozenset({1, 3}),
                 stop_s=max(settings.grace_s, settings.drain_s) + _SLACK_S,
             ),
-            Member(
-                name="engine",
-                launch=lambda generation: _launch_engine(
-                    settings, runtime=runtime, generation=generation, environ=engine_environ
-                ),
-                clean=runtime.sweep,
-                fatal_exits=frozenset({SETUP_FAILED}),
+            *(
+                _engine_member(settings, number, runtime=runtime, device=device, environ=engine_environ)
+                for number, device in enumerate(devices)
             ),
             *_worker_members(settings, environ=environ),
             *_redis_members(embedded),
@@ -127,10 +127,27 @@ def _worker_members(settings: Settings, *, environ: Mapping[str, str]) -> list[M
     ]
 
 
-def _launch_engine(settings: Settings, *, runtime: Runtime, generation: int, environ: Mapping[str, str]) -> BaseProcess:
-    api = EngineLitAPI(settings, runtime=runtime, generation=generation, loader=ENGINE_LOADER)
-    with environment(environ):
-        return EngineServer(api).start_worker()
+def _engine_member(
+    settings: Settings, number: int, *, runtime: Runtime, device: int | None, environ: Mapping[str, str]
+) -> Member:
+    def launch(generation: int) -> BaseProcess:
+        api = EngineLitAPI(
+            settings,
+            runtime=runtime,
+            generation=generation,
+            loader=ENGINE_LOADER,
+            number=number,
+            models=settings.engines[number],
+        )
+        with environment(environ):
+            return EngineServer(api, cuda_index=device).start_worker()
+
+    return Member(
+        name="engine" if len(settings.engines) == 1 else f"engine {number}",
+        launch=launch,
+        clean=functools.partial(runtime.sweep, engine=number),
+        fatal_exits=frozenset({SETUP_FAILED}),
+    )
 
 
 def _launch_api(settings: Settings, *, sock: socket.socket, runtime: Runtime) -> BaseProcess:
@@ -142,12 +159,13 @@ def _launch_api(settings: Settings, *, sock: socket.socket, runtime: Runtime) ->
 
 
 def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_pid: int) -> None:
-    endpoint = ApiEndpoint(runtime.socket_path)
-    engine = EngineClient(endpoint, max_pending=settings.max_pending)
+    endpoints = [ApiEndpoint(runtime.socket_path(number)) for number in range(len(settings.engines))]
+    clients = [EngineClient(endpoint, max_pending=settings.max_pending) for endpoint in endpoints]
+    engine = EnginePool(clients, models=[source.name for source in settings.model_sources])
     services = create_services(settings, engine=engine)
     app = create_app(
         services,
-        background=lambda: run_background(services, engine=engine, endpoint=endpoint),
+        background=lambda: run_background(services, connections=list(zip(clients, endpoints, strict=True))),
         tracer=open_tracer(os.environ, process="api"),
     )
     serve(

@@ -15,7 +15,7 @@ from service.api.keys.key_ring import KeyRing
 from service.api.keys.limits import KeyLimits
 from service.api.readiness import ComponentChecks
 from service.api.telemetry.metrics import Metrics
-from service.hosting.ipc.engine_client import EngineClient
+from service.hosting.ipc.engine_pool import Engines
 from service.projection.placement import PlacementProcess
 from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
@@ -46,7 +46,7 @@ class Services:
     settings: Settings
     keys: KeyRing
     limits: KeyLimits
-    engine: EngineClient
+    engine: Engines
     prompts: PromptStore
     datasets: DatasetStore
     hub: HubLoads

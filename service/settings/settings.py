@@ -21,6 +21,7 @@ from service.settings.values import (
     TeacherKey,
     is_loopback,
     parse_device_map,
+    parse_engines,
     parse_host,
     parse_index,
     parse_list,
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     teachers: endpoints that runs can sample from. teacher_requests: at once, of one run. teacher_patience_s: how long a run
     repeats failing requests to a teacher.
     index: ``sqlite``, ``off`` or the URL of a PostgreSQL database, for lists of a large store.
+    engines: for each engine process the names of its models; none: all.
     keep_…: how long and how much of ended runs is kept, e.g. ``30d,200GiB``.
     Times are in seconds (``_s``), sizes in bytes (``_bytes``).
     """
@@ -73,6 +75,7 @@ class Settings(BaseSettings):
     teacher_requests: int = Field(default=8, ge=1, le=1024)
     teacher_patience_s: float = Field(default=600.0, ge=0, le=86_400, allow_inf_nan=False)
     read_models: tuple[ModelSource, ...] = ()
+    engines: tuple[tuple[str, ...], ...] = Field(default=((),), min_length=1, max_length=256)
     device: str = Field(default="auto", min_length=1)
     device_map: str | dict[str, int | str] | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -190,6 +193,11 @@ class Settings(BaseSettings):
     def _check_index(cls, value: str) -> str:
         return parse_index(value)
 
+    @field_validator("engines", mode="before")
+    @classmethod
+    def _parse_engines(cls, value: object) -> object:
+        return parse_engines(value)
+
     @field_validator("api_keys", mode="before")
     @classmethod
     def _parse_keys(cls, value: object) -> object:
@@ -234,6 +242,18 @@ class Settings(BaseSettings):
         for source in self.read_models:
             if source.name in hosted:
                 raise ValueError(f"{PREFIX}READ_MODELS: {source.name!r} is already the name of a hosted model")
+        return self
+
+    @model_validator(mode="after")
+    def _check_engines(self) -> Settings:
+        hosted = [source.name for source in self.model_sources]
+        named = {name for engine in self.engines for name in engine}
+        if unknown := sorted(named.difference(hosted)):
+            raise ValueError(f"{PREFIX}ENGINES: {unknown[0]!r} is not the name of one of {PREFIX}MODELS")
+        if all(self.engines) and (missing := [name for name in hosted if name not in named]):
+            raise ValueError(f"{PREFIX}ENGINES: {missing[0]!r} has no engine")
+        if len(self.engines) > 1 and self.device_map is not None:
+            raise ValueError(f"{PREFIX}ENGINES: expected one engine with {PREFIX}DEVICE_MAP, got {len(self.engines)}")
         return self
 
     def require_models(self) -> None:

@@ -75,6 +75,19 @@ def parse_models(value: object) -> object:
     return parse_list(value, _parse_model)
 
 
+def parse_engines(value: object) -> object:
+    """Models by engine: a number of engines with all models, or ``a,b;c`` for one engine with two models and one with one."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.isdecimal():
+            return ((),) * int(text)
+        groups = tuple(tuple(name.strip() for name in group.split(",") if name.strip()) for group in text.split(";"))
+        if not all(groups):
+            raise ValueError(f"expected a number of engines, or models by engine such as a,b;c, got {value[:80]!r}")
+        return groups
+    return ((),) * value if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def parse_teachers(value: object) -> object:
     """The teachers of ``name=base-url,…``, of a list of such items, or of a table from names to addresses."""
     if isinstance(value, Mapping):

@@ -85,7 +85,7 @@ def _is_counted(http: httpx.Client) -> bool:
         line in text
         for line in (
             'promptatlas_runs_ended_total{kind="tune",status="succeeded"} 1.0',
-            'promptatlas_request_success_total{finished_reason="length",model_name="tiny"} 4.0',
+            'promptatlas_request_success_total{engine="0",finished_reason="length",model_name="tiny"} 4.0',
         )
     )
 

@@ -54,6 +54,14 @@ def test_variables_are_read_from_the_mapping_and_empty_ones_are_unset() -> None:
         ({"MODELS": "path-only"}, "PROMPTATLAS_MODELS: expected name=path-or-hub-id"),
         ({"MODELS": "a:b=/x"}, "PROMPTATLAS_MODELS"),
         ({"MODELS": "a=/x,a=/y"}, "'a' is given twice"),
+        ({"ENGINES": "0"}, "PROMPTATLAS_ENGINES"),
+        ({"ENGINES": "demo;"}, "PROMPTATLAS_ENGINES: expected a number of engines, or models by engine such as a,b;c"),
+        ({"ENGINES": "other"}, "PROMPTATLAS_ENGINES: 'other' is not the name of one of PROMPTATLAS_MODELS"),
+        ({"MODELS": "a=/x,b=/y", "ENGINES": "a;a"}, "PROMPTATLAS_ENGINES: 'b' has no engine"),
+        (
+            {"ENGINES": "2", "DEVICE_MAP": "auto"},
+            "PROMPTATLAS_ENGINES: expected one engine with PROMPTATLAS_DEVICE_MAP",
+        ),
         ({"READ_MODELS": "path-only"}, "PROMPTATLAS_READ_MODELS: expected name=path-or-hub-id"),
         (
             {"MODELS": "a=/x", "READ_MODELS": "a=/y"},
@@ -166,3 +174,14 @@ def test_other_teachers_are_refused_without_secrets(environ: dict[str, str], mes
         Settings.from_environ({f"PROMPTATLAS_{name}": text for name, text in environ.items()})
     assert message in str(caught.value)
     assert "my-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1", [()]), ("3", [(), (), ()]), ("a, b; b", [("a", "b"), ("b",)])],
+)
+def test_engines_are_a_number_or_their_models(text: str, expected: list[tuple[str, ...]]) -> None:
+    settings = Settings.from_environ({"PROMPTATLAS_MODELS": "a=/x,b=/y", "PROMPTATLAS_ENGINES": text})
+    assert list(settings.engines) == expected
+    # As a service passes them to its workers.
+    assert Settings.model_validate_json(settings.model_dump_json()).engines == settings.engines

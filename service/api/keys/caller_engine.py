@@ -8,7 +8,8 @@ from typing import Protocol
 
 from service.api.keys.demand import Demand, n_used
 from service.api.keys.limits import Headers, KeyLimits
-from service.hosting.ipc.engine_client import EngineClient, Exchange
+from service.hosting.ipc.engine_client import Exchange
+from service.hosting.ipc.engine_pool import Engines
 from service.hosting.ipc.messages import Submit
 from service.settings import ApiKey
 
@@ -27,7 +28,7 @@ class CallerEngine:
         headers: of the response to be; they show what is left of the limits.
     """
 
-    def __init__(self, engine: EngineClient, *, limits: KeyLimits, key: ApiKey | None, headers: Headers) -> None:
+    def __init__(self, engine: Engines, *, limits: KeyLimits, key: ApiKey | None, headers: Headers) -> None:
         self._engine = engine
         self._limits = limits
         self._key = key

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
+from typing import TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from service.engine.statistics import HISTOGRAMS, EngineStatistics
-from service.hosting.ipc.engine_client import EngineClient
+from service.hosting.ipc.engine_pool import Engines, clients_of
 
 _STATS: Mapping[str, str] = {
     "n_running": "Sequences in the batch.",
@@ -46,82 +47,107 @@ _HISTOGRAM_HELP: Mapping[str, str] = {
     "iteration_tokens_total": "Tokens of a forward.",
 }
 
-_MODEL = ("model_name",)
+_LABELS = ("model_name", "engine")
+"""vLLM's labels."""
+
+_Stats = Mapping[str, Mapping[str, float]]
+_ByEngine = Mapping[str, _Stats]
+_StatisticsByEngine = Mapping[str, Mapping[str, EngineStatistics]]
 
 
 class EngineCollector(Collector):
-    """Reads the last state of the engine at each scrape."""
+    """Reads the last state of each engine at each scrape."""
 
-    def __init__(self, engine: EngineClient) -> None:
+    def __init__(self, engine: Engines) -> None:
         self._engine = engine
 
     def collect(self) -> Iterator[Metric]:
-        """Metrics of the connection, then by model."""
-        engine = self._engine
-        yield GaugeMetricFamily(
-            "promptatlas_engine_up", "1 while the engine accepts requests.", float(engine.status == "ok")
+        """Metrics of the connections, then by model and engine."""
+        engines = {str(number): client for number, client in enumerate(clients_of(self._engine))}
+        up = GaugeMetricFamily("promptatlas_engine_up", "1 while the engine accepts requests.", labels=["engine"])
+        pending = GaugeMetricFamily(
+            "promptatlas_pending_requests", "Requests that wait for the engine.", labels=["engine"]
         )
-        yield GaugeMetricFamily("promptatlas_pending_requests", "Requests that wait for the engine.", engine.n_pending)
-        state = engine.state
-        if state is None:
+        generation = GaugeMetricFamily(
+            "promptatlas_engine_generation", "Number of engine processes started.", labels=["engine"]
+        )
+        states = {}
+        for number, client in engines.items():
+            up.add_metric([number], float(client.status == "ok"))
+            pending.add_metric([number], client.n_pending)
+            if client.state is not None:
+                states[number] = client.state
+                generation.add_metric([number], client.state.generation)
+        yield from (up, pending)
+        if not states:
             return
-        yield GaugeMetricFamily(
-            "promptatlas_engine_generation", "Number of engine processes started.", state.generation
-        )
-        yield from _own_metrics(state.stats)
-        yield from _vllm_gauges(state.stats)
-        yield from _vllm_counters(state.statistics)
-        yield from _vllm_histograms(state.statistics)
+        yield generation
+        stats = {number: state.stats for number, state in states.items()}
+        statistics = {number: state.statistics for number, state in states.items()}
+        yield from _own_metrics(stats)
+        yield from _vllm_gauges(stats)
+        yield from _vllm_counters(statistics)
+        yield from _vllm_histograms(statistics)
 
 
-def _own_metrics(stats: Mapping[str, Mapping[str, float]]) -> Iterator[Metric]:
-    for stat in sorted({name for found in stats.values() for name in found}):
+def _own_metrics(stats: _ByEngine) -> Iterator[Metric]:
+    for stat in sorted({name for models in stats.values() for found in models.values() for name in found}):
         family = CounterMetricFamily if stat in _COUNTERS else GaugeMetricFamily
         help_text = _STATS.get(stat, f"The engine's {stat}.")
-        metric = family(f"promptatlas_engine_{stat}", help_text, labels=["model"])
-        for model, found in stats.items():
+        metric = family(f"promptatlas_engine_{stat}", help_text, labels=["model", "engine"])
+        for engine, model, found in _rows(stats):
             if stat in found:
-                metric.add_metric([model], found[stat])
+                metric.add_metric([model, engine], found[stat])
         yield metric
 
 
-def _vllm_gauges(stats: Mapping[str, Mapping[str, float]]) -> Iterator[Metric]:
-    running = GaugeMetricFamily("promptatlas_num_requests_running", "Sequences in the batch.", labels=_MODEL)
-    waiting = GaugeMetricFamily("promptatlas_num_requests_waiting", "Sequences in the queue.", labels=_MODEL)
+def _vllm_gauges(stats: _ByEngine) -> Iterator[Metric]:
+    running = GaugeMetricFamily("promptatlas_num_requests_running", "Sequences in the batch.", labels=_LABELS)
+    waiting = GaugeMetricFamily("promptatlas_num_requests_waiting", "Sequences in the queue.", labels=_LABELS)
     usage = GaugeMetricFamily(
         "promptatlas_kv_cache_usage_perc",
         "Share of the maximum size of the cache of keys and values that the running sequences occupy, from 0 to 1.",
-        labels=_MODEL,
+        labels=_LABELS,
     )
-    for model, found in stats.items():
-        running.add_metric([model], found.get("n_running", 0.0))
-        waiting.add_metric([model], found.get("n_waiting", 0.0))
+    for engine, model, found in _rows(stats):
+        running.add_metric([model, engine], found.get("n_running", 0.0))
+        waiting.add_metric([model, engine], found.get("n_waiting", 0.0))
         usage.add_metric(
-            [model], found.get("cache_reserved_bytes", 0.0) / max(found.get("cache_limit_bytes", 1.0), 1.0)
+            [model, engine], found.get("cache_reserved_bytes", 0.0) / max(found.get("cache_limit_bytes", 1.0), 1.0)
         )
     yield from (running, waiting, usage)
 
 
-def _vllm_counters(statistics: Mapping[str, EngineStatistics]) -> Iterator[Metric]:
-    read = CounterMetricFamily("promptatlas_prompt_tokens", "Input tokens read.", labels=_MODEL)
-    generated = CounterMetricFamily("promptatlas_generation_tokens", "Tokens generated.", labels=_MODEL)
+def _vllm_counters(statistics: _StatisticsByEngine) -> Iterator[Metric]:
+    read = CounterMetricFamily("promptatlas_prompt_tokens", "Input tokens read.", labels=_LABELS)
+    generated = CounterMetricFamily("promptatlas_generation_tokens", "Tokens generated.", labels=_LABELS)
     finished = CounterMetricFamily(
-        "promptatlas_request_success", "Sequences that ended, by reason.", labels=[*_MODEL, "finished_reason"]
+        "promptatlas_request_success", "Sequences that ended, by reason.", labels=[*_LABELS, "finished_reason"]
     )
-    for model, found in statistics.items():
-        read.add_metric([model], found.prompt_tokens)
-        generated.add_metric([model], found.generation_tokens)
+    for engine, model, found in _rows(statistics):
+        read.add_metric([model, engine], found.prompt_tokens)
+        generated.add_metric([model, engine], found.generation_tokens)
         for reason, count in sorted(found.finished.items()):
-            finished.add_metric([model, reason], count)
+            finished.add_metric([model, engine, reason], count)
     yield from (read, generated, finished)
 
 
-def _vllm_histograms(statistics: Mapping[str, EngineStatistics]) -> Iterator[Metric]:
+def _vllm_histograms(statistics: _StatisticsByEngine) -> Iterator[Metric]:
     families = {
-        name: HistogramMetricFamily(f"promptatlas_{name}", _HISTOGRAM_HELP[name], labels=_MODEL) for name in HISTOGRAMS
+        name: HistogramMetricFamily(f"promptatlas_{name}", _HISTOGRAM_HELP[name], labels=_LABELS) for name in HISTOGRAMS
     }
-    for model, found in statistics.items():
+    for engine, model, found in _rows(statistics):
         for name, counts, total in found.histograms():
             bounds = [*map(floatToGoString, HISTOGRAMS[name]), "+Inf"]
-            families[name].add_metric([model], list(zip(bounds, accumulate(counts), strict=True)), total)
+            families[name].add_metric([model, engine], list(zip(bounds, accumulate(counts), strict=True)), total)
     yield from families.values()
+
+
+_Found = TypeVar("_Found")
+
+
+def _rows(found: Mapping[str, Mapping[str, _Found]]) -> Iterator[tuple[str, str, _Found]]:
+    """Engine, model and value, for each model of each engine."""
+    for engine, models in found.items():
+        for model, value in models.items():
+            yield engine, model, value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, cast
 
 import structlog
@@ -52,39 +52,58 @@ class EngineLitAPI(LitAPI):  # type: ignore[misc]
     Args:
         settings: which models to host, and the limits.
         runtime: the service's runtime folder.
-        generation: 1 for the first engine process of a service, one more for each that replaces it.
+        number: of the engine. models: names of the models that it hosts; empty: all.
+        generation: 1 for the first process of this engine, one more for each that replaces it.
         loader: dotted name, ``module:function``, of a function ``(source, settings=…)`` that returns a
             :class:`ServedModel`. It is a name, so that only the engine process imports torch.
     """
 
-    def __init__(self, settings: Settings, *, runtime: Runtime, generation: int, loader: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        runtime: Runtime,
+        generation: int,
+        loader: str,
+        number: int = 0,
+        models: Collection[str] = (),
+    ) -> None:
         super().__init__(api_path="/engine", stream=True, loop=EngineLitLoop())
         self._settings = settings
         self._runtime = runtime
         self._generation = generation
         self._loader = loader
+        self._number = number
+        self._models = frozenset(models)
         self._parent_pid = os.getpid()
         self._served: dict[str, ServedModel] = {}
 
-    def setup(self, device: object) -> None:
-        """Load the models. If one fails, log the reason and end the process with :data:`SETUP_FAILED`."""
+    def setup(self, device: str) -> None:
+        """Load the models. If one fails, log the reason and end the process with :data:`SETUP_FAILED`.
+
+        Args:
+            device: of LitServe; an accelerator replaces the device of the settings.
+        """
         die_with_parent(self._parent_pid)
         keep_freed_memory()
         ignore_interrupts()
         configure_logs(self._settings.log)
         module, _, function = self._loader.partition(":")
         load = cast(LoadModel, getattr(importlib.import_module(module), function))
+        if device != "cpu":
+            self._settings = self._settings.model_copy(update={"device": device})
         for source in self._settings.model_sources:
-            self._served[source.name] = self._load(load, source)
+            if not self._models or source.name in self._models:
+                self._served[source.name] = self._load(load, source)
 
     def open_loop(self) -> EngineLoop:
         """The loop over the loaded models; requests are accepted from now on."""
-        results = ResultWriter(self._runtime.results_folder(self._generation))
-        _log.info("engine ready", generation=self._generation, models=sorted(self._served))
+        results = ResultWriter(self._runtime.results_folder(self._generation, engine=self._number))
+        _log.info("engine ready", engine=self._number, generation=self._generation, models=sorted(self._served))
         tracer = open_tracer(os.environ, process="engine")
         follow_runs(ShortWaits(RunBeats(), start_team=start_team))
         return EngineLoop(
-            self._runtime.socket_path,
+            self._runtime.socket_path(self._number),
             served=self._served,
             results=results,
             generation=self._generation,

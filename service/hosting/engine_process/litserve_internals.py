@@ -17,11 +17,24 @@ from service.hosting.engine_process.lit_api import EngineLitAPI
 
 
 class EngineServer(LitServer):  # type: ignore[misc]
-    """A LitServer whose worker communicates over the service's own socket."""
+    """A LitServer whose worker communicates over the service's own socket.
 
-    def __init__(self, api: EngineLitAPI) -> None:
-        # One worker for any accelerator: the engine chooses the devices of its models.
-        super().__init__(api, accelerator="cpu", devices=1, workers_per_device=1, timeout=False, restart_workers=True)
+    One server for each engine, so that each process is replaced on its own.
+
+    Args:
+        cuda_index: the device that LitServe passes to ``setup``; None: ``cpu``, with which the settings decide.
+    """
+
+    def __init__(self, api: EngineLitAPI, *, cuda_index: int | None = None) -> None:
+        accelerator, devices = ("cpu", 1) if cuda_index is None else ("cuda", [cuda_index])
+        super().__init__(
+            api,
+            accelerator=accelerator,
+            devices=devices,
+            workers_per_device=1,
+            timeout=False,
+            restart_workers=True,
+        )
         self._api = api
 
     def register_endpoints(self) -> None:

@@ -30,18 +30,17 @@ class Runtime:
 
     folder: Path
 
-    @property
-    def socket_path(self) -> str:
-        """Path of the engine process's socket."""
-        return str(self.folder / "engine.sock")
+    def socket_path(self, engine: int = 0) -> str:
+        """Path of an engine's socket."""
+        return str(self.folder / f"engine-{engine}.sock")
 
-    def results_folder(self, generation: int) -> Path:
-        """Folder of the results of this generation's engine process."""
-        return self.folder / f"results-{generation}"
+    def results_folder(self, generation: int, *, engine: int = 0) -> Path:
+        """Folder of the results of one engine process: of this engine and generation."""
+        return self.folder / f"results-{engine}-{generation}"
 
-    def sweep(self, generation: int) -> None:
-        """Remove the results of this generation's engine process, after its end."""
-        shutil.rmtree(self.results_folder(generation), ignore_errors=True)
+    def sweep(self, generation: int, *, engine: int = 0) -> None:
+        """Remove the results of one engine process, after its end."""
+        shutil.rmtree(self.results_folder(generation, engine=engine), ignore_errors=True)
 
     def sweep_all(self) -> None:
         """Remove results that a dead API process can no longer fetch; the folders are kept for the engine."""

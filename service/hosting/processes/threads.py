@@ -37,7 +37,7 @@ _AUTOGROUP_TRIES, _AUTOGROUP_PAUSE_S = 5, 0.12
 
 @dataclass(frozen=True, kw_only=True)
 class ThreadPlan:
-    """Threads of each process that runs models. engine: of the engine process. worker: of each run on a worker.
+    """Threads of each process that runs models. engine: of each engine process. worker: of each run on a worker.
 
     worker_nice: how far the priority of each run is lowered.
     """
@@ -48,7 +48,7 @@ class ThreadPlan:
 
     @classmethod
     def of(cls, settings: Settings, *, n_cores: int) -> ThreadPlan:
-        """The numbers that are set, else all cores for the engine and equal shares of them for the workers.
+        """The numbers that are set, else equal shares of all cores for the engines, and for the workers.
 
         By default, an engine and workers that all want every core share them about 3 : 2, however many workers there are.
         """
@@ -56,7 +56,7 @@ class ThreadPlan:
         share = max(1, n_cores // n_workers)
         nice = min(_MAX_NICE, _NICE_OF_ONE + round(math.log(n_workers, _WEIGHT_OF_NICE)))
         return cls(
-            engine=settings.threads or n_cores,
+            engine=settings.threads or max(1, n_cores // len(settings.engines)),
             worker=settings.worker_threads or share,
             worker_nice=nice if settings.worker_nice is None else settings.worker_nice,
         )

@@ -138,7 +138,7 @@ def _require_idle(lab: Lab, host: Host, ledger: Ledger) -> float:
 
     def is_idle() -> bool:
         text = host.http.get("/metrics").text
-        names = ("promptatlas_engine_n_running{", "promptatlas_engine_n_waiting{", "promptatlas_pending_requests ")
+        names = ("promptatlas_engine_n_running{", "promptatlas_engine_n_waiting{", "promptatlas_pending_requests{")
         rows = [line for line in text.splitlines() if line.startswith(names)]
         return all(float(line.split()[-1]) == 0 for line in rows) and not host.result_files()
 

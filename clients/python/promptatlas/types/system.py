@@ -29,11 +29,13 @@ class ComponentState(ResponseBody):
 class Ready(ResponseBody):
     """Whether the server can answer requests that run the model, and the state of each part.
 
-    Models need engine and store only; runs also need redis and workers. keys: the file of API keys, if the server has one.
+    Models need engine and store only; runs also need redis and workers. engine: "ok" while each model has an engine.
+    engines: each engine process. keys: the file of API keys, if the server has one.
     """
 
     status: Literal["ready", "not_ready"]
     engine: ComponentState
+    engines: list[ComponentState] = Field(default_factory=list)
     store: ComponentState
     redis: ComponentState
     workers: ComponentState = Field(default_factory=lambda: ComponentState(status="off"))

@@ -128,9 +128,9 @@ def test_metrics_count_requests_by_route_and_show_the_engine(world: World) -> No
     assert 'promptatlas_requests_total{method="GET",route="/v1/models/{model_id}",status="200"} 2.0' in text
     assert 'promptatlas_requests_total{method="GET",route="unmatched",status="404"} 1.0' in text
     assert re.search(r'promptatlas_request_seconds_count\{method="GET",route="/v1/models/\{model_id\}"\} 2', text)
-    assert 'promptatlas_engine_n_tokens_total{model="other"} 13.0' in text
-    assert 'promptatlas_engine_n_running{model="demo"} 2.0' in text
-    assert "promptatlas_engine_up 1.0" in text
+    assert 'promptatlas_engine_n_tokens_total{engine="0",model="other"} 13.0' in text
+    assert 'promptatlas_engine_n_running{engine="0",model="demo"} 2.0' in text
+    assert 'promptatlas_engine_up{engine="0"} 1.0' in text
 
 
 def test_capabilities_are_the_settings(open_world: OpenWorld) -> None:

@@ -10,7 +10,7 @@ from service.engine.scheduling.recorder import Recorder
 from service.engine.statistics import HISTOGRAMS, EngineStatistics
 from tests.service.api.conftest import STATE, OpenWorld
 
-DEMO = frozenset({("model_name", "demo")})
+DEMO = frozenset({("model_name", "demo"), ("engine", "0")})
 
 VLLM_NAMES = frozenset(
     {
