@@ -21,7 +21,7 @@ from service.hosting.ipc.engine_pool import EnginePool
 from service.hosting.ipc.transport import ApiEndpoint
 from service.hosting.processes.api_server import serve
 from service.hosting.processes.child_command import Command
-from service.hosting.processes.devices import engine_devices, n_cuda_devices
+from service.hosting.processes.devices import cuda_devices, engine_devices
 from service.hosting.processes.runtime_directory import Runtime, memory_folder, open_runtime
 from service.hosting.processes.supervisor import Member, Supervisor
 from service.hosting.processes.threads import (
@@ -53,7 +53,7 @@ def run_service(settings: Settings, *, sock: socket.socket, environ: Mapping[str
     with open_runtime(memory_folder()) as runtime:
         host, port = sock.getsockname()[:2]
         threads = ThreadPlan.of(settings, n_cores=available_cores())
-        devices = engine_devices(len(settings.engines), device=settings.device, n_cuda=n_cuda_devices(environ))
+        devices = engine_devices(len(settings.engines), device=settings.device, n_cuda=len(cuda_devices(environ)))
         engine_environ = thread_environ(
             environ, n_threads=threads.engine, n_spins=ENGINE_SPINS, is_set=settings.threads is not None
         )

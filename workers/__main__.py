@@ -41,7 +41,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], *, kinds: Mapping
     if not arguments:
         configure_logs(settings.log)
         warn_of_unknown_variables(environ, known=Settings.model_fields)
-    return run_workers(setup)
+    # A service that starts workers has its engines on this host.
+    return run_workers(setup, n_engines=len(settings.engines) if arguments else 0)
 
 
 def _settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.settings.api_keys import ApiKey, parse_key, read_keys_file
@@ -47,7 +47,8 @@ class Settings(BaseSettings):
     response that the client reads. min_bytes_per_s: the rate that clients must keep.
     threads, worker_threads: of the engine process and of each run; by default all cores, and equal shares of them.
     worker_nice: how far the priority of runs is below that of the engine process; the default depends on ``workers``.
-    workers: number of worker processes. worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
+    workers: number of worker processes. worker_devices: CUDA devices of their runs.
+    worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
     api_keys_file: keys that are read again when the file changes; each line is one key, see api_keys.py.
     requests_per_minute, tokens_per_minute, max_rows_per_key: limits of API keys without their own.
     run_attempts: a run fails after this many attempts whose worker died.
@@ -116,6 +117,7 @@ class Settings(BaseSettings):
     worker_nice: int | None = Field(default=None, ge=0, le=19)
 
     workers: int = Field(default=1, ge=0, le=256)
+    worker_devices: tuple[str, ...] = ()
     worker_grace_s: float = Field(default=20.0, ge=0, le=3600, allow_inf_nan=False)
     run_attempts: int = Field(default=3, ge=1, le=1000)
     max_harvest_bytes: int = Field(default=256 << 30, ge=1024)
@@ -198,20 +200,11 @@ class Settings(BaseSettings):
     def _parse_engines(cls, value: object) -> object:
         return parse_engines(value)
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("worker_devices", "api_keys", "allowed_hosts", "allowed_origins", mode="before")
     @classmethod
-    def _parse_keys(cls, value: object) -> object:
-        return parse_list(value, parse_key)
-
-    @field_validator("allowed_hosts", mode="before")
-    @classmethod
-    def _parse_hosts(cls, value: object) -> object:
-        return parse_list(value, parse_host)
-
-    @field_validator("allowed_origins", mode="before")
-    @classmethod
-    def _parse_origins(cls, value: object) -> object:
-        return parse_list(value, parse_origin)
+    def _parse_items(cls, value: object, info: ValidationInfo) -> object:
+        parse = {"api_keys": parse_key, "allowed_hosts": parse_host, "allowed_origins": parse_origin}
+        return parse_list(value, parse.get(str(info.field_name), str))
 
     @model_validator(mode="after")
     def _require_keys_for_any_host(self) -> Settings:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -29,8 +30,8 @@ def service(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield started
 
 
-def ready_of(service: Service) -> dict[str, object]:
-    found: dict[str, object] = httpx.get(f"{service.url}/ready").json()
+def ready_of(service: Service) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{service.url}/ready").json()
     return found
 
 

@@ -36,11 +36,13 @@ def test_invalid_settings_end_it_with_one_line(
 
 def test_a_service_gives_its_workers_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     given = Settings(redis_url="redis://:secret@host/0", models=(ModelSource(name="a", path="/a,b"),), port=9000)
-    started: list[WorkSetup] = []
-    monkeypatch.setattr("workers.__main__.run_workers", lambda setup: started.insert(0, setup))
+    started: list[tuple[WorkSetup, int]] = []
+    monkeypatch.setattr(
+        "workers.__main__.run_workers", lambda setup, *, n_engines: started.insert(0, (setup, n_engines))
+    )
     monkeypatch.setattr("sys.stdin", io.StringIO(given.model_dump_json()))
     main(["--settings-on-stdin"], {"PROMPTATLAS_PORT": "1"})
-    assert started[0].settings == given
+    assert (started[0][0].settings, started[0][1]) == (given, 1)
 
 
 @pytest.mark.parametrize(

@@ -163,14 +163,13 @@ def tunings(size: Size, rates: Mapping[Kind, float], card: ModelCard) -> Sequenc
         _run("soft-arithmetic", data=ARITHMETIC, method=soft, priors=every, lr=RATE, size=size),
         _run("deep-arithmetic-best", data=ARITHMETIC, method=deep, priors=deep_every, lr=rates["deep"], size=size),
         _run("soft-squad", data=QA, method=soft, priors=of_squad, lr=RATE, size=size),
+        *_arithmetic(size, rates=rates, deep=deep, with_embeddings=with_embeddings),
         _run("deep-squad-best", data=QA, method=deep, priors=deep_every, lr=rates["deep"], size=size),
     ]
     for task, data in TASKS.items():
         if rates["soft"] not in (RATE, SLOW):
             name = f"soft-{task}-best"
             found.append(_run(name, data=data, method=soft, priors=main, lr=rates["soft"], size=size))
-        if task == "arithmetic":
-            found.extend(_arithmetic(size, rates=rates, deep=deep, with_embeddings=with_embeddings))
     found.append(_run("soft-squad-slow", data=QA, method=soft, priors=slow, lr=SLOW, size=size))
     return found
 

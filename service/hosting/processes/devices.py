@@ -11,15 +11,15 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 _ANY = frozenset({"auto", "cuda"})
 
 
-def n_cuda_devices(environ: Mapping[str, str], *, root: Path = Path("/")) -> int:
-    """Number of CUDA devices that a process with this environment sees: those it names, else those of the driver.
+def cuda_devices(environ: Mapping[str, str], *, root: Path = Path("/")) -> Sequence[str]:
+    """Names of the CUDA devices that a process with this environment sees: those it names, else those of the driver.
 
     Args:
         root: of the file system, for tests.
     """
     if (named := environ.get(VISIBLE)) is not None:
-        return sum(bool(item.strip()) and item.strip() != "-1" for item in named.split(","))
-    return len(list((root / "proc/driver/nvidia/gpus").glob("*")))
+        return [item.strip() for item in named.split(",") if item.strip() not in ("", "-1")]
+    return [str(number) for number, _ in enumerate((root / "proc/driver/nvidia/gpus").glob("*"))]
 
 
 def engine_devices(n_engines: int, *, device: str, n_cuda: int) -> Sequence[int | None]:
@@ -31,3 +31,20 @@ def engine_devices(n_engines: int, *, device: str, n_cuda: int) -> Sequence[int 
     if n_engines == 1 or device not in _ANY or n_cuda == 0:
         return [None] * n_engines
     return [number % n_cuda for number in range(n_engines)]
+
+
+def worker_devices(
+    n_workers: int, *, chosen: Sequence[str], device: str, visible: Sequence[str], n_engines: int
+) -> Sequence[str | None]:
+    """What each worker's runs see as :data:`VISIBLE`; None: all devices.
+
+    Args:
+        chosen: ``PROMPTATLAS_WORKER_DEVICES``; empty: the devices that no engine has, or all if engines have all.
+        device: ``PROMPTATLAS_DEVICE``.
+        visible: devices of this host.
+        n_engines: engines on this host, which have the first devices.
+    """
+    if not chosen and (device not in _ANY or len(visible) < 2):
+        return [None] * n_workers
+    devices = chosen or visible[n_engines:] or visible
+    return [devices[number % len(devices)] for number in range(n_workers)]

@@ -20,6 +20,7 @@ from typing import BinaryIO, cast
 import structlog
 from redis.exceptions import RedisError
 
+from service.hosting.processes.devices import VISIBLE, cuda_devices, worker_devices
 from service.hosting.processes.process_setup import die_with_parent, ignore_interrupts
 from service.hosting.processes.supervisor import Member, Supervisor
 from service.logs import configure_logs
@@ -40,20 +41,32 @@ _SLACK_S = 5.0
 _CONNECT_RETRY_S = 0.2
 
 
-def run_workers(setup: WorkSetup) -> int:
-    """Run the workers until SIGTERM or SIGINT; returns the exit status. The body of the main process, which stays light."""
+def run_workers(setup: WorkSetup, *, n_engines: int = 0) -> int:
+    """Run the workers until SIGTERM or SIGINT; returns the exit status. The body of the main process, which stays light.
+
+    Args:
+        n_engines: engine processes on this host, whose devices runs leave to them if there are others.
+    """
     configure_logs(setup.settings.log)
     sweep_scratch_folders()
     wakeups = Wakeups.open()
+    settings = setup.settings
+    devices = worker_devices(
+        settings.workers,
+        chosen=settings.worker_devices,
+        device=settings.device,
+        visible=cuda_devices(os.environ),
+        n_engines=n_engines,
+    )
     workers = [
         Member(
             name=f"worker {number}",
-            launch=lambda _: _fork(_work, setup),
+            launch=functools.partial(_launch_worker, setup=setup, device=device),
             clean=lambda _: wakeups.send(),
-            stop_s=setup.settings.worker_grace_s + _SLACK_S,
+            stop_s=settings.worker_grace_s + _SLACK_S,
             stops_early=True,
         )
-        for number in range(1, setup.settings.workers + 1)
+        for number, device in enumerate(devices, 1)
     ]
     reconciler = Member(
         name="reconciler", launch=lambda _: _fork(functools.partial(_reconcile, wakeups=wakeups), setup)
@@ -96,7 +109,13 @@ def _run_member(body: Callable[[WorkSetup], None], setup: WorkSetup, parent_pid:
     body(setup)
 
 
-def _work(setup: WorkSetup) -> None:
+def _launch_worker(_generation: int, *, setup: WorkSetup, device: str | None) -> BaseProcess:
+    return _fork(functools.partial(_work, device=device), setup)
+
+
+def _work(setup: WorkSetup, *, device: str | None) -> None:
+    if device is not None:
+        os.environ[VISIBLE] = device  # inherited by the work horses
     worker = _connect(setup)
     worker.work(logging_level="WARNING")
 
