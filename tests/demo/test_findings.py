@@ -126,3 +126,8 @@ def test_a_time_limit_is_a_positive_number(minutes: str, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         findings.main(["--minutes", minutes])
     assert "--minutes" in capsys.readouterr().err
+
+
+def test_only_a_study_with_a_brief_form_has_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert findings.main(["--brief"]) == 2
+    assert "the study of demo has no brief form" in capsys.readouterr().err

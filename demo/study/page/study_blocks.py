@@ -17,6 +17,7 @@ def _plan(record: Record, _plan: StudyPlan) -> str:
         ("steps, examples per step", f"{size.steps}, {size.batch_size}"),
         ("seeds, vectors", f"{len(size.seeds)}, {size.n_virtual}"),
         ("test examples, validation examples", f"{size.n}, {size.n_validation}"),
+        ("tokens of a context, texts of each dataset in the report", f"{size.max_context}, {size.n_report}"),
         ("time limit", clock(60 * (record.minutes or 0))),
         ("time of all runs", clock(record.spent_s)),
         ("a token in a training step", f"{1e6 * (record.token_s or 0):.0f} µs"),

@@ -163,9 +163,11 @@ def tunings(size: Size, rates: Mapping[Kind, float], card: ModelCard) -> Sequenc
         _run("soft-arithmetic", data=ARITHMETIC, method=soft, priors=every, lr=RATE, size=size),
         _run("deep-arithmetic-best", data=ARITHMETIC, method=deep, priors=deep_every, lr=rates["deep"], size=size),
         _run("soft-squad", data=QA, method=soft, priors=of_squad, lr=RATE, size=size),
-        *_arithmetic(size, rates=rates, deep=deep, with_embeddings=with_embeddings),
-        _run("deep-squad-best", data=QA, method=deep, priors=deep_every, lr=rates["deep"], size=size),
     ]
+    on_squad = _run("deep-squad-best", data=QA, method=deep, priors=deep_every, lr=rates["deep"], size=size)
+    on_arithmetic = _arithmetic(size, rates=rates, deep=deep, with_embeddings=with_embeddings)
+    # Within a short limit, several rates on one task show more than deep prompts on both.
+    found += [*on_arithmetic, on_squad] if size.is_brief else [on_squad, *on_arithmetic]
     for task, data in TASKS.items():
         if rates["soft"] not in (RATE, SLOW):
             name = f"soft-{task}-best"

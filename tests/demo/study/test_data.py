@@ -49,6 +49,18 @@ def test_all_datasets_of_the_plan_are_uploaded(tmp_path: Path) -> None:
         assert {"train", "test"} <= set(splits)
 
 
+def test_contexts_have_at_most_the_number_of_tokens_of_the_size(tmp_path: Path) -> None:
+    longest = []
+    for max_context in (8, 1000):
+        client = SimpleNamespace(datasets=FakeDatasets())
+        size = Size(steps=1, n_validation=1, max_context=max_context)
+        StudyData().upload(
+            cast(Client, client), folder=full_folder(tmp_path), count=lambda text: len(text.split()), size=size
+        )
+        longest.append(max(len(record["context"].split()) for record in client.datasets.uploads["squad"]))
+    assert longest[0] < longest[1]
+
+
 @pytest.mark.parametrize("missing", ["squad-en.json", "wikitext-2/valid.txt", "gsm8k-train.jsonl"])
 def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
     (full_folder(tmp_path) / missing).unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,19 @@ from promptatlas.types import MapSpec, ReportSpec, TuneSpec
 
 from demo.study.budget import all_tunings
 from demo.study.plan import Size, Tuning
-from demo.study.plans.smollm2 import CHAINS, DATASETS, FULL, RATE, SLOW, SMOLLM2, TINY, few, map_layers, soft_priors
+from demo.study.plans.smollm2 import (
+    BRIEF,
+    CHAINS,
+    DATASETS,
+    FULL,
+    RATE,
+    SLOW,
+    SMOLLM2,
+    TINY,
+    few,
+    map_layers,
+    soft_priors,
+)
 from service.planning.checks.members import check_members, members_of
 from tests.demo.study.cards import card
 from workers.reports.evidence.evidence import prior_label
@@ -22,7 +35,7 @@ def tunings(size: Size = FULL) -> Sequence[Tuning]:
     return all_tunings(SMOLLM2, size=size, card=card(), rates=RATES)
 
 
-@pytest.mark.parametrize("size", [FULL, TINY])
+@pytest.mark.parametrize("size", [FULL, BRIEF, TINY])
 def test_specs_are_valid(size: Size) -> None:
     found = tunings(size)
     assert len({one.name for one in found}) == len(found)
@@ -34,6 +47,19 @@ def test_specs_are_valid(size: Size) -> None:
     assert report.layers == [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 29]
     for job in SMOLLM2.maps(size, card(), {"soft-squad": ["a@1"]}):
         MapSpec.model_validate(job.spec)
+
+
+def test_the_brief_form_has_every_kind_of_prior_and_both_tasks_in_less_training() -> None:
+    found = [one for one in tunings(BRIEF) if one.in_report]
+    kinds = {prior["kind"] for one in found for prior in one.spec["priors"]}
+    assert kinds == {"isotropic", "xavier", "vocabulary", "gaussian", "exclusion", "interpolation", "vae"}
+    assert {one.spec["dataset"] for one in found} == {"squad", "arithmetic"}
+
+    def n_examples(size: Size) -> int:
+        specs = [(one.n_members, one.spec["optimizer"]) for one in tunings(size)]
+        return sum(n * optimizer["steps"] * optimizer["batch_size"] for n, optimizer in specs)
+
+    assert n_examples(BRIEF) < n_examples(replace(FULL, steps=BRIEF.steps)) / 2
 
 
 def test_priors_have_distinct_labels_within_a_run() -> None:
