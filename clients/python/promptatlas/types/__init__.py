@@ -224,6 +224,7 @@ from promptatlas.types.trajectories import (
     TrajectoryRequest,
 )
 from promptatlas.types.tuning import (
+    AnswerSampling,
     EarlyStopping,
     Eval,
     EvaluateSpec,
@@ -258,6 +259,7 @@ __all__ = [
     "AliasBody",
     "AliasName",
     "AnswerRule",
+    "AnswerSampling",
     "Batch",
     "BatchBody",
     "BatchCounts",

@@ -84,7 +84,7 @@ def test_a_chat_without_a_limit_fills_what_a_concatenation_leaves(world: World) 
     ("refs", "status", "says"),
     [
         (["qa", "none"], 404, "none"),
-        (["qa", "deep"], 422, "'qa' is soft, n_virtual 2, 'deep' is deep local layers [1], n_virtual 2"),
+        (["qa", "deep"], 422, "'qa' is soft, n_virtual 2, 'deep' is deep local, layers [1], n_virtual 2"),
         (["deep", "other-layer"], 422, "one kind and the same layers"),
         (["steering", "steering"], 422, "'steering' is a steering prompt, which has no virtual positions"),
         (["qa", "steering"], 422, "no virtual positions"),

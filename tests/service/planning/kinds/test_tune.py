@@ -37,6 +37,7 @@ def test_a_plan_has_every_default_and_what_its_names_meant() -> None:
         "n": 200,
         "max_tokens": None,
         "samples": 1000,
+        "sampling": None,
     }
     assert found.spec["keep"] == "best"
     assert found.spec["priors"] == [{"kind": "prompt", "ref": "soft@3"}]

@@ -56,6 +56,7 @@ COMMANDS = [
     ["runs", "artifacts"],
     ["runs", "download"],
     ["tune"],
+    ["distill"],
 ]
 
 
