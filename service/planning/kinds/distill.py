@@ -122,7 +122,7 @@ def _complete_other(evaluation: DistillEval, resolver: Resolver) -> DistillEval:
     try:
         has_answers(dataset, template=other.template)
     except InvalidRequest as error:
-        raise error_at(error, (*at, *(error.loc or ("template",)))) from None
+        raise error_at(error, loc=(*at, *(error.loc or ("template",)))) from None
     split = other.split or held_out_split(dataset) or "test"
     check_split(dataset, split=split, name=other.dataset, at=(*at, "split"))
     return evaluation.model_copy(update={"other": other.model_copy(update={"split": split})})
