@@ -89,7 +89,7 @@ def test_a_single_prompt_gives_its_name_to_no_metric(run: FakeRun) -> None:
     assert len(lines(run)) == 2 * len(examples())
 
 
-def test_sampled_answers_have_metrics_of_their_own_and_are_written(run: FakeRun) -> None:
+def test_sampled_answers_are_measured_and_written(run: FakeRun) -> None:
     run.spec = {**SPEC, "max_tokens": 3, "sampling": {"n": 3}}
     metrics = evaluate(run)
     rows = [row for row in lines(run) if row["prompt"] is None]

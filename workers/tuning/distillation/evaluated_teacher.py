@@ -1,4 +1,4 @@
-"""The teacher of an evaluation: what it reads of each example, and the losses of text of another domain beside the students."""
+"""The teacher of an evaluation: what it reads of each example, and losses on text of another domain for it and its students."""
 
 from __future__ import annotations
 

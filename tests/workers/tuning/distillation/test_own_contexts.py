@@ -1,4 +1,4 @@
-"""A context of its own for each example: the teacher is the base with that chunk in its context, by plain transformers."""
+"""A different context for each example: the teacher is the base with that chunk in its context, by plain transformers."""
 
 from __future__ import annotations
 

@@ -63,21 +63,13 @@ def generate(
     api_key: ApiKey = None,
 ) -> None:
     """Sample from a model for every item of a dataset, and keep the samples as a dataset."""
-    contexts = {
-        "--context": text,
-        "--shots": None if shots is None else {"shots": shots},
-        "--context-field": None if field is None else {"field": field},
-    }
-    chosen = {option: value for option, value in contexts.items() if value is not None}
-    if len(chosen) > 1:
-        raise typer.BadParameter(f"expected one of {', '.join(contexts)}, got {' and '.join(chosen)}")
     options: dict[str, Any] = parsing.given(
         n=n,
         n_items=n_items,
         split=split,
         prompt_refs=prompts or None,
         teacher=teacher,
-        context=next(iter(chosen.values()), None),
+        context=_context(text, shots=shots, field=field),
         temperature=temperature,
         max_tokens=max_tokens,
         seed=seed,
@@ -90,6 +82,19 @@ def generate(
     with client_for(context, url, api_key) as client:
         run = client.runs.create("generate", spec, name=name)
         start(run, watched=watched, as_json=as_json)
+
+
+def _context(text: str | None, *, shots: int | None, field: str | None) -> Any:
+    """The context of ``--context``, ``--shots`` or ``--context-field``; None without these."""
+    contexts = {
+        "--context": text,
+        "--shots": None if shots is None else {"shots": shots},
+        "--context-field": None if field is None else {"field": field},
+    }
+    chosen = {option: value for option, value in contexts.items() if value is not None}
+    if len(chosen) > 1:
+        raise typer.BadParameter(f"expected one of {', '.join(contexts)}, got {' and '.join(chosen)}")
+    return next(iter(chosen.values()), None)
 
 
 def _rule(text: str) -> Any:
