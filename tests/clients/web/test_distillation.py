@@ -112,8 +112,8 @@ def test_the_table_has_samples_and_text_of_another_domain(open_page: OpenPage, w
     teacher = table.get_by_role("row").filter(has_text="teacher")
     expect(teacher).to_contain_text(short(metrics["teacher/other/loss"], digits=3))
     page.get_by_label("Filter answers").select_option("wrong")
-    page.get_by_label("Member and stage").select_option("teacher")
-    rows = [row for row in rows_of(world, run_id) if row["stage"] == "teacher" and row["split"] == "test"]
+    page.get_by_label("Member and stage").select_option("no prompt")
+    rows = [row for row in rows_of(world, run_id) if row["stage"] == "bare" and row["split"] == "test"]
     wrong = [row for row in rows if row["exact_match"] < 1]
     answers = page.get_by_role("table", name="Answers").locator("tbody tr")
     assert wrong

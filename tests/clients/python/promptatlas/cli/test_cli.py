@@ -78,6 +78,8 @@ def test_the_examples_can_be_parsed(
         Path(name).write_bytes(b"content")
     for name in ("sweep.yaml", "sweep.json"):
         Path(name).write_text(json.dumps(TUNE_SPEC))
+    for name in ("students.yaml", "students.json"):
+        Path(name).write_text(json.dumps({**TUNE_SPEC, "teacher": {"context": "Think. "}}))
     Path("adapter").mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (Path("adapter") / name).write_text("{}")
