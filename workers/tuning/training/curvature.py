@@ -57,7 +57,8 @@ def _gradients(leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _size(leaf: Tensor) -> Tensor:
-    return RELATIVE_STEP * leaf.norm().clamp_min(1.0) / leaf.numel() ** 0.5
+    size: Tensor = RELATIVE_STEP * leaf.norm().clamp_min(1.0) / leaf.numel() ** 0.5
+    return size
 
 
 def _signs(leaf: Tensor, *, key: str) -> Tensor:

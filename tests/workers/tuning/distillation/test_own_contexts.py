@@ -27,7 +27,7 @@ def chunk_of(i: int) -> str:
 
 
 def records() -> list[dict[str, str]]:
-    found = []
+    found: list[dict[str, str]] = []
     for split, n in {"train": 20, "validation": 4, "test": 6}.items():
         for i in range(n):
             given = f"t{2 + (7 * i + len(split)) % 90} t{3 + i}"
@@ -49,7 +49,8 @@ def log_probs(text: str, target: str) -> torch.Tensor:
     ids = [[int(word[1:]) for word in part.split()] for part in (text, target)]
     with torch.no_grad():
         logits = build_model("llama")(input_ids=torch.tensor([ids[0] + ids[1]])).logits[0]
-    return logits[len(ids[0]) - 1 :].log_softmax(-1)
+    found: torch.Tensor = logits[len(ids[0]) - 1 :].log_softmax(-1)
+    return found
 
 
 def test_the_teacher_reads_the_chunk_of_each_record(tmp_path: Path) -> None:
