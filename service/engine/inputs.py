@@ -34,12 +34,14 @@ class PromptChoice:
 
     The hash of a posterior's member is that of the posterior, ``#`` and the member's index.
     is_ensemble: the parts are not mixed; each reads the input, and their next-token probabilities are averaged.
+    is_concat: the parts are not mixed; their virtual positions follow one another, in order. Weights are ignored.
     refs: for each part the version that it was found as, which saves a search for the content; empty if unknown.
     """
 
     parts: tuple[tuple[str, float], ...]
     refs: tuple[str, ...] = field(default=(), compare=False)
     is_ensemble: bool = False
+    is_concat: bool = False
 
     @property
     def members(self) -> tuple[PromptChoice, ...]:
@@ -49,6 +51,6 @@ class PromptChoice:
         return tuple(PromptChoice(parts=((sha256, 1.0),)) for sha256, _ in self.parts)
 
     @property
-    def key(self) -> tuple[tuple[str, float], ...]:
+    def key(self) -> tuple[bool, tuple[tuple[str, float], ...]]:
         """Identity of the choice: equal keys mean equal prompts."""
-        return self.parts
+        return self.is_concat, self.parts

@@ -11,8 +11,10 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from workers.evaluation.numeric_match import numeric_match
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -79,3 +81,14 @@ def _best(output: str, answers: Sequence[str], part: Callable[[TokenOverlap], fl
 
 def _canonical(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+ANSWER_METRICS: Mapping[str, Callable[[str, Sequence[str]], float]] = {
+    "exact_match": exact_match,
+    "f1": f1,
+    "precision": precision,
+    "recall": recall,
+    "accuracy": accuracy,
+    "numeric_match": numeric_match,
+}
+"""Metric → function that scores an output against all correct answers."""

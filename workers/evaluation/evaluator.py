@@ -5,29 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from promptatlas.types.tuning import Metric
+from promptatlas.types.tuning import AnswerSampling, Metric
 
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Limits
-from workers.evaluation import answer_metrics as answers
+from workers.evaluation.answer_metrics import ANSWER_METRICS
+from workers.evaluation.answer_sampling import AnswerSampler, SampledAnswers
 from workers.evaluation.example_rows import ExampleRow, finite, load_rows, save_rows
 from workers.evaluation.generation import GenerationInput, Output, TextGenerator
 from workers.evaluation.losses import Loss, LossScorer, Target
-from workers.evaluation.numeric_match import numeric_match
 from workers.inputs.examples import EvalExample, longest_target
 
 ROWS_PER_CHUNK = 512
-
-ANSWER_METRICS: Mapping[str, Callable[[str, Sequence[str]], float]] = {
-    "exact_match": answers.exact_match,
-    "f1": answers.f1,
-    "precision": answers.precision,
-    "recall": answers.recall,
-    "accuracy": answers.accuracy,
-    "numeric_match": numeric_match,
-}
-"""Metric → function that scores an output against all correct answers."""
 
 TOKEN_COUNTS = ("n_generated", "n_forward", "cut")
 """Generated tokens; these, the input and the virtual positions; whether the limit ended the answer."""
@@ -44,6 +34,7 @@ class Evaluator:
         max_tokens: Limit for an answer; None: the length of the longest target.
         check: Called before every forward; its exceptions propagate.
         counts_tokens: Whether rows of generated answers have the scores of ``TOKEN_COUNTS``.
+        sampling: Sampled answers of each example, in addition to the greedy one. seed: of these.
     """
 
     def __init__(
@@ -56,6 +47,8 @@ class Evaluator:
         max_tokens: int | None = None,
         check: Callable[[], None] = lambda: None,
         counts_tokens: bool = False,
+        sampling: AnswerSampling | None = None,
+        seed: int = 0,
     ) -> None:
         self._counts_tokens = counts_tokens
         self._prompts = dict(prompts)
@@ -64,6 +57,7 @@ class Evaluator:
         self._max_tokens = max_tokens
         self._n_positions = model.n_positions
         self._generator = TextGenerator(model, prompts=self._prompts, limits=limits, check=check)
+        self._sampler = None if sampling is None else AnswerSampler(sampling, seed=seed)
         self._scorer = LossScorer(model, prompts=self._prompts, limits=limits, check=check)
 
     @property
@@ -79,16 +73,34 @@ class Evaluator:
         pairs = [(label, example) for example in examples for label in self._prompts]
         limit = self._max_tokens or max_tokens or longest_target(examples)
         outputs = self._outputs(pairs, max_tokens=limit)
+        samples = self._samples(pairs, max_tokens=limit)
         losses = self._losses(pairs)
         return [
-            self._row(*pair, output=output, loss=loss)
-            for pair, output, loss in zip(pairs, outputs, losses, strict=True)
+            self._row(*pair, output=output, samples=sampled, loss=loss)
+            for pair, output, sampled, loss in zip(pairs, outputs, samples, losses, strict=True)
         ]
 
     def _outputs(self, pairs: Sequence[tuple[str, EvalExample]], *, max_tokens: int) -> list[Output | None]:
         answerable = [i for i, (_, example) in enumerate(pairs) if self._scored and example.has_answers]
         inputs = [self._generation_input(*pairs[i], max_tokens=max_tokens) for i in answerable]
         found = dict(zip(answerable, self._generator.generate(inputs), strict=True))
+        return [found.get(i) for i in range(len(pairs))]
+
+    def _samples(self, pairs: Sequence[tuple[str, EvalExample]], *, max_tokens: int) -> list[SampledAnswers | None]:
+        sampler = self._sampler
+        if sampler is None:
+            return [None] * len(pairs)
+        answerable = [i for i, (_, example) in enumerate(pairs) if example.has_answers]
+        inputs = [
+            one
+            for i in answerable
+            for one in sampler.inputs(self._generation_input(*pairs[i], max_tokens=max_tokens), example=pairs[i][1])
+        ]
+        texts = [output.text for output in self._generator.generate(inputs)]
+        found = {
+            i: sampler.measured(texts[k * sampler.n : (k + 1) * sampler.n], example=pairs[i][1])
+            for k, i in enumerate(answerable)
+        }
         return [found.get(i) for i in range(len(pairs))]
 
     def _generation_input(self, label: str, example: EvalExample, *, max_tokens: int) -> GenerationInput:
@@ -101,12 +113,22 @@ class Evaluator:
             return [None] * len(pairs)
         return self._scorer.losses([Target(label=label, encoded=example.encoded) for label, example in pairs])
 
-    def _row(self, label: str, example: EvalExample, *, output: Output | None, loss: Loss | None) -> ExampleRow:
+    def _row(
+        self,
+        label: str,
+        example: EvalExample,
+        *,
+        output: Output | None,
+        samples: SampledAnswers | None,
+        loss: Loss | None,
+    ) -> ExampleRow:
         scores: dict[str, float] = {}
         if output is not None:
             scores = {name: ANSWER_METRICS[name](output.text, example.answers) for name in self._scored}
             if self._counts_tokens:
                 scores |= self._token_counts(label, example, output)
+        if samples is not None:
+            scores = {**scores, **samples.measures}
         return ExampleRow(
             label=label,
             split=example.split,
@@ -116,6 +138,7 @@ class Evaluator:
             output=output.text if output is not None else None,
             finish_reason=output.finish_reason if output is not None else None,
             scores=scores,
+            samples=samples.texts if samples is not None else (),
             loss=finite(loss.per_token) if loss is not None else None,
             n_tokens=len(example.encoded.target_ids),
         )

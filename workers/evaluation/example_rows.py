@@ -14,7 +14,8 @@ class ExampleRow:
     """One example under one prompt.
 
     label: of the prompt. index: of the example in its split. output, finish_reason: None if nothing was generated.
-    scores: by metric. loss: nats per target token; None if not requested or not finite. n_tokens: of the target.
+    scores: by metric. samples: sampled texts, if there are some.
+    loss: nats per target token; None if not requested or not finite. n_tokens: of the target.
     """
 
     label: str
@@ -25,6 +26,7 @@ class ExampleRow:
     output: str | None = None
     finish_reason: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    samples: tuple[str, ...] = ()
     loss: float | None = None
     n_tokens: int = 0
 
@@ -38,6 +40,8 @@ class ExampleRow:
             "output": self.output,
             "finish_reason": self.finish_reason,
         }
+        if self.samples:
+            shown["samples"] = list(self.samples)
         return {**names, **shown, **self.scores, "loss": self.loss, "n_tokens": self.n_tokens}
 
 
@@ -77,4 +81,7 @@ def save_rows(rows: Iterable[ExampleRow]) -> bytes:
 def load_rows(data: bytes) -> list[ExampleRow]:
     """Inverse of ``save_rows``."""
     found = [json.loads(line) for line in data.decode().split("\n") if line]
-    return [ExampleRow(**{**fields, "answers": tuple(fields["answers"])}) for fields in found]
+    return [
+        ExampleRow(**{**row, "answers": tuple(row["answers"]), "samples": tuple(row.get("samples", ()))})
+        for row in found
+    ]

@@ -10,7 +10,9 @@ from promptatlas.types.tuning import EvaluateSpec
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Prompt
 from service.errors import InvalidRequest
-from workers.evaluation.evaluator import ANSWER_METRICS, Evaluation, Evaluator
+from workers.evaluation.answer_metrics import ANSWER_METRICS
+from workers.evaluation.answer_sampling import measures_of_sampling
+from workers.evaluation.evaluator import Evaluation, Evaluator
 from workers.evaluation.example_rows import CheckpointInterval, write_lines
 from workers.evaluation.summary import Summary
 from workers.inputs.examples import EvalExample, read_eval_examples
@@ -47,12 +49,15 @@ def evaluate(run: RunContext) -> Mapping[str, float]:
         limits=engine_limits(run.settings),
         max_tokens=spec.max_tokens,
         check=run.check,
+        sampling=spec.sampling,
+        seed=spec.seed,
     )
     evaluation = Evaluation(evaluator, examples=examples)
     if checkpoint is not None:
         evaluation.load(checkpoint[ROWS])
     _evaluate_all(run, evaluation, labels=list(prompts))
-    summary = Summary(evaluation.rows, metrics=spec.metrics, samples=spec.samples, seed=spec.seed)
+    metrics = [*spec.metrics, *measures_of_sampling(spec.sampling)]
+    summary = Summary(evaluation.rows, metrics=metrics, samples=spec.samples, seed=spec.seed)
     _save_outputs(run, evaluation, summary, labels=list(prompts))
     _warn_about_missing_metrics(run, spec, summary, labels=list(prompts))
     return _metrics(summary, labels=list(prompts))

@@ -17,6 +17,12 @@ from workers.generate.shard_writer import ShardWriter
 from workers.running.interface import SharedRunContext
 from workers.running.shards.sharing import SharedShards
 
+BARE = "bare"
+"""Label of the model without a prompt in metrics."""
+
+N_BOOTSTRAP = 1000
+"""Bootstrap samples of the intervals."""
+
 N_ITEMS_BEFORE_ANSWERS = 100
 """A run ends if its rule finds no answer in the samples of so many items."""
 
@@ -26,7 +32,8 @@ def generate(run: SharedRunContext) -> Mapping[str, float]:
 
     Returns:
         made, kept, yield, correct, n_items, n_left_out, n_empty, n_without_answer, n_input_tokens, n_tokens, n_shards,
-        n_shards_by_helpers, and of this attempt items_per_s and tokens_per_s.
+        n_shards_by_helpers, and of this attempt items_per_s and tokens_per_s. With several samples of each item also
+        ``pass@k`` and ``majority@k`` with ``…_low`` and ``…_high``; with several prompts, ``{ref}/…`` and ``bare/…``.
 
     Raises:
         InvalidRequest, NotFound, DamagedArtifact, Conflict, UnsupportedModel: The spec cannot be carried out, or nothing
@@ -60,7 +67,8 @@ class _Generation:
     def execute(self) -> dict[str, float]:
         self._shards.complete(ShardWriter(self._job, plan=self._plan, store=self._store).write)
         self._require_answers(self._plan.n_shards)
-        return self._metrics(self._make_dataset())
+        selection = self._make_dataset()
+        return {**self._metrics(selection.counts), **self._repeated_metrics(selection)}
 
     def _load_or_make_plan(self) -> GeneratePlan:
         file = PlanFile(self._run.artifacts, run_id=self._run.run_id)
@@ -106,7 +114,7 @@ class _Generation:
                 f"{n_samples} has one. No dataset is stored."
             )
 
-    def _make_dataset(self) -> Counts:
+    def _make_dataset(self) -> Selection:
         run, spec = self._run, self._job.spec
         selection = Selection(
             spec=spec, plan=self._plan, store=self._store, open_examples=self._job.examples, check=run.check
@@ -123,7 +131,7 @@ class _Generation:
         files = (info.traces or {}).get("top_tokens", ())
         if spec.logprobs is not None and not any(file["n_tokens"] for file in files):
             run.log(f"Teacher {spec.teacher!r} returned no log-probabilities: only texts are kept.", level="warning")
-        return counts
+        return selection
 
     def _nothing_kept(self, counts: Counts) -> str:
         spec = self._job.spec
@@ -165,6 +173,25 @@ class _Generation:
             "n_samples": n_samples,
             "logprobs": spec.logprobs,
         }
+
+    def _repeated_metrics(self, selection: Selection) -> dict[str, float]:
+        """``pass@k`` and ``majority@k`` with their bounds, and ``summary.json`` with the same."""
+        spec, prompts = self._job.spec, self._plan.identity.prompts
+        table = {
+            prompt or BARE: selection.repeated.intervals(i, samples=N_BOOTSTRAP, seed=spec.seed)
+            for i, prompt in enumerate(prompts)
+        }
+        if not any(table.values()):
+            return {}
+        shown = {label: {name: one.to_json() for name, one in row.items()} for label, row in table.items()}
+        self._run.save_output("summary.json", json.dumps(shown, indent=2, allow_nan=False).encode())
+        metrics: dict[str, float] = {}
+        for label, row in table.items():
+            prefix = "" if len(table) == 1 else f"{label}/"
+            for name, one in row.items():
+                metrics[f"{prefix}{name}"] = one.value
+                metrics[f"{prefix}{name}_low"], metrics[f"{prefix}{name}_high"] = one.low, one.high
+        return metrics
 
     def _metrics(self, counts: Counts) -> dict[str, float]:
         found = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from promptatlas.types.datasets import Split, Template
 
@@ -46,7 +46,8 @@ class TextExample(Protocol):
 class EvalExample:
     """One example to evaluate on.
 
-    input: None for running text, which has a loss but no answer. answers: all that count as correct. index: in its split.
+    input: None for running text, which has a loss but no answer. answers: all that count as correct. index, record: of the
+    dataset's record.
     """
 
     split: str
@@ -54,6 +55,7 @@ class EvalExample:
     input: str | None
     answers: tuple[str, ...]
     encoded: EncodedExample
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_answers(self) -> bool:
@@ -154,7 +156,14 @@ def end_of_text(model: HostedModel) -> int | None:
 
 def _eval_example(example: Example, encoded: EncodedExample) -> EvalExample:
     answers = example.answers or ((example.target,) if example.target is not None else ())
-    return EvalExample(split=example.split, index=example.index, input=example.input, answers=answers, encoded=encoded)
+    return EvalExample(
+        split=example.split,
+        index=example.index,
+        input=example.input,
+        answers=answers,
+        encoded=encoded,
+        record=example.record,
+    )
 
 
 def _token_ids(model: HostedModel, texts: Sequence[str], *, special: bool) -> list[tuple[int, ...]]:

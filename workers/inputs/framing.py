@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from promptatlas.types.datasets import Template
-from promptatlas.types.generation import Context, Shots
+from promptatlas.types.generation import Context, FieldContext, Shots
 
 from service.engine.scheduling.chat_ids import chat_ids
+from service.errors import InvalidRequest
 from service.store.datasets.items import Example
 from service.store.datasets.store import DatasetStore
+from service.store.datasets.templates import field_text
 
 Messages = tuple[dict[str, str], ...]
 
 
 class Item(Protocol):
-    """An item of a dataset. index: of its record."""
+    """An item of a dataset. index, record: of its record."""
 
     @property
     def input(self) -> str | None: ...
     @property
     def index(self) -> int: ...
+    @property
+    def record(self) -> Mapping[str, Any]: ...
 
 
 class Framing:
@@ -45,20 +49,44 @@ class Framing:
         chosen = datasets.examples(dataset, split=context.split, n=context.shots + 1, seed=seed, template=template)
         return cls(context, shots=list(chosen))
 
+    def has_context(self, example: Item) -> bool:
+        """Whether the record of an item has the field that its context is in."""
+        return not isinstance(self._context, FieldContext) or self._context.field in example.record
+
     def input_of(self, example: Item) -> str | Messages:
-        """A text, or messages of a chat."""
-        own = example.input or ""
+        """A text, or messages of a chat.
+
+        Raises:
+            InvalidRequest: the item has no context.
+        """
+        own, context = example.input or "", self._context
+        if isinstance(context, list):
+            turns = [{"role": turn.role, "content": turn.content} for turn in context]
+            return (*turns, {"role": "user", "content": own})
+        if isinstance(context, FieldContext):
+            if not self.has_context(example):
+                raise InvalidRequest(
+                    f"Expected a field {context.field!r} in every record; record {example.index} has none."
+                )
+            given = field_text(example.record[context.field])
+            if context.role is not None:
+                return ({"role": context.role, "content": given}, {"role": "user", "content": own})
+            return f"{given}{context.separator}{own}"
+        return (self.front(besides=example.index) or "") + own
+
+    def front(self, *, besides: int | None = None) -> str | None:
+        """The text in front of every item; None if it differs between items, or if they are turns of a chat.
+
+        Args:
+            besides: number of the record that is not among the shots.
+        """
         context = self._context
-        if context is None:
-            return own
-        if isinstance(context, str):
-            return context + own
-        if isinstance(context, Shots):
-            others = [shot for shot in self._shots if shot.index != example.index][: context.shots]
-            shots = (f"{shot.input}{shot.target}{context.separator}" for shot in others)
-            return "".join(shots) + own
-        turns = [{"role": turn.role, "content": turn.content} for turn in context]
-        return (*turns, {"role": "user", "content": own})
+        if isinstance(context, list | FieldContext):
+            return None
+        if not isinstance(context, Shots):
+            return context or ""
+        others = [shot for shot in self._shots if shot.index != besides][: context.shots]
+        return "".join(f"{shot.input}{shot.target}{context.separator}" for shot in others)
 
 
 def framed_ids(tokenizer: Any, framed: str | Messages) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Kind, Prompt
 from service.engine.shapes import Tensor
 from service.store.datasets.items import DatasetInfo
+from workers.evaluation.answer_sampling import measures_of_sampling
 from workers.evaluation.evaluator import Evaluator, RowEvaluator
 from workers.inputs.examples import EncodedExample, EvalExample, encode, read_eval_examples
 from workers.inputs.limits import engine_limits
@@ -94,7 +95,7 @@ class TuningContext:
     @property
     def metrics(self) -> Sequence[str]:
         """Names of the metrics of the evaluation."""
-        return self.spec.eval.metrics
+        return (*self.spec.eval.metrics, *measures_of_sampling(self.spec.eval.sampling))
 
     def evaluator(self, prompts: Mapping[str, Prompt | None]) -> RowEvaluator:
         """Evaluator of prompts, by label, on the items of a split."""
@@ -105,6 +106,8 @@ class TuningContext:
             limits=engine_limits(self.run.settings),
             max_tokens=self.spec.eval.max_tokens,
             check=self.run.check,
+            sampling=self.spec.eval.sampling,
+            seed=EVAL_SEED,
         )
 
     @property
@@ -122,6 +125,10 @@ class TuningContext:
         if split not in self._items:
             self._items[split] = self._read(split) if self.dataset.splits.get(split, 0) else []
         return self._items[split]
+
+    def other_items(self) -> list[EvalExample]:
+        """Examples on which only the loss is measured, after those of the evaluated splits."""
+        return []
 
     def warn(self, text: str) -> None:
         """OnPoint the run's owner something that should be looked at."""

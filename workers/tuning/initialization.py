@@ -21,6 +21,7 @@ from service.errors import Conflict
 from service.planning.checks.members import PlannedMember, members_of, prompt_name
 from workers.priors.sources.sources import Sources
 from workers.tuning.draws import draw, log_prob_of, priors_of
+from workers.tuning.samplers.langevin import Preconditioner
 from workers.tuning.training.settings import LogProb, PosteriorSettings, TuneSettings
 
 RECORD, DRAWS = "beginning.json", "draws.safetensors"
@@ -158,7 +159,10 @@ def _posterior_settings(spec: TuneSpec, *, n_observations: int) -> PosteriorSett
     if not isinstance(method, SgldPosterior):
         return settings
     burn_in = spec.optimizer.steps // 2 if method.burn_in is None else method.burn_in
-    return replace(settings, burn_in=burn_in, thin=method.thin, is_preconditioned=method.preconditioned)
+    preconditioner = Preconditioner(decay=method.decay, damping=method.damping, has_gamma=method.gamma)
+    return replace(
+        settings, burn_in=burn_in, thin=method.thin, preconditioner=preconditioner if method.preconditioned else None
+    )
 
 
 def training_bytes(device: torch.device) -> int:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from promptatlas.types import Mix
 from promptatlas.types.forms import FORMS, kind_of
 from promptatlas.types.maps import PriorSource
-from promptatlas.types.references import PromptRef
+from promptatlas.types.references import Concat, PromptRef
 
 from service.api.engine_reads.engine_model import EngineModel
 from service.api.requests.engine_requests import new_request_id
@@ -197,4 +197,6 @@ def _label(resolved: ResolvedModel) -> str | None:
     ref = resolved.used.ref
     if isinstance(ref, Mix):
         return " + ".join(f"{part.weight:g}·{part.ref}" for part in ref.mix)
+    if isinstance(ref, Concat):
+        return " then ".join(ref.concat)
     return ref if isinstance(ref, str) else " | ".join(ref.refs)

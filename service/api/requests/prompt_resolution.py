@@ -1,11 +1,11 @@
-"""Resolution of the model and prompt that a request names: base models, prompt references, and mixes of prompts."""
+"""Resolution of the model and prompt that a request names: base models, prompt references, and several prompts in one."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from promptatlas.types import (
@@ -19,7 +19,7 @@ from promptatlas.types import (
     SamplingFields,
     TrajectoryRequest,
 )
-from promptatlas.types.references import Ensemble, MixPart
+from promptatlas.types.references import Concat, Ensemble, MixPart
 
 from service.api.requests.posterior_members import draw_of, ensemble_of
 from service.api.services import Services
@@ -27,6 +27,8 @@ from service.api.telemetry.request_record import note_model
 from service.engine.inputs import PromptChoice
 from service.errors import InvalidRequest, NotFound
 from service.hosting.ipc.messages import EngineState
+from service.planning.checks.concatenations import concat_form
+from service.planning.checks.methods import Form
 from service.planning.context import card_of
 from service.store.prompts.checks import BaseShape
 from service.store.prompts.manifests import PromptManifest, require_base
@@ -42,7 +44,7 @@ class ResolvedModel:
     """The model and prompt of a request.
 
     model: the base model. card: the fields of its card. prompt: for the engine; None is the bare model. used: for the client.
-    refs: ``name@version`` of the prompt, or of each part of a mix or ensemble.
+    refs: ``name@version`` of the prompt, or of each part of a mix, concatenation or ensemble.
     """
 
     model: str
@@ -87,7 +89,7 @@ async def resolve_model(
 
     Raises:
         NotFound: no such model, prompt, version or alias.
-        InvalidRequest: a prompt for another base model, mixed prompts of different shapes, or two prompt references.
+        InvalidRequest: a prompt for another base model, several prompts of different forms, or two prompt references.
     """
     base, colon, inner = model.partition(":")
     card = card_of(base, models=state.models, named=model)
@@ -103,13 +105,15 @@ async def resolve_model(
     if isinstance(ref, Ensemble) and not allows_ensemble:
         raise InvalidRequest("Expected one prompt or a mix; an ensemble has no states of its own.", loc=(field,))
     parts = _parts(ref)
-    allows_posterior = not isinstance(ref, Mix)
+    allows_posterior = not isinstance(ref, Mix | Concat)
     resolve = functools.partial(_resolve, store, base=base, field=field, allows_posterior=allows_posterior)
     manifests = await asyncio.gather(*(asyncio.to_thread(resolve, part) for part, _ in parts))
     for (part, _), manifest in zip(parts, manifests, strict=True):
         require_base(manifest, base=base, revision=card["revision"], ref=part, loc=(field,))
     if isinstance(ref, Ensemble):
         choice, used = ensemble_of(ref, manifests)
+    elif isinstance(ref, Concat):
+        choice, used = _concat(ref, manifests, n_positions=card["n_positions"])
     elif manifests[0].members is not None and isinstance(ref, str):
         choice, used = draw_of(ref, manifests[0], seed=seed)
     else:
@@ -139,6 +143,8 @@ def _parts(ref: PromptRef) -> list[tuple[str, float]]:
         return [(ref, 1.0)]
     if isinstance(ref, Ensemble):
         return [(part, 1.0) for part in ref.refs]
+    if isinstance(ref, Concat):
+        return [(part, 1.0) for part in ref.concat]
     return [(part.ref, part.weight) for part in ref.mix]
 
 
@@ -191,3 +197,11 @@ def _used(ref: str | Mix, manifests: Sequence[PromptManifest], weights: Sequence
         n_virtual=first.n_virtual,
         parts=parts if mixed else None,
     )
+
+
+def _concat(ref: Concat, manifests: Sequence[PromptManifest], *, n_positions: int) -> tuple[PromptChoice, PromptUsed]:
+    forms = [Form.of(manifest) for manifest in manifests]
+    form = concat_form(forms, refs=ref.concat, n_positions=n_positions, at=("prompt_ref", "concat"))
+    choice = replace(_prompt(manifests, [1.0] * len(manifests)), is_concat=True)
+    parts = [MixPart(ref=manifest.sha256, weight=1.0) for manifest in manifests]
+    return choice, PromptUsed(ref=ref, kind=form.kind, n_virtual=form.n_virtual, parts=parts)

@@ -12,7 +12,7 @@ from service.engine.attention.kv_cache import CompiledPrompt
 from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
-from service.engine.prompts.prompt import Prompt, mix_prompts
+from service.engine.prompts.prompt import Prompt, concat_prompts, mix_prompts
 from service.engine.prompts.registry import compile_prompt, compiler_of
 from service.engine.shapes import Tensor
 
@@ -45,7 +45,7 @@ class PromptCache:
         self._model = model
         self._load = load
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[tuple[tuple[str, float], ...], LoadedPrompt] = OrderedDict()
+        self._entries: OrderedDict[tuple[bool, tuple[tuple[str, float], ...]], LoadedPrompt] = OrderedDict()
         self.n_bytes = 0
         self.n_hits = 0
         self.n_misses = 0
@@ -70,7 +70,10 @@ class PromptCache:
             return entry
         self.n_misses += 1
         parts = [(contents.get(sha256) or self._load(sha256), weight) for sha256, weight in choice.parts]
-        prompt = parts[0][0] if len(parts) == 1 and parts[0][1] == 1.0 else mix_prompts(parts)
+        if choice.is_concat:
+            prompt = concat_prompts([part for part, _ in parts])
+        else:
+            prompt = parts[0][0] if len(parts) == 1 and parts[0][1] == 1.0 else mix_prompts(parts)
         with torch.inference_mode():
             compiled = compile_prompt(self._model, prompt)
         entry = LoadedPrompt(prompt, compiled, compiler_of(prompt).additions(prompt))

@@ -31,7 +31,12 @@ class PromptCompiler(ABC):
         """Keys and values of a prompt that fits the model; differentiable in its tensors unless gradients are disabled."""
 
     def check(self, model: HostedModel, prompt: Prompt) -> None:
-        """Raise InvalidRequest, with expected and received shapes, if the prompt does not fit the model."""
+        """Raise InvalidRequest, with expected and received sizes, if the prompt does not fit the model."""
+        if prompt.n_virtual >= model.n_positions:
+            raise InvalidRequest(
+                f"expected fewer virtual positions than the {model.n_positions} positions of the model, so that a text fits; "
+                f"got {prompt.n_virtual}."
+            )
         n_layers = model.architecture.n_layers
         expected = prompt.prompt_form.full_shape(_Sizes(model), n_virtual=prompt.n_virtual)
         for name, tensor in prompt.tensors.items():

@@ -1,4 +1,4 @@
-"""Tuned prompts and their affine mixes."""
+"""Tuned prompts, their affine mixes and their concatenations."""
 
 from __future__ import annotations
 
@@ -91,3 +91,30 @@ def mix_prompts(parts: Sequence[tuple[Prompt, float]]) -> Prompt:
         name: torch.stack([weight * prompt.tensors[name] for prompt, weight in parts]).sum(0) for name in first.tensors
     }
     return Prompt(first.kind, mixed, first.where)
+
+
+def concat_prompts(prompts: Sequence[Prompt]) -> Prompt:
+    """One prompt with the virtual positions of ``prompts`` in order: their vectors, or the keys and values of prefixes.
+
+    Raises:
+        InvalidRequest: the kind has no virtual positions, or the prompts differ in more than their number of positions.
+    """
+    first = prompts[0]
+    axis = first.prompt_form.virtual_axis
+    if axis is None:
+        raise InvalidRequest(f"{first.kind} prompts have no virtual positions, so they cannot follow one another.")
+    expected = _form_without(first, axis)
+    for prompt in prompts[1:]:
+        if prompt.kind != first.kind or _form_without(prompt, axis) != expected:
+            raise InvalidRequest(
+                f"only prompts of one kind, with the same layers, can follow one another: expected {first.form}, "
+                f"got {prompt.form}."
+            )
+    joined = {name: torch.cat([prompt.tensors[name] for prompt in prompts], dim=axis) for name in first.tensors}
+    return Prompt(first.kind, joined, first.where)
+
+
+def _form_without(prompt: Prompt, axis: int) -> tuple[object, ...]:
+    """The prompt's form without the sizes of an axis."""
+    shapes = ((name, *t.shape[:axis], *t.shape[axis + 1 :]) for name, t in prompt.tensors.items())
+    return (prompt.where, tuple(sorted(shapes)))

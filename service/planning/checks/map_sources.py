@@ -16,7 +16,7 @@ from promptatlas.types.maps import (
     Trajectories,
     TrajectoriesSource,
 )
-from promptatlas.types.references import PromptRef
+from promptatlas.types.references import Concat, PromptRef
 
 from service.errors import InvalidRequest
 from service.planning.checks.examples import check_split, n_available
@@ -200,7 +200,9 @@ def _under(ref: PromptRef | None) -> str:
     """The part of a derived name that names the prompt."""
     if ref is None:
         return ""
-    return f" under {ref}" if isinstance(ref, str) else " under a mix"
+    if isinstance(ref, str):
+        return f" under {ref}"
+    return " under a concatenation" if isinstance(ref, Concat) else " under a mix"
 
 
 def _distinct_name(name: str, taken: Set[str]) -> str:

@@ -57,6 +57,12 @@ def check_posterior(spec: TuneSpec, *, form: Form) -> None:
 
 
 def _check_samples(spec: TuneSpec, method: SgldPosterior) -> None:
+    defaults = SgldPosterior()
+    for name in ("decay", "damping", "gamma"):
+        if not method.preconditioned and getattr(method, name) != getattr(defaults, name):
+            raise InvalidRequest(
+                f"Expected preconditioned true with {name}, which belongs to pSGLD; got false.", loc=("posterior", name)
+            )
     steps = spec.optimizer.steps
     burn_in = steps // 2 if method.burn_in is None else method.burn_in
     if burn_in + method.thin > steps:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from promptatlas.types.references import Ensemble, Mix, PromptRef
+from promptatlas.types.references import Concat, Ensemble, Mix, PromptRef
 
 from service.errors import InvalidRequest
+from service.planning.checks.concatenations import concat_form
 from service.planning.checks.distinct import require_distinct
 from service.planning.checks.methods import Form
 from service.planning.context import Base, Resolver
@@ -30,11 +31,11 @@ def pin_prompts(
 
 
 def pin_prompt(ref: PromptRef | None, *, base: Base, resolver: Resolver, at: Loc) -> tuple[PromptRef | None, int]:
-    """The pinned reference or mix under which states are read, and the number of positions that its prompt takes.
+    """The pinned reference, mix or concatenation under which states are read, and the number of positions that its prompt takes.
 
     Raises:
-        NotFound, InvalidRequest: at ``at`` or inside it: it selects nothing or a prompt of another model, or the prompts of
-            a mix differ in form.
+        NotFound, InvalidRequest: at ``at`` or inside it: it selects nothing or a prompt of another model, or several
+            prompts differ in form.
     """
     if ref is None:
         return None, 0
@@ -43,6 +44,8 @@ def pin_prompt(ref: PromptRef | None, *, base: Base, resolver: Resolver, at: Loc
         return pinned, manifest.n_virtual
     if isinstance(ref, Ensemble):
         raise InvalidRequest("Expected a prompt or a mix; runs read states under one prompt, not an ensemble.", loc=at)
+    if isinstance(ref, Concat):
+        return _pin_concat(ref, base=base, resolver=resolver, at=(*at, "concat"))
     found = [resolver.prompt(part.ref, base=base, at=(*at, "mix", i)) for i, part in enumerate(ref.mix)]
     forms = [Form.of(manifest) for _, manifest in found]
     for i, form in enumerate(forms):
@@ -53,3 +56,10 @@ def pin_prompt(ref: PromptRef | None, *, base: Base, resolver: Resolver, at: Loc
             )
     parts = [part.model_copy(update={"ref": pinned}) for part, (pinned, _) in zip(ref.mix, found, strict=True)]
     return Mix(mix=parts), forms[0].n_virtual
+
+
+def _pin_concat(ref: Concat, *, base: Base, resolver: Resolver, at: Loc) -> tuple[Concat, int]:
+    found = [resolver.prompt(part, base=base, at=(*at, i)) for i, part in enumerate(ref.concat)]
+    forms = [Form.of(manifest) for _, manifest in found]
+    form = concat_form(forms, refs=ref.concat, n_positions=base.n_positions, at=at)
+    return Concat(concat=[pinned for pinned, _ in found]), form.n_virtual

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from promptatlas.types.distillation import DistillSpec, DivergenceLoss, Teacher
-from promptatlas.types.generation import Shots
 
 from service.errors import InvalidRequest, NotFound
-from service.planning.checks.examples import check_split
+from service.planning.checks.contexts import check_chat, check_context
 from service.planning.checks.methods import check_room
 from service.planning.checks.prompt_refs import pin_prompt
 from service.planning.context import Base, Resolver, card_of
@@ -26,15 +25,9 @@ def complete_teacher(spec: DistillSpec, *, base: Base, texts: DatasetInfo, resol
             raise InvalidRequest("Expected a dataset, a context, a prompt_ref or a model; got none.", loc=("teacher",))
         return teacher
     own = _base_of(teacher, base=base, resolver=resolver)
-    if isinstance(teacher.context, list) and not resolver.card(own.name).get("has_chat_template", False):
-        raise InvalidRequest(
-            f"Expected a text or shots for {own.name}, which has no chat template; got turns of a chat.",
-            loc=("teacher", "context"),
-        )
-    if isinstance(teacher.context, Shots):
-        n_least = teacher.context.shots + 1
-        at = ("teacher", "context", "shots")
-        check_split(texts, split=teacher.context.split, name=texts.name, at=at, n_least=n_least)
+    has_template, at = resolver.card(own.name).get("has_chat_template", False), ("teacher", "context")
+    check_chat(teacher.context, name=own.name, has_chat_template=has_template, at=at)
+    check_context(teacher.context, dataset=texts, at=at)
     ref, n_virtual = pin_prompt(teacher.prompt_ref, base=own, resolver=resolver, at=("teacher", "prompt_ref"))
     check_room(n_virtual, base=own, at=("teacher", "prompt_ref"))
     return teacher.model_copy(update={"prompt_ref": ref})

@@ -6,16 +6,16 @@ from typing import Any
 
 from promptatlas.types import Template
 from promptatlas.types.answers import PatternMatch
-from promptatlas.types.distillation import DistillSpec, DivergenceLoss, StatesLoss
+from promptatlas.types.distillation import DistillEval, DistillSpec, DivergenceLoss, StatesLoss
 
 from service.errors import InvalidRequest
 from service.linear_patterns import LinearPattern
-from service.planning.checks.examples import has_answers
+from service.planning.checks.examples import check_split, has_answers, held_out_split
 from service.planning.checks.methods import Form, check_method, layers_of
 from service.planning.checks.teachers import check_file, complete_teacher
 from service.planning.context import Base, Resolver
 from service.planning.kinds.tune import complete_training
-from service.planning.specs import Loc
+from service.planning.specs import Loc, error_at
 from service.store.datasets.items import DatasetInfo
 
 
@@ -38,6 +38,7 @@ def complete_distill(spec: DistillSpec, resolver: Resolver) -> DistillSpec:
     complete = complete_training(spec.model_copy(update={"teacher": teacher}), resolver, texts=texts)
     form = check_method(spec.method, base=base)
     changes: dict[str, Any] = {"loss": _complete_loss(complete, base=base, form=form, texts=texts, resolver=resolver)}
+    changes["eval"] = _complete_other(complete.eval, resolver)
     _check_on_policy(complete)
     return complete.model_copy(update=changes)
 
@@ -110,6 +111,21 @@ def _complete_states(spec: DistillSpec, term: StatesLoss, *, base: Base, form: F
             loc=(*at, "layers"),
         )
     return term.model_copy(update={"layers": list(layers)})
+
+
+def _complete_other(evaluation: DistillEval, resolver: Resolver) -> DistillEval:
+    """The evaluation with the split of the text of another domain."""
+    other, at = evaluation.other, ("eval", "other")
+    if other is None:
+        return evaluation
+    dataset = resolver.dataset(other.dataset, at=(*at, "dataset"))
+    try:
+        has_answers(dataset, template=other.template)
+    except InvalidRequest as error:
+        raise error_at(error, loc=(*at, *(error.loc or ("template",)))) from None
+    split = other.split or held_out_split(dataset) or "test"
+    check_split(dataset, split=split, name=other.dataset, at=(*at, "split"))
+    return evaluation.model_copy(update={"other": other.model_copy(update={"split": split})})
 
 
 def _check_on_policy(spec: DistillSpec) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from promptatlas.types import EvaluateSpec
 
+from service.planning.checks.answers import complete_sampling
 from service.planning.checks.distinct import require_distinct
 from service.planning.checks.examples import METRICS_OF_TEXT, check_metrics, check_split, has_answers
 from service.planning.checks.methods import check_room
@@ -26,6 +27,7 @@ def complete_evaluate(spec: EvaluateSpec, resolver: Resolver) -> EvaluateSpec:
     if "metrics" not in spec.model_fields_set and not answers:
         changes["metrics"] = list(METRICS_OF_TEXT)
     changes["prompts"] = _pin_prompts(spec, base, resolver)
+    changes["sampling"] = complete_sampling(spec.sampling, answers=answers, at=("sampling",))
     complete = spec.model_copy(update=changes)
     check_metrics(complete.metrics, answers=answers, at=("metrics",))
     return complete

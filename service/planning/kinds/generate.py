@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from promptatlas.types.answers import LastNumber, PatternMatch
-from promptatlas.types.generation import GenerateSpec, Shots
+from promptatlas.types.generation import FieldContext, GenerateSpec
 
 from service.errors import InvalidRequest, NotFound
-from service.linear_patterns import LinearPattern
+from service.planning.checks.answers import answer_metric, check_rule
+from service.planning.checks.contexts import check_chat, check_context
 from service.planning.checks.distinct import require_distinct
-from service.planning.checks.examples import METRICS_OF_TEXT, check_split, has_answers, n_available
+from service.planning.checks.examples import has_answers, n_available
 from service.planning.checks.methods import check_room
 from service.planning.checks.prompt_refs import pin_prompt
 from service.planning.context import Resolver
 from service.store.datasets.items import DatasetInfo
+
+RESERVED_FIELDS = frozenset(
+    (
+        *("input", "target", "answers", "answer", "n_steps", "n_tokens", "finish_reason", "correct", "item", "sample"),
+        *("seed", "prompt", "revision", "task", "split"),
+    )
+)
+"""Fields of the records that a run makes."""
 
 
 def complete_generate(spec: GenerateSpec, resolver: Resolver) -> GenerateSpec:
@@ -35,7 +43,7 @@ def complete_generate(spec: GenerateSpec, resolver: Resolver) -> GenerateSpec:
     _check_sampling(spec)
     _check_context(spec, dataset)
     _check_name(spec.name, resolver)
-    changes: dict[str, Any] = {"metric": _metric(spec)}
+    changes: dict[str, Any] = {"metric": answer_metric(spec.metric, rule=spec.answer, at=("metric",))}
     if spec.teacher is None:
         changes["prompt_refs"] = _pin_prompts(spec, resolver)
     else:
@@ -53,14 +61,17 @@ def _check_sampling(spec: GenerateSpec) -> None:
         raise InvalidRequest(
             f"Expected min_tokens of at most max_tokens, {spec.max_tokens}; got {spec.min_tokens}.", loc=("min_tokens",)
         )
-    if isinstance(spec.answer, PatternMatch):
-        LinearPattern(spec.answer.pattern, loc=("answer", "pattern"))
+    check_rule(spec.answer, at=("answer",))
 
 
 def _check_context(spec: GenerateSpec, dataset: DatasetInfo) -> None:
-    if isinstance(spec.context, Shots):
-        split, n_least = spec.context.split, spec.context.shots + 1
-        check_split(dataset, split=split, name=spec.dataset, at=("context", "shots"), n_least=n_least)
+    check_context(spec.context, dataset=dataset, at=("context",))
+    if isinstance(spec.context, FieldContext) and spec.context.field in RESERVED_FIELDS:
+        raise InvalidRequest(
+            f"Expected a field whose name is not one of those of samples ({', '.join(sorted(RESERVED_FIELDS))}), because the "
+            f"records of {spec.name!r} keep it; got {spec.context.field!r}.",
+            loc=("context", "field"),
+        )
 
 
 def _check_name(name: str, resolver: Resolver) -> None:
@@ -73,22 +84,10 @@ def _check_name(name: str, resolver: Resolver) -> None:
     )
 
 
-def _metric(spec: GenerateSpec) -> str:
-    if spec.metric in METRICS_OF_TEXT:
-        raise InvalidRequest(
-            f"Expected a metric that compares answers, got {spec.metric}, which is measured on targets.",
-            loc=("metric",),
-        )
-    return spec.metric or ("numeric_match" if isinstance(spec.answer, LastNumber) else "exact_match")
-
-
 def _pin_prompts(spec: GenerateSpec, resolver: Resolver) -> list[Any]:
     base = resolver.model(spec.model)
-    if isinstance(spec.context, list) and not resolver.card(base.name).get("has_chat_template", False):
-        raise InvalidRequest(
-            f"Expected a text or shots for {base.name}, which has no chat template; got turns of a chat.",
-            loc=("context",),
-        )
+    has_template = resolver.card(base.name).get("has_chat_template", False)
+    check_chat(spec.context, name=base.name, has_chat_template=has_template, at=("context",))
     pinned = []
     for i, ref in enumerate(spec.prompt_refs):
         known, n_virtual = pin_prompt(ref, base=base, resolver=resolver, at=("prompt_refs", i))

@@ -8,6 +8,7 @@ from promptatlas.types import Eval, TuneSpec
 from promptatlas.types.posteriors import SgldPosterior, SvgdPosterior
 
 from service.errors import InvalidRequest
+from service.planning.checks.answers import complete_sampling
 from service.planning.checks.distinct import require_distinct
 from service.planning.checks.examples import METRICS_OF_TEXT, check_metrics, check_split, has_answers, held_out_split
 from service.planning.checks.members import check_members
@@ -90,6 +91,8 @@ def _complete_eval(spec: TuneSpec, dataset: DatasetInfo) -> Eval:
             check_split(dataset, split="test", name=spec.dataset, at=("dataset",))
         evaluation = evaluation.model_copy(update={"splits": [held_out]})
     check_metrics(evaluation.metrics, answers=answers, at=("eval", "metrics"))
+    sampling = complete_sampling(evaluation.sampling, answers=answers, at=("eval", "sampling"))
+    evaluation = evaluation.model_copy(update={"sampling": sampling})
     for i, split in enumerate(evaluation.splits):
         check_split(dataset, split=split, name=spec.dataset, at=("eval", "splits", i))
     require_distinct(evaluation.splits, what="splits", at=("eval", "splits"))

@@ -49,7 +49,7 @@ def bases(draw: st.DrawFn, world: GeneratedWorld) -> Base:
 
 
 def references(base: Base, world: GeneratedWorld) -> st.SearchStrategy[Any]:
-    """No prompt, a prompt of any kind, or a mix."""
+    """No prompt, a prompt of any kind, a mix, or prompts one after the other."""
     names = world.prompts[base.name]
     parts = st.fixed_dictionaries(
         {
@@ -58,7 +58,9 @@ def references(base: Base, world: GeneratedWorld) -> st.SearchStrategy[Any]:
         }
     )
     mix = st.fixed_dictionaries({"mix": st.lists(parts, min_size=1, max_size=3)})
-    return st.none() | st.sampled_from([*names, *(f"{name}@1" for name in names)]) | mix
+    soft = st.sampled_from([f"{base.name}-soft", f"{base.name}-soft-too@1"])
+    concat = st.fixed_dictionaries({"concat": st.lists(soft, min_size=2, max_size=3)})
+    return st.none() | st.sampled_from([*names, *(f"{name}@1" for name in names)]) | mix | concat
 
 
 def sampling(base: Base, *, max_tokens: int = 6) -> st.SearchStrategy[dict[str, Any]]:

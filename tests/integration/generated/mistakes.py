@@ -22,6 +22,8 @@ _ANYWHERE: Mapping[str, list[Any]] = {
         "fallback-soft@9",
         7,
         {"mix": []},
+        {"concat": ["x"]},
+        {"concat": ["x", "no-such-prompt"]},
         {"mix": [{"ref": "x", "weight": "heavy"}]},
     ],
     "never_heard_of": [1, None],

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from service.errors import Conflict, InvalidRequest, NotFound
 from service.store.runs.ids import made_at
+from tests.oracle.prompts import OraclePrompt
+from tests.oracle.runs import oracle_generate
 from tests.service.engine.contract import World
 from tests.workers.batches.small_batch import RUN_ID, SmallBatch, lines_of
 from tests.workers.evaluation.fake_run import Killed
-from tests.workers.generate.small_generation import wanted_texts
+from tests.workers.generate.small_generation import SPECIAL, wanted_texts
 from tests.workers.harvest.field import FakeCoordinator, text_of, words_of
 from workers.batches.helper import help_batch
 from workers.batches.run import batch
@@ -53,6 +56,20 @@ def test_responses_are_those_of_transformers(small: SmallBatch) -> None:
     assert json.loads(run.outputs["counts.json"]) == {"total": 3 * N, "completed": 3 * N, "failed": 0}
     with pytest.raises(NotFound):
         small.rows("errors")
+
+
+def test_requests_under_prompts_one_after_the_other(small: SmallBatch) -> None:
+    chains = (["soft", "soft-short"], ["soft-short", "soft"], ["soft", "prefix"])
+    batch(small.batch([{**GREEDY[3], "prompt_ref": {"concat": chain}} for chain in chains]))
+    texts = [row["response"]["body"]["choices"][0]["text"] for row in small.rows("output")]
+    world = small.world
+    for chain, text in zip(chains, texts, strict=False):
+        vectors = torch.cat([world.prompts[name].tensors["soft"] for name in chain])
+        run = oracle_generate(world.model, world.parts, words_of(3), OraclePrompt("soft", {"soft": vectors}), 6)
+        assert text == "".join(f" t{token}" for token in run.token_ids if token not in SPECIAL)
+    [refused] = small.rows("errors")
+    assert (refused["custom_id"], refused["response"]["status_code"]) == ("r2", 422)
+    assert "one kind" in refused["response"]["body"]["error"]["message"]
 
 
 def test_several_inputs_samples_and_log_probabilities(small: SmallBatch) -> None:

@@ -89,6 +89,18 @@ def test_a_single_prompt_gives_its_name_to_no_metric(run: FakeRun) -> None:
     assert len(lines(run)) == 2 * len(examples())
 
 
+def test_sampled_answers_are_measured_and_written(run: FakeRun) -> None:
+    run.spec = {**SPEC, "max_tokens": 3, "sampling": {"n": 3}}
+    metrics = evaluate(run)
+    rows = [row for row in lines(run) if row["prompt"] is None]
+    assert all(len(row["samples"]) == 3 for row in rows)
+    for name in ("pass@1", "pass@2", "pass@3", "majority@1", "majority@3"):
+        mean = sum(row[name] for row in rows) / len(rows)
+        assert metrics[f"bare/test/{name}"] == pytest.approx(mean)
+        assert metrics[f"bare/test/{name}_low"] <= mean <= metrics[f"bare/test/{name}_high"]
+    assert "test/pass@2" in json.loads(run.outputs["summary.json"])["soft@2"]
+
+
 def test_n_draws_by_the_seed(run: FakeRun) -> None:
     run.spec = {**SPEC, "n": 3}
     evaluate(run)

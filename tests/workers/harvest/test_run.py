@@ -17,6 +17,7 @@ from service.settings import Settings
 from service.store.artifacts.tensor_codec import encode
 from service.store.maps.store import MAP, MapFacts, basis_path
 from service.store.runs.store import RunStore
+from tests.oracle.prompts import OraclePrompt
 from tests.oracle.runs import oracle_states
 from tests.workers.evaluation.fake_run import Killed
 from tests.workers.harvest.field import LENGTHS, FakeCoordinator, Field, header_of, ids_of, text_of, words_of
@@ -132,6 +133,18 @@ def test_a_mix_of_one_prompt_with_itself_is_that_prompt(field: Field, tmp_path: 
     parts = [expected(field, ids_of(i), prompt="soft")["resid_post.2"][-len(ids_of(i)) :] for i in range(3)]
     close(field.table(tmp_path)["resid_post.2"], torch.cat(parts), atol=1e-4)
     assert json.loads(run.outputs["manifest.json"])["prompt"] == "0.25·soft@1 + 0.75·other@1"
+
+
+def test_states_under_prompts_one_after_the_other(field: Field, tmp_path: Path) -> None:
+    run = field.run(prompt_ref={"concat": ["soft-short@1", "soft@1"]}, layers=[2], n=3)
+    harvest(run)
+    world = field.world
+    vectors = torch.cat([world.prompts[name].tensors["soft"] for name in ("soft-short", "soft")])
+    both = OraclePrompt("soft", {"soft": vectors})
+    states = [oracle_states(world.model, world.parts, ids_of(i), both)["resid_post.2"] for i in range(3)]
+    parts = [each[len(vectors) :] for each in states]
+    close(field.table(tmp_path)["resid_post.2"], torch.cat(parts), atol=1e-4)
+    assert json.loads(run.outputs["manifest.json"])["prompt"] == "soft-short@1 then soft@1"
 
 
 def test_patterns_of_attention_are_as_wide_as_the_longest_text(field: Field, tmp_path: Path) -> None:

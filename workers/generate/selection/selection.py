@@ -8,7 +8,7 @@ from dataclasses import field as dataclass_field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from promptatlas.types.generation import GenerateSpec
+from promptatlas.types.generation import FieldContext, GenerateSpec
 
 from service.store.datasets.formats.locations import Location
 from service.store.datasets.formats.records import Record
@@ -18,6 +18,7 @@ from service.store.maps.points import task_of
 from workers.generate.plan import GeneratePlan
 from workers.generate.selection.judgement import Judge, Judged
 from workers.generate.selection.keeping import kept
+from workers.generate.selection.repeated import RepeatedMeasures
 from workers.generate.shards import TraceShards
 from workers.inputs.forward_records import ForwardRecords
 
@@ -52,6 +53,9 @@ class Selection:
     check: Callable[[], None]
     counts: Counts = dataclass_field(default_factory=Counts)
 
+    def __post_init__(self) -> None:
+        self.repeated = RepeatedMeasures(self.spec.n)
+
     def records(self, builder: TraceBuilder) -> Iterator[Record]:
         """The kept samples as records; their most probable tokens go to ``builder``."""
         judge = Judge(self.spec)
@@ -77,6 +81,8 @@ class Selection:
             for row, trace in enumerate(traces)
             if trace.text.strip()
         ]
+        by_row = {sample.row: sample for sample in judged}
+        self.repeated.add(((trace, by_row.get(row)) for row, trace in enumerate(traces)), items=items)
         self.counts.correct += sum(sample.is_correct for sample in judged)
         self.counts.n_without_answer += sum(sample.answer is None for sample in judged)
         spec = self.spec
@@ -111,7 +117,13 @@ class Selection:
             "prompt": identity.prompts[trace.prompt],
             "revision": trace.revision or identity.revision,
             **({} if task is None else {"task": task}),
+            **self._context_of(example),
         }
+
+    def _context_of(self, example: Example) -> dict[str, Any]:
+        """The field that was read in front of the item, so that a teacher can read it again."""
+        context = self.spec.context
+        return {context.field: example.record[context.field]} if isinstance(context, FieldContext) else {}
 
 
 def _rows_of(table: TopTokensTable, chosen: list[Judged]) -> TopTokensTable:

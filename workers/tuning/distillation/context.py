@@ -18,7 +18,7 @@ from service.errors import InvalidRequest
 from service.store.datasets.items import DatasetInfo
 from service.store.datasets.traces.store import TopTokensReader, TraceStore
 from workers.evaluation.evaluator import TOKEN_COUNTS, RowEvaluator
-from workers.inputs.examples import EncodedExample
+from workers.inputs.examples import EncodedExample, EvalExample, read_eval_examples
 from workers.inputs.framing import Framing
 from workers.inputs.limits import engine_limits
 from workers.inputs.tokenizers import tokenizer_sha256
@@ -27,13 +27,17 @@ from workers.states.prompt_choice import choose_prompt, prompt_digest
 from workers.tuning.context import EVAL_SEED, TuningContext
 from workers.tuning.distillation.criterion import DistillationLoss, layers_of, views_of
 from workers.tuning.distillation.curriculum import RemovalCurriculum
-from workers.tuning.distillation.evaluation import AGREEMENT_METRICS, DistillEvaluator, EvaluatedTeacher
+from workers.tuning.distillation.evaluated_teacher import EvaluatedTeacher, loss_examples
+from workers.tuning.distillation.evaluation import AGREEMENT_METRICS, DistillEvaluator
 from workers.tuning.distillation.lessons import Lesson, fixed_part, removed_part
 from workers.tuning.distillation.on_policy import StudentSampler
 from workers.tuning.distillation.reading import LessonReader, TeacherInputs
 from workers.tuning.distillation.teachers import FileTeacher, ModelTeacher, Teacher
 from workers.tuning.initialization import training_bytes
 from workers.tuning.training.criterion import Criterion, Curriculum, Sampler
+
+MIN_TEXT_TOKENS = 2
+"""Tokens of the shortest text that has a loss."""
 
 TEACHER_SHARE = 0.5
 """Memory for what teachers gave, as a share of the limit of one training forward."""
@@ -129,10 +133,13 @@ class DistillContext(TuningContext):
     def data_sha256(self) -> str:
         """Hash of datasets, teacher's weights and prompt."""
         model, prompt = self.teacher_model, self.teacher_prompt
-        if model is None and self.texts.name == self.dataset.name:
+        other = self.spec.eval.other
+        if model is None and self.texts.name == self.dataset.name and other is None:
             return self.dataset.sha256
         revision = None if model is None else model.card.revision
         parts = [self.dataset.sha256, self.texts.sha256, revision, None if prompt is None else prompt_digest(prompt)]
+        if other is not None:
+            parts.append(self.run.datasets.get(other.dataset).sha256)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     # --- training ---
@@ -240,21 +247,53 @@ class DistillContext(TuningContext):
     def metrics(self) -> Sequence[str]:
         """The metrics of the spec, counts of tokens and, if a model is the teacher, the agreement with it."""
         agreement = AGREEMENT_METRICS if self.teacher_model is not None else ()
-        return (*self.spec.eval.metrics, *TOKEN_COUNTS, *agreement)
+        loss = () if self.spec.eval.other is None or "loss" in self.spec.eval.metrics else ("loss",)
+        return (*super().metrics, *TOKEN_COUNTS, *agreement, *loss)
+
+    def other_items(self) -> list[EvalExample]:
+        """Text of another domain that the teacher can read as well; all of it if the teacher can read none."""
+        other, teacher = self.spec.eval.other, self._evaluated_teacher
+        if other is None:
+            return []
+        n_room = self.model.n_positions - self.spec.method.n_positions
+        if teacher is not None:
+            n_room = min(n_room, teacher.n_positions - teacher.n_in_front)
+        found = read_eval_examples(
+            self.run.datasets,
+            other.dataset,
+            model=self.model,
+            split=other.split or "test",
+            n=other.n,
+            seed=EVAL_SEED,
+            template=other.template,
+            n_virtual=self.model.n_positions - max(n_room, MIN_TEXT_TOKENS),
+            log=self.warn,
+        )
+        examples = loss_examples(found)
+        readable = [] if teacher is None else [each for each in examples if teacher.framed_other(each) is not None]
+        if teacher is not None and len(readable) < len(examples):
+            self.warn(
+                f"The teacher cannot read {len(examples) - len(readable)} of {len(examples)} examples of {other.dataset}."
+            )
+        return readable or examples
+
+    @cached_property
+    def _evaluated_teacher(self) -> EvaluatedTeacher | None:
+        model = self.teacher_model
+        if model is None:
+            return None
+        return EvaluatedTeacher(model=model, prompt=self.teacher_prompt, framing=self.framing)
 
     def evaluator(self, prompts: Mapping[str, Prompt | None]) -> RowEvaluator:
         """Evaluator of prompts and, if a model is the teacher, of the teacher."""
-        model = self.teacher_model
-        teacher = None
-        if model is not None:
-            teacher = EvaluatedTeacher(model=model, prompt=self.teacher_prompt, framing=self.framing)
         return DistillEvaluator(
             self.model,
             prompts=prompts,
-            teacher=teacher,
+            teacher=self._evaluated_teacher,
             metrics=self.spec.eval.metrics,
             limits=engine_limits(self.run.settings),
             max_tokens=self.spec.eval.max_tokens,
             longest_target=self._longest_target,
             check=self.run.check,
+            sampling=self.spec.eval.sampling,
         )

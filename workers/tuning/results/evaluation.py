@@ -28,6 +28,7 @@ def evaluation_of(
     if not items:
         context.warn("None of the evaluation splits has examples, so nothing is evaluated.")
         return None
+    items += context.other_items()
     return Evaluation(context.evaluator(_prompts(context, initialization, outcomes)), examples=items)
 
 

@@ -116,7 +116,7 @@ def _optimizer(
         schedule=partial(schedule_of, settings=settings),
         seed=member.seed,
         noise=posterior.noise,
-        is_preconditioned=posterior.is_preconditioned,
+        preconditioner=posterior.preconditioner,
     )
 
 

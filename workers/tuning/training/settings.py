@@ -10,6 +10,7 @@ from promptatlas.types.forms import Where
 
 from service.engine.prompts.prompt import Kind
 from service.engine.shapes import Tensor
+from workers.tuning.samplers.langevin import Preconditioner
 
 Schedule = Literal["linear", "cosine", "constant"]
 Keep = Literal["last", "best"]
@@ -46,7 +47,7 @@ class PosteriorSettings:
             −log p(prompt | data) / N is the loss minus log p(prompt) / N.
         temperature: T.
         burn_in, thin: of SGLD: steps before the first sample, and steps between samples.
-        is_preconditioned: of SGLD: divide by the root of the mean squared gradient.
+        preconditioner: of SGLD; None: there is none.
     """
 
     method: Literal["svgd", "sgld", "laplace"]
@@ -54,7 +55,7 @@ class PosteriorSettings:
     temperature: float = 1.0
     burn_in: int = 0
     thin: int = 1
-    is_preconditioned: bool = False
+    preconditioner: Preconditioner | None = None
 
     @property
     def noise(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -13,8 +13,10 @@ from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 from workers.inputs.examples import EncodedExample
 from workers.tuning.packing.batches import Order, cut
+from workers.tuning.samplers.langevin import LangevinOptimizer
 from workers.tuning.samplers.svgd import steer
 from workers.tuning.training.criterion import Criterion, Curriculum, Sampler
+from workers.tuning.training.curvature import estimate_curvatures
 from workers.tuning.training.member import MemberTraining
 from workers.tuning.training.objective import Objective
 from workers.tuning.training.optimizer import MemberOptimizer
@@ -104,9 +106,7 @@ class Trainer:
         sampled = self._samples(running, indices[:n_sampled])
         examples = self._examples(running, indices[n_sampled:])
         losses = self._gather_gradients(running, examples, sampled)
-        posterior = self.settings.posterior
-        if posterior is not None and posterior.method == "svgd":
-            steer([member.parameters.leaves for member in running], repulsion=posterior.noise)
+        self._sample_posterior(running, lambda: self._gather_gradients(running, examples, sampled))
         reports = self._update(running, losses)
         self.step_number += 1
         self._copy_snapshots(running)
@@ -210,6 +210,17 @@ class Trainer:
                 gradients_of_outputs.append(torch.ones_like(outputs[-1]))
             torch.autograd.backward(outputs, gradients_of_outputs)
         return losses
+
+    def _sample_posterior(self, running: Sequence[MemberTraining], gather: Callable[[], object]) -> None:
+        """What the method of a posterior needs between gradients and updates. gather: computes the gradients again."""
+        posterior = self.settings.posterior
+        if posterior is None:
+            return
+        if posterior.method == "svgd":
+            steer([member.parameters.leaves for member in running], repulsion=posterior.noise)
+        if posterior.preconditioner is not None and posterior.preconditioner.has_gamma:
+            chains = [member.optimiser for member in running if isinstance(member.optimiser, LangevinOptimizer)]
+            estimate_curvatures(chains, gather=gather, step=self.step_number)
 
     def _density_weight(self, n_values: int) -> float:
         """Factor of −log p(prompt) in the loss: that of the density, or the penalty's weight per value of the prompt."""

@@ -12,6 +12,7 @@ from promptatlas.cli.commands import (
     captures,
     completions,
     datasets,
+    distillation,
     generation,
     harvest,
     maps,
@@ -73,6 +74,7 @@ def create_app(connect: Connect | None = None) -> typer.Typer:
         generation.register,
         harvest.register,
         tuning.register,
+        distillation.register,
         system.register,
     ):
         register(app)

@@ -19,6 +19,9 @@ PromptRefOption = Annotated[
     str | None, typer.Option("--prompt-ref", "-p", help="Tuned prompt: name, name@3, name@alias or sha256:…")
 ]
 MixOption = Annotated[list[str] | None, typer.Option("--mix", help="REF=WEIGHT, repeatable: a mix of prompts.")]
+ConcatOption = Annotated[
+    list[str] | None, typer.Option("--concat", help="REF, repeatable: prompts of one kind, one after the other.")
+]
 
 SpecArgument = Annotated[
     str | None, typer.Argument(help="YAML or JSON file with the spec; - is standard input. Options add to it.")

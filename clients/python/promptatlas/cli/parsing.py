@@ -40,13 +40,17 @@ def reduction(text: str | None) -> Any:
     raise typer.BadParameter(f"--reduce: expected mean, norm, project:MAP, lens:K or nearest:K, got {text!r}")
 
 
-def prompt_choice(reference: str | None, mix: list[str] | None) -> dict[str, Any]:
-    """The field ``prompt_ref`` from ``--prompt-ref`` and ``--mix``; no field for the model without a prompt."""
-    if not mix:
-        return {} if reference is None else {"prompt_ref": reference}
-    if reference is not None:
-        raise typer.BadParameter("expected --prompt-ref or --mix, got both")
-    return {"prompt_ref": {"mix": [_part(text) for text in mix]}}
+def prompt_choice(reference: str | None, mix: list[str] | None, concat: list[str] | None) -> dict[str, Any]:
+    """The field ``prompt_ref`` from ``--prompt-ref``, ``--mix`` and ``--concat``; no field for the model without a prompt."""
+    options = {"--prompt-ref": reference, "--mix": mix, "--concat": concat}
+    chosen = [name for name, value in options.items() if value]
+    if len(chosen) > 1:
+        raise typer.BadParameter(f"expected one of --prompt-ref, --mix and --concat, got {' and '.join(chosen)}")
+    if mix:
+        return {"prompt_ref": {"mix": [_part(text) for text in mix]}}
+    if concat:
+        return {"prompt_ref": {"concat": concat}}
+    return {} if reference is None else {"prompt_ref": reference}
 
 
 def texts(given: list[str]) -> list[str]:

@@ -53,10 +53,19 @@ from promptatlas.types.datasets import (
     TopTokensFile,
     TraceFacts,
 )
-from promptatlas.types.distillation import DistillSpec, DivergenceLoss, SequenceLoss, StatesLoss, Target, Teacher
+from promptatlas.types.distillation import (
+    DistillEval,
+    DistillSpec,
+    DivergenceLoss,
+    OtherText,
+    SequenceLoss,
+    StatesLoss,
+    Target,
+    Teacher,
+)
 from promptatlas.types.embeddings import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from promptatlas.types.forms import *  # noqa: F403 (a new kind of prompt is exported by its registry)
-from promptatlas.types.generation import GenerateSpec, Keep, Shots, Turn
+from promptatlas.types.generation import FieldContext, GenerateSpec, Keep, Shots, Turn
 from promptatlas.types.harvest import (
     HarvestManifest,
     HarvestShard,
@@ -153,6 +162,7 @@ from promptatlas.types.references import (
     REFERENCE_PATTERN,
     SHA256_PATTERN,
     AliasName,
+    Concat,
     Ensemble,
     Mix,
     MixPart,
@@ -223,6 +233,7 @@ from promptatlas.types.trajectories import (
     TrajectoryRequest,
 )
 from promptatlas.types.tuning import (
+    AnswerSampling,
     EarlyStopping,
     Eval,
     EvaluateSpec,
@@ -257,6 +268,7 @@ __all__ = [
     "AliasBody",
     "AliasName",
     "AnswerRule",
+    "AnswerSampling",
     "Batch",
     "BatchBody",
     "BatchCounts",
@@ -281,6 +293,7 @@ __all__ = [
     "CompletionLogprobs",
     "CompletionRequest",
     "ComponentState",
+    "Concat",
     "ContentFormat",
     "DType",
     "DatasetFormat",
@@ -293,6 +306,7 @@ __all__ = [
     "DeletedFile",
     "DetokenizeRequest",
     "DetokenizeResponse",
+    "DistillEval",
     "DistillSpec",
     "DivergenceLoss",
     "EarlyStopping",
@@ -309,6 +323,7 @@ __all__ = [
     "EvaluateSpec",
     "EventType",
     "ExclusionPrior",
+    "FieldContext",
     "FileList",
     "FileObject",
     "Finding",
@@ -358,6 +373,7 @@ __all__ = [
     "OpenAIError",
     "OpenAIErrorBody",
     "Optimizer",
+    "OtherText",
     "PatternMatch",
     "PeftType",
     "Position",

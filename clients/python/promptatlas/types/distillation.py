@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from promptatlas.types.answers import AnswerRule
-from promptatlas.types.datasets import DatasetRef
+from promptatlas.types.datasets import DatasetRef, Split, Template
 from promptatlas.types.generation import Context
 from promptatlas.types.references import PromptRef
 from promptatlas.types.sites import LayerIndex
-from promptatlas.types.tuning import TuneSpec
+from promptatlas.types.tuning import Eval, TuneSpec
 from promptatlas.types.wire import RequestBody
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -137,6 +137,25 @@ class StatesLoss(RequestBody):
 LossTerm = Annotated[SequenceLoss | DivergenceLoss | StatesLoss, Field(discriminator="kind")]
 
 
+class OtherText(RequestBody):
+    """Text of another domain, on which the loss is measured: what a student has unlearned shows there.
+
+    dataset: of running text, or of inputs and targets. split: None: the first of test, validation and train that has examples.
+    n: number of examples, a sample; None: all.
+    """
+
+    dataset: DatasetRef
+    split: Split | None = None
+    n: int | None = Field(default=200, ge=1)
+    template: Template | None = None
+
+
+class DistillEval(Eval):
+    """When and how members are evaluated. other: text of another domain; None: none."""
+
+    other: OtherText | None = None
+
+
 class DistillSpec(TuneSpec):
     """Spec of a ``distill`` run: a ``tune`` run whose members learn from a teacher.
 
@@ -148,6 +167,7 @@ class DistillSpec(TuneSpec):
 
     run_kind: ClassVar[str] = "distill"
 
+    eval: DistillEval = Field(default_factory=DistillEval)
     teacher: Teacher
     target: Target = Field(default_factory=Target)
     loss: list[LossTerm] = Field(default=[SequenceLoss(kind="sequence")], min_length=1, max_length=8)

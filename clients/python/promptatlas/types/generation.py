@@ -38,18 +38,39 @@ class Shots(RequestBody):
     separator: str = Field(default="\n\n", max_length=64)
 
 
+class FieldContext(RequestBody):
+    """A field of each item's own record in front of it, so that every item has its own context.
+
+    field: of the records of the dataset. separator: between the field and the item. role: None: the field is text in front of
+    the item; otherwise it is a turn of a chat with this role, and the item is the user's next turn.
+    """
+
+    field: str = Field(min_length=1, max_length=200)
+    separator: str = Field(default="\n\n", max_length=64)
+    role: Literal["system", "user"] | None = None
+
+
 def _tag(value: Any) -> str:
-    return "text" if isinstance(value, str) else "turns" if isinstance(value, list) else "shots"
+    if isinstance(value, str | list):
+        return "text" if isinstance(value, str) else "turns"
+    is_field = isinstance(value, FieldContext) or (isinstance(value, dict) and "field" in value)
+    return "field" if is_field else "shots"
 
 
 Context = Annotated[
     Annotated[Text, Tag("text")]
     | Annotated[list[Turn], Field(max_length=256), Tag("turns")]
-    | Annotated[Shots, Tag("shots")],
+    | Annotated[Shots, Tag("shots")]
+    | Annotated[FieldContext, Tag("field")],
     Discriminator(_tag),
 ]
-"""What a model reads in front of each item: a text, turns of a chat, or shots. With turns, also with none, the item is the
-user's next turn in the model's chat format."""
+"""What a model reads in front of each item: a text, turns of a chat, shots, or a field of the item's record. With turns, also
+with none, the item is the user's next turn in the model's chat format."""
+
+
+def is_chat(context: Context | None) -> bool:
+    """Whether the model reads the context and the item in its chat format."""
+    return isinstance(context, list) or (isinstance(context, FieldContext) and context.role is not None)
 
 
 class GenerateSpec(RequestBody):

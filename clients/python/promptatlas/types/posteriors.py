@@ -31,13 +31,17 @@ class SgldPosterior(RequestBody):
     """Stochastic gradient Langevin dynamics (Welling and Teh 2011). The seeds are the chains.
 
     burn_in: steps before the first sample; None: half of the steps. thin: steps between samples. preconditioned: divide by
-    the root of the mean squared gradient (pSGLD, Li et al. 2016, without its Γ term). temperature: as for SVGD.
+    the root of the mean squared gradient (pSGLD, Li et al. 2016). decay, damping: α and λ of pSGLD. gamma: add the term Γ of
+    pSGLD, for two more gradients a step; published practice leaves it out. temperature: as for SVGD.
     """
 
     method: Literal["sgld"] = "sgld"
     burn_in: int | None = Field(default=None, ge=0)
     thin: int = Field(default=10, ge=1)
     preconditioned: bool = False
+    decay: float = Field(default=0.99, ge=0, lt=1)
+    damping: float = Field(default=1e-5, gt=0, le=1e6)
+    gamma: bool = False
     temperature: _Temperature = 1.0
 
 

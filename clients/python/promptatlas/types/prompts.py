@@ -67,7 +67,8 @@ class PromptManifest(ResponseBody):
 class PromptUsed(ResponseBody):
     """The prompt that was used for a result.
 
-    ref: as requested. sha256: of the stored prompt; None for a mix or an ensemble, whose ``parts`` have theirs.
+    ref: as requested. sha256: of the stored prompt; None for several prompts, whose ``parts`` have theirs.
+    n_virtual: of a concatenation, the sum of its parts.
     member: index of the member that was drawn from a posterior; ``sha256`` is that member's.
     """
 

@@ -42,6 +42,16 @@ class Mix(RequestBody):
     mix: list[MixPart] = Field(min_length=1, max_length=64)
 
 
+class Concat(RequestBody):
+    """Prompts of one kind, one after the other in front of the text. It is computed for a request and not stored.
+
+    Virtual positions are those of the first prompt, then those of the second, and so on: vectors of soft and deep prompts,
+    keys and values of prefixes. Deep prompts must have the same layers. Kinds without virtual positions are refused.
+    """
+
+    concat: list[Reference] = Field(min_length=2, max_length=64)
+
+
 MAX_MEMBERS = 128
 """Largest number of prompts whose predictions one request averages."""
 
@@ -65,12 +75,19 @@ class Ensemble(RequestBody):
 def _tag(value: Any) -> str:
     if isinstance(value, str):
         return "reference"
-    is_ensemble = isinstance(value, Ensemble) or (isinstance(value, dict) and "ensemble" in value)
-    return "ensemble" if is_ensemble else "mix"
+    for name, form in (("ensemble", Ensemble), ("concat", Concat)):
+        if isinstance(value, form) or (isinstance(value, dict) and name in value):
+            return name
+    return "mix"
 
 
 PromptRef = Annotated[
-    Annotated[Reference, Tag("reference")] | Annotated[Mix, Tag("mix")] | Annotated[Ensemble, Tag("ensemble")],
+    Annotated[Reference, Tag("reference")]
+    | Annotated[Mix, Tag("mix")]
+    | Annotated[Concat, Tag("concat")]
+    | Annotated[Ensemble, Tag("ensemble")],
     Discriminator(_tag),
 ]
-"""Selects a tuned prompt: a reference, a mix of several prompts, or an ensemble whose predictions are averaged."""
+"""Selects a tuned prompt: a reference, a mix of several prompts, several prompts one after the other, or an ensemble whose
+predictions are averaged.
+"""

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from promptatlas.types.answers import AnswerRule
 from promptatlas.types.datasets import DatasetRef, Split, Template
 from promptatlas.types.forms import Method, SoftMethod
 from promptatlas.types.posteriors import PosteriorMethod
@@ -53,12 +54,29 @@ class EarlyStopping(RequestBody):
     min_delta: float = Field(default=0.0, ge=0)
 
 
+class AnswerSampling(RequestBody):
+    """Sampled answers of each example, in addition to the greedy one, for the metrics ``pass@k`` and ``majority@k``.
+
+    n: number of samples. k: sizes of the subsets that the metrics are of, each at most ``n``; None: the powers of two up to
+    ``n``, and ``n``. answer: where the answer of a sample is. metric: what it is correct by; default: numeric_match for
+    ``last_number``, otherwise exact_match.
+    """
+
+    n: int = Field(default=8, ge=2, le=128)
+    k: list[Annotated[int, Field(ge=1, le=128)]] | None = Field(default=None, min_length=1, max_length=16)
+    temperature: float = Field(default=1.0, gt=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0, le=2**31 - 1)
+    answer: AnswerRule = "whole"
+    metric: Metric | None = None
+
+
 class Eval(RequestBody):
     """When and how members are evaluated.
 
     every: steps between validation losses. metrics: computed before and after tuning, on each of ``splits``.
     n: number of examples per split; None: all. max_tokens: limit of generated tokens; None: length of the longest target.
-    samples: bootstrap samples for intervals.
+    samples: bootstrap samples for intervals. sampling: sampled answers of each example; None: greedy answers only.
     """
 
     every: int = Field(default=50, ge=1, le=10_000_000)
@@ -67,6 +85,7 @@ class Eval(RequestBody):
     n: int | None = Field(default=200, ge=1)
     max_tokens: int | None = Field(default=None, ge=1, le=65_536)
     samples: int = Field(default=1000, ge=100, le=100_000)
+    sampling: AnswerSampling | None = None
 
 
 class TuneSpec(RequestBody):
@@ -101,7 +120,10 @@ class TuneSpec(RequestBody):
 
 
 class EvaluateSpec(RequestBody):
-    """Spec of an ``evaluate`` run. A prompt that is null means the bare model."""
+    """Spec of an ``evaluate`` run. A prompt that is null means the bare model.
+
+    samples: bootstrap samples for intervals. sampling: sampled answers of each example; None: greedy answers only.
+    """
 
     model: str = Field(min_length=1, max_length=200)
     prompts: list[Reference | None] = Field(min_length=1, max_length=1024)
@@ -113,3 +135,4 @@ class EvaluateSpec(RequestBody):
     samples: int = Field(default=1000, ge=100, le=100_000)
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     template: Template | None = None
+    sampling: AnswerSampling | None = None

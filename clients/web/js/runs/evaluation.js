@@ -7,6 +7,7 @@ import { badge, table } from "../dom/table.js";
 import { saveCsv } from "../plot/figure.js";
 import { artifactPath, hasArtifact } from "./artifacts.js";
 import { hasEnded } from "./results.js";
+import { TokenCurve, hasTokenCurve } from "./token_curve.js";
 
 const FILE = "evaluation.jsonl";
 const SHOWN = 60;
@@ -32,6 +33,7 @@ export function evaluation({ api, signal, run }) {
         .filter(Boolean)
         .map((line) => JSON.parse(line));
       const parts = members ? [scores(JSON.parse(members))] : [summary(run.metrics)];
+      if (hasTokenCurve(rows)) parts.push(new TokenCurve(rows, signal).element);
       return h("div", { class: "stack" }, parts, new Answers(rows).element);
     },
     { signal, text: "Loading the evaluation …" },
@@ -146,7 +148,7 @@ class Answers {
   #show() {
     const own = this.rows.filter((row) => ownerOf(row) === this.picker.value);
     const filter = this.filter.value;
-    const found = own.filter((row) => !filter || (filter === "correct") === isCorrect(row));
+    const found = own.filter((row) => !filter || (row.output !== null && (filter === "correct") === isCorrect(row)));
     const columns = [
       { label: "Input", class: "text" },
       { label: "Expected" },

@@ -9,7 +9,7 @@ from promptatlas.types.forms import PromptKind as Kind
 from service.engine.inputs import PromptChoice
 from service.store.prompts.checks import BaseShape
 from service.store.prompts.manifests import PromptManifest
-from service.store.prompts.native_format import make_prompt
+from service.store.prompts.native_format import make_posterior, make_prompt
 from tests.service.api.conftest import DEMO, World
 
 
@@ -55,6 +55,57 @@ def test_a_mix_is_its_parts_with_weights(world: World) -> None:
     mix = {"mix": [{"ref": "a", "weight": 0.25}, {"ref": "b@1", "weight": -1.5}]}
     assert complete(world, prompt_ref=mix).status_code == 200
     assert chosen(world) == PromptChoice(parts=((first.sha256, 0.25), (second.sha256, -1.5)))
+
+
+def test_a_concatenation_is_its_parts_in_order(world: World) -> None:
+    first, second = put(world, "a", n=2, seed=1), put(world, "b", n=3, seed=2)
+    concat = {"concat": ["b", "a@1", "b@1"]}
+    assert complete(world, prompt_ref=concat).status_code == 200
+    parts = tuple((manifest.sha256, 1.0) for manifest in (second, first, second))
+    assert chosen(world) == PromptChoice(parts=parts, is_concat=True)
+    capture = {"model": "demo", "inputs": ["x"], "sites": ["embed"]}
+    assert world.client.post("/v1/activations", json={**capture, "prompt_ref": concat}).status_code == 200
+    assert world.end.submitted[-1].metadata["prompt"] == {
+        "ref": concat,
+        "kind": "soft",
+        "n_virtual": 8,
+        "parts": [{"ref": manifest.sha256, "weight": 1.0} for manifest in (second, first, second)],
+    }
+
+
+def test_a_chat_without_a_limit_fills_what_a_concatenation_leaves(world: World) -> None:
+    put(world, "a", n=20)
+    body = {"model": "demo", "messages": [{"role": "user", "content": "x"}], "prompt_ref": {"concat": ["a", "a"]}}
+    assert world.client.post("/v1/chat/completions", json=body).status_code == 200
+    assert world.end.submitted[-1].n_context == DEMO.n_positions - 40
+
+
+@pytest.mark.parametrize(
+    ("refs", "status", "says"),
+    [
+        (["qa", "none"], 404, "none"),
+        (["qa", "deep"], 422, "'qa' is soft, n_virtual 2, 'deep' is deep local, layers [1], n_virtual 2"),
+        (["deep", "other-layer"], 422, "one kind and the same layers"),
+        (["steering", "steering"], 422, "'steering' is a steering prompt, which has no virtual positions"),
+        (["qa", "steering"], 422, "no virtual positions"),
+        (["qa", "posterior"], 422, "posterior"),
+        (["half", "half"], 422, "64 positions of the model, got 64"),
+        (["qa"], 422, "at least 2"),
+    ],
+)
+def test_prompts_that_cannot_follow_one_another(world: World, refs: list[str], status: int, says: str) -> None:
+    put(world, "qa")
+    put(world, "deep", kind="deep")
+    put(world, "half", n=32)
+    shelf, ones = world.services.prompts, np.ones((2, DEMO.d_model), np.float32)
+    shelf.create("other-layer", prompt=make_prompt("deep", tensors={"deep.0": ones}, base=DEMO))
+    shelf.create("steering", prompt=make_prompt("steering", tensors={"steering.1": ones[0]}, base=DEMO))
+    shelf.create("posterior", prompt=make_posterior("soft", tensors={"soft": np.stack([ones, ones])}, base=DEMO))
+    answer = complete(world, prompt_ref={"concat": refs})
+    assert answer.status_code == status
+    assert answer.json()["error"]["param"].startswith("prompt_ref")
+    assert says in answer.json()["error"]["message"]
+    assert world.end.submitted == []
 
 
 @pytest.mark.parametrize(

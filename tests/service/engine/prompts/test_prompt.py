@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+from peft.tuners.cartridge.utils import compose_cartridge_adapters
 
 from service.engine.attention.metadata import PackedMetadata, SequenceGroup
 from service.engine.inputs import PromptChoice
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.cache import PromptCache
-from service.engine.prompts.prompt import Prompt, from_tensors, mix_prompts
+from service.engine.prompts.prompt import Prompt, concat_prompts, from_tensors, mix_prompts
 from service.engine.prompts.registry import compile_prompt
 from service.errors import InvalidRequest, NotFound
+from service.store.prompts.peft.reading import parse_peft
 from tests.oracle.models import build_model
+from tests.service.store.prompts.peft.adapters import CONFIGS, LLAMA, saved, tuned, zip_of
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +124,27 @@ def test_a_mix_is_the_weighted_sum_of_vectors() -> None:
                 (from_tensors({"deep.1": vectors()}, where="carried"), 0.5),
             ]
         )
+
+
+def test_a_concatenation_of_prefixes_is_pefts_composition_of_cartridges(tmp_path: Path) -> None:
+    prompts = []
+    for i, scale in enumerate((1.0, -2.5)):
+        adapter = tuned(LLAMA, CONFIGS["cartridge"]())
+        with torch.no_grad():
+            for parameter in adapter.prompt_encoder.parameters():
+                parameter.mul_(scale)
+        prompts.append(from_tensors(parsed(saved(adapter, tmp_path / str(i)))))
+    compose_cartridge_adapters([tmp_path / "0", tmp_path / "1"], output_path=tmp_path / "both")
+    expected = parsed(zip_of(tmp_path / "both"))
+    found = concat_prompts(prompts)
+    assert found.n_virtual == 2 * prompts[0].n_virtual
+    torch.testing.assert_close(found.tensors["prefix"], expected["prefix"], rtol=0, atol=0)
+
+
+def parsed(adapter: bytes) -> dict[str, torch.Tensor]:
+    """The native tensors of a zipped adapter."""
+    tensors = parse_peft(adapter, bases=[LLAMA]).tensors
+    return {name: torch.from_numpy(values.copy()) for name, values in tensors.items()}
 
 
 class Shelf:

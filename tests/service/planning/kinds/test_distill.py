@@ -80,6 +80,19 @@ def test_layers_of_states_are_counted_from_the_first(context: PlanningContext) -
     assert found.spec["loss"][0]["layers"] == [2, 4]
 
 
+def test_text_of_another_domain_gets_a_split(context: PlanningContext) -> None:
+    assert planned(context).spec["eval"]["other"] is None
+    found = planned(context, eval={"other": {"dataset": "text"}})
+    assert found.spec["eval"]["other"] == {"dataset": "text", "split": "test", "n": 200, "template": None}
+    assert found.resolved["datasets"] == {"qa": "sha256:qa", "text": "sha256:text"}
+    assert found.spec["eval"]["metrics"] == ["exact_match", "f1", "loss"]
+
+
+def test_each_text_may_have_its_own_context(context: PlanningContext) -> None:
+    found = planned(context, teacher={"context": {"field": "question"}}, loss=[KL])
+    assert found.spec["teacher"]["context"] == {"field": "question", "separator": "\n\n", "role": None}
+
+
 @pytest.mark.parametrize(
     "part",
     [
@@ -104,6 +117,22 @@ def test_a_part_is_stored_as_it_was_sent(context: PlanningContext, part: Any) ->
         ({"teacher": {"dataset": "test-only"}}, ("dataset",), "Expected at least 1 in split 'train' of 'test-only'"),
         ({"teacher": {"context": []}}, ("teacher", "context"), "has no chat template"),
         ({"teacher": {"context": {"shots": 64}}}, ("teacher", "context", "shots"), "Expected at least 65"),
+        (
+            {"teacher": {"context": {"field": "chunk"}}},
+            ("teacher", "context", "field"),
+            "answer, question; got 'chunk'",
+        ),
+        ({"teacher": {"context": {"field": "answer", "role": "user"}}}, ("teacher", "context"), "has no chat template"),
+        (
+            {"eval": {"other": {"dataset": "test-only", "split": "train"}}},
+            ("eval", "other", "split"),
+            "Expected at least 1",
+        ),
+        (
+            {"eval": {"other": {"dataset": "text", "template": {"input": "{x}", "target": "y"}}}},
+            ("eval", "other", "template", "input"),
+            "x",
+        ),
         ({"teacher": {"model": "wider"}}, ("teacher", "model"), "vocabulary of 97; wider has 98"),
         ({"teacher": {"dataset": "qa"}, "loss": [KL]}, ("loss", 0), "'qa' has none"),
         ({"teacher": {"dataset": "texts-only"}, "loss": [KL]}, ("loss", 0), "'texts-only' has none"),
@@ -156,6 +185,7 @@ def test_what_cannot_work_is_refused(
         ({"teacher": {"model": "absent"}}, ("teacher", "model")),
         ({"teacher": {"dataset": "absent"}}, ("teacher", "dataset")),
         ({"teacher": {"prompt_ref": "absent"}}, ("teacher", "prompt_ref")),
+        ({"eval": {"other": {"dataset": "absent"}}}, ("eval", "other", "dataset")),
     ],
 )
 def test_what_is_not_there(context: PlanningContext, changes: dict[str, Any], loc: tuple[str | int, ...]) -> None:

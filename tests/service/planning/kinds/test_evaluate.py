@@ -25,6 +25,14 @@ def test_running_text_is_measured_by_its_loss() -> None:
     assert evaluation(dataset="text").spec["metrics"] == ["loss", "perplexity"]
 
 
+def test_sampled_answers_get_a_metric() -> None:
+    assert evaluation().spec["sampling"] is None
+    sampling = evaluation(sampling={"n": 4}).spec["sampling"]
+    assert (sampling["metric"], sampling["answer"], sampling["k"]) == ("exact_match", "whole", None)
+    numbers = evaluation(sampling={"answer": {"find": "last_number"}}).spec["sampling"]
+    assert (numbers["metric"], numbers["n"]) == ("numeric_match", 8)
+
+
 @pytest.mark.parametrize(
     ("changes", "loc"),
     [
@@ -38,6 +46,13 @@ def test_running_text_is_measured_by_its_loss() -> None:
         ({"prompts": ["soft", "soft@3"]}, ("prompts", 1)),
         ({"prompts": [None, None]}, ("prompts", 1)),
         ({"max_tokens": 60}, ("max_tokens",)),
+        ({"dataset": "text", "sampling": {"n": 4}}, ("sampling",)),
+        ({"sampling": {"n": 4, "k": [1, 5]}}, ("sampling", "k", 1)),
+        ({"sampling": {"n": 4, "k": [2, 2]}}, ("sampling", "k", 1)),
+        ({"sampling": {"n": 1}}, ("sampling", "n")),
+        ({"sampling": {"temperature": 0}}, ("sampling", "temperature")),
+        ({"sampling": {"metric": "loss"}}, ("sampling", "metric")),
+        ({"sampling": {"answer": {"find": "pattern", "pattern": "("}}}, ("sampling", "answer", "pattern")),
         ({"template": {"input": "{x}", "target": ""}}, ("template", "input")),
     ],
 )

@@ -69,6 +69,9 @@ def test_layers_are_counted_from_0_and_prompts_pinned(context: PlanningContext) 
     assert found.resolved["base_revision"] == "rev-demo"
     assert found.spec["shard_bytes"] == 64 << 20
     assert planned(context, prompt_ref="soft").spec["prompt_ref"] == "soft@3"
+    concat = planned(context, prompt_ref={"concat": ["soft2", "soft"]})
+    assert concat.spec["prompt_ref"] == {"concat": ["soft2@3", "soft@3"]}
+    assert concat.resolved["prompts"] == {"soft@3": "sha256:soft", "soft2@3": "sha256:soft2"}
 
 
 @pytest.mark.parametrize(
@@ -117,6 +120,8 @@ def test_what_only_the_run_can_know_is_left_out_of_the_estimate(context: Plannin
             {"prompt_ref": {"mix": [{"ref": "soft", "weight": 1}, {"ref": "deep", "weight": 1}]}},
             ("prompt_ref", "mix", 1),
         ),
+        ({"prompt_ref": {"concat": ["soft", "deep"]}}, ("prompt_ref", "concat")),
+        ({"prompt_ref": {"concat": ["soft", "nope"]}}, ("prompt_ref", "concat", 1)),
         ({"max_tokens": 65}, ("max_tokens",)),
         ({"prompt_ref": "soft", "max_tokens": 61}, ("max_tokens",)),
         ({"format": "parquet", "dtype": "bfloat16"}, ("dtype",)),

@@ -37,6 +37,7 @@ def test_a_plan_has_every_default_and_what_its_names_meant() -> None:
         "n": 200,
         "max_tokens": None,
         "samples": 1000,
+        "sampling": None,
     }
     assert found.spec["keep"] == "best"
     assert found.spec["priors"] == [{"kind": "prompt", "ref": "soft@3"}]
@@ -254,6 +255,12 @@ def test_a_dataset_is_looked_up_once() -> None:
             ("posterior", "burn_in"),
             r"at most 1000.* got 1000 \+ 1",
         ),
+        (
+            {"posterior": {"method": "sgld", "gamma": True}},
+            ("posterior", "gamma"),
+            "Expected preconditioned true with gamma",
+        ),
+        ({"posterior": {"method": "sgld", "decay": 0.5}}, ("posterior", "decay"), "preconditioned true with decay"),
         ({"posterior": {"method": "sgld", "thin": 1}, "seeds": [0, 1, 2]}, ("posterior", "thin"), "3 chains have 1500"),
     ],
 )

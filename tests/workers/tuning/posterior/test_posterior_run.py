@@ -42,9 +42,13 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
         "posterior": {"method": "sgld", "burn_in": 3, "thin": 2, "preconditioned": True},
         "optimizer": {**OPTIMIZER, "lr": 1e-3},
     },
+    "gamma": {
+        "posterior": {"method": "sgld", "burn_in": 3, "thin": 2, "preconditioned": True, "damping": 0.1, "gamma": True},
+        "optimizer": {**OPTIMIZER, "lr": 1e-3},
+    },
     "laplace": {"posterior": {"method": "laplace", "rank": 3, "draws": 5, "n_examples": 20}},
 }
-N_MEMBERS = {"ensemble": 4, "svgd": 4, "sgld": 4 * 5, "psgld": 4 * 5, "laplace": 5}
+N_MEMBERS = {"ensemble": 4, "svgd": 4, "sgld": 4 * 5, "psgld": 4 * 5, "gamma": 4 * 5, "laplace": 5}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +84,7 @@ def test_a_run_leaves_one_version_with_members(method: str, whole: Mapping[str, 
     # Jensen: the mean of the probabilities has at most the mean loss of its members.
     assert run.metrics["test/predictive_nll"] <= run.metrics["test/members_nll"] + 1e-9
     assert "test/loss" in run.metrics
-    if "sgld" in method:
+    if method in ("sgld", "psgld", "gamma"):
         assert run.metrics["posterior/rhat"] > 0
         assert run.metrics["posterior/ess"] > 0
 

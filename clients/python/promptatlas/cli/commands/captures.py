@@ -12,6 +12,7 @@ from promptatlas.cli.connection import client_for
 from promptatlas.cli.options import (
     ApiKey,
     AsJson,
+    ConcatOption,
     DTypeOption,
     LayersOption,
     MaxTokensOption,
@@ -46,6 +47,7 @@ def activations(
     dtype: DTypeOption = "float32",
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
+    concat: ConcatOption = None,
     to: Annotated[Path, typer.Option("--to", "-o", help="File to write.")] = Path("activations.safetensors"),
     estimate: Annotated[bool, typer.Option("--estimate", help="Print the cost without running the model.")] = False,
     as_json: AsJson = False,
@@ -54,7 +56,7 @@ def activations(
 ) -> None:
     """Save activations of texts to a safetensors file."""
     options: dict[str, Any] = {"positions": parsing.positions(positions), "include_virtual": include_virtual}
-    options |= _capture_options(layers, reduce, dtype, prompt_ref, mix)
+    options |= _capture_options(layers, reduce, dtype, parsing.prompt_choice(prompt_ref, mix, concat))
     texts = parsing.texts(inputs)
     with client_for(context, url, api_key) as client:
         if estimate:
@@ -75,6 +77,7 @@ def trajectories(
     dtype: DTypeOption = "float32",
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
+    concat: ConcatOption = None,
     max_tokens: MaxTokensOption = None,
     temperature: TemperatureOption = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Number of trajectories for each input.")] = None,
@@ -87,7 +90,10 @@ def trajectories(
 ) -> None:
     """Generate, and save the activations of every token to a safetensors file."""
     options = parsing.given(max_tokens=max_tokens, temperature=temperature, n=n, seed=seed)
-    options |= {"include_input": include_input, **_capture_options(layers, reduce, dtype, prompt_ref, mix)}
+    options |= {
+        "include_input": include_input,
+        **_capture_options(layers, reduce, dtype, parsing.prompt_choice(prompt_ref, mix, concat)),
+    }
     texts = parsing.texts(inputs)
     with (
         client_for(context, url, api_key) as client,
@@ -101,10 +107,8 @@ def trajectories(
         _print_cache(result, as_json=as_json)
 
 
-def _capture_options(
-    layers: str, reduce: str | None, dtype: DType, prompt_ref: str | None, mix: list[str] | None
-) -> dict[str, Any]:
-    options = {"layers": parsing.layers(layers), "dtype": dtype, **parsing.prompt_choice(prompt_ref, mix)}
+def _capture_options(layers: str, reduce: str | None, dtype: DType, prompt: dict[str, Any]) -> dict[str, Any]:
+    options = {"layers": parsing.layers(layers), "dtype": dtype, **prompt}
     return options if reduce is None else {**options, "reduce": parsing.reduction(reduce)}
 
 

@@ -11,6 +11,7 @@ from promptatlas.cli.connection import client_for
 from promptatlas.cli.options import (
     ApiKey,
     AsJson,
+    ConcatOption,
     MaxTokensOption,
     MixOption,
     ModelArgument,
@@ -30,6 +31,7 @@ def complete(
     text: Annotated[str, typer.Argument(help="Text to complete; - is standard input.")],
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
+    concat: ConcatOption = None,
     max_tokens: MaxTokensOption = None,
     temperature: TemperatureOption = None,
     top_p: Annotated[float | None, typer.Option("--top-p")] = None,
@@ -46,7 +48,7 @@ def complete(
     options = parsing.given(
         max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, n=n, seed=seed, stop=stop or None
     )
-    options |= parsing.prompt_choice(prompt_ref, mix)
+    options |= parsing.prompt_choice(prompt_ref, mix, concat)
     if stream and (as_json or (n or 1) > 1):
         raise typer.BadParameter("--stream prints one completion as text: expected neither --json nor --n with it")
     [prompt] = parsing.texts([text])

@@ -43,6 +43,9 @@ def generate(
     teacher: Annotated[str | None, typer.Option("--teacher", help="A teacher of the server's settings.")] = None,
     text: Annotated[str | None, typer.Option("--context", help="Text in front of each item.")] = None,
     shots: Annotated[int | None, typer.Option("--shots", min=1, help="Examples in front of each item.")] = None,
+    field: Annotated[
+        str | None, typer.Option("--context-field", help="Field of each record that is in front of its item.")
+    ] = None,
     temperature: TemperatureOption = None,
     max_tokens: MaxTokensOption = None,
     seed: SeedOption = None,
@@ -60,15 +63,13 @@ def generate(
     api_key: ApiKey = None,
 ) -> None:
     """Sample from a model for every item of a dataset, and keep the samples as a dataset."""
-    if text is not None and shots is not None:
-        raise typer.BadParameter("expected --context or --shots, got both")
     options: dict[str, Any] = parsing.given(
         n=n,
         n_items=n_items,
         split=split,
         prompt_refs=prompts or None,
         teacher=teacher,
-        context=text if shots is None else {"shots": shots},
+        context=_context(text, shots=shots, field=field),
         temperature=temperature,
         max_tokens=max_tokens,
         seed=seed,
@@ -81,6 +82,19 @@ def generate(
     with client_for(context, url, api_key) as client:
         run = client.runs.create("generate", spec, name=name)
         start(run, watched=watched, as_json=as_json)
+
+
+def _context(text: str | None, *, shots: int | None, field: str | None) -> Any:
+    """The context of ``--context``, ``--shots`` or ``--context-field``; None without these."""
+    contexts = {
+        "--context": text,
+        "--shots": None if shots is None else {"shots": shots},
+        "--context-field": None if field is None else {"field": field},
+    }
+    chosen = {option: value for option, value in contexts.items() if value is not None}
+    if len(chosen) > 1:
+        raise typer.BadParameter(f"expected one of {', '.join(contexts)}, got {' and '.join(chosen)}")
+    return next(iter(chosen.values()), None)
 
 
 def _rule(text: str) -> Any:

@@ -12,6 +12,7 @@ from promptatlas.cli.connection import client_for
 from promptatlas.cli.options import (
     ApiKey,
     AsJson,
+    ConcatOption,
     DTypeOption,
     LayersOption,
     MixOption,
@@ -53,6 +54,7 @@ def harvest(
     ] = None,
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
+    concat: ConcatOption = None,
     name: RunNameOption = None,
     watched: WatchOption = False,
     to: Annotated[
@@ -76,7 +78,7 @@ def harvest(
             shard_bytes=shard_bytes,
             reduce=parsing.reduction(reduce),
         ),
-        **parsing.prompt_choice(prompt_ref, mix),
+        **parsing.prompt_choice(prompt_ref, mix, concat),
     }
     with client_for(context, url, api_key) as client:
         run = client.harvest.create(

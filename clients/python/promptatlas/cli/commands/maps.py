@@ -17,6 +17,7 @@ from promptatlas.cli.options import (
     ApiKey,
     AsJson,
     ChangesOption,
+    ConcatOption,
     MixOption,
     ModelOption,
     PromptRefOption,
@@ -127,6 +128,7 @@ def project(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; - is standard input.")] = None,
     prompt_ref: PromptRefOption = None,
     mix: MixOption = None,
+    concat: ConcatOption = None,
     per_token: Annotated[
         bool, typer.Option("--per-token", help="One point for each token instead of each text.")
     ] = False,
@@ -139,7 +141,7 @@ def project(
     api_key: ApiKey = None,
 ) -> None:
     """Project texts or vectors onto an existing map."""
-    options: dict[str, Any] = parsing.prompt_choice(prompt_ref, mix)
+    options: dict[str, Any] = parsing.prompt_choice(prompt_ref, mix, concat)
     options |= {"texts": parsing.texts(texts)} if texts else {}
     options |= {"per": "token"} if per_token else {}
     chosen = None if layers is None else parsing.layers(layers)

@@ -54,6 +54,7 @@ class EvaluateOptions(CallOptions, total=False):
     samples: int
     seed: int
     template: Spec | None
+    sampling: Spec | None
 
 
 class GenerateOptions(CallOptions, total=False):

@@ -56,6 +56,7 @@ COMMANDS = [
     ["runs", "artifacts"],
     ["runs", "download"],
     ["tune"],
+    ["distill"],
 ]
 
 
@@ -77,6 +78,8 @@ def test_the_examples_can_be_parsed(
         Path(name).write_bytes(b"content")
     for name in ("sweep.yaml", "sweep.json"):
         Path(name).write_text(json.dumps(TUNE_SPEC))
+    for name in ("students.yaml", "students.json"):
+        Path(name).write_text(json.dumps({**TUNE_SPEC, "teacher": {"context": "Think. "}}))
     Path("adapter").mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (Path("adapter") / name).write_text("{}")
@@ -191,6 +194,12 @@ def test_completing_standard_input_under_a_mix(run: Run, server: FakeServer) -> 
     assert server.sent["prompt_ref"] == {"mix": [{"ref": "a@1", "weight": 0.3}, {"ref": "b@best", "weight": -0.7}]}
 
 
+def test_completing_under_prompts_one_after_the_other(run: Run, server: FakeServer) -> None:
+    server.will(reply(COMPLETION))
+    run("complete", "demo", "x", "--concat", "a@1", "--concat", "b@best")
+    assert server.sent["prompt_ref"] == {"concat": ["a@1", "b@best"]}
+
+
 def test_streaming(run: Run, server: FakeServer) -> None:
     chunk = {"id": "c", "created": 1, "model": "demo", "choices": [{"index": 0, "text": "ab"}]}
     server.will(httpx.Response(200, content=events(chunk, chunk), headers=STREAMED))
@@ -276,6 +285,7 @@ def test_problems_are_one_line_and_exit_code_1(run: Run, server: FakeServer, tmp
         ["--reduce", "max"],
         ["--mix", "a"],
         ["--mix", "a@1=1", "-p", "b"],
+        ["--concat", "a", "--concat", "b", "-p", "c"],
         ["--dtype", "int8"],
     ],
 )

@@ -72,6 +72,10 @@ def refused(model: type[pydantic.BaseModel], body: dict[str, Any]) -> list[tuple
         ("prompt_ref", {"mix": []}),
         ("prompt_ref", {"mix": [{"ref": "a@1", "weight": float("nan")}]}),
         ("prompt_ref", {"mix": [{"ref": "a@1"}]}),
+        ("prompt_ref", {"concat": ["a@1"]}),
+        ("prompt_ref", {"concat": ["a@1", "B"]}),
+        ("prompt_ref", {"concat": ["a@1", {"ref": "b", "weight": 1}]}),
+        ("prompt_ref", {"concat": ["a", "b"], "mix": []}),
         ("prompt_ref", 3),
     ],
 )

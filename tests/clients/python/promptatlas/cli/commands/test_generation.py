@@ -61,7 +61,10 @@ def test_rules_of_answers(run: Run, server: FakeServer, given: str, rule: object
     [
         (["--answer", "after:"], "expected whole, last_number"),
         (["--answer", "first"], 'got "first"'),
-        (["--context", "a", "--shots", "2"], "expected --context or --shots, got both"),
+        (
+            ["--context", "a", "--shots", "2"],
+            "expected one of --context, --shots, --context-field, got --context and --shots",
+        ),
     ],
 )
 def test_what_is_wrong(run: Run, server: FakeServer, options: list[str], reason: str) -> None:
@@ -69,6 +72,12 @@ def test_what_is_wrong(run: Run, server: FakeServer, options: list[str], reason:
     assert shown.exit_code == 2
     assert reason in " ".join(shown.output.replace("│", " ").split())
     assert server.requests == []
+
+
+def test_a_field_as_the_context(run: Run, server: FakeServer) -> None:
+    server.will(reply(info(kind="generate"), status=202))
+    run("generate", "demo", "chunks", "answers", "--context-field", "chunk")
+    assert server.sent["spec"]["context"] == {"field": "chunk"}
 
 
 def test_the_command_in_the_documentation(run: Run, server: FakeServer) -> None:
