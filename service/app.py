@@ -45,6 +45,7 @@ from service.hosting.ipc.engine_client import EngineClient
 from service.hosting.ipc.engine_connection import run_engine_client
 from service.hosting.ipc.transport import ApiEndpoint
 from service.projection.placement import PlacementProcess
+from service.projection.space_neighbours import SpaceNeighbours
 from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
 from service.queueing.reconciler import Reconciler
@@ -142,6 +143,7 @@ def create_services(settings: Settings, *, engine: EngineClient) -> Services:
         maps=map_store,
         index=index,
         placer=PlacementProcess(map_store, home=settings.home),
+        neighbours=SpaceNeighbours(map_store),
         queue=queue,
         queue_watch=monitor,
         idempotency=IdempotencyStore(artifacts),
