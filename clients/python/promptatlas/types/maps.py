@@ -6,10 +6,11 @@ vectors for layer l go. Each layer has its own basis.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from promptatlas.types.datasets import DatasetRef, Split, Template
 from promptatlas.types.priors import Prior
@@ -95,7 +96,37 @@ class EmbeddingsMapSource(_NamedSource):
     seed: int = Field(default=0, ge=0)
 
 
-MapSource = DatasetSource | TextsSource | PromptsSource | PriorSource | TrajectoriesSource | EmbeddingsMapSource
+# The key that each source has and no other. Tags are names of models: locations of errors leave them out.
+_SOURCES: dict[str, type[_NamedSource]] = {
+    "dataset": DatasetSource,
+    "texts": TextsSource,
+    "prompts": PromptsSource,
+    "prior": PriorSource,
+    "trajectories": TrajectoriesSource,
+    "embeddings": EmbeddingsMapSource,
+}
+
+
+def _source_tag(value: Any) -> str | None:
+    if isinstance(value, _NamedSource):
+        return type(value).__name__
+    keys = [key for key in _SOURCES if isinstance(value, Mapping) and key in value]
+    return _SOURCES[keys[0]].__name__ if keys else None
+
+
+MapSource = Annotated[
+    Annotated[DatasetSource, Tag("DatasetSource")]
+    | Annotated[TextsSource, Tag("TextsSource")]
+    | Annotated[PromptsSource, Tag("PromptsSource")]
+    | Annotated[PriorSource, Tag("PriorSource")]
+    | Annotated[TrajectoriesSource, Tag("TrajectoriesSource")]
+    | Annotated[EmbeddingsMapSource, Tag("EmbeddingsMapSource")],
+    Discriminator(
+        _source_tag,
+        custom_error_type="map_source",
+        custom_error_message=f"Expected a source with one of the fields {', '.join(_SOURCES)}",
+    ),
+]
 
 
 class MapSpec(RequestBody):
