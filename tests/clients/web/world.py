@@ -80,6 +80,12 @@ class World:
         """Start a run and return its id."""
         return start(self.http, kind, spec, name=name)
 
+    def make(self, kind: str, spec: dict[str, Any], *, name: str) -> str:
+        """Start a run, wait until it has succeeded, and return its id."""
+        run_id = self.start(kind, spec, name=name)
+        _wait(self.http, self.service, run_id)
+        return run_id
+
 
 @contextmanager
 def live_run(world: World, *, name: str) -> Iterator[str]:

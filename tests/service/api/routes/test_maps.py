@@ -278,6 +278,24 @@ def test_what_cannot_be_placed_is_refused_where_it_stands(
     assert answer.json()["errors"][0]["loc"] == loc
 
 
+@pytest.mark.parametrize(
+    ("source", "locs"),
+    [
+        ({"dataset": "words", "n": -1}, [["sources", 0, "n"]]),
+        ({"dataset": "words", "texts": ["t5"]}, [["sources", 0, "texts"]]),
+        ({"trajectories": {"inputs": ["t5"], "max_tokens": 0}}, [["sources", 0, "trajectories", "max_tokens"]]),
+        ({"nothing": 1}, [["sources", 0]]),
+    ],
+)
+def test_a_source_is_refused_at_the_fields_of_its_kind(
+    map_world: MapWorld, source: dict[str, Any], locs: list[list[Any]]
+) -> None:
+    world, run = map_world
+    answer = project(world, put_map(world, run, layers=[1], sources=[{"texts": TEXTS}]), sources=[source])
+    assert answer.status_code == 422
+    assert [each["loc"] for each in answer.json()["errors"]] == locs
+
+
 def test_other_weights_than_the_maps_place_nothing(map_world: MapWorld) -> None:
     world, run = map_world
     map_id = put_map(world, run, layers=[1], sources=[{"texts": TEXTS}])
