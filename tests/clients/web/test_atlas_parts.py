@@ -31,14 +31,15 @@ def clouds(n: int) -> np.ndarray:
     return points.astype(np.float32)
 
 
+@pytest.mark.parametrize("cropped", [0, 0.02])
 @pytest.mark.parametrize("n", [1, 2, 7, 211])
-def test_a_range_is_the_quantiles_of_each_axis(page: Page, n: int) -> None:
+def test_a_range_is_the_quantiles_of_each_axis(page: Page, n: int, cropped: float) -> None:
     points = np.random.default_rng(n).normal(size=(n, 3)).astype(np.float32)
-    body = "m.rangeBox(new Float32Array(given), (i) => i % 3 !== 1, 0.02)"
+    body = f"m.rangeBox(new Float32Array(given), (i) => i % 3 !== 1, {cropped})"
     box = call(page, "plot/view_range.js", body, points.ravel().tolist())
     kept = points[np.arange(n) % 3 != 1].astype(np.float64)
-    np.testing.assert_allclose(box["min"], np.quantile(kept, 0.02, axis=0), rtol=1e-6)
-    np.testing.assert_allclose(box["max"], np.quantile(kept, 0.98, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(box["min"], np.quantile(kept, cropped, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(box["max"], np.quantile(kept, 1 - cropped, axis=0), rtol=1e-6)
 
 
 def test_a_range_of_nothing_is_null(page: Page) -> None:

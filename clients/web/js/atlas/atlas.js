@@ -218,7 +218,7 @@ export class Atlas {
 
   #updateOverlay(looks) {
     const { points, colours, panels, shown } = this;
-    this.overlay.update({ points, colours, looks, panels, shown });
+    this.overlay.update({ points, colours, looks, panels, shown, hidden: [...this.hidden].join() });
   }
 
   #paint() {
@@ -246,7 +246,7 @@ export class Atlas {
     else if (line) this.selection.show(this.points, this.map.inside(line), { line });
     else if (items.length) {
       const known = items.map((one) => this.points.since.indexOf(one)).filter((i) => i >= 0);
-      this.selection.show(this.points, known, { items });
+      if (known.length) this.selection.show(this.points, known, { items });
     }
   }
 

@@ -81,7 +81,8 @@ function byLayer(points, layers) {
   const shown = [...counts.keys()].sort((a, b) => a - b);
   const known = layers.length ? layers : shown;
   const share = (layer) => known.indexOf(layer) / Math.max(1, known.length - 1);
-  const keys = shown.map((layer) => ({ name: `layer ${layer}`, n: counts.get(layer), colour: rampIndex(share(layer)) }));
+  const keyOf = (layer) => ({ name: `layer ${layer}`, n: counts.get(layer), colour: rampIndex(share(layer)) });
+  const keys = shown.map(keyOf);
   const numbers = new Map(shown.map((layer, k) => [layer, k]));
   const key = Int32Array.from(points.layer, (layer) => numbers.get(layer));
   const note =

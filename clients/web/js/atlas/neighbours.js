@@ -32,8 +32,9 @@ export class Neighbours {
   async #load() {
     const turn = (this.turn = Symbol("turn"));
     setChildren(this.list);
-    this.note.textContent = this.index === null ? "A placed point is not stored, so it has no neighbours here." : "Loading …";
-    if (this.index === null) return;
+    const isPlaced = this.index === null;
+    this.note.textContent = isPlaced ? "A placed point is not stored, so it has no neighbours here." : "Loading …";
+    if (isPlaced) return;
     const query = { layer: this.layer, point: this.index, k: SHOWN, metric: this.metric.value };
     try {
       const found = await this.api.get(path`/v1/maps/${this.id}/neighbors`, query, { signal: this.signal });

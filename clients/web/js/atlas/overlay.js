@@ -23,8 +23,12 @@ export class Overlay {
    * Takes new points, or other visible ones. The next picture of the map shows them.
    *
    * @param {Object} shown `{labels, contours}`
+   * @param {string} hidden names the hidden entries of the legend
    */
-  update({ points, colours, looks, panels, shown }) {
+  update({ points, colours, looks, panels, shown, hidden }) {
+    const basis = [points, colours, hidden, shown.labels, shown.contours];
+    if (basis.every((value, k) => value === this.basis?.[k])) return;
+    this.basis = basis;
     if (panels !== this.titles.panels) this.titles.show(panels);
     // Names would cover the panels; the legend has them.
     this.labels.anchors = shown.labels && !panels.length ? anchorsOf(points, colours, looks) : [];

@@ -33,7 +33,8 @@ export function density(coordinates) {
 /** The density above which the given share of the points lies (Hyndman 1996). */
 export function levelOf(grid, coordinates, share) {
   const n = coordinates.length / 3;
-  const found = Float64Array.from({ length: n }, (_, i) => valueAt(grid, coordinates[3 * i], coordinates[3 * i + 1])).sort();
+  const own = (_, i) => valueAt(grid, coordinates[3 * i], coordinates[3 * i + 1]);
+  const found = Float64Array.from({ length: n }, own).sort();
   return found[Math.min(n - 1, Math.floor((1 - share) * n))];
 }
 
@@ -100,14 +101,16 @@ function bin({ values, origin, step, size }, [xs, ys]) {
 function smooth({ values, step, size, bandwidth }, { axis, along, across }) {
   const sigma = bandwidth / step[axis];
   const reach = Math.ceil(REACH * sigma);
-  const kernel = Float64Array.from({ length: 2 * reach + 1 }, (_, k) => Math.exp(-((k - reach) ** 2) / (2 * sigma ** 2)));
+  const weight = (_, k) => Math.exp(-((k - reach) ** 2) / (2 * sigma ** 2));
+  const kernel = Float64Array.from({ length: 2 * reach + 1 }, weight);
   const total = kernel.reduce((sum, value) => sum + value, 0);
   const line = new Float64Array(size);
   for (let other = 0; other < size; other++) {
     for (let k = 0; k < size; k++) line[k] = values[other * across + k * along];
     for (let k = 0; k < size; k++) {
       let sum = 0;
-      for (let j = Math.max(0, k - reach); j <= Math.min(size - 1, k + reach); j++) sum += line[j] * kernel[j - k + reach];
+      const last = Math.min(size - 1, k + reach);
+      for (let j = Math.max(0, k - reach); j <= last; j++) sum += line[j] * kernel[j - k + reach];
       values[other * across + k * along] = sum / total;
     }
   }

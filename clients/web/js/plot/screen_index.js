@@ -67,7 +67,8 @@ export class ScreenIndex {
 export function lineOf(camera, pixels) {
   const step = Math.ceil(pixels.length / MAX_CORNERS);
   const corners = pixels.filter((_, i) => i % step === 0).map(([x, y]) => camera.rounded(camera.fromScreen(x, y)));
-  return { corners, frame: camera.isFlat ? null : [...camera.turn, ...camera.pivot].map((value) => Number(value.toPrecision(7))) };
+  const frame = [...camera.turn, ...camera.pivot].map((value) => Number(value.toPrecision(7)));
+  return { corners, frame: camera.isFlat ? null : frame };
 }
 
 /** Points inside a line of `lineOf` for which `isVisible(i)` holds, sorted. */

@@ -14,11 +14,21 @@ export function rangeBox(coordinates, isIncluded, cropped = 0) {
   const items = [];
   for (let i = 0; i < coordinates.length / 3; i++) if (isIncluded(i)) items.push(i);
   if (!items.length) return null;
-  const axes = [0, 1, 2].map((axis) => Float32Array.from(items, (i) => coordinates[3 * i + axis]).sort());
-  return {
-    min: axes.map((sorted) => quantile(sorted, cropped)),
-    max: axes.map((sorted) => quantile(sorted, 1 - cropped)),
-  };
+  const ends = [0, 1, 2].map((axis) => endsOf(Float32Array.from(items, (i) => coordinates[3 * i + axis]), cropped));
+  return { min: ends.map(([low]) => low), max: ends.map(([, high]) => high) };
+}
+
+function endsOf(values, cropped) {
+  if (cropped === 0) {
+    let [low, high] = [Infinity, -Infinity];
+    for (const value of values) {
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+    return [low, high];
+  }
+  const sorted = values.sort();
+  return [quantile(sorted, cropped), quantile(sorted, 1 - cropped)];
 }
 
 function quantile(sorted, share) {
