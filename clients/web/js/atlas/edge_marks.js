@@ -13,7 +13,7 @@ export class EdgeMarks {
   /** onShowAll: shows all points */
   constructor({ onShowAll }) {
     this.buttons = Object.fromEntries(
-      Object.keys(SIDES).map((side) => [side, button("", onShowAll, { class: ["edge-mark", side], hidden: true })]),
+      Object.keys(SIDES).map((side) => [side, button("", onShowAll, { class: `edge-mark ${side}`, hidden: true })]),
     );
     this.element = h("div", { class: "edge-marks", role: "group", "aria-label": "Points outside the view" });
     this.element.append(...Object.values(this.buttons));
