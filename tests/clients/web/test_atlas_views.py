@@ -43,6 +43,14 @@ def outside(page: Page, points: dict[str, Any], *, cropped: float = 0.02) -> dic
     return dict(found)
 
 
+def outside_frame(points: dict[str, Any], layer: int) -> int:
+    """Expected number of points of a layer outside the frame of its panel, which the 2–98 % range fills to 92 %."""
+    own = np.array([points[axis] for axis in "xy"])[:, np.array(points["layer"]) == layer]
+    low, high = np.quantile(own, 0.02, axis=1), np.quantile(own, 0.98, axis=1)
+    placed = (own - ((low + high) / 2)[:, None]) * 0.92 / (high - low).max()
+    return int((np.abs(placed) > 0.5).any(axis=0).sum())
+
+
 def marks_of(page: Page) -> dict[str, int]:
     """The visible marks at the edges: number of points by side."""
     marks = page.locator(".edge-marks > .edge-mark:visible").all()
@@ -130,8 +138,18 @@ def test_each_layer_has_a_panel(open_page: OpenPage, world: World) -> None:
     counts = Counter(points["layer"])
     names = [title.get_attribute("aria-label") for title in titles.all()]
     assert names == [f"Show layer {layer} alone, {n} points" for layer, n in counts.items()]
+    on_frame = {layer: n for layer in counts if (n := outside_frame(points, layer))}
+    assert on_frame  # otherwise this map tests no marks
+    marks = page.get_by_role("button", name=re.compile("on the frame: show all$"))
+    expect(marks).to_have_count(len(on_frame))
+    for mark, (layer, n) in zip(marks.all(), on_frame.items(), strict=True):
+        text = f"{n} point{'' if n == 1 else 's'} of layer {layer} on the frame: show all"
+        assert mark.get_attribute("aria-label") == text
     # All points lie inside the frame of their layer: there is nothing outside the view.
     assert marks_of(page) == {}
+    marks.first.click()
+    expect(marks).to_have_count(0)
+    expect_link(page, "range")
     titles.nth(1).click()
     expect(page.locator(".atlas-status")).to_contain_text("layer 3")
     expect(page.get_by_label("All layers at once")).not_to_be_checked()
