@@ -132,3 +132,27 @@ def test_entries_of_a_link_come_back(page: Page) -> None:
     assert (state["line"], state["view"]) == (given["line"], given["view"])
     assert state["hidden"] == ["a,b", "ü %", "*none"]
     assert (state["isAll"], state["contours"], state["labels"]) == (True, True, False)
+
+
+def test_a_line_on_a_rotated_map_selects_the_points_that_it_surrounds(page: Page) -> None:
+    points = np.random.default_rng(7).normal(size=(300, 3)).astype(np.float32)
+    rectangle = [[300, 200], [650, 200], [650, 480], [300, 480]]
+    body = """(async () => {
+      const { Camera } = await import('/web/js/plot/camera.js');
+      const camera = Object.assign(new Camera(), { width: 900, height: 700 });
+      camera.rotate(70, 40);
+      camera.fit({ min: [-3, -3, -3], max: [3, 3, 3] });
+      const c = new Float32Array(given.points);
+      const pixels = Array.from({ length: 300 }, (_, i) => camera.toScreen(c[3 * i], c[3 * i + 1], c[3 * i + 2]));
+      const line = m.lineOf(camera, given.rectangle);
+      const text = new URLSearchParams((await import('/web/js/atlas/link_state.js')).selectionEntries({ line }));
+      const again = (await import('/web/js/atlas/link_state.js')).readState(text).line;
+      const [own, back] = [line, again].map((one) => m.insideLine(one, c, (i) => i % 5 !== 0));
+      return [pixels, own, back];
+    })()"""
+    given = {"points": points.ravel().tolist(), "rectangle": rectangle}
+    pixels, own, back = call(page, "plot/screen_index.js", f"await {body}", given)
+    x, y = np.array(pixels).T
+    inside = (x > 300) & (x < 650) & (y > 200) & (y < 480) & (np.arange(300) % 5 != 0)
+    assert 10 < inside.sum() < 200
+    assert own == back == np.flatnonzero(inside).tolist()
