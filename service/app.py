@@ -46,6 +46,7 @@ from service.hosting.ipc.engine_connection import run_engine_client
 from service.hosting.ipc.engine_pool import Engines
 from service.hosting.ipc.transport import ApiEndpoint
 from service.projection.placement import PlacementProcess
+from service.projection.space_neighbours import SpaceNeighbours
 from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
 from service.queueing.reconciler import Reconciler
@@ -150,6 +151,7 @@ def create_services(settings: Settings, *, engine: Engines) -> Services:
         maps=map_store,
         index=index,
         placer=PlacementProcess(map_store, home=settings.home),
+        neighbours=SpaceNeighbours(map_store),
         queue=queue,
         queue_watch=monitor,
         idempotency=IdempotencyStore(artifacts),

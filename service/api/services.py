@@ -17,6 +17,7 @@ from service.api.readiness import ComponentChecks
 from service.api.telemetry.metrics import Metrics
 from service.hosting.ipc.engine_pool import Engines
 from service.projection.placement import PlacementProcess
+from service.projection.space_neighbours import SpaceNeighbours
 from service.queueing.monitor import QueueMonitor
 from service.queueing.queue import RunQueue
 from service.settings import Settings
@@ -39,8 +40,8 @@ class Services:
 
     keys: accepted API keys; limits: what they may use. engine: connection to the engine process. checks: of the store and
     Redis. datasets: stored ones; hub: loads further ones. files: of clients, for batches. queue, queue_watch: None without
-    Redis; no run can be started then. parsing: validates large bodies, one at a time, because each holds the interpreter
-    lock. index: of the lists. intake: whether new requests are taken.
+    Redis; no run can be started then. neighbours: of the points of maps. parsing: validates large bodies, one at a time,
+    because each holds the interpreter lock. index: of the lists. intake: whether new requests are taken.
     """
 
     settings: Settings
@@ -54,6 +55,7 @@ class Services:
     runs: RunStore
     maps: MapStore
     placer: PlacementProcess
+    neighbours: SpaceNeighbours
     queue: RunQueue | None
     queue_watch: QueueMonitor | None
     idempotency: IdempotencyStore

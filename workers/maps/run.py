@@ -17,10 +17,20 @@ from service.map_sources.add_source import add_source
 from service.map_sources.gathered_points import GatheredPoints
 from service.map_sources.interface import SourceContext, run_to_end
 from service.store.artifacts.tensor_codec import encode
-from service.store.maps.store import MAP, TOKENS, MapFacts, basis_path, encode_tokens, points_path
+from service.store.maps.store import (
+    MAP,
+    TOKENS,
+    VECTORS,
+    MapFacts,
+    basis_path,
+    encode_tokens,
+    points_path,
+    vectors_path,
+)
 from service.store.runs.store import RunStore
 from workers.maps.fitting import fit_layer
 from workers.maps.reader import InProcessMapReader
+from workers.maps.tasks import task_silhouette, tasks_of
 from workers.priors.sources.sources import Sources
 from workers.running.interface import RunContext
 from workers.states.texts import Encoder
@@ -34,9 +44,13 @@ MEMORY_BYTES = 256 << 20
 PASS_BYTES = 8 << 30
 """Vectors of one pass altogether, if it has several layers."""
 
+KEPT_BYTES = 256 << 20
+"""Vectors of a layer that are stored for the search of neighbours; more are not stored."""
+
 
 def make_map(run: RunContext) -> Mapping[str, float]:
-    """Store ``map.json``, ``tokens.safetensors``, and for each layer ``basis.{layer}`` and ``points.{layer}.safetensors``.
+    """Store ``map.json``, ``tokens.safetensors``, and for each layer ``basis.{layer}``, ``points.{layer}`` and
+    ``vectors.{layer}.safetensors``.
 
     Returns:
         ``n_points``, and by layer ``{layer}/trustworthiness`` and the other measures of its quality.
@@ -94,13 +108,18 @@ class _Attempt:
             self._progress.next_source()
 
     def _finish_layer(self, layer: int, points: GatheredPoints) -> None:
-        fitted = fit_layer(points.vectors(layer), layer=layer, spec=self._spec)
+        vectors = points.vectors(layer)
+        fitted = fit_layer(vectors, layer=layer, spec=self._spec)
         self._run.check()
         basis = encode(fitted.basis.tensors(), metadata=dict(fitted.basis.facts()))
         self._run.save_output(basis_path(layer), basis)
         placed = points.labels(layer).points(fitted.places)
         self._run.save_output(points_path(layer), encode(placed.tensors(), metadata={"layer": layer}))
-        self._done[layer] = fitted.quality
+        if self._spec.keep_vectors and points.n_bytes(layer) <= KEPT_BYTES:
+            self._run.save_output(vectors_path(layer), encode({VECTORS: vectors}, metadata={"layer": layer}))
+        tasks = tasks_of(placed, spec=self._spec, names=self._names)
+        separation = task_silhouette(vectors, tasks, sample=self._spec.sample, seed=self._spec.seed)
+        self._done[layer] = fitted.quality.model_copy(update={"task_silhouette": separation})
         kept = {str(done): quality.model_dump(mode="json") for done, quality in self._done.items()}
         self._run.save_checkpoint({DONE: json.dumps(kept).encode()})
         self._progress.finish_layer()
@@ -178,6 +197,7 @@ def _numbers(quality: Sequence[MapQuality]) -> dict[str, float]:
         "refitted_trustworthiness",
         "placed_neighbor_overlap",
         "refitted_neighbor_overlap",
+        "task_silhouette",
     )
     return {
         f"{each.layer}/{name}": float(value)

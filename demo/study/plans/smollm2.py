@@ -219,10 +219,8 @@ def maps(size: Size, card: ModelCard, prompts: Mapping[str, Sequence[str]]) -> S
     ]
     sources = [{"embeddings": "vocabulary"}, *tasks, followed, *shown]
     spec = {"model": MODEL, "layers": map_layers(card), "sources": sources}
-    return [
-        MapJob(name="map-pca", spec={**spec, "method": "pca"}),
-        MapJob(name="map-tsne", spec={**spec, "method": "tsne"}),
-    ]
+    methods = ("pca",) if size.is_brief else ("pca", "tsne")
+    return [MapJob(name=f"map-{method}", spec={**spec, "method": method}) for method in methods]
 
 
 def _run(

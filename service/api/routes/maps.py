@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import numpy.typing as npt
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from promptatlas.types import ListPage, Map, MapPoints, MapRow, ProjectBody
+from promptatlas.types import ListPage, Map, MapNeighbors, MapPoints, MapRow, NeighborMetric, ProjectBody
 
 from service.api.engine_reads.map_points import VECTORS, gather_points
 from service.api.requests.auth import Admin, Reader
@@ -21,6 +21,7 @@ from service.api.responses.tensors import accepted_types, too_large_for_json
 from service.api.services import Services, ServicesDep
 from service.errors import InvalidRequest
 from service.map_sources.gathered_points import GatheredPoints
+from service.projection.space_neighbours import MAX_NEIGHBORS
 from service.store.artifacts.tensor_codec import decode, encode
 from service.store.maps.points import Points, join_points
 from service.store.maps.store import StoredMap
@@ -63,6 +64,39 @@ async def get_map(
         selected = None if layer is None else found.layer(layer, loc=("query", "layer"))
         points = services.maps.points(found, layer=selected)
         return _points_response(points, metadata=_metadata_of(found), accept=accept)
+
+    return await asyncio.to_thread(read)
+
+
+@router.get("/v1/maps/{map_id}/neighbors", responses=problems(401, 403, 404, 410, 422, 500, 503))
+async def neighbors(
+    services: ServicesDep,
+    _caller: Reader,
+    map_id: MapId,
+    point: Annotated[int, Query(ge=0, description="Index of the point among the points of its layer.")],
+    layer: Annotated[
+        int | None, Query(description="Layer of the point; may be omitted if the map has only one.")
+    ] = None,
+    k: Annotated[int, Query(ge=1, le=MAX_NEIGHBORS, description="Number of neighbours.")] = 10,
+    metric: Annotated[NeighborMetric, Query(description="Distance in the original space.")] = "euclidean",
+) -> MapNeighbors:
+    """Return the nearest points of a point in the original space, not on the map: exact, nearest first."""
+
+    def read() -> MapNeighbors:
+        found = services.maps.get(map_id)
+        selected = _only_layer(found) if layer is None else found.layer(layer, loc=("query", "layer"))
+        nearest = services.neighbours.find(found, layer=selected, point=point, k=k, metric=metric)
+        columns = services.maps.points(found, layer=selected).rows(nearest.indices).lists()
+        return MapNeighbors.model_validate(
+            {
+                **columns,
+                "map": found.id,
+                "point": point,
+                "metric": metric,
+                "index": nearest.indices.tolist(),
+                "distance": nearest.distances.tolist(),
+            }
+        )
 
     return await asyncio.to_thread(read)
 
@@ -141,6 +175,16 @@ def _layers(found: StoredMap, requested: Sequence[int] | None, services: Service
     return sorted(layers)
 
 
+def _only_layer(found: StoredMap) -> int:
+    layers = found.facts.layers
+    if len(layers) > 1:
+        raise InvalidRequest(
+            f"Expected the layer of the point, because map {found.id} has {', '.join(map(str, layers))}.",
+            loc=("query", "layer"),
+        )
+    return layers[0]
+
+
 def _vectors(data: bytes) -> npt.NDArray[Any]:
     try:
         tensors = decode(data).tensors
@@ -166,6 +210,7 @@ def _row_of(found: StoredMap) -> MapRow:
             "sources": list(facts.sources),
             "n_points": facts.n_points,
             "created_at": found.record.created_at,
+            "default_layer": found.default_layer,
         }
     )
 

@@ -105,6 +105,18 @@ class Points:
     def __len__(self) -> int:
         return len(self.places)
 
+    def rows(self, indices: npt.NDArray[np.integer[Any]]) -> Points:
+        """The points with these indices, in their order."""
+        return Points(
+            places=self.places[indices],
+            layers=self.layers[indices],
+            positions=self.positions[indices],
+            texts={
+                name: TextColumn(codes=column.codes[indices], values=column.values)
+                for name, column in self.texts.items()
+            },
+        )
+
     def tensors(self) -> dict[str, Array]:
         """All columns as tensors; see the module."""
         found: dict[str, Array] = {name: self.places[:, i] for i, name in enumerate(AXES[: self.places.shape[1]])}

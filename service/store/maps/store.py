@@ -3,6 +3,8 @@
 runs/{id}/outputs/map.json                     facts of the map; the map exists as long as this file does
 runs/{id}/outputs/points.{layer}.safetensors   the points of a layer; see ``service.store.maps.points``
 runs/{id}/outputs/basis.{layer}.safetensors    the basis of a layer, with its facts as metadata
+runs/{id}/outputs/vectors.{layer}.safetensors  the vectors of a layer's points in the original space, float32 `[n, d_model]`;
+                                               absent if there are too many, or the spec excluded them
 runs/{id}/outputs/tokens.safetensors           the texts of all tokens in order of their ids, as a column ``token``
 """
 
@@ -27,6 +29,7 @@ from service.store.runs.records import RunRecord
 from service.store.runs.store import RunStore
 
 MAP, TOKENS = "map.json", "tokens.safetensors"
+VECTORS = "vectors"
 KIND = "map"
 
 Loc = tuple[str | int, ...]
@@ -51,6 +54,11 @@ def points_path(layer: int) -> str:
 def basis_path(layer: int) -> str:
     """Path of a layer's basis among the run's outputs."""
     return f"basis.{layer}.safetensors"
+
+
+def vectors_path(layer: int) -> str:
+    """Path of the vectors of a layer's points among the run's outputs."""
+    return f"vectors.{layer}.safetensors"
 
 
 def encode_tokens(texts: Sequence[str]) -> bytes:
@@ -109,6 +117,13 @@ class StoredMap:
     def id(self) -> str:
         """Id of the map and of its run."""
         return self.record.id
+
+    @property
+    def default_layer(self) -> int:
+        """The layer whose tasks separate best, by ``task_silhouette``; the lowest if none was measured."""
+        measured = [each for each in self.facts.quality if each.get("task_silhouette") is not None]
+        best = max(measured, key=lambda each: each["task_silhouette"], default={"layer": self.facts.layers[0]})
+        return int(best["layer"])
 
     def layer(self, layer: int, *, loc: Loc = ("layer",)) -> int:
         """``layer``; InvalidRequest at ``loc`` if the map does not have it."""
@@ -172,6 +187,25 @@ class MapStore:
     def basis(self, map_id: str, *, layer: int) -> TensorFile:
         """The basis of a layer of the map: tensors, with the facts as metadata."""
         return self._file(map_id, basis_path(layer))
+
+    def vectors(self, found: StoredMap, *, layer: int) -> npt.NDArray[np.float32]:
+        """Vectors `[n, d_model]` of a layer's points in the original space, in the order of ``points``.
+
+        Raises:
+            NotFound: they were not stored, or were removed.
+        """
+        try:
+            data = self._outputs(found.id).read(vectors_path(layer))
+        except NotFound:
+            raise NotFound(
+                f"Map {found.id} has no vectors of layer {layer}: they were excluded by its spec (keep_vectors), were too "
+                "many, or the map is of an earlier version. Make the map again to read neighbours."
+            ) from None
+        try:
+            vectors = decode(data).tensors[VECTORS]
+        except (InvalidRequest, KeyError):
+            raise DamagedArtifact(f"map {found.id} is damaged: the vectors of layer {layer} are malformed.") from None
+        return np.asarray(vectors, dtype=np.float32)
 
     def tokens(self, found: StoredMap) -> Sequence[str]:
         """The text of each token id."""
@@ -246,7 +280,7 @@ class MapStore:
 
 
 def _is_part(path: str) -> bool:
-    return path.startswith(("points.", "basis.")) and path.endswith(".safetensors")
+    return path.startswith(("points.", "basis.", f"{VECTORS}.")) and path.endswith(".safetensors")
 
 
 def _one_layer(found: StoredMap, layers: Sequence[int] | None, loc: Loc) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -12,7 +13,9 @@ from tests.clients.web.conftest import OpenPage
 from tests.clients.web.world import TEXT, World
 
 FILLED = 0.86
-"""Share of the shorter side that the points fill when all are shown."""
+"""Share of the shorter side that the shown range fills."""
+CROPPED = 0.02
+"""Share of the points at each end of an axis that the first view may leave outside."""
 
 
 def ready(page: Page) -> Page:
@@ -21,14 +24,14 @@ def ready(page: Page) -> Page:
     return page
 
 
-def screen_positions(page: Page, points: dict[str, Any]) -> list[tuple[float, float]]:
-    """Expected pixel of each point when all are shown."""
+def screen_positions(page: Page, points: dict[str, Any], *, cropped: float = CROPPED) -> list[tuple[float, float]]:
+    """Expected pixel of each point in the first view, or with ``cropped=0`` when all are shown."""
     box = page.locator(".point-map").bounding_box()
     assert box is not None
+    (left, right), (bottom, top) = (np.quantile(points[axis], [cropped, 1 - cropped]) for axis in "xy")
+    scale = FILLED * min(box["width"] / (right - left), box["height"] / (top - bottom))
+    middle = (left + right) / 2, (bottom + top) / 2
     xs, ys = points["x"], points["y"]
-    spans = max(xs) - min(xs), max(ys) - min(ys)
-    scale = FILLED * min(box["width"] / spans[0], box["height"] / spans[1])
-    middle = (max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2
     return [
         ((x - middle[0]) * scale + box["width"] / 2, box["height"] / 2 - (y - middle[1]) * scale)
         for x, y in zip(xs, ys, strict=True)
@@ -120,6 +123,7 @@ def test_the_lasso_selects_points(open_page: OpenPage, world: World) -> None:
     box = page.locator(".point-map").bounding_box()
     assert box is not None
     page.locator(".point-map").focus()
+    page.keyboard.press("0")
     page.keyboard.press("l")
     corners = [(2, 2), (0.99, 0.005), (0.99, 0.99), (0.005, 0.99)]
     at = [(x if x > 1 else x * box["width"], y if y > 1 else y * box["height"]) for x, y in corners]

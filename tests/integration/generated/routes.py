@@ -49,6 +49,7 @@ _GETS = (
     "/v1/batches/{id}",
     "/v1/maps",
     "/v1/maps/{id}",
+    "/v1/maps/{id}/neighbors",
     "/v1/nowhere",
 )
 _QUERIES: Mapping[str, list[str]] = {
@@ -60,6 +61,7 @@ _QUERIES: Mapping[str, list[str]] = {
     "status": ["queued", "lost"],
     "layer": ["0", "99", "top"],
     "k": ["1", "3", "0", "1000"],
+    "point": ["0", "-1", "x"],
     "input": ["{input}!", "{nothing}", "{"],
     "never_heard_of": ["1"],
 }

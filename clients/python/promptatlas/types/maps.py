@@ -6,10 +6,11 @@ vectors for layer l go. Each layer has its own basis.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from promptatlas.types.datasets import DatasetRef, Split, Template
 from promptatlas.types.priors import Prior
@@ -18,6 +19,7 @@ from promptatlas.types.sites import LayerIndex
 from promptatlas.types.wire import RequestBody, ResponseBody
 
 MapMethod = Literal["pca", "umap", "tsne"]
+NeighborMetric = Literal["euclidean", "cosine"]
 SourceName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -94,7 +96,37 @@ class EmbeddingsMapSource(_NamedSource):
     seed: int = Field(default=0, ge=0)
 
 
-MapSource = DatasetSource | TextsSource | PromptsSource | PriorSource | TrajectoriesSource | EmbeddingsMapSource
+# The key that each source has and no other. Tags are names of models: locations of errors leave them out.
+_SOURCES: dict[str, type[_NamedSource]] = {
+    "dataset": DatasetSource,
+    "texts": TextsSource,
+    "prompts": PromptsSource,
+    "prior": PriorSource,
+    "trajectories": TrajectoriesSource,
+    "embeddings": EmbeddingsMapSource,
+}
+
+
+def _source_tag(value: Any) -> str | None:
+    if isinstance(value, _NamedSource):
+        return type(value).__name__
+    keys = [key for key in _SOURCES if isinstance(value, Mapping) and key in value]
+    return _SOURCES[keys[0]].__name__ if keys else None
+
+
+MapSource = Annotated[
+    Annotated[DatasetSource, Tag("DatasetSource")]
+    | Annotated[TextsSource, Tag("TextsSource")]
+    | Annotated[PromptsSource, Tag("PromptsSource")]
+    | Annotated[PriorSource, Tag("PriorSource")]
+    | Annotated[TrajectoriesSource, Tag("TrajectoriesSource")]
+    | Annotated[EmbeddingsMapSource, Tag("EmbeddingsMapSource")],
+    Discriminator(
+        _source_tag,
+        custom_error_type="map_source",
+        custom_error_message=f"Expected a source with one of the fields {', '.join(_SOURCES)}",
+    ),
+]
 
 
 class MapSpec(RequestBody):
@@ -102,7 +134,7 @@ class MapSpec(RequestBody):
 
     layers: inputs of these blocks; 0 is the embeddings. n_components: 2 or 3. n_pca: PCA dimensions that UMAP and t-SNE
     are fitted in. n_neighbors, min_dist, metric: of UMAP. perplexity: of t-SNE. sample: number of points that quality is
-    measured on.
+    measured on. keep_vectors: store the vectors of layers with at most 256 MiB of them, for ``…/neighbors``.
     """
 
     model: str = Field(min_length=1, max_length=200)
@@ -113,9 +145,10 @@ class MapSpec(RequestBody):
     n_pca: int = Field(default=50, ge=2, le=1024)
     n_neighbors: int = Field(default=15, ge=2, le=1000)
     min_dist: float = Field(default=0.1, ge=0, le=1)
-    metric: Literal["euclidean", "cosine"] = "euclidean"
+    metric: NeighborMetric = "euclidean"
     perplexity: float = Field(default=30.0, ge=1, le=1000)
     sample: int = Field(default=2000, ge=50, le=20_000)
+    keep_vectors: bool = True
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
 
 
@@ -125,7 +158,9 @@ class MapQuality(ResponseBody):
     explained_variance: share of the variance along each axis (PCA). trustworthiness: Venna and Kaski (2001); 1 if all
     neighbours on the map are neighbours in the original space. neighbor_overlap: share of a point's nearest neighbours in
     the original space that are its nearest neighbours on the map. placed_…, refitted_…: the same for ``n_held_out`` points,
-    placed on a map that was fitted without them, and on a map refitted with them.
+    placed on a map that was fitted without them, and on a map refitted with them. task_silhouette: mean silhouette
+    of the points of datasets in the original space (Rousseeuw 1987), −1 to 1, grouped by ``task``, or by dataset where records
+    name none; None with fewer than two groups.
     """
 
     layer: int
@@ -138,6 +173,7 @@ class MapQuality(ResponseBody):
     refitted_trustworthiness: float | None = None
     placed_neighbor_overlap: float | None = None
     refitted_neighbor_overlap: float | None = None
+    task_silhouette: float | None = None
 
 
 class MapPoints(ResponseBody):
@@ -163,8 +199,22 @@ class MapPoints(ResponseBody):
     prompt: list[str | None] = Field(default_factory=list)
 
 
+class MapNeighbors(MapPoints):
+    """Answer of ``GET /v1/maps/{id}/neighbors``: the nearest points of one point, nearest first, in columns.
+
+    map: id. point: index of the point among the points of its layer. index: those of the neighbours. distance: in the original
+    space, by ``metric``: Euclidean, or 1 − cosine similarity.
+    """
+
+    map: str
+    point: int
+    metric: NeighborMetric
+    index: list[int]
+    distance: list[float]
+
+
 class MapInfo(ResponseBody):
-    """A map without its points."""
+    """A map without its points. default_layer: see :class:`MapRow`."""
 
     id: str
     model: str
@@ -176,6 +226,7 @@ class MapInfo(ResponseBody):
     quality: list[MapQuality] = Field(default_factory=list)
     created_at: datetime | None = None
     name: str | None = None
+    default_layer: int | None = None
     spec: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -187,7 +238,11 @@ class Map(MapInfo, MapPoints):
 
 
 class MapRow(ResponseBody):
-    """One map in a list."""
+    """One map in a list.
+
+    default_layer: the layer to show first: that with the largest ``task_silhouette``; the lowest if the points have fewer than
+    two tasks.
+    """
 
     id: str
     name: str | None = None
@@ -197,6 +252,7 @@ class MapRow(ResponseBody):
     sources: list[str]
     n_points: int
     created_at: datetime | None = None
+    default_layer: int | None = None
 
 
 class ProjectBody(RequestBody):

@@ -5,19 +5,18 @@ import { categoryColour, rampColours } from "../plot/palette.js";
 import { COLOURINGS } from "./colouring.js";
 
 export class ColourPanel {
-  /** isJoined: `{trainingPaths, trajectories}`, changed in place */
-  constructor({ signal, by, isJoined, onBy, onChange }) {
-    Object.assign(this, { isJoined, onChange });
+  /** shown: `{trainingPaths, trajectories, labels, contours}`, and hidden: set of hidden entries; both are changed in place */
+  constructor({ signal, by, shown, hidden, onBy, onChange }) {
+    Object.assign(this, { shown, hidden, onChange });
     this.select = select(COLOURINGS, { value: by, onchange: onBy, id: "colour-by", "aria-label": "Colour by" });
     this.legend = h("div", { class: "atlas-legend", role: "group", "aria-label": "Legend" });
-    this.trainingPaths = checkbox("Connect draw → posterior of each prompt vector", {
-      checked: isJoined.trainingPaths,
-      onchange: (on) => this.#join("trainingPaths", on),
-    });
-    this.trajectories = checkbox("Connect the tokens of each trajectory", {
-      checked: isJoined.trajectories,
-      onchange: (on) => this.#join("trajectories", on),
-    });
+    const box = (what, label) =>
+      checkbox(label, { checked: shown[what], onchange: (on) => ((shown[what] = on), onChange()) });
+    this.trainingPaths = box("trainingPaths", "Connect draw → posterior of each prompt vector");
+    this.trajectories = box("trajectories", "Connect the tokens of each trajectory");
+    this.labels = box("labels", "Label the groups");
+    this.contours = box("contours", "Density contours of the groups (50 % and 90 %)");
+    this.note = h("p", { class: "faint small", hidden: true });
     this.shapes = h("p", { class: "faint small" }, "○ draw   ● posterior   ◆ placed by you");
     const heading = h("div", { class: "row apart tight" }, h("h3", {}, "Colour by"), this.select);
     this.element = h(
@@ -25,6 +24,9 @@ export class ColourPanel {
       { class: "panel" },
       heading,
       this.legend,
+      this.note,
+      this.labels,
+      this.contours,
       this.trainingPaths,
       this.trajectories,
       this.shapes,
@@ -32,10 +34,14 @@ export class ColourPanel {
     document.addEventListener("themechange", () => this.colours && this.show(this.colours, this.groups), { signal });
   }
 
-  show(colours, groups) {
-    Object.assign(this, { colours, groups });
-    this.trainingPaths.firstChild.checked = this.isJoined.trainingPaths;
-    this.trajectories.firstChild.checked = this.isJoined.trajectories;
+  /** isFlat: contours can be drawn; isSingle: one layer is shown, so groups have labels */
+  show(colours, groups, { isFlat, isSingle } = this.scene) {
+    Object.assign(this, { colours, groups, scene: { isFlat, isSingle } });
+    this.trajectories.firstChild.checked = this.shown.trajectories;
+    this.note.hidden = !colours.note;
+    this.note.textContent = colours.note ?? "";
+    this.labels.hidden = !isSingle || Boolean(colours.ramp);
+    this.contours.hidden = !isFlat || Boolean(colours.ramp);
     this.trainingPaths.hidden = !groups.some((one) => one.isTrainingPath);
     this.trajectories.hidden = !groups.some((one) => !one.isTrainingPath);
     this.shapes.hidden = this.trainingPaths.hidden;
@@ -70,11 +76,6 @@ export class ColourPanel {
       h("span", { class: "number faint" }, number(key.n)),
     );
     return element;
-  }
-
-  #join(what, on) {
-    this.isJoined[what] = on;
-    this.onChange();
   }
 }
 

@@ -23,11 +23,19 @@ const LOOKS = {
 };
 
 /**
- * @returns {{keys: {name: string, n: number, colour: number}[], of: (i: number) => number, key: Int32Array, ramp: ?Object}}
- *   keys: entries of the legend, most frequent first. key: index of each point's entry. of: palette index of a point.
+ * @param {number[]} layers all layers of the map: the colour of a layer does not depend on which layers are shown
+ * @returns {{keys: {name: string, n: number, colour: number}[], of: (i: number) => number, key: Int32Array, ramp: ?Object, note: ?string}}
+ *   keys: entries of the legend, most frequent first; layers ascending. key: index of each point's entry. of: palette index of a point.
+ *   note: a remark for the legend.
  */
-export function colouring(points, by) {
-  return by === "position" ? byPosition(points) : byCategory(points, by);
+export function colouring(points, by, layers = []) {
+  if (by === "position") return byPosition(points);
+  return by === "layer" ? byLayer(points, layers) : byCategory(points, by);
+}
+
+/** Name of a legend entry in links; entries that hold the rest are marked, since a category may have the same name. */
+export function idOf(key) {
+  return `${key.isRest ? "*" : ""}${key.name}`;
 }
 
 /**
@@ -66,20 +74,37 @@ export function linesOf(points, groups, looks, isShown) {
   return { coordinates, looks: own };
 }
 
+/** Layers are ordered: their colours are those of the ramp, from the lowest to the highest layer of the map. */
+function byLayer(points, layers) {
+  const counts = new Map();
+  for (const layer of points.layer) counts.set(layer, (counts.get(layer) ?? 0) + 1);
+  const shown = [...counts.keys()].sort((a, b) => a - b);
+  const known = layers.length ? layers : shown;
+  const share = (layer) => known.indexOf(layer) / Math.max(1, known.length - 1);
+  const keyOf = (layer) => ({ name: `layer ${layer}`, n: counts.get(layer), colour: rampIndex(share(layer)) });
+  const keys = shown.map(keyOf);
+  const numbers = new Map(shown.map((layer, k) => [layer, k]));
+  const key = Int32Array.from(points.layer, (layer) => numbers.get(layer));
+  const note =
+    shown.length === 1 && known.length > 1
+      ? `Only layer ${shown[0]} is shown, so all points have one colour. Show all layers to compare them.`
+      : null;
+  return { by: "layer", keys, key, of: (i) => keys[key[i]].colour, ramp: null, note };
+}
+
 function byCategory(points, by) {
-  const isLayer = by === "layer";
-  const codes = isLayer ? points.layer : points[by].codes;
+  const { codes, values } = points[by];
   const counts = new Map();
   for (const code of codes) counts.set(code, (counts.get(code) ?? 0) + 1);
-  const found = [...counts].filter(([code]) => isLayer || code >= 0);
-  found.sort(isLayer || by === "source" ? (a, b) => a[0] - b[0] : (a, b) => b[1] - a[1] || a[0] - b[0]);
+  const found = [...counts].filter(([code]) => code >= 0);
+  found.sort(by === "source" ? (a, b) => a[0] - b[0] : (a, b) => b[1] - a[1] || a[0] - b[0]);
   const several = found.length > N_CATEGORIES;
   const named = several ? found.slice(0, N_CATEGORIES - 1) : found;
   const backgrounds = by === "source" ? backgroundsOf(points) : new Set();
   let next = 0;
   const keys = named.map(([code, n]) => {
     const colour = backgrounds.has(code) ? OTHER_INDEX : next++;
-    return { name: isLayer ? `layer ${code}` : points[by].values[code], n, colour };
+    return { name: values[code], n, colour };
   });
   const numbers = new Map(named.map(([code], k) => [code, k]));
   const add = (name, n) => (n ? keys.push({ name, n, colour: OTHER_INDEX, isRest: true }) - 1 : -1);
@@ -87,7 +112,7 @@ function byCategory(points, by) {
     `others (${found.length - named.length})`,
     found.slice(named.length).reduce((sum, [, n]) => sum + n, 0),
   );
-  const none = add("none", isLayer ? 0 : (counts.get(-1) ?? 0));
+  const none = add("none", counts.get(-1) ?? 0);
   const key = new Int32Array(points.n);
   for (let i = 0; i < points.n; i++) key[i] = numbers.get(codes[i]) ?? (codes[i] < 0 ? none : others);
   return { by, keys, key, of: (i) => keys[key[i]].colour, ramp: null };

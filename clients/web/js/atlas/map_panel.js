@@ -57,13 +57,19 @@ export class MapPanel {
     const quality = this.map.quality?.find((one) => one.layer === this.layer);
     const parts = [
       this.map.method.toUpperCase(),
-      this.layer === "all" ? "all layers, each in its own basis" : layerName(this.layer),
+      this.layer === "all" ? "one panel per layer, each with its own basis" : layerName(this.layer),
       count(n, "point"),
     ];
     if (quality?.explained_variance)
       parts.push(`variance ${quality.explained_variance.map((share) => percent(share, 0)).join(" + ")}`);
     if (quality?.trustworthiness) parts.push(`trustworthiness ${number(quality.trustworthiness, 2)}`);
     return parts.join("  ·  ");
+  }
+
+  /** Shows a layer, as if the user had chosen it. */
+  choose(layer) {
+    this.slider.value = this.layers.indexOf(layer);
+    this.#moveSlider();
   }
 
   #moveSlider() {
@@ -89,6 +95,7 @@ export class MapPanel {
       ["points", number(this.map.n_points)],
       ["variance", quality.explained_variance?.map((share) => percent(share)).join(", ")],
       ["trustworthiness", quality.trustworthiness && number(quality.trustworthiness)],
+      ["silhouette of the tasks", silhouettes(this.map.quality ?? [])],
       ["neighbours preserved", quality.neighbor_overlap && percent(quality.neighbor_overlap)],
       [
         "trustworthiness of placed points",
@@ -101,6 +108,12 @@ export class MapPanel {
       rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
     );
   }
+}
+
+/** The silhouette of the tasks at each layer where it was measured; null if there is none. */
+function silhouettes(quality) {
+  const measured = quality.filter((one) => one.task_silhouette !== null && one.task_silhouette !== undefined);
+  return measured.map((one) => `layer ${one.layer}: ${number(one.task_silhouette, 2)}`).join(", ") || null;
 }
 
 function layerName(layer) {

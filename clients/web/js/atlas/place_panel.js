@@ -45,6 +45,12 @@ export class PlacePanel {
     setOptions(this.vectors, [["", names.length ? "choose a prompt" : "no prompts for this model"], ...names]);
   }
 
+  /** Moves the focus to the text. */
+  focus() {
+    this.text.scrollIntoView({ block: "center" });
+    this.text.focus({ preventScroll: true });
+  }
+
   #text() {
     const texts = this.text.value
       .split("\n")

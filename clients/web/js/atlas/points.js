@@ -8,7 +8,7 @@ const RANK = { embedding: 0, state: 1, snapshot: 2, draw: 3, posterior: 4, place
 export class Points {
   /**
    * @param {Object} columns `coordinates` [n, 3], `layer` [n], `position` [n], `since` [n] (order of arrival), `isFlat` (2-D),
-   *   and a dictionary-encoded column `{codes, values}` for each of TEXTS
+   *   and a dictionary-encoded column `{codes, values}` for each of TEXTS; `own`: see `panelled`
    */
   constructor(columns) {
     Object.assign(this, columns);
@@ -58,6 +58,27 @@ export class Points {
   /** The token index or training step of point `i`, or null. */
   positionOf(i) {
     return this.position[i] === NO_POSITION ? null : this.position[i];
+  }
+
+  /** The index of point `i` among the points of its layer, as the server counts them. */
+  fileIndex(i) {
+    return this.since[i] - this.#starts().get(this.layer[i]);
+  }
+
+  /** The point with an index among the points of a layer, as the server counts them; −1 if it is not here. */
+  at(layer, index) {
+    return this.since.indexOf((this.#starts().get(layer) ?? NaN) + index);
+  }
+
+  /** The first order of arrival of each layer. */
+  #starts() {
+    if (this.starts) return this.starts;
+    this.starts = new Map();
+    for (let i = 0; i < this.n; i++) {
+      const least = this.starts.get(this.layer[i]);
+      if (least === undefined || this.since[i] < least) this.starts.set(this.layer[i], this.since[i]);
+    }
+    return this.starts;
   }
 
   /** These points followed by `other`. */
@@ -114,11 +135,12 @@ export class Points {
   }
 }
 
-/** Points as rows of a table, the names of the columns first. */
+/** Points as rows of a table, the names of the columns first. Coordinates are those of the map, also for points in panels. */
 export function rowsOf(points, items) {
-  const head = ["x", "y", ...(points.isFlat ? [] : ["z"]), "layer", "position", ...TEXTS];
+  const { coordinates, isFlat } = points.own ?? points;
+  const head = ["x", "y", ...(isFlat ? [] : ["z"]), "layer", "position", ...TEXTS];
   const row = (i) => [
-    ...points.coordinates.subarray(3 * i, 3 * i + (points.isFlat ? 2 : 3)),
+    ...coordinates.subarray(3 * i, 3 * i + (isFlat ? 2 : 3)),
     points.layer[i],
     points.positionOf(i),
     ...TEXTS.map((name) => points.get(name, i)),

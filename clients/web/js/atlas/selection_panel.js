@@ -1,6 +1,6 @@
 /** Panel for selected points: search, and the texts of points in the lasso. */
 import { button, h, setChildren } from "../dom/elements.js";
-import { count, truncated, visible } from "../dom/format.js";
+import { count, number, truncated, visible } from "../dom/format.js";
 import { notify } from "../shell/notices.js";
 import { describe } from "./tip.js";
 
@@ -8,8 +8,13 @@ const SHOWN = 150;
 const DELAY_MS = 180;
 
 export class SelectionPanel {
-  constructor({ onRaise, onPoint }) {
-    Object.assign(this, { onRaise, onPoint, items: [] });
+  /**
+   * @param {Object} on `onRaise(items, how)`: these points are selected; returns the number of points that the map shows as
+   *   selected. how: `{find}`, `{line}` or `{items}`, for the link. `onPoint(i)`: the user looks at one of them.
+   * @param {Neighbours} neighbours of a point that is selected alone
+   */
+  constructor({ onRaise, onPoint, neighbours }) {
+    Object.assign(this, { onRaise, onPoint, neighbours, items: [] });
     this.search = h("input", {
       type: "search",
       placeholder: "Search tokens and texts",
@@ -27,7 +32,9 @@ export class SelectionPanel {
       this.hint,
       this.heading,
       this.list,
+      neighbours.element,
     );
+    neighbours.element.hidden = true;
   }
 
   setPoints(points) {
@@ -36,20 +43,22 @@ export class SelectionPanel {
   }
 
   /** Shows these points; an empty list clears the selection. */
-  show(points, items) {
+  show(points, items, how = {}) {
     this.points = points;
     this.search.value = "";
-    this.#list(items);
-    this.onRaise(items);
+    this.#list(items, this.onRaise(items, how));
+  }
+
+  /** Selects the points whose token or text contains these words. */
+  find(words) {
+    this.search.value = words;
+    const items = words.trim() ? this.#find(words.toLowerCase()) : [];
+    this.#list(items, this.onRaise(items, { find: words.trim() ? words : "" }));
   }
 
   #onInput() {
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => {
-      const items = this.search.value.trim() ? this.#find(this.search.value.toLowerCase()) : [];
-      this.#list(items);
-      this.onRaise(items);
-    }, DELAY_MS);
+    this.waiting = setTimeout(() => this.find(this.search.value), DELAY_MS);
   }
 
   #find(words) {
@@ -65,13 +74,18 @@ export class SelectionPanel {
     return found;
   }
 
-  #list(items) {
+  #list(items, nRaised = items.length) {
     this.items = items;
     this.hint.hidden = items.length > 0;
     this.heading.hidden = !items.length && !this.search.value;
     setChildren(
       this.heading,
-      h("span", { class: "small", role: "status" }, items.length ? count(items.length, "point") : "No matching points"),
+      h(
+        "span",
+        { class: "small", role: "status" },
+        items.length ? count(items.length, "point") : "No matching points",
+        nRaised > items.length && ` · ${number(nRaised)} in all panels`,
+      ),
       items.length > 0 &&
         h(
           "span",
@@ -86,6 +100,8 @@ export class SelectionPanel {
       items.length > SHOWN &&
         h("li", { class: "faint small" }, `and ${(items.length - SHOWN).toLocaleString("en")} more`),
     );
+    this.neighbours.element.hidden = items.length !== 1;
+    if (items.length === 1) this.neighbours.show(this.points, items[0]);
   }
 
   #row(i) {

@@ -8,7 +8,8 @@ const TOOLS = [
 ];
 
 export class Toolbar {
-  constructor(map) {
+  /** onShow(view): shows "all" or "most" points. onPlace: moves the focus to the text to place. */
+  constructor(map, { onShow, onPlace }) {
     this.map = map;
     this.buttons = new Map(
       TOOLS.map(([name, title]) => [
@@ -16,16 +17,18 @@ export class Toolbar {
         button(icon(name), () => this.choose(name), { class: "icon", title, "aria-label": title }),
       ]),
     );
-    const fit = button(icon("fit"), () => map.fit(), {
-      class: "icon",
-      title: "Show all (0)",
-      "aria-label": "Show all",
-    });
+    const one = (name, label, key, act) =>
+      button(icon(name), act, { class: "icon", title: key ? `${label} (${key})` : label, "aria-label": label });
+    const others = [
+      one("fit", "Show all", "0", () => onShow("all")),
+      one("crop", "Show the 2–98 % range", "1", () => onShow("most")),
+      one("pin", "Place a text", "", onPlace),
+    ];
     this.element = h(
       "div",
       { class: "atlas-tools" },
       h("div", { class: "segments", role: "group", "aria-label": "Tool" }, [...this.buttons.values()]),
-      fit,
+      others,
     );
     map.element.addEventListener("keydown", (event) => {
       const tool = TOOLS.find(([, , key]) => key === event.key.toLowerCase());

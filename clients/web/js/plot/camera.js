@@ -48,6 +48,35 @@ export class Camera {
     return [(wx - this.centre[0]) * this.scale + this.width / 2, this.height / 2 - (wy - this.centre[1]) * this.scale];
   }
 
+  /** The rotated coordinates of a pixel. */
+  fromScreen(sx, sy) {
+    return [
+      (sx - this.width / 2) / this.scale + this.centre[0],
+      (this.height / 2 - sy) / this.scale + this.centre[1],
+    ];
+  }
+
+  /** Numbers rounded to a tenth of a pixel. */
+  rounded(values) {
+    const decimals = Math.min(20, Math.max(0, Math.ceil(Math.log10(this.scale)) + 1));
+    return values.map((value) => Number(value.toFixed(decimals)));
+  }
+
+  /** What is shown, for any size of the window: `{centre, span, turn, pivot}`; span: of the shorter side, in world units. */
+  state() {
+    return {
+      centre: this.rounded(this.centre),
+      span: Number((Math.min(this.width, this.height) / this.scale).toPrecision(5)),
+      ...(!this.isFlat && { turn: this.turn, pivot: this.pivot }),
+    };
+  }
+
+  /** Shows a state of `state()`. */
+  restore({ centre, span, turn = IDENTITY, pivot = this.pivot }) {
+    Object.assign(this, { centre: [...centre], turn, pivot });
+    this.scale = Math.min(1e9, Math.max(1e-9, Math.min(this.width, this.height) / span));
+  }
+
   pan(dx, dy) {
     this.centre = [this.centre[0] - dx / this.scale, this.centre[1] + dy / this.scale];
   }

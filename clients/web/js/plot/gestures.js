@@ -6,7 +6,7 @@ const KEYS = { ArrowLeft: [STEP, 0], ArrowRight: [-STEP, 0], ArrowUp: [0, STEP],
 /**
  * @param {HTMLElement} element a focusable element
  * @param {Object} on `pan(dx, dy)`, `turn(dx, dy)`, `zoom(factor, x, y)`, `hover(x, y)`, `leave()`, `pick(x, y)`,
- *   `line(points, isDone)`, `fit()`, `escape()`
+ *   `line(points, isDone)`, `show("all" or "most")`, `escape()`
  * @param {() => {tool: string, turns: boolean}} mode
  */
 export function listen(element, on, mode) {
@@ -16,7 +16,7 @@ export function listen(element, on, mode) {
   element.addEventListener("pointerup", (event) => dragged.end(event));
   element.addEventListener("pointercancel", () => dragged.cancel());
   element.addEventListener("pointerleave", () => on.leave());
-  element.addEventListener("dblclick", () => on.fit());
+  element.addEventListener("dblclick", () => on.show("all"));
   element.addEventListener(
     "wheel",
     (event) => {
@@ -31,7 +31,8 @@ export function listen(element, on, mode) {
     if (KEYS[event.key]) on.pan(...KEYS[event.key]);
     else if (event.key === "+" || event.key === "=") on.zoom(1.25);
     else if (event.key === "-") on.zoom(0.8);
-    else if (event.key === "0") on.fit();
+    else if (event.key === "0") on.show("all");
+    else if (event.key === "1") on.show("most");
     else if (event.key === "Escape") on.escape();
     else return;
     event.preventDefault();

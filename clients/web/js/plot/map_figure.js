@@ -11,13 +11,15 @@ const MAX_NAME = 26;
  * @param {PointMap} map
  * @param {{name: string, colour: number}[]} keys entries of the legend
  * @param {string} caption one line below the map
+ * @param {(context) => void} over paints above the points
  */
-export function mapFigure(map, { name, keys, caption, rows }) {
+export function mapFigure(map, { name, keys, caption, rows, over }) {
   const { width, height } = map.camera;
   const paint = (context) => {
     const colours = palette().map((tone) => `rgb(${tone.join(",")})`);
     drawLines(context, map, colours);
     drawPoints(context, map, colours);
+    over(context);
     drawLegend(context, { keys, colours, caption, width, height });
   };
   return { name, width: Math.round(width + LEGEND_WIDTH), height: Math.round(height), paint, rows };

@@ -53,9 +53,10 @@ export function palette() {
   return [...CATEGORIES[name], OTHER[name], ...ramp, DIM[name]].map(rgb);
 }
 
-/** The CSS colour of a category; the colour `other` past the last one. */
+/** The CSS colour of a palette index: a category, or a colour of the ramp; `other` for any other index. */
 export function categoryColour(i) {
   const name = theme();
+  if (i >= RAMP_START && i < DIM_INDEX) return `rgb(${mixed(RAMP[name], (i - RAMP_START) / (N_RAMP - 1)).join(",")})`;
   return i < N_CATEGORIES ? CATEGORIES[name][i] : OTHER[name];
 }
 

@@ -6,7 +6,8 @@ import { h } from "../dom/elements.js";
 import { Camera } from "./camera.js";
 import { CanvasLayer } from "./canvas_layer.js";
 import { listen } from "./gestures.js";
-import { ScreenIndex } from "./screen_index.js";
+import { insideLine, lineOf, ScreenIndex } from "./screen_index.js";
+import { CROPPED, rangeBox } from "./view_range.js";
 
 const SLOW_MS = 20;
 const MANY = 5000;
@@ -17,8 +18,9 @@ const MAX_STRETCH = 1.6;
 
 export class PointMap {
   /**
-   * @param {Object} on `hover(i, x, y)` and `pick(i)` (i is −1 where there is no point), `select(indices)`,
-   *   `paint(context, toScreen)`, `escape()`
+   * @param {Object} on `hover(i, x, y)` and `pick(i)` (i is −1 where there is no point), `select(indices, line)` (line: see
+   *   `lineOf`), `paint(context, toScreen)`, `escape()`; optional: `show(view)` instead of `show` of this class, `drawn()` after each complete picture, `moved(transform)` when
+   *   the last picture is moved by a CSS transform instead
    */
   constructor(on) {
     this.on = on;
@@ -32,7 +34,7 @@ export class PointMap {
         class: "point-map",
         tabindex: "0",
         role: "application",
-        "aria-label": "Map of points. Arrow keys move, plus and minus zoom, 0 shows all.",
+        "aria-label": "Map of points. Arrow keys move, plus and minus zoom, 0 shows all, 1 shows most.",
       },
       this.stage,
     );
@@ -40,6 +42,7 @@ export class PointMap {
     this.camera = new Camera();
     this.drawn = new Camera();
     this.isSolid = false;
+    this.view = "all";
     this.isSlow = false;
     this.ratio = 1;
     this.margin = [0, 0];
@@ -50,13 +53,16 @@ export class PointMap {
     this.#listen();
   }
 
-  /** @param {Float32Array} coordinates @param {Uint8Array} looks @param {{coordinates: Float32Array, looks: Uint8Array}} lines */
-  setPoints(coordinates, looks, lines, { isSolid = false, keepView = false } = {}) {
+  /**
+   * @param {Float32Array} coordinates @param {Uint8Array} looks @param {{coordinates: Float32Array, looks: Uint8Array}} lines
+   * @param {string|Object} view "all" points, "most" (the 2–98 % range of each axis), "keep", or a state of the camera
+   */
+  setPoints(coordinates, looks, lines, { isSolid = false, view = "all" } = {}) {
     Object.assign(this, { coordinates, looks, lines, isSolid });
     this.layer.setPoints(coordinates, looks);
     this.layer.setLines(lines.coordinates, lines.looks);
-    if (keepView) this.#drawNow();
-    else this.fit();
+    if (view === "keep") this.#drawNow();
+    else this.show(view);
     this.measured = this.#measure();
   }
 
@@ -67,20 +73,21 @@ export class PointMap {
     this.#drawNow();
   }
 
-  /** Fits all visible points into view. */
-  fit() {
+  /** Shows "all" visible points, "most" of them, or a state of the camera. */
+  show(view) {
+    this.view = view;
+    if (this.camera.width === 1) return; // without a size yet: shown at the first resize
     if (!this.isSolid) this.camera.turn = new Camera().turn;
-    const box = { min: [Infinity, Infinity, Infinity], max: [-Infinity, -Infinity, -Infinity] };
-    for (let i = 0; i < this.looks.length / 4; i++) {
-      if (this.looks[4 * i + 2] === 0) continue;
-      for (let axis = 0; axis < 3; axis++) {
-        const value = this.coordinates[3 * i + axis];
-        if (value < box.min[axis]) box.min[axis] = value;
-        if (value > box.max[axis]) box.max[axis] = value;
-      }
-    }
-    if (box.min[0] <= box.max[0]) this.camera.fit(box);
+    const isVisible = (i) => this.looks[4 * i + 2] > 0;
+    const box = rangeBox(this.coordinates, isVisible, view === "most" ? CROPPED : 0);
+    if (box) this.camera.fit(box);
+    if (typeof view === "object") this.camera.restore(view);
     this.#drawNow();
+  }
+
+  /** Visible points inside a line of `lineOf`, sorted. */
+  inside(line) {
+    return insideLine(line, this.coordinates, (i) => this.looks[4 * i + 2] > 0);
   }
 
   /** Redraws the overlay above the points: lasso, marks and trajectories. */
@@ -130,7 +137,7 @@ export class PointMap {
       leave: () => this.on.hover(-1),
       pick: (x, y) => this.on.pick(this.#at(x, y)),
       line: (line, isDone) => this.#drawLine(line, isDone),
-      fit: () => this.fit(),
+      show: (view) => (this.on.show ? this.on.show(view) : this.show(view)),
       escape: () => this.on.escape(),
     };
     listen(this.element, on, () => ({ tool: this.tool, turns: this.isSolid }));
@@ -142,7 +149,7 @@ export class PointMap {
     const isFirst = this.camera.width === 1;
     Object.assign(this.camera, { width, height });
     this.#size();
-    if (isFirst) this.fit();
+    if (isFirst) this.show(this.view);
     else this.#drawNow();
   }
 
@@ -188,6 +195,7 @@ export class PointMap {
 
   #moved(change) {
     change();
+    this.view = "moved";
     this.on.hover(-1);
     this.index = null;
     if (!this.pending) this.pending = requestAnimationFrame(() => this.#frame());
@@ -209,7 +217,10 @@ export class PointMap {
     const { dx, dy, factor } = since;
     const outside = Math.abs(dx) > 4 * this.margin[0] || Math.abs(dy) > 4 * this.margin[1];
     if (factor > MAX_STRETCH || factor < 1 / MAX_STRETCH || (outside && factor === 1)) this.#drawNow();
-    else this.stage.style.transform = `translate(${dx}px, ${dy}px) scale(${factor})`;
+    else {
+      this.stage.style.transform = `translate(${dx}px, ${dy}px) scale(${factor})`;
+      this.on.moved?.(this.stage.style.transform);
+    }
   }
 
   #drawNow() {
@@ -225,6 +236,7 @@ export class PointMap {
     this.layer.draw(this.#wide(), { ratio: this.ratio, isSolid: this.isSolid, share });
     this.ink = getComputedStyle(this.element).color;
     this.repaint();
+    this.on.drawn?.();
   }
 
   #at(x, y) {
@@ -241,16 +253,11 @@ export class PointMap {
     this.line = isDone ? [] : line;
     this.on.hover(-1);
     if (isDone) {
-      this.#at(0, 0);
-      this.on.select(this.index.inside(thinned(line)));
+      const drawn = lineOf(this.camera, line);
+      this.on.select(this.inside(drawn), drawn);
     }
     this.repaint();
   }
-}
-
-function thinned(line) {
-  const step = Math.ceil(line.length / 200);
-  return line.filter((_, i) => i % step === 0);
 }
 
 function drawLine(context, line, ink) {

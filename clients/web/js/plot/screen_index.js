@@ -1,6 +1,8 @@
-/** Grid index of the visible points in screen space: finds the point under the pointer and the points inside a lasso. */
+/** Points under the pointer, by a grid index in screen space, and points inside a line that was drawn around them. */
+import { Camera } from "./camera.js";
 
 const CELL = 14;
+const MAX_CORNERS = 80;
 
 export class ScreenIndex {
   /**
@@ -44,19 +46,6 @@ export class ScreenIndex {
     return best;
   }
 
-  /** Visible points inside a polygon of pixels `[[x, y], …]`, sorted. */
-  inside(line) {
-    const xs = line.map((point) => point[0]);
-    const ys = line.map((point) => point[1]);
-    const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-    const found = [];
-    for (const i of this.items) {
-      const [x, y] = [this.x[i], this.y[i]];
-      if (x >= left && x <= right && y >= top && y <= bottom && isInside(x, y, xs, ys)) found.push(i);
-    }
-    return found.sort((a, b) => a - b);
-  }
-
   #forEachNear(sx, sy, reach, visit) {
     const clamp = (value, most) => Math.min(most - 1, Math.max(0, Math.floor(value / CELL)));
     for (let row = clamp(sy - reach, this.down); row <= clamp(sy + reach, this.down); row++) {
@@ -66,6 +55,36 @@ export class ScreenIndex {
       }
     }
   }
+}
+
+/**
+ * A drawn line in the coordinates of the map, so that it selects the same points in another window.
+ *
+ * @param {number[][]} pixels
+ * @returns {{corners: number[][], frame: ?number[]}} corners: at most 80, rounded to a tenth of a pixel. frame: rotation and pivot of a
+ *   rotated camera
+ */
+export function lineOf(camera, pixels) {
+  const step = Math.ceil(pixels.length / MAX_CORNERS);
+  const corners = pixels.filter((_, i) => i % step === 0).map(([x, y]) => camera.rounded(camera.fromScreen(x, y)));
+  const frame = [...camera.turn, ...camera.pivot].map((value) => Number(value.toPrecision(7)));
+  return { corners, frame: camera.isFlat ? null : frame };
+}
+
+/** Points inside a line of `lineOf` for which `isVisible(i)` holds, sorted. */
+export function insideLine({ corners, frame }, coordinates, isVisible) {
+  const camera = new Camera();
+  if (frame) Object.assign(camera, { turn: frame.slice(0, 9), pivot: frame.slice(9) });
+  const xs = corners.map((point) => point[0]);
+  const ys = corners.map((point) => point[1]);
+  const [left, right, bottom, top] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const found = [];
+  for (let i = 0; i < coordinates.length / 3; i++) {
+    if (!isVisible(i)) continue;
+    const [x, y] = camera.turned(coordinates[3 * i], coordinates[3 * i + 1], coordinates[3 * i + 2]);
+    if (x >= left && x <= right && y >= bottom && y <= top && isInside(x, y, xs, ys)) found.push(i);
+  }
+  return found;
 }
 
 /** Ray casting: whether a ray to the right crosses the polygon an odd number of times. */

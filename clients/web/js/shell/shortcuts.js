@@ -23,6 +23,7 @@ const LISTED = [
       ["← ↑ → ↓", "move the map"],
       ["+ −", "zoom"],
       ["0", "show all points"],
+      ["1", "show the 2–98 % range of the points"],
       ["P", "choose the move tool"],
       ["L", "choose the lasso"],
       ["Esc", "clear the selection"],

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from tests.clients.python.promptatlas.fake_server import tensor_bytes, tensors_reply
+from tests.clients.python.promptatlas.fake_server import reply, tensor_bytes, tensors_reply
 
 ID = "run-9m2"
 NONE = -(2**31)
@@ -77,6 +77,14 @@ def placed_reply() -> httpx.Response:
         value = {"source": "vectors", "role": "placed"}.get(name)
         tensors |= text_tensors(name, [value, value])
     return tensors_reply(tensor_bytes(tensors, metadata={"map": ID}))
+
+
+def neighbors_reply() -> httpx.Response:
+    """The response to a search of the neighbours of the second point of layer 3."""
+    columns = {name: texts[2:4] for name, texts in TEXTS.items()}
+    places = {"x": [12.0, 13.0], "y": [-12.0, -13.0], "layer": [3, 3], "position": [-1, 20]}
+    facts = {"map": ID, "point": 1, "metric": "cosine", "index": [2, 3], "distance": [0.125, 0.5]}
+    return reply({**columns, **places, **facts})
 
 
 REPORT: dict[str, Any] = {

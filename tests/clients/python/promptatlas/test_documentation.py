@@ -19,7 +19,7 @@ from promptatlas.types import TuneSpec
 
 from tests.clients.python.promptatlas.fake_harvest import FakeHarvest, states
 from tests.clients.python.promptatlas.fake_maps import ID as MAP_ID
-from tests.clients.python.promptatlas.fake_maps import PAGE, REPORT, map_reply, placed_reply
+from tests.clients.python.promptatlas.fake_maps import PAGE, REPORT, map_reply, neighbors_reply, placed_reply
 from tests.clients.python.promptatlas.fake_maps import ROW as MAP_ROW
 from tests.clients.python.promptatlas.fake_runs import EVENTS, ID, curve, ended, info, stream
 from tests.clients.python.promptatlas.fake_server import (
@@ -93,6 +93,7 @@ ANSWERS = {
     "GET /v1/maps": lambda: reply({"data": [MAP_ROW]}),
     f"GET /v1/maps/{ID}": map_reply,
     f"POST /v1/maps/{MAP_ID}/project": placed_reply,
+    f"GET /v1/maps/{MAP_ID}/neighbors": neighbors_reply,
 }
 
 

@@ -34,7 +34,7 @@ from promptatlas.cli.watching import start
 from promptatlas.results.maps.columns import AXES
 from promptatlas.results.maps.points import Points
 from promptatlas.results.maps.view import MapView
-from promptatlas.types import MapMethod
+from promptatlas.types import MapMethod, NeighborMetric
 
 MapArgument = Annotated[str, typer.Argument(help="Id of the map, which is also that of its run.")]
 LayerOption = Annotated[int | None, typer.Option("--layer", "-l", help="Only this layer.")]
@@ -159,6 +159,34 @@ def project(
     print_table(names, [[_cell(row[name]) for name in names] for row in rows])
 
 
+def neighbors(
+    context: typer.Context,
+    map_id: MapArgument,
+    point: Annotated[int, typer.Argument(min=0, help="Index of the point among the points of its layer.")],
+    layer: Annotated[int | None, typer.Option("--layer", "-l", help="Layer of the point; default: the lowest.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="Number of neighbours.")] = 10,
+    metric: Annotated[NeighborMetric, typer.Option("--metric", help="Distance in the original space.")] = "euclidean",
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """List the nearest points of a point in the original space."""
+    with client_for(context, url, api_key) as client:
+        found = client.maps.get(map_id, layer=layer)
+        nearest = found.neighbors(point, k=k, metric=metric)
+    if as_json:
+        print_json(nearest)
+        return
+    columns = zip(
+        nearest.index, nearest.distance, nearest.role, nearest.source, nearest.token, nearest.text, strict=True
+    )
+    rows = [
+        (index, _cell(distance), role, source, None if token is None else repr(token), text)
+        for index, distance, role, source, token, text in columns
+    ]
+    print_table(("index", "distance", "role", "source", "token", "text"), rows)
+
+
 def delete(
     context: typer.Context,
     map_id: MapArgument,
@@ -223,5 +251,7 @@ def commands() -> typer.Typer:
     group.command("list", epilog=examples("promptatlas map list"))(list_maps)
     group.command("get", epilog=examples(*gets))(get)
     group.command("project", epilog=examples(*places))(project)
+    nearest = "promptatlas map neighbors run-1 17 --layer 3 --metric cosine"
+    group.command("neighbors", epilog=examples(nearest))(neighbors)
     group.command("delete", epilog=examples("promptatlas map delete run-1 --yes"))(delete)
     return group

@@ -15,8 +15,8 @@ from promptatlas.results.maps.columns import Columns
 from promptatlas.results.maps.points import Points
 from promptatlas.results.maps.view import MapView, projected_points, read_map
 from promptatlas.transport._async.sender import AsyncSender
-from promptatlas.transport.call import SAFETENSORS, Body, Call, CallOptions, nothing, options_of
-from promptatlas.types import MapInfo, ProjectBody
+from promptatlas.transport.call import SAFETENSORS, Body, Call, CallOptions, nothing, options_of, reader
+from promptatlas.types import MapInfo, MapNeighbors, NeighborMetric, ProjectBody
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -63,6 +63,29 @@ class AsyncMap(MapView):
         path = f"{map_path(self.id)}/project"
         call = Call(method="POST", path=path, parse=nothing, body=body, accept=SAFETENSORS, **common)
         return projected_points(await self._sender.fetch(call, None), info=self.info)
+
+    async def neighbors(
+        self, point: int, *, k: int = 10, metric: NeighborMetric = "euclidean", **options: Unpack[CallOptions]
+    ) -> MapNeighbors:
+        """The nearest points of a point in the original space, not on the map: exact, nearest first.
+
+        Args:
+            point: index into the columns of this map. ``index`` of the result counts the points of the point's layer.
+            k: number of neighbours, 1 to 100. metric: ``cosine`` is 1 − cosine similarity.
+            options: ``timeout_s``, ``request_id``.
+
+        Raises:
+            NotFoundError: the map's run stored no vectors.
+            ValueError: there is no such point.
+        """
+        if not 0 <= point < len(self):
+            raise ValueError(f"point: expected 0 to {len(self) - 1}, got {point}")
+        layer = int(self.layer[point])
+        first = int(np.argmax(self.layer == layer))
+        params = {"layer": str(layer), "point": str(point - first), "k": str(k), "metric": metric}
+        path = f"{map_path(self.id)}/neighbors"
+        call = Call(method="GET", path=path, parse=reader(MapNeighbors), params=params, **options_of(options))
+        return await self._sender.send(call)
 
 
 async def fetch_map(sender: AsyncSender, map_id: str, *, layer: int | None, options: CallOptions) -> AsyncMap:

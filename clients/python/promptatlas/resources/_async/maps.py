@@ -30,6 +30,7 @@ class MapOptions(CallOptions, total=False):
     metric: Literal["euclidean", "cosine"]
     perplexity: float
     sample: int
+    keep_vectors: bool
     seed: int
 
 

@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 from promptatlas import AsyncClient, Client, errors, types
 
-from tests.clients.python.promptatlas.fake_maps import ID, INFO, ROW, SPEC, map_reply, placed_reply
+from tests.clients.python.promptatlas.fake_maps import ID, INFO, ROW, SPEC, map_reply, neighbors_reply, placed_reply
 from tests.clients.python.promptatlas.fake_runs import ended, info
 from tests.clients.python.promptatlas.fake_server import FakeServer, problem, reply, tensor_bytes, tensors_reply
 
@@ -89,6 +89,17 @@ def test_deletion(client: Client, server: FakeServer) -> None:
     server.will(httpx.Response(204))
     client.maps.delete(ID)
     assert (server.request.method, server.request.url.path) == ("DELETE", f"/v1/maps/{ID}")
+
+
+def test_neighbors(client: Client, server: FakeServer) -> None:
+    server.will(map_reply(), neighbors_reply())
+    atlas = client.maps.get(ID)
+    found = atlas.neighbors(6, k=2, metric="cosine")
+    assert (server.request.method, server.request.url.path) == ("GET", f"/v1/maps/{ID}/neighbors")
+    assert dict(server.request.url.params) == {"layer": "3", "point": "1", "k": "2", "metric": "cosine"}
+    assert (found.index, found.distance, found.role) == ([2, 3], [0.125, 0.5], ["draw", "snapshot"])
+    with pytest.raises(ValueError, match="point: expected 0 to 9, got 10"):
+        atlas.neighbors(10)
 
 
 def test_projecting_vectors(client: Client, server: FakeServer) -> None:

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from tests.clients.python.promptatlas.cli.conftest import Run
-from tests.clients.python.promptatlas.fake_maps import ID, PAGE, REPORT, ROW, map_reply, placed_reply
+from tests.clients.python.promptatlas.fake_maps import ID, PAGE, REPORT, ROW, map_reply, neighbors_reply, placed_reply
 from tests.clients.python.promptatlas.fake_runs import EVENTS, ended, info, stream
 from tests.clients.python.promptatlas.fake_server import FakeServer, reply
 from tests.clients.python.promptatlas.resources.test_maps import parts
@@ -131,6 +131,13 @@ def test_projecting_vectors(run: Run, server: FakeServer, tmp_path: Path) -> Non
     assert "expected a safetensors file" in run("map", "project", ID, "--vectors", str(file)).stderr
     server.will(map_reply())
     assert "expected texts, sources or vectors" in run("map", "project", ID).stderr
+
+
+def test_neighbors(run: Run, server: FakeServer) -> None:
+    server.will(map_reply(), neighbors_reply())
+    shown = run("map", "neighbors", ID, "6", "-k", "2", "--metric", "cosine")
+    assert dict(server.request.url.params) == {"layer": "3", "point": "1", "k": "2", "metric": "cosine"}
+    assert words(shown.output)[1:] == [["2", "0.125", "draw", "tuned"], ["3", "0.5", "snapshot", "tuned"]]
 
 
 def test_deletion(run: Run, server: FakeServer) -> None:

@@ -1,0 +1,98 @@
+/** Names of groups on the map, each at a point in the middle of its group. */
+import { h, setChildren } from "../dom/elements.js";
+import { truncated } from "../dom/format.js";
+import { colour } from "../shell/theme.js";
+import { categoryColour } from "../plot/palette.js";
+
+const FONT_PX = 12;
+const LINE_PX = 18;
+const MAX_NAME = 28;
+/** Vertical shifts in lines that are tried where a label would cover another one. */
+const SHIFTS = [0, -1, 1, -2, 2, -3, 3];
+
+/**
+ * The point nearest to the median of each named group's visible points, largest group first: `{name, colour, n, i}`.
+ *
+ * @param {Uint8Array} looks see `looksOf`
+ */
+export function anchorsOf(points, colours, looks) {
+  const items = colours.keys.map(() => []);
+  for (let i = 0; i < points.n; i++) if (looks[4 * i + 2]) items[colours.key[i]].push(i);
+  const anchors = colours.keys.map((key, k) => {
+    if (key.isRest || colours.ramp || !items[k].length) return null;
+    return { name: key.name, colour: key.colour, n: items[k].length, i: nearestToMedian(points.coordinates, items[k]) };
+  });
+  return anchors.filter(Boolean).sort((a, b) => b.n - a.n);
+}
+
+function nearestToMedian(coordinates, items) {
+  const middle = [0, 1, 2].map((axis) => {
+    const sorted = Float32Array.from(items, (i) => coordinates[3 * i + axis]).sort();
+    return sorted[sorted.length >> 1];
+  });
+  const distance = (i) => middle.reduce((sum, value, axis) => sum + (coordinates[3 * i + axis] - value) ** 2, 0);
+  return items.reduce((best, i) => (distance(i) < distance(best) ? i : best));
+}
+
+/** Positions of labels, `{name, colour, x, y, width}`: the centre in pixels. A label that fits nowhere is left out. */
+export function placedLabels(anchors, toScreen, { width, height }) {
+  const placed = [];
+  for (const { name, colour: own, i } of anchors) {
+    const [px, py] = toScreen(i);
+    if (px < 0 || py < 0 || px > width || py > height) continue;
+    const text = truncated(name, MAX_NAME);
+    const half = (text.length * FONT_PX * 0.58 + 22) / 2;
+    const x = Math.min(width - half, Math.max(half, px));
+    const y = SHIFTS.map((shift) => py + shift * LINE_PX).find((one) => isFree(placed, { x, y: one, half, height }));
+    if (y !== undefined) placed.push({ name: text, colour: own, x, y, half });
+  }
+  return placed;
+}
+
+function isFree(placed, { x, y, half, height }) {
+  if (y < LINE_PX || y > height - LINE_PX) return false;
+  return placed.every((other) => Math.abs(other.y - y) >= LINE_PX || Math.abs(other.x - x) >= half + other.half);
+}
+
+export class GroupLabels {
+  constructor() {
+    // The legend has the same names.
+    this.element = h("div", { class: "map-labels", "aria-hidden": "true" });
+    this.anchors = [];
+  }
+
+  /** Shows the labels of these anchors at their pixels. */
+  place(toScreen, size) {
+    const labels = placedLabels(this.anchors, toScreen, size).map((label) => {
+      const element = h(
+        "span",
+        { class: "map-label" },
+        h("span", { class: "swatch", vars: { colour: categoryColour(label.colour) } }),
+        label.name,
+      );
+      element.style.left = `${label.x}px`;
+      element.style.top = `${label.y}px`;
+      return element;
+    });
+    setChildren(this.element, labels);
+  }
+
+  /** Paints the same labels on a 2-D context, for a figure. */
+  paint(context, toScreen, size) {
+    for (const { name, colour: own, x, y, half } of placedLabels(this.anchors, toScreen, size)) {
+      context.globalAlpha = 0.85;
+      context.fillStyle = colour("plot");
+      context.fillRect(x - half, y - LINE_PX / 2, 2 * half, LINE_PX);
+      context.globalAlpha = 1;
+      context.fillStyle = categoryColour(own);
+      context.beginPath();
+      context.arc(x - half + 8, y, 4, 0, 2 * Math.PI);
+      context.fill();
+      context.font = `${FONT_PX}px sans-serif`;
+      context.textBaseline = "middle";
+      context.textAlign = "left";
+      context.fillStyle = colour("ink");
+      context.fillText(name, x - half + 17, y);
+    }
+  }
+}
