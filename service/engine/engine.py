@@ -27,6 +27,8 @@ from service.engine.requests import (
     Failed,
     Generate,
     KeysValues,
+    Lens,
+    LensDivergence,
     Limits,
     Tensors,
     Tokenize,
@@ -67,7 +69,7 @@ class Engine:
         self._limits = limits
         detokenizer = Detokenizer(model.tokenizer) if model.tokenizer is not None else None
         self._prompts = PromptCache(model, load=load_prompt, max_bytes=limits.prompt_cache_bytes)
-        ranker = TokenRanker(model, detokenizer=detokenizer)
+        self._ranker = ranker = TokenRanker(model, detokenizer=detokenizer)
         self._input_processor = InputProcessor(
             model, limits=limits, prompts=self._prompts, detokenizer=detokenizer, ranker=ranker, eos_ids=_eos_ids(model)
         )
@@ -198,6 +200,21 @@ class Engine:
         if n_bytes > limit:
             raise TooLarge(f"the keys and values have {n_bytes:,} bytes; this server sends at most {limit:,}.")
         return Tensors(tensors=cache_tensors(loaded), metadata={})
+
+    def lens_divergence(self, request: LensDivergence) -> Tensors:
+        """Divergences `[rows]` in nats, see :meth:`TokenRanker.divergences`. Runs the head of the model only.
+
+        Raises:
+            InvalidRequest: the states have another width, or the model has no logit lens.
+        """
+        d_model = self.model.d_model
+        for states in (request.states, request.others):
+            if states.ndim != 2 or states.shape[1] != d_model:
+                found = list(states.shape[1:])
+                raise InvalidRequest(f"expected states of width {d_model}, got rows of shape {found}.", loc=("sites",))
+        with torch.inference_mode():
+            self._ranker.require(Lens(k=1))
+            return Tensors(tensors={"kl": self._ranker.divergences(request.states, request.others)}, metadata={})
 
     def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
         """Token ids of each text."""

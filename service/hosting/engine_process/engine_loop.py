@@ -19,11 +19,12 @@ from service.hosting.engine_process.pending import Fetched, Pending, Prompted
 from service.hosting.engine_process.prompt_fetches import Wanted
 from service.hosting.engine_process.replies import Replies, failed
 from service.hosting.engine_process.request_spans import RequestSpans
-from service.hosting.engine_process.request_tensors import attach_values
+from service.hosting.engine_process.request_tensors import attach_states, attach_values
 from service.hosting.engine_process.served_model import Contents, EngineLike, ServedModel
 from service.hosting.ipc.messages import (
     CallTokenizer,
     Cancel,
+    CompareStates,
     EngineState,
     EstimateCost,
     Estimated,
@@ -128,6 +129,8 @@ class EngineLoop:
             self._cancel(incoming.message.request_id)
         elif isinstance(incoming.message, CallTokenizer):
             self._answer(incoming.message, connection_id=connection_id)
+        elif isinstance(incoming.message, CompareStates):
+            self._export(incoming.message, contents=_NO_CONTENTS, connection_id=connection_id)
         else:
             self._fetch_prompt(incoming.message, connection_id=connection_id, at_s=incoming.at_s)
 
@@ -206,11 +209,16 @@ class EngineLoop:
             update = failed(request_id, error)
         self._send(request_id, update, connection_id=connection_id)
 
-    def _export(self, message: ExportPrompt, *, contents: Contents, connection_id: int) -> None:
+    def _export(self, message: ExportPrompt | CompareStates, *, contents: Contents, connection_id: int) -> None:
+        """Answer a message with tensors that need no step of the engine."""
         request_id = message.request.request_id
         event: Event
         try:
-            result = self._find(message.model).engine.keys_values(message.request, contents=contents)
+            engine = self._find(message.model).engine
+            if isinstance(message, CompareStates):
+                result = engine.lens_divergence(attach_states(message.request))
+            else:
+                result = engine.keys_values(message.request, contents=contents)
             event = Done(request_id=request_id, result=result)
         except Exception as error:
             event = failed(request_id, error)

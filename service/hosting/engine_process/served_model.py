@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from service.engine.inputs import PromptChoice
-from service.engine.requests import Capture, Detokenize, Estimate, Event, Generate, KeysValues, Tensors, Tokenize
+from service.engine.requests import (
+    Capture,
+    Detokenize,
+    Estimate,
+    Event,
+    Generate,
+    KeysValues,
+    LensDivergence,
+    Tensors,
+    Tokenize,
+)
 from service.engine.statistics import EngineStatistics, RequestTimes
 from service.hosting.engine_process.chat_limit import CountChat
 from service.hosting.engine_process.prompt_fetches import PromptFetches
@@ -32,6 +42,7 @@ class EngineLike(Protocol):
     def step(self) -> list[Event]: ...
     def estimate(self, request: Capture, *, contents: Contents) -> Estimate: ...
     def keys_values(self, request: KeysValues, *, contents: Contents) -> Tensors: ...
+    def lens_divergence(self, request: LensDivergence) -> Tensors: ...
     def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]: ...
     def detokenize(self, request: Detokenize) -> str: ...
     def stats(self) -> Mapping[str, float]: ...

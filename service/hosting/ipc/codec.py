@@ -29,6 +29,7 @@ RECORDS: tuple[type, ...] = (
     *(requests.Delta, requests.RowDone, requests.Failed, requests.TokenLogprob, requests.Estimate),
     *(requests.RankedToken, requests.Tokenize, requests.Detokenize, messages.CallTokenizer, messages.Tokenized),
     *(inputs.Vectors, requests.KeysValues, messages.ExportPrompt, statistics.EngineStatistics),
+    *(requests.LensDivergence, messages.CompareStates),
 )
 """Dataclasses that may appear in a frame; the position is the tag."""
 

@@ -116,6 +116,43 @@ def test_spec_log_and_artifacts_are_shown(open_page: OpenPage, world: World) -> 
     assert len(json.loads(saved.value.path().read_text())) == 4
 
 
+def test_notes_and_tags_are_edited_and_narrow_the_list(open_page: OpenPage, world: World) -> None:
+    page = open_page(f"runs/{world.map}")
+    page.get_by_role("button", name="Add notes and tags").click()
+    note = "Layer 3 separates the tasks.\n<b>Layer 0</b> does not."
+    page.get_by_label("Notes", exact=True).fill(note)
+    page.get_by_role("textbox", name="Tags").fill("two/words")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status").filter(has_text="tags.0")).to_be_visible()  # the form stays, with the refusal
+    page.get_by_role("textbox", name="Tags").fill("pilot, layers:0-3")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".notes")).to_have_text(note)
+    expect(page.get_by_role("button", name="Edit notes and tags")).to_be_focused()
+    run = world.get(f"/v1/runs/{world.map}")
+    assert (run["notes"], run["tags"]) == (note, ["pilot", "layers:0-3"])
+    page.reload()
+    expect(page.locator(".notes")).to_have_text(note)
+    page.get_by_role("link", name="layers:0-3").click()
+    table = page.get_by_role("table", name="Runs")
+    expect(table.locator("tbody tr")).to_have_count(1)
+    expect(table).to_contain_text("small map")
+    expect(page.get_by_label("Tag", exact=True)).to_have_value("layers:0-3")
+    page.get_by_label("Tag", exact=True).select_option("")
+    expect(page.get_by_role("link", name=RUN_NAME, exact=True)).to_be_visible()
+    page.get_by_label("Tag", exact=True).select_option("pilot")
+    expect(table.locator("tbody tr")).to_have_count(1)
+    assert page.url.endswith("?tag=pilot")
+
+
+def test_discarded_notes_are_not_saved(open_page: OpenPage, world: World) -> None:
+    page = open_page(f"runs/{world.report}")
+    page.get_by_role("button", name="Add notes and tags").click()
+    page.get_by_label("Notes", exact=True).fill("never")
+    page.get_by_role("button", name="Discard").click()
+    expect(page.get_by_role("button", name="Add notes and tags")).to_be_focused()
+    assert world.get(f"/v1/runs/{world.report}")["notes"] == ""
+
+
 def test_a_live_run_is_followed_cancelled_and_resumed(open_page: OpenPage, world: World) -> None:
     with live_run(world, name="a long one") as run_id:
         page = open_page(f"runs/{run_id}")

@@ -8,6 +8,8 @@ from promptatlas.types.activations import (
     ActivationsJson,
     CaptureFields,
     CaptureMetadata,
+    DivergenceRequest,
+    DivergenceResponse,
     EstimateResponse,
 )
 from promptatlas.types.answers import AfterMarker, AnswerRule, LastNumber, PatternMatch
@@ -297,6 +299,8 @@ __all__ = [
     "DetokenizeResponse",
     "DistillSpec",
     "DivergenceLoss",
+    "DivergenceRequest",
+    "DivergenceResponse",
     "EarlyStopping",
     "Embedding",
     "EmbeddingList",

@@ -9,6 +9,7 @@ import { SortedTable } from "../dom/sorting.js";
 import { empty, fill } from "../dom/states.js";
 import { badge, progressBar } from "../dom/table.js";
 import { link, updateQuery } from "../shell/router.js";
+import { tagLinks } from "./annotation.js";
 import { hasEnded, resultLink } from "./results.js";
 
 const POLL_MS = 2500;
@@ -33,14 +34,16 @@ export async function showRuns({ root, route, api, catalogue, signal }) {
 class RunList {
   constructor({ api, catalogue, signal, query }) {
     Object.assign(this, { api, catalogue, signal });
-    this.query = { kind: query.get("kind") ?? "", status: query.get("status") ?? "" };
+    this.query = { kind: query.get("kind") ?? "", status: query.get("status") ?? "", tag: query.get("tag") ?? "" };
     this.kind = select([], { onchange: (kind) => this.#filter({ kind }), "aria-label": "Kind" });
     this.status = select([["", "all statuses"], ...STATUSES], {
       value: this.query.status,
       onchange: (status) => this.#filter({ status }),
       "aria-label": "Status",
     });
+    this.tag = select([], { onchange: (tag) => this.#filter({ tag }), "aria-label": "Tag" });
     this.#setKinds([]);
+    this.#setTags([]);
     this.choice = new Choice({
       what: "run",
       actions: [["Compare", 2, (ids) => link(["runs", "compare"], { ids: ids.join(",") })]],
@@ -58,7 +61,7 @@ class RunList {
     this.element = h(
       "div",
       { class: "view" },
-      h("header", {}, title, h("div", { class: "row" }, this.kind, this.status, newRun())),
+      h("header", {}, title, h("div", { class: "row" }, this.kind, this.status, this.tag, newRun())),
       this.warning,
       this.container,
     );
@@ -85,6 +88,15 @@ class RunList {
     const { kind } = this.query;
     const extra = kind && !kinds.includes(kind) ? [kind] : [];
     setOptions(this.kind, [["", "all kinds"], ...kinds, ...extra], kind);
+  }
+
+  /** The tags of the listed runs; those that were listed before stay. */
+  #setTags(runs) {
+    const before = this.tags;
+    const all = new Set([this.query.tag, ...(before ?? []), ...runs.flatMap((run) => run.tags)]);
+    this.tags = [...all].filter(Boolean).sort();
+    // An open list of options would close.
+    if (String(before) !== String(this.tags)) setOptions(this.tag, [["", "all tags"], ...this.tags], this.query.tag);
   }
 
   #filter(change) {
@@ -122,12 +134,13 @@ class RunList {
   }
 
   #listing(runs) {
+    this.#setTags(runs);
     if (runs.length) {
       this.sorted.show(runs);
       return this.body;
     }
-    if (this.query.kind || this.query.status)
-      return empty("No matching runs", "No run has this kind and status. Change the filters above.");
+    if (this.query.kind || this.query.status || this.query.tag)
+      return empty("No matching runs", "No run has this kind, status and tag. Change the filters above.");
     return empty(
       "No runs yet",
       "Tune a first prompt: two priors × two seeds, four prompts trained in one batch of one frozen model.",
@@ -159,7 +172,11 @@ function row(run, choice) {
     class: "link",
     cells: [
       choice.box(run.id),
-      [h("a", { href: link(["runs", run.id]) }, name), run.name && h("div", { class: "faint small mono" }, run.id)],
+      [
+        h("a", { href: link(["runs", run.id]), title: run.notes || null }, name),
+        run.name && h("div", { class: "faint small mono" }, run.id),
+        run.tags.length > 0 && tagLinks(run.tags),
+      ],
       run.kind,
       badge(run.status),
       progress(run, name),

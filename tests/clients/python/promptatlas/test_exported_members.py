@@ -47,7 +47,7 @@ def test_nouns_and_verbs() -> None:
         "completions": ["create"],
         "chat": ["create"],
         "embeddings": ["create"],
-        "activations": ["estimate", "get"],
+        "activations": ["divergence", "estimate", "get"],
         "trajectories": ["create"],
         "prompts": ["delete", "delete_alias", "download", "get", "list", "set_alias", "upload", "versions"],
         "datasets": ["delete", "get", "list", "load", "peek", "upload"],
