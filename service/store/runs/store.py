@@ -222,14 +222,14 @@ class RunStore:
         self._rows.record(run_id)
         return events_after(self._log, run_id, after=after, limit=limit)
 
-    def metrics(self, run_id: str) -> list[dict[str, Any]]:
-        """Curve of the run: one point per step and member, ordered by step; later attempts replace earlier ones.
+    def metrics(self, run_id: str, *, with_times: bool = False) -> list[dict[str, Any]]:
+        """Curve of the run, see ``log.curve_of``; later attempts replace the points of earlier ones.
 
         Raises:
             Expired: Its events have expired, and no attempt since has recorded any.
         """
         self._rows.record(run_id)
-        points = curve_of(self._log, run_id)
+        points = curve_of(self._log, run_id, with_times=with_times)
         if not points and any(part.part == "events" for part in self._expiry.parts_of(run_id)):
             raise Expired(f"The events of run {run_id} have expired, with the points of its curve.")
         return points

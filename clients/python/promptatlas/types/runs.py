@@ -118,7 +118,7 @@ class RunPlan(ResponseBody):
 class RunEvent(ResponseBody):
     """One server-sent event of a run.
 
-    id: counts from 1 over all attempts. Data of type ``metric``: ``step``, optionally ``member``, and numbers; of
+    id: counts from 1 over all attempts. Data of type ``metric``: ``step``, optionally ``member``, ``time``, and numbers; of
     ``status``: ``status`` and ``progress``; of ``log``: ``level`` and ``text``; of ``done``, the last event: the final
     status.
     """
@@ -130,10 +130,11 @@ class RunEvent(ResponseBody):
 
 
 class MetricPoint(ResponseBody):
-    """Numbers of one step, of one member or of the whole run, each under its own name."""
+    """Numbers of one step, of one member or of the whole run, each under its own name. time: when they were reported."""
 
     step: int
     member: str | None = None
+    time: datetime | None = None
 
 
 class MetricCurve(ListPage[MetricPoint]):

@@ -3,6 +3,7 @@ import { curlCommand } from "../api/curl.js";
 import { bestMember, mainMetric } from "../api/metrics.js";
 import { Choice } from "../dom/choice.js";
 import { h, select, setChildren, setOptions } from "../dom/elements.js";
+import { Filters } from "../dom/filters.js";
 import { count, dateTime, duration, number, secondsBetween } from "../dom/format.js";
 import { repeat } from "../dom/polling.js";
 import { SortedTable } from "../dom/sorting.js";
@@ -24,6 +25,14 @@ const COLUMNS = [
   { label: "Created", value: (run) => run.created_at },
   { label: "Duration", class: "number", value: (run) => secondsBetween(run.started_at, run.ended_at) },
 ];
+
+const FIELDS = [
+  { name: "task", label: "Task", kind: "choice", of: ({ spec }) => spec.datasets ?? spec.dataset },
+  { name: "prior", label: "Prior", kind: "choice", of: ({ spec }) => spec.priors?.map((prior) => prior.kind) },
+  { name: "score", label: "Metric at least", kind: "least", of: ({ metrics }) => metrics[mainMetric(metrics)] },
+  { name: "since", label: "Created since", kind: "since", of: (run) => run.created_at },
+];
+const N_LOADED = 100;
 
 export async function showRuns({ root, route, api, catalogue, signal }) {
   const page = new RunList({ api, catalogue, signal, query: route.query });
@@ -49,7 +58,16 @@ class RunList {
       actions: [["Compare", 2, (ids) => link(["runs", "compare"], { ids: ids.join(",") })]],
     });
     this.sorted = new SortedTable({ columns: COLUMNS, line: (run) => row(run, this.choice), caption: "Runs" });
-    this.body = h("div", { class: "stack" }, this.choice.element, this.sorted.element);
+    this.filters = new Filters({ fields: FIELDS, query, onchange: () => this.#showChosen() });
+    this.filterNote = h("p", { class: "muted small", role: "status" });
+    this.body = h(
+      "div",
+      { class: "stack" },
+      this.filters.element,
+      this.filterNote,
+      this.choice.element,
+      this.sorted.element,
+    );
     this.container = h("div", {});
     this.warning = h("p", { class: "notice bad", role: "alert", hidden: true });
     const title = h(
@@ -106,7 +124,8 @@ class RunList {
   }
 
   async #load() {
-    const page = await this.api.get("/v1/runs", { ...this.query, limit: 100 }, { signal: this.signal });
+    const page = await this.api.get("/v1/runs", { ...this.query, limit: N_LOADED }, { signal: this.signal });
+    this.hasMore = page.has_more;
     this.loadedAt = new Date();
     this.#setStale(null);
     return this.#listing(page.data);
@@ -133,10 +152,20 @@ class RunList {
     if (isStale) this.warning.textContent = `${error.title}. This list was loaded ${dateTime(this.loadedAt)}.`;
   }
 
+  /** Shows the loaded runs that pass the filters of the fields; kind, status and tag are filtered by the server. */
+  #showChosen() {
+    const chosen = this.filters.chosen(this.runs);
+    this.sorted.show(chosen);
+    const of = this.hasMore ? `the newest ${N_LOADED} of these runs` : count(this.runs.length, "run");
+    this.filterNote.textContent = this.filters.isEmpty ? "" : `${count(chosen.length, "run")} of ${of}.`;
+  }
+
   #listing(runs) {
     this.#setTags(runs);
     if (runs.length) {
-      this.sorted.show(runs);
+      this.runs = runs;
+      this.filters.setRows(runs);
+      this.#showChosen();
       return this.body;
     }
     if (this.query.kind || this.query.status || this.query.tag)

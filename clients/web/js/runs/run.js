@@ -31,7 +31,7 @@ class RunPage {
     Object.assign(this, { api, catalogue, signal, run });
     this.tab = route.query.get("tab");
     this.problem = null;
-    this.curves = new Curves(signal);
+    this.curves = new Curves(signal, { startedAt: () => this.run.started_at });
     this.log = new Log();
     this.head = h("div", { class: "row" });
     this.state = h("div", {});

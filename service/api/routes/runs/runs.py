@@ -150,7 +150,7 @@ async def metrics(services: ServicesDep, _caller: Reader, run_id: RunId) -> Resp
 
     def read() -> bytes:
         services.runs.get(run_id)
-        points: list[dict[str, Any]] = services.runs.metrics(run_id)
+        points: list[dict[str, Any]] = services.runs.metrics(run_id, with_times=True)
         return json.dumps({"object": "list", "data": points, "has_more": False, "next": None}).encode()
 
     # Serialized directly: a curve may have a million points, which were validated when they were recorded.
