@@ -45,10 +45,11 @@ def test_the_example_of_a_given_prompt_is_from_its_dataset(open_page: OpenPage, 
 def test_a_text_that_was_typed_first_is_not_replaced(open_page: OpenPage, world: World) -> None:
     page = open_page("datasets")
     held: list[Any] = []
-    page.route("**/v1/datasets/demo-qa?*", held.append)
+    page.route("**/v1/datasets/demo-qa?*", lambda route: held.append(route))
     page.goto(f"{world.url}/#/playground")
     page.get_by_label("Text", exact=True).fill("my own")
-    page.wait_for_timeout(0)
+    while not held:
+        page.wait_for_timeout(20)
     page.unroute("**/v1/datasets/demo-qa?*")
     for route in held:
         route.continue_()

@@ -43,7 +43,7 @@ export class Playground {
     this.answers = h("div", { class: "answers" });
     this.tabs = h("div", {});
     this.tab = query.get("view") ?? "lens";
-    this.element = h("div", { class: "view wide" }, this.#layout(), this.answers, this.tabs);
+    this.element = h("div", { class: "view wide" }, this.#layout(), this.tabs);
   }
 
   async start() {
@@ -164,8 +164,9 @@ export class Playground {
       h(
         "div",
         { class: "playground-form" },
-        h("div", { class: "stack tight" }, this.form.text, this.example, this.variants.element),
+        h("div", { class: "stack tight playground-text" }, this.form.text, this.example, this.variants.element),
         settings,
+        this.answers,
       ),
     );
   }

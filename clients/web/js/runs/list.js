@@ -59,7 +59,7 @@ class RunList {
     });
     this.sorted = new SortedTable({ columns: COLUMNS, line: (run) => row(run, this.choice), caption: "Runs" });
     this.filters = new Filters({ fields: FIELDS, query, onchange: () => this.#showChosen() });
-    this.filterNote = h("p", { class: "muted small", role: "status" });
+    this.filterNote = h("p", { class: "muted small", role: "status", hidden: true });
     this.body = h(
       "div",
       { class: "stack" },
@@ -157,7 +157,8 @@ class RunList {
     const chosen = this.filters.chosen(this.runs);
     this.sorted.show(chosen);
     const of = this.hasMore ? `the newest ${N_LOADED} of these runs` : count(this.runs.length, "run");
-    this.filterNote.textContent = this.filters.isEmpty ? "" : `${count(chosen.length, "run")} of ${of}.`;
+    this.filterNote.hidden = this.filters.isEmpty;
+    this.filterNote.textContent = `${count(chosen.length, "run")} of ${of}.`;
   }
 
   #listing(runs) {
