@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from service.engine.activations.logit_lens import TokenRanker
+from service.engine.comparisons import LensDivergence, compare
 from service.engine.inputs import PromptChoice
 from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
@@ -27,8 +28,6 @@ from service.engine.requests import (
     Failed,
     Generate,
     KeysValues,
-    Lens,
-    LensDivergence,
     Limits,
     Tensors,
     Tokenize,
@@ -202,30 +201,15 @@ class Engine:
         return Tensors(tensors=cache_tensors(loaded), metadata={})
 
     def lens_divergence(self, request: LensDivergence) -> Tensors:
-        """Divergences `[rows]` in nats, see :meth:`TokenRanker.divergences`. Runs the head of the model only.
-
-        Raises:
-            InvalidRequest: the states have another width, or the model has no logit lens.
-        """
-        d_model = self.model.d_model
-        for states in (request.states, request.others):
-            if states.ndim != 2 or states.shape[1] != d_model:
-                found = list(states.shape[1:])
-                raise InvalidRequest(f"expected states of width {d_model}, got rows of shape {found}.", loc=("sites",))
-        with torch.inference_mode():
-            self._ranker.require(Lens(k=1))
-            return Tensors(tensors={"kl": self._ranker.divergences(request.states, request.others)}, metadata={})
+        """Divergences of states, see :func:`service.engine.comparisons.compare`."""
+        return compare(request, ranker=self._ranker, d_model=self.model.d_model)
 
     def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
         """Token ids of each text."""
         return self._input_processor.tokenize(request)
 
     def detokenize(self, request: Detokenize) -> str:
-        """Text of tokens, special tokens included.
-
-        Raises:
-            InvalidRequest: an id is outside the vocabulary.
-        """
+        """Text of tokens, special tokens included; raises InvalidRequest for an id outside the vocabulary."""
         return self._input_processor.detokenize(request)
 
     def stats(self) -> dict[str, float]:
@@ -309,8 +293,7 @@ class Engine:
 
 def _eos_ids(model: HostedModel) -> frozenset[int]:
     found: set[int] = set()
-    config = getattr(model.module, "generation_config", None)
-    for source in (config, model.config, model.tokenizer):
+    for source in (getattr(model.module, "generation_config", None), model.config, model.tokenizer):
         value = getattr(source, "eos_token_id", None)
         if value is not None:
             found |= {value} if isinstance(value, int) else set(value)

@@ -162,15 +162,6 @@ class KeysValues:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LensDivergence:
-    """Divergence of the logit lens at ``states`` from that at ``others``, both `[rows, d_model]`, float32."""
-
-    request_id: str
-    states: Tensor
-    others: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
 class Tokenize:
     """Token ids of texts. add_special_tokens: as the model reads the texts."""
 

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from service.api.engine_reads.engine_model import EngineModel
 from service.api.requests.engine_requests import new_request_id
+from service.engine.comparisons import LensDivergence
 from service.engine.inputs import Input, PromptChoice
-from service.engine.requests import Capture, CaptureSpec, LensDivergence
+from service.engine.requests import Capture, CaptureSpec
 from service.errors import InvalidRequest
 from service.hosting.ipc.engine_client import EngineClient
 from service.hosting.ipc.messages import CompareStates

@@ -106,6 +106,7 @@ class TokenRanker:
         """Log-probabilities of the next token with the final norm and head applied to ``states``; float32."""
         return F.log_softmax(self._logits(states).float(), dim=-1)
 
+    @torch.inference_mode()
     def divergences(
         self, states: Float[Tensor, "rows d_model"], others: Float[Tensor, "rows d_model"]
     ) -> Float[Tensor, "rows"]:

@@ -19,7 +19,7 @@ from service.hosting.engine_process.pending import Fetched, Pending, Prompted
 from service.hosting.engine_process.prompt_fetches import Wanted
 from service.hosting.engine_process.replies import Replies, failed
 from service.hosting.engine_process.request_spans import RequestSpans
-from service.hosting.engine_process.request_tensors import attach_states, attach_values
+from service.hosting.engine_process.request_tensors import attach_values
 from service.hosting.engine_process.served_model import Contents, EngineLike, ServedModel
 from service.hosting.ipc.messages import (
     CallTokenizer,
@@ -210,16 +210,10 @@ class EngineLoop:
         self._send(request_id, update, connection_id=connection_id)
 
     def _export(self, message: ExportPrompt | CompareStates, *, contents: Contents, connection_id: int) -> None:
-        """Answer a message with tensors that need no step of the engine."""
         request_id = message.request.request_id
         event: Event
         try:
-            engine = self._find(message.model).engine
-            if isinstance(message, CompareStates):
-                result = engine.lens_divergence(attach_states(message.request))
-            else:
-                result = engine.keys_values(message.request, contents=contents)
-            event = Done(request_id=request_id, result=result)
+            event = Done(request_id=request_id, result=self._find(message.model).tensors_of(message, contents=contents))
         except Exception as error:
             event = failed(request_id, error)
         self._replies.send_events(request_id, [event], metadata=message.metadata, connection_id=connection_id)

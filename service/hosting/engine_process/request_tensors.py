@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from service.engine.comparisons import LensDivergence
 from service.engine.inputs import Vectors
-from service.engine.requests import Capture, Generate, Intervention, LensDivergence, Projection
+from service.engine.requests import Capture, Generate, Intervention, Projection
 from service.errors import InvalidRequest
 from service.hosting.ipc.messages import Submit
 

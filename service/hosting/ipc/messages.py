@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.engine.comparisons import LensDivergence
 from service.engine.requests import (
     Capture,
     Delta,
@@ -14,7 +15,6 @@ from service.engine.requests import (
     Failed,
     Generate,
     KeysValues,
-    LensDivergence,
     RowDone,
     Tokenize,
 )

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from service.engine.comparisons import LensDivergence
 from service.engine.inputs import PromptChoice
 from service.engine.requests import (
     Capture,
@@ -23,7 +24,6 @@ from service.engine.requests import (
     Failed,
     Generate,
     KeysValues,
-    LensDivergence,
     RowDone,
     Tensors,
     Tokenize,

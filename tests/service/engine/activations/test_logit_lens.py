@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from service.engine.requests import Capture, CaptureSpec, Generate, Lens, LensDivergence, Nearest, Tensors
+from service.engine.comparisons import LensDivergence
+from service.engine.requests import Capture, CaptureSpec, Generate, Lens, Nearest, Tensors
 from service.errors import InvalidRequest
 from tests.oracle.models import N_LAYERS, N_VOCAB
 from tests.service.engine.contract import GREEDY, TEXTS, TOLERANCE, Case, World, completion, serve, served

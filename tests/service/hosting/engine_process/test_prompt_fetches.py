@@ -6,17 +6,15 @@ import queue
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pytest
 
 from service.engine.inputs import PromptChoice
-from service.engine.requests import Capture, CaptureSpec, Generate, KeysValues, LensDivergence
+from service.engine.requests import Capture, CaptureSpec, Generate, KeysValues
 from service.errors import AtlasError, DamagedArtifact, NotFound, StoreUnavailable
 from service.hosting.engine_process.engine_loop import EngineLoop
 from service.hosting.engine_process.prompt_fetches import PromptFetches, Wanted
 from service.hosting.ipc.messages import (
     Cancel,
-    CompareStates,
     EngineState,
     EstimateCost,
     Estimated,
@@ -215,21 +213,6 @@ def test_an_export_is_answered_with_tensors_small_or_large(
     opened.close()
     assert found.tensors["keys.0"].shape == (n_values,)
     assert found.metadata == {"own": 1, "base": "m"}
-
-
-def test_states_are_compared_in_the_engine_process(loop: EngineLoop, peer: Peer) -> None:
-    states = np.arange(6, dtype=np.float32).reshape(3, 2)
-    request: Any = LensDivergence(request_id="x", states=states, others=np.zeros_like(states))  # type: ignore[arg-type]
-    receive(loop, peer, CompareStates(model="m", request=request))
-    (finished,) = reply(peer).updates
-    assert isinstance(finished, Finished)
-    assert finished.result is not None
-    opened = OpenResult(finished.result)
-    assert decode(opened.read(0, n_bytes=opened.n_bytes)).tensors["kl"].tolist() == [1, 5, 9]
-    opened.close()
-    refused: Any = LensDivergence(request_id="y", states=states, others=states[:1])  # type: ignore[arg-type]
-    receive(loop, peer, CompareStates(model="m", request=refused))
-    assert error_of(reply(peer)).detail == "no states"
 
 
 def test_an_export_that_is_refused(loop: EngineLoop, peer: Peer, slow_store: SlowStore) -> None:
