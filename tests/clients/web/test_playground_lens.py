@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from playwright.sync_api import Locator, Page, expect
 
@@ -10,6 +12,8 @@ from tests.clients.web.demo_model import Forward, loaded, soft_vectors
 from tests.clients.web.test_playground import PLACE, REFS, TEXT, complete, done
 from tests.clients.web.test_runs import short
 from tests.clients.web.world import World
+
+LEFT, RIGHT = re.compile(r"\bmore-left\b"), re.compile(r"\bmore-right\b")
 
 
 def compared(page: Page, first: str, second: str) -> Locator:
@@ -43,7 +47,7 @@ def test_the_divergence_is_that_of_the_distributions(open_page: OpenPage, world:
         expected = (p.exp() * (p - q)).sum(-1)
         cells = parts[2].nth(n_layers - 1 - layer).locator("button")
         found = torch.tensor([float(cell.replace("−", "-")) for cell in cells.all_inner_texts()])
-        torch.testing.assert_close(found.double(), expected, rtol=0.02, atol=1e-4)  # two digits are shown
+        torch.testing.assert_close(found.double(), expected, rtol=0.051, atol=1e-4)  # two digits are shown
         for part, lens in zip(parts[:2], (p, q), strict=True):
             best = [tokenizer.decode(int(i)) for i in lens.argmax(-1)]
             shown = part.nth(n_layers - 1 - layer).locator("button").all_inner_texts()
@@ -101,14 +105,17 @@ def test_the_layers_stay_in_place_and_fades_show_where_there_is_more(open_page: 
     page = done(open_page(PLACE))
     grid = page.locator(".lens")
     frame = page.locator(".fades")
-    expect(frame).to_have_class("fades more-right")
+    expect(frame).to_have_class(RIGHT)
+    expect(frame).not_to_have_class(LEFT)
     first, label = grid.locator("tbody th").first, grid.locator("thead th").first
     before = (first.bounding_box(), label.bounding_box())
     grid.evaluate("grid => grid.scrollTo(120, 0)")
-    expect(frame).to_have_class("fades more-left more-right")
+    expect(frame).to_have_class(LEFT)
+    expect(frame).to_have_class(RIGHT)
     assert (first.bounding_box(), label.bounding_box()) == before
     grid.evaluate("grid => grid.scrollTo(1e6, 0)")
-    expect(frame).to_have_class("fades more-left")
+    expect(frame).to_have_class(LEFT)
+    expect(frame).not_to_have_class(RIGHT)
     after = "element => getComputedStyle(element, '::after').opacity"
     page.wait_for_function(f"({after})(document.querySelector('.fades')) === '0'")
     compared(page, REFS[0], "")

@@ -22,7 +22,7 @@ export class AttentionView {
     });
     this.container = h("div", {});
     const hint =
-      "Rows are the heads of the layer, columns are the positions that a token attends to; v1, v2, … are the virtual positions of the prompt. A click on a token shows where it attends. A row sums to 1.";
+      "Rows are the heads of the layer, columns are the positions that a token attends to; v1, v2, … are the virtual positions of the prompt. Numbers are percent of the attention. A click on a token shows where it attends.";
     this.element = h(
       "section",
       { class: "card stack" },
