@@ -17,7 +17,7 @@ from promptatlas.types import (
 from service.api.engine_reads.engine_model import EngineModel
 from service.api.engine_reads.lens_divergence import LensComparison
 from service.api.requests.auth import require
-from service.api.requests.bodies import Body, body_of, json_of, request_body
+from service.api.requests.bodies import JSON_TYPE, Body, body_of, json_of, request_body
 from service.api.requests.deadlines import Deadline, while_connected
 from service.api.requests.engine_requests import (
     capture_of,
@@ -29,7 +29,7 @@ from service.api.requests.engine_requests import (
 )
 from service.api.requests.prompt_resolution import ResolvedModel, resolve_model, resolve_request
 from service.api.responses.openapi import ENGINE_ERRORS, problems, tensors_or
-from service.api.responses.tensors import respond
+from service.api.responses.tensors import respond, too_large_for_json
 from service.api.services import Services, ServicesDep, request_id_of
 from service.completions.generation import inputs_of
 from service.engine.requests import Capture, CaptureSpec
@@ -71,13 +71,13 @@ async def estimate(
     return EstimateResponse(n_tokens=found.n_tokens, bytes=found.n_bytes, seconds=found.seconds)
 
 
-@router.post("/v1/activations/divergence", responses=problems(*ENGINE_ERRORS))
+@router.post("/v1/activations/divergence", response_model=DivergenceResponse, responses=problems(*ENGINE_ERRORS))
 async def divergence(
     request: Request,
     services: ServicesDep,
     spec: Annotated[DivergenceRequest, Depends(json_of(DivergenceRequest))],
     deadline_s: Deadline,
-) -> DivergenceResponse:
+) -> Response:
     """Compare the logit lens under two prompts: the Kullback–Leibler divergence at every layer and token."""
     resolved = await resolve_request(services, spec)
     other = await _resolve_against(services, spec, base=resolved.model)
@@ -89,13 +89,17 @@ async def divergence(
     comparison = LensComparison(model=model, engine=services.engine)
     work = comparison.run(inputs_of(spec.inputs), capture, prompt=resolved.prompt, against=other.prompt)
     found = await while_connected(request, work)
-    return DivergenceResponse(
+    answer = DivergenceResponse(
         **{name: rows.tolist() for name, rows in found.rows.items()},
         kl={name: [None if math.isnan(one) else one for one in values.tolist()] for name, values in found.kl.items()},
         prompt=resolved.used,
         against=other.used,
         request_id=request_id_of(request),
     )
+    body, limit = answer.model_dump_json(), services.settings.max_json_bytes
+    if len(body) > limit:
+        raise too_large_for_json(len(body), limit=limit, instead="fewer inputs, layers or positions")
+    return Response(body, media_type=JSON_TYPE)
 
 
 async def _resolve_against(services: Services, spec: DivergenceRequest, *, base: str) -> ResolvedModel:

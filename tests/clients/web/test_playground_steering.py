@@ -64,7 +64,7 @@ def steered(world: World, directions: dict[int, Tensor], *, strength: float) -> 
         "logprobs": 8,
         "interventions": interventions,
     }
-    files = {
+    files: Any = {
         "request": (None, json.dumps(body), "application/json"),
         "tensors": (
             "t",
