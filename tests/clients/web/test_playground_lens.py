@@ -46,8 +46,8 @@ def test_the_divergence_is_that_of_the_distributions(open_page: OpenPage, world:
         p, q = tuned.lens(layer).double(), bare.lens(layer).double()
         expected = (p.exp() * (p - q)).sum(-1)
         cells = parts[2].nth(n_layers - 1 - layer).locator("button")
-        found = torch.tensor([float(cell.replace("−", "-")) for cell in cells.all_inner_texts()])
-        torch.testing.assert_close(found.double(), expected, rtol=0.051, atol=1e-4)  # two digits are shown
+        found = torch.tensor([0.0 if cell == "< 0.001" else float(cell) for cell in cells.all_inner_texts()])
+        torch.testing.assert_close(found.double(), expected, rtol=0.051, atol=1e-3)  # two digits are shown
         for part, lens in zip(parts[:2], (p, q), strict=True):
             best = [tokenizer.decode(int(i)) for i in lens.argmax(-1)]
             shown = part.nth(n_layers - 1 - layer).locator("button").all_inner_texts()

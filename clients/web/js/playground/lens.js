@@ -156,7 +156,8 @@ export class LensView {
         ),
       );
     // 0 nats has no colour; 1 nat has most of it.
-    return cellButton(number(value, 2), 1 - Math.exp(-2 * (value ?? 0)), show, { class: "divergence" });
+    const label = value !== null && value < 0.001 ? "< 0.001" : number(value, 2);
+    return cellButton(label, 1 - Math.exp(-2 * (value ?? 0)), show, { class: "divergence" });
   }
 }
 
