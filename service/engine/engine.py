@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from service.engine.activations.logit_lens import TokenRanker
+from service.engine.comparisons import LensDivergence, compare
 from service.engine.inputs import PromptChoice
 from service.engine.model.detokenizer import Detokenizer
 from service.engine.model.hosted_model import HostedModel
@@ -67,7 +68,7 @@ class Engine:
         self._limits = limits
         detokenizer = Detokenizer(model.tokenizer) if model.tokenizer is not None else None
         self._prompts = PromptCache(model, load=load_prompt, max_bytes=limits.prompt_cache_bytes)
-        ranker = TokenRanker(model, detokenizer=detokenizer)
+        self._ranker = ranker = TokenRanker(model, detokenizer=detokenizer)
         self._input_processor = InputProcessor(
             model, limits=limits, prompts=self._prompts, detokenizer=detokenizer, ranker=ranker, eos_ids=_eos_ids(model)
         )
@@ -199,16 +200,16 @@ class Engine:
             raise TooLarge(f"the keys and values have {n_bytes:,} bytes; this server sends at most {limit:,}.")
         return Tensors(tensors=cache_tensors(loaded), metadata={})
 
+    def lens_divergence(self, request: LensDivergence) -> Tensors:
+        """Divergences of states, see :func:`service.engine.comparisons.compare`."""
+        return compare(request, ranker=self._ranker, d_model=self.model.d_model)
+
     def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
         """Token ids of each text."""
         return self._input_processor.tokenize(request)
 
     def detokenize(self, request: Detokenize) -> str:
-        """Text of tokens, special tokens included.
-
-        Raises:
-            InvalidRequest: an id is outside the vocabulary.
-        """
+        """Text of tokens, special tokens included; raises InvalidRequest for an id outside the vocabulary."""
         return self._input_processor.detokenize(request)
 
     def stats(self) -> dict[str, float]:
@@ -292,8 +293,7 @@ class Engine:
 
 def _eos_ids(model: HostedModel) -> frozenset[int]:
     found: set[int] = set()
-    config = getattr(model.module, "generation_config", None)
-    for source in (config, model.config, model.tokenizer):
+    for source in (getattr(model.module, "generation_config", None), model.config, model.tokenizer):
         value = getattr(source, "eos_token_id", None)
         if value is not None:
             found |= {value} if isinstance(value, int) else set(value)

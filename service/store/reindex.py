@@ -13,7 +13,7 @@ from service.errors import DamagedArtifact
 from service.store.artifacts.clock import Clock, utc_now
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.files import DatasetFiles
-from service.store.index.entries import UNKNOWN, NameEntry, Noun, RunEntry
+from service.store.index.entries import DELETED, UNKNOWN, NameEntry, Noun, RunEntry, TagEntry
 from service.store.index.index import StoreIndex
 from service.store.runs.ids import is_run_id
 from service.store.runs.summaries import RunSummaries
@@ -79,29 +79,39 @@ class Reindex:
 
     def _runs(self) -> ReindexReport:
         known = {run_id: (kind, status, event_id) for run_id, kind, status, event_id in self._index.database.runs()}
-        n_entries = n_missing = n_changed = 0
+        n_entries = n_missing = n_changed = n_extra = 0
         for batch in _batches(filter(is_run_id, self._artifacts.names("runs"))):
-            entries = list(self._entries_of(batch))
+            # Before the files, like ``known``.
+            listed_tags = self._index.database.tags(batch)
+            found = list(self._entries_of(batch))
+            entries, tags = [entry for entry, _ in found], {tag for _, tags in found for tag in tags}
             wrong = [entry for entry in entries if not _is_same(entry, known.get(entry.run_id))]
             n_entries += len(entries)
             n_missing += sum(entry.run_id not in known for entry in wrong)
             n_changed += sum(entry.run_id in known for entry in wrong)
             # Removed first: an entry that is wrong may have a larger event id.
             self._index.database.remove([entry for entry in wrong if entry.run_id in known])
-            self._index.database.put(wrong)
+            self._index.database.put([*wrong, *tags.difference(listed_tags)])
+            self._index.database.remove(list(listed_tags.difference(tags)))
+            n_missing += len(tags.difference(listed_tags))
+            n_extra += len(listed_tags.difference(tags))
             for entry in entries:
                 known.pop(entry.run_id, None)
-        self._index.database.remove([RunEntry(run_id=run_id, kind="", status="", event_id=0) for run_id in known])
-        return ReindexReport(n_entries=n_entries, n_missing=n_missing, n_changed=n_changed, n_extra=len(known))
+        # As deleted, so that their tags are removed too.
+        n_extra += len(known)
+        self._index.database.put(RunEntry(run_id=run_id, kind=DELETED, status=DELETED, event_id=0) for run_id in known)
+        return ReindexReport(n_entries=n_entries, n_missing=n_missing, n_changed=n_changed, n_extra=n_extra)
 
-    def _entries_of(self, run_ids: list[str]) -> Iterator[RunEntry]:
+    def _entries_of(self, run_ids: list[str]) -> Iterator[tuple[RunEntry, list[TagEntry]]]:
         for run_id, found in RunSummaries(self._artifacts).heads(run_ids):
             if isinstance(found, DamagedArtifact):
                 # A restored file must count without another reindex.
-                yield RunEntry(run_id=run_id, kind=UNKNOWN, status=UNKNOWN, event_id=0)
+                yield RunEntry(run_id=run_id, kind=UNKNOWN, status=UNKNOWN, event_id=0), []
             else:
                 record, chunk = found
-                yield RunEntry(run_id=run_id, kind=record.kind, status=chunk.state.status, event_id=chunk.first_id)
+                state = chunk.state
+                entry = RunEntry(run_id=run_id, kind=record.kind, status=state.status, event_id=chunk.first_id)
+                yield entry, [TagEntry(run_id=run_id, tag=tag) for tag in state.tags]
 
 
 def _is_same(entry: RunEntry, known: tuple[str, str, int] | None) -> bool:

@@ -24,6 +24,7 @@ from workers.reports.findings.result import FindingResult
 from workers.reports.findings.statistics import Resampling
 from workers.reports.findings.task_clusters import finding_tasks, measure_separation
 from workers.reports.rendering.figures import draw_figures
+from workers.reports.rendering.labels import labels
 from workers.reports.rendering.page import render
 from workers.running.interface import RunContext
 
@@ -128,6 +129,7 @@ def _content(
             "trajectories": measured.trajectories,
             "shape": measured.shapes,
             "spec": spec.model_dump(mode="json", by_alias=True),
+            "labels": labels(),
             "versions": {name: importlib.metadata.version(name) for name in packages},
         }
     )

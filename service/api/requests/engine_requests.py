@@ -82,9 +82,9 @@ async def capture_of(services: Services, spec: CaptureFields, *, resolved: Resol
         reduce: _Reduction = await _projection(services, spec.reduce, layers=spec.layers, card=resolved.card)
     else:
         reduce = _reduction(spec.reduce)
-    capture = CaptureSpec(sites=tuple(spec.sites), layers=_layers(spec.layers), reduce=reduce, dtype=spec.dtype)
+    capture = CaptureSpec(sites=tuple(spec.sites), layers=layers_of(spec.layers), reduce=reduce, dtype=spec.dtype)
     if isinstance(spec, ActivationRequest):
-        return replace(capture, positions=_positions(spec.positions), include_virtual=spec.include_virtual)
+        return replace(capture, positions=positions_of(spec.positions), include_virtual=spec.include_virtual)
     return capture
 
 
@@ -93,8 +93,8 @@ def interventions_of(specs: Sequence[InterventionSpec]) -> tuple[Intervention, .
     return tuple(
         Intervention(
             site=item.site,
-            layers=_layers(item.layers),
-            positions=_positions(item.positions),
+            layers=layers_of(item.layers),
+            positions=positions_of(item.positions),
             op=item.op,
             strength=item.strength,
         )
@@ -102,11 +102,13 @@ def interventions_of(specs: Sequence[InterventionSpec]) -> tuple[Intervention, .
     )
 
 
-def _layers(layers: Layers) -> tuple[int, ...] | Literal["all"]:
+def layers_of(layers: Layers) -> tuple[int, ...] | Literal["all"]:
+    """Layers as the engine takes them."""
     return "all" if isinstance(layers, str) else tuple(layers)
 
 
-def _positions(positions: Literal["all", "last", "generated"] | list[int] | PositionSlice) -> Positions:
+def positions_of(positions: Literal["all", "last", "generated"] | list[int] | PositionSlice) -> Positions:
+    """Positions as the engine takes them."""
     if isinstance(positions, PositionSlice):
         return Slice(start=positions.start, stop=positions.stop)
     return positions if isinstance(positions, str) else tuple(positions)

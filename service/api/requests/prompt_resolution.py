@@ -12,6 +12,7 @@ from promptatlas.types import (
     ActivationRequest,
     ChatCompletionRequest,
     CompletionRequest,
+    DivergenceRequest,
     EmbeddingRequest,
     Mix,
     PromptRef,
@@ -36,7 +37,14 @@ from service.store.prompts.store import PromptStore
 
 MAX_NAMED = 80
 
-_ModelRequest = ActivationRequest | ChatCompletionRequest | CompletionRequest | EmbeddingRequest | TrajectoryRequest
+_ModelRequest = (
+    ActivationRequest
+    | ChatCompletionRequest
+    | CompletionRequest
+    | DivergenceRequest
+    | EmbeddingRequest
+    | TrajectoryRequest
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,8 @@ def run_answer(
             "started_at": state.started_at,
             "ended_at": state.ended_at,
             "resolved": dict(record.resolved),
+            "notes": state.notes,
+            "tags": list(state.tags),
         }
     )
 

@@ -106,6 +106,24 @@ class TokenRanker:
         """Log-probabilities of the next token with the final norm and head applied to ``states``; float32."""
         return F.log_softmax(self._logits(states).float(), dim=-1)
 
+    @torch.inference_mode()
+    def divergences(
+        self, states: Float[Tensor, "rows d_model"], others: Float[Tensor, "rows d_model"]
+    ) -> Float[Tensor, "rows"]:
+        """Kullback–Leibler divergence in nats of the lens at ``others`` from the lens at ``states``, on the CPU.
+
+        With the distributions p at ``states`` and q at ``others``, KL(p ‖ q) = Σ p (log p − log q). NaN where either state
+        is zeros, which stands for a missing one.
+        """
+        size = max(1, CHUNK_VALUES // self._model.catalogue.vocab_size)
+        parts = [
+            F.kl_div(self.logprobs(q), self.logprobs(p), reduction="none", log_target=True).sum(1).clamp(min=0).cpu()
+            for p, q in zip(torch.split(states, size), torch.split(others, size), strict=True)
+        ]
+        found = torch.cat(parts) if parts else torch.zeros(0)
+        found[~(states.any(1) & others.any(1)).cpu()] = torch.nan
+        return found
+
     def _logits(self, states: Tensor) -> Tensor:
         model = self._model
         # Calls ``forward`` directly, so that the hooks of a running request are not called.

@@ -24,6 +24,7 @@ from service.hosting.engine_process.served_model import Contents, EngineLike, Se
 from service.hosting.ipc.messages import (
     CallTokenizer,
     Cancel,
+    CompareStates,
     EngineState,
     EstimateCost,
     Estimated,
@@ -128,6 +129,8 @@ class EngineLoop:
             self._cancel(incoming.message.request_id)
         elif isinstance(incoming.message, CallTokenizer):
             self._answer(incoming.message, connection_id=connection_id)
+        elif isinstance(incoming.message, CompareStates):
+            self._export(incoming.message, contents=_NO_CONTENTS, connection_id=connection_id)
         else:
             self._fetch_prompt(incoming.message, connection_id=connection_id, at_s=incoming.at_s)
 
@@ -206,12 +209,11 @@ class EngineLoop:
             update = failed(request_id, error)
         self._send(request_id, update, connection_id=connection_id)
 
-    def _export(self, message: ExportPrompt, *, contents: Contents, connection_id: int) -> None:
+    def _export(self, message: ExportPrompt | CompareStates, *, contents: Contents, connection_id: int) -> None:
         request_id = message.request.request_id
         event: Event
         try:
-            result = self._find(message.model).engine.keys_values(message.request, contents=contents)
-            event = Done(request_id=request_id, result=result)
+            event = Done(request_id=request_id, result=self._find(message.model).tensors_of(message, contents=contents))
         except Exception as error:
             event = failed(request_id, error)
         self._replies.send_events(request_id, [event], metadata=message.metadata, connection_id=connection_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from service.engine.comparisons import LensDivergence
 from service.engine.inputs import Vectors
 from service.engine.requests import Capture, Generate, Intervention, Projection
 from service.errors import InvalidRequest
@@ -31,6 +32,14 @@ def attach_values(job: Submit) -> Generate | Capture:
         for i, (intervention, name) in enumerate(zip(request.interventions, job.values, strict=True))
     )
     return replace(request, interventions=filled)
+
+
+def attach_states(request: LensDivergence) -> LensDivergence:
+    """The request with tensors in place of the NumPy arrays that the API process sends."""
+    import torch
+
+    states, others = (torch.tensor(values, dtype=torch.float32) for values in (request.states, request.others))
+    return replace(request, states=states, others=others)
 
 
 def _with_projection(request: Generate | Capture) -> Generate | Capture:

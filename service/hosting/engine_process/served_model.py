@@ -6,11 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from service.engine.comparisons import LensDivergence
 from service.engine.inputs import PromptChoice
-from service.engine.requests import Capture, Detokenize, Estimate, Event, Generate, KeysValues, Tensors, Tokenize
+from service.engine.requests import (
+    Capture,
+    Detokenize,
+    Estimate,
+    Event,
+    Generate,
+    KeysValues,
+    Tensors,
+    Tokenize,
+)
 from service.engine.statistics import EngineStatistics, RequestTimes
 from service.hosting.engine_process.chat_limit import CountChat
 from service.hosting.engine_process.prompt_fetches import PromptFetches
+from service.hosting.engine_process.request_tensors import attach_states
+from service.hosting.ipc.messages import CompareStates, ExportPrompt
 
 if TYPE_CHECKING:
     from service.engine.prompts.prompt import Prompt
@@ -32,6 +44,7 @@ class EngineLike(Protocol):
     def step(self) -> list[Event]: ...
     def estimate(self, request: Capture, *, contents: Contents) -> Estimate: ...
     def keys_values(self, request: KeysValues, *, contents: Contents) -> Tensors: ...
+    def lens_divergence(self, request: LensDivergence) -> Tensors: ...
     def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]: ...
     def detokenize(self, request: Detokenize) -> str: ...
     def stats(self) -> Mapping[str, float]: ...
@@ -51,6 +64,12 @@ class ServedModel:
     card: Mapping[str, Any]
     prompts: PromptFetches[Prompt]
     count_chat: CountChat | None = None
+
+    def tensors_of(self, message: ExportPrompt | CompareStates, *, contents: Contents) -> Tensors:
+        """The answer to a message that needs no step of the engine."""
+        if isinstance(message, CompareStates):
+            return self.engine.lens_divergence(attach_states(message.request))
+        return self.engine.keys_values(message.request, contents=contents)
 
     def stats(self) -> dict[str, float]:
         """Gauges and counters for monitoring."""

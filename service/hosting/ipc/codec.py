@@ -17,7 +17,7 @@ import msgpack
 import numpy as np
 
 from service import errors
-from service.engine import inputs, requests, statistics
+from service.engine import comparisons, inputs, requests, statistics
 from service.errors import AtlasError
 from service.hosting.ipc import messages
 
@@ -29,6 +29,7 @@ RECORDS: tuple[type, ...] = (
     *(requests.Delta, requests.RowDone, requests.Failed, requests.TokenLogprob, requests.Estimate),
     *(requests.RankedToken, requests.Tokenize, requests.Detokenize, messages.CallTokenizer, messages.Tokenized),
     *(inputs.Vectors, requests.KeysValues, messages.ExportPrompt, statistics.EngineStatistics),
+    *(comparisons.LensDivergence, messages.CompareStates),
 )
 """Dataclasses that may appear in a frame; the position is the tag."""
 

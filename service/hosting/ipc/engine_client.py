@@ -19,6 +19,7 @@ from service.errors import Busy, DeadlineExceeded, EngineUnavailable
 from service.hosting.ipc.messages import (
     CallTokenizer,
     Cancel,
+    CompareStates,
     EngineState,
     EstimateCost,
     Estimated,
@@ -121,7 +122,7 @@ class EngineClient:
         return self.require_engine() if self._state is None else self._state
 
     @asynccontextmanager
-    async def open(self, job: Submit | ExportPrompt, *, deadline_s: float) -> AsyncIterator[Exchange]:
+    async def open(self, job: Submit | ExportPrompt | CompareStates, *, deadline_s: float) -> AsyncIterator[Exchange]:
         """Send a request; the block iterates its exchange. Leaving the block early cancels the request.
 
         Args:

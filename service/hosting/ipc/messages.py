@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.engine.comparisons import LensDivergence
 from service.engine.requests import (
     Capture,
     Delta,
@@ -60,6 +61,15 @@ class ExportPrompt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompareStates:
+    """Compare the logit lens at states with that at others. The arrays are NumPy arrays until the engine converts them."""
+
+    model: str
+    request: LensDivergence
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CallTokenizer:
     """Convert texts to tokens, or tokens to a text."""
 
@@ -74,7 +84,7 @@ class Cancel:
     request_id: str
 
 
-FromApi = Submit | EstimateCost | ExportPrompt | CallTokenizer | Cancel
+FromApi = Submit | EstimateCost | ExportPrompt | CompareStates | CallTokenizer | Cancel
 
 # --- from the engine to the API process -------------------------------------------------------------------------------
 

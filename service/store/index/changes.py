@@ -2,6 +2,7 @@
 
 changes/20261130T0912/prompt,qa.json                                    a name; written before its first version
 changes/20261130T0912/run,run-1k10t9g4v3edf5mv8,42,tune,succeeded.json  a status of a run, from event 42 on
+changes/20261130T0912/tag,run-1k10t9g4v3edf5mv8,pilot.json              a tag of a run; written before it has the tag
 changes/epoch.json                                                      which indexes belong to this store
 
 Folders are minutes by the clock of the writer. Everything is in the names, so a listing is enough. Entries can be read in any

@@ -2,6 +2,7 @@
 
 listed_names(store, noun, name)                     names of prompts and datasets
 listed_runs(store, run_id, kind, status, event_id)  newest known status of each run
+listed_tags(store, tag, run_id)                     tags that runs have, or had
 index_facts(store, fact, value)                     when the index was built, and up to where it has read changes
 """
 
@@ -13,7 +14,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from service.store.index.entries import DELETED, Entry, NameEntry, Noun, RunEntry
+from service.store.index.entries import DELETED, Entry, NameEntry, Noun, RunEntry, TagEntry
 
 _Answer = TypeVar("_Answer")
 _BATCH_SIZE = 5000
@@ -23,8 +24,11 @@ _UPSERT_RUN = (
     "INSERT INTO listed_runs VALUES (?, ?, ?, ?, ?) ON CONFLICT (store, run_id) DO UPDATE SET kind = excluded.kind, "
     "status = excluded.status, event_id = excluded.event_id WHERE excluded.event_id >= listed_runs.event_id"
 )
+_UPSERT_TAG = "INSERT INTO listed_tags VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _DELETE_NAME = "DELETE FROM listed_names WHERE store = ? AND noun = ? AND name = ?"
 _DELETE_RUN = "DELETE FROM listed_runs WHERE store = ? AND run_id = ?"
+_DELETE_TAG = "DELETE FROM listed_tags WHERE store = ? AND tag = ? AND run_id = ?"
+_DELETE_TAGS = "DELETE FROM listed_tags WHERE store = ? AND run_id = ?"
 _PUT_FACT = "INSERT INTO index_facts VALUES (?, ?, ?) ON CONFLICT (store, fact) DO UPDATE SET value = excluded.value"
 
 
@@ -83,15 +87,17 @@ class IndexDatabase:
             after = rows[-1][0]
 
     def runs(
-        self, *, kind: str | None = None, status: str | None = None, before: str | None = None
+        self, *, kind: str | None = None, status: str | None = None, tag: str | None = None, before: str | None = None
     ) -> Iterator[tuple[str, str, str, int]]:
         """Id, kind, status and event id of runs with ids less than ``before``, in descending order."""
-        filters = [(name, value) for name, value in (("status", status), ("kind", kind)) if value is not None]
+        table = "listed_runs" if tag is None else "listed_tags NATURAL JOIN listed_runs"
+        given = (("status", status), ("kind", kind), ("tag", tag))
+        filters = [(name, value) for name, value in given if value is not None]
         where = "".join(f" AND {name} = ?" for name, _ in filters)
         for size in _page_sizes():
             bound = "" if before is None else " AND run_id < ?"
             rows = self._rows(
-                "SELECT run_id, kind, status, event_id FROM listed_runs WHERE store = ?"
+                f"SELECT run_id, kind, status, event_id FROM {table} WHERE store = ?"
                 f"{where}{bound} ORDER BY run_id DESC LIMIT ?",
                 (self._store, *(value for _, value in filters), *([] if before is None else [before]), size),
             )
@@ -99,6 +105,13 @@ class IndexDatabase:
             if len(rows) < size:
                 return
             before = rows[-1][0]
+
+    def tags(self, run_ids: Sequence[str]) -> set[TagEntry]:
+        """Tags of these runs."""
+        marks = ", ".join("?" * len(run_ids))
+        statement = f"SELECT run_id, tag FROM listed_tags WHERE store = ? AND run_id IN ({marks})"
+        rows = self._rows(statement, (self._store, *run_ids)) if run_ids else []
+        return {TagEntry(run_id=run_id, tag=tag) for run_id, tag in rows}
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Add entries; of several for one run, the one with the largest event id remains."""
@@ -110,14 +123,17 @@ class IndexDatabase:
             self._write_many(
                 (_UPSERT_NAME, [(self._store, e.noun, e.name) for e in batch if isinstance(e, NameEntry)]),
                 (_UPSERT_RUN, [(self._store, e.run_id, e.kind, e.status, e.event_id) for e in live]),
+                (_UPSERT_TAG, [(self._store, e.tag, e.run_id) for e in batch if isinstance(e, TagEntry)]),
                 (_DELETE_RUN, [(self._store, e.run_id) for e in deleted]),
+                (_DELETE_TAGS, [(self._store, e.run_id) for e in deleted]),
             )
 
     def remove(self, entries: Sequence[Entry]) -> None:
-        """Remove entries, by name or id."""
+        """Remove entries, by name or id. The tags of a run stay."""
         names = [(self._store, entry.noun, entry.name) for entry in entries if isinstance(entry, NameEntry)]
         runs = [(self._store, entry.run_id) for entry in entries if isinstance(entry, RunEntry)]
-        self._write_many((_DELETE_NAME, names), (_DELETE_RUN, runs))
+        tags = [(self._store, entry.tag, entry.run_id) for entry in entries if isinstance(entry, TagEntry)]
+        self._write_many((_DELETE_NAME, names), (_DELETE_RUN, runs), (_DELETE_TAG, tags))
 
     def fact(self, name: str) -> str | None:
         """A stored fact, or None."""
@@ -176,6 +192,8 @@ class IndexDatabase:
             "CREATE INDEX IF NOT EXISTS listed_runs_by_kind ON listed_runs (store, kind, run_id)",
             "CREATE INDEX IF NOT EXISTS listed_runs_by_status ON listed_runs (store, status, run_id)",
             "CREATE INDEX IF NOT EXISTS listed_runs_by_both ON listed_runs (store, status, kind, run_id)",
+            f"CREATE TABLE IF NOT EXISTS listed_tags (store {text}, tag {text}, run_id {text}, PRIMARY KEY (store, tag, run_id))",
+            "CREATE INDEX IF NOT EXISTS listed_tags_by_run ON listed_tags (store, run_id)",
             f"CREATE TABLE IF NOT EXISTS index_facts (store {text}, fact {text}, value {text}, PRIMARY KEY (store, fact))",
         ):
             cursor.execute(statement)

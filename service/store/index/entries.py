@@ -36,13 +36,23 @@ class RunEntry:
     event_id: int
 
 
-Entry = NameEntry | RunEntry
+@dataclass(frozen=True, kw_only=True)
+class TagEntry:
+    """A tag that a run has, is about to have, or had."""
+
+    run_id: str
+    tag: str
+
+
+Entry = NameEntry | RunEntry | TagEntry
 
 
 def file_of(entry: Entry) -> str:
     """Name of the file that announces ``entry``. A comma separates the fields, since quoted fields have none."""
     if isinstance(entry, NameEntry):
         return f"{entry.noun},{quote(entry.name, safe='')}{_SUFFIX}"
+    if isinstance(entry, TagEntry):
+        return f"tag,{entry.run_id},{quote(entry.tag, safe='')}{_SUFFIX}"
     return f"run,{entry.run_id},{entry.event_id},{quote(entry.kind, safe='')},{entry.status}{_SUFFIX}"
 
 
@@ -52,6 +62,8 @@ def entry_in(file: str) -> Entry | None:
     if len(fields) == 2 and fields[0] in _NOUNS:
         noun: Noun = "prompt" if fields[0] == "prompt" else "dataset"
         return NameEntry(noun=noun, name=unquote(fields[1]))
+    if len(fields) == 3 and fields[0] == "tag":
+        return TagEntry(run_id=fields[1], tag=unquote(fields[2]))
     if len(fields) == 5 and fields[0] == "run" and fields[2].isdecimal():
         return RunEntry(run_id=fields[1], event_id=int(fields[2]), kind=unquote(fields[3]), status=fields[4])
     return None

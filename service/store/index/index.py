@@ -60,12 +60,12 @@ class StoreIndex:
         yield from self.database.names(noun, after=after)
 
     def run_ids(
-        self, *, kind: str | None = None, status: str | None = None, before: str | None = None
+        self, *, kind: str | None = None, status: str | None = None, tag: str | None = None, before: str | None = None
     ) -> Iterator[str]:
-        """Ids of runs that may have this kind and status, in descending order; raises like ``names``."""
+        """Ids of runs that may have this kind, status and tag, in descending order; raises like ``names``."""
         self.catch_up()
-        streams = [self.database.runs(kind=kind, status=status, before=before)]
-        if kind is not None or status is not None:
+        streams = [self.database.runs(kind=kind, status=status, tag=tag, before=before)]
+        if not (kind is None and status is None and tag is None):
             streams.append(self.database.runs(kind=UNKNOWN, status=UNKNOWN, before=before))
         for run_id, *_ in heapq.merge(*streams, reverse=True):
             yield run_id

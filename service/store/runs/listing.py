@@ -24,7 +24,9 @@ class RunListing:
         self._rows = RunSummaries(artifacts)
         self._index = index
 
-    def page(self, *, kind: str | None, status: RunStatus | None, limit: int, after: str | None) -> Page[Row]:
+    def page(
+        self, *, kind: str | None, status: RunStatus | None, tag: str | None, limit: int, after: str | None
+    ) -> Page[Row]:
         """Runs older than the cursor ``after``, newest first. Damaged ones are logged and skipped."""
         check_limit(limit)
         if after is not None and not is_run_id(after):
@@ -34,14 +36,14 @@ class RunListing:
             rows = (
                 (record, state)
                 for record, state in self._rows.rows(run_ids)
-                if kind in (None, record.kind) and status in (None, state.status)
+                if kind in (None, record.kind) and status in (None, state.status) and (tag is None or tag in state.tags)
             )
             return list(islice(rows, limit + 1))
 
         found = from_index_or_files(
             take,
             index=self._index,
-            candidates=lambda index: index.run_ids(kind=kind, status=status, before=after),
+            candidates=lambda index: index.run_ids(kind=kind, status=status, tag=tag, before=after),
             files=lambda: reversed([n for n in self._artifacts.names("runs") if after is None or n < after]),
         )
         has_more = len(found) > limit

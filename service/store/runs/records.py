@@ -55,7 +55,7 @@ class RunState:
 
     attempts: number of attempts started. n_deaths: attempts whose worker died since creation or the last resume.
     has_checkpoint: whether it can resume from a checkpoint. cancel_requested: it is to stop but still runs.
-    queued_id: id of the event that created or last resumed it.
+    queued_id: id of the event that created or last resumed it. notes, tags: written by people, empty at first.
     """
 
     status: RunStatus
@@ -70,6 +70,8 @@ class RunState:
     started_at: str | None = None
     ended_at: str | None = None
     queued_id: int = 1
+    notes: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def has_ended(self) -> bool:
@@ -146,6 +148,7 @@ class Chunk:
             state = dict(found["state"])
             state["progress"] = RunProgress(**state["progress"])
             state["prompts"] = tuple(state["prompts"])
+            state["tags"] = tuple(state.get("tags", ()))
             events = tuple(NewEvent(**event) for event in found["events"])
             return cls(first_id=found["first_id"], events=events, state=RunState(**state), writer=found["writer"])
         except (KeyError, TypeError, ValueError) as error:

@@ -12,9 +12,7 @@ concurrent processes that claim, cancel, resume or end a run, exactly one succee
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, BinaryIO
 
 from promptatlas.types.runs import RunStatus
@@ -25,21 +23,21 @@ from service.store.artifacts.sealed_records import canonical_json
 from service.store.artifacts.store import ArtifactStore
 from service.store.index.index import StoreIndex
 from service.store.listing import Page
+from service.store.runs import transitions
 from service.store.runs.changes import RunChanges
 from service.store.runs.deletion import RunDeletion
 from service.store.runs.expiry import ExpiredPart, RunExpiry
-from service.store.runs.ids import RunIds, is_run_id, made_at
+from service.store.runs.ids import RunIds
 from service.store.runs.listing import RunListing
 from service.store.runs.log.chain import RunLog, curve_of, events_after
 from service.store.runs.outputs import Outputs
 from service.store.runs.records import Chunk, Output, RunRecord, RunState, StoredEvent, record_json
 from service.store.runs.summaries import Row, RunSummaries, run_folder
-from service.store.runs.transitions import Change, Decision, begin, cancel, create, record_death, resume
+from service.store.runs.transitions import Change, Decision, chunk_of, uses_reserve
 from service.store.runs.unfinished import UnfinishedEntry, UnfinishedRuns
 from service.store.runs.writer import RunWriter
 
 _MAX_TRIES = 1000
-_MAX_CREATION_TIME = timedelta(hours=1)
 
 
 class RunStore:
@@ -92,7 +90,7 @@ class RunStore:
         )
         # Fails before anything is written if the spec is not JSON.
         canonical_json(record_json(record))
-        chunk = _chunk(1, create(now=record.created_at))
+        chunk = chunk_of(transitions.create(now=record.created_at), first_id=1)
         self._index.note(record.id, queued_id=chunk.first_id)
         self._log.append(record.id, chunk)
         # Without a hint, each reader would have to list the log of a run that waits.
@@ -107,10 +105,16 @@ class RunStore:
         return self._rows.row(run_id)
 
     def list_runs(
-        self, *, kind: str | None = None, status: RunStatus | None = None, limit: int = 20, after: str | None = None
+        self,
+        *,
+        kind: str | None = None,
+        status: RunStatus | None = None,
+        tag: str | None = None,
+        limit: int = 20,
+        after: str | None = None,
     ) -> Page[tuple[RunRecord, RunState]]:
         """Runs older than the cursor ``after``, newest first. Damaged ones are logged and skipped."""
-        return self._listing.page(kind=kind, status=status, limit=limit, after=after)
+        return self._listing.page(kind=kind, status=status, tag=tag, limit=limit, after=after)
 
     def unfinished_entries(self) -> list[UnfinishedEntry]:
         """The index of possibly unfinished runs, oldest run first; one listing."""
@@ -128,7 +132,7 @@ class RunStore:
             if run_id in rows:
                 self._remove_outdated_entry(queued_id, row=rows[run_id])
             elif not self._artifacts.has_manifest(run_folder(run_id)):
-                self._remove_failed_creation(run_id, queued_id)
+                self._index.remove_failed_creation(run_id, queued_id=queued_id, log=self._log, now=self._clock())
         return [row for row in rows.values() if not row[1].has_ended]
 
     def hold_reserve(self) -> None:
@@ -141,7 +145,19 @@ class RunStore:
         Raises:
             Conflict: The run has ended.
         """
-        return self._changed(run_id, lambda head: cancel(head.state, run_id=run_id, now=self._now()))
+        return self._changed(run_id, lambda head: transitions.cancel(head.state, run_id=run_id, now=self._now()))
+
+    def annotate(self, run_id: str, *, notes: str | None = None, tags: Sequence[str] | None = None) -> RunState:
+        """Set the notes and tags of a run in any state; None: as before. Of concurrent calls, the last one counts."""
+
+        def decide(head: Chunk) -> Change | None:
+            change = transitions.annotate(head.state, notes=notes, tags=tags, now=self._now())
+            if change is not None:
+                # Before the run has them, so that an index never lacks one.
+                self._changes.note_tags(run_id, set(change.state.tags).difference(head.state.tags))
+            return change
+
+        return self._require_not_deleted(run_id, self._changed(run_id, decide))
 
     def cancel_requested(self, run_id: str) -> bool:
         """Whether cancellation of a running run was requested."""
@@ -159,18 +175,12 @@ class RunStore:
             # After the log was read, see ``expiry``.
             if self._expiry.is_removing(run_id):
                 raise Conflict(f"Expired parts of run {run_id} are being removed; resume it in some minutes.")
-            change = resume(head.state, run_id=run_id, next_id=head.next_id, now=self._now())
+            change = transitions.resume(head.state, run_id=run_id, next_id=head.next_id, now=self._now())
             # Before the run is queued, so that ``unfinished`` never misses it.
             self._index.note(run_id, queued_id=head.next_id)
             return change
 
-        state = self._changed(run_id, decide)
-        if not self._artifacts.has_manifest(run_folder(run_id)):
-            # A deletion has removed the log meanwhile, so that the append had no competitor.
-            self._artifacts.remove_folder(run_folder(run_id))
-            self._index.forget(run_id, queued_id=state.queued_id)
-            raise NotFound(f"There is no run {run_id!r}.")
-        return state
+        return self._require_not_deleted(run_id, self._changed(run_id, decide))
 
     def delete(self, run_id: str) -> None:
         """Delete a run that has ended, with its log, checkpoints and outputs. Prompts that it created are kept.
@@ -187,23 +197,21 @@ class RunStore:
         """
         return self._changed(
             run_id,
-            lambda head: record_death(
+            lambda head: transitions.record_death(
                 head.state, attempt=attempt, reason=reason, max_attempts=max_attempts, now=self._now()
             ),
         )
 
     def claim(self, run_id: str, *, worker: str) -> RunWriter:
-        """Start the next attempt at a queued run.
-
-        Args:
-            run_id: Id of the run.
-            worker: Display name of the worker.
+        """Start the next attempt at a queued run. worker: its display name.
 
         Raises:
             Conflict: The run is not queued, e.g. because another worker claimed it.
         """
         record = self._rows.record(run_id)
-        head = self._change(run_id, lambda head: begin(head.state, run_id=run_id, worker=worker, now=self._now()))
+        head = self._change(
+            run_id, lambda head: transitions.begin(head.state, run_id=run_id, worker=worker, now=self._now())
+        )
         return RunWriter(self._artifacts, record=record, claimed=head, clock=self._clock)
 
     def events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
@@ -214,14 +222,14 @@ class RunStore:
         self._rows.record(run_id)
         return events_after(self._log, run_id, after=after, limit=limit)
 
-    def metrics(self, run_id: str) -> list[dict[str, Any]]:
-        """Curve of the run: one point per step and member, ordered by step; later attempts replace earlier ones.
+    def metrics(self, run_id: str, *, with_times: bool = False) -> list[dict[str, Any]]:
+        """Curve of the run, see ``log.curve_of``; later attempts replace the points of earlier ones.
 
         Raises:
             Expired: Its events have expired, and no attempt since has recorded any.
         """
         self._rows.record(run_id)
-        points = curve_of(self._log, run_id)
+        points = curve_of(self._log, run_id, with_times=with_times)
         if not points and any(part.part == "events" for part in self._expiry.parts_of(run_id)):
             raise Expired(f"The events of run {run_id} have expired, with the points of its curve.")
         return points
@@ -247,6 +255,15 @@ class RunStore:
         self._rows.record(run_id)
         return Outputs(self._artifacts, run_id=run_id).open(path)
 
+    def _require_not_deleted(self, run_id: str, state: RunState) -> RunState:
+        """``state`` after a change of a run that had ended; NotFound if the run was deleted meanwhile."""
+        if not self._artifacts.has_manifest(run_folder(run_id)):
+            # The deletion has removed the log, so that the append had no competitor.
+            self._artifacts.remove_folder(run_folder(run_id))
+            self._index.forget(run_id, queued_id=state.queued_id)
+            raise NotFound(f"There is no run {run_id!r}.")
+        return state
+
     def _changed(self, run_id: str, decide: Decision) -> RunState:
         self._rows.record(run_id)
         return self._change(run_id, decide).state
@@ -260,11 +277,8 @@ class RunStore:
             change = decide(head)
             if change is None:
                 return head
-            chunk = _chunk(head.next_id, change)
-            # Also on a full disk, so that a run does not appear to run when it has ended.
-            if self._log.append(
-                run_id, chunk, use_reserve=chunk.state.status != "running" or chunk.state.cancel_requested
-            ):
+            chunk = chunk_of(change, first_id=head.next_id)
+            if self._log.append(run_id, chunk, use_reserve=uses_reserve(head.state, chunk.state)):
                 self._log.hint(run_id, chunk)
                 # An entry that stays is removed by ``unfinished``, which announces the status again.
                 is_noted = chunk.state.status == head.state.status or self._changes.note(record, chunk)
@@ -282,15 +296,5 @@ class RunStore:
             # Announced again: the process that ended the run may have died before it did.
             self._index.forget(record.id, queued_id=queued_id)
 
-    def _remove_failed_creation(self, run_id: str, queued_id: int) -> None:
-        """Remove the files of a crashed creation."""
-        if is_run_id(run_id) and self._clock() - made_at(run_id) > _MAX_CREATION_TIME:
-            self._log.drop_first(run_id)
-            self._index.forget(run_id, queued_id=queued_id)
-
     def _now(self) -> str:
         return write_time(self._clock())
-
-
-def _chunk(first_id: int, change: Change) -> Chunk:
-    return Chunk(first_id=first_id, events=change.events, state=change.state, writer=secrets.token_hex(8))

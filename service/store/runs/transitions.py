@@ -8,7 +8,8 @@ queued ──begin──▶ running ──end──▶ succeeded, failed or canc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from service.errors import Conflict
@@ -25,6 +26,17 @@ class Change:
 
 Decision = Callable[[Chunk], Change | None]
 """Decides on the next change of a run, given the last chunk of its log; None for no change."""
+
+
+def chunk_of(change: Change, *, first_id: int) -> Chunk:
+    """A change as a chunk of a new writer. first_id: id of its first event."""
+    return Chunk(first_id=first_id, events=change.events, state=change.state, writer=secrets.token_hex(8))
+
+
+def uses_reserve(before: RunState, after: RunState) -> bool:
+    """Whether a change is recorded on a full disk too, so that a run does not appear to run when it has ended."""
+    is_moved = (before.status, before.cancel_requested) != (after.status, after.cancel_requested)
+    return is_moved and (after.status != "running" or after.cancel_requested)
 
 
 def create(*, now: str) -> Change:
@@ -50,6 +62,20 @@ def cancel(state: RunState, *, run_id: str, now: str) -> Change | None:
     if state.cancel_requested:
         return None
     return Change(state=replace(state, cancel_requested=True), events=(_log("Cancellation was requested.", now=now),))
+
+
+def annotate(state: RunState, *, notes: str | None, tags: Sequence[str] | None, now: str) -> Change | None:
+    """Set notes and tags; None: as before. The status stays, and ``done`` remains the last event of an ended run."""
+    changed = replace(
+        state,
+        notes=state.notes if notes is None else notes,
+        tags=state.tags if tags is None else tuple(dict.fromkeys(tags)),
+    )
+    if changed == state:
+        return None
+    if state.has_ended:
+        return Change(state=changed, events=(NewEvent(type="done", time=now, data=done_data(changed)),))
+    return Change(state=changed, events=(NewEvent(type="status", time=now, data=status_data(changed)),))
 
 
 def resume(state: RunState, *, run_id: str, next_id: int, now: str) -> Change:

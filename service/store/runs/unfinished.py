@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime, timedelta
 
 from service.errors import AtlasError
 from service.store.artifacts.store import ArtifactStore
+from service.store.runs.ids import is_run_id, made_at
+from service.store.runs.log import RunLog
 
 _FOLDER = "runs-unfinished"
+_MAX_CREATION_TIME = timedelta(hours=1)
 
 UnfinishedEntry = tuple[str, int]
 """Id of a run, and the id of the event that queued it."""
@@ -34,6 +38,12 @@ class UnfinishedRuns:
         """Remove an entry. Failures are ignored, since ``RunStore.unfinished`` removes outdated entries."""
         with suppress(AtlasError):
             self._artifacts.remove_record(unfinished_key(run_id, queued_id))
+
+    def remove_failed_creation(self, run_id: str, *, queued_id: int, log: RunLog, now: datetime) -> None:
+        """Remove the entry and the log of a run whose creation crashed; no effect while it may still be created."""
+        if is_run_id(run_id) and now - made_at(run_id) > _MAX_CREATION_TIME:
+            log.drop_first(run_id)
+            self.forget(run_id, queued_id=queued_id)
 
     def entries(self) -> Iterator[UnfinishedEntry]:
         """Run ids and the ids of the events that queued them, oldest run first."""

@@ -75,6 +75,8 @@ def routes(world: World) -> dict[str, str]:
         "prompts/qa-vocabulary-0/1": ".measures .measure",
         "prompts/qa-isotropic-0/1?with=qa-vocabulary-0@1": ".cosine",
         f"playground?text={text}&tokens=3": ".lens td",
+        f"playground?text={text}&tokens=3&view=attention": ".attention .heat",
+        f"playground?text={text}&tokens=3&view=steer": ".scale",
         f"reports/{world.report}": ".finding",
         "runs/run-nothing": "[role=alert]",
         "nonsense": "[role=alert]",

@@ -172,7 +172,7 @@ def test_texts_are_not_interpreted_as_markup(open_page: OpenPage, world: World) 
 
 
 def test_a_run_is_stopped(open_page: OpenPage) -> None:
-    page = open_page("playground?prompts=")
+    page = done(open_page("playground?prompts="))
     page.route("**/v1/completions", lambda route: None)  # an answer that never comes
     page.get_by_label("Text", exact=True).fill("Mira")
     expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0)
@@ -185,7 +185,7 @@ def test_a_run_is_stopped(open_page: OpenPage) -> None:
 
 
 def test_the_completion_as_code_gives_the_same_answer(open_page: OpenPage, world: World) -> None:
-    page = open_page("playground?prompts=qa-isotropic-0@1")
+    page = done(open_page("playground?prompts=qa-isotropic-0@1"))
     page.get_by_label("Text", exact=True).fill("Mira went to the mill.")
     page.get_by_label("Temperature").fill("1")
     page.get_by_label("Top-p").fill("0.9")

@@ -24,6 +24,25 @@ def test_the_list_is_filtered_and_links_to_versions(open_page: OpenPage, world: 
     expect(page.get_by_role("heading", name="qa-vocabulary-1@1")).to_be_visible()
 
 
+def test_the_list_is_filtered_by_fields(open_page: OpenPage, world: World) -> None:
+    page = open_page("prompts?prior=vocabulary&task=demo-qa")
+    rows = page.get_by_role("table").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("qa-vocabulary-")
+    expect(page.get_by_text("Filters (2)")).to_be_visible()
+    manifests = [row["manifest"] for row in world.get("/v1/prompts", manifests=True)["data"]]
+    page.get_by_role("button", name="Clear the filters").click()
+    expect(rows).to_have_count(len(manifests))
+    scores = sorted(manifest["metrics"]["test/exact_match"] for manifest in manifests)
+    page.get_by_label("Metric at least").fill(str(scores[-1]))
+    expect(rows).to_have_count(scores.count(scores[-1]))
+    page.get_by_label("Metric at least").fill("")
+    page.get_by_label("Created since").fill("2100-01-01")
+    expect(rows).to_have_count(0)
+    page.get_by_label("Created since").fill("2020-01-01")
+    expect(rows).to_have_count(len(manifests))
+
+
 def test_a_version_shows_its_run_metrics_and_nearest_tokens(open_page: OpenPage, world: World) -> None:
     page = open_page("prompts/qa-vocabulary-0/1")
     manifest = world.get("/v1/prompts/qa-vocabulary-0/versions/1")

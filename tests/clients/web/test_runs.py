@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from playwright.sync_api import Route, expect
+import pytest
+from playwright.sync_api import Page, Route, expect
 
 from tests.clients.web.conftest import OpenPage
 from tests.clients.web.world import RUN_NAME, World, live_run
@@ -36,6 +40,68 @@ def test_curves_end_at_the_last_metrics(open_page: OpenPage, world: World) -> No
     expect(chart).not_to_have_attribute("aria-label", _contains(f"{next(iter(last))}: "))
     page.get_by_label("Metric", exact=True).select_option("grad_norm")
     expect(chart).to_have_attribute("aria-label", _contains("qa-vocabulary-1: "))
+
+
+def test_curves_over_seconds_are_those_of_the_reported_times(open_page: OpenPage, world: World) -> None:
+    page = open_page(f"runs/{world.tune}")
+    chart = page.locator(".chart canvas")
+    expect(chart).to_have_attribute("aria-label", _contains("Chart over step."))
+    page.get_by_label("Horizontal axis").select_option("seconds")
+    expect(chart).to_have_attribute("aria-label", _contains("Chart over seconds."))
+    rows = _saved_csv(page)
+    start = datetime.fromisoformat(world.get(f"/v1/runs/{world.tune}")["started_at"])
+    points = [p for p in world.get(f"/v1/runs/{world.tune}/metrics")["data"] if "loss" in p]
+    expected = {
+        (point["member"], point["loss"]): (datetime.fromisoformat(point["time"]) - start).total_seconds()
+        for point in points
+    }
+    training = [row for row in rows if not row["series"].endswith(", validation")]
+    found = {(row["series"], float(row["value"])): float(row["seconds"]) for row in training}
+    assert found == pytest.approx(expected, abs=0.002)  # JavaScript's times have milliseconds
+
+
+def test_compared_curves_over_seconds(open_page: OpenPage, world: World) -> None:
+    page = open_page(f"runs/compare?ids={world.tune},{world.map}")
+    page.get_by_label("Horizontal axis").select_option("seconds")
+    expect(page.locator(".chart canvas")).to_have_attribute("aria-label", _contains("Chart over seconds."))
+    rows = _saved_csv(page)
+    page.get_by_label("Horizontal axis").select_option("step")
+    by_step = _saved_csv(page)
+    assert [row["value"] for row in rows] == [row["value"] for row in by_step]
+    assert {float(row["step"]).is_integer() for row in by_step} == {True}
+    assert {float(row["seconds"]).is_integer() for row in rows} != {True}
+
+
+def _saved_csv(page: Page) -> list[dict[str, str]]:
+    """The points of the chart."""
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="CSV").click()
+    return list(csv.DictReader(io.StringIO(saved.value.path().read_text())))
+
+
+def test_the_list_is_filtered_by_fields(open_page: OpenPage, world: World) -> None:
+    page = open_page("runs")
+    table = page.get_by_role("table", name="Runs")
+    page.get_by_text("Filters", exact=True).click()
+    page.get_by_label("Prior").select_option("vocabulary")
+    page.get_by_label("Task").select_option("demo-qa")
+    shown = [
+        run["id"]
+        for run in world.get("/v1/runs", limit=100)["data"]
+        if "vocabulary" in [prior["kind"] for prior in run["spec"].get("priors", [])]
+        and run["spec"].get("dataset") == "demo-qa"
+    ]
+    expect(table.locator("tbody tr")).to_have_count(len(shown))
+    assert world.tune in shown
+    assert "prior=vocabulary" in page.url
+    page.reload()
+    expect(table.locator("tbody tr")).to_have_count(len(shown))
+    page.get_by_label("Created since").fill("2100-01-01")
+    expect(table.locator("tbody tr")).to_have_count(0)
+    expect(page.locator("main")).to_contain_text("0 runs of")
+    page.get_by_role("button", name="Clear the filters").click()
+    expect(page.get_by_role("link", name="small map")).to_be_visible()
+    assert "prior=" not in page.url
 
 
 def test_training_and_validation_curves_have_different_swatches(open_page: OpenPage, world: World) -> None:
@@ -114,6 +180,43 @@ def test_spec_log_and_artifacts_are_shown(open_page: OpenPage, world: World) -> 
     with page.expect_download() as saved:
         page.get_by_role("button", name="Download members.json").click()
     assert len(json.loads(saved.value.path().read_text())) == 4
+
+
+def test_notes_and_tags_are_edited_and_narrow_the_list(open_page: OpenPage, world: World) -> None:
+    page = open_page(f"runs/{world.map}")
+    page.get_by_role("button", name="Add notes and tags").click()
+    note = "Layer 3 separates the tasks.\n<b>Layer 0</b> does not."
+    page.get_by_label("Notes", exact=True).fill(note)
+    page.get_by_role("textbox", name="Tags").fill("two/words")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status").filter(has_text="tags.0")).to_be_visible()  # the form stays, with the refusal
+    page.get_by_role("textbox", name="Tags").fill("pilot, layers:0-3")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".notes")).to_have_text(note)
+    expect(page.get_by_role("button", name="Edit notes and tags")).to_be_focused()
+    run = world.get(f"/v1/runs/{world.map}")
+    assert (run["notes"], run["tags"]) == (note, ["pilot", "layers:0-3"])
+    page.reload()
+    expect(page.locator(".notes")).to_have_text(note)
+    page.get_by_role("link", name="layers:0-3").click()
+    table = page.get_by_role("table", name="Runs")
+    expect(table.locator("tbody tr")).to_have_count(1)
+    expect(table).to_contain_text("small map")
+    expect(page.get_by_label("Tag", exact=True)).to_have_value("layers:0-3")
+    page.get_by_label("Tag", exact=True).select_option("")
+    expect(page.get_by_role("link", name=RUN_NAME, exact=True)).to_be_visible()
+    page.get_by_label("Tag", exact=True).select_option("pilot")
+    expect(table.locator("tbody tr")).to_have_count(1)
+    assert page.url.endswith("?tag=pilot")
+
+
+def test_discarded_notes_are_not_saved(open_page: OpenPage, world: World) -> None:
+    page = open_page(f"runs/{world.report}")
+    page.get_by_role("button", name="Add notes and tags").click()
+    page.get_by_label("Notes", exact=True).fill("never")
+    page.get_by_role("button", name="Discard").click()
+    expect(page.get_by_role("button", name="Add notes and tags")).to_be_focused()
+    assert world.get(f"/v1/runs/{world.report}")["notes"] == ""
 
 
 def test_a_live_run_is_followed_cancelled_and_resumed(open_page: OpenPage, world: World) -> None:

@@ -59,6 +59,7 @@ _QUERIES: Mapping[str, list[str]] = {
     "split": ["train", "test", "holdout"],
     "kind": ["tune", "knit"],
     "status": ["queued", "lost"],
+    "tag": ["live", "two words", ""],
     "layer": ["0", "99", "top"],
     "k": ["1", "3", "0", "1000"],
     "point": ["0", "-1", "x"],
@@ -110,6 +111,7 @@ def writes(draw: st.DrawFn, world: GeneratedWorld) -> Call:
         Call("POST", "/v1/batches", {"json": {"input_file_id": draw(st.sampled_from(["file-0", "x", 3]))}}),
         Call("DELETE", f"/v1/maps/{draw(st.sampled_from(_IDS))}"),
         Call("POST", f"/v1/runs/{run_id}/{action}"),
+        Call("PATCH", f"/v1/runs/{run_id}", {"json": {"notes": draw(st.text(max_size=9)), "tags": [alias]}}),
         Call("POST", f"/v1/maps/{draw(st.sampled_from(_IDS))}/project", {"json": {"sources": []}}),
         Call("POST", "/tokenize", {"json": {"model": model, "prompt": draw(st.text(max_size=8))}}),
         Call(

@@ -158,6 +158,16 @@ def test_a_folded_log_expires_as_a_whole(local: FullStore) -> None:
     assert len(chunks(local, expiry.run_id)) == 1
 
 
+def test_notes_do_not_delay_it(local: FullStore) -> None:
+    run_id = local.ended("tune")
+    local.clock.advance(hours=25)
+    local.runs.annotate(run_id, notes="good", tags=["kept"])
+    events = local.runs.events(run_id)
+    assert fold(local) > 3
+    assert local.runs.events(run_id) == events
+    assert local.runs.get(run_id)[1].tags == ("kept",)
+
+
 @pytest.mark.parametrize("n_read", range(8))
 def test_a_reader_who_listed_the_chunks_before_reads_every_event_once(local: FullStore, n_read: int) -> None:
     run_id = local.ended("tune")

@@ -21,6 +21,7 @@ from service.hosting.ipc.engine_client import EngineClient
 from service.hosting.ipc.messages import (
     CallTokenizer,
     Cancel,
+    CompareStates,
     EngineState,
     EstimateCost,
     Estimated,
@@ -81,13 +82,15 @@ class ScriptedEnd:
         if not isinstance(message, Cancel):
             asyncio.get_running_loop().call_soon(self._answer, message)
 
-    def _answer(self, message: Submit | EstimateCost | ExportPrompt | CallTokenizer) -> None:
+    def _answer(self, message: Submit | EstimateCost | ExportPrompt | CompareStates | CallTokenizer) -> None:
         assert self.engine is not None
         updates: tuple[Update, ...]
         if isinstance(message, CallTokenizer):
             updates = (tokenize(message),)
         elif isinstance(message, ExportPrompt):
             updates = (self.export(message),)
+        elif isinstance(message, CompareStates):
+            updates = (compared(message),)
         else:
             updates = tuple(self.script(message))
         n_input = None
@@ -121,6 +124,13 @@ def keys_values(message: ExportPrompt) -> Finished:
     """Keys and values of zeros."""
     arrays = {name: np.zeros((1, 1, 2, 7), np.float32) for name in ("keys.0", "values.0")}
     return Finished(result=tensors(arrays, message.metadata))
+
+
+def compared(message: CompareStates) -> Finished:
+    """The sums of the states, NaN where those of the others are zero."""
+    states, others = np.asarray(message.request.states), np.asarray(message.request.others)
+    kl = np.where(others.any(1), states.sum(1), np.nan).astype(np.float32)
+    return Finished(result=tensors({"kl": kl}, message.metadata))
 
 
 def tensors(arrays: dict[str, Any], metadata: Any) -> StoredResult:

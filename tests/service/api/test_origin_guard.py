@@ -25,6 +25,7 @@ ROUTES = [
     ("GET", "/v1/nothing"),
     ("POST", "/v1/runs"),
     ("POST", "/v1/runs/x/cancel"),
+    ("PATCH", "/v1/runs/x"),
     ("POST", "/v1/datasets?name=a&format=text"),
     ("DELETE", "/v1/datasets/a"),
     ("OPTIONS", "/v1/runs"),

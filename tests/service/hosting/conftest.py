@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from service.engine.comparisons import LensDivergence
 from service.engine.inputs import PromptChoice
 from service.engine.requests import (
     Capture,
@@ -96,6 +97,11 @@ class EchoEngine:
         if request.prompt.parts[0][0] == "refused":
             raise InvalidRequest("no keys")
         return Tensors(tensors={"keys.0": torch.ones(int(request.prompt.parts[0][1]))}, metadata={"own": 1})
+
+    def lens_divergence(self, request: LensDivergence) -> Tensors:
+        if request.states.shape != request.others.shape:
+            raise InvalidRequest("no states")
+        return Tensors(tensors={"kl": (request.states - request.others).sum(1)}, metadata={})
 
     def tokenize(self, request: Tokenize) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(map(ord, text)) for text in request.texts)

@@ -121,7 +121,9 @@ def _interval(value: Mapping[str, Any] | None) -> str:
     never = f", {value['n_never']:.0f} never" if value.get("n_never") else ""
     if value.get("value") is None:
         return number(None) + never
-    return f"{number(value['value'])} ({number(value['low'])} to {number(value['high'])}){never}"
+    # The bootstrap of one value has no width, which would look like certainty.
+    bounds = "too few for an interval" if value.get("n") == 1 else f"{number(value['low'])} to {number(value['high'])}"
+    return f"{number(value['value'])} ({bounds}){never}"
 
 
 def _caption(path: Sequence[str]) -> str:

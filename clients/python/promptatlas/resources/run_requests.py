@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from urllib.parse import quote
 
 import pydantic
@@ -12,7 +13,7 @@ from promptatlas.errors import UnexpectedAnswerError
 from promptatlas.resources.encoding import checked, json_body, plain
 from promptatlas.resources.options import Spec
 from promptatlas.transport.call import EVENTS, Call, CallOptions, Following, nothing, options_of, reader
-from promptatlas.types import RUN_KINDS, RunBody, RunEvent, RunKind, RunPlan
+from promptatlas.types import RUN_KINDS, RunAnnotation, RunBody, RunEvent, RunKind, RunPlan
 from promptatlas.types import Run as RunInfo
 
 # Artifacts are tensors, tables and pages.
@@ -44,6 +45,15 @@ def plan_request(kind: RunKind, spec: Spec, *, options: CallOptions) -> Call[Run
 def run_request(run_id: str, *, options: CallOptions) -> Call[RunInfo]:
     """Reads a run."""
     return Call(method="GET", path=run_path(run_id), parse=reader(RunInfo), **options_of(options))
+
+
+def annotate_request(
+    run_id: str, *, notes: str | None, tags: Sequence[str] | None, options: CallOptions
+) -> Call[RunInfo]:
+    """Sets notes and tags of a run; None: unchanged. Raises InvalidRequestError if they are invalid."""
+    given = {"notes": notes, "tags": None if tags is None else list(tags)}
+    body = json_body(checked(RunAnnotation, {name: value for name, value in given.items() if value is not None}))
+    return Call(method="PATCH", path=run_path(run_id), parse=reader(RunInfo), body=body, **options_of(options))
 
 
 def artifact_request(run_id: str, path: str, *, options: CallOptions) -> Call[None]:

@@ -8,6 +8,8 @@ from promptatlas.types.activations import (
     ActivationsJson,
     CaptureFields,
     CaptureMetadata,
+    DivergenceRequest,
+    DivergenceResponse,
     EstimateResponse,
 )
 from promptatlas.types.answers import AfterMarker, AnswerRule, LastNumber, PatternMatch
@@ -190,12 +192,14 @@ from promptatlas.types.runs import (
     MetricPoint,
     Progress,
     Run,
+    RunAnnotation,
     RunArtifact,
     RunBody,
     RunEvent,
     RunExpiry,
     RunPlan,
     RunStatus,
+    Tag,
 )
 from promptatlas.types.sampling import (
     MaxTokens,
@@ -311,6 +315,8 @@ __all__ = [
     "DistillEval",
     "DistillSpec",
     "DivergenceLoss",
+    "DivergenceRequest",
+    "DivergenceResponse",
     "EarlyStopping",
     "Embedding",
     "EmbeddingList",
@@ -416,6 +422,7 @@ __all__ = [
     "RequestBody",
     "ResponseBody",
     "Run",
+    "RunAnnotation",
     "RunArtifact",
     "RunBody",
     "RunEvent",
@@ -442,6 +449,7 @@ __all__ = [
     "Stop",
     "StreamOptions",
     "SvgdPosterior",
+    "Tag",
     "Target",
     "Teacher",
     "Template",

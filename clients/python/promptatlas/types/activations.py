@@ -43,6 +43,37 @@ class ActivationRequest(CaptureFields):
     interventions: Interventions = Field(default_factory=list)
 
 
+class DivergenceRequest(RequestBody):
+    """Body of ``POST /v1/activations/divergence``: two logit lenses of the same inputs, at every row of ``sites``.
+
+    prompt_ref, against: the prompts p and q of KL(p ‖ q); null is the model without a prompt. sites: of width d_model.
+    positions: of the text.
+    """
+
+    model: ModelId
+    inputs: Inputs
+    prompt_ref: PromptRef | None = None
+    against: PromptRef | None = None
+    sites: Sites = Field(default_factory=lambda: ["resid_post"])
+    layers: Layers = "all"
+    positions: Positions = "all"
+
+
+class DivergenceResponse(ResponseBody):
+    """Divergences of the logit lens, one row per token, in the order of the inputs.
+
+    kl: by tensor name, e.g. ``resid_post.3``, KL(p ‖ q) in nats of each row. prompt, against: the prompts that were used.
+    """
+
+    row_offsets: list[int]
+    token_ids: list[int]
+    positions: list[int]
+    kl: dict[str, list[float | None]]
+    prompt: PromptUsed | None = None
+    against: PromptUsed | None = None
+    request_id: str
+
+
 class EstimateResponse(ResponseBody):
     """Predicted cost of a request. ``bytes`` is the size of the result."""
 

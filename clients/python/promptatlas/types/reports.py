@@ -60,7 +60,7 @@ class Separation(ResponseBody):
 
 
 class Report(ResponseBody):
-    """``report.json`` of a report run. collapse: by prompt, then by measure."""
+    """``report.json`` of a report run. collapse: by prompt, then by measure. labels: texts for keys and parts of rules."""
 
     title: str
     model: str
@@ -71,4 +71,5 @@ class Report(ResponseBody):
     trajectories: list[dict[str, Any]] = Field(default_factory=list)
     shape: list[dict[str, Any]] = Field(default_factory=list)
     spec: dict[str, Any] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from promptatlas.types.run_kinds import RunKind
 from promptatlas.types.wire import ListPage, RequestBody, ResponseBody
@@ -15,12 +15,29 @@ EventType = Literal["status", "metric", "log", "done"]
 ExpiredPartName = Literal["artifact", "checkpoints", "events"]
 
 
+MAX_NOTES = 4_000
+MAX_TAGS = 16
+
+Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,39}$")]
+"""A tag of a run: 1 to 40 letters, digits and ``. _ : -``, a letter or digit first."""
+
+
 class RunBody(RequestBody):
     """Body of ``POST /v1/runs``. spec: of the type that ``RUN_KINDS`` has for the kind. name: shown to people."""
 
     kind: RunKind
     spec: dict[str, Any]
     name: str | None = Field(default=None, min_length=1, max_length=200)
+
+
+class RunAnnotation(RequestBody):
+    """Body of ``PATCH /v1/runs/{id}``. A field that is missing or null is not changed.
+
+    notes: plain text; empty: none. tags: all tags of the run, in the order in which they are shown; repeated ones count once.
+    """
+
+    notes: str | None = Field(default=None, max_length=MAX_NOTES)
+    tags: list[Tag] | None = Field(default=None, max_length=MAX_TAGS)
 
 
 class Progress(ResponseBody):
@@ -57,7 +74,7 @@ class Run(ResponseBody):
     queue_position: 0 is next; None unless queued. metrics: final values, by name. error: why the run failed, in one sentence.
     attempts: number of times a worker started the run. resumable: ``resume`` continues it, from a checkpoint if there is
     one. prompts: references of the versions that the run created. resolved: what the names in the spec resolved to when the
-    run was submitted. expired: what was removed because of its age or size.
+    run was submitted. expired: what was removed because of its age or size. notes, tags: set by ``PATCH /v1/runs/{id}``.
     """
 
     id: str
@@ -75,6 +92,8 @@ class Run(ResponseBody):
     attempts: int = 0
     resumable: bool = False
     resolved: dict[str, Any] | None = None
+    notes: str = ""
+    tags: list[str] = Field(default_factory=list)
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -99,7 +118,7 @@ class RunPlan(ResponseBody):
 class RunEvent(ResponseBody):
     """One server-sent event of a run.
 
-    id: counts from 1 over all attempts. Data of type ``metric``: ``step``, optionally ``member``, and numbers; of
+    id: counts from 1 over all attempts. Data of type ``metric``: ``step``, optionally ``member``, ``time``, and numbers; of
     ``status``: ``status`` and ``progress``; of ``log``: ``level`` and ``text``; of ``done``, the last event: the final
     status.
     """
@@ -111,10 +130,11 @@ class RunEvent(ResponseBody):
 
 
 class MetricPoint(ResponseBody):
-    """Numbers of one step, of one member or of the whole run, each under its own name."""
+    """Numbers of one step, of one member or of the whole run, each under its own name. time: when they were reported."""
 
     step: int
     member: str | None = None
+    time: datetime | None = None
 
 
 class MetricCurve(ListPage[MetricPoint]):

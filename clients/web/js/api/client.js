@@ -42,6 +42,10 @@ export class Api {
     return (await this.#send("PUT", path, { body })).json();
   }
 
+  async patch(path, body) {
+    return (await this.#send("PATCH", path, { body })).json();
+  }
+
   /** Posts a file as the body. */
   async upload(path, { file, type, query, signal }) {
     return (await this.#send("POST", path, { file, type, query, signal })).json();
@@ -70,10 +74,13 @@ export class Api {
     setTimeout(() => URL.revokeObjectURL(link.href), 30_000);
   }
 
-  /** Server-sent events; `onOpen` is called when the response has started. */
-  async *events(path, { body, query, signal, onOpen } = {}) {
+  /**
+   * Server-sent events; `onOpen` is called when the response has started. tensors: a safetensors file with what the
+   * interventions of the body name.
+   */
+  async *events(path, { body, tensors, query, signal, onOpen } = {}) {
     const accept = "text/event-stream";
-    const response = await this.#send(body ? "POST" : "GET", path, { body, query, signal, accept });
+    const response = await this.#send(body ? "POST" : "GET", path, { body, tensors, query, signal, accept });
     onOpen?.();
     yield* readEvents(response);
   }
@@ -102,10 +109,10 @@ export class Api {
     throw error;
   }
 
-  async #fetch(method, path, { body, file, type, query, signal, accept = "application/json" }) {
+  async #fetch(method, path, { body, tensors, file, type, query, signal, accept = "application/json" }) {
     const headers = { Accept: accept };
     if (this.#session.key) headers.Authorization = `Bearer ${this.#session.key}`;
-    if (body) headers["Content-Type"] = "application/json";
+    if (body && !tensors) headers["Content-Type"] = "application/json"; // the browser names the type of a form
     if (file) headers["Content-Type"] = type;
     const search = encodeQuery(query ?? {});
     const url = search ? `${path}?${search}` : path;
@@ -114,7 +121,7 @@ export class Api {
         method,
         headers,
         signal,
-        body: file ?? (body && JSON.stringify(body)),
+        body: file ?? (tensors ? formOf(body, tensors) : body && JSON.stringify(body)),
         credentials: "omit",
       });
     } catch (error) {
@@ -131,6 +138,14 @@ export class Api {
 /** A template tag for paths: names are percent-encoded. */
 export function path(strings, ...names) {
   return strings.reduce((text, part, i) => text + encodeURIComponent(names[i - 1]) + part);
+}
+
+/** A multipart form with the JSON of the body and a file of tensors. */
+function formOf(body, tensors) {
+  const form = new FormData();
+  form.append("request", new Blob([JSON.stringify(body)], { type: "application/json" }));
+  form.append("tensors", tensors, "tensors.safetensors");
+  return form;
 }
 
 function encodeQuery(query) {

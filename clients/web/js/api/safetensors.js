@@ -1,4 +1,4 @@
-/** Reader of safetensors: typed-array views of the response, copied only where the bytes are not aligned. */
+/** Reader and writer of safetensors. The reader returns typed-array views, copied only where the bytes are not aligned. */
 
 const TYPES = {
   F64: Float64Array,
@@ -34,6 +34,25 @@ export function readTensors(buffer) {
     tensors[name] = { shape, data: view(buffer, dtype, 8 + length + start, end - start) };
   }
   return { tensors, metadata: extra?.promptatlas ? JSON.parse(extra.promptatlas) : null };
+}
+
+/**
+ * A safetensors file of float32 tensors.
+ *
+ * @param {Object<string, {shape: number[], data: Float32Array}>} tensors
+ * @returns {Blob}
+ */
+export function writeTensors(tensors) {
+  let end = 0;
+  const described = Object.entries(tensors).map(([name, { shape, data }]) => {
+    const start = end;
+    end += data.byteLength;
+    return [name, { dtype: "F32", shape, data_offsets: [start, end] }];
+  });
+  const header = new TextEncoder().encode(JSON.stringify(Object.fromEntries(described)));
+  const length = new DataView(new ArrayBuffer(8));
+  length.setBigUint64(0, BigInt(header.length), true);
+  return new Blob([length, header, ...Object.values(tensors).map(({ data }) => data)]);
 }
 
 /** A dictionary-encoded column of texts: `codes[i]` is the index of row i in `values`, −1 for none; null without the column. */

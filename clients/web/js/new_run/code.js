@@ -36,7 +36,9 @@ export function pythonCompletion({ model, prompt, ...fields }, { hasKey }) {
     "",
     `with Client(${JSON.stringify(location.origin)}${key}) as client:`,
     `    answer = client.completions.create(\n        prompt=${JSON.stringify(prompt)},\n${options.join("")}    )`,
-    "    print(answer.choices[0].text)",
+    ...(fields.n > 1
+      ? ["    for choice in answer.choices:", "        print(choice.text)"]
+      : ["    print(answer.choices[0].text)"]),
     "",
   ].join("\n");
 }

@@ -1,89 +1,129 @@
 /** The playground: a text, generation settings, selected prompts, their answers, and tabs that inspect them. */
 import { curlCommand } from "../api/curl.js";
 import { codeTabs } from "../dom/copy.js";
-import { button, field, h, select, setChildren } from "../dom/elements.js";
+import { button, h, setChildren } from "../dom/elements.js";
+import { truncated } from "../dom/format.js";
 import { tabs } from "../dom/table.js";
 import { pythonCompletion } from "../new_run/code.js";
-import { updateQuery } from "../shell/router.js";
+import { link, updateQuery } from "../shell/router.js";
 import { Answer } from "./answer.js";
+import { AttentionView } from "./attention.js";
+import { examplesOf } from "./examples.js";
+import { RequestForm } from "./form.js";
+import { History } from "./history.js";
 import { LensView } from "./lens.js";
 import { Mixer } from "./mixer.js";
 import { OnMap } from "./on_map.js";
+import { Steering } from "./steering.js";
 import { Variants } from "./variants.js";
-
-function numberInput(props) {
-  return h("input", { type: "number", ...props });
-}
 
 export class Playground {
   constructor({ api, catalogue, signal, models, prompts, query }) {
     Object.assign(this, { api, catalogue, signal, models });
     this.running = new AbortController();
-    const model = query.get("model") ?? models[0].id;
-    this.model = select(
-      models.map((one) => one.id),
-      { value: model, onchange: () => this.#changeModel(), id: "model" },
-    );
-    this.text = h("textarea", {
-      rows: "3",
-      spellcheck: "false",
-      placeholder: "Text to complete",
-      "aria-label": "Text",
-      on: { keydown: (event) => this.#onKey(event) },
+    this.form = new RequestForm({
+      models,
+      query,
+      onmodel: () => this.#changeModel(),
+      onrun: () => this.run(),
+      ontext: () => setChildren(this.example),
     });
-    this.text.value = query.get("text") ?? "";
-    this.nTokens = h("input", { type: "number", min: "1", max: "512", value: query.get("tokens") ?? "16" });
-    this.temperature = h("input", {
-      type: "number",
-      min: "0",
-      max: "2",
-      step: "0.1",
-      value: query.get("temperature") ?? "0",
-    });
-    this.topP = numberInput({ min: "0.01", max: "1", step: "0.01", value: query.get("top_p") ?? "1" });
-    this.seed = numberInput({ min: "0", step: "1", value: query.get("seed") ?? "", placeholder: "random" });
-    this.stops = h("input", { type: "text", spellcheck: "false", placeholder: "separated by commas" });
-    this.stops.value = query.get("stop") ?? "";
     this.go = button("Run", () => this.run(), { class: "primary" });
     this.stop = button("Stop", () => this.running.abort(), { hidden: true });
     this.code = h("details", { class: "small", on: { toggle: () => this.#showCode() } }, h("summary", {}, "As code"));
+    this.example = h("p", { class: "muted small", "aria-live": "polite" });
+    this.history = new History({ restore: (entry) => this.#restore(entry) });
     this.variants = new Variants({
       prompts,
-      model: this.model.value,
-      chosen: query.get("prompts"),
+      model: this.form.model.value,
+      chosen: query.get("prompts") ?? (query.has("text") ? null : ""),
       onChange: () => this.#onVariants(),
     });
+    this.choosesPrompt = !query.has("prompts");
     this.answers = h("div", { class: "answers" });
     this.tabs = h("div", {});
     this.tab = query.get("view") ?? "lens";
-    this.element = h("div", { class: "view wide" }, this.#form(), this.answers, this.tabs);
+    this.element = h("div", { class: "view wide" }, this.#layout(), this.tabs);
   }
 
-  start() {
+  async start() {
     this.#showVariants();
     this.#showTabs();
-    if (this.text.value.trim()) this.run();
+    if (!this.form.text.value.trim()) await this.#startWithExample();
+    else this.run();
   }
 
   /** Model, text and generation settings, as the tabs need them. */
   get request() {
-    return {
-      model: this.model.value,
-      text: this.text.value,
-      max_tokens: Number(this.nTokens.value),
-      temperature: Number(this.temperature.value),
-      sampling: this.#sampling,
-    };
+    return this.form.request;
   }
 
-  /** Sampling settings that differ from the server's defaults. */
-  get #sampling() {
-    const stop = this.stops.value.split(",").filter(Boolean);
-    return {
-      ...(this.topP.value !== "1" && this.topP.value !== "" && { top_p: Number(this.topP.value) }),
-      ...(this.seed.value !== "" && { seed: Number(this.seed.value) }),
-      ...(stop.length && { stop }),
-    };
+  async run() {
+    const { request } = this;
+    if (!request.text) {
+      this.form.text.focus();
+      return;
+    }
+    this.running.abort();
+    this.running = new AbortController();
+    this.signal.addEventListener("abort", () => this.running.abort(), { once: true });
+    this.#updateUrl();
+    this.history.add({ ...this.form.query, prompts: this.variants.refsText });
+    this.go.disabled = true;
+    this.stop.hidden = false;
+    const { signal } = this.running;
+    await Promise.all(this.cards.map((card) => card.run(request, signal)));
+    if (this.running.signal !== signal) return; // a later run has begun
+    this.go.disabled = false;
+    this.stop.hidden = true;
+    if (this.code.open) this.#showCode();
+    this.view?.refresh();
+  }
+
+  /** Fills the form with an example, and runs it; an error leaves the form empty, as there is something to type. */
+  async #startWithExample() {
+    const [ref = null] = this.variants.refs;
+    const { model } = this.request;
+    try {
+      this.examples = await examplesOf({ api: this.api, catalogue: this.catalogue, model, ref, signal: this.signal });
+    } catch (error) {
+      if (error.name === "ApiError" || error.name === "AbortError") return;
+      throw error;
+    }
+    const isUntouched = !this.form.text.value && this.request.model === model;
+    if (this.signal.aborted || !isUntouched || !this.examples.length) return;
+    if (this.choosesPrompt && this.examples[0].ref) this.variants.setRefs([this.examples[0].ref]);
+    this.#showVariants();
+    this.#showExample(0);
+  }
+
+  #showExample(k) {
+    const { text, target, dataset, split } = this.examples[k];
+    this.form.text.value = text;
+    const other = () => this.#showExample((k + 1) % this.examples.length);
+    setChildren(
+      this.example,
+      "Example from ",
+      h("a", { href: link(["datasets", dataset]) }, dataset),
+      `, ${split} split`,
+      target !== null && [". Expected: ", h("code", {}, truncated(target.trim(), 120))],
+      " ",
+      this.examples.length > 1 && button("Another example", other, { class: "quiet small" }),
+    );
+    this.run();
+  }
+
+  /** Puts a request of the history back into the form, without running it. */
+  #restore(entry) {
+    this.running.abort();
+    setChildren(this.example);
+    this.form.restore(entry);
+    this.variants.setModel(this.form.model.value, { refs: (entry.prompts ?? "").split(",").filter(Boolean) });
+    this.cards = [];
+    this.#showVariants();
+    this.#updateUrl();
+    this.#showTabs();
+    this.go.focus();
   }
 
   /** The completion of the last chosen variant as code. */
@@ -102,37 +142,14 @@ export class Playground {
     );
   }
 
-  async run() {
-    const { request } = this;
-    if (!request.text) {
-      this.text.focus();
-      return;
-    }
-    this.running.abort();
-    this.running = new AbortController();
-    this.signal.addEventListener("abort", () => this.running.abort(), { once: true });
-    this.#updateUrl();
-    this.go.disabled = true;
-    this.stop.hidden = false;
-    const { signal } = this.running;
-    await Promise.all(this.cards.map((card) => card.run(request, signal)));
-    if (this.running.signal !== signal) return; // a later run has begun
-    this.go.disabled = false;
-    this.stop.hidden = true;
-    if (this.code.open) this.#showCode();
-    this.view?.refresh();
-  }
-
-  #form() {
+  #layout() {
     const settings = h(
       "div",
       { class: "playground-settings" },
-      field("Model", this.model),
-      h("div", { class: "pair" }, field("Max tokens", this.nTokens), field("Temperature", this.temperature)),
-      h("div", { class: "pair" }, field("Top-p", this.topP), field("Seed", this.seed)),
-      field("Stop strings", this.stops),
+      this.form.fields,
       h("div", { class: "row" }, this.go, this.stop),
       this.code,
+      this.history.element,
     );
     const title = h(
       "div",
@@ -147,28 +164,23 @@ export class Playground {
       h(
         "div",
         { class: "playground-form" },
-        h("div", { class: "stack tight" }, this.text, this.variants.element),
+        h("div", { class: "stack tight playground-text" }, this.form.text, this.example, this.variants.element),
         settings,
+        this.answers,
       ),
     );
   }
 
   #changeModel() {
-    this.variants.setModel(this.model.value);
+    this.variants.setModel(this.form.model.value);
+    this.#onVariants();
     this.#showTabs();
-  }
-
-  #onKey(event) {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-      event.preventDefault();
-      this.run();
-    }
   }
 
   #onVariants() {
     this.#showVariants();
     this.#updateUrl();
-    if (this.text.value.trim() && this.cards.some((card) => card.isNew)) this.run();
+    if (this.form.text.value.trim() && this.cards.some((card) => card.isNew)) this.run();
     this.view?.setVariants?.(this.variants.chosen);
   }
 
@@ -179,6 +191,7 @@ export class Playground {
       this.answers,
       this.cards.map((card) => card.element),
     );
+    this.view?.setVariants?.(this.variants.chosen);
   }
 
   #showTabs() {
@@ -199,7 +212,9 @@ export class Playground {
     const parts = [
       ["lens", "Logit lens", open(LensView)],
       ["map", "Trajectories on a map", open(OnMap)],
+      ["attention", "Attention", open(AttentionView)],
       ["mix", "Mix two prompts", open(Mixer)],
+      ["steer", "Steering", open(Steering)],
     ];
     setChildren(
       this.tabs,
@@ -209,16 +224,6 @@ export class Playground {
   }
 
   #updateUrl() {
-    const { request } = this;
-    updateQuery({
-      model: request.model,
-      text: request.text,
-      prompts: this.variants.refsText,
-      tokens: request.max_tokens === 16 ? null : request.max_tokens,
-      temperature: request.temperature || null,
-      top_p: request.sampling.top_p,
-      seed: request.sampling.seed,
-      stop: this.stops.value,
-    });
+    updateQuery({ ...this.form.query, prompts: this.variants.refsText });
   }
 }

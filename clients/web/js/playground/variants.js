@@ -24,11 +24,15 @@ export class Variants {
     return this.refs.join(",");
   }
 
-  setModel(model) {
+  /** Selects prompts of another model; none by default. */
+  setModel(model, { refs = [] } = {}) {
     this.model = model;
-    this.refs = [];
+    this.setRefs(refs);
+  }
+
+  setRefs(refs) {
+    this.refs = refs.slice(0, MAX_PROMPTS);
     this.#show();
-    this.onChange();
   }
 
   #known() {

@@ -1,4 +1,4 @@
-/** Line chart of series over steps. Series may grow while the chart is shown. */
+/** Line chart of series over steps or seconds. Series may grow while the chart is shown. */
 import { h, setChildren } from "../dom/elements.js";
 import { number } from "../dom/format.js";
 import { colour } from "../shell/theme.js";
@@ -138,7 +138,9 @@ export class LineChart {
     context.textBaseline = "top";
     for (const tick of ticks(x0, x1, 7)) {
       const x = this.isLogX ? 10 ** tick : tick;
-      if (Number.isInteger(tick)) context.fillText(x.toLocaleString("en"), sx(x), height - PAD.bottom + 7);
+      // Steps are whole numbers; half a step would have no meaning.
+      if (Number.isInteger(tick) || (this.x !== "step" && !this.isLogX))
+        context.fillText(number(x), sx(x), height - PAD.bottom + 7);
     }
     context.textAlign = "right";
     context.fillText(this.x, width - PAD.right, height - 14);

@@ -60,7 +60,11 @@ async function curvesOfPrompts(api, manifests, signal) {
   const ids = [...new Set(manifests.map((one) => one.run_id).filter(Boolean))];
   const read = async (id) => {
     try {
-      return [id, curvesOf((await api.get(path`/v1/runs/${id}/metrics`, {}, { signal })).data)];
+      const [run, { data }] = await Promise.all([
+        api.get(path`/v1/runs/${id}`, {}, { signal }),
+        api.get(path`/v1/runs/${id}/metrics`, {}, { signal }),
+      ]);
+      return [id, curvesOf(data, run)];
     } catch (error) {
       if ([404, 410].includes(error.status)) return [id, new Map()]; // the run or its events were deleted
       throw error;

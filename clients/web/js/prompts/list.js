@@ -3,6 +3,7 @@ import { mainMetric, ownMetrics } from "../api/metrics.js";
 import { button, h, setChildren } from "../dom/elements.js";
 import { dateTime, number, priorName } from "../dom/format.js";
 import { Choice } from "../dom/choice.js";
+import { Filters } from "../dom/filters.js";
 import { SortedTable } from "../dom/sorting.js";
 import { empty, fill } from "../dom/states.js";
 import { link } from "../shell/router.js";
@@ -10,7 +11,7 @@ import { shapeOf } from "./kinds.js";
 import { splitRef } from "./manifests.js";
 import { openPromptUpload } from "./upload.js";
 
-export async function showPrompts({ root, api, catalogue, signal }) {
+export async function showPrompts({ root, route, api, catalogue, signal }) {
   const container = h("div", {});
   const search = h("input", {
     type: "search",
@@ -28,14 +29,32 @@ export async function showPrompts({ root, api, catalogue, signal }) {
   await fill(
     container,
     async () => {
-      const rows = await api.list("/v1/prompts", { manifests: true });
-      return rows.length ? listing(rows, search) : noPrompts({ api, catalogue });
+      const [rows, tasks] = await Promise.all([api.list("/v1/prompts", { manifests: true }), tasksOf(api)]);
+      const withTasks = rows.map((row) => ({ ...row, task: tasks.get(row.manifest?.run_id) }));
+      return rows.length ? listing(withTasks, search, route.query) : noPrompts({ api, catalogue });
     },
     { signal },
   );
 }
 
-function listing(rows, search) {
+/** The dataset of each tuning run by its id; of the newest runs only, as a list of all would take long. */
+async function tasksOf(api) {
+  const lists = await Promise.all(["tune", "distill"].map((kind) => api.list("/v1/runs", { kind })));
+  return new Map(lists.flat().map((run) => [run.id, run.spec.dataset]));
+}
+
+function fields() {
+  const of = (read) => (row) => row.manifest && read(row.manifest);
+  return [
+    { name: "prior", label: "Prior", kind: "choice", of: of((manifest) => manifest.prior?.kind) },
+    { name: "task", label: "Task", kind: "choice", of: (row) => row.task },
+    { name: "kind", label: "Kind", kind: "choice", of: (row) => row.kind },
+    { name: "score", label: "Metric at least", kind: "least", of: of(metricOf) },
+    { name: "since", label: "Created since", kind: "since", of: of((manifest) => manifest.created_at) },
+  ];
+}
+
+function listing(rows, search, query) {
   const choice = new Choice({
     what: "prompt",
     actions: [
@@ -46,11 +65,13 @@ function listing(rows, search) {
   const sorted = new SortedTable({ columns: columnsOf(), line: (row) => line(row, choice), caption: "Prompts" });
   const show = () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    sorted.show(rows.filter((row) => words.every((word) => textOf(row).includes(word))));
+    sorted.show(filters.chosen(rows).filter((row) => words.every((word) => textOf(row).includes(word))));
   };
+  const filters = new Filters({ fields: fields(), query, onchange: show });
+  filters.setRows(rows);
   search.addEventListener("input", show);
   show();
-  return h("div", { class: "stack" }, choice.element, sorted.element);
+  return h("div", { class: "stack" }, filters.element, choice.element, sorted.element);
 }
 
 function textOf({ name, base, kind, manifest }) {

@@ -11,6 +11,7 @@ import { setTitle, shortId } from "../shell/title.js";
 
 const VERDICTS = { confirmed: "good", contradicted: "bad", mixed: "warn", "not measured": "" };
 const SHOWN_NUMBERS = 14;
+const SHOWN_PARTS = 12;
 
 export async function showReport({ root, route, api, signal }, id) {
   const run = await api.get(path`/v1/runs/${id}`, {}, { signal });
@@ -59,6 +60,7 @@ function findings(api, id, signal) {
 }
 
 function findingCards(report) {
+  const label = labelsOf(report.labels ?? {});
   const cards = report.findings.map((finding) =>
     h(
       "article",
@@ -71,10 +73,17 @@ function findingCards(report) {
       ),
       h("p", { class: "muted small" }, finding.rule),
       finding.missing && h("p", {}, finding.missing),
-      numbers(finding.numbers),
+      partList(finding.numbers.parts ?? {}, label),
+      numbers(finding.numbers, label),
     ),
   );
-  return h("div", { class: "stack" }, verdicts(report.findings, cards), cards, separation(report.separation ?? []));
+  return h(
+    "div",
+    { class: "stack" },
+    verdicts(report.findings, cards),
+    cards,
+    separation(report.separation ?? [], label),
+  );
 }
 
 /** All verdicts in one strip; a click moves to the finding. */
@@ -88,9 +97,32 @@ function verdicts(findings, cards) {
   return h("div", { class: "row verdicts", role: "group", "aria-label": "Verdicts" }, findings.map(entry));
 }
 
+/** Labels of keys and of parts of rules; a part is named up to its colon. Reports of earlier versions have no labels. */
+function labelsOf(labels) {
+  return (name) => {
+    const [key, ...subject] = name.split(":");
+    const known = Object.hasOwn(labels, key) ? labels[key] : key.replaceAll("_", " ");
+    return [known, ...subject].join(":");
+  };
+}
+
+/** The parts of a rule, and whether each holds. */
+function partList(parts, label) {
+  const entries = Object.entries(parts);
+  if (!entries.length) return null;
+  const state = (holds) => (holds === null ? "open" : holds ? "holds" : "does not hold");
+  return h(
+    "ul",
+    { class: "small" },
+    entries.slice(0, SHOWN_PARTS).map(([name, holds]) => h("li", {}, `${label(name)}: `, h("b", {}, state(holds)))),
+    entries.length > SHOWN_PARTS &&
+      h("li", { class: "muted" }, `and ${entries.length - SHOWN_PARTS} more in the report`),
+  );
+}
+
 /** The first numbers of a finding, with nested names joined; the report has all of them. */
-function numbers(found) {
-  const plain = flat(found).slice(0, SHOWN_NUMBERS);
+function numbers({ parts: _, ...found }, label) {
+  const plain = flat(found, label).slice(0, SHOWN_NUMBERS);
   return plain.length
     ? h(
         "dl",
@@ -100,21 +132,31 @@ function numbers(found) {
     : null;
 }
 
-function flat(found, before = "") {
-  return Object.entries(found ?? {}).flatMap(([name, value]) => {
-    const label = `${before}${name.replaceAll("_", " ")}`;
-    if (typeof value === "number") return [[label, number(value)]];
-    if (typeof value === "string" || typeof value === "boolean") return [[label, String(value)]];
-    if (value && typeof value === "object" && typeof value.value === "number") return [[label, interval(value)]];
-    return value && typeof value === "object" && !Array.isArray(value) ? flat(value, `${label} · `) : [];
+function flat(found, label, before = "") {
+  return Object.entries(found ?? {}).flatMap(([key, value]) => {
+    const name = `${before}${label(key)}`;
+    if (typeof value === "number") return [[name, number(value)]];
+    if (typeof value === "boolean") return [[name, value ? "yes" : "no"]];
+    if (typeof value === "string") return [[name, value]];
+    if (Array.isArray(value)) return listed(name, value);
+    if (value && typeof value === "object" && typeof value.value === "number") return [[name, interval(value)]];
+    return value && typeof value === "object" ? flat(value, label, `${name} · `) : [];
   });
 }
 
-function interval({ value, low, high }) {
+/** A list of numbers or names; tables are only in the report. */
+function listed(name, values) {
+  if (values.some((one) => typeof one === "object")) return [];
+  return [[name, values.map((one) => (typeof one === "number" ? number(one) : one)).join(", ") || "none"]];
+}
+
+/** A value with its interval. The bootstrap of one value has no width, which would look like certainty. */
+function interval({ value, low, high, n }) {
+  if (n === 1) return `${number(value)} (too few for an interval)`;
   return typeof low === "number" ? `${number(value)} (${number(low)} to ${number(high)})` : number(value);
 }
 
-function separation(rows) {
+function separation(rows, label) {
   if (!rows.length) return null;
   const columns = [
     { label: "Layer", class: "number" },
@@ -125,7 +167,7 @@ function separation(rows) {
   ];
   const lines = rows.map((row) => [
     number(row.layer),
-    row.measure,
+    label(row.measure),
     row.per ?? "text",
     interval(row),
     number(row.p_value),

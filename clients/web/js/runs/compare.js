@@ -35,7 +35,7 @@ async function curvesOfRuns(api, runs, signal) {
   const found = await Promise.all(
     runs.map(async (run) => {
       const { data } = await api.get(path`/v1/runs/${run.id}/metrics`, {}, { signal });
-      return [...curvesOf(data)].map(([member, metrics]) => ({
+      return [...curvesOf(data, run)].map(([member, metrics]) => ({
         name: `${nameOf(run)}: ${member}`,
         group: `${nameOf(run)}: ${priorOf(member, run)}`,
         metrics,

@@ -3,12 +3,14 @@ import { curlCommand } from "../api/curl.js";
 import { bestMember, mainMetric } from "../api/metrics.js";
 import { Choice } from "../dom/choice.js";
 import { h, select, setChildren, setOptions } from "../dom/elements.js";
+import { Filters } from "../dom/filters.js";
 import { count, dateTime, duration, number, secondsBetween } from "../dom/format.js";
 import { repeat } from "../dom/polling.js";
 import { SortedTable } from "../dom/sorting.js";
 import { empty, fill } from "../dom/states.js";
 import { badge, progressBar } from "../dom/table.js";
 import { link, updateQuery } from "../shell/router.js";
+import { tagLinks } from "./annotation.js";
 import { hasEnded, resultLink } from "./results.js";
 
 const POLL_MS = 2500;
@@ -24,6 +26,14 @@ const COLUMNS = [
   { label: "Duration", class: "number", value: (run) => secondsBetween(run.started_at, run.ended_at) },
 ];
 
+const FIELDS = [
+  { name: "task", label: "Task", kind: "choice", of: ({ spec }) => spec.datasets ?? spec.dataset },
+  { name: "prior", label: "Prior", kind: "choice", of: ({ spec }) => spec.priors?.map((prior) => prior.kind) },
+  { name: "score", label: "Metric at least", kind: "least", of: ({ metrics }) => metrics[mainMetric(metrics)] },
+  { name: "since", label: "Created since", kind: "since", of: (run) => run.created_at },
+];
+const N_LOADED = 100;
+
 export async function showRuns({ root, route, api, catalogue, signal }) {
   const page = new RunList({ api, catalogue, signal, query: route.query });
   setChildren(root, page.element);
@@ -33,20 +43,31 @@ export async function showRuns({ root, route, api, catalogue, signal }) {
 class RunList {
   constructor({ api, catalogue, signal, query }) {
     Object.assign(this, { api, catalogue, signal });
-    this.query = { kind: query.get("kind") ?? "", status: query.get("status") ?? "" };
+    this.query = { kind: query.get("kind") ?? "", status: query.get("status") ?? "", tag: query.get("tag") ?? "" };
     this.kind = select([], { onchange: (kind) => this.#filter({ kind }), "aria-label": "Kind" });
     this.status = select([["", "all statuses"], ...STATUSES], {
       value: this.query.status,
       onchange: (status) => this.#filter({ status }),
       "aria-label": "Status",
     });
+    this.tag = select([], { onchange: (tag) => this.#filter({ tag }), "aria-label": "Tag" });
     this.#setKinds([]);
+    this.#setTags([]);
     this.choice = new Choice({
       what: "run",
       actions: [["Compare", 2, (ids) => link(["runs", "compare"], { ids: ids.join(",") })]],
     });
     this.sorted = new SortedTable({ columns: COLUMNS, line: (run) => row(run, this.choice), caption: "Runs" });
-    this.body = h("div", { class: "stack" }, this.choice.element, this.sorted.element);
+    this.filters = new Filters({ fields: FIELDS, query, onchange: () => this.#showChosen() });
+    this.filterNote = h("p", { class: "muted small", role: "status", hidden: true });
+    this.body = h(
+      "div",
+      { class: "stack" },
+      this.filters.element,
+      this.filterNote,
+      this.choice.element,
+      this.sorted.element,
+    );
     this.container = h("div", {});
     this.warning = h("p", { class: "notice bad", role: "alert", hidden: true });
     const title = h(
@@ -58,7 +79,7 @@ class RunList {
     this.element = h(
       "div",
       { class: "view" },
-      h("header", {}, title, h("div", { class: "row" }, this.kind, this.status, newRun())),
+      h("header", {}, title, h("div", { class: "row" }, this.kind, this.status, this.tag, newRun())),
       this.warning,
       this.container,
     );
@@ -87,6 +108,15 @@ class RunList {
     setOptions(this.kind, [["", "all kinds"], ...kinds, ...extra], kind);
   }
 
+  /** The tags of the listed runs; those that were listed before stay. */
+  #setTags(runs) {
+    const before = this.tags;
+    const all = new Set([this.query.tag, ...(before ?? []), ...runs.flatMap((run) => run.tags)]);
+    this.tags = [...all].filter(Boolean).sort();
+    // An open list of options would close.
+    if (String(before) !== String(this.tags)) setOptions(this.tag, [["", "all tags"], ...this.tags], this.query.tag);
+  }
+
   #filter(change) {
     Object.assign(this.query, change);
     updateQuery(change);
@@ -94,7 +124,8 @@ class RunList {
   }
 
   async #load() {
-    const page = await this.api.get("/v1/runs", { ...this.query, limit: 100 }, { signal: this.signal });
+    const page = await this.api.get("/v1/runs", { ...this.query, limit: N_LOADED }, { signal: this.signal });
+    this.hasMore = page.has_more;
     this.loadedAt = new Date();
     this.#setStale(null);
     return this.#listing(page.data);
@@ -121,13 +152,25 @@ class RunList {
     if (isStale) this.warning.textContent = `${error.title}. This list was loaded ${dateTime(this.loadedAt)}.`;
   }
 
+  /** Shows the loaded runs that pass the filters of the fields; kind, status and tag are filtered by the server. */
+  #showChosen() {
+    const chosen = this.filters.chosen(this.runs);
+    this.sorted.show(chosen);
+    const of = this.hasMore ? `the newest ${N_LOADED} of these runs` : count(this.runs.length, "run");
+    this.filterNote.hidden = this.filters.isEmpty;
+    this.filterNote.textContent = `${count(chosen.length, "run")} of ${of}.`;
+  }
+
   #listing(runs) {
+    this.#setTags(runs);
     if (runs.length) {
-      this.sorted.show(runs);
+      this.runs = runs;
+      this.filters.setRows(runs);
+      this.#showChosen();
       return this.body;
     }
-    if (this.query.kind || this.query.status)
-      return empty("No matching runs", "No run has this kind and status. Change the filters above.");
+    if (this.query.kind || this.query.status || this.query.tag)
+      return empty("No matching runs", "No run has this kind, status and tag. Change the filters above.");
     return empty(
       "No runs yet",
       "Tune a first prompt: two priors × two seeds, four prompts trained in one batch of one frozen model.",
@@ -159,7 +202,11 @@ function row(run, choice) {
     class: "link",
     cells: [
       choice.box(run.id),
-      [h("a", { href: link(["runs", run.id]) }, name), run.name && h("div", { class: "faint small mono" }, run.id)],
+      [
+        h("a", { href: link(["runs", run.id]), title: run.notes || null }, name),
+        run.name && h("div", { class: "faint small mono" }, run.id),
+        run.tags.length > 0 && tagLinks(run.tags),
+      ],
       run.kind,
       badge(run.status),
       progress(run, name),

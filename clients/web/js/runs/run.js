@@ -10,6 +10,7 @@ import { codeOf } from "../new_run/code.js";
 import { attempt } from "../shell/notices.js";
 import { go, link, updateQuery } from "../shell/router.js";
 import { setTitle, shortId } from "../shell/title.js";
+import { Annotation } from "./annotation.js";
 import { artifacts } from "./artifacts.js";
 import { Curves } from "./curves.js";
 import { evaluation, hasEvaluation } from "./evaluation.js";
@@ -30,10 +31,15 @@ class RunPage {
     Object.assign(this, { api, catalogue, signal, run });
     this.tab = route.query.get("tab");
     this.problem = null;
-    this.curves = new Curves(signal);
+    this.curves = new Curves(signal, { startedAt: () => this.run.started_at });
     this.log = new Log();
     this.head = h("div", { class: "row" });
     this.state = h("div", {});
+    this.annotation = new Annotation({
+      api,
+      run,
+      onchange: ({ notes, tags }) => Object.assign(this.run, { notes, tags }),
+    });
     this.parts = h("div", {}, loading());
     this.follower = new Follower(api, signal, {
       metric: (data) => this.#addMetric(data),
@@ -55,7 +61,10 @@ class RunPage {
       h("h1", {}, run.name ?? run.id),
       h("p", { class: "muted mono small" }, `${run.kind} · ${run.id}`),
     );
-    setChildren(root, h("div", { class: "view" }, h("header", {}, title, this.head), this.state, this.parts));
+    setChildren(
+      root,
+      h("div", { class: "view" }, h("header", {}, title, this.head), this.state, this.annotation.element, this.parts),
+    );
     this.seenAt = new Date();
     this.#refresh();
     this.follower.follow(run.id);
@@ -174,6 +183,7 @@ class RunPage {
     const run = await attempt(() => this.api.get(path`/v1/runs/${this.run.id}`, {}, { signal: this.signal }));
     if (!run || this.signal.aborted) return;
     this.run = run;
+    this.annotation.setRun(run);
     this.catalogue.invalidate();
     this.#refresh();
     if (!this.shown || run.artifacts.length !== before.artifacts.length || !hasEnded(before)) this.#showTabs();

@@ -133,7 +133,9 @@ class EventFeed:
 
 def encode_event(event: StoredEvent) -> bytes:
     """One server-sent event."""
-    data = json.dumps(dict(event.data), separators=(",", ":"))
+    # Curves over seconds need the time of each point.
+    extra = {"time": event.time} if event.type == "metric" else {}
+    data = json.dumps({**event.data, **extra}, separators=(",", ":"))
     return format_sse_event(id=str(event.id), event=event.type, data_str=data)
 
 

@@ -7,7 +7,7 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from promptatlas.types import ListPage, MetricCurve, Run, RunBody, RunKind, RunStatus
+from promptatlas.types import ListPage, MetricCurve, Run, RunAnnotation, RunBody, RunKind, RunStatus, Tag
 
 from service.api import dry_runs
 from service.api.requests.auth import Admin, Reader, Writer
@@ -67,13 +67,14 @@ async def list_runs(
     _caller: Reader,
     kind: Annotated[RunKind | None, Query(description="Runs of this kind only.")] = None,
     status: Annotated[RunStatus | None, Query(description="Runs in this state only.")] = None,
+    tag: Annotated[Tag | None, Query(description="Runs with this tag only.")] = None,
     limit: Limit = 20,
     after: After = None,
 ) -> ListPage[Run]:
     """List runs, newest first, without their artifacts."""
 
     def read() -> ListPage[Run]:
-        page = services.runs.list_runs(kind=kind, status=status, limit=limit, after=after)
+        page = services.runs.list_runs(kind=kind, status=status, tag=tag, limit=limit, after=after)
         is_queued = any(state.status == "queued" for _, state in page.items)
         positions = positions_of(services.queue) if is_queued else {}
         rows = [run_answer(record, state, position=positions.get(record.id)) for record, state in page.items]
@@ -86,6 +87,22 @@ async def list_runs(
 async def get_run(services: ServicesDep, _caller: Reader, run_id: RunId) -> Run:
     """Read a run, with its artifacts so far."""
     return await asyncio.to_thread(_read_run, services, run_id)
+
+
+@router.patch("/v1/runs/{run_id}", responses=problems(401, 403, 404, 415, 422, 500, 503))
+async def annotate(
+    services: ServicesDep,
+    _caller: Writer,
+    run_id: RunId,
+    body: Annotated[RunAnnotation, Depends(json_of(RunAnnotation))],
+) -> Run:
+    """Set the notes and the tags of a run, in any state. Everything else of a run is immutable."""
+
+    def write() -> Run:
+        services.runs.annotate(run_id, notes=body.notes, tags=body.tags)
+        return _read_run(services, run_id)
+
+    return await asyncio.to_thread(write)
 
 
 @router.post("/v1/runs/{run_id}/cancel", responses=problems(401, 403, 404, 409, 422, 500, 503))
@@ -132,7 +149,7 @@ async def metrics(services: ServicesDep, _caller: Reader, run_id: RunId) -> Resp
     """Read the whole curve of a run, in the order in which the points were recorded."""
 
     def read() -> bytes:
-        points: list[dict[str, Any]] = services.runs.metrics(run_id)
+        points: list[dict[str, Any]] = services.runs.metrics(run_id, with_times=True)
         return json.dumps({"object": "list", "data": points, "has_more": False, "next": None}).encode()
 
     # Serialized directly: a curve may have a million points, which were validated when they were recorded.

@@ -182,13 +182,18 @@ def events_after(log: RunLog, run_id: str, *, after: int, limit: int) -> list[St
     return found[:limit]
 
 
-def curve_of(log: RunLog, run_id: str) -> list[dict[str, Any]]:
-    """One point per (step, member), ordered by step; later values replace earlier ones."""
+def curve_of(log: RunLog, run_id: str, *, with_times: bool = False) -> list[dict[str, Any]]:
+    """One point per (step, member), ordered by step; later values replace earlier ones.
+
+    Args:
+        with_times: points have ``time``, that of their last event.
+    """
     points: dict[tuple[int, str | None], dict[str, Any]] = {}
     for chunk in log.read(run_id, log.first_ids(run_id)):
         for event in chunk.events:
             if event.type == "metric":
-                points.setdefault((event.data["step"], event.data.get("member")), {}).update(event.data)
+                point = points.setdefault((event.data["step"], event.data.get("member")), {})
+                point.update(event.data, **({"time": event.time} if with_times else {}))
     return sorted(points.values(), key=lambda point: int(point["step"]))
 
 

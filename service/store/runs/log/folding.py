@@ -105,7 +105,8 @@ class Folding:
         return {entry.run_id for entry in runs if entry.status not in ("queued", "running")}
 
     def _is_old(self, head: Chunk) -> bool:
-        return not head.events or self._clock() - read_time(head.events[-1].time) >= AFTER
+        ended_at = head.state.ended_at
+        return ended_at is not None and self._clock() - read_time(ended_at) >= AFTER
 
     def _mark(self) -> str:
         """The last minute that was folded; empty before the first one."""

@@ -47,7 +47,7 @@ def test_nouns_and_verbs() -> None:
         "completions": ["create"],
         "chat": ["create"],
         "embeddings": ["create"],
-        "activations": ["estimate", "get"],
+        "activations": ["divergence", "estimate", "get"],
         "trajectories": ["create"],
         "prompts": ["delete", "delete_alias", "download", "get", "list", "set_alias", "upload", "versions"],
         "datasets": ["delete", "get", "list", "load", "peek", "upload"],
@@ -64,7 +64,7 @@ def test_members_of_a_run() -> None:
         cancel download download_all evaluation events map metrics open plot read refresh report
         resume to_pandas vectors wait
     """
-    facts = "artifacts ended error id kind name outcome progress prompts spec status"
+    facts = "artifacts ended error id kind name notes outcome progress prompts spec status tags"
     for run in (promptatlas.Run, promptatlas.AsyncRun):
         assert _verbs(run) == sorted([*verbs.split(), *facts.split()])
 

@@ -95,6 +95,7 @@ def test_the_key_is_looked_at_before_the_body(guarded: World) -> None:
         ("GET", "/v1/prompts/qa", "ann"),
         ("POST", "/v1/prompts?name=qa", "bob"),
         ("PUT", "/v1/prompts/qa/aliases/live", "bob"),
+        ("PATCH", "/v1/runs/run-1k10t9g4v3edf5mv8", "bob"),
         ("DELETE", "/v1/prompts/qa/versions/1", "eve"),
         ("DELETE", "/v1/prompts/qa/aliases/live", "eve"),
     ],

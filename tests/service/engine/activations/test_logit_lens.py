@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from service.engine.comparisons import LensDivergence
 from service.engine.requests import Capture, CaptureSpec, Generate, Lens, Nearest, Tensors
 from service.errors import InvalidRequest
 from tests.oracle.models import N_LAYERS, N_VOCAB
@@ -55,6 +56,40 @@ def test_the_lens_reads_every_layer_as_the_model_itself_would(world: World) -> N
             assert_ranked(found[f"{name}.lens_ids"], found[f"{name}.lens_logprobs"], expected)
         # At the last layer the lens gives the model's logits, with every scale, cap and projection.
         assert_ranked(found[f"{name}.lens_ids"], found[f"{name}.lens_logprobs"], states["logits"].log_softmax(-1))
+
+
+def test_divergences_are_those_of_the_distributions(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = Case("none", TEXTS[3]).ids
+    bare, tuned = (world.text_states(kind, ids) for kind in ("none", "soft"))
+    monkeypatch.setattr("service.engine.activations.logit_lens.CHUNK_VALUES", 2 * N_VOCAB)
+    for layer in range(N_LAYERS):
+        name = f"resid_post.{layer}"
+        p, q = expected_logprobs(world, tuned[name]).double(), expected_logprobs(world, bare[name]).double()
+        expected = (p.exp() * (p - q)).sum(-1)
+        found = diverged(world, tuned[name], bare[name])
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-5)
+        assert diverged(world, tuned[name], tuned[name]).abs().max() < 1e-6
+    assert expected.max() > 1e-3
+
+
+def test_a_missing_state_has_no_divergence(llama: World) -> None:
+    states = torch.ones(3, llama.engine().model.d_model)
+    others = states.clone()
+    others[1] = 0
+    assert diverged(llama, states, others).isnan().tolist() == [False, True, False]
+    assert diverged(llama, states[:0], others[:0]).shape == (0,)
+
+
+def test_states_of_another_width_have_no_lens(llama: World) -> None:
+    width = llama.engine().model.d_model
+    with pytest.raises(InvalidRequest, match=f"expected states of width {width}"):
+        diverged(llama, torch.ones(2, width + 1), torch.ones(2, width + 1))
+
+
+def diverged(world: World, states: Tensor, others: Tensor) -> Tensor:
+    request = LensDivergence(request_id="compared", states=states, others=others)
+    return world.engine().lens_divergence(request).tensors["kl"]
 
 
 @pytest.mark.parametrize("mode", ["mixed", "chunked"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.store.index.entries import Entry, NameEntry, RunEntry, entry_in, file_of
+from service.store.index.entries import Entry, NameEntry, RunEntry, TagEntry, entry_in, file_of
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,7 @@ from service.store.index.entries import Entry, NameEntry, RunEntry, entry_in, fi
         NameEntry(noun="prompt", name="qa.v2_x-1"),
         NameEntry(noun="dataset", name="hub:owner/na,me.json:con%fig"),
         RunEntry(run_id="run-1k10t9g4v3edf5mv8", kind="tune", status="succeeded", event_id=42),
+        TagEntry(run_id="run-1k10t9g4v3edf5mv8", tag="paper:v1.0_b-2"),
     ],
 )
 def test_an_entry_is_read_from_the_name_of_its_file(entry: Entry) -> None:
@@ -21,7 +22,7 @@ def test_an_entry_is_read_from_the_name_of_its_file(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["", "epoch.json", "map,a.json", "run,a,b,c,d.json", "run,a,1,c.json", "prompt,a,b.json"]
+    "file", ["", "epoch.json", "map,a.json", "run,a,b,c,d.json", "run,a,1,c.json", "prompt,a,b.json", "label,a,b.json"]
 )
 def test_other_names_are_no_entries(file: str) -> None:
     assert entry_in(file) is None

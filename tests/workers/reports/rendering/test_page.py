@@ -64,6 +64,11 @@ def test_figures_are_the_same_bytes_each_time() -> None:
     assert once == twice
 
 
+def test_one_value_has_no_interval() -> None:
+    (table,) = tables_of({"by_prior": {"moved": {"x": {"value": 1.0, "low": 1.0, "high": 1.0, "n": 1}}}})
+    assert table.rows == [("x", ["1 (too few for an interval)"])]
+
+
 def test_tables_of_intervals_and_of_records() -> None:
     interval = {"value": 1.0, "low": 0.0, "high": 2.0, "n": 3}
     first, second = tables_of(

@@ -21,6 +21,7 @@ def list_runs(
     context: typer.Context,
     kind: Annotated[RunKind | None, typer.Option("--kind", "-k", help="Only runs of this kind.")] = None,
     status: Annotated[RunStatus | None, typer.Option("--status", "-s", help="Only runs with this status.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", "-t", help="Only runs with this tag.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of rows.")] = 20,
     as_json: AsJson = False,
     url: Url = None,
@@ -28,7 +29,7 @@ def list_runs(
 ) -> None:
     """List runs, newest first."""
     with client_for(context, url, api_key) as client:
-        pages = client.runs.list(kind=kind, status=status, limit=limit)
+        pages = client.runs.list(kind=kind, status=status, tag=tag, limit=limit)
         rows = list(islice(pages, limit))
     if as_json:
         print_json([row.info for row in rows])
@@ -81,6 +82,26 @@ def resume_run(
     with client_for(context, url, api_key) as client:
         run = client.runs.get(run_id).resume()
         (watch if watched else print_started)(run, as_json=as_json)
+
+
+def annotate_run(
+    context: typer.Context,
+    run_id: RunArgument,
+    notes: Annotated[str | None, typer.Option("--notes", help="Replaces the notes; empty: none.")] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", "-t", help="Replaces the tags; repeatable.")] = None,
+    no_tags: Annotated[bool, typer.Option("--no-tags", help="Remove all tags.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Set the notes and tags of a run."""
+    if no_tags and tags:
+        raise typer.BadParameter("expected --tag or --no-tags, got both")
+    if notes is None and not tags and not no_tags:
+        raise typer.BadParameter("expected --notes, --tag or --no-tags, got none of them")
+    with client_for(context, url, api_key) as client:
+        run = client.runs.get(run_id).annotate(notes=notes, tags=[] if no_tags else tags or None)
+    (print_json if as_json else print_fields)(run.info)
 
 
 def delete_run(
@@ -165,6 +186,11 @@ def commands() -> typer.Typer:
     group.command("watch", epilog=examples("promptatlas runs watch run-1"))(watch_run)
     group.command("cancel", epilog=examples("promptatlas runs cancel run-1"))(cancel_run)
     group.command("resume", epilog=examples("promptatlas runs resume run-1 --watch"))(resume_run)
+    annotations = (
+        'promptatlas runs annotate run-1 --notes "smaller rate diverged" --tag pilot --tag paper',
+        "promptatlas runs annotate run-1 --no-tags",
+    )
+    group.command("annotate", epilog=examples(*annotations))(annotate_run)
     group.command("delete", epilog=examples("promptatlas runs delete run-1 --yes"))(delete_run)
     group.command("events", epilog=examples("promptatlas runs events run-1 --after 120 --json"))(show_events)
     group.command("artifacts", epilog=examples("promptatlas runs artifacts run-1"))(list_artifacts)

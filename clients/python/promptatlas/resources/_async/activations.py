@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
-from promptatlas.resources.options import Layers, ModelOptions, Reduction, model_request
+from promptatlas.resources.options import Layers, ModelOptions, PromptChoice, Reduction, model_request
 from promptatlas.results.tensors.activations import ActivationCache
 from promptatlas.results.tensors.tensor_file import TensorFile
 from promptatlas.transport._async.sender import AsyncSender
-from promptatlas.transport.call import SAFETENSORS, Call, nothing, reader
-from promptatlas.types import ActivationRequest, DType, EstimateResponse
+from promptatlas.transport.call import SAFETENSORS, Call, CallOptions, nothing, reader
+from promptatlas.types import ActivationRequest, DivergenceRequest, DivergenceResponse, DType, EstimateResponse
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -29,6 +29,14 @@ class CaptureOptions(ModelOptions, total=False):
     include_virtual: bool
     reduce: Reduction
     dtype: DType
+
+
+class DivergenceOptions(CallOptions, total=False):
+    """Options of divergences; see ``promptatlas.types.DivergenceRequest``."""
+
+    sites: Sequence[str]
+    layers: Layers
+    positions: Literal["all", "last"] | Sequence[int] | slice
 
 
 class AsyncActivations:
@@ -78,3 +86,27 @@ class AsyncActivations:
         path, parse = "/v1/activations/estimate", reader(EstimateResponse)
         call = Call(method="POST", path=path, parse=parse, **request)
         return await self._sender.send(call)
+
+    async def divergence(
+        self,
+        *,
+        model: str,
+        inputs: Inputs,
+        prompt_ref: PromptChoice | None,
+        against: PromptChoice | None,
+        **options: Unpack[DivergenceOptions],
+    ) -> DivergenceResponse:
+        """The logit lens under ``prompt_ref`` (p) compared with that under ``against`` (q): KL(p ‖ q) at every layer and token.
+
+        Args:
+            inputs: texts, or lists of token ids.
+            prompt_ref, against: prompts; None is the model without a prompt.
+            options: ``sites`` (default: ``resid_post``), ``layers``, ``positions``; ``timeout_s``, ``request_id``.
+
+        Returns:
+            ``kl``: by tensor name, nats of each row.
+        """
+        given = {"model": model, "inputs": inputs, "prompt_ref": prompt_ref, "against": against}
+        request = model_request(DivergenceRequest, given=given, options=options)
+        path, parse = "/v1/activations/divergence", reader(DivergenceResponse)
+        return await self._sender.send(Call(method="POST", path=path, parse=parse, **request))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,14 @@ import numpy.typing as npt
 from promptatlas.errors import TimedOutError
 from promptatlas.resources._async.map import AsyncMap, fetch_map
 from promptatlas.resources.harvest_opening import open_harvest_async
-from promptatlas.resources.run_requests import artifact_request, content_request, events_request, run_path, run_request
+from promptatlas.resources.run_requests import (
+    annotate_request,
+    artifact_request,
+    content_request,
+    events_request,
+    run_path,
+    run_request,
+)
 from promptatlas.results.harvests.harvest import MANIFEST, Harvest
 from promptatlas.results.reports import HTML, NUMBERS, Report, read_report
 from promptatlas.results.runs.artifacts import DRAW, EVALUATION, drawn_vectors, file_of, files_under, json_lines
@@ -104,6 +111,21 @@ class AsyncRun(RunView):
         common = options_of(options, creates=True)
         call = Call(method="POST", path=path, parse=parse, **common)
         self.info = await self._sender.send(call)
+        return self
+
+    async def annotate(
+        self, *, notes: str | None = None, tags: Sequence[str] | None = None, **options: Unpack[CallOptions]
+    ) -> Self:
+        """Sets the notes and tags of the run, in any state.
+
+        Args:
+            notes: plain text; empty: none; None: unchanged.
+            tags: all tags of the run; None: unchanged.
+
+        Raises:
+            InvalidRequestError: the notes are too long, there are too many tags, or one is malformed.
+        """
+        self.info = await self._sender.send(annotate_request(self.id, notes=notes, tags=tags, options=options))
         return self
 
     async def download(self, path: str, to: str | Path, **options: Unpack[CallOptions]) -> Path:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptatlas.resources._async.activations import CaptureOptions, Inputs
-from promptatlas.resources.options import model_request
+from promptatlas.resources._async.activations import CaptureOptions, DivergenceOptions, Inputs
+from promptatlas.resources.options import PromptChoice, model_request
 from promptatlas.results.tensors.activations import ActivationCache
 from promptatlas.results.tensors.tensor_file import TensorFile
 from promptatlas.transport._sync.sender import Sender
 from promptatlas.transport.call import SAFETENSORS, Call, nothing, reader
-from promptatlas.types import ActivationRequest, EstimateResponse
+from promptatlas.types import ActivationRequest, DivergenceRequest, DivergenceResponse, EstimateResponse
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -66,3 +66,27 @@ class Activations:
         path, parse = "/v1/activations/estimate", reader(EstimateResponse)
         call = Call(method="POST", path=path, parse=parse, **request)
         return self._sender.send(call)
+
+    def divergence(
+        self,
+        *,
+        model: str,
+        inputs: Inputs,
+        prompt_ref: PromptChoice | None,
+        against: PromptChoice | None,
+        **options: Unpack[DivergenceOptions],
+    ) -> DivergenceResponse:
+        """The logit lens under ``prompt_ref`` (p) compared with that under ``against`` (q): KL(p ‖ q) at every layer and token.
+
+        Args:
+            inputs: texts, or lists of token ids.
+            prompt_ref, against: prompts; None is the model without a prompt.
+            options: ``sites`` (default: ``resid_post``), ``layers``, ``positions``; ``timeout_s``, ``request_id``.
+
+        Returns:
+            ``kl``: by tensor name, nats of each row.
+        """
+        given = {"model": model, "inputs": inputs, "prompt_ref": prompt_ref, "against": against}
+        request = model_request(DivergenceRequest, given=given, options=options)
+        path, parse = "/v1/activations/divergence", reader(DivergenceResponse)
+        return self._sender.send(Call(method="POST", path=path, parse=parse, **request))

@@ -155,6 +155,7 @@ class Runs:
         *,
         kind: RunKind | None = None,
         status: RunStatus | None = None,
+        tag: str | None = None,
         limit: int | None = None,
         after: str | None = None,
         **options: Unpack[CallOptions],
@@ -163,11 +164,13 @@ class Runs:
 
         Their ``artifacts`` are empty; ``refresh`` of a run loads them.
         """
-        chosen = {name: value for name, value in (("kind", kind), ("status", status)) if value is not None}
+        given = {"kind": kind, "status": status, "tag": tag}
+        chosen = {name: value for name, value in given.items() if value is not None}
         params, parse = {**chosen, **page_params(limit=limit, after=after)}, reader(ListPage[RunInfo])
         call = Call(method="GET", path="/v1/runs", parse=parse, params=params, **options_of(options))
         page = self._sender.send(call)
         rows = Mapped([Run(info, sender=self._sender) for info in page.data], page.has_more, page.next)
         return Page(
-            rows, follow=lambda cursor: self.list(kind=kind, status=status, limit=limit, after=cursor, **options)
+            rows,
+            follow=lambda cursor: self.list(kind=kind, status=status, tag=tag, limit=limit, after=cursor, **options),
         )

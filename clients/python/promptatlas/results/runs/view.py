@@ -68,6 +68,16 @@ class RunView:
         return self.info.prompts
 
     @property
+    def notes(self) -> str:
+        """Plain text that ``annotate`` has set."""
+        return self.info.notes
+
+    @property
+    def tags(self) -> list[str]:
+        """Tags that ``annotate`` has set."""
+        return self.info.tags
+
+    @property
     def artifacts(self) -> list[RunArtifact]:
         """Files that the run has written."""
         return self.info.artifacts

@@ -57,6 +57,17 @@ def test_estimates(client: Client, server: FakeServer) -> None:
     assert server.sent == {"model": "demo", "inputs": ["Ana"], "sites": ["resid_post"], "layers": "all"}
 
 
+def test_divergences(client: Client, server: FakeServer) -> None:
+    rows = {"row_offsets": [0, 2], "token_ids": [4, 5], "positions": [0, 1], "request_id": "req_7"}
+    server.will(reply({**rows, "kl": {"resid_post.0": [0.5, None]}, "prompt": None, "against": None}))
+    found = client.activations.divergence(
+        model="demo", inputs=[np.array([4, 5])], prompt_ref="qa@2", against=None, layers=[0]
+    )
+    assert found.kl == {"resid_post.0": [0.5, None]}
+    assert server.request.url.path == "/v1/activations/divergence"
+    assert server.sent == {"model": "demo", "inputs": [[4, 5]], "prompt_ref": "qa@2", "against": None, "layers": [0]}
+
+
 def test_too_large_suggests_how_to_reduce_it(client: Client, server: FakeServer) -> None:
     server.will(problem(413, "2 GB asked, 1 GB allowed: choose fewer layers"))
     with pytest.raises(errors.TooLargeError, match="choose fewer layers"):

@@ -176,6 +176,20 @@ def test_resuming(run: Run, server: FakeServer) -> None:
     assert "idempotency-key" in server.request.headers
 
 
+def test_annotating(run: Run, server: FakeServer) -> None:
+    server.will(reply(info(notes="slow", tags=["pilot"])))
+    assert run.annotate(notes="slow", tags=("pilot",)) is run
+    assert (server.request.method, server.request.url.path) == ("PATCH", f"/v1/runs/{ID}")
+    assert json.loads(server.request.content) == {"notes": "slow", "tags": ["pilot"]}
+    assert (run.notes, run.tags) == ("slow", ["pilot"])
+    server.will(reply(info()))
+    run.annotate(tags=[])
+    assert json.loads(server.request.content) == {"tags": []}
+    assert run.notes == ""
+    with pytest.raises(errors.InvalidRequestError):
+        run.annotate(tags=["two words"])
+
+
 def test_curves(run: Run, server: FakeServer) -> None:
     pytest.importorskip("pandas")
     pytest.importorskip("matplotlib").use("agg")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -215,6 +216,8 @@ def test_curves_come_whole(world: World, queue: MemoryQueue) -> None:
     writer.emit("metric", {"step": 2, "member": "a", "loss": 0.25})
     writer.flush()
     curve = world.client.get(f"/v1/runs/{run_id}/metrics").json()
+    times = [datetime.fromisoformat(point.pop("time")) for point in curve["data"]]
+    assert datetime.fromisoformat(world.client.get(f"/v1/runs/{run_id}").json()["started_at"]) <= times[0] <= times[1]
     assert curve == {
         "object": "list",
         "has_more": False,

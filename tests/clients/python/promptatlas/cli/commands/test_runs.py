@@ -46,6 +46,20 @@ def test_one(run: Run, server: FakeServer) -> None:
     assert json.loads(run("runs", "get", ID, "--json").output)["metrics"] == {"test/exact_match": 0.875}
 
 
+def test_annotating(run: Run, server: FakeServer) -> None:
+    server.will(reply(info()), reply(info(notes="slow", tags=["pilot", "paper"])))
+    shown = words(run("runs", "annotate", ID, "--notes", "slow", "-t", "pilot", "-t", "paper").output)
+    assert ["notes", "slow"] in shown
+    assert json.loads(server.request.content) == {"notes": "slow", "tags": ["pilot", "paper"]}
+    server.will(reply(info()), reply(info()))
+    assert json.loads(run("runs", "annotate", ID, "--no-tags", "--json").output)["tags"] == []
+    assert json.loads(server.request.content) == {"tags": []}
+    n_sent = len(server.requests)
+    for arguments in ((), ("--no-tags", "-t", "pilot")):
+        assert run("runs", "annotate", ID, *arguments).exit_code == 2
+    assert len(server.requests) == n_sent
+
+
 def test_watching(run: Run, server: FakeServer) -> None:
     outcome = {"test/f1": 0.875, "test/f1_low": 0.75, "test/f1_high": 1.0, "n_high": 3.0}
     server.will(reply(info()), stream(*EVENTS), reply(ended(metrics=outcome)))
