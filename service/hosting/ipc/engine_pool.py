@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from service.engine.requests import Capture, Detokenize, Estimate, Tokenize
 from service.hosting.ipc.engine_client import EngineClient, EngineStatus, Exchange
-from service.hosting.ipc.messages import EngineState, ExportPrompt, Submit, Tokenized
+from service.hosting.ipc.messages import CompareStates, EngineState, ExportPrompt, Submit, Tokenized
 from service.hosting.ipc.usage import UsageTally
 
 BOUND: Final = 1.25
@@ -101,9 +101,9 @@ class EnginePool:
         return self.engines[0].deadline_in(seconds)
 
     @asynccontextmanager
-    async def open(self, job: Submit | ExportPrompt, *, deadline_s: float) -> AsyncIterator[Exchange]:
+    async def open(self, job: Submit | ExportPrompt | CompareStates, *, deadline_s: float) -> AsyncIterator[Exchange]:
         """Send a request to the engine of its prompt; see :meth:`EngineClient.open`."""
-        choice = job.request.prompt
+        choice = None if isinstance(job, CompareStates) else job.request.prompt
         engine = self.engine_for(job.model, prompt=None if choice is None else repr(choice.parts))
         async with engine.open(job, deadline_s=deadline_s) as exchange:
             yield exchange

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from service.errors import AtlasError
 from service.store.artifacts.store import ArtifactStore
 from service.store.runs.ids import is_run_id, made_at
-from service.store.runs.log import RunLog
+from service.store.runs.log.chain import RunLog
 
 _FOLDER = "runs-unfinished"
 _MAX_CREATION_TIME = timedelta(hours=1)
