@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from promptatlas.types.runs import EventType, RunStatus
@@ -107,6 +107,9 @@ class Output:
     sha256: str
 
 
+_STATE_FIELDS = frozenset(item.name for item in fields(RunState))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
     """A link of a run's log: some events and the state after them.
@@ -145,7 +148,8 @@ class Chunk:
     def from_json(cls, found: Mapping[str, Any], *, label: str) -> Chunk:
         """Inverse of ``to_json``; raises DamagedArtifact if fields are missing or unknown."""
         try:
-            state = dict(found["state"])
+            # Fields of later versions are ignored, so that services of two versions can share a store.
+            state = {name: value for name, value in found["state"].items() if name in _STATE_FIELDS}
             state["progress"] = RunProgress(**state["progress"])
             state["prompts"] = tuple(state["prompts"])
             state["tags"] = tuple(state.get("tags", ()))

@@ -175,6 +175,8 @@ def test_a_chunk_comes_back_from_json() -> None:
     assert Chunk.from_json(found, label="x") == chunk
     assert [(event.id, event.type) for event in chunk.numbered()] == [(3, "status")]
     assert chunk.next_id == 4
+    later = {**found, "state": {**found["state"], "of_a_later_version": 1}}
+    assert Chunk.from_json(later, label="x") == chunk
     for missing in ("state", "events", "writer"):
         with pytest.raises(DamagedArtifact, match="x is damaged: it has missing or unknown fields"):
             Chunk.from_json({key: value for key, value in found.items() if key != missing}, label="x")

@@ -90,6 +90,7 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("/v1/maps/{map_id}", "get"),
         ("/v1/maps/{map_id}", "delete"),
         ("/v1/maps/{map_id}/project", "post"),
+        ("/v1/maps/{map_id}/neighbors", "get"),
         ("/v1/prompts/{name}/versions/{version}/nearest", "get"),
     }
 
