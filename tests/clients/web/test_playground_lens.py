@@ -116,8 +116,8 @@ def test_the_layers_stay_in_place_and_fades_show_where_there_is_more(open_page: 
     grid.evaluate("grid => grid.scrollTo(1e6, 0)")
     expect(frame).to_have_class(LEFT)
     expect(frame).not_to_have_class(RIGHT)
-    after = "element => getComputedStyle(element, '::after').opacity"
-    page.wait_for_function(f"({after})(document.querySelector('.fades')) === '0'")
+    while frame.evaluate("frame => getComputedStyle(frame, '::after').opacity") != "0":
+        page.wait_for_timeout(20)  # the fade takes 120 ms
     compared(page, REFS[0], "")
     grid = page.locator(".lens")
     head = grid.locator("thead th").nth(1)

@@ -61,7 +61,7 @@ def test_nouns_and_verbs() -> None:
 
 def test_members_of_a_run() -> None:
     verbs = """
-        cancel download download_all evaluation events map metrics open plot read refresh report
+        annotate cancel download download_all evaluation events map metrics open plot read refresh report
         resume to_pandas vectors wait
     """
     facts = "artifacts ended error id kind name notes outcome progress prompts spec status tags"

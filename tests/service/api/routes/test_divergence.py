@@ -70,7 +70,7 @@ def test_faults_have_their_field(world: World, change: dict[str, Any], status: i
 
 
 def test_an_answer_over_the_limit_of_json_is_refused(open_world: OpenWorld) -> None:
-    world = open_world(script=states_of(STATES), max_json_bytes=100)
+    world = open_world(script=states_of(np.full((200, 5), 1 / 3, np.float32)), max_json_bytes=1024)
     answer = world.client.post(URL, json={"model": "demo", "inputs": ["a"]})
     assert answer.status_code == 413
     assert "fewer inputs" in answer.json()["detail"]

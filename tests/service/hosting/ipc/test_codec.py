@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import service.errors
-from service.engine import inputs, requests, statistics
+from service.engine import comparisons, inputs, requests, statistics
 from service.engine.requests import Capture, CaptureSpec, Delta, Failed, Generate, Projection, Sampling
 from service.errors import AtlasError, Busy
 from service.hosting.ipc import messages
@@ -133,7 +133,7 @@ def test_all_reachable_dataclasses_and_errors_are_registered() -> None:
     assert reached == set(RECORDS)
     own = {kind for kind in vars(service.errors).values() if isinstance(kind, type) and issubclass(kind, AtlasError)}
     assert own == set(ERRORS)
-    modules = (messages, requests, inputs, statistics)
+    modules = (messages, requests, comparisons, inputs, statistics)
     assert {kind.__module__ for kind in reached} == {module.__name__ for module in modules}
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def test_a_finished_runs_events_come_again_and_end(world: World, ended: str) -> 
     assert [event[0] for event in events] == ["1", "2", "3", "4", "5"]
     assert [event[1] for event in events] == ["status", "status", "metric", "log", "done"]
     data = [json.loads(event[2]) for event in events]
+    assert datetime.fromisoformat(data[2].pop("time")).tzinfo is not None
     assert data[2:4] == [{"step": 1, "loss": 0.5}, {"level": "info", "text": "ünï\u2028\ncödé"}]
     assert (data[4]["status"], data[4]["metrics"]) == ("succeeded", {"test/f1": 1.0})
 
