@@ -19,7 +19,7 @@ export class Neighbours {
     this.metric = select(METRICS, { onchange: () => this.#load(), "aria-label": "Distance of neighbours" });
     this.list = h("ol", { class: "neighbours", "aria-label": "Nearest in the original space" });
     this.note = h("p", { class: "faint small", "aria-live": "polite" });
-    const heading = h("div", { class: "row apart tight" }, h("h4", {}, "Nearest in the original space"), this.metric);
+    const heading = h("div", { class: "row apart tight" }, h("h4", { class: "label" }, "Nearest in the original space"), this.metric);
     this.element = h("div", { class: "stack tight" }, heading, this.note, this.list);
   }
 
