@@ -136,7 +136,7 @@ def test_entries_of_a_link_come_back(page: Page) -> None:
 
 def test_a_line_on_a_rotated_map_selects_the_points_that_it_surrounds(page: Page) -> None:
     points = np.random.default_rng(7).normal(size=(300, 3)).astype(np.float32)
-    rectangle = [[300, 200], [650, 200], [650, 480], [300, 480]]
+    rectangle = [[380, 270], [560, 270], [560, 420], [380, 420]]
     body = """(async () => {
       const { Camera } = await import('/web/js/plot/camera.js');
       const camera = Object.assign(new Camera(), { width: 900, height: 700 });
@@ -153,6 +153,6 @@ def test_a_line_on_a_rotated_map_selects_the_points_that_it_surrounds(page: Page
     given = {"points": points.ravel().tolist(), "rectangle": rectangle}
     pixels, own, back = call(page, "plot/screen_index.js", f"await {body}", given)
     x, y = np.array(pixels).T
-    inside = (x > 300) & (x < 650) & (y > 200) & (y < 480) & (np.arange(300) % 5 != 0)
+    inside = (x > 380) & (x < 560) & (y > 270) & (y < 420) & (np.arange(300) % 5 != 0)
     assert 10 < inside.sum() < 200
     assert own == back == np.flatnonzero(inside).tolist()

@@ -97,7 +97,8 @@ def test_the_first_view_shows_most_points_and_marks_the_others(
     expect(mark).to_be_visible()
     assert marks_of(page) == expected
     places = screen_positions(page, points)
-    size: Any = page.locator(".point-map").bounding_box() or {}
+    size = page.locator(".point-map").bounding_box()
+    assert size is not None
     inner = [
         (x, y) for x, y in places if 0.2 * size["width"] < x < 0.8 * size["width"] and 120 < y < 0.8 * size["height"]
     ]

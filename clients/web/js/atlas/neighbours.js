@@ -17,9 +17,9 @@ export class Neighbours {
   constructor({ api, id, signal, onPick, isPlaced }) {
     Object.assign(this, { api, id, signal, onPick, isPlaced });
     this.metric = select(METRICS, { onchange: () => this.#load(), "aria-label": "Distance of neighbours" });
-    this.list = h("ol", { class: "picked neighbours", "aria-label": "Nearest in the original space" });
+    this.list = h("ol", { class: "neighbours", "aria-label": "Nearest in the original space" });
     this.note = h("p", { class: "faint small", "aria-live": "polite" });
-    const heading = h("div", { class: "row apart tight" }, h("h4", {}, "Nearest in the original space"), this.metric);
+    const heading = h("div", { class: "row apart tight" }, h("h4", { class: "label" }, "Nearest in the original space"), this.metric);
     this.element = h("div", { class: "stack tight" }, heading, this.note, this.list);
   }
 
