@@ -62,7 +62,8 @@ def test_a_run_is_described_checked_and_started(open_page: OpenPage, world: Worl
     page.get_by_label("steps", exact=True).fill("5")
     page.get_by_label("lr", exact=True).fill("0.01, 0.02")
     page.get_by_text("eval", exact=True).click()
-    page.get_by_label("n", exact=True).fill("2")
+    # The first n is that of eval, the second one that of its sampling.
+    page.get_by_label("n", exact=True).first.fill("2")
     page.get_by_label("Name of the run").fill("from the form")
     spec = {
         "model": "demo",
@@ -122,10 +123,11 @@ def test_the_json_and_the_fields_show_the_same_spec(open_page: OpenPage) -> None
     spec = {**tune_spec(), "keep": "last", "priors": [{"kind": "knn", "fit": {"embeddings": "vocabulary"}, "k": 7}]}
     text.fill(json.dumps(spec))
     expect(check_of(page)).to_contain_text("The server accepts this spec")
-    expect(page.get_by_label("k", exact=True)).to_have_value("7")
+    neighbours = page.locator(".spec-list").get_by_label("k", exact=True)
+    expect(neighbours).to_have_value("7")
     expect(field_of(page, "keep").get_by_role("combobox")).to_have_value("last")
     page.get_by_label("Name of the run").fill("x")
-    page.get_by_label("k", exact=True).fill("8")
+    neighbours.fill("8")
     assert spec_of(page) == {**spec, "priors": [{**spec["priors"][0], "k": 8}]}
     text.fill('{"model": ')
     expect(check_of(page)).to_contain_text("The spec is not a JSON object")
