@@ -113,7 +113,7 @@ class TokenRanker:
         """Kullback–Leibler divergence in nats of the lens at ``others`` from the lens at ``states``, on the CPU.
 
         With the distributions p at ``states`` and q at ``others``, KL(p ‖ q) = Σ p (log p − log q). NaN where either state
-        is zeros, which stands for a missing one.
+        is zeros, as a missing one is.
         """
         size = max(1, CHUNK_VALUES // self._model.catalogue.vocab_size)
         parts = [
