@@ -29,7 +29,6 @@ from service.store.runs.store import RunStore
 
 MAP, TOKENS, VECTORS = "map.json", "tokens.safetensors", "vectors"
 KIND = "map"
-
 Loc = tuple[str | int, ...]
 
 _ENDED: RunStatus = "succeeded"
@@ -201,10 +200,9 @@ class MapStore:
                 "many, or the map is of an earlier version. Make the map again to read neighbours."
             ) from None
         try:
-            vectors = decode(data).tensors[VECTORS]
+            return np.asarray(decode(data).tensors[VECTORS], dtype=np.float32)
         except (InvalidRequest, KeyError):
             raise DamagedArtifact(f"map {found.id} is damaged: the vectors of layer {layer} are malformed.") from None
-        return np.asarray(vectors, dtype=np.float32)
 
     def tokens(self, found: StoredMap) -> Sequence[str]:
         """The text of each token id."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
 from service.store.artifacts.tensor_codec import decode
@@ -72,3 +73,20 @@ def test_a_map_of_one_layer_needs_no_layer_and_one_without_vectors_has_no_neighb
     world.client.delete(f"/v1/maps/{kept}")
     assert world.client.get(f"/v1/maps/{kept}/neighbors", params={"point": 0}).status_code == 404
     assert Outputs(run.artifacts, run_id=kept).all() == []
+
+
+def test_the_default_layer_is_the_one_whose_tasks_separate_best(map_world: MapWorld) -> None:
+    world, run = map_world
+    map_id = put_map(world, run, layers=[0, 1, 2], sources=[{"dataset": "words", "n": 20}, {"texts": TEXTS}])
+    whole = world.client.get(f"/v1/maps/{map_id}").json()
+    expected = {}
+    for layer in (0, 1, 2):
+        vectors = decode(Outputs(run.artifacts, run_id=map_id).read(f"vectors.{layer}.safetensors")).tensors["vectors"]
+        tasks = [task for task, own in zip(whole["task"], whole["layer"], strict=True) if own == layer]
+        labelled = [i for i, task in enumerate(tasks) if task is not None]
+        expected[layer] = silhouette_score(vectors[labelled], [tasks[i] for i in labelled])
+    assert {each["layer"]: each["task_silhouette"] for each in whole["quality"]} == pytest.approx(expected, abs=1e-5)
+    (row,) = world.client.get("/v1/maps").json()["data"]
+    assert row["default_layer"] == whole["default_layer"] == max(expected, key=lambda layer: expected[layer])
+    without = put_map(world, run, layers=[1, 2], sources=[{"texts": TEXTS}])
+    assert world.client.get(f"/v1/maps/{without}").json()["default_layer"] == 1
