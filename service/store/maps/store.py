@@ -3,8 +3,7 @@
 runs/{id}/outputs/map.json                     facts of the map; the map exists as long as this file does
 runs/{id}/outputs/points.{layer}.safetensors   the points of a layer; see ``service.store.maps.points``
 runs/{id}/outputs/basis.{layer}.safetensors    the basis of a layer, with its facts as metadata
-runs/{id}/outputs/vectors.{layer}.safetensors  the vectors of a layer's points in the original space, float32 `[n, d_model]`;
-                                               absent if there are too many, or the spec excluded them
+runs/{id}/outputs/vectors.{layer}.safetensors  vectors of a layer's points, float32 `[n, d_model]`; absent if too many
 runs/{id}/outputs/tokens.safetensors           the texts of all tokens in order of their ids, as a column ``token``
 """
 
@@ -28,10 +27,8 @@ from service.store.runs.outputs import Outputs
 from service.store.runs.records import RunRecord
 from service.store.runs.store import RunStore
 
-MAP, TOKENS = "map.json", "tokens.safetensors"
-VECTORS = "vectors"
+MAP, TOKENS, VECTORS = "map.json", "tokens.safetensors", "vectors"
 KIND = "map"
-
 Loc = tuple[str | int, ...]
 
 _ENDED: RunStatus = "succeeded"
@@ -90,8 +87,9 @@ class MapFacts:
 
     def to_bytes(self) -> bytes:
         """The content of ``map.json``."""
-        found = {item.name: getattr(self, item.name) for item in fields(self)}
-        return json.dumps(found, indent=2, allow_nan=False).encode()
+        return json.dumps(
+            {item.name: getattr(self, item.name) for item in fields(self)}, indent=2, allow_nan=False
+        ).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes, *, label: str) -> MapFacts:
@@ -202,10 +200,9 @@ class MapStore:
                 "many, or the map is of an earlier version. Make the map again to read neighbours."
             ) from None
         try:
-            vectors = decode(data).tensors[VECTORS]
+            return np.asarray(decode(data).tensors[VECTORS], dtype=np.float32)
         except (InvalidRequest, KeyError):
             raise DamagedArtifact(f"map {found.id} is damaged: the vectors of layer {layer} are malformed.") from None
-        return np.asarray(vectors, dtype=np.float32)
 
     def tokens(self, found: StoredMap) -> Sequence[str]:
         """The text of each token id."""
