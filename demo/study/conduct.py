@@ -164,6 +164,8 @@ class TimedStudy:
 
     def _tune(self, tunings: Sequence[Tuning], *, costs: CostModel) -> None:
         """Perform the tunings that fit into the limit; the others are left out and recorded."""
+        if self._finish:
+            self._runs.cancel_unfinished("tune")
         known = {one.name for one in tunings}
         self._rest = [step for step in self._rest if step.name in known or step.name == "report"]
         for one in tunings:

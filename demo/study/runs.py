@@ -57,12 +57,21 @@ class StudyRuns:
         other specs are cancelled: they would be executed first.
         """
         label = f"findings {digest(spec)}"
-        interrupted = [run for run in self.client.runs.list(kind="report") if not run.ended]
+        interrupted = self._unfinished("report")
         for run in interrupted:
             if run.name != label:
                 run.cancel()
         same = next((run for run in interrupted if run.name == label), None)
         return same or self.client.runs.create("report", spec, name=label)
+
+    def cancel_unfinished(self, kind: Literal["tune", "map"]) -> None:
+        """Cancel the runs of an earlier session that are left out now: they would be executed first."""
+        for run in self._unfinished(kind):
+            run.cancel()
+            self.console.print(f"{run.name}: cancelled, {run.id}")
+
+    def _unfinished(self, kind: str) -> list[Run]:
+        return [run for run in self.client.runs.list(kind=kind) if not run.ended]
 
 
 def digest(spec: Spec) -> str:

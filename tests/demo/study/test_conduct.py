@@ -156,6 +156,15 @@ def test_finish_reports_on_the_runs_that_exist(tmp_path: Path) -> None:
     assert names(client)[-1] == "findings"
 
 
+def test_finish_cancels_what_an_earlier_session_left_unfinished(tmp_path: Path) -> None:
+    client = FakeClient()
+    study(client, output=tmp_path).perform()
+    run = next(run for run in client.runs.made if run.name.startswith("soft-squad "))
+    run.status = "running"
+    study(client, output=tmp_path, finish=True).perform()
+    assert run.status == "cancelled"
+
+
 def test_a_failed_run_is_resumed(tmp_path: Path) -> None:
     client = FakeClient()
     study(client, output=tmp_path).perform()
