@@ -100,4 +100,4 @@ def test_every_route_keeps_its_promises(service: Service, mode: GenerationMode) 
         except Exception as error:
             broken.append(f"{operation.method.upper()} {operation.path}: {error!r}\n{error}")
     assert not broken, "\n\n".join(broken)
-    assert n_operations == 54
+    assert n_operations == 56
