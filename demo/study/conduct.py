@@ -17,6 +17,7 @@ from demo.study.priors import Spec
 from demo.study.record import Done, Record
 from demo.study.runs import StudyRuns
 from demo.study.schedule import Step, clock, correction, follow
+from demo.study.scores import read_scores
 
 UNKNOWN: Final[Mapping[Kind, float]] = {"soft": 2e-2, "deep": 2e-2}
 """Rates before the pilots have chosen. They differ from all fixed rates of the plans, so that all runs are counted."""
@@ -73,6 +74,7 @@ class TimedStudy:
         self._tune(tunings, costs=costs)
         kept = [one for one in tunings if one.in_report and one.name in self.record.runs]
         prompts = {one.name: self.record.runs[one.name].prompts for one in kept}
+        self._keep(replace(self.record, scores=tuple(row for one in kept for row in self._scores(one.name))))
         # Maps first: their runs are kept, and the report is created again by a later session.
         for job in self._plan.maps(self.record.size, self._card, prompts):
             self._one("map", job.spec, name=job.name)
@@ -82,6 +84,10 @@ class TimedStudy:
         )
         run.download_all(to=self._output)
         return run.report().info
+
+    def _scores(self, name: str) -> list[dict[str, Any]]:
+        run = self._runs.client.runs.get(self.record.runs[name].run_id)
+        return read_scores(name, run.read("members.json"))
 
     def _costs(self) -> CostModel:
         """The cost model, with the time of a token that this or an earlier session measured."""

@@ -33,7 +33,8 @@ class Record:
 
     dtype: of the model. minutes: the time limit. token_s: measured seconds per token of a training step. rates: the
     learning rates that the pilots chose, by method; searched: the validation loss of each rate. runs: by name. left_out:
-    runs that did not fit into the limit. reasons: results of ``demo.study.reasons``, by name.
+    runs that did not fit into the limit. scores: rows of ``demo.study.scores``. reasons: results of ``demo.study.reasons``, by
+    name.
     """
 
     plan: str
@@ -46,6 +47,7 @@ class Record:
     searched: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     runs: Mapping[str, Done] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    scores: tuple[Mapping[str, Any], ...] = ()
     reasons: Mapping[str, Any] = field(default_factory=dict)
 
     def with_run(self, name: str, done: Done) -> "Record":
@@ -78,9 +80,9 @@ def load_record(folder: Path, *, plan: str) -> Record | None:
         found = json.loads(path.read_text(encoding="utf-8"))
         sizes = {**found.pop("size")}
         runs = {name: Done(**{**done, "prompts": tuple(done["prompts"])}) for name, done in found.pop("runs").items()}
-        left_out = tuple(found.pop("left_out"))
+        left_out, scores = tuple(found.pop("left_out")), tuple(found.pop("scores", ()))
         size = Size(**{**sizes, "seeds": tuple(sizes["seeds"])})
-        record = Record(**found, size=size, runs=runs, left_out=left_out)
+        record = Record(**found, size=size, runs=runs, left_out=left_out, scores=scores)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise WrongRecord(f"{path}: expected the record of a study, got one that cannot be read ({error})") from None
     if record.plan != plan:

@@ -44,6 +44,37 @@ def _runs(record: Record, _plan: StudyPlan) -> str:
     return markdown_table(("run", "prompts", "time", "predicted"), rows)
 
 
+def _scores(record: Record, _plan: StudyPlan) -> str:
+    rows = [
+        (
+            row["run"],
+            row["prior"],
+            f"{row['lr']:g}",
+            " → ".join(shown(row[form]["loss"]) for form in ("bare", "draw", "tuned")),
+            f"{shown(row.get('lowest'))} to {shown(row.get('highest'))}",
+            *(
+                " → ".join(_percent(row[form][metric]) for form in ("bare", "tuned"))
+                for metric in ("exact_match", "f1")
+            ),
+        )
+        for row in record.scores
+    ]
+    names = (
+        "run",
+        "prior",
+        "rate",
+        "test loss: bare → draw → tuned",
+        "tuned, lowest to highest",
+        "exact match: bare → tuned",
+        "F1: bare → tuned",
+    )
+    return markdown_table(names, rows) if rows else "Not measured."
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
 def _maps(record: Record, _plan: StudyPlan) -> str:
     rows = [
         (name, f"{done.facts['n_points']:.0f}", clock(done.seconds))
@@ -100,6 +131,7 @@ STUDY_BLOCKS: Final[Mapping[str, Callable[[Record, StudyPlan], str]]] = {
     "plan": _plan,
     "rates": _rates,
     "runs": _runs,
+    "scores": _scores,
     "maps": _maps,
     "movement": _movement,
     "fits": _fits,

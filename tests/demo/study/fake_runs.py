@@ -24,9 +24,10 @@ def members(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "prompt": f"{spec['name']}-{i}-{seed}-{rate:g}@1",
             "lr": rate,
+            "prior": prior,
             "metrics": {"validation/loss": abs(rate - 0.05)},
         }
-        for i, _ in enumerate(spec["priors"])
+        for i, prior in enumerate(spec["priors"])
         for seed in spec["seeds"]
         for rate in rates
     ]
@@ -100,6 +101,9 @@ class FakeRun:
 class FakeRuns:
     seconds: Callable[[str], float] = lambda _name: 1.0
     made: list[FakeRun] = field(default_factory=list)
+
+    def get(self, run_id: str) -> FakeRun:
+        return next(run for run in self.made if run.id == run_id)
 
     def list(self, *, kind: str) -> list[FakeRun]:
         return [run for run in self.made if run.kind == kind]
