@@ -41,7 +41,8 @@ def test_a_researcher_does_the_whole_loop_in_the_browser(open_page: OpenPage, wo
     page.get_by_text("optimizer", exact=True).click()
     page.get_by_label("steps", exact=True).fill("12")
     page.get_by_text("eval", exact=True).click()
-    page.get_by_label("n", exact=True).fill("4")
+    # The first n is that of eval, the second one that of its sampling.
+    page.get_by_label("n", exact=True).first.fill("4")
     expect(page.get_by_text("The server accepts this spec")).to_be_visible()
     page.get_by_role("heading", name="New run").scroll_into_view_if_needed()
     picture(page, "2-new-run")
