@@ -70,7 +70,7 @@ class StudyRuns:
             run.cancel()
             self.console.print(f"{run.name}: cancelled, {run.id}")
 
-    def _unfinished(self, kind: str) -> list[Run]:
+    def _unfinished(self, kind: Literal["tune", "map", "report"]) -> list[Run]:
         return [run for run in self.client.runs.list(kind=kind) if not run.ended]
 
 
