@@ -12,7 +12,6 @@ from promptatlas.cli.commands import (
     captures,
     completions,
     datasets,
-    distillation,
     generation,
     harvest,
     maps,
@@ -74,7 +73,6 @@ def create_app(connect: Connect | None = None) -> typer.Typer:
         generation.register,
         harvest.register,
         tuning.register,
-        distillation.register,
         system.register,
     ):
         register(app)
