@@ -43,7 +43,7 @@ from service.api.telemetry.metrics import Metrics
 from service.api.telemetry.request_record import note_job
 from service.hosting.ipc.engine_client import EngineClient
 from service.hosting.ipc.engine_connection import run_engine_client
-from service.hosting.ipc.engine_pool import Engines
+from service.hosting.ipc.engine_pool import EnginePool
 from service.hosting.ipc.transport import ApiEndpoint
 from service.projection.placement import PlacementProcess
 from service.projection.space_neighbours import SpaceNeighbours
@@ -119,8 +119,9 @@ def create_app(services: Services, *, background: Background | None = None, trac
     return app
 
 
-def create_services(settings: Settings, *, engine: Engines) -> Services:
+def create_services(settings: Settings, *, engines: Sequence[EngineClient]) -> Services:
     """The parts of the API process, on the store and the Redis of the settings."""
+    engine = EnginePool(engines, models=[source.name for source in settings.model_sources])
     engine.observer = note_job
     artifacts = ArtifactStore(settings.home)
     index = open_index(artifacts, home=settings.home, index=settings.index, cache=settings.cache)

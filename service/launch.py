@@ -17,7 +17,6 @@ from service.app import create_app, create_services, run_background
 from service.hosting.engine_process.lit_api import SETUP_FAILED, EngineLitAPI
 from service.hosting.engine_process.litserve_internals import EngineServer
 from service.hosting.ipc.engine_client import EngineClient
-from service.hosting.ipc.engine_pool import EnginePool
 from service.hosting.ipc.transport import ApiEndpoint
 from service.hosting.processes.api_server import serve
 from service.hosting.processes.child_command import Command
@@ -161,8 +160,7 @@ def _launch_api(settings: Settings, *, sock: socket.socket, runtime: Runtime) ->
 def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_pid: int) -> None:
     endpoints = [ApiEndpoint(runtime.socket_path(number)) for number in range(len(settings.engines))]
     clients = [EngineClient(endpoint, max_pending=settings.max_pending) for endpoint in endpoints]
-    engine = EnginePool(clients, models=[source.name for source in settings.model_sources])
-    services = create_services(settings, engine=engine)
+    services = create_services(settings, engines=clients)
     app = create_app(
         services,
         background=lambda: run_background(services, connections=list(zip(clients, endpoints, strict=True))),
@@ -172,7 +170,7 @@ def _run_api(settings: Settings, sock: socket.socket, runtime: Runtime, parent_p
         app,
         sock=sock,
         settings=settings,
-        drain=engine.drain,
+        drain=services.engine.drain,
         refuse=services.intake.close,
         parent_pid=parent_pid,
     )

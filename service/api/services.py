@@ -15,7 +15,7 @@ from service.api.keys.key_ring import KeyRing
 from service.api.keys.limits import KeyLimits
 from service.api.readiness import ComponentChecks
 from service.api.telemetry.metrics import Metrics
-from service.hosting.ipc.engine_pool import Engines
+from service.hosting.ipc.engine_pool import EnginePool
 from service.projection.placement import PlacementProcess
 from service.projection.space_neighbours import SpaceNeighbours
 from service.queueing.monitor import QueueMonitor
@@ -38,7 +38,7 @@ def _one_thread() -> Executor:
 class Services:
     """Parts of the API process.
 
-    keys: accepted API keys; limits: what they may use. engine: connection to the engine process. checks: of the store and
+    keys: accepted API keys; limits: what they may use. engine: connections to the engine processes. checks: of the store and
     Redis. datasets: stored ones; hub: loads further ones. files: of clients, for batches. queue, queue_watch: None without
     Redis; no run can be started then. neighbours: of the points of maps. parsing: validates large bodies, one at a time,
     because each holds the interpreter lock. index: of the lists. intake: whether new requests are taken.
@@ -47,7 +47,7 @@ class Services:
     settings: Settings
     keys: KeyRing
     limits: KeyLimits
-    engine: Engines
+    engine: EnginePool
     prompts: PromptStore
     datasets: DatasetStore
     hub: HubLoads

@@ -20,7 +20,7 @@ from service.engine.comparisons import LensDivergence
 from service.engine.inputs import Input, PromptChoice
 from service.engine.requests import Capture, CaptureSpec
 from service.errors import InvalidRequest
-from service.hosting.ipc.engine_pool import Engines
+from service.hosting.ipc.engine_pool import EnginePool
 from service.hosting.ipc.messages import CompareStates
 from service.store.artifacts.tensor_codec import decode
 
@@ -45,7 +45,7 @@ class LensComparison:
     """Compares two prompts on one model. engine: runs the comparisons, ``model.engine`` the captures."""
 
     model: EngineModel
-    engine: Engines
+    engine: EnginePool
 
     async def run(
         self, inputs: tuple[Input, ...], spec: CaptureSpec, *, prompt: PromptChoice | None, against: PromptChoice | None

@@ -9,13 +9,12 @@ from typing import Protocol
 from service.api.keys.demand import Demand, n_used
 from service.api.keys.limits import Headers, KeyLimits
 from service.hosting.ipc.engine_client import Exchange
-from service.hosting.ipc.engine_pool import Engines
 from service.hosting.ipc.messages import Submit
 from service.settings import ApiKey
 
 
 class OpensExchanges(Protocol):
-    """What runs requests: an engine client, or an engine within the limits of a caller."""
+    """What runs requests: the engines, or the engines within the limits of a caller."""
 
     def open(self, job: Submit, *, deadline_s: float) -> AbstractAsyncContextManager[Exchange]: ...
 
@@ -28,7 +27,7 @@ class CallerEngine:
         headers: of the response to be; they show what is left of the limits.
     """
 
-    def __init__(self, engine: Engines, *, limits: KeyLimits, key: ApiKey | None, headers: Headers) -> None:
+    def __init__(self, engine: OpensExchanges, *, limits: KeyLimits, key: ApiKey | None, headers: Headers) -> None:
         self._engine = engine
         self._limits = limits
         self._key = key

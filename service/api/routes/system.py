@@ -15,7 +15,8 @@ from service.api.requests.auth import require
 from service.api.responses.openapi import problems
 from service.api.services import Services, ServicesDep
 from service.errors import UnsupportedModel
-from service.hosting.ipc.engine_pool import Engines, clients_of
+from service.hosting.ipc.engine_client import EngineClient
+from service.hosting.ipc.engine_pool import EnginePool
 from service.planning.encoder_decoders import EncoderDecoderConfigs
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +47,7 @@ async def ready(services: ServicesDep, response: Response) -> Ready:
     return Ready(
         status="ready" if is_ready else "not_ready",
         engine=engine,
-        engines=list(map(_engine_state, clients_of(services.engine))),
+        engines=list(map(_engine_state, services.engine.engines)),
         store=store,
         redis=redis,
         workers=_workers_state(services, redis),
@@ -122,7 +123,7 @@ def _read_models(models: EncoderDecoderConfigs) -> list[ReadModel]:
     return found
 
 
-def _engine_state(engine: Engines) -> ComponentState:
+def _engine_state(engine: EnginePool | EngineClient) -> ComponentState:
     if engine.draining:
         return ComponentState(status="lost", detail="stopping")
     return ComponentState(status=engine.status)

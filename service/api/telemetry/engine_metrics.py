@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from service.engine.statistics import HISTOGRAMS, EngineStatistics
-from service.hosting.ipc.engine_pool import Engines, clients_of
+from service.hosting.ipc.engine_pool import EnginePool
 
 _STATS: Mapping[str, str] = {
     "n_running": "Sequences in the batch.",
@@ -58,12 +58,12 @@ _StatisticsByEngine = Mapping[str, Mapping[str, EngineStatistics]]
 class EngineCollector(Collector):
     """Reads the last state of each engine at each scrape."""
 
-    def __init__(self, engine: Engines) -> None:
+    def __init__(self, engine: EnginePool) -> None:
         self._engine = engine
 
     def collect(self) -> Iterator[Metric]:
         """Metrics of the connections, then by model and engine."""
-        engines = {str(number): client for number, client in enumerate(clients_of(self._engine))}
+        engines = {str(number): client for number, client in enumerate(self._engine.engines)}
         up = GaugeMetricFamily("promptatlas_engine_up", "1 while the engine accepts requests.", labels=["engine"])
         pending = GaugeMetricFamily(
             "promptatlas_pending_requests", "Requests that wait for the engine.", labels=["engine"]

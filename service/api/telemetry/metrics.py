@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from service.api.telemetry.engine_metrics import EngineCollector
 from service.api.telemetry.run_metrics import RunCollector
-from service.hosting.ipc.engine_pool import Engines
+from service.hosting.ipc.engine_pool import EnginePool
 from service.queueing.monitor import QueueMonitor
 from service.store.disk_space import DiskSpace
 
@@ -29,7 +29,7 @@ class Metrics:
 
     def __init__(
         self,
-        engine: Engines,
+        engine: EnginePool,
         *,
         queue_watch: QueueMonitor | None = None,
         disk: Callable[[], DiskSpace | None] = lambda: None,

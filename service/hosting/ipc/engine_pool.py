@@ -134,15 +134,6 @@ class EnginePool:
         return next((engine for _, engine in ranked if engine.n_pending < bound), ranked[0][1])
 
 
-Engines = EngineClient | EnginePool
-"""What the API process sends requests to."""
-
-
-def clients_of(engines: Engines) -> tuple[EngineClient, ...]:
-    """The client of each engine process, in the order of their numbers."""
-    return engines.engines if isinstance(engines, EnginePool) else (engines,)
-
-
 def _models(engine: EngineClient) -> Mapping[str, Any]:
     return {} if engine.state is None else engine.state.models
 

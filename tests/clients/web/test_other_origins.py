@@ -66,7 +66,7 @@ def serving(folder: Path, *, allowed_origins: tuple[str, ...] = ()) -> Iterator[
     end = ScriptedEnd(echo)
     engine = end.engine = EngineClient(end, max_pending=8)
     engine.on_message(STATE)
-    services = create_services(Settings(home=str(folder / "store"), allowed_origins=allowed_origins), engine=engine)
+    services = create_services(Settings(home=str(folder / "store"), allowed_origins=allowed_origins), engines=[engine])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         site = Site(
             url=f"http://127.0.0.1:{listener.getsockname()[1]}",

@@ -58,7 +58,7 @@ def test_contexts_have_at_most_the_number_of_tokens_of_the_size(tmp_path: Path) 
             cast(Client, client), folder=full_folder(tmp_path), count=lambda text: len(text.split()), size=size
         )
         longest.append(max(len(record["context"].split()) for record in client.datasets.uploads["squad"]))
-    assert longest[0] < longest[1]
+    assert longest[0] <= 8 < longest[1]
 
 
 @pytest.mark.parametrize("missing", ["squad-en.json", "wikitext-2/valid.txt", "gsm8k-train.jsonl"])

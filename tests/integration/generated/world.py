@@ -103,7 +103,7 @@ def open_world(folder: Path) -> Iterator[GeneratedWorld]:
     thread.start()
     endpoint = ApiEndpoint(socket_path)
     engine = EngineClient(endpoint, max_pending=settings.max_pending)
-    services = replace(create_services(settings, engine=engine), queue=cast(RunQueue, MemoryQueue()))
+    services = replace(create_services(settings, engines=[engine]), queue=cast(RunQueue, MemoryQueue()))
     app = create_app(services, background=lambda: run_engine_client(engine, endpoint))
     try:
         with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:

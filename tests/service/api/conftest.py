@@ -172,7 +172,7 @@ def open_world(tmp_path: Path) -> Iterator[OpenWorld]:
         end.engine = engine
         if ready:
             engine.on_message(STATE)
-        services = create_services(Settings(**{"home": str(tmp_path / "store"), **settings}), engine=engine)
+        services = create_services(Settings(**{"home": str(tmp_path / "store"), **settings}), engines=[engine])
         client = TestClient(create_app(services), base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
         client.__enter__()
         clients.append(client)
