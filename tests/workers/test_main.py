@@ -53,6 +53,7 @@ def test_a_service_gives_its_workers_its_own_settings(monkeypatch: pytest.Monkey
         (socket.gethostname(), None, 1),
         ("another-host", os.getpid(), 1),
     ],
+    ids=["alive", "killed", "unknown", "of another host"],
 )
 def test_the_check_looks_for_the_process_of_a_worker_on_this_host(
     hostname: str, pid: int | None, status: int, monkeypatch: pytest.MonkeyPatch
