@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,6 @@ from tests.service.engine.contract import World
 from tests.workers.evaluation.fake_run import Killed
 from tests.workers.generate.small_generation import SPECIAL, SmallGeneration, ids_in, wanted_texts
 from tests.workers.harvest.field import FakeCoordinator, text_of, words_of
-from workers.evaluation.judgement import Judgement
-from workers.evaluation.repeated_samples import measures_of
 from workers.generate import run as work
 from workers.generate.helper import help_generate
 from workers.generate.run import generate
@@ -400,44 +396,3 @@ def test_progress_is_in_items_and_speed_is_reported(small: SmallGeneration) -> N
         assert set(values) == {"items_per_s", "tokens_per_s"}
         assert values["tokens_per_s"] > values["items_per_s"] > 0
     assert run.tallied == {"generate_tokens": sum(small.fields("n_tokens"))}
-
-
-def test_pass_and_majority_are_those_of_the_stored_samples(small: SmallGeneration) -> None:
-    """Means over items, from the records of a dataset that keeps every sample."""
-    rule = {"find": "pattern", "pattern": "^ ?(t\\d)"}
-    run = small.run(**{**SAMPLED, "n": 4}, max_tokens=2, prompt_refs=[None, "soft"], answer=rule)
-    metrics = generate(run)
-    table = json.loads(run.outputs["summary.json"])
-    for label in ("bare", "soft@1"):
-        traces = [trace for number in range(4) for trace in small.traces(number)]
-        own = [trace for trace in traces if (trace.prompt == 0) == (label == "bare")]
-        expected = []
-        for i in range(N):
-            answers = [found_in(trace.text) for trace in own if trace.item == i]
-            found = [Judgement(answer=each, is_correct=each == reference(i)) for each in answers]
-            expected.append(measures_of(found, ks=[1, 2, 4]))
-        for name in ("pass@1", "pass@2", "pass@4", "majority@1", "majority@2", "majority@4"):
-            mean = sum(each[name] for each in expected) / N
-            assert metrics[f"{label}/{name}"] == pytest.approx(mean)
-            assert table[label][name]["value"] == pytest.approx(mean)
-            assert table[label][name]["n"] == N
-            assert metrics[f"{label}/{name}_low"] <= mean <= metrics[f"{label}/{name}_high"]
-    assert metrics["bare/pass@4"] + metrics["soft@1/pass@4"] > 0
-    assert not any(name.startswith(("pass@", "majority@")) for name in metrics)
-
-
-def found_in(text: str) -> str | None:
-    """What the rule of the test above finds in a text."""
-    found = re.match(r"^ ?(t\d)", text)
-    return None if found is None else found.group(1)
-
-
-def reference(i: int) -> str | None:
-    """What it finds in an item's target."""
-    return found_in(f" t{2 + i}")
-
-
-def test_one_sample_of_each_item_has_no_such_measures(small: SmallGeneration) -> None:
-    run = small.run()
-    assert not any("@" in name for name in generate(run))
-    assert "summary.json" not in run.outputs

@@ -13,10 +13,10 @@ from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
 from workers.inputs.examples import EncodedExample
 from workers.tuning.packing.batches import Order, cut
+from workers.tuning.samplers.curvature import estimate_curvatures
 from workers.tuning.samplers.langevin import LangevinOptimizer
 from workers.tuning.samplers.svgd import steer
 from workers.tuning.training.criterion import Criterion, Curriculum, Sampler
-from workers.tuning.training.curvature import estimate_curvatures
 from workers.tuning.training.member import MemberTraining
 from workers.tuning.training.objective import Objective
 from workers.tuning.training.optimizer import MemberOptimizer

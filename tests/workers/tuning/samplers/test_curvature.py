@@ -14,8 +14,8 @@ from tests.workers.tuning.small_run import make_run
 from workers.inputs.examples import EncodedExample
 from workers.tuning.context import TuningContext
 from workers.tuning.initialization import initialize
+from workers.tuning.samplers.curvature import _signs, estimate_curvatures
 from workers.tuning.samplers.langevin import LangevinOptimizer
-from workers.tuning.training.curvature import _signs, estimate_curvatures
 from workers.tuning.training.trainer import Trainer
 from workers.tuning.training_loop import Training
 
