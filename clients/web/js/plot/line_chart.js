@@ -14,7 +14,7 @@ export class LineChart {
     Object.assign(this, { x, isLog, isLogX });
     this.series = [];
     this.hidden = new Set();
-    this.canvas = h("canvas", { role: "img" });
+    this.canvas = h("canvas", { role: "img", "aria-label": "Line chart" });
     this.tip = h("div", { class: "chart-tip", hidden: true });
     this.plot = h("div", { class: "chart" }, this.canvas, this.tip);
     this.legend = h("div", { class: "legend" });
@@ -34,6 +34,7 @@ export class LineChart {
   set(series) {
     const changed = series.length !== this.series.length || series.some((one, i) => one.name !== this.series[i].name);
     this.series = series;
+    this.#setLabel(); // here too, because nothing is drawn before the chart has a width
     if (changed) this.#updateLegend();
     else this.draw();
   }
@@ -52,7 +53,7 @@ export class LineChart {
     context.scale(ratio, ratio);
     this.#paint(context, width, height);
     if (this.at !== undefined && this.at !== null) this.#marker(context, height);
-    this.canvas.setAttribute("aria-label", this.#description());
+    this.#setLabel();
   }
 
   /** The chart as a figure to save, with its legend; the rows of its CSV file are its points. */
@@ -256,9 +257,9 @@ export class LineChart {
     return key;
   }
 
-  #description() {
+  #setLabel() {
     const ends = this.#shown().map((one) => `${one.name}: ${number(one.points.at(-1)[1])}`);
-    return `Chart over ${this.x}. Last values: ${ends.join(", ") || "none"}.`;
+    this.canvas.setAttribute("aria-label", `Chart over ${this.x}. Last values: ${ends.join(", ") || "none"}.`);
   }
 }
 
