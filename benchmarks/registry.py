@@ -12,6 +12,7 @@ from benchmarks.contests.serving import arrivals, completions, mixed_load, singl
 from benchmarks.contests.smollm2 import completions as smollm2_completions
 from benchmarks.contests.smollm2 import deep as smollm2_deep
 from benchmarks.contests.smollm2 import llama as smollm2_llama
+from benchmarks.contests.smollm2 import quality as smollm2_quality
 from benchmarks.contests.smollm2 import squad as smollm2_squad
 from benchmarks.contests.smollm2 import states as smollm2_states
 from benchmarks.contests.smollm2 import step_floor as smollm2_step_floor
@@ -148,6 +149,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "smollm2-tune-deep": Benchmark(
         full=partial(smollm2_deep.open_contest, smollm2_deep.FULL),
         quick=partial(smollm2_deep.open_contest, smollm2_deep.QUICK),
+    ),
+    "smollm2-tune-quality": Benchmark(
+        full=partial(smollm2_quality.open_contest, smollm2_quality.FULL),
+        quick=partial(smollm2_quality.open_contest, smollm2_quality.QUICK),
     ),
     "smollm2-completions": Benchmark(
         full=partial(smollm2_completions.open_contest, smollm2_completions.FULL),

@@ -59,7 +59,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
 
     def quality(tuned: Tuned) -> Metrics:
         losses = [plain_loss(judge, tensors["soft"], validation) for tensors in tuned.tensors]
-        return {"mean loss": sum(losses) / len(losses), **{_of_seed(i): loss for i, loss in enumerate(losses)}}
+        return {"mean loss": sum(losses) / len(losses), **{of_draw(i): loss for i, loss in enumerate(losses)}}
 
     start = plain_loss(judge, draws[0], validation)
     yield Contest(
@@ -72,7 +72,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             Side(name=ENGINE, run=lambda: tune_fused(hosted, task), metrics=quality),
             Side(name=PEFT, run=lambda: tune_with_peft(bare, task), metrics=quality),
         ],
-        goals=_goals(size.n_seeds),
+        goals=quality_goals(ENGINE, PEFT, n_draws=size.n_seeds),
         compare=lambda answers: begun_alike("engine against PEFT", answers[ENGINE], answers[PEFT], n_steps=N_COMPARED),
         notes=[
             f"Losses are measured by plain transformers; the first draw's before tuning is {start:.3g} nats a token."
@@ -109,19 +109,19 @@ def _bare() -> Any:
     return AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval().requires_grad_(False)
 
 
-def _of_seed(i: int) -> str:
+def of_draw(i: int) -> str:
+    """The metric of one draw."""
     return f"loss of draw {i}"
 
 
-def _goals(n_seeds: int) -> list[Goal]:
+def quality_goals(side: str, reference: str, *, n_draws: int) -> list[Goal]:
     """Not worse: the interval of the difference includes 0 or less, and its upper end is small."""
 
     def interval(turn: Round) -> tuple[float, float]:
-        ours, theirs = turn[ENGINE], turn[PEFT]
-        apart = [ours[_of_seed(i)] - theirs[_of_seed(i)] for i in range(n_seeds)]
+        apart = [turn[side][of_draw(i)] - turn[reference][of_draw(i)] for i in range(n_draws)]
         return mean_interval(apart, samples=SAMPLES, seed=0)
 
-    label = f"validation loss, engine − PEFT, 95 % interval over {n_seeds} draws"
+    label = f"validation loss, {side} − {reference}, 95 % interval over {n_draws} draws"
     return [
         Goal(label=f"{label}: lower end", value=lambda turn: interval(turn)[0], at_most=0.0, unit="nats"),
         Goal(label=f"{label}: upper end", value=lambda turn: interval(turn)[1], at_most=0.02, unit="nats"),

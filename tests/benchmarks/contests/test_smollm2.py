@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.contests.smollm2 import completions, data, deep, llama, squad, states, step_floor, tuning
+from benchmarks.contests.smollm2 import completions, data, deep, llama, quality, squad, states, step_floor, tuning
 from benchmarks.contests.smollm2.greedy import Row, greedy_within_rounding
 from benchmarks.contests.smollm2.model import END_OF_TEXT
 from benchmarks.measuring.contest import Contest, Unavailable, warm_up
@@ -37,6 +37,9 @@ OPEN: Mapping[str, Open] = {
     ),
     "smollm2-tune-deep": partial(
         deep.open_contest, replace(deep.FULL, n_virtual=3, n_examples=4, batch_size=1, n_epochs=2)
+    ),
+    "smollm2-tune-quality": partial(
+        quality.open_contest, replace(quality.FULL, n_prompts=2, n_virtual=3, n_steps=1, batch_size=2, n_held_out=4)
     ),
     "smollm2-completions": partial(
         completions.open_contest, replace(completions.FULL, n_requests=3, n_prompts=2, longest=12, n_new=5)
