@@ -26,9 +26,9 @@ class Size:
 
     n_prompts: int = 6
     n_virtual: int = 20
-    n_steps: int = 80
-    batch_size: int = 8
-    n_held_out: int = 200
+    n_steps: int = 40
+    batch_size: int = 4
+    n_held_out: int = 100
     lr: float = 5e-3
 
 
