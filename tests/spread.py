@@ -1,6 +1,6 @@
 """How pytest-xdist spreads the tests over processes: each group runs in one process, one test after another.
 
-A group is a file, whose fixtures are made once, or all tests that start services.
+A group is a file, whose fixtures are made once, a folder whose files share fixtures, or all tests that start services.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ SERVICE_TESTS: Final = (
 )
 """Folders and files of the group, below ``tests``."""
 
+TOGETHER: Final = ("service/engine/real",)
+"""Folders whose files share fixtures that take long to make, and therefore a process."""
+
 LONG: Final = (
+    *TOGETHER,
     "workers/tuning",
     "service/engine",
     "workers",
@@ -81,9 +85,11 @@ def sort_by_length(items: list[pytest.Item]) -> None:
 
 
 def group_of(file: Path) -> str:
-    """The group of a test's file: its own, or that of the services. A relative path starts at the root of the repository."""
+    """The group of a test's file: that of the services, its folder, or its own. Relative paths start at the repository's root."""
     name = (ROOT / file).relative_to(TESTS).as_posix()
-    return SERVICES if any(_is_in(name, other) for other in SERVICE_TESTS) else name
+    if any(_is_in(name, other) for other in SERVICE_TESTS):
+        return SERVICES
+    return next((folder for folder in TOGETHER if _is_in(name, folder)), name)
 
 
 def _rank(group: str) -> int:

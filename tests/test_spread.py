@@ -15,6 +15,7 @@ from tests.spread import (
     SERVICE_TESTS,
     SERVICES,
     TESTS,
+    TOGETHER,
     GroupScheduling,
     group_of,
     limit_threads,
@@ -42,8 +43,9 @@ def test_every_other_file_is_a_group() -> None:
     file = TESTS / "service" / "test_settings.py"
     assert group_of(file) == "service/test_settings.py"
     names = [group_of(file) for file in FILES]
-    others = [name for name in names if name != SERVICES]
+    others = [name for name in names if name != SERVICES and name not in TOGETHER]
     assert len(set(others)) == len(others)
+    assert {group_of(file) for file in (TESTS / "service" / "engine" / "real").glob("test_*.py")} == {TOGETHER[0]}
 
 
 def test_services_are_first_and_groups_stay_together(request: pytest.FixtureRequest) -> None:
