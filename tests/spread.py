@@ -38,11 +38,15 @@ SERVICE_TESTS: Final = (
 )
 """Folders and files of the group, below ``tests``."""
 
+IN_PROCESS: Final = ("integration/test_generated_requests.py",)
+"""Files in these folders that start no other process."""
+
 TOGETHER: Final = ("service/engine/real",)
 """Folders whose files share fixtures that take long to make, and therefore a process."""
 
 LONG: Final = (
     *TOGETHER,
+    *IN_PROCESS,
     "workers/tuning",
     "service/engine",
     "workers",
@@ -87,7 +91,7 @@ def sort_by_length(items: list[pytest.Item]) -> None:
 def group_of(file: Path) -> str:
     """The group of a test's file: that of the services, its folder, or its own. Relative paths start at the repository's root."""
     name = (ROOT / file).relative_to(TESTS).as_posix()
-    if any(_is_in(name, other) for other in SERVICE_TESTS):
+    if name not in IN_PROCESS and any(_is_in(name, other) for other in SERVICE_TESTS):
         return SERVICES
     return next((folder for folder in TOGETHER if _is_in(name, folder)), name)
 

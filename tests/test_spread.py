@@ -11,6 +11,7 @@ import pytest
 from xdist.workermanage import WorkerController
 
 from tests.spread import (
+    IN_PROCESS,
     LONG,
     SERVICE_TESTS,
     SERVICES,
@@ -36,6 +37,7 @@ def test_named_folders_and_files_exist(name: str) -> None:
 def test_files_that_start_services_are_in_their_group() -> None:
     starting = [file for file in FILES if "running_service(" in file.read_text() and file != Path(__file__)]
     assert len(starting) > 5
+    assert not {TESTS / name for name in IN_PROCESS} & set(starting)
     assert {group_of(file) for file in starting} == {SERVICES}
 
 
