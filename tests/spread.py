@@ -64,7 +64,7 @@ def limit_threads(environ: MutableMapping[str, str]) -> None:
             environ.setdefault(name, "1")
 
 
-class GroupScheduling(LoadScopeScheduling):
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Hands out groups in the order of their first tests. The process that becomes free first gets the next group.
 
     The scheduler of ``--dist loadgroup`` reads groups from ids of tests, which pytest 9.2 does not let plugins change.
