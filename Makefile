@@ -86,14 +86,15 @@ findings: setup
 	$(BIN)/python -m demo.findings $(if $(MODEL),--model $(MODEL)) $(FINDINGS_ARGS)
 
 # Needs no package source: without one, the tests of other projects' clients and of the chart are skipped.
-# With many cores, for example TEST_ARGS="--numprocesses 4 --dist loadfile".
-TEST_ARGS ?=
+# One process per core; tests/spread.py says which tests share one. In one process: TEST_ARGS=
+TEST_ARGS ?= --numprocesses auto --dist loadgroup
 test: setup
 	@$(MAKE) --no-print-directory clients \
 		|| echo "no environment of other projects' clients could be made: tests/other_clients is skipped"
 	@$(MAKE) --no-print-directory charts \
 		|| echo "Helm's library could not be installed: tests that render the chart are skipped"
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	@# With bytecode, which some containers do not keep: services under test start many processes.
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(TEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

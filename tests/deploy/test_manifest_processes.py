@@ -84,7 +84,7 @@ def _probed(pod: Pod, probe: str) -> int:
     get = container_of("promptatlas-service")[probe]["httpGet"]
     headers = {header["name"]: header["value"] for header in get["httpHeaders"]}
     try:
-        return httpx.get(f"{_url(pod)}{get['path']}", headers=headers).status_code
+        return httpx.get(f"{_url(pod)}{get['path']}", headers=headers, verify=False).status_code
     except httpx.TransportError:
         return 0
 

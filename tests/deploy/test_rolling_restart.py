@@ -16,7 +16,7 @@ from service.queueing.embedded_redis import find_server
 from tests.deploy.balancer import Balancer, find_nginx, running_balancer
 from tests.deploy.load import Load, Question, clients
 from tests.deploy.manifests import ROOT
-from tests.integration.running import Service, running_service, wait_until
+from tests.integration.running import Service, get, running_service, wait_until
 from tests.other_clients.plain_model import PlainModel
 from tests.other_clients.scripts.report import MODEL, N_TOKENS, OTHER_STORY, STORY, TEXT
 from tests.service.queueing.redis_server import RedisServer
@@ -60,7 +60,7 @@ class Replicas:
 
 def is_ready(service: Service) -> bool:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{service.url}/ready").status_code == 200
+        return get(f"{service.url}/ready").status_code == 200
     return False
 
 

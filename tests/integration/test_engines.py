@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.running import Service, children_of, command_of, running_service, wait_until
+from tests.integration.running import Service, children_of, command_of, get, running_service, wait_until
 from tests.integration.test_openai_client import upload_soft
 
 LONG = {"model": "tiny", "prompt": "x", "max_tokens": 16_000, "temperature": 0}
@@ -31,7 +31,7 @@ def service(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def ready_of(service: Service) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{service.url}/ready").json()
+    found: dict[str, Any] = get(f"{service.url}/ready").json()
     return found
 
 
@@ -42,7 +42,7 @@ def engine_pids(service: Service) -> list[int]:
 
 def running(service: Service) -> dict[str, float]:
     """Sequences of the model `tiny` in the batch of each engine."""
-    text = httpx.get(f"{service.url}/metrics").text
+    text = get(f"{service.url}/metrics").text
     found = re.findall(r'promptatlas_num_requests_running\{engine="(\d)",model_name="tiny"\} (\S+)', text)
     return {engine: float(value) for engine, value in found}
 
@@ -58,7 +58,7 @@ def test_requests_are_spread_and_both_engines_answer_equally(service: Service) -
     assert {answer.json()["choices"][0]["text"] for answer in answers} == {alone}
 
     def n_generated() -> dict[str, float]:
-        text = httpx.get(f"{service.url}/metrics").text
+        text = get(f"{service.url}/metrics").text
         made = re.findall(r'promptatlas_generation_tokens_total\{engine="(\d)",model_name="tiny"\} (\S+)', text)
         return {engine: float(value) for engine, value in made}
 
@@ -68,10 +68,10 @@ def test_requests_are_spread_and_both_engines_answer_equally(service: Service) -
 
 
 def test_a_model_is_hosted_by_the_engines_that_name_it(service: Service) -> None:
-    models = httpx.get(f"{service.url}/v1/models").json()["data"]
+    models = get(f"{service.url}/v1/models").json()["data"]
     assert {"tiny", "other"} <= {model["id"] for model in models}
     assert complete(service, {**SHORT, "model": "other"}).status_code == 200
-    text = httpx.get(f"{service.url}/metrics").text
+    text = get(f"{service.url}/metrics").text
     assert set(re.findall(r'promptatlas_num_requests_running\{engine="(\d)",model_name="other"\}', text)) == {"1"}
 
 
@@ -82,7 +82,7 @@ def test_requests_with_one_prompt_compile_it_once(service: Service) -> None:
         assert complete(service, {**SHORT, "prompt_ref": "p"}).status_code == 200
 
     def fetches() -> list[float]:
-        text = httpx.get(f"{service.url}/metrics").text
+        text = get(f"{service.url}/metrics").text
         found = re.findall(r'promptatlas_engine_prompt_fetches_total\{engine="(\d)",model="tiny"\} (\S+)', text)
         return sorted(float(value) for _, value in found)
 
@@ -100,11 +100,11 @@ def test_a_killed_engine_takes_only_its_own_requests(service: Service) -> None:
         lost = [one.result() for one in waiting if one.done()]
         assert [answer.status_code for answer in lost] == [503, 503]
         # The service stays ready, and new requests go to the other engine.
-        assert httpx.get(f"{service.url}/ready").status_code == 200
+        assert get(f"{service.url}/ready").status_code == 200
         assert complete(service, SHORT).status_code == 200
         wait_until(lambda: [one["status"] for one in ready_of(service)["engines"]] == ["ok", "ok"])
         assert sum(one.done() for one in waiting) == 2
-        text = httpx.get(f"{service.url}/metrics").text
+        text = get(f"{service.url}/metrics").text
         assert sorted(re.findall(r'promptatlas_engine_generation\{engine="\d"\} (\S+)', text)) == ["1.0", "2.0"]
         # Ends the requests that would run for long.
         for pid in engine_pids(service):

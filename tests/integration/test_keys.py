@@ -13,7 +13,7 @@ from promptatlas import Client, RateLimitError, RetryPolicy
 from transformers import AutoTokenizer
 
 from service.queueing.embedded_redis import find_server
-from tests.integration.running import Service, running_service, wait_until
+from tests.integration.running import Service, get, running_service, wait_until
 
 pytestmark = pytest.mark.skipif(find_server() is None, reason="no redis-server here")
 
@@ -52,10 +52,10 @@ def configured(model_path: Path, folder: Path) -> Iterator[Service]:
 
 
 def test_files_configure_the_service_and_its_workers(configured: Service) -> None:
-    limits = httpx.get(f"{configured.url}/v1/capabilities", headers=bearer("ann")).json()
+    limits = get(f"{configured.url}/v1/capabilities", headers=bearer("ann")).json()
     assert limits["max_batch"] == 3
     # The worker has the number, the store and the embedded Redis of the service, none of which is in its environment.
-    wait_until(lambda: httpx.get(f"{configured.url}/ready").json()["workers"]["status"] == "ok")
+    wait_until(lambda: get(f"{configured.url}/ready").json()["workers"]["status"] == "ok")
     assert "PROMPTATLAS_MAX_WAITNG" in configured.log.read_text()
     assert "nearest=PROMPTATLAS_MAX_WAITING" in configured.log.read_text()
 
@@ -93,12 +93,12 @@ def test_the_sdk_raises_the_limit_of_a_key(configured: Service) -> None:
 
 def test_keys_are_added_and_removed_while_the_service_runs(configured: Service, folder: Path) -> None:
     def status(name: str) -> int:
-        return httpx.get(f"{configured.url}/v1/models", headers=bearer(name)).status_code
+        return get(f"{configured.url}/v1/models", headers=bearer(name)).status_code
 
     assert (status("ann"), status("new")) == (200, 401)
     (folder / "keys.new").write_text(f"{record('new')}\n")
     (folder / "keys.new").rename(folder / "keys.jsonl")
     wait_until(lambda: (status("ann"), status("new")) == (401, 200))
     (folder / "keys.jsonl").write_text("broken\n")
-    wait_until(lambda: httpx.get(f"{configured.url}/ready").json()["keys"]["status"] == "lost")
+    wait_until(lambda: get(f"{configured.url}/ready").json()["keys"]["status"] == "lost")
     assert status("new") == 200

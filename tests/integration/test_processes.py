@@ -20,6 +20,7 @@ from tests.integration.running import (
     children_of,
     environment,
     free_port,
+    get,
     is_alive,
     running_service,
     wait_until,
@@ -95,7 +96,7 @@ def test_without_any_redis_models_are_served_and_the_log_says_what_to_install(
     paths = os.pathsep.join((str(empty.parent), environment(tmp_path)["PYTHONPATH"]))
     with running_service(tmp_path, models=f"tiny={model_path}", python_path=paths, WORKERS="1") as service:
         service.wait_until_ready()
-        assert httpx.get(f"{service.url}/ready").json()["redis"]["status"] == "off"
+        assert get(f"{service.url}/ready").json()["redis"]["status"] == "off"
         assert ask(service, SHORT).status_code == 200
         spec = {"model": "tiny", "dataset": "demo-qa", "priors": [{"kind": "isotropic"}]}
         refused = httpx.post(f"{service.url}/v1/runs", json={"kind": "tune", "spec": spec})
@@ -118,13 +119,13 @@ def test_a_stopping_service_takes_requests_until_the_drain_time_is_over(model_pa
     # Longer than the test, which ends it with the second signal.
     with running_service(tmp_path, models=f"tiny={model_path}", DRAIN_S="3000") as service:
         service.wait_until_ready()
-        assert httpx.get(f"{service.url}/ready").status_code == 200
+        assert get(f"{service.url}/ready").status_code == 200
         os.kill(service.pid, signal.SIGTERM)
-        wait_until(lambda: httpx.get(f"{service.url}/ready").status_code == 503)
+        wait_until(lambda: get(f"{service.url}/ready").status_code == 503)
         for stream in (False, True):
             assert ask(service, {**SHORT, "stream": stream}).status_code == 200
-        assert httpx.get(f"{service.url}/v1/models").status_code == 200
-        assert httpx.get(f"{service.url}/ready").json()["engine"]["detail"] == "stopping"
+        assert get(f"{service.url}/v1/models").status_code == 200
+        assert get(f"{service.url}/ready").json()["engine"]["detail"] == "stopping"
         service.stop()
 
 
@@ -176,7 +177,7 @@ def test_a_killed_main_process_takes_its_family_along_and_the_next_sweeps_up(mod
 
 def httpx_health(service: Service) -> bool:
     try:
-        return httpx.get(f"{service.url}/health").status_code == 200
+        return get(f"{service.url}/health").status_code == 200
     except httpx.TransportError:
         return False
 

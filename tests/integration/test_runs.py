@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from service.queueing.embedded_redis import find_server
-from tests.integration.running import Service, children_of, command_of, is_alive, running_service, wait_until
+from tests.integration.running import Service, children_of, command_of, get, is_alive, running_service, wait_until
 
 pytestmark = pytest.mark.skipif(find_server() is None, reason="no redis-server here")
 
@@ -42,7 +42,7 @@ def descendants_of(pid: int) -> list[int]:
 
 def part(service: Service, name: str) -> dict[str, Any]:
     """What /ready says of a part."""
-    answer: dict[str, Any] = httpx.get(f"{service.url}/ready").json()[name]
+    answer: dict[str, Any] = get(f"{service.url}/ready").json()[name]
     return answer
 
 
