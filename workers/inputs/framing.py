@@ -94,3 +94,12 @@ def framed_ids(tokenizer: Any, framed: str | Messages) -> tuple[int, ...]:
     if isinstance(framed, str):
         return tuple(tokenizer(framed)["input_ids"])
     return chat_ids(tokenizer, framed)
+
+
+def front_ids(tokenizer: Any, framing: Framing) -> tuple[int, ...]:
+    """Token ids of the text in front of every item, read alone; empty if there is none.
+
+    The ids of an item in its frame begin with some of them: the last ones may be joined with the item's first characters.
+    """
+    front = framing.front()
+    return framed_ids(tokenizer, front) if front else ()
