@@ -75,9 +75,9 @@ def test_a_run_leaves_one_version_with_members(method: str, whole: Mapping[str, 
     assert run.made == ["wording@1"]
     manifest, content = manifest_of(run), content_of(run)
     assert (manifest.kind, manifest.member_kind, manifest.n_virtual) == ("posterior", "soft", 3)
-    assert content.n_members == len(manifest.members or ()) == N_MEMBERS[method]
-    assert manifest.members == tuple(content.member(i).sha256 for i in range(content.n_members))
-    assert len(set(manifest.members)) == content.n_members
+    hashes = [content.member(i).sha256 for i in range(content.n_members)]
+    assert manifest.n_members == len(set(hashes)) == N_MEMBERS[method]
+    assert manifest.members == (None if method == "laplace" else tuple(hashes))
     assert manifest.metrics["posterior/n_members"] == content.n_members
     assert manifest.metrics == run.metrics
     assert 0 <= run.metrics["test/disagreement"] <= 1
@@ -102,6 +102,25 @@ def test_a_killed_run_gives_the_same_posterior(
     again.metrics = dict(tune(again))
     assert manifest_of(again).sha256 == manifest_of(whole[method]).sha256
     assert again.metrics == whole[method].metrics
+
+
+def test_a_laplace_posterior_is_stored_as_its_mean_and_factors(whole: Mapping[str, FakeRun]) -> None:
+    """The mean is the best member; the draws that were evaluated are those that requests get."""
+    run, content = whole["laplace"], content_of(whole["laplace"])
+    assert manifest_of(run).normal == {"n_draws": 5, "seed": 0}
+    assert {name: values.shape[:1] for name, values in content.tensors.items()} == {
+        "curvatures": (3,),
+        "directions.soft": (3,),
+        "mean.soft": (3,),
+        "std.soft": (1,),
+    }
+    plain = whole["ensemble"]
+    index = manifest_of(plain).notes["members"].index(manifest_of(run).notes["best"])
+    np.testing.assert_array_equal(content.tensors["mean.soft"], content_of(plain).member(index).tensors["soft"])
+    # Under the prior alone the standard deviation is 0.5; the data can only shrink it.
+    assert content.tensors["std.soft"][0] == pytest.approx(0.5, rel=1e-3)
+    sources = Sources(small_model(), datasets=run.datasets, prompts=run.prompts, check=lambda: None)
+    assert [prompt.n_virtual for prompt in sources.members("wording@1")] == [3] * 5
 
 
 def test_the_members_of_an_ensemble_are_the_prompts_of_a_run_without_a_posterior(
