@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmarks.measuring.contest import Contest, Side, speedup
 from benchmarks.measuring.tuned import tuned_alike
 from benchmarks.sides.cartridges import CartridgeTask, keys_values_of, train_cartridge, train_with_peft
-from benchmarks.sides.models import LlamaSize, build_llama
+from benchmarks.sides.models import SHARP, LlamaSize, build_llama
 from benchmarks.sides.workload import random_texts
 from service.engine.model.hosted_model import HostedModel
 
@@ -31,7 +31,7 @@ class Size:
     def task(self, *, n_vocab: int) -> CartridgeTask:
         (document,) = random_texts(1, shortest=self.n_document, longest=self.n_document, n_vocab=n_vocab, seed=13)
         texts = random_texts(self.n_texts, shortest=self.shortest, longest=self.longest, n_vocab=n_vocab, seed=14)
-        start = keys_values_of(build_llama(self.model), document[: self.n_virtual])
+        start = keys_values_of(build_llama(self.model, sharpness=SHARP), document[: self.n_virtual])
         return CartridgeTask(document=document, texts=texts, start=start, n_steps=self.n_steps)
 
 
@@ -45,8 +45,8 @@ QUICK = Size(
 def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
     """Both sides; ``http`` has no effect."""
     task = size.task(n_vocab=size.model.n_vocab)
-    hosted = HostedModel("benchmark", build_llama(size.model), None, revision="random")
-    bare = build_llama(size.model)
+    hosted = HostedModel("benchmark", build_llama(size.model, sharpness=SHARP), None, revision="random")
+    bare = build_llama(size.model, sharpness=SHARP)
     yield Contest(
         name="tuning-cartridge",
         work=(

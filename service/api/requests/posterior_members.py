@@ -80,7 +80,7 @@ _N = ("prompt_ref", "n")
 
 
 def _contents(manifest: PromptManifest, *, n_draws: int | None) -> list[tuple[str, str]]:
-    """For each prompt: the hash that it is loaded by, and the hash of its own content, or of the distribution of a draw.
+    """For each prompt: the hash that it is loaded by, and the hash of its content, or of the distribution of a draw.
 
     Args:
         n_draws: from a normal distribution; None: its default number.
