@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -260,8 +260,18 @@ def parse_native(data: bytes, *, bases: Sequence[BaseShape], base: str | None = 
             raise InvalidRequest(
                 "A posterior needs 'member_kind', the kind of its members; got none.", loc=_MEMBER_KIND
             )
-        make = make_posterior if header.normal is None else partial(make_normal_posterior, draws=header.normal)
-        return make(header.member_kind, tensors=file.tensors, base=shape, where=header.where, notes=header.notes)
+        if header.normal is not None:
+            return make_normal_posterior(
+                header.member_kind,
+                tensors=file.tensors,
+                draws=header.normal,
+                base=shape,
+                where=header.where,
+                notes=header.notes,
+            )
+        return make_posterior(
+            header.member_kind, tensors=file.tensors, base=shape, where=header.where, notes=header.notes
+        )
     if header.member_kind is not None or header.normal is not None:
         name = "member_kind" if header.member_kind is not None else "normal"
         raise InvalidRequest(f"{name!r} is for posteriors; this prompt is {header.kind}.", loc=(METADATA_KEY, name))
