@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.contests.maps import maps, page, permutations
-from benchmarks.contests.serving import arrivals, completions, mixed_load, single, switching
+from benchmarks.contests.serving import arrivals, completions, mixed_load, predictive, single, switching
 from benchmarks.contests.smollm2 import completions as smollm2_completions
 from benchmarks.contests.smollm2 import deep as smollm2_deep
 from benchmarks.contests.smollm2 import llama as smollm2_llama
@@ -19,11 +19,13 @@ from benchmarks.contests.smollm2 import step_floor as smollm2_step_floor
 from benchmarks.contests.smollm2 import tuning as smollm2_tuning
 from benchmarks.contests.states import capture, capture_cost, generate, harvest, trajectories, transfer
 from benchmarks.contests.store import lists
+from benchmarks.contests.tuning import cartridge as tuning_cartridge
 from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
 from benchmarks.contests.tuning import deep as tuning_deep
 from benchmarks.contests.tuning import distillation as tuning_distillation
 from benchmarks.contests.tuning import quality as tuning_quality
 from benchmarks.contests.tuning import soft as tuning
+from benchmarks.contests.tuning import svgd as tuning_svgd
 from benchmarks.contests.tuning import vocabulary as tuning_vocabulary
 from benchmarks.measuring.contest import Contest
 
@@ -58,6 +60,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     ),
     "single": Benchmark(
         full=partial(single.open_contest, single.FULL), quick=partial(single.open_contest, single.QUICK)
+    ),
+    "predictive": Benchmark(
+        full=partial(predictive.open_contest, predictive.FULL), quick=partial(predictive.open_contest, predictive.QUICK)
     ),
     "capture-small": Benchmark(
         full=partial(capture.open_contest, capture.SMALL), quick=partial(capture.open_contest, capture.SMALL_QUICK)
@@ -120,6 +125,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "tuning-distillation": Benchmark(
         full=partial(tuning_distillation.open_contest, tuning_distillation.FULL),
         quick=partial(tuning_distillation.open_contest, tuning_distillation.QUICK),
+    ),
+    "tuning-cartridge": Benchmark(
+        full=partial(tuning_cartridge.open_contest, tuning_cartridge.FULL),
+        quick=partial(tuning_cartridge.open_contest, tuning_cartridge.QUICK),
+    ),
+    "tuning-svgd": Benchmark(
+        full=partial(tuning_svgd.open_contest, tuning_svgd.FULL),
+        quick=partial(tuning_svgd.open_contest, tuning_svgd.QUICK),
     ),
     "lists": Benchmark(full=partial(lists.open_contest, lists.FULL), quick=partial(lists.open_contest, lists.QUICK)),
     "tuning-checkpoints": Benchmark(

@@ -10,13 +10,13 @@ import torch
 from promptatlas.types.distillation import DivergenceLoss
 from torch import Tensor
 
-from benchmarks.sides.tuning import Tuned, TuningTask
+from benchmarks.sides.tuning import Tuned, TuningTask, settings_of, trained
 from service.engine.model.hosted_model import HostedModel
 from workers.inputs.examples import EncodedExample
 from workers.tuning.distillation.criterion import DistillationLoss, view_of
 from workers.tuning.distillation.lessons import LearnedExample, Lesson, whole
 from workers.tuning.distillation.teachers import ModelTeacher
-from workers.tuning.training.settings import Member, TuneSettings
+from workers.tuning.training.settings import Member
 from workers.tuning.training.trainer import Trainer
 
 
@@ -66,27 +66,16 @@ class FusedDistillation:
     def run(self) -> Tuned:
         """Train all prompts from their starts."""
         task = self._task
-        settings = TuneSettings(
-            kind="soft",
-            steps=task.n_steps,
-            batch_size=task.batch_size,
-            schedule="constant",
-            keep="last",
-            eval_every=task.n_steps,
-        )
         trainer = Trainer(
             self._hosted,
             members=[Member(name=str(i), lr=task.lr, start=start) for i, start in enumerate(task.starts)],
             train=self._examples,
             validation=(),
-            settings=settings,
+            settings=settings_of(task),
             max_bytes=self._max_bytes,
             criterion=DistillationLoss(self._terms, teacher=self._teacher),
         )
-        losses = []
-        while not trainer.finished:
-            losses.append([float(member.loss or 0.0) for member in trainer.step().members])
-        return Tuned(losses=torch.tensor(losses), tensors=[trainer.tensors(i) for i in range(len(task.starts))])
+        return trained(trainer)
 
 
 def distil_plainly(module: Any, task: TuningTask, *, targets: Mapping[EncodedExample, TopTokens]) -> Tuned:

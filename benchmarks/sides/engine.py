@@ -52,14 +52,13 @@ class EngineSide:
     def submit(self, task: CompletionTask, *, capture: CaptureSpec | None = None) -> str:
         """Submit one request; returns its id."""
         request_id = self._new_id()
-        prompt = None if task.prompt is None else PromptChoice(parts=((str(task.prompt), 1.0),))
         self.engine.submit(
             Generate(
                 request_id=request_id,
                 inputs=(task.ids,),
                 max_tokens=task.n_new,
                 sampling=GREEDY,
-                prompt=prompt,
+                prompt=_choice_of(task),
                 capture=capture,
             )
         )
@@ -93,3 +92,10 @@ class EngineSide:
 
     def _new_id(self) -> str:
         return f"request-{next(self._numbers)}"
+
+
+def _choice_of(task: CompletionTask) -> PromptChoice | None:
+    chosen = task.ensemble or (() if task.prompt is None else (task.prompt,))
+    if not chosen:
+        return None
+    return PromptChoice(parts=tuple((str(i), 1.0) for i in chosen), is_ensemble=bool(task.ensemble))

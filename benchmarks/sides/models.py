@@ -36,12 +36,18 @@ class LlamaSize:
         )
 
 
+SHARP = 8.0
+"""Sharpness at which a teacher's top tokens have much of the probability, as those of a trained model."""
+
 COMPLETING = LlamaSize(d_model=512, n_layers=8, n_heads=8, n_kv_heads=4, d_mlp=1408, n_vocab=8_000)
 COMPLETING_QUICK = LlamaSize(d_model=128, n_layers=4, n_heads=8, n_kv_heads=4, d_mlp=352, n_vocab=1_000)
 
 
-def build_llama(size: LlamaSize, *, seed: int = 0) -> Any:
-    """A frozen random float32 Llama that never ends a text, under transformers' default attention."""
+def build_llama(size: LlamaSize, *, seed: int = 0, sharpness: float = 1.0) -> Any:
+    """A frozen random float32 Llama that never ends a text, under transformers' default attention.
+
+    sharpness: factor of its logits, which otherwise are almost equal for all tokens.
+    """
     config = LlamaConfig(
         hidden_size=size.d_model,
         num_hidden_layers=size.n_layers,
@@ -59,6 +65,8 @@ def build_llama(size: LlamaSize, *, seed: int = 0) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = LlamaForCausalLM(config)
+    with torch.no_grad():
+        module.lm_head.weight.mul_(sharpness)
     return module.eval().requires_grad_(False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Kind
 from workers.inputs.examples import EncodedExample
 from workers.tuning.packing.batches import Order
-from workers.tuning.training.settings import Member, TuneSettings
+from workers.tuning.training.settings import LogProb, Member, PosteriorSettings, TuneSettings
 from workers.tuning.training.trainer import Trainer
 
 IGNORED = -100
@@ -60,9 +60,9 @@ def random_examples(n: int, *, shortest: int, longest: int, n_answers: int, n_vo
     return [EncodedExample(*pair) for pair in zip(inputs, targets, strict=True)]
 
 
-def new_trainer(hosted: HostedModel, task: TuningTask, *, max_bytes: int = 4 << 30) -> Trainer:
-    """One trainer for all prompts of the task."""
-    settings = TuneSettings(
+def settings_of(task: TuningTask) -> TuneSettings:
+    """The trainer's settings for the task."""
+    return TuneSettings(
         kind=task.kind,
         where=task.where,
         steps=task.n_steps,
@@ -71,17 +71,35 @@ def new_trainer(hosted: HostedModel, task: TuningTask, *, max_bytes: int = 4 << 
         keep="last",
         eval_every=task.n_steps,
     )
-    members = [Member(name=str(i), lr=task.lr, start=start) for i, start in enumerate(task.starts)]
+
+
+def new_trainer(
+    hosted: HostedModel,
+    task: TuningTask,
+    *,
+    max_bytes: int = 4 << 30,
+    posterior: PosteriorSettings | None = None,
+    prior: LogProb | None = None,
+) -> Trainer:
+    """One trainer for all prompts of the task. posterior: of which they are samples, under the density ``prior``."""
+    members = [
+        Member(name=str(i), lr=task.lr, start=start, prior_log_prob=prior) for i, start in enumerate(task.starts)
+    ]
+    settings = replace(settings_of(task), posterior=posterior)
     return Trainer(hosted, members=members, train=task.examples, validation=(), settings=settings, max_bytes=max_bytes)
+
+
+def trained(trainer: Trainer) -> Tuned:
+    """Run all steps of a trainer."""
+    losses = []
+    while not trainer.finished:
+        losses.append([float(member.loss or 0.0) for member in trainer.step().members])
+    return Tuned(losses=torch.tensor(losses), tensors=[trainer.tensors(i) for i in range(len(losses[0]))])
 
 
 def tune_fused(hosted: HostedModel, task: TuningTask, *, max_bytes: int = 4 << 30) -> Tuned:
     """All prompts in one trainer."""
-    trainer = new_trainer(hosted, task, max_bytes=max_bytes)
-    losses = []
-    while not trainer.finished:
-        losses.append([float(member.loss or 0.0) for member in trainer.step().members])
-    return Tuned(losses=torch.tensor(losses), tensors=[trainer.tensors(i) for i in range(len(task.starts))])
+    return trained(new_trainer(hosted, task, max_bytes=max_bytes))
 
 
 def tune_with_peft(module: Any, task: TuningTask, *, pad_to: int | None = None) -> Tuned:

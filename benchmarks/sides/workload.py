@@ -12,11 +12,15 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionTask:
-    """One completion: a text, how many tokens to add, and the index of its soft prompt (None: bare)."""
+    """One completion: a text, how many tokens to add, and the index of its soft prompt (None: bare).
+
+    ensemble: indices of soft prompts whose predictions are averaged, in place of ``prompt``.
+    """
 
     ids: tuple[int, ...]
     n_new: int
     prompt: int | None = None
+    ensemble: tuple[int, ...] = ()
 
 
 def random_texts(n: int, *, shortest: int, longest: int, n_vocab: int, seed: int) -> list[tuple[int, ...]]:

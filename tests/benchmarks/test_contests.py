@@ -10,14 +10,16 @@ from functools import partial
 import pytest
 
 from benchmarks.contests.maps import maps, permutations
-from benchmarks.contests.serving import arrivals, completions, single, switching
+from benchmarks.contests.serving import arrivals, completions, predictive, single, switching
 from benchmarks.contests.states import capture, capture_cost, generate, harvest, trajectories, transfer
 from benchmarks.contests.store import lists
+from benchmarks.contests.tuning import cartridge as tuning_cartridge
 from benchmarks.contests.tuning import checkpoints as tuning_checkpoints
 from benchmarks.contests.tuning import deep as tuning_deep
 from benchmarks.contests.tuning import distillation as tuning_distillation
 from benchmarks.contests.tuning import quality as tuning_quality
 from benchmarks.contests.tuning import soft as tuning
+from benchmarks.contests.tuning import svgd as tuning_svgd
 from benchmarks.contests.tuning import vocabulary as tuning_vocabulary
 from benchmarks.measuring.contest import Contest, warm_up
 from benchmarks.registry import BENCHMARKS
@@ -31,6 +33,7 @@ OPEN: Mapping[str, Open] = {
     "completions": partial(completions.open_contest, sizes.COMPLETIONS),
     "arrivals": partial(arrivals.open_contest, sizes.ARRIVALS),
     "single": partial(single.open_contest, sizes.SINGLE),
+    "predictive": partial(predictive.open_contest, sizes.PREDICTIVE),
     "capture": partial(capture.open_contest, sizes.CAPTURE),
     "trajectories": partial(trajectories.open_contest, sizes.TRAJECTORIES),
     "capture-cost": partial(capture_cost.open_contest, sizes.COMPLETIONS),
@@ -46,6 +49,8 @@ OPEN: Mapping[str, Open] = {
     "tuning-deep": partial(tuning_deep.open_contest, sizes.TUNING_DEEP),
     "tuning-vocabulary": partial(tuning_vocabulary.open_contest, sizes.TUNING_VOCABULARY),
     "tuning-distillation": partial(tuning_distillation.open_contest, sizes.TUNING_DISTILLATION),
+    "tuning-cartridge": partial(tuning_cartridge.open_contest, sizes.TUNING_CARTRIDGE),
+    "tuning-svgd": partial(tuning_svgd.open_contest, sizes.TUNING_SVGD),
     "tuning-checkpoints": partial(tuning_checkpoints.open_contest, sizes.TUNING_CHECKPOINTS),
     "tuning-quality": partial(tuning_quality.open_contest, sizes.TUNING_QUALITY),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from promptatlas.types.datasets import Template
@@ -49,6 +50,11 @@ class Framing:
         chosen = datasets.examples(dataset, split=context.split, n=context.shots + 1, seed=seed, template=template)
         return cls(context, shots=list(chosen))
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether there is no context."""
+        return self._context is None
+
     def has_context(self, example: Item) -> bool:
         """Whether the record of an item has the field that its context is in."""
         return not isinstance(self._context, FieldContext) or self._context.field in example.record
@@ -94,3 +100,27 @@ def framed_ids(tokenizer: Any, framed: str | Messages) -> tuple[int, ...]:
     if isinstance(framed, str):
         return tuple(tokenizer(framed)["input_ids"])
     return chat_ids(tokenizer, framed)
+
+
+def front_ids(tokenizer: Any, framing: Framing) -> tuple[int, ...]:
+    """Token ids of an empty item in its frame; none if there is no context, each item has its own, or a chat must have a text.
+
+    The ids of every item in the frame begin with some of them: those of the context, except for a last token that is joined with
+    the item's first characters.
+    """
+    nothing = _NoItem()
+    if framing.is_bare or not framing.has_context(nothing):
+        return ()
+    try:
+        return framed_ids(tokenizer, framing.input_of(nothing))
+    except InvalidRequest:
+        return ()
+
+
+@dataclass(frozen=True)
+class _NoItem:
+    """An item without a text."""
+
+    input: str | None = None
+    index: int = -1
+    record: Mapping[str, Any] = field(default_factory=dict)

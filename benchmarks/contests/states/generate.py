@@ -36,11 +36,11 @@ from workers.generate.plan import PlanFile
 from workers.generate.run import generate
 from workers.generate.samples.requests import seed_of
 
-ONE, TWO, CLIENT = "one worker", "two workers", "client of 16 threads"
+ONE, TWO, WHOLE, CLIENT = "one worker", "two workers", "one worker on all cores", "client of 16 threads"
 DATASET = "items"
 N_THREADS = 16
 LEAST_EQUAL = 0.99
-"""Share of samples that are equal; rounding decides some draws between a worker's batch and the service's."""
+"""Share of samples that are equal; rounding decides some draws where batches or threads differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,20 +99,25 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
         field = Field(size=size, home=str(folder / "home"), redis_url=redis_url)
         texts = _texts(size)
         _upload(field, texts, folder=folder)
-        first, second = (stack.enter_context(_worker(field)) for _ in range(2))
+        n_threads = torch.get_num_threads()
+        first, second, whole = (stack.enter_context(_worker(field, n_threads=n)) for n in (1, 1, n_threads))
         new_id = run_ids()
 
-        def generated(*helpers: Connection) -> str:
+        def generated(worker: Connection, *helpers: Connection) -> str:
             run_id = new_id()
-            first.send(("generate", run_id))
+            worker.send(("generate", run_id))
             for helper in helpers:
                 helper.send(("help", run_id))
-            for worker in (first, *helpers):
-                worker.recv()
+            for each in (worker, *helpers):
+                each.recv()
             return run_id
 
-        sides = [Side(name=ONE, run=lambda: generated()), Side(name=TWO, run=lambda: generated(second))]
-        goals = [speedup(TWO, ONE, at_least=1.8)]
+        sides = [
+            Side(name=ONE, run=lambda: generated(first)),
+            Side(name=TWO, run=lambda: generated(first, second)),
+            Side(name=WHOLE, run=lambda: generated(whole)),
+        ]
+        goals = [speedup(TWO, ONE, at_least=1.8), speedup(TWO, WHOLE)]
         if http:
             client = stack.enter_context(_client(size))
             sides.append(Side(name=CLIENT, run=lambda: client.complete(texts)))
@@ -123,13 +128,20 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
             sides=sides,
             goals=goals,
             compare=lambda ran: _compare(field, ran),
-            notes=["Processes are warm: models are loaded, and the second worker waits for the first one's plan."],
+            notes=[
+                f"Runs have one thread in each of two workers, as by default on two cores, and {n_threads} in {WHOLE}, the "
+                "default of a single worker.",
+                "Processes are warm: models are loaded, and the second worker waits for the first one's plan.",
+            ],
         )
 
 
 def _compare(field: Field, ran: dict[str, Any] | Any) -> Sequence[Agreement]:
-    texts = {name: _stored(field, ran[name]) for name in (ONE, TWO)}
-    found = [_equal(f"{TWO} against {ONE}", texts[TWO], texts[ONE], least=1.0)]
+    texts = {name: _stored(field, ran[name]) for name in (ONE, TWO, WHOLE)}
+    found = [
+        _equal(f"{TWO} against {ONE}", texts[TWO], texts[ONE], least=1.0),
+        _equal(f"{WHOLE} against {ONE}", texts[WHOLE], texts[ONE], least=LEAST_EQUAL),
+    ]
     if CLIENT in ran:
         found.append(_equal(f"{ONE} against {CLIENT}", texts[ONE], ran[CLIENT], least=LEAST_EQUAL))
     return found
@@ -195,11 +207,11 @@ def _client(size: Size) -> Iterator[_Client]:
 
 
 @contextlib.contextmanager
-def _worker(field: Field) -> Iterator[Connection]:
+def _worker(field: Field, *, n_threads: int) -> Iterator[Connection]:
     """A child process with a loaded model, which executes tasks one by one."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, field), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, field, n_threads), daemon=True)
     process.start()
     try:
         yield ours
@@ -208,8 +220,8 @@ def _worker(field: Field) -> Iterator[Connection]:
         process.join()
 
 
-def _serve(connection: Connection, field: Field) -> None:
-    torch.set_num_threads(1)
+def _serve(connection: Connection, field: Field, n_threads: int) -> None:
+    torch.set_num_threads(n_threads)
     keep_freed_memory()  # as a work horse does
     size = field.size.model
     model = HostedModel(MODEL, build_llama(size), build_tokenizer(size.n_vocab), revision="random")
@@ -255,5 +267,5 @@ def _redis(folder: Path) -> Iterator[str]:
 def _describe(size: Size) -> str:
     return (
         f"{size.n} seeded samples of {size.n_new} tokens for each of {size.n_items:,} items of {size.shortest} to "
-        f"{size.longest} tokens, as a dataset; every worker with one thread; {size.model}."
+        f"{size.longest} tokens, as a dataset; {size.model}."
     )

@@ -13,7 +13,7 @@ from benchmarks.contests.tuning.vocabulary import GROWTH, PEAK
 from benchmarks.measuring.contest import Contest, Goal, Metrics, Side, amount, quotient, speedup
 from benchmarks.measuring.tuned import tuned_alike
 from benchmarks.sides.distillation import FusedDistillation, distil_plainly, top_tokens
-from benchmarks.sides.models import LlamaSize, build_llama
+from benchmarks.sides.models import SHARP, LlamaSize, build_llama
 from benchmarks.sides.training_process import Measured, Training, TrainingProcess
 from benchmarks.sides.tuning import TuningTask, random_examples
 from benchmarks.sides.workload import random_texts, soft_prompts
@@ -98,13 +98,13 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
 
 def prepare_engine(size: Size) -> Training:
     """In the child process: the hosted model, what the teacher gives, and the training."""
-    hosted = HostedModel("benchmark", build_llama(size.model), None, revision="random", packed_bytes=0)
+    hosted = HostedModel("benchmark", build_llama(size.model, sharpness=SHARP), None, revision="random", packed_bytes=0)
     return FusedDistillation(hosted, size.task(), context=size.context(), k=size.k, max_bytes=size.max_bytes).run
 
 
 def prepare_plain(size: Size) -> Training:
     """In the child process: the bare model, what the teacher gives, and the training."""
-    bare, task = build_llama(size.model), size.task()
+    bare, task = build_llama(size.model, sharpness=SHARP), size.task()
     bare.requires_grad_(False)
     targets = top_tokens(bare, task, context=size.context(), k=size.k)
     return lambda: distil_plainly(bare, task, targets=targets)

@@ -16,6 +16,10 @@ from service.store.prompts.manifests import PromptManifest
 Chosen = tuple[PromptChoice, PromptUsed]
 
 
+MAX_DRAWS = 2**53
+"""Numbers of draws from a normal distribution are below this, so that every number in JSON is exact."""
+
+
 def drawn_member(seed: int | None, *, n_members: int) -> int:
     """Index of the member that a seed draws: the first 8 bytes of blake2b of ``posterior/{seed}``, modulo ``n_members``.
 
@@ -29,11 +33,15 @@ def drawn_member(seed: int | None, *, n_members: int) -> int:
 
 def draw_of(ref: str, manifest: PromptManifest, *, seed: int | None) -> Chosen:
     """The member of a posterior that ``seed`` draws."""
-    members = manifest.members or ()
-    index = drawn_member(seed, n_members=len(members))
+    members = manifest.members
+    index = drawn_member(seed, n_members=MAX_DRAWS if members is None else len(members))
     choice = PromptChoice(parts=((f"{manifest.sha256}#{index}", 1.0),), refs=(manifest.ref,))
     used = PromptUsed(
-        ref=ref, sha256=members[index], kind=manifest.prompt_kind, n_virtual=manifest.n_virtual, member=index
+        ref=ref,
+        sha256=manifest.sha256 if members is None else members[index],
+        kind=manifest.prompt_kind,
+        n_virtual=manifest.n_virtual,
+        member=index,
     )
     return choice, used
 
@@ -41,10 +49,13 @@ def draw_of(ref: str, manifest: PromptManifest, *, seed: int | None) -> Chosen:
 def ensemble_of(ref: Ensemble, manifests: Sequence[PromptManifest]) -> Chosen:
     """The first ``n`` of the prompts, each posterior replaced by its members; n_virtual is the largest of all.
 
+    One normal distribution gives any number of draws, in a list of several references its default number.
+
     Raises:
         InvalidRequest: there are fewer than ``n``, or more than a request may average.
     """
-    found = [(content, stored, manifest) for manifest in manifests for content, stored in _contents(manifest)]
+    n_draws = ref.n if len(manifests) == 1 else None
+    found = [(content, stored, m) for m in manifests for content, stored in _contents(m, n_draws=n_draws)]
     n = len(found) if ref.n is None else ref.n
     if n > len(found):
         raise InvalidRequest(f"Expected n of at most {len(found)}, the number of members, got {n}.", loc=_N)
@@ -68,8 +79,15 @@ def ensemble_of(ref: Ensemble, manifests: Sequence[PromptManifest]) -> Chosen:
 _N = ("prompt_ref", "n")
 
 
-def _contents(manifest: PromptManifest) -> list[tuple[str, str]]:
-    """For each prompt: the hash that it is loaded by, and the hash of its own content."""
-    if manifest.members is None:
+def _contents(manifest: PromptManifest, *, n_draws: int | None) -> list[tuple[str, str]]:
+    """For each prompt: the hash that it is loaded by, and the hash of its content, or of the distribution of a draw.
+
+    Args:
+        n_draws: from a normal distribution; None: its default number.
+    """
+    if not manifest.is_posterior:
         return [(manifest.sha256, manifest.sha256)]
+    if manifest.members is None:
+        numbers = range(manifest.n_members if n_draws is None else n_draws)
+        return [(f"{manifest.sha256}#{i}", manifest.sha256) for i in numbers]
     return [(f"{manifest.sha256}#{i}", sha256) for i, sha256 in enumerate(manifest.members)]

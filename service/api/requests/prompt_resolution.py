@@ -122,7 +122,7 @@ async def resolve_model(
         choice, used = ensemble_of(ref, manifests)
     elif isinstance(ref, Concat):
         choice, used = _concat(ref, manifests, n_positions=card["n_positions"])
-    elif manifests[0].members is not None and isinstance(ref, str):
+    elif manifests[0].is_posterior and isinstance(ref, str):
         choice, used = draw_of(ref, manifests[0], seed=seed)
     else:
         _require_one_shape(manifests, refs=[part for part, _ in parts])

@@ -145,9 +145,7 @@ def _pin_fitted(refs: Sequence[str], target: DrawTarget, at: Loc, *, allows_post
         known, manifest = target.resolver.prompt(ref, base=target.base, at=(*at, i), allows_posterior=allows_posterior)
         _require_vectors(ref, manifest, target, (*at, i))
         pinned.append(known)
-        n_vectors += manifest.form.n_vectors(manifest.n_virtual) * (
-            1 if manifest.members is None else len(manifest.members)
-        )
+        n_vectors += manifest.form.n_vectors(manifest.n_virtual) * manifest.n_members
     if n_vectors < MIN_POINTS:
         raise InvalidRequest(f"A distribution needs at least {MIN_POINTS} vectors, got {n_vectors}.", loc=at)
     return pinned, n_vectors

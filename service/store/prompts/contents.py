@@ -10,9 +10,10 @@ from service.store.listing import log_damage
 from service.store.local_cache import LocalCache
 from service.store.prompts.aliases import PromptAliases
 from service.store.prompts.manifests import parse_reference
-from service.store.prompts.native_format import PromptContent, read_content
+from service.store.prompts.native_format import PromptContent
 from service.store.prompts.references import PromptReferences
 from service.store.prompts.store import CONTENT
+from service.store.prompts.stored_format import read_content
 from service.store.prompts.versions import PromptVersions
 
 

@@ -20,6 +20,8 @@ _ALIAS = re.compile(ALIAS_PATTERN)
 _SHA256 = re.compile(SHA256_PATTERN)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
+_LATER_FIELDS = ("member_kind", "members", "normal")
+
 Loc = tuple[str | int, ...]
 
 
@@ -49,7 +51,8 @@ class PromptManifest:
 
     sha256: content hash with prefix ``sha256:``, which is also a reference. created_at: RFC 3339, UTC. layers: layers with
     vectors of a deep prompt, all layers of a prefix, None for a soft prompt. members: content hashes of a posterior's members;
-    member_kind: their kind. Both are None for a prompt.
+    member_kind: their kind. normal: ``n_draws`` and ``seed`` of a posterior that is a normal distribution, in place of
+    members. All are None for a prompt.
     """
 
     name: str
@@ -71,6 +74,19 @@ class PromptManifest:
     notes: Any
     member_kind: PromptKind | None = None
     members: tuple[str, ...] | None = None
+    normal: Mapping[str, int] | None = None
+
+    @property
+    def is_posterior(self) -> bool:
+        """Whether it is a posterior rather than one prompt."""
+        return self.kind == "posterior"
+
+    @property
+    def n_members(self) -> int:
+        """Number of members that a posterior has, or has by default; 1 for a prompt."""
+        if self.normal is not None:
+            return self.normal["n_draws"]
+        return 1 if self.members is None else len(self.members)
 
     @property
     def prompt_kind(self) -> PromptKind:
@@ -95,10 +111,11 @@ class PromptManifest:
         """The manifest as JSON values, with the names of the wire contract."""
         found = asdict(self)
         found["layers"] = None if self.layers is None else list(self.layers)
-        if self.members is None:
-            # Manifests of prompts keep the fields that they had before there were posteriors.
-            del found["members"], found["member_kind"]
-        else:
+        # Manifests keep the fields that they had before there were posteriors, and before there were normal ones.
+        for name in _LATER_FIELDS:
+            if found[name] is None:
+                del found[name]
+        if self.members is not None:
             found["members"] = list(self.members)
         return found
 
@@ -106,7 +123,7 @@ class PromptManifest:
     def from_json(cls, found: Mapping[str, Any], *, label: str) -> PromptManifest:
         """Inverse of ``to_json``; raises DamagedArtifact if fields are missing. Unknown fields are ignored."""
         try:
-            optional = {name: found.get(name) for name in ("member_kind", "members")}
+            optional = {name: found.get(name) for name in _LATER_FIELDS}
             values = {**{item.name: found[item.name] for item in fields(cls) if item.name not in optional}, **optional}
         except KeyError as error:
             raise DamagedArtifact(f"{label} is damaged: its manifest lacks {error.args[0]!r}.") from None
@@ -142,10 +159,8 @@ def require_base(
 
 def require_prompt(manifest: PromptManifest, *, ref: str, loc: Loc | None = None) -> PromptManifest:
     """Return the manifest; raise InvalidRequest if it is a posterior, where one prompt is expected."""
-    if manifest.members is not None:
-        raise InvalidRequest(
-            f"Expected a prompt, got {ref!r}, a posterior of {len(manifest.members)} prompts.", loc=loc
-        )
+    if manifest.is_posterior:
+        raise InvalidRequest(f"Expected a prompt, got {ref!r}, a posterior of {manifest.n_members} prompts.", loc=loc)
     return manifest
 
 

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from promptatlas.types.forms import FORMS, PromptKind, StoredKind, Where
-from promptatlas.types.prompts import PromptHeader
-from pydantic import ValidationError
+from promptatlas.types.prompts import NormalDraws
 
-from service.errors import DamagedArtifact, InvalidRequest, NotFound, TooLarge
+from service.errors import InvalidRequest, NotFound
 from service.store.artifacts.sealed_records import canonical_json
-from service.store.artifacts.tensor_codec import METADATA_KEY, TensorFile, decode, encode
+from service.store.artifacts.tensor_codec import METADATA_KEY, decode, encode
 from service.store.prompts.checks import BaseShape, Floats, check_tensors
+from service.store.prompts.headers import header_from
+from service.store.prompts.normal import check_normal, drawn
 
-MAX_NOTES_BYTES = 64 << 10
 MAX_STORED_MEMBERS = 1024
 _MEMBER_KIND = (METADATA_KEY, "member_kind")
 
@@ -29,13 +29,15 @@ class PromptContent:
     """What a prompt does to a model of given weights; the content hash covers it.
 
     tensors: as in the native format, float32; those of a posterior's members are stacked along a new first axis.
-    where: ``local`` or ``carried``, for deep prompts only. member_kind: of a posterior's members.
+    where: ``local`` or ``carried``, for deep prompts only. member_kind: of a posterior's members. normal: of a posterior whose
+    members are draws from a normal distribution, which has other tensors (``service.store.prompts.normal``).
     """
 
     kind: StoredKind
     tensors: Mapping[str, Floats]
     where: Where | None = None
     member_kind: PromptKind | None = None
+    normal: NormalDraws | None = None
 
     @property
     def sha256(self) -> str:
@@ -44,6 +46,8 @@ class PromptContent:
         header = {"kind": self.kind, "where": self.where, "tensors": shapes}
         if self.member_kind is not None:
             header["member_kind"] = self.member_kind
+        if self.normal is not None:
+            header["normal"] = self.normal.model_dump()
         digest = hashlib.sha256(canonical_json(header))
         for _, values in sorted(self.tensors.items()):
             digest.update(b"\n")
@@ -52,7 +56,9 @@ class PromptContent:
 
     @property
     def n_members(self) -> int:
-        """Number of members of a posterior; 0 for a prompt."""
+        """Number of members of a posterior; 0 for a prompt. There are further draws of a normal distribution."""
+        if self.normal is not None:
+            return self.normal.n_draws
         return 0 if self.member_kind is None else len(next(iter(self.tensors.values())))
 
     def member(self, index: int) -> PromptContent:
@@ -61,9 +67,12 @@ class PromptContent:
         Raises:
             NotFound: there is no such member.
         """
-        if self.member_kind is None or not 0 <= index < self.n_members:
+        if self.member_kind is None or index < 0 or (self.normal is None and index >= self.n_members):
             raise NotFound(f"Expected a member from 0 to {self.n_members - 1}, got {index}.")
-        tensors = {name: values[index] for name, values in self.tensors.items()}
+        if self.normal is not None:
+            tensors = drawn(self.tensors, seed=self.normal.seed, index=index)
+        else:
+            tensors = {name: values[index] for name, values in self.tensors.items()}
         return PromptContent(kind=self.member_kind, tensors=tensors, where=self.where)
 
 
@@ -80,6 +89,7 @@ class PromptFile:
         where: ``local`` or ``carried``, for deep prompts only.
         notes: any JSON.
         member_kind: of a posterior's members; None for a prompt. n_virtual, layers and where are those of each member.
+        normal: of a posterior that is a normal distribution.
     """
 
     kind: StoredKind
@@ -92,16 +102,23 @@ class PromptFile:
     where: Where | None = None
     notes: Any = None
     member_kind: PromptKind | None = None
+    normal: NormalDraws | None = None
 
     @property
     def content(self) -> PromptContent:
         """What the content hash covers."""
-        return PromptContent(kind=self.kind, tensors=self.tensors, where=self.where, member_kind=self.member_kind)
+        return PromptContent(
+            kind=self.kind,
+            tensors=self.tensors,
+            where=self.where,
+            member_kind=self.member_kind,
+            normal=self.normal,
+        )
 
     @property
     def members(self) -> tuple[str, ...] | None:
-        """Content hashes of a posterior's members, in order; None for a prompt."""
-        if self.member_kind is None:
+        """Content hashes of a posterior's members, in order; None for a prompt, and for a normal distribution."""
+        if self.member_kind is None or self.normal is not None:
             return None
         return tuple(self.content.member(i).sha256 for i in range(self.content.n_members))
 
@@ -116,7 +133,8 @@ class PromptFile:
     def to_bytes(self) -> bytes:
         """The canonical native file."""
         header = {"kind": self.kind, "base": self.base, "base_revision": self.base_revision}
-        optional = {"where": self.where, "notes": self.notes, "member_kind": self.member_kind}
+        normal = None if self.normal is None else self.normal.model_dump()
+        optional = {"where": self.where, "notes": self.notes, "member_kind": self.member_kind, "normal": normal}
         present = {name: value for name, value in optional.items() if value is not None}
         return encode(self.tensors, metadata={**header, **present})
 
@@ -186,6 +204,28 @@ def make_posterior(
     return replace(members[0], kind="posterior", tensors=stacked, notes=notes, member_kind=member_kind)
 
 
+def make_normal_posterior(
+    member_kind: PromptKind,
+    *,
+    tensors: Mapping[str, npt.NDArray[Any]],
+    draws: NormalDraws,
+    base: BaseShape,
+    where: Where | None = None,
+    notes: Any = None,
+) -> PromptFile:
+    """Check the mean and factors of a normal distribution, and make a posterior of them. Its members are draws.
+
+    Args:
+        tensors: as in ``service.store.prompts.normal``.
+
+    Raises:
+        InvalidRequest: the tensors do not belong together, or the mean does not fit the base.
+    """
+    mean, factors = check_normal(tensors)
+    centre = make_prompt(member_kind, tensors=mean, base=base, where=where)
+    return replace(centre, kind="posterior", tensors=factors, notes=notes, member_kind=member_kind, normal=draws)
+
+
 def parse_native(data: bytes, *, bases: Sequence[BaseShape], base: str | None = None) -> PromptFile:
     """Check an uploaded native file against the hosted models.
 
@@ -201,7 +241,7 @@ def parse_native(data: bytes, *, bases: Sequence[BaseShape], base: str | None = 
     if base is not None:
         find_base(base, bases=bases)
     file = decode(data)
-    header = _header_from(file.metadata, base=base)
+    header = header_from(file.metadata, base=base)
     if base is not None and header.base != base:
         raise InvalidRequest(f"The file says it is for {header.base!r}, the request says {base!r}.", loc=("base",))
     shape = next((candidate for candidate in bases if candidate.name == header.base), None)
@@ -220,46 +260,22 @@ def parse_native(data: bytes, *, bases: Sequence[BaseShape], base: str | None = 
             raise InvalidRequest(
                 "A posterior needs 'member_kind', the kind of its members; got none.", loc=_MEMBER_KIND
             )
+        if header.normal is not None:
+            return make_normal_posterior(
+                header.member_kind,
+                tensors=file.tensors,
+                draws=header.normal,
+                base=shape,
+                where=header.where,
+                notes=header.notes,
+            )
         return make_posterior(
             header.member_kind, tensors=file.tensors, base=shape, where=header.where, notes=header.notes
         )
-    if header.member_kind is not None:
-        raise InvalidRequest(f"'member_kind' is for posteriors; this prompt is {header.kind}.", loc=_MEMBER_KIND)
+    if header.member_kind is not None or header.normal is not None:
+        name = "member_kind" if header.member_kind is not None else "normal"
+        raise InvalidRequest(f"{name!r} is for posteriors; this prompt is {header.kind}.", loc=(METADATA_KEY, name))
     return make_prompt(header.kind, tensors=file.tensors, base=shape, where=header.where, notes=header.notes)
-
-
-def read_stored(data: bytes, *, label: str, n_virtual: int, d_model: int, layers: tuple[int, ...] | None) -> PromptFile:
-    """The prompt in a stored file of ``to_bytes``. Raises DamagedArtifact if the file is not a native prompt."""
-    file, header = _decode_stored(data, label=label)
-    return PromptFile(
-        kind=header.kind,
-        tensors={name: file.tensors[name] for name in sorted(file.tensors)},
-        base=header.base,
-        base_revision=header.base_revision or "",
-        n_virtual=n_virtual,
-        d_model=d_model,
-        layers=layers,
-        where=header.where,
-        notes=header.notes,
-        member_kind=header.member_kind,
-    )
-
-
-def read_content(data: bytes, *, sha256: str, label: str) -> PromptContent:
-    """The content of a stored file of ``to_bytes``. Raises DamagedArtifact unless it has the content hash ``sha256``."""
-    file, header = _decode_stored(data, label=label)
-    content = PromptContent(kind=header.kind, tensors=file.tensors, where=header.where, member_kind=header.member_kind)
-    if content.sha256 != sha256:
-        raise DamagedArtifact(f"{label} is damaged: its content does not match its hash.")
-    return content
-
-
-def _decode_stored(data: bytes, *, label: str) -> tuple[TensorFile, PromptHeader]:
-    try:
-        file = decode(data)
-        return file, PromptHeader.model_validate(file.metadata)
-    except (InvalidRequest, TooLarge, ValidationError):
-        raise DamagedArtifact(f"{label} is damaged: its file is not a native prompt.") from None
 
 
 def find_base(name: str, *, bases: Sequence[BaseShape]) -> BaseShape:
@@ -268,26 +284,6 @@ def find_base(name: str, *, bases: Sequence[BaseShape]) -> BaseShape:
         if candidate.name == name:
             return candidate
     raise NotFound(f"No model {name[:80]!r} is hosted here; hosted: {_names(bases)}.", loc=("base",))
-
-
-def _header_from(metadata: Any, *, base: str | None) -> PromptHeader:
-    if metadata is None:
-        raise InvalidRequest(
-            f"A native prompt needs header metadata {METADATA_KEY!r}: JSON with at least 'kind' and 'base'.",
-            loc=(METADATA_KEY,),
-        )
-    if base is not None and isinstance(metadata, dict):
-        metadata = {"base": base, **metadata}
-    try:
-        header = PromptHeader.model_validate(metadata)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part)[:80] for part in (METADATA_KEY, *first["loc"]))
-        raise InvalidRequest(f"{place}: {first['msg']}.", loc=(METADATA_KEY, *first["loc"])) from None
-    n_bytes = len(canonical_json(header.notes))
-    if n_bytes > MAX_NOTES_BYTES:
-        raise InvalidRequest(f"Notes may have {MAX_NOTES_BYTES} bytes as JSON; these have {n_bytes}.")
-    return header
 
 
 def _names(bases: Sequence[BaseShape]) -> str:

@@ -25,8 +25,9 @@ from service.store.prompts.manifests import (
     check_name,
     require_prompt,
 )
-from service.store.prompts.native_format import PromptFile, read_stored
+from service.store.prompts.native_format import PromptFile
 from service.store.prompts.references import PromptReferences
+from service.store.prompts.stored_format import read_stored
 from service.store.prompts.versions import (
     PromptVersions,
     hint_key,
@@ -252,6 +253,7 @@ class PromptStore:
             parent=provenance.parent,
             member_kind=prompt.member_kind,
             members=prompt.members,
+            normal=None if prompt.normal is None else prompt.normal.model_dump(),
         )
 
     def _find_same(self, name: str, prompt: PromptFile) -> PromptManifest | None:

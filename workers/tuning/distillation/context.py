@@ -19,7 +19,7 @@ from service.store.datasets.items import DatasetInfo
 from service.store.datasets.traces.store import TopTokensReader, TraceStore
 from workers.evaluation.evaluator import TOKEN_COUNTS, RowEvaluator
 from workers.inputs.examples import EncodedExample, EvalExample, read_eval_examples
-from workers.inputs.framing import Framing
+from workers.inputs.framing import Framing, front_ids
 from workers.inputs.limits import engine_limits
 from workers.inputs.tokenizers import tokenizer_sha256
 from workers.running.interface import RunContext
@@ -100,6 +100,7 @@ class DistillContext(TuningContext):
             views=views,
             layers=layers,
             max_bytes=max_bytes,
+            front=front_ids(self.teacher_model.tokenizer, self.framing),
             check=self.run.check,
         )
 

@@ -10,7 +10,7 @@ import torch
 
 from service.engine.activations.interventions import prompt_changes
 from service.engine.attention.kv_cache import CompiledPrompt
-from service.engine.attention.metadata import PackedMetadata, SequenceGroup
+from service.engine.attention.metadata import PackedMetadata, RecordingMetadata, SequenceGroup
 from service.engine.model.hooks import ForwardHooks
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
@@ -70,11 +70,32 @@ class _Kept:
         return found
 
 
+class _Front:
+    """The first tokens of most lessons, read once. In a causal model, their keys and values do not depend on what follows."""
+
+    def __init__(self, model: HostedModel, ids: Sequence[int]) -> None:
+        self._ids = tuple(ids[: model.n_positions])
+        metadata = RecordingMetadata(len(self._ids))
+        model.forward(metadata, ids=torch.tensor(self._ids), positions=metadata.positions)
+        layers = range(model.architecture.n_layers)
+        self._keys = [metadata.keys[layer] for layer in layers]
+        self._values = [metadata.values[layer] for layer in layers]
+
+    def shared_with(self, ids: Sequence[int]) -> CompiledPrompt | None:
+        """The tokens that ``ids`` begins with, without its last one, whose logits are needed; None if there are none."""
+        pairs = zip(self._ids, ids[:-1], strict=False)
+        n = next((i for i, (own, other) in enumerate(pairs) if own != other), min(len(self._ids), len(ids) - 1))
+        if n == 0:
+            return None
+        return CompiledPrompt(n, tuple(k[:, :n] for k in self._keys), tuple(v[:, :n] for v in self._values))
+
+
 class ModelTeacher:
     """A model that reads each lesson, with its context, under its prompt. Each lesson is read alone and kept.
 
     Args:
         views, layers: what is kept of a forward.
+        front: tokens that lessons begin with, up to some number: read once, if there is no prompt.
         max_bytes: limit of what is kept. Lessons that do not fit are read again each time.
         check: called before every forward; its exceptions propagate.
     """
@@ -87,6 +108,7 @@ class ModelTeacher:
         views: Sequence[View],
         layers: Sequence[int],
         max_bytes: int,
+        front: Sequence[int] = (),
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self.model = model
@@ -96,6 +118,7 @@ class ModelTeacher:
         self._check = check
         with torch.no_grad():
             self._compiled: CompiledPrompt | None = None if prompt is None else compile_prompt(model, prompt)
+            self._front = _Front(model, front) if front and prompt is None else None
         self._kept = _Kept(max_bytes=max_bytes)
 
     @property
@@ -115,9 +138,11 @@ class ModelTeacher:
     @torch.no_grad()
     def _forward(self, lesson: Lesson) -> tuple[Float[Tensor, "n vocab"], dict[int, Tensor]]:
         self._check()
-        ids = (*lesson.teacher_ids, *lesson.target_ids[:-1])
-        at = torch.arange(len(lesson.teacher_ids) - 1, len(ids))
-        metadata = PackedMetadata([SequenceGroup(0, 1, len(ids), self._compiled)])
+        before = self._compiled if self._front is None else self._front.shared_with(lesson.teacher_ids)
+        n_read = 0 if self._front is None or before is None else before.n_virtual
+        ids = (*lesson.teacher_ids[n_read:], *lesson.target_ids[:-1])
+        at = torch.arange(len(lesson.teacher_ids) - n_read - 1, len(ids))
+        metadata = PackedMetadata([SequenceGroup(0, 1, len(ids), before)])
         states: dict[int, Tensor] = {}
 
         def keep(tap: Tap, rows: Tensor) -> None:

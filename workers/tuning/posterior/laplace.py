@@ -1,9 +1,9 @@
 """Low-rank Laplace approximation: a normal distribution whose precision is the curvature at a mode (MacKay 1992).
 
 With the prior's precision τ (one number a tensor) and the curvature H of the loss, the covariance is (τ + H)⁻¹. H is kept in
-its ``rank`` largest directions after whitening, H̃ = τ^(−1/2) H τ^(−1/2) ≈ U diag(s) Uᵀ; then a draw is
-θ + √T τ^(−1/2) (I − U diag(1 − (1 + s)^(−1/2)) Uᵀ) z with z ~ N(0, I). Curvature is measured by differences of gradients, so
-that products with many directions are one forward and backward of fused members.
+its ``rank`` largest directions after whitening, H̃ = τ^(−1/2) H τ^(−1/2) ≈ U diag(s) Uᵀ. ``service.store.prompts.normal`` has
+the stored form of the distribution, and draws from it. Curvature is measured by differences of gradients, so that products with
+many directions are one forward and backward of fused members.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
+from service.store.prompts.normal import CURVATURES, DIRECTIONS, MEAN, STD
 
 Gradients = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n d"]]
 """Gradients of a function at each of n points."""
@@ -34,13 +37,18 @@ class LowRankNormal:
     directions: Tensor
     curvatures: Tensor
 
-    def sample(self, n: int, *, generator: torch.Generator, temperature: float = 1.0) -> Float[Tensor, "n d"]:
-        """``n`` draws, float32."""
-        z = torch.randn(n, len(self.mean), generator=generator, dtype=torch.float64)
-        shrunk = 1 - (1 + self.curvatures).rsqrt()
-        z = z - (z @ self.directions.T * shrunk) @ self.directions
-        drawn: Tensor = self.mean + temperature**0.5 * self.std * z
-        return drawn.float()
+    def stored(self, *, like: Mapping[str, Tensor], temperature: float) -> dict[str, npt.NDArray[np.float32]]:
+        """The distribution to the power 1 / ``temperature`` in the stored form. like: a prompt, for names and shapes."""
+        names = sorted(like)
+        sizes = [like[name].numel() for name in names]
+        parts = zip(names, *(torch.split(t, sizes, -1) for t in (self.mean, self.std, self.directions)), strict=True)
+        found = {CURVATURES: self.curvatures}
+        for name, mean, std, directions in parts:
+            shape = like[name].shape
+            found[MEAN + name] = mean.view(shape)
+            found[STD + name] = temperature**0.5 * std[:1]
+            found[DIRECTIONS + name] = directions.reshape(-1, *shape)
+        return {name: tensor.float().numpy() for name, tensor in found.items()}
 
 
 def fit_laplace(

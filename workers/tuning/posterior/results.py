@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import torch
 from promptatlas.types.posteriors import LaplacePosterior, SgldPosterior
+from promptatlas.types.prompts import NormalDraws
 
 from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
+from service.store.prompts.checks import Floats
 from service.store.prompts.manifests import Provenance
-from service.store.prompts.native_format import MAX_STORED_MEMBERS, make_posterior
+from service.store.prompts.native_format import MAX_STORED_MEMBERS, PromptFile, make_normal_posterior, make_posterior
+from service.store.prompts.normal import drawn
 from workers.evaluation.example_rows import write_lines
 from workers.tuning.context import TuningContext
 from workers.tuning.initialization import Initialization, log_prob_under
@@ -30,11 +33,15 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Members:
-    """Members of a posterior. origins: the member of the run that each comes from, with its step for a sample of a chain."""
+    """Members of a posterior. origins: the member of the run that each comes from, with its step for a sample of a chain.
+
+    normal: the distribution that they are the first draws from, in its stored form; None if they are stored themselves.
+    """
 
     tensors: list[Tensors]
     origins: list[str]
     diagnostics: ChainDiagnostics | None = None
+    normal: tuple[Mapping[str, Floats], NormalDraws] | None = None
 
 
 def store_posterior(
@@ -57,21 +64,8 @@ def store_posterior(
     predictive, bins = evaluate_predictive(context, members.tensors, best=training.outcomes[best].tensors)
     context.run.save_output("calibration.json", bins)
     metrics = _metrics(context, training, measured, best=best, members=members) | predictive
-    stacked = {key: torch.stack([m[key] for m in members.tensors]).numpy() for key in members.tensors[0]}
+    prompt = _file(context, members, best=best)
     spec = context.spec
-    prompt = make_posterior(
-        context.kind,
-        tensors=stacked,
-        base=base_shape(context.model.card),
-        where=context.where,
-        notes={
-            "run": context.run.run_id,
-            "posterior": None if spec.posterior is None else spec.posterior.model_dump(mode="json"),
-            "dataset": {"name": context.dataset.name, "sha256": context.dataset.sha256},
-            "best": context.members[best].name,
-            "members": members.origins,
-        },
-    )
     prior = spec.priors[0].model_dump(mode="json", by_alias=True) if len(spec.priors) == 1 else None
     provenance = Provenance(run_id=context.run.run_id, prior=prior, metrics=metrics)
     manifest, _ = context.run.prompts.create(name, prompt=prompt, provenance=provenance)
@@ -83,6 +77,24 @@ def store_posterior(
     context.run.save_output("evaluation.jsonl", write_lines(lines))
     context.run.save_output("members.json", _table(context, training, ref=manifest.ref))
     return metrics
+
+
+def _file(context: TuningContext, members: Members, *, best: int) -> PromptFile:
+    """The native file of the posterior."""
+    posterior = context.spec.posterior
+    notes = {
+        "run": context.run.run_id,
+        "posterior": None if posterior is None else posterior.model_dump(mode="json"),
+        "dataset": {"name": context.dataset.name, "sha256": context.dataset.sha256},
+        "best": context.members[best].name,
+        "members": members.origins,
+    }
+    base, where = base_shape(context.model.card), context.where
+    if members.normal is not None:
+        tensors, draws = members.normal
+        return make_normal_posterior(context.kind, tensors=tensors, draws=draws, base=base, where=where, notes=notes)
+    stacked = {key: torch.stack([m[key] for m in members.tensors]).numpy() for key in members.tensors[0]}
+    return make_posterior(context.kind, tensors=stacked, base=base, where=where, notes=notes)
 
 
 def best_member(context: TuningContext, training: Training, measured: MemberResults) -> int:
@@ -164,9 +176,13 @@ def _laplace(context: TuningContext, training: Training, method: LaplacePosterio
     generator = torch.Generator().manual_seed(method.seed)
     sizes = {name: mode[name].numel() for name in sorted(mode)}
     fitted = fit_laplace(flat(mode), loss=loss, log_prior=log_prior, sizes=sizes, rank=method.rank, generator=generator)
-    draws = fitted.sample(method.draws, generator=generator, temperature=method.temperature)
+    stored = fitted.stored(like=mode, temperature=method.temperature)
+    draws = NormalDraws(n_draws=method.draws, seed=method.seed)
+    members = [drawn(stored, seed=draws.seed, index=i) for i in range(draws.n_draws)]
     return Members(
-        tensors=[unflat(draw, like=mode) for draw in draws], origins=[f"{member.name}#{i}" for i in range(len(draws))]
+        tensors=[{name: torch.from_numpy(values) for name, values in each.items()} for each in members],
+        origins=[f"{member.name}#{i}" for i in range(draws.n_draws)],
+        normal=(stored, draws),
     )
 
 

@@ -48,8 +48,8 @@ class SgldPosterior(RequestBody):
 class LaplacePosterior(RequestBody):
     """A normal distribution around the best member (MacKay 1992), with the ``rank`` largest curvatures of the loss.
 
-    draws: number of prompts that are drawn from it and stored. n_examples: training examples that the curvature is measured
-    on. seed: of the draws.
+    The mean and factors are stored. draws: number of draws that are evaluated, and that an ensemble averages by default.
+    n_examples: training examples that the curvature is measured on. seed: of the draws.
     """
 
     method: Literal["laplace"] = "laplace"

@@ -18,12 +18,22 @@ PeftType = Literal["PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "PREFIX_TU
 """native: the safetensors file. peft: a zip that PEFT loads. prompt_embeds: vectors of a soft prompt. kv: keys and values."""
 
 
+class NormalDraws(RequestBody):
+    """Members of a posterior that is stored as a normal distribution: any number of draws, numbered from 0.
+
+    n_draws: number of draws that an ensemble averages by default. seed: of all draws.
+    """
+
+    n_draws: int = Field(default=16, ge=1, le=1024)
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+
+
 class PromptHeader(RequestBody):
     """The JSON under ``promptatlas`` in the header of a native prompt file.
 
     where: for deep prompts. Only their own layers attend to ``local`` vectors; ``carried`` ones continue through the layers
     above. notes: any JSON; it is stored unchanged. member_kind: for posteriors, the kind of their members, whose tensors are
-    stacked along a new first axis.
+    stacked along a new first axis. normal: for posteriors that have a mean and factors instead.
     """
 
     kind: StoredKind
@@ -32,6 +42,7 @@ class PromptHeader(RequestBody):
     base_revision: str | None = None
     where: Where | None = None
     notes: Any = None
+    normal: NormalDraws | None = None
 
 
 class PromptManifest(ResponseBody):
@@ -40,7 +51,8 @@ class PromptManifest(ResponseBody):
     layers: those that the prompt has tensors for; all layers for a prefix. sha256: content hash.
     metrics: fractions or nats by ``{split}/{metric}``. parent: reference of the prompt that tuning started from.
     members: for a posterior, the content hashes of its members, in order; member_kind: their kind. Its n_virtual, layers and
-    where are those of each member.
+    where are those of each member. normal: for a posterior that is a normal distribution, ``n_draws`` and ``seed`` in place of
+    ``members``.
     """
 
     name: str
@@ -62,6 +74,7 @@ class PromptManifest(ResponseBody):
     notes: Any = None
     member_kind: PromptKind | None = None
     members: list[Sha256] | None = None
+    normal: dict[str, int] | None = None
 
 
 class PromptUsed(ResponseBody):
@@ -69,7 +82,8 @@ class PromptUsed(ResponseBody):
 
     ref: as requested. sha256: of the stored prompt; None for several prompts, whose ``parts`` have theirs.
     n_virtual: of a concatenation, the sum of its parts.
-    member: index of the member that was drawn from a posterior; ``sha256`` is that member's.
+    member: index of the member that was drawn from a posterior; ``sha256`` is that member's, or the posterior's if it is a
+    normal distribution.
     """
 
     ref: PromptRef

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from promptatlas.types import NormalDraws
 
 from service.engine.inputs import PromptChoice
 from service.store.prompts.manifests import PromptManifest
-from service.store.prompts.native_format import make_posterior
+from service.store.prompts.native_format import make_normal_posterior, make_posterior
 from tests.service.api.conftest import DEMO, World
 from tests.service.api.requests.test_prompt_resolution import chosen, complete, put
 
@@ -61,6 +62,48 @@ def test_a_list_has_prompts_and_members(world: World) -> None:
     assert choice is not None
     contents = [content for content, _ in choice.parts]
     assert contents == [alone.sha256, f"{manifest.sha256}#0", f"{manifest.sha256}#1"]
+
+
+def put_normal(world: World, name: str = "normal") -> PromptManifest:
+    generator = np.random.default_rng(3)
+    tensors = {
+        "mean.soft": generator.normal(size=(2, DEMO.d_model)),
+        "std.soft": np.array([0.1]),
+        "directions.soft": generator.normal(size=(1, 2, DEMO.d_model)),
+        "curvatures": np.array([2.0]),
+    }
+    file = make_normal_posterior("soft", tensors=tensors, draws=NormalDraws(n_draws=4, seed=1), base=DEMO)
+    return world.services.prompts.create(name, prompt=file)[0]
+
+
+@pytest.mark.parametrize("seed", [0, 12345, -7])
+def test_a_seed_draws_from_a_normal_distribution(world: World, seed: int) -> None:
+    """Every seed has its own draw, whose number the response names."""
+    manifest = put_normal(world)
+    digest = hashlib.blake2b(f"posterior/{seed}".encode(), digest_size=8).digest()
+    index = int.from_bytes(digest, "little") % 2**53
+    response = complete(world, prompt_ref="normal@1", seed=seed)
+    assert chosen(world) == PromptChoice(parts=((f"{manifest.sha256}#{index}", 1.0),))
+    used = response.json()["prompt"]
+    assert (used["member"], used["sha256"], used["kind"]) == (index, manifest.sha256, "soft")
+
+
+@pytest.mark.parametrize(("n", "expected"), [(None, 4), (2, 2), (9, 9)])
+def test_an_ensemble_averages_any_number_of_draws(world: World, n: int | None, expected: int) -> None:
+    manifest = put_normal(world)
+    response = complete(world, prompt_ref={"ensemble": "normal"} | ({} if n is None else {"n": n}))
+    choice = chosen(world)
+    assert choice is not None
+    assert [content for content, _ in choice.parts] == [f"{manifest.sha256}#{i}" for i in range(expected)]
+    assert [part["ref"] for part in response.json()["prompt"]["parts"]] == [manifest.sha256] * expected
+
+
+def test_a_distribution_in_a_list_has_its_default_number_of_draws(world: World) -> None:
+    manifest, alone = put_normal(world), put(world, "alone", seed=9)
+    complete(world, prompt_ref={"ensemble": ["normal", "alone"], "n": 5})
+    choice = chosen(world)
+    assert choice is not None
+    assert [content for content, _ in choice.parts] == [*(f"{manifest.sha256}#{i}" for i in range(4)), alone.sha256]
 
 
 def test_responses_under_one_prompt_do_not_name_it(world: World) -> None:

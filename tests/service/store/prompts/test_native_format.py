@@ -13,7 +13,9 @@ from safetensors.torch import save as torch_save
 from service.errors import DamagedArtifact, InvalidRequest, NotFound
 from service.store.artifacts.tensor_codec import decode, encode
 from service.store.prompts.checks import BaseShape
-from service.store.prompts.native_format import MAX_NOTES_BYTES, make_prompt, parse_native, read_stored
+from service.store.prompts.headers import MAX_NOTES_BYTES
+from service.store.prompts.native_format import make_prompt, parse_native
+from service.store.prompts.stored_format import read_stored
 
 SOFT = {"kind": "soft", "base": "tiny"}
 DEEP = {"kind": "deep", "base": "tiny"}

@@ -215,3 +215,24 @@ def test_a_teacher_under_a_prompt_is_the_model_that_serves_it() -> None:
     torch.testing.assert_close(taught.views[views_of(terms)[0]].log_probs, logits[first:].log_softmax(-1))
     torch.testing.assert_close(taught.states[1], states[1][first:])
     assert teacher.teaching(lesson) is taught
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "gemma3", "mistral"])
+@pytest.mark.parametrize(
+    "front",
+    [(9, 8, 7, 6, 5), (9, 8, 7, 40, 41), (9, 8, 7, 6, 5, 4, 3, 2, 11), (50, 51)],
+    ids=["whole", "joined-at-the-end", "longer-than-the-text", "of-another-text"],
+)
+def test_a_front_that_is_read_once_changes_nothing(architecture: str, front: tuple[int, ...]) -> None:
+    """Distributions and states are those of plain transformers on the whole text."""
+    terms, model = CASES["sequence-and-kl"][0], hosted(architecture)
+    teacher = ModelTeacher(model, prompt=None, views=views_of(terms), layers=[1], max_bytes=0, front=front)
+    for inputs, target in (((9, 8, 7, 6, 5, 4, 3), (12, 13, 14)), ((9, 8, 7, 6, 5), (30,))):
+        lesson = Lesson(split="train", index=0, input_ids=inputs[-2:], teacher_ids=inputs, target_ids=target)
+        taught = teacher.teaching(lesson)
+        with torch.no_grad():
+            logits, states = plain_forward(architecture, inputs + target[:-1])
+        first = len(inputs) - 1
+        log_probs = taught.views[views_of(terms)[0]].log_probs
+        torch.testing.assert_close(log_probs, logits[first:].log_softmax(-1), rtol=0, atol=1e-4)
+        torch.testing.assert_close(taught.states[1], states[1][first:], rtol=0, atol=1e-4)

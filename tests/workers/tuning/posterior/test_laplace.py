@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from service.errors import InvalidRequest
+from service.store.prompts.normal import drawn
 from workers.tuning.posterior.laplace import LowRankNormal, fit_laplace
 
 D, RANK, STD = 12, 3, 0.7
@@ -49,11 +50,16 @@ def test_the_largest_curvatures_are_kept() -> None:
     assert fitted(rank=2).curvatures.sort().values.tolist() == pytest.approx([9 * STD**2, 40 * STD**2], rel=1e-3)
 
 
-def test_draws_have_the_law_of_the_posterior() -> None:
-    draws = fitted().sample(4000, generator=torch.Generator().manual_seed(7)).double().numpy()
-    covariance = torch.linalg.inv(torch.eye(D).double() / STD**2 + curvature()).numpy()
-    np.testing.assert_allclose(draws.mean(0), np.linspace(-1, 1, D), atol=0.06)
-    np.testing.assert_allclose(np.cov(draws.T), covariance, atol=0.05)
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_stored_draws_have_the_law_of_the_posterior(temperature: float) -> None:
+    """Moments, and the Kolmogorov-Smirnov statistic of whitened draws, as SciPy has them."""
+    like = {"deep.0": torch.zeros(5), "deep.1": torch.zeros(7)}
+    stored = fitted().stored(like=like, temperature=temperature)
+    prompts = [drawn(stored, seed=7, index=i) for i in range(4000)]
+    draws = np.stack([np.concatenate([each["deep.0"], each["deep.1"]]) for each in prompts]).astype(np.float64)
+    covariance = temperature * torch.linalg.inv(torch.eye(D).double() / STD**2 + curvature()).numpy()
+    np.testing.assert_allclose(draws.mean(0), np.linspace(-1, 1, D), atol=0.06 * temperature**0.5)
+    np.testing.assert_allclose(np.cov(draws.T), covariance, atol=0.05 * temperature)
     whitened = np.linalg.solve(np.linalg.cholesky(covariance), (draws - np.linspace(-1, 1, D)).T)
     assert scipy.stats.kstest(whitened.ravel(), "norm").pvalue > 0.001
 

@@ -21,7 +21,7 @@ from workers.priors.kinds.posterior import Posterior
 from workers.priors.prior import Space
 from workers.priors.sources.sources import Sources
 from workers.tuning.context import TuningContext
-from workers.tuning.initialization import initialize
+from workers.tuning.initialization import Initialization, initialize
 from workers.tuning.posterior.results import flat
 from workers.tuning.run import tune
 from workers.tuning.samplers.svgd import stein_direction
@@ -69,15 +69,28 @@ def content_of(run: FakeRun) -> PromptContent:
     return run.prompts.load_posterior(manifest_of(run)).content
 
 
+def training_of(run: FakeRun) -> tuple[TuningContext, Initialization, Training]:
+    """The training of a run, before its first step."""
+    context = TuningContext.of(run)
+    initialization = initialize(
+        context.spec,
+        members=context.members,
+        model=context.model,
+        sources=context.sources,
+        dataset_sha256=context.dataset.sha256,
+    )
+    return context, initialization, Training(context, initialization, on_point=lambda _: None, clock=lambda: 0.0)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_leaves_one_version_with_members(method: str, whole: Mapping[str, FakeRun]) -> None:
     run = whole[method]
     assert run.made == ["wording@1"]
     manifest, content = manifest_of(run), content_of(run)
     assert (manifest.kind, manifest.member_kind, manifest.n_virtual) == ("posterior", "soft", 3)
-    assert content.n_members == len(manifest.members or ()) == N_MEMBERS[method]
-    assert manifest.members == tuple(content.member(i).sha256 for i in range(content.n_members))
-    assert len(set(manifest.members)) == content.n_members
+    hashes = [content.member(i).sha256 for i in range(content.n_members)]
+    assert manifest.n_members == len(set(hashes)) == N_MEMBERS[method]
+    assert manifest.members == (None if method == "laplace" else tuple(hashes))
     assert manifest.metrics["posterior/n_members"] == content.n_members
     assert manifest.metrics == run.metrics
     assert 0 <= run.metrics["test/disagreement"] <= 1
@@ -104,6 +117,27 @@ def test_a_killed_run_gives_the_same_posterior(
     assert again.metrics == whole[method].metrics
 
 
+def test_a_laplace_posterior_is_stored_as_its_mean_and_factors(whole: Mapping[str, FakeRun], tmp_path: Path) -> None:
+    """The mean is the best member of the training. Without data the standard deviation is the prior's."""
+    run, content = whole["laplace"], content_of(whole["laplace"])
+    assert manifest_of(run).normal == {"n_draws": 5, "seed": 0}
+    assert {name: len(values) for name, values in content.tensors.items()} == {
+        "curvatures": 3,
+        "directions.soft": 3,
+        "mean.soft": 3,
+        "std.soft": 1,
+    }
+    _, _, training = training_of(make_run(tmp_path, **{**COMMON, **METHODS["laplace"]}))
+    trainer = training.trainer
+    while not trainer.finished:
+        trainer.step()
+    best = int(manifest_of(run).notes["best"].removeprefix("wording-isotropic-"))
+    np.testing.assert_array_equal(content.tensors["mean.soft"], trainer.result(best)["soft"].numpy())
+    assert content.tensors["std.soft"][0] == pytest.approx(PRIOR["std"], rel=1e-3)
+    sources = Sources(small_model(), datasets=run.datasets, prompts=run.prompts, check=lambda: None)
+    assert [prompt.n_virtual for prompt in sources.members("wording@1")] == [3] * 5
+
+
 def test_the_members_of_an_ensemble_are_the_prompts_of_a_run_without_a_posterior(
     whole: Mapping[str, FakeRun], tmp_path: Path
 ) -> None:
@@ -118,17 +152,8 @@ def test_particles_move_along_the_direction_of_the_density(tmp_path: Path) -> No
     changes = {**COMMON, "posterior": {"method": "svgd"}, "optimizer": {**OPTIMIZER, "steps": 1, "clip": None}}
     run = make_run(tmp_path, **changes)
     tune(run)
-    context = TuningContext.of(make_run(tmp_path / "again", **changes))
-    examples = context.training_examples()
-    n_tokens = sum(len(example.target_ids) for example in examples)
-    initialization = initialize(
-        context.spec,
-        members=context.members,
-        model=context.model,
-        sources=context.sources,
-        dataset_sha256=context.dataset.sha256,
-    )
-    training = Training(context, initialization, on_point=lambda _: None, clock=lambda: 0.0)
+    context, initialization, training = training_of(make_run(tmp_path / "again", **changes))
+    n_tokens = sum(len(example.target_ids) for example in context.training_examples())
     trainer = training.trainer
     draws = torch.stack([flat(initialization.draws[member.draw]) for member in context.members])
     batch = [trainer._train[i] for i in trainer._order.batch(0)]
