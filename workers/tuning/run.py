@@ -109,6 +109,7 @@ class _Tuning:
             model=context.model,
             sources=context.sources,
             dataset_sha256=context.data_sha256,
+            max_bytes=context.forward_bytes,
         )
 
     def _log_start(self) -> None:

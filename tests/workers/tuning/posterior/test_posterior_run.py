@@ -127,6 +127,7 @@ def test_particles_move_along_the_direction_of_the_density(tmp_path: Path) -> No
         model=context.model,
         sources=context.sources,
         dataset_sha256=context.dataset.sha256,
+        max_bytes=context.forward_bytes,
     )
     training = Training(context, initialization, on_point=lambda _: None, clock=lambda: 0.0)
     trainer = training.trainer
