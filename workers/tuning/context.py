@@ -10,6 +10,7 @@ from typing import Any
 
 from promptatlas.types.datasets import Split
 from promptatlas.types.forms import Where
+from promptatlas.types.posteriors import SvgdPosterior
 from promptatlas.types.tuning import TuneSpec
 
 from service.engine.model.hosted_model import HostedModel
@@ -98,6 +99,11 @@ class TuningContext:
     def sampler(self) -> Sampler | None:
         """Samples targets from the members, if some are sampled."""
         return None
+
+    @property
+    def has_independent_members(self) -> bool:
+        """Whether no member's training depends on another's, so that workers can share the members."""
+        return not isinstance(self.spec.posterior, SvgdPosterior)
 
     @property
     def metrics(self) -> Sequence[str]:

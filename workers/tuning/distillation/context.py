@@ -178,6 +178,11 @@ class DistillContext(TuningContext):
             check=self.run.check,
         )
 
+    @property
+    def has_independent_members(self) -> bool:
+        """Members that sample their own targets do so in one batch, so they are not independent."""
+        return super().has_independent_members and self.spec.on_policy == 0
+
     def lessons(self, split: Split) -> list[Lesson]:
         """The teacher's texts of a split: all for training, otherwise those that are evaluated; empty if there are none."""
         if split not in self._lessons:
