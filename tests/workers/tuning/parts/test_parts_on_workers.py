@@ -13,14 +13,13 @@ from service.queueing.embedded_redis import find_server
 from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
 from service.store.prompts.store import PromptStore
-from service.store.runs.checkpoints import Checkpoints
 from tests.integration.running import children_of, command_of, is_alive, wait_until
 from tests.oracle.models import build_model, save
 from tests.workers.running.yard import Yard, open_yard
 from tests.workers.tuning.parts.helped_run import N_MEMBERS, contents, divide_small_runs, finish
+from tests.workers.tuning.parts.slow_kinds import has_begun
 from tests.workers.tuning.small_run import SPEC, make_run, put_dataset, records
 from workers.tuning.parts.store import PartStore
-from workers.tuning.parts.training import MESSAGES
 
 pytestmark = pytest.mark.skipif(find_server() is None, reason="no redis-server here")
 
@@ -69,14 +68,8 @@ def horses(yard: Yard, *, job: str) -> list[int]:
 
 def helper_of(yard: Yard, run_id: str) -> int:
     """The helper, after its first checkpoint."""
-    artifacts = ArtifactStore(yard.store)
-
-    def has_begun() -> bool:
-        # This worker begins with the first part, so that the second one is the helper's.
-        own = Checkpoints(artifacts, run_id=run_id, part=1).load_some([MESSAGES])
-        return own is not None or PartStore(artifacts, run_id=run_id).find(1) is not None
-
-    wait_until(lambda: horses(yard, job=f"{run_id}_help_") and has_begun(), why=yard.logs)
+    store = PartStore(ArtifactStore(yard.store), run_id=run_id)
+    wait_until(lambda: horses(yard, job=f"{run_id}_help_") and has_begun(store), why=yard.logs)
     return horses(yard, job=f"{run_id}_help_")[0]
 
 
