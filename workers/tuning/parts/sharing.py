@@ -120,8 +120,8 @@ class DividedTraining:
 
     def _report_helpers(self) -> None:
         missing = [str(number) for number in self._shards.missing if number != self._own]
-        for part in set(missing).difference(self._run.coordinator.unleased(missing)):
-            number = int(part)
+        unleased = set(self._run.coordinator.unleased(missing))
+        for number in (int(part) for part in missing if part not in unleased):
             newest = self._store.load_some(number, (CURVES, MESSAGES), after=self._n_seen[number])
             if newest is not None:
                 self._n_seen[number], files = newest

@@ -41,7 +41,7 @@ def finished(run: FakeRun) -> FakeRun:
 def test_a_helper_trains_students_to_the_same_bits(name: str, tmp_path: Path) -> None:
     alone = finished(distill_run(tmp_path / "alone", **RUNS[name]))
     run = distill_run(tmp_path / "helped", **RUNS[name])
-    helpers = with_helpers(run, help_distill, kill_at=25)
+    helpers = with_helpers(run, help_distill, kill_at=50)
     assert_same_results(finished(run), alone)
     assert steps_of(helpers.came[0]) > 0
 
