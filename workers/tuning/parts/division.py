@@ -43,7 +43,7 @@ def work_of_member(spec: TuneSpec, *, model: HostedModel, train: Sequence[Encode
 
 
 def divide(n_members: int, *, work: MemberWork, device_type: str) -> tuple[tuple[int, ...], ...]:
-    """The members of each part, by index. A part is as large as an efficient forward, and never a matter of seconds."""
+    """The members of each part, by index. A part fills an efficient forward and has at least :data:`PART_FLOP`."""
     n_least_tokens = CPU_TOKENS if device_type == "cpu" else DEVICE_TOKENS
     n_each = max(1, math.ceil(n_least_tokens / work.n_tokens), math.ceil(PART_FLOP / work.flop))
     return tuple(tuple(part) for part in cut(range(n_members), parts=max(1, n_members // n_each)))

@@ -42,7 +42,7 @@ class Helpers:
     lingers: int = 0
     expiring: dict[str, int] = field(default_factory=dict)
     withdrawn: bool = False
-    n_asked: int = 0
+    n_looks: int = 0
 
     @contextmanager
     def lease(self, part: str) -> Iterator[bool]:
@@ -77,8 +77,8 @@ class Helpers:
         return 1
 
     def runs_are_waiting(self) -> bool:
-        self.n_asked += 1
-        return self.needed_after is not None and self.n_asked > self.needed_after
+        self.n_looks += 1
+        return self.needed_after is not None and self.n_looks > self.needed_after
 
     def withdraw_requests(self) -> None:
         self.withdrawn = True

@@ -110,7 +110,7 @@ def test_a_part_of_a_killed_helper_goes_on_from_its_checkpoint(alone: FakeRun, t
 
 def test_a_helper_leaves_within_a_part_when_a_run_waits(alone: FakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    # Asked once before its first part, then after each checkpoint.
+    # A helper looks once before its first part, then after each checkpoint.
     helpers = with_helpers(run, help_tune, needed_after=2)
     assert_same_results(finish(run), alone)
     (helper,) = helpers.came
@@ -202,7 +202,7 @@ def test_other_posteriors_are_divided(method: str, tmp_path: Path, tmp_path_fact
     assert run.metrics == divided_alone.metrics
 
 
-def test_a_helper_comes_for_nothing_if_the_run_is_not_divided(tmp_path: Path) -> None:
+def test_help_with_an_undivided_run_does_nothing(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     help_tune(run)
     assert steps_of(run) == 0
