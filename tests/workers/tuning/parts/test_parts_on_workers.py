@@ -1,4 +1,4 @@
-"""A divided run on two real workers, one of which is killed or told to stop."""
+"""A divided run on two real workers, one of which is killed or cancelled."""
 
 from __future__ import annotations
 
