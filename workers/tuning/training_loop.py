@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from service.engine.shapes import Tensor
+from workers.inputs.examples import EncodedExample
 from workers.tuning.context import TuningContext
 from workers.tuning.initialization import Initialization, RunMember, log_prob_under, settings_of
 from workers.tuning.results.curves import Curves, OnPoint, Point
@@ -54,9 +55,10 @@ class Training:
         self._context = context
         self._on_log = on_log or (lambda text, level: context.run.log(text, level=level))
         self._members = [context.members[i] for i in (range(len(context.members)) if chosen is None else chosen)]
-        validation = context.validation_examples() if alike is None else alike.validation
-        train = context.training_examples() if alike is None else alike.train
-        self.train, self.validation = train, validation
+        validation: list[EncodedExample] = context.validation_examples() if alike is None else alike.validation
+        train: list[EncodedExample] = context.training_examples() if alike is None else alike.train
+        self.train: list[EncodedExample] = train
+        self.validation: list[EncodedExample] = validation
         n_observations = sum(len(example.target_ids) for example in train)
         settings = settings_of(context.spec, can_validate=bool(validation), n_observations=max(n_observations, 1))
         self.settings = settings
