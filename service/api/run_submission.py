@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from service.api.responses.runs import run_answer
 from service.api.services import Services
 from service.api.telemetry.request_record import current_traceparent
 from service.errors import AtlasError, QueueUnavailable, Unavailable
+from service.hosting.processes.memory import host_memory_bytes
 from service.planning.context import PlanningContext
 from service.planning.encoder_decoders import EncoderDecoderConfigs
 from service.planning.run_kinds import Plan, plan
@@ -162,7 +162,7 @@ def planning_context(services: Services) -> PlanningContext:
 
 
 def _worker_memory_bytes(services: Services, models: Mapping[str, Mapping[str, Any]]) -> int | None:
-    """Memory of this machine if workers run here and on the CPU; otherwise None."""
+    """Memory of this host if workers run here and on the CPU; otherwise None."""
     if services.settings.workers == 0 or any(card["device"] != "cpu" for card in models.values()):
         return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return host_memory_bytes()

@@ -42,8 +42,14 @@ class RunHandler:
 
 RUN_HANDLERS: Mapping[RunKind, RunHandler] = MappingProxyType(
     {
-        "tune": RunHandler(complete=complete_tune, perform="workers.tuning.run:tune"),
-        "distill": RunHandler(complete=complete_distill, perform="workers.tuning.distillation.run:distill"),
+        "tune": RunHandler(
+            complete=complete_tune, perform="workers.tuning.run:tune", help="workers.tuning.helper:help_tune"
+        ),
+        "distill": RunHandler(
+            complete=complete_distill,
+            perform="workers.tuning.distillation.run:distill",
+            help="workers.tuning.distillation.helper:help_distill",
+        ),
         "evaluate": RunHandler(complete=complete_evaluate, perform="workers.evaluation.run:evaluate"),
         "generate": RunHandler(
             complete=complete_generate,

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     threads, worker_threads: of the engine process and of each run; by default all cores, and equal shares of them.
     worker_nice: how far the priority of runs is below that of the engine process; the default depends on ``workers``.
     workers: number of worker processes. worker_devices: CUDA devices of their runs.
+    memory_share: of a device, or of the host on a CPU, that each run may use; by default equal shares.
     worker_grace_s: how long a run may take to save a checkpoint when its worker stops.
     api_keys_file: keys that are read again when the file changes; each line is one key, see api_keys.py.
     requests_per_minute, tokens_per_minute, max_rows_per_key: limits of API keys without their own.
@@ -118,6 +119,7 @@ class Settings(BaseSettings):
 
     workers: int = Field(default=1, ge=0, le=256)
     worker_devices: tuple[str, ...] = ()
+    memory_share: float | None = Field(default=None, gt=0, le=1)
     worker_grace_s: float = Field(default=20.0, ge=0, le=3600, allow_inf_nan=False)
     run_attempts: int = Field(default=3, ge=1, le=1000)
     max_harvest_bytes: int = Field(default=256 << 30, ge=1024)

@@ -126,7 +126,15 @@ def wait_until(condition: object, *, why: object = None) -> None:
 
 def children_of(parent: int) -> list[int]:
     """Living children, zombies left out."""
-    return [pid for pid in _all_pids() if is_alive(pid) and _stat(pid)[1] == str(parent)]
+    return [pid for pid in _all_pids() if _is_living_child(pid, parent)]
+
+
+def _is_living_child(pid: int, parent: int) -> bool:
+    try:
+        state, found = _stat(pid)[:2]
+    except OSError:  # it has ended since it was listed
+        return False
+    return state not in ("Z", "X") and found == str(parent)
 
 
 def is_alive(pid: int) -> bool:

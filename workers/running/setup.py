@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from service.queueing.intervals import Intervals
@@ -29,6 +29,12 @@ class WorkSetup:
         if self.settings.redis_url is None:
             raise ValueError("workers need the URL of a Redis, but the settings have none")
         return self.settings.redis_url
+
+    def with_share(self, share: float) -> WorkSetup:
+        """The setup with a share of the memory for each run, unless the settings have one."""
+        if self.settings.memory_share is not None:
+            return self
+        return replace(self, settings=self.settings.model_copy(update={"memory_share": share}))
 
     def to_json(self) -> dict[str, Any]:
         """The setup as values that JSON can hold."""

@@ -10,11 +10,13 @@ from typing import Any
 
 from promptatlas.types.datasets import Split
 from promptatlas.types.forms import Where
+from promptatlas.types.posteriors import SvgdPosterior
 from promptatlas.types.tuning import TuneSpec
 
 from service.engine.model.hosted_model import HostedModel
 from service.engine.prompts.prompt import Kind, Prompt
 from service.engine.shapes import Tensor
+from service.hosting.processes.memory import memory_share
 from service.store.datasets.items import DatasetInfo
 from workers.evaluation.answer_sampling import measures_of_sampling
 from workers.evaluation.evaluator import Evaluator, RowEvaluator
@@ -24,6 +26,7 @@ from workers.priors.sources.sources import Sources
 from workers.running.interface import RunContext
 from workers.tuning.initialization import RunMember, run_members
 from workers.tuning.training.criterion import Criterion, Curriculum, Sampler
+from workers.tuning.training.memory import forward_bytes
 
 EVAL_SEED = 0
 """Seed of the choice of evaluation examples. All runs on a dataset use the same examples; the seeds of a spec have no effect."""
@@ -52,6 +55,11 @@ class TuningContext:
     @cached_property
     def sources(self) -> Sources:
         return Sources(self.model, datasets=self.run.datasets, prompts=self.run.prompts, check=self.run.check)
+
+    @cached_property
+    def forward_bytes(self) -> int:
+        """Memory limit of one training forward of this process."""
+        return forward_bytes(self.model, share=memory_share(self.run.settings))
 
     @property
     def kind(self) -> Kind:
@@ -91,6 +99,11 @@ class TuningContext:
     def sampler(self) -> Sampler | None:
         """Samples targets from the members, if some are sampled."""
         return None
+
+    @property
+    def has_independent_members(self) -> bool:
+        """Whether no member's training depends on another's, so that workers can share the members."""
+        return not isinstance(self.spec.posterior, SvgdPosterior)
 
     @property
     def metrics(self) -> Sequence[str]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import safetensors.torch
-import torch
 from promptatlas.types.posteriors import EnsemblePosterior, SgldPosterior
 from promptatlas.types.priors import PromptPrior
 from promptatlas.types.tuning import TuneSpec
@@ -26,9 +24,6 @@ from workers.tuning.training.settings import LogProb, PosteriorSettings, TuneSet
 
 RECORD, DRAWS = "beginning.json", "draws.safetensors"
 """Files of a checkpoint."""
-
-CPU_SHARE, CUDA_SHARE = 0.125, 0.5
-"""Share of the machine's memory, or of the free memory of a CUDA device at the start, that one training forward may use."""
 
 Tensors = Mapping[str, Tensor]
 
@@ -87,9 +82,18 @@ class Initialization:
 
 
 def initialize(
-    spec: TuneSpec, *, members: Sequence[RunMember], model: HostedModel, sources: Sources, dataset_sha256: str
+    spec: TuneSpec,
+    *,
+    members: Sequence[RunMember],
+    model: HostedModel,
+    sources: Sources,
+    dataset_sha256: str,
+    max_bytes: int,
 ) -> Initialization:
     """Fit the priors and draw the initial tensors, once for each pair of prior and seed.
+
+    Args:
+        max_bytes: from ``workers.tuning.training.memory.forward_bytes``.
 
     Raises:
         the errors of ``workers.tuning.draws.draw``.
@@ -99,7 +103,7 @@ def initialize(
     return Initialization(
         dataset_sha256=dataset_sha256,
         base_revision=model.card.revision,
-        max_bytes=training_bytes(model.device),
+        max_bytes=max_bytes,
         facts=_facts(spec, model=model, sources=sources),
         draws=draws,
     )
@@ -163,14 +167,6 @@ def _posterior_settings(spec: TuneSpec, *, n_observations: int) -> PosteriorSett
     return replace(
         settings, burn_in=burn_in, thin=method.thin, preconditioner=preconditioner if method.preconditioned else None
     )
-
-
-def training_bytes(device: torch.device) -> int:
-    """Memory limit of one training forward, in bytes."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(CUDA_SHARE * free)
-    return int(CPU_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def _draw(spec: TuneSpec, plan: PlannedMember, *, model: HostedModel, sources: Sources) -> Tensors:

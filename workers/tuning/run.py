@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from service.planning.checks.members import numbered_kinds
 from workers.evaluation.evaluator import Evaluation
 from workers.evaluation.example_rows import CheckpointInterval, ExampleRow, write_lines
-from workers.running.interface import RunContext, RunStopped
+from workers.running.interface import RunContext, RunStopped, SharedRunContext
 from workers.tuning.context import TuningContext
 from workers.tuning.initialization import Initialization, initialize
+from workers.tuning.parts.division import divide, work_of_member
+from workers.tuning.parts.plan import PartsPlan, PlanFile
+from workers.tuning.parts.sharing import DividedTraining
 from workers.tuning.posterior.results import store_posterior
 from workers.tuning.results.curves import Point
 from workers.tuning.results.evaluation import MemberResults, evaluation_of
@@ -32,7 +35,7 @@ EVALUATION_SHARE = 10
 """The evaluation counts in the run's progress as 1 / EVALUATION_SHARE of the training steps."""
 
 
-def tune(run: RunContext) -> Mapping[str, float]:
+def tune(run: SharedRunContext) -> Mapping[str, float]:
     """Tune and evaluate every member of the spec, and store each as a prompt version.
 
     Writes ``spec.json``, ``members.json`` and ``evaluation.jsonl``; for each version ``draws/{ref}.safetensors`` and
@@ -49,24 +52,22 @@ def tune(run: RunContext) -> Mapping[str, float]:
     return perform(run, open_context=TuningContext.of)
 
 
-def perform(run: RunContext, *, open_context: Callable[[RunContext], TuningContext]) -> Mapping[str, float]:
+def perform(run: SharedRunContext, *, open_context: Callable[[RunContext], TuningContext]) -> Mapping[str, float]:
     """Train, evaluate and store the members of a run of any kind that trains prompts; see ``tune``."""
     run.save_output("spec.json", json.dumps(dict(run.spec), indent=2).encode())
     context = open_context(run)
     # Closed however the attempt ends: a work horse ends without exit handlers.
     with contextlib.closing(TensorBoard(keep=run.save_output)) as tensorboard:
-        return _Tuning(context, tensorboard=tensorboard).execute()
+        return _Tuning(run, context=context, tensorboard=tensorboard).execute()
 
 
 class _Tuning:
     """One attempt at a tuning run."""
 
-    def __init__(self, context: TuningContext, *, tensorboard: TensorBoard) -> None:
+    def __init__(self, run: SharedRunContext, *, context: TuningContext, tensorboard: TensorBoard) -> None:
         self._context = context
         self._tensorboard = tensorboard
-        self._run = context.run
-        self._n_steps = context.spec.optimizer.steps
-        self._n_total = self._n_steps + max(1, self._n_steps // EVALUATION_SHARE)
+        self._run = run
         files = self._run.load_checkpoint()
         self._initialization = self._load_or_initialize(files)
         self._recorders = self._make_recorders()
@@ -78,6 +79,10 @@ class _Tuning:
             self._save()
         else:
             self._resume(files)
+        self._plan = self._load_or_make_plan()
+        n_parts = 1 if self._plan is None else self._plan.n_parts
+        self._n_steps = context.spec.optimizer.steps * n_parts
+        self._n_total = self._n_steps + max(1, self._n_steps // EVALUATION_SHARE)
 
     def execute(self) -> dict[str, float]:
         self._train()
@@ -109,14 +114,30 @@ class _Tuning:
             model=context.model,
             sources=context.sources,
             dataset_sha256=context.data_sha256,
+            max_bytes=context.forward_bytes,
         )
+
+    def _load_or_make_plan(self) -> PartsPlan | None:
+        """The parts that workers train; None if all members are trained together."""
+        file = PlanFile(self._run.artifacts, run_id=self._run.run_id)
+        plan = file.load_intact(log=self._context.warn)
+        # A run that an earlier version began stays in one part.
+        if plan is None and self._training.step_number == 0 and self._context.has_independent_members:
+            train, model = self._training.train, self._context.model
+            work = work_of_member(self._context.spec, model=model, train=train)
+            parts = divide(len(self._context.members), work=work, device_type=model.device.type)
+            if len(parts) > 1:
+                plan = PartsPlan.of(parts, model=model)
+                file.save(plan)
+                self._run.log(f"The prompts are trained in {len(parts)} parts, with which idle workers can help.")
+        return plan
 
     def _log_start(self) -> None:
         n_members, training = len(self._context.members), self._training
         members = "one prompt" if n_members == 1 else f"{n_members} prompts together"
         self._run.log(
-            f"Tuning {members} on {training.n_train} examples of {self._context.texts.name}, with "
-            f"{training.n_validation} validation examples."
+            f"Tuning {members} on {len(training.train)} examples of {self._context.texts.name}, with "
+            f"{len(training.validation)} validation examples."
         )
         for index, by_tensor in self._initialization.facts.items():
             label = numbered_kinds(self._context.spec.priors)[int(index)]
@@ -146,6 +167,8 @@ class _Tuning:
     # --- training ---
 
     def _train(self) -> None:
+        if self._plan is not None and not self._training.finished:
+            self._train_parts(self._plan)
         saved_at = self._training.step_number
         try:
             while not self._training.finished:
@@ -160,6 +183,22 @@ class _Tuning:
             if self._training.step_number > saved_at:
                 self._save()
             raise
+
+    def _train_parts(self, plan: PartsPlan) -> None:
+        divided = DividedTraining(
+            self._run,
+            context=self._context,
+            initialization=self._initialization,
+            plan=plan,
+            training=self._training,
+            on_point=self._publish,
+            on_progress=lambda step: self._run.progress(step, self._n_total),
+        )
+        self._training.load(divided.complete())
+        self._save()
+        divided.clear()
+        if divided.n_by_helpers:
+            self._run.log(f"Other workers trained {divided.n_by_helpers} of {plan.n_parts} parts.")
 
     # --- evaluation ---
 

@@ -1,12 +1,13 @@
-"""Training loop of a run: the trainer with its curves, log lines and checkpoint files."""
+"""Training loop of a run, or of a part of it: the trainer with its curves, log lines and checkpoint files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from service.engine.shapes import Tensor
+from workers.inputs.examples import EncodedExample
 from workers.tuning.context import TuningContext
-from workers.tuning.initialization import Initialization, log_prob_under, settings_of
+from workers.tuning.initialization import Initialization, RunMember, log_prob_under, settings_of
 from workers.tuning.results.curves import Curves, OnPoint, Point
 from workers.tuning.training.settings import Member
 from workers.tuning.training.step_report import Outcome, Status, StepReport
@@ -21,31 +22,49 @@ END_MESSAGES: Mapping[Status, str] = {
 }
 
 
+OnLog = Callable[[str, str], None]
+"""Takes the text and the level of a message for the owner of the run."""
+
+
 class Training:
-    """All members of a run in one trainer.
+    """All members of a run in one trainer, or some of them.
 
     Args:
         on_point: takes the points of the curves.
         clock: seconds since the epoch.
+        on_log: takes messages; None: the run's log.
+        chosen: indices of the members; None: all.
+        alike: another training of the same run, whose examples and cached states are used.
 
     Attributes:
-        n_train, n_validation: numbers of training and validation examples.
+        train, validation: training and validation examples.
         settings: of the trainer.
     """
 
     def __init__(
-        self, context: TuningContext, initialization: Initialization, *, on_point: OnPoint, clock: Callable[[], float]
+        self,
+        context: TuningContext,
+        initialization: Initialization,
+        *,
+        on_point: OnPoint,
+        clock: Callable[[], float],
+        on_log: OnLog | None = None,
+        chosen: Sequence[int] | None = None,
+        alike: Training | None = None,
     ) -> None:
         self._context = context
-        validation = context.validation_examples()
-        train = context.training_examples()
+        self._on_log = on_log or (lambda text, level: context.run.log(text, level=level))
+        self._members = [context.members[i] for i in (range(len(context.members)) if chosen is None else chosen)]
+        validation: list[EncodedExample] = context.validation_examples() if alike is None else alike.validation
+        train: list[EncodedExample] = context.training_examples() if alike is None else alike.train
+        self.train: list[EncodedExample] = train
+        self.validation: list[EncodedExample] = validation
         n_observations = sum(len(example.target_ids) for example in train)
         settings = settings_of(context.spec, can_validate=bool(validation), n_observations=max(n_observations, 1))
         self.settings = settings
-        self.n_train, self.n_validation = len(train), len(validation)
         self._trainer = Trainer(
             context.model,
-            members=_members(context, initialization),
+            members=[_trained(member, context, initialization) for member in self._members],
             train=train,
             validation=validation,
             settings=settings,
@@ -53,6 +72,7 @@ class Training:
             criterion=context.criterion(),
             curriculum=context.curriculum(),
             sampler=context.sampler(),
+            frozen=None if alike is None else alike.trainer.frozen,
         )
         self._curves = Curves(n_steps=settings.steps, on_point=on_point, clock=clock)
         self._ended: set[str] = set()
@@ -73,7 +93,7 @@ class Training:
     @property
     def outcomes(self) -> list[Outcome]:
         """The outcome of each member, in order."""
-        return [self._trainer.outcome(i) for i in range(len(self._context.members))]
+        return [self._trainer.outcome(i) for i in range(len(self._members))]
 
     @property
     def trainer(self) -> Trainer:
@@ -107,22 +127,19 @@ class Training:
 
     def _log(self, report: StepReport) -> None:
         for note in report.notes:
-            self._context.warn(f"Step {report.step}: {note}")
+            self._on_log(f"Step {report.step}: {note}", "warning")
         for member in report.members:
             if member.status in END_MESSAGES and member.name not in self._ended:
                 self._ended.add(member.name)
                 if member.loss is not None:
-                    self._context.run.log(f"Step {report.step}: {member.name} {END_MESSAGES[member.status]}.")
+                    self._on_log(f"Step {report.step}: {member.name} {END_MESSAGES[member.status]}.", "info")
 
 
-def _members(context: TuningContext, initialization: Initialization) -> list[Member]:
-    return [
-        Member(
-            name=member.name,
-            lr=member.plan.lr,
-            start=initialization.draws[member.draw],
-            prior_log_prob=log_prob_under(context.spec, member.plan, model=context.model, sources=context.sources),
-            seed=member.plan.seed,
-        )
-        for member in context.members
-    ]
+def _trained(member: RunMember, context: TuningContext, initialization: Initialization) -> Member:
+    return Member(
+        name=member.name,
+        lr=member.plan.lr,
+        start=initialization.draws[member.draw],
+        prior_log_prob=log_prob_under(context.spec, member.plan, model=context.model, sources=context.sources),
+        seed=member.plan.seed,
+    )

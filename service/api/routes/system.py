@@ -136,8 +136,9 @@ def _workers_state(services: Services, redis: ComponentState) -> ComponentState:
     if numbers is None or (numbers.n_workers == 0 and services.settings.workers > 0):
         return ComponentState(status="starting")
     if numbers.n_workers == 0:
-        return ComponentState(status="off", detail="no workers on any host: runs stay queued")
-    return ComponentState(status="ok", detail=f"{numbers.n_workers} workers, running or idle")
+        return ComponentState(status="off", detail="no workers on any host: runs stay queued", count=0)
+    n_workers = numbers.n_workers
+    return ComponentState(status="ok", detail=f"{n_workers} workers, running or idle", count=n_workers)
 
 
 def _own_version() -> str:

@@ -101,7 +101,7 @@ def available_cores(*, root: Path = Path("/")) -> int:
     """
     has_affinity = hasattr(os, "sched_getaffinity")
     n_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    quotas = [quota for folder in _control_groups(root) if (quota := _quota(folder)) is not None]
+    quotas = [quota for folder in control_groups("cpu", root=root) if (quota := _quota(folder)) is not None]
     return max(1, min(n_cores, *(math.ceil(quota) for quota in quotas)) if quotas else n_cores)
 
 
@@ -140,8 +140,12 @@ def _replace(environ: Mapping[str, str]) -> None:
     os.environ.update(environ)
 
 
-def _control_groups(root: Path) -> Iterator[Path]:
-    """Folders of the control groups of this process that may limit its CPU time, with those that contain them."""
+def control_groups(controller: str, *, root: Path = Path("/")) -> Iterator[Path]:
+    """Folders of the control groups of this process that a controller, such as ``cpu``, may limit, with those that contain them.
+
+    Args:
+        root: of the file system, for tests.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -151,7 +155,7 @@ def _control_groups(root: Path) -> Iterator[Path]:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         names = controllers.split(",")
-        if controllers and "cpu" not in names:
+        if controllers and controller not in names:
             continue
         base = mount if not controllers else next(filter(Path.is_dir, (mount / controllers, mount / "cpu")), mount)
         # In a container the path may be one of the host, which is not visible: then the root is the container's group.

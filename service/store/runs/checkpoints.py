@@ -1,11 +1,13 @@
 """Checkpoints of a run: two slots, written alternately, so that the previous checkpoint exists until the new one does.
 
 runs/{id}/checkpoints/{0|1}/    artifacts; the one with the larger ``number`` in its metadata is newer
+
+A run that several workers train in parts has two slots for each part as well: ``part-00003.0`` and ``part-00003.1``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from service.errors import DamagedArtifact
@@ -25,11 +27,15 @@ class Checkpoints:
     """The checkpoints of one run.
 
     A run can resume from any intact checkpoint, whichever attempt wrote it; so a late write of a stale attempt is harmless.
+
+    Args:
+        part: of the run, if these are the checkpoints of a part.
     """
 
-    def __init__(self, artifacts: ArtifactStore, *, run_id: str) -> None:
+    def __init__(self, artifacts: ArtifactStore, *, run_id: str, part: int | None = None) -> None:
         self._artifacts = artifacts
         self._run_id = run_id
+        self._prefix = "" if part is None else f"part-{part:05d}."
         self._damaged: set[int] = set()
 
     def save(self, files: Mapping[str, bytes | Path], *, attempt: int) -> None:
@@ -55,12 +61,27 @@ class Checkpoints:
                 return files
         return None
 
-    def _read(self, slot: int, number: int) -> dict[str, bytes] | None:
+    def load_some(self, names: Collection[str], *, after: int = 0) -> tuple[int, dict[str, bytes]] | None:
+        """Number and some files of the newest checkpoint, if its number is above ``after`` and it is intact."""
+        known = self._known()
+        slot = max(known, key=lambda slot: known[slot], default=None)
+        if slot is None or known[slot] <= after:
+            return None
+        files = self._read(slot, known[slot], names=names)
+        return None if files is None else (known[slot], files)
+
+    def remove(self) -> None:
+        """Remove all checkpoints."""
+        for slot in _SLOTS:
+            self._artifacts.remove_folder(self._folder(slot))
+
+    def _read(self, slot: int, number: int, *, names: Collection[str] | None = None) -> dict[str, bytes] | None:
         try:
             artifact = self._artifacts.get(self._folder(slot), label=self._label(number))
             if artifact is None:
                 return None
-            return {name: self._artifacts.read(artifact, name) for name in artifact.files}
+            wanted = [name for name in artifact.files if names is None or name in names]
+            return {name: self._artifacts.read(artifact, name) for name in wanted}
         except DamagedArtifact as error:
             self._damaged.add(number)
             log_damage(error)
@@ -80,11 +101,11 @@ class Checkpoints:
         return numbers
 
     def _folder(self, slot: int) -> str:
-        return _folder(self._run_id, slot)
+        return _folder(self._run_id, f"{self._prefix}{slot}")
 
     def _label(self, number: int | str) -> str:
         return f"checkpoint {number} of run {self._run_id}"
 
 
-def _folder(run_id: str, slot: int) -> str:
+def _folder(run_id: str, slot: int | str) -> str:
     return f"runs/{run_id}/checkpoints/{slot}"

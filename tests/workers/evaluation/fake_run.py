@@ -11,7 +11,8 @@ from service.errors import NotFound
 from service.settings import Settings
 from service.store.artifacts.store import ArtifactStore
 from service.store.prompts.store import PromptStore
-from workers.running.interface import RunStopped
+from workers.running.attempt.coordination import LocalCoordinator
+from workers.running.interface import Coordinator, RunStopped
 
 
 class Killed(BaseException):
@@ -20,7 +21,7 @@ class Killed(BaseException):
 
 @dataclass
 class FakeRun:
-    """A RunContext. ``again()`` is the same run under its next attempt.
+    """A SharedRunContext. ``again()`` is the same run under its next attempt.
 
     stop_at, kill_at: the number of the check at which it is told to stop, or dies. kill_after: the progress after which it
     dies at its next check.
@@ -46,6 +47,7 @@ class FakeRun:
     n_checks: int = 0
     n_checkpoints: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    coordinator: Coordinator = field(default_factory=LocalCoordinator)
     tallied: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,6 +68,7 @@ class FakeRun:
             points=self.points,
             logs=self.logs,
             made=self.made,
+            coordinator=self.coordinator,
         )
 
     def load_model(self, name: str) -> HostedModel:

@@ -23,7 +23,6 @@ from service.store.runs.outputs import Outputs
 from tests.service.engine.contract import World
 from tests.workers.evaluation.fake_run import FakeRun
 from tests.workers.evaluation.test_run import file_of
-from workers.running.interface import Coordinator
 
 LENGTHS = (5, 3, 8, 2, 13, 8, 1, 5, 6, 3, 11)
 
@@ -81,9 +80,7 @@ class FakeCoordinator:
 
 
 class SharedFakeRun(FakeRun):
-    """A FakeRun with a coordinator: a SharedRunContext."""
-
-    coordinator: Coordinator
+    """A FakeRun with a coordinator of imaginary other workers."""
 
     def again(self) -> SharedFakeRun:
         after = SharedFakeRun(

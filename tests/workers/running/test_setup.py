@@ -49,3 +49,8 @@ def test_the_arguments_of_a_work_horse_round_trip_through_json(environ: dict[str
 def test_a_setup_without_redis_has_no_url() -> None:
     with pytest.raises(ValueError, match="URL of a Redis"):
         _ = setup_of({}).redis_url
+
+
+def test_the_share_of_memory_of_the_settings_takes_precedence() -> None:
+    assert setup_of({}).with_share(0.25).settings.memory_share == 0.25
+    assert setup_of({"PROMPTATLAS_MEMORY_SHARE": "0.9"}).with_share(0.25).settings.memory_share == 0.9

@@ -68,15 +68,27 @@ class Yard:
         self.runs = RunStore(ArtifactStore(url))
 
     def start_workers(
-        self, n_workers: int = 1, *, timing: Intervals | None = None, host: Path | None = None
+        self,
+        n_workers: int = 1,
+        *,
+        timing: Intervals | None = None,
+        host: Path | None = None,
+        module: str = "tests.workers.running.launch",
+        **settings: str,
     ) -> Workers:
-        """``host``: a folder for all local files of these workers, as if on a separate machine."""
+        """``host``: a folder for all local files of these workers, as if on a separate machine. module: that starts them."""
         folder = host or self.folder
         folder.mkdir(exist_ok=True)
         log = folder / f"workers-{len(self.families)}.log"
-        given = {"REDIS_URL": self.redis.url, "WORKERS": str(n_workers), "WORKER_GRACE_S": "5", "HOME": self.store}
+        given = {
+            "REDIS_URL": self.redis.url,
+            "WORKERS": str(n_workers),
+            "WORKER_GRACE_S": "5",
+            "HOME": self.store,
+            **settings,
+        }
         environ = {**environment(folder, **given), "HOME": str(folder), "TMPDIR": str(folder)}
-        command = [sys.executable, "-m", "tests.workers.running.launch", json.dumps(asdict(timing or self.timing))]
+        command = [sys.executable, "-m", module, json.dumps(asdict(timing or self.timing))]
         with log.open("wb") as output:
             process = subprocess.Popen(command, env=environ, cwd=folder, stderr=output, stdout=output)
         family = Workers(process, log)

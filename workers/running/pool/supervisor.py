@@ -21,6 +21,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from service.hosting.processes.devices import VISIBLE, cuda_devices, worker_devices
+from service.hosting.processes.memory import equal_share
 from service.hosting.processes.process_setup import die_with_parent, ignore_interrupts
 from service.hosting.processes.supervisor import Member, Supervisor
 from service.logs import configure_logs
@@ -50,18 +51,19 @@ def run_workers(setup: WorkSetup, *, n_engines: int = 0) -> int:
     configure_logs(setup.settings.log)
     sweep_scratch_folders()
     wakeups = Wakeups.open()
-    settings = setup.settings
+    settings, visible = setup.settings, cuda_devices(os.environ)
     devices = worker_devices(
         settings.workers,
         chosen=settings.worker_devices,
         device=settings.device,
-        visible=cuda_devices(os.environ),
+        visible=visible,
         n_engines=n_engines,
     )
+    share = functools.partial(equal_share, workers=devices, visible=visible, n_engines=n_engines)
     workers = [
         Member(
             name=f"worker {number}",
-            launch=functools.partial(_launch_worker, setup=setup, device=device),
+            launch=functools.partial(_launch_worker, setup=setup.with_share(share(device)), device=device),
             clean=lambda _: wakeups.send(),
             stop_s=settings.worker_grace_s + _SLACK_S,
             stops_early=True,

@@ -89,6 +89,11 @@ class SharedShards:
                 self._wait()
         self._run.coordinator.withdraw_requests()
 
+    def look_around(self) -> None:
+        """Look up shards of helpers and request help, within the computation of a long shard, which this worker has leased."""
+        self._refresh()
+        self._request_help(n_own=0)
+
     def _before(self) -> bool:
         self._run.check()
         self._request_help()
@@ -109,11 +114,11 @@ class SharedShards:
         self._request_help()
         self._sleep(POLL_INTERVAL_S)
 
-    def _request_help(self) -> None:
-        """Request one helper per free shard, except for the shard that this worker computes next."""
+    def _request_help(self, *, n_own: int = 1) -> None:
+        """Request one helper per free shard, except for those that this worker computes next."""
         missing = [str(number) for number in self.missing]
         if self._wants_help and len(missing) > 1:
-            self._run.coordinator.request_helpers(len(self._run.coordinator.unleased(missing)) - 1)
+            self._run.coordinator.request_helpers(len(self._run.coordinator.unleased(missing)) - n_own)
 
 
 def write_leased(

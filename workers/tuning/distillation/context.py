@@ -33,7 +33,6 @@ from workers.tuning.distillation.lessons import Lesson, fixed_part, removed_part
 from workers.tuning.distillation.on_policy import StudentSampler
 from workers.tuning.distillation.reading import LessonReader, TeacherInputs
 from workers.tuning.distillation.teachers import FileTeacher, ModelTeacher, Teacher
-from workers.tuning.initialization import training_bytes
 from workers.tuning.training.criterion import Criterion, Curriculum, Sampler
 
 MIN_TEXT_TOKENS = 2
@@ -52,11 +51,7 @@ class DistillContext(TuningContext):
 
     @classmethod
     def of(cls, run: RunContext) -> DistillContext:
-        """Load the model and the dataset that the run's spec names.
-
-        Raises:
-            InvalidRequest: the teacher has another tokenizer.
-        """
+        """Load the model and the dataset that the spec names; raises InvalidRequest if the teacher has another tokenizer."""
         # Through JSON, because strict validation distinguishes JSON types, not Python types.
         spec = DistillSpec.model_validate_json(json.dumps(dict(run.spec)))
         found = cls(run=run, spec=spec, model=run.load_model(spec.model), dataset=run.datasets.get(spec.dataset))
@@ -90,7 +85,7 @@ class DistillContext(TuningContext):
         views, layers = views_of(self.spec.loss), layers_of(self.spec.loss)
         if not views and not layers:
             return None
-        max_bytes = int(TEACHER_SHARE * training_bytes(self.model.device))
+        max_bytes = int(TEACHER_SHARE * self.forward_bytes)
         if self.teacher_model is None:
             assert self._top_tokens is not None
             return FileTeacher(self._top_tokens, views=views, max_bytes=max_bytes)
@@ -183,6 +178,11 @@ class DistillContext(TuningContext):
             limits=engine_limits(self.run.settings),
             check=self.run.check,
         )
+
+    @property
+    def has_independent_members(self) -> bool:
+        """Members that sample their own targets do so in one batch, so they are not independent."""
+        return super().has_independent_members and self.spec.on_policy == 0
 
     def lessons(self, split: Split) -> list[Lesson]:
         """The teacher's texts of a split: all for training, otherwise those that are evaluated; empty if there are none."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workers.running.interface import RunContext
+from workers.running.interface import SharedRunContext
 from workers.tuning.distillation.context import DistillContext
 from workers.tuning.run import perform
 
 
-def distill(run: RunContext) -> Mapping[str, float]:
+def distill(run: SharedRunContext) -> Mapping[str, float]:
     """Train prompts to reproduce a teacher, evaluate them beside it, and store each as a prompt version.
 
     Writes the files of a ``tune`` run.

@@ -17,6 +17,9 @@ EVENTS_NAME = "events.out.tfevents.0"
 
 PROJECT = "promptatlas"
 
+STEP = "step"
+"""Name of the step of training in Weights & Biases, which has no other metric of this name: those of members have a slash."""
+
 
 class Recorder(Protocol):
     """Receives the points of curves in order of step. A run that resumes from a checkpoint may repeat points."""
@@ -84,9 +87,11 @@ class WeightsAndBiases:
         self._run = wandb.init(
             project=project, id=identity.id, name=identity.name, resume="allow", config=dict(identity.config)
         )
+        # A step that is less than the last one would be dropped, and parts of a run begin at step 0 one after the other.
+        self._run.define_metric("*", step_metric=STEP)
 
     def record(self, step: int, *, member: str, values: Mapping[str, float], time_s: float) -> None:
-        self._run.log({f"{member}/{name}": value for name, value in values.items()}, step=step)
+        self._run.log({f"{member}/{name}": value for name, value in values.items()} | {STEP: step})
 
     def finish(self, metrics: Mapping[str, float]) -> None:
         self._run.summary.update(dict(metrics))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from service.engine.model.hosted_model import HostedModel
+from service.hosting.processes.memory import host_memory_bytes
 from workers.inputs.examples import EncodedExample
 from workers.tuning.packing.batches import Item, cut
 
@@ -19,6 +20,35 @@ KEPT_PER_OUTPUT = 1
 CPU_TOKENS = 2400
 # Logits and their gradient.
 KEPT_PER_LOGIT = 2
+# Share of the memory of a run that one forward may use: on a CPU, and on a device after the model's weights.
+CPU_SHARE, DEVICE_SHARE = 0.25, 0.5
+# Least share, for a model that takes all of its share of a device.
+MIN_DEVICE_SHARE = 1 / 16
+
+
+def forward_bytes(model: HostedModel, *, share: float) -> int:
+    """Memory limit of one training forward, in bytes.
+
+    It depends on what the host or the device has, and not on what is free: runs that start together do not all count on the
+    same memory, and the split of the examples, and with it the rounding of sums, is the same in every repetition.
+
+    Args:
+        share: of the host or the device that this run may use.
+    """
+    if model.device.type != "cuda":
+        return int(CPU_SHARE * share * host_memory_bytes())
+    run_bytes = share * torch.cuda.get_device_properties(model.device).total_memory
+    return int(_device_bytes(run_bytes, weights_bytes=weights_bytes(model)))
+
+
+def weights_bytes(model: HostedModel) -> int:
+    """Memory of the weights on the model's device; a model on several devices has others elsewhere."""
+    parameters = (parameter for parameter in model.module.parameters() if parameter.device == model.device)
+    return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
+
+
+def _device_bytes(run_bytes: float, *, weights_bytes: int) -> float:
+    return max(DEVICE_SHARE * (run_bytes - weights_bytes), MIN_DEVICE_SHARE * run_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)

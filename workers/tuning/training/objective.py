@@ -33,11 +33,12 @@ class Objective:
         gradient_checkpointing: bool,
         max_bytes: int,
         criterion: Criterion | None = None,
+        frozen: FrozenLayers | None = None,
     ) -> None:
         first = lowest_layer(form)
-        frozen = None
-        if first > 0:
+        if first > 0 and frozen is None:
             frozen = FrozenLayers(model, layer=first, n_virtual=form.n_virtual, max_bytes=max_bytes // 2)
+        self.frozen = frozen
         self._forward = TuningForward(
             model, form, frozen=frozen, gradient_checkpointing=gradient_checkpointing, criterion=criterion
         )

@@ -63,6 +63,28 @@ def load_state(
     return int(numbers["step_number"])
 
 
+def join_states(parts: Sequence[Mapping[str, bytes]]) -> dict[str, bytes]:
+    """The state of a training of the members of all parts, in order, from the state of each part.
+
+    The parts must have the same settings and examples. Parts in which all members stopped early may have fewer steps.
+    """
+    numbers = [json.loads(part[NUMBERS]) for part in parts]
+    whole = {
+        **numbers[0],
+        "members": [member for own in numbers for member in own["members"]],
+        "step_number": max(int(own["step_number"]) for own in numbers),
+        "states": [state for own in numbers for state in own["states"]],
+    }
+    tensors: dict[str, Tensor] = {}
+    n_before = 0
+    for own, part in zip(numbers, parts, strict=True):
+        for name, tensor in safetensors.torch.load(part[TENSORS]).items():
+            index, _, rest = name.partition("/")
+            tensors[f"{n_before + int(index)}/{rest}"] = tensor
+        n_before += len(own["members"])
+    return {NUMBERS: json.dumps(whole, allow_nan=False).encode(), TENSORS: safetensors.torch.save(tensors)}
+
+
 def _identity(members: Sequence[MemberTraining], *, settings: TuneSettings, n_train: int) -> dict[str, Any]:
     described = asdict(settings)
     return {

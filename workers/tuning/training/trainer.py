@@ -17,6 +17,7 @@ from workers.tuning.samplers.curvature import estimate_curvatures
 from workers.tuning.samplers.langevin import LangevinOptimizer
 from workers.tuning.samplers.svgd import steer
 from workers.tuning.training.criterion import Criterion, Curriculum, Sampler
+from workers.tuning.training.frozen_layers import FrozenLayers
 from workers.tuning.training.member import MemberTraining
 from workers.tuning.training.objective import Objective
 from workers.tuning.training.optimizer import MemberOptimizer
@@ -49,6 +50,7 @@ class Trainer:
         criterion: Criterion | None = None,
         curriculum: Curriculum | None = None,
         sampler: Sampler | None = None,
+        frozen: FrozenLayers | None = None,
     ) -> None:
         """Create the training state, without running the model.
 
@@ -61,6 +63,7 @@ class Trainer:
             criterion: the loss of each answer token; None: cross-entropy.
             curriculum: the examples of each step; None: those of ``train``, unchanged.
             sampler: replaces the targets of some examples by samples of each member; None: none.
+            frozen: cached states of another trainer with the same model, form and examples; None: own ones.
 
         Raises:
             InvalidRequest: no members, no examples, or draws that do not fit the settings or the model.
@@ -85,7 +88,13 @@ class Trainer:
             gradient_checkpointing=settings.gradient_checkpointing,
             max_bytes=max_bytes,
             criterion=criterion,
+            frozen=frozen,
         )
+
+    @property
+    def frozen(self) -> FrozenLayers | None:
+        """Cached states below the lowest tuned layer; None if tuning begins at the embeddings."""
+        return self._objective.frozen
 
     @property
     def finished(self) -> bool:

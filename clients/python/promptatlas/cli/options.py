@@ -31,6 +31,9 @@ ChangesOption = Annotated[
 ]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="The model.")]
 RunNameOption = Annotated[str | None, typer.Option("--name", help="Name of the run.")]
+RunsOption = Annotated[
+    str, typer.Option("--runs", help="Number of runs that the members are divided over; workers: as many as there are.")
+]
 WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Wait for the run to finish.")]
 
 LayersOption = Annotated[

@@ -18,12 +18,14 @@ class Health(ResponseBody):
 class ComponentState(ResponseBody):
     """State of one part of the server. ``off``: not configured.
 
-    problem: type of the problem that requests get because of it, e.g. ``urn:promptatlas:problem:store-read-only``.
+    problem: type of the problem that requests get because of it, e.g. ``urn:promptatlas:problem:store-read-only``. count: of
+    workers on all hosts; None for other parts.
     """
 
     status: Literal["ok", "starting", "lost", "off"]
     detail: str | None = None
     problem: str | None = None
+    count: int | None = None
 
 
 class Ready(ResponseBody):

@@ -49,7 +49,7 @@ def test_a_draining_service_is_not_ready_but_takes_requests(world: World) -> Non
     world.engine.drain()
     answer = world.client.get("/ready")
     assert answer.status_code == 503
-    assert answer.json()["engine"] == {"status": "lost", "detail": "stopping", "problem": None}
+    assert answer.json()["engine"] == {"status": "lost", "detail": "stopping", "problem": None, "count": None}
     assert world.client.post("/v1/activations", json=CAPTURE).status_code == 200
 
 
@@ -84,7 +84,7 @@ def test_workers_are_named_and_models_run_without_them(open_world: OpenWorld, re
     answer = world.client.get("/ready").json()
     assert (answer["status"], answer["redis"]["status"], answer["workers"]["status"]) == ("ready", "ok", "off")
     watch.numbers = QueueNumbers(counts=RunCounts(n_queued=3, n_running=1), n_workers=2)
-    workers = {"status": "ok", "detail": "2 workers, running or idle", "problem": None}
+    workers = {"status": "ok", "detail": "2 workers, running or idle", "problem": None, "count": 2}
     assert world.client.get("/ready").json()["workers"] == workers
     text = world.client.get("/metrics").text
     assert 'promptatlas_n_runs{status="queued"} 3.0' in text

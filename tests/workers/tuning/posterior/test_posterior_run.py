@@ -78,6 +78,7 @@ def training_of(run: FakeRun) -> tuple[TuningContext, Initialization, Training]:
         model=context.model,
         sources=context.sources,
         dataset_sha256=context.dataset.sha256,
+        max_bytes=context.forward_bytes,
     )
     return context, initialization, Training(context, initialization, on_point=lambda _: None, clock=lambda: 0.0)
 

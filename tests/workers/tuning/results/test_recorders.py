@@ -90,7 +90,8 @@ def installed(monkeypatch: pytest.MonkeyPatch, name: str, **members: Callable[..
 
 
 def test_weights_and_biases_resumes_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    logged: list[tuple[dict[str, float], int]] = []
+    logged: list[dict[str, float]] = []
+    axes: list[tuple[str, str]] = []
     summary: dict[str, float] = {}
     ends: list[str] = []
     received: dict[str, Any] = {}
@@ -98,13 +99,17 @@ def test_weights_and_biases_resumes_the_same_run(monkeypatch: pytest.MonkeyPatch
     def init(**options: Any) -> Any:
         received.update(options)
         return SimpleNamespace(
-            log=lambda values, step: logged.append((values, step)), summary=summary, finish=lambda: ends.append("end")
+            log=logged.append,
+            define_metric=lambda name, step_metric: axes.append((name, step_metric)),
+            summary=summary,
+            finish=lambda: ends.append("end"),
         )
 
     installed(monkeypatch, "wandb", init=init)
     environ = {"WANDB_API_KEY": "k", "WANDB_PROJECT": "mine"}
     (recorder,) = outside_recorders(IDENTITY, environ=environ, warn=pytest.fail).values()
     recorder.record(3, member="a", values={"loss": 1.5}, time_s=9.0)
+    recorder.record(1, member="b", values={"loss": 2.5}, time_s=9.5)
     recorder.finish({"test/f1": 0.5})
     assert received == {
         "project": "mine",
@@ -113,7 +118,8 @@ def test_weights_and_biases_resumes_the_same_run(monkeypatch: pytest.MonkeyPatch
         "resume": "allow",
         "config": {"model": "small"},
     }
-    assert (logged, summary, ends) == ([({"a/loss": 1.5}, 3)], {"test/f1": 0.5}, ["end"])
+    assert logged == [{"a/loss": 1.5, "step": 3}, {"b/loss": 2.5, "step": 1}]
+    assert (axes, summary, ends) == ([("*", "step")], {"test/f1": 0.5}, ["end"])
 
 
 class MlflowServer:

@@ -66,6 +66,7 @@ def trainer_of(home: Path, **posterior: Any) -> tuple[Trainer, int]:
         model=context.model,
         sources=context.sources,
         dataset_sha256=context.dataset.sha256,
+        max_bytes=context.forward_bytes,
     )
     n_tokens = sum(len(example.target_ids) for example in context.training_examples())
     return Training(context, initialization, on_point=lambda _: None, clock=lambda: 0.0).trainer, n_tokens

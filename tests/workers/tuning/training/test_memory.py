@@ -1,10 +1,23 @@
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
+from typing import cast
 
+import pytest
+import torch
+
+from service.engine.model.hosted_model import HostedModel
 from tests.workers.tuning.small_training import TRAIN, examples, hosted
 from workers.inputs.examples import EncodedExample
-from workers.tuning.training.memory import Costs, costs_of, group_examples, group_members
+from workers.tuning.training import memory
+from workers.tuning.training.memory import (
+    Costs,
+    costs_of,
+    forward_bytes,
+    group_examples,
+    group_members,
+    weights_bytes,
+)
 
 COSTS = Costs(bytes_per_token=10, bytes_per_answer=100)
 
@@ -44,3 +57,21 @@ def test_checkpointing_and_frozen_layers_cost_less() -> None:
         whole / 3, abs=1
     )
     assert costs_of(model, first_layer=0, gradient_checkpointing=True).bytes_per_token < whole / 2
+
+
+def test_a_forward_has_a_share_of_the_host_and_not_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "host_memory_bytes", lambda: 1 << 40)
+    assert forward_bytes(hosted(), share=0.5) == 1 << 37
+    assert forward_bytes(hosted(), share=0.25) == 1 << 36
+
+
+def test_on_a_device_the_weights_are_subtracted_from_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = hosted()
+    n_bytes = sum(parameter.numel() * 4 for parameter in model.module.parameters())
+    assert weights_bytes(model) == n_bytes
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=10 * n_bytes))
+    device = SimpleNamespace(device=SimpleNamespace(type="cuda"), module=SimpleNamespace(parameters=lambda: iter(())))
+    assert forward_bytes(cast(HostedModel, device), share=0.5) == int(0.5 * 5 * n_bytes)
+    assert memory._device_bytes(5 * n_bytes, weights_bytes=n_bytes) == 0.5 * 4 * n_bytes
+    # The weights take the whole share: what is left is small, and members are split into more forwards.
+    assert memory._device_bytes(n_bytes, weights_bytes=n_bytes) == n_bytes / 16

@@ -1,0 +1,1 @@
+"""Parts of a run: groups of its members, which several workers train independently of each other."""
