@@ -32,7 +32,7 @@ _NOTE_PAINT: Final = """(type) => addEventListener(type, () => {
   window.changedS = null;
   wait();
 }, {capture: true, once: true})"""
-_ATLAS_STATUS: Final = "[...document.querySelectorAll('.panel')].find((one) => one.querySelector('.picked')).querySelector('[role=status]')"
+_ATLAS_STATUS: Final = "document.querySelector('.panel:has(.picked) [role=status]')"
 
 
 @dataclass(frozen=True, kw_only=True)
