@@ -7,16 +7,18 @@ CLIENTS := .venv-clients
 SAE := .venv-sae
 # llama.cpp, compiled for this machine: a side of benchmarks.
 LLAMA := .venv-llama
+# regl-scatterplot of npm: a side of the benchmark of the page.
+SCATTERPLOT := .regl-scatterplot
 # Helm's library and the schemas of Kubernetes, for the chart of deploy/.
 CHARTS := .venv-charts
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup clients llama charts manifests up smollm2 demo findings test lint bench chaos docs wheels generate format clean
+.PHONY: help setup clients llama scatterplot charts manifests up smollm2 demo findings test lint bench chaos docs wheels generate format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | clients | llama | charts | manifests | up | smollm2 | demo | findings | test | lint | bench | chaos | docs | wheels | generate | format | clean"
+	@echo "make setup | clients | llama | scatterplot | charts | manifests | up | smollm2 | demo | findings | test | lint | bench | chaos | docs | wheels | generate | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -46,6 +48,10 @@ $(LLAMA)/.ready: $(VENV)/.ready benchmarks/environments/llama.txt benchmarks/env
 	$(BIN)/python benchmarks/environments/make_llama.py $(LLAMA)
 	touch $@
 
+$(SCATTERPLOT)/.ready: benchmarks/environments/make_scatterplot.py
+	$(BIN)/python $< $(SCATTERPLOT)
+	touch $@
+
 $(CHARTS)/.ready: packaging/charts/requirements.txt
 	test -x $(CHARTS)/bin/python || $(PYTHON) -m venv $(CHARTS)
 	$(CHARTS)/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 --requirement $<
@@ -57,6 +63,9 @@ clients: $(CLIENTS)/.ready $(SAE)/.ready
 
 # Compiles llama.cpp, which takes several minutes; needs cmake and a C++ compiler.
 llama: $(LLAMA)/.ready
+
+# 500 kB, from the package index of npm; needs npm.
+scatterplot: $(SCATTERPLOT)/.ready
 
 # 350 MB on disk, from the package index.
 charts: $(CHARTS)/.ready
@@ -102,11 +111,12 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Without SmolLM2, TransformerLens or llama.cpp, what needs them is skipped.
+# Without SmolLM2, TransformerLens, llama.cpp or regl-scatterplot, what needs them is skipped.
 bench: $(VENV)/.bench-ready
 	@$(MAKE) --no-print-directory smollm2 || echo "no SmolLM2 could be fetched: its benchmarks are skipped"
 	@$(MAKE) --no-print-directory clients || echo "no TransformerLens could be installed: that side is skipped"
 	@$(MAKE) --no-print-directory llama || echo "no llama.cpp could be compiled: that side is skipped"
+	@$(MAKE) --no-print-directory scatterplot || echo "no regl-scatterplot could be fetched: that side is skipped"
 	$(BIN)/python -m benchmarks
 
 # About 10 minutes: injects faults into the real service. For example CHAOS_ARGS="--only kill-engine --seed 7".

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.contests.maps import maps, page, permutations
+from benchmarks.contests.maps import maps, permutations
+from benchmarks.contests.page import atlas, first_paint
 from benchmarks.contests.serving import arrivals, completions, mixed_load, predictive, single, switching
 from benchmarks.contests.smollm2 import completions as smollm2_completions
 from benchmarks.contests.smollm2 import deep as smollm2_deep
@@ -99,8 +100,20 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         full=partial(maps.open_placing, maps.PLACE_FULL), quick=partial(maps.open_placing, maps.PLACE_QUICK)
     ),
     "page": Benchmark(
-        full=partial(page.open_contest, page.FULL),
-        quick=partial(page.open_contest, page.QUICK),
+        full=partial(atlas.open_contest, atlas.FULL),
+        quick=partial(atlas.open_contest, atlas.QUICK),
+        needs_http=True,
+        needs_browser=True,
+    ),
+    "page-million": Benchmark(
+        full=partial(atlas.open_contest, atlas.MILLION),
+        quick=partial(atlas.open_contest, atlas.MILLION_QUICK),
+        needs_http=True,
+        needs_browser=True,
+    ),
+    "page-first-paint": Benchmark(
+        full=partial(first_paint.open_contest, first_paint.FULL),
+        quick=partial(first_paint.open_contest, first_paint.QUICK),
         needs_http=True,
         needs_browser=True,
     ),

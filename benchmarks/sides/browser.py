@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -46,12 +47,34 @@ def browsing() -> Iterator[Browser]:
         browser.close()
 
 
-def open_page(browser: Browser, url: str) -> Page:
-    """A new page at ``url`` in a fresh context."""
+def new_page(browser: Browser) -> Page:
+    """An empty page in a fresh context."""
     page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT})
     page.set_default_timeout(_TIMEOUT_MS)
+    return page
+
+
+def open_page(browser: Browser, url: str) -> Page:
+    """A new page at ``url`` in a fresh context."""
+    page = new_page(browser)
     page.goto(url)
     return page
+
+
+def browser_memory_bytes(browser: Browser) -> int:
+    """Proportional set size of the browser's renderer and GPU processes; Linux only."""
+    client = browser.new_browser_cdp_session()
+    processes = client.send("SystemInfo.getProcessInfo")["processInfo"]
+    client.detach()
+    return sum(_proportional_bytes(one["id"]) for one in processes if one["type"] in ("renderer", "GPU"))
+
+
+def _proportional_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError):  # it may have ended by now
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 def renderer(page: Page) -> str:
@@ -86,6 +109,15 @@ def zoom(page: Page, *, middle: tuple[float, float], n_moves: int) -> Motion:
     page.evaluate(_COUNT)
     for i in range(n_moves):
         page.mouse.wheel(0, -40 if i % 40 < 20 else 40)
+    return _motion(page.evaluate(_TAKE))
+
+
+def hover(page: Page, *, middle: tuple[float, float], n_moves: int) -> Motion:
+    """Move the pointer over the picture around ``middle``, without a button."""
+    x, y = middle
+    page.evaluate(_COUNT)
+    for i in range(n_moves):
+        page.mouse.move(x + 200 * _swing(i, n_moves), y + 120 * _swing((7 * i) % n_moves, n_moves))
     return _motion(page.evaluate(_TAKE))
 
 

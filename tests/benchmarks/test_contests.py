@@ -85,7 +85,7 @@ def test_sides_agree_over_http(name: str) -> None:
 
 def test_no_contest_is_left_out() -> None:
     names = {name.removesuffix("-small").removesuffix("-large") for name in BENCHMARKS}
-    elsewhere = {"page", "mixed-load", *test_smollm2.OPEN}
+    elsewhere = {"page", "page-million", "page-first-paint", "mixed-load", *test_smollm2.OPEN}
     assert names == {*OPEN, *OVER_HTTP, *elsewhere}
 
 

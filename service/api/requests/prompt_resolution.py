@@ -142,7 +142,7 @@ async def resolve_request(services: Services, spec: _ModelRequest, *, allows_ens
         seed=spec.seed if isinstance(spec, SamplingFields) else 0,
         allows_ensemble=allows_ensemble,
     )
-    note_model(resolved.model, refs=resolved.refs, parts=() if resolved.prompt is None else resolved.prompt.parts)
+    note_model(resolved.model, refs=resolved.refs, prompt=resolved.prompt)
     return resolved
 
 

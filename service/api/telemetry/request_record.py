@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
+from service.engine.inputs import PromptChoice
 from service.hosting.ipc.messages import Submit
 from service.hosting.ipc.usage import UsageTally
 from service.tracing.spans import Span
@@ -17,7 +18,8 @@ from service.tracing.spans import Span
 class RequestRecord:
     """One HTTP request.
 
-    prompt: ``name@version``, or the parts of a mix with their weights. prompt_sha256: in the same order.
+    prompt: ``name@version``, the parts of a mix with their weights, or ``concat(…)`` or ``ensemble(…)`` with the parts.
+    prompt_sha256: in the same order.
     usages: of the requests that it sent to the engine. submitted_ns: when it sent the first one.
     error: why it failed, if it did. is_complete: whether the whole response was sent.
     """
@@ -51,22 +53,28 @@ def current_traceparent() -> str | None:
     return None if record is None or record.span is None else record.span.traceparent
 
 
-def note_model(model: str, *, refs: Sequence[str] = (), parts: Sequence[tuple[str, float]] = ()) -> None:
+def note_model(model: str, *, refs: Sequence[str] = (), prompt: PromptChoice | None = None) -> None:
     """Note the base model and the prompt versions that the request runs.
 
     Args:
         model: name of the base model.
-        refs: ``name@version`` of each prompt.
-        parts: content hash and weight of each prompt, in the same order.
+        refs: ``name@version`` of each part of the prompt, in the order of its parts.
     """
     record = _current.get()
     if record is None:
         return
     record.model = model
-    if refs:
-        weighted = [f"{weight:g}*{ref}" for ref, (_, weight) in zip(refs, parts, strict=True)]
-        record.prompt = refs[0] if len(refs) == 1 else "+".join(weighted)
-        record.prompt_sha256 = "+".join(sha256.removeprefix("sha256:") for sha256, _ in parts)
+    if prompt is not None and refs:
+        record.prompt = _in_words(refs, prompt)
+        record.prompt_sha256 = "+".join(sha256.removeprefix("sha256:") for sha256, _ in prompt.parts)
+
+
+def _in_words(refs: Sequence[str], prompt: PromptChoice) -> str:
+    if prompt.is_concat or prompt.is_ensemble:
+        return f"{'concat' if prompt.is_concat else 'ensemble'}({','.join(refs)})"
+    if len(refs) == 1:
+        return refs[0]
+    return "+".join(f"{weight:g}*{ref}" for ref, (_, weight) in zip(refs, prompt.parts, strict=True))
 
 
 def note_error(error: Exception) -> None:

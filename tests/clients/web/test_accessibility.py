@@ -77,6 +77,7 @@ def routes(world: World) -> dict[str, str]:
         f"playground?text={text}&tokens=3": ".lens td",
         f"playground?text={text}&tokens=3&view=attention": ".attention .heat",
         f"playground?text={text}&tokens=3&view=steer": ".scale",
+        f"playground?text={text}&tokens=3&view=concat&prompts=qa-isotropic-0@1,qa-vocabulary-0@1": ".sequence li",
         f"reports/{world.report}": ".finding",
         "runs/run-nothing": "[role=alert]",
         "nonsense": "[role=alert]",

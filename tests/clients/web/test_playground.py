@@ -157,6 +157,27 @@ def test_the_slider_mixes_two_prompts(open_page: OpenPage, world: World) -> None
         assert expected
 
 
+def test_prompts_in_sequence_answer_in_their_order(open_page: OpenPage, world: World) -> None:
+    page = done(open_page(f"{PLACE}&view=concat"))
+    shown = page.locator(".mix-answer .answer-token")
+
+    def expect_answer(refs: list[str]) -> None:
+        tokens = complete(world, prompt_ref={"concat": refs})["logprobs"]["tokens"]
+        expect(page.locator(".mix-answer h2")).to_have_text(" then ".join(refs))
+        expect(shown).to_have_text([token.replace(" ", "·") for token in tokens])
+
+    expect_answer([*REFS])
+    page.get_by_label(f"Move earlier: 2, {REFS[1]}").click()
+    expect_answer([REFS[1], REFS[0]])
+    page.get_by_label("Append a prompt").select_option("qa-vocabulary-1@1")
+    expect_answer([REFS[1], REFS[0], "qa-vocabulary-1@1"])
+    page.get_by_label(f"Remove: 2, {REFS[0]}").click()
+    expect_answer([REFS[1], "qa-vocabulary-1@1"])
+    page.get_by_label(f"Remove: 1, {REFS[1]}").click()
+    expect(page.locator(".mix-answer")).to_contain_text("at least two prompts")
+    expect(shown).to_have_count(0)
+
+
 def test_an_error_is_shown_in_its_card(open_page: OpenPage, world: World) -> None:
     page = open_page(f"playground?text=x&prompts={REFS[0]},nobody@3")
     card = page.locator(".answers .answer").filter(has_text="nobody@3")

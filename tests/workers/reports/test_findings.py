@@ -59,10 +59,37 @@ def test_vectors_that_moved_far_do_not() -> None:
 
 
 def test_members_that_share_a_draw_are_each_at_home() -> None:
-    one = tuned("near", 0, moved=0.0, score=1, steps=1)
-    found = evidence(one, replace(one, ref="near-0-lr2@1", lr=0.02))
+    slow = [tuned("near", seed, moved=0.0, score=1, steps=1) for seed in range(2)]
+    found = evidence(*slow, *(replace(one, ref=f"near-{one.seed}-lr2@1", lr=0.02) for one in slow))
     parts = finding_displacement(found, measured(found), resampling=BUDGET).numbers["parts"]
     assert parts["own draw is nearest: soft at 0.01"] is parts["own draw is nearest: soft at 0.02"] is True
+
+
+def test_one_prompt_leaves_the_parts_of_every_finding_open() -> None:
+    """One prompt of each prior: a bootstrap of one value has no width, but says nothing about a second prompt."""
+    found = evidence(*prompts("far", n=1), *prompts("interpolation(a, b)", n=1))
+    collapse = measured(found)
+    displaced = finding_displacement(
+        evidence(*found.prompts[:1], replace(found.prompts[1], lr=1.0)), collapse, resampling=BUDGET
+    )
+    stays = displaced.numbers["by_method_and_rate"]["own_draw_is_nearest"]["soft at 0.01"]
+    assert (stays["value"], stays["low"], stays["high"], stays["n"]) == (1, 1, 1, 1)
+    answers = [
+        displaced,
+        finding_quality(found, collapse, resampling=BUDGET),
+        finding_collapse(found, collapse, resampling=BUDGET),
+        finding_interpolation(found, resampling=BUDGET),
+    ]
+    for answer in answers:
+        open_parts = {name for name, holds in answer.numbers["parts"].items() if holds is None}
+        assert open_parts, answer.title
+        assert not {name for name, holds in answer.numbers["parts"].items() if holds}, answer.title
+        assert answer.verdict != "confirmed", answer.title
+    second = evidence(*prompts("far", n=2), *prompts("interpolation(a, b)", n=2))
+    assert finding_interpolation(second, resampling=BUDGET).verdict == "confirmed"
+    assert finding_collapse(second, measured(second), resampling=BUDGET).numbers["parts"][
+        "some prior does not collapse"
+    ]
 
 
 def test_a_draw_that_is_a_token_does_not_count_as_the_cloud() -> None:

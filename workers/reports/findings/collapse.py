@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workers.reports.evidence.evidence import Evidence, TunedPrompt
 from workers.reports.findings.result import FindingResult, judge, not_measured
 from workers.reports.findings.statistics import (
+    MIN_VALUES,
     Resampling,
     by_label,
     by_method_and_rate,
@@ -18,11 +20,11 @@ from workers.reports.findings.statistics import (
 
 TITLE = "Collapse onto existing tokens is not inevitable: it depends on prior and learning rate"
 RULE = (
-    "A prompt is collapsed if at least half of its vectors are within the neighbour radius of their nearest token (above the "
-    "embedding layer: of their nearest state). Parts: (a) for some prior, no prompt is collapsed; (b) the cosine to the nearest "
-    "token differs between priors among prompts with equal method, task and learning rate; (c) it differs between learning "
-    "rates among prompts with equal method, task and prior (Kruskal-Wallis tests summed over groups, permutation p-values "
-    "below 0.05)."
+    "A prompt is collapsed if at least half of its vectors are within the neighbour radius of their nearest token (above "
+    "the embedding layer: of their nearest state). Parts: (a) for some prior of two or more prompts, no prompt is "
+    "collapsed (open if such priors have one prompt only); (b) the cosine to the nearest token differs between priors "
+    "among prompts with equal method, task and learning rate; (c) it differs between learning rates among prompts with "
+    "equal method, task and prior (Kruskal-Wallis tests summed over groups, permutation p-values below 0.05)."
 )
 MEASURES = ("share_within_radius", "nearest_distance", "nearest_cosine", "effective_rank", "mean_pairwise_distance")
 
@@ -55,11 +57,19 @@ def finding_collapse(
         "by_prior": by_method_and_rate(prompts, collapse, measures=MEASURES, resampling=resampling),
         "by_rate": _by_rate(prompts, collapse, resampling=resampling),
     }
-    parts: dict[str, bool | None] = {"some prior does not collapse": bool(priors_without_collapse)}
+    parts: dict[str, bool | None] = {"some prior does not collapse": _has_kept(priors_without_collapse, prompts)}
     # A test that could not be computed is not a part of the rule.
     tests = {"depends on the prior": is_significant(by_prior), "depends on the rate": is_significant(by_rate)}
     parts |= {name: shown for name, shown in tests.items() if shown is not None}
     return judge(3, title=TITLE, rule=RULE, parts=parts, numbers=numbers)
+
+
+def _has_kept(priors_without_collapse: Sequence[str], prompts: Sequence[TunedPrompt]) -> bool | None:
+    """Part (a); None if every prior without a collapsed prompt has one prompt only."""
+    sizes = Counter(prompt.prior for prompt in prompts)
+    if any(sizes[prior] >= MIN_VALUES for prior in priors_without_collapse):
+        return True
+    return None if priors_without_collapse else False
 
 
 def _rate(prompt: TunedPrompt) -> str:

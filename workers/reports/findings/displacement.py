@@ -26,11 +26,12 @@ MEASURES = ("displacement", "displacement_cosine", "nearest_distance", "draw_mah
 
 TITLE = "Tuned vectors stay near their prior draw, within or outside the model's own cloud"
 RULE = (
-    "Parts. For each method and learning rate: (a) for more than half of a prompt's vectors, the nearest of all prompts' draws "
-    "at that layer is the vector's own draw; (b) more than half of the vectors are nearer to their own draw than to any point "
-    "of the model's cloud. Both hold if the interval of the mean over prompts is above 0.5, and do not hold if it is below 0.5. "
-    "Over all groups: (c) prompts drawn far from the cloud remain far from it, i.e. the Mahalanobis distances of draw and "
-    "posterior are positively correlated within groups (Spearman's rho, permutation p-value below 0.05)."
+    "Parts. For each method and learning rate: (a) for more than half of a prompt's vectors, the nearest of all prompts' "
+    "draws at that layer is the vector's own draw; (b) more than half of the vectors are nearer to their own draw than to"
+    " any point of the model's cloud. Both hold if the interval of the mean over prompts is above 0.5, and do not hold if"
+    " it is below 0.5; of one prompt, both are open. Over all groups: (c) prompts drawn far from the cloud remain far "
+    "from it, i.e. the Mahalanobis distances of draw and posterior are positively correlated within groups (Spearman's "
+    "rho, permutation p-value below 0.05)."
 )
 
 

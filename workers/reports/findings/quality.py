@@ -11,8 +11,10 @@ import numpy as np
 from workers.reports.evidence.evidence import Evidence, TunedPrompt
 from workers.reports.findings.result import FindingResult, judge, not_measured
 from workers.reports.findings.statistics import (
+    MIN_VALUES,
     Resampling,
     by_label,
+    has_few,
     is_significant,
     kruskal_wallis,
     spearman,
@@ -32,17 +34,19 @@ GROUP_RULE = (
 QUALITY_TITLE = "Final quality does not depend on the prior; distant initializations need more steps"
 QUALITY_RULE = (
     f"{GROUP_RULE} Parts. For each group: (a) the largest and the smallest mean score of its priors differ by at most "
-    f"{TOLERANCE:g}. It does not hold if they differ by more and scores differ between priors (Kruskal-Wallis, permutation "
-    "p-value below 0.05); otherwise it is open. Over all groups: (b) the number of steps to the group's common loss increases "
-    "with the Mahalanobis distance of the draw from the model's cloud (Spearman's rho within groups, one-sided permutation "
-    "p-value below 0.05). The common loss is the geometric mean of the group's median first and median best validation loss. "
-    "A prompt that never reaches it ranks as slower than all others."
+    f"{TOLERANCE:g}. It does not hold if they differ by more and scores differ between priors (Kruskal-Wallis, permutation"
+    " p-value below 0.05); otherwise, or if a prior has one prompt only, it is open. Over all groups: (b) the number of "
+    "steps to the group's common loss increases with the Mahalanobis distance of the draw from the model's cloud "
+    "(Spearman's rho within groups, one-sided permutation p-value below 0.05). The common loss is the geometric mean of "
+    "the group's median first and median best validation loss. A prompt that never reaches it ranks as slower than all "
+    "others."
 )
 INTERPOLATION_TITLE = "Prompts initialized from interpolated activations tune as well as others"
 INTERPOLATION_RULE = (
     f"{GROUP_RULE} Parts: for each group with prompts of an interpolation prior and of other priors, the mean score of the "
     f"interpolation is at most {TOLERANCE:g} below the median of the other priors' mean scores. It does not hold if it is "
-    "lower and the scores differ (Kruskal-Wallis, permutation p-value below 0.05); otherwise it is open."
+    "lower and the scores differ (Kruskal-Wallis, permutation p-value below 0.05); otherwise, or if either side has one prompt "
+    "only, it is open."
 )
 
 
@@ -188,6 +192,8 @@ def _steps_table(
 
 
 def _alike(table: Mapping[str, Any]) -> bool | None:
+    if has_few(table["by_prior"]):
+        return None
     if table["spread_of_means"] <= TOLERANCE:
         return True
     return False if is_significant(table["differs_by_prior"]) else None
@@ -227,6 +233,9 @@ def _comparison(
 
 
 def _as_good(table: Mapping[str, Any]) -> bool | None:
+    n_others = sum(row["n"] for row in table["others"].values())
+    if min(table["interpolation"]["n"], n_others) < MIN_VALUES:
+        return None
     if table["interpolation"]["value"] >= table["median_of_other_priors"] - TOLERANCE:
         return True
     return False if is_significant(table["differs"]) else None

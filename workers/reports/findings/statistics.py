@@ -15,6 +15,8 @@ from workers.reports.evidence.evidence import TunedPrompt
 
 LEVEL = 0.05
 """Significance level of p-values."""
+MIN_VALUES = 2
+"""Of a mean, for a verdict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +85,20 @@ def is_significant(test: Mapping[str, float] | None) -> bool | None:
 
 
 def is_above(interval: Mapping[str, float], threshold: float) -> bool | None:
-    """True if the whole interval is above the threshold, False if it is below, None if it contains it."""
+    """True if the whole interval is above the threshold, False if it is below, None if it contains it.
+
+    Also None for an interval of one value: its bootstrap has no width, which says nothing about other values.
+    """
+    if interval["n"] < MIN_VALUES:
+        return None
     if interval["low"] > threshold:
         return True
     return False if interval["high"] < threshold else None
+
+
+def has_few(table: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether some mean of a ``by_label`` table is over fewer values than a verdict needs."""
+    return any(row["n"] < MIN_VALUES for row in table.values())
 
 
 def spread_of_means(table: Mapping[str, Mapping[str, Any]]) -> float:

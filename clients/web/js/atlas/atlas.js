@@ -7,6 +7,7 @@ import { PointMap } from "../plot/point_map.js";
 import { go, updateQuery } from "../shell/router.js";
 import { setTitle, shortId } from "../shell/title.js";
 import { COLOURINGS, colouring, idOf, linesOf, looksOf } from "./colouring.js";
+import { IndexSet } from "./index_set.js";
 import { hiddenText, readState, selectionEntries, viewText } from "./link_state.js";
 import { firstLayer, MapLoader } from "./loader.js";
 import { Overlay } from "./overlay.js";
@@ -30,10 +31,7 @@ export class Atlas {
     Object.assign(this, { isAll, hiddenIds: hidden, hidden: new Set() });
     this.shown = { trainingPaths: true, trajectories: false, labels, contours };
     this.loader = new MapLoader({ api, id, signal });
-    this.placed = Points.none();
-    this.points = Points.none();
-    this.panels = [];
-    this.groups = [];
+    Object.assign(this, { placed: Points.none(), points: Points.none(), panels: [], groups: [] });
     this.raised = null;
     this.marked = [];
     this.canvasContainer = h("div", { class: "atlas-canvas" });
@@ -234,7 +232,8 @@ export class Atlas {
 
   /** Selects points, in panels also those of the other layers that represent the same; @returns how many are selected */
   #raise(items, how) {
-    this.raised = items.length ? (this.panels.length ? linked(this.points, items) : new Set(items)) : null;
+    const all = this.panels.length && items.length ? linked(this.points, items) : items;
+    this.raised = items.length ? new IndexSet(this.points.n, all) : null;
     this.marked = [];
     updateQuery(selectionEntries(how));
     this.#paint();

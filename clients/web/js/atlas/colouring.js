@@ -47,15 +47,18 @@ export function idOf(key) {
 export function looksOf(points, colours, { hidden, raised, placed }) {
   const looks = new Uint8Array(4 * points.n);
   const shapes = points.role.values.map((role) => LOOKS[role] ?? LOOKS.state);
+  const isHidden = Uint8Array.from(colours.keys, (_, k) => (hidden.has(k) ? 1 : 0));
+  const smaller = points.n > 30_000 ? 3 : 0;
   for (let i = 0; i < points.n; i++) {
     const isPlaced = placed !== null && points.since[i] >= placed;
-    const [shape, size] = isPlaced ? LOOKS.placed : (shapes[points.role.codes[i]] ?? LOOKS.state);
+    const own = isPlaced ? LOOKS.placed : (shapes[points.role.codes[i]] ?? LOOKS.state);
+    const shape = own[0];
     const isRaised = raised !== null && raised.has(i);
     const isDim = raised !== null && !isRaised;
     looks[4 * i] = isDim ? DIM_INDEX : colours.of(i);
     looks[4 * i + 1] = isDim && shape > 1 ? 0 : shape; // without the rim
-    looks[4 * i + 2] = hidden.has(colours.key[i]) ? 0 : isRaised ? 2 : 1;
-    looks[4 * i + 3] = points.n > 30_000 && shape === 0 ? Math.max(4, size - 3) : size;
+    looks[4 * i + 2] = isHidden[colours.key[i]] ? 0 : isRaised ? 2 : 1;
+    looks[4 * i + 3] = shape === 0 ? Math.max(4, own[1] - smaller) : own[1];
   }
   return looks;
 }
@@ -94,9 +97,13 @@ function byLayer(points, layers) {
 
 function byCategory(points, by) {
   const { codes, values } = points[by];
-  const counts = new Map();
-  for (const code of codes) counts.set(code, (counts.get(code) ?? 0) + 1);
-  const found = [...counts].filter(([code]) => code >= 0);
+  const counts = new Uint32Array(values.length);
+  let nNone = 0;
+  for (let i = 0; i < points.n; i++) {
+    if (codes[i] < 0) nNone++;
+    else counts[codes[i]]++;
+  }
+  const found = Array.from(counts, (n, code) => [code, n]).filter(([, n]) => n > 0);
   found.sort(by === "source" ? (a, b) => a[0] - b[0] : (a, b) => b[1] - a[1] || a[0] - b[0]);
   const several = found.length > N_CATEGORIES;
   const named = several ? found.slice(0, N_CATEGORIES - 1) : found;
@@ -112,20 +119,21 @@ function byCategory(points, by) {
     `others (${found.length - named.length})`,
     found.slice(named.length).reduce((sum, [, n]) => sum + n, 0),
   );
-  const none = add("none", counts.get(-1) ?? 0);
+  const none = add("none", nNone);
+  const keyOf = Int32Array.from(values, (_, code) => numbers.get(code) ?? others);
   const key = new Int32Array(points.n);
-  for (let i = 0; i < points.n; i++) key[i] = numbers.get(codes[i]) ?? (codes[i] < 0 ? none : others);
+  for (let i = 0; i < points.n; i++) key[i] = codes[i] < 0 ? none : keyOf[codes[i]];
   return { by, keys, key, of: (i) => keys[key[i]].colour, ramp: null };
 }
 
 /** Sources of embeddings only. They are the background of all other points and share the colour `other`. */
 function backgroundsOf(points) {
-  const roles = new Map();
+  const embedding = points.role.values.indexOf("embedding");
+  const hasOthers = new Uint8Array(points.source.values.length);
   for (let i = 0; i < points.n; i++) {
-    const source = points.source.codes[i];
-    roles.set(source, (roles.get(source) ?? true) && points.get("role", i) === "embedding");
+    if (points.role.codes[i] !== embedding || embedding < 0) hasOthers[points.source.codes[i]] = 1;
   }
-  return new Set([...roles].filter(([, isBackground]) => isBackground).map(([source]) => source));
+  return new Set([...hasOthers.keys()].filter((source) => !hasOthers[source]));
 }
 
 function byPosition(points) {

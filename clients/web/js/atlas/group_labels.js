@@ -2,6 +2,7 @@
 import { h, setChildren } from "../dom/elements.js";
 import { truncated } from "../dom/format.js";
 import { colour } from "../shell/theme.js";
+import { select } from "../plot/order.js";
 import { categoryColour } from "../plot/palette.js";
 
 const FONT_PX = 12;
@@ -16,8 +17,14 @@ const SHIFTS = [0, -1, 1, -2, 2, -3, 3];
  * @param {Uint8Array} looks see `looksOf`
  */
 export function anchorsOf(points, colours, looks) {
-  const items = colours.keys.map(() => []);
-  for (let i = 0; i < points.n; i++) if (looks[4 * i + 2]) items[colours.key[i]].push(i);
+  const counts = new Uint32Array(colours.keys.length);
+  for (let i = 0; i < points.n; i++) if (looks[4 * i + 2]) counts[colours.key[i]]++;
+  const items = Array.from(counts, (n) => new Uint32Array(n));
+  counts.fill(0);
+  for (let i = 0; i < points.n; i++) {
+    const k = colours.key[i];
+    if (looks[4 * i + 2]) items[k][counts[k]++] = i;
+  }
   const anchors = colours.keys.map((key, k) => {
     if (key.isRest || colours.ramp || !items[k].length) return null;
     return { name: key.name, colour: key.colour, n: items[k].length, i: nearestToMedian(points.coordinates, items[k]) };
@@ -26,12 +33,18 @@ export function anchorsOf(points, colours, looks) {
 }
 
 function nearestToMedian(coordinates, items) {
-  const middle = [0, 1, 2].map((axis) => {
-    const sorted = Float32Array.from(items, (i) => coordinates[3 * i + axis]).sort();
-    return sorted[sorted.length >> 1];
+  const values = new Float32Array(items.length);
+  const [x, y, z] = [0, 1, 2].map((axis) => {
+    for (let k = 0; k < items.length; k++) values[k] = coordinates[3 * items[k] + axis];
+    return select(values, values.length >> 1);
   });
-  const distance = (i) => middle.reduce((sum, value, axis) => sum + (coordinates[3 * i + axis] - value) ** 2, 0);
-  return items.reduce((best, i) => (distance(i) < distance(best) ? i : best));
+  let [best, least] = [items[0], Infinity];
+  for (const i of items) {
+    const distance =
+      (coordinates[3 * i] - x) ** 2 + (coordinates[3 * i + 1] - y) ** 2 + (coordinates[3 * i + 2] - z) ** 2;
+    if (distance < least) [best, least] = [i, distance];
+  }
+  return best;
 }
 
 /** Positions of labels, `{name, colour, x, y, width}`: the centre in pixels. A label that fits nowhere is left out. */

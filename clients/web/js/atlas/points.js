@@ -1,5 +1,6 @@
 /** Points of a map as columns. The drawing order is by role: the most important points are drawn last, on top. */
 import { readTexts } from "../api/safetensors.js";
+import { sortedIndices } from "../plot/order.js";
 
 export const TEXTS = ["source", "text", "token", "group", "role", "task", "prompt"];
 const NO_POSITION = -(2 ** 31);
@@ -103,15 +104,22 @@ export class Points {
   /** The same points in drawing order. Points of one rank are shuffled, so that no source covers another. */
   ordered() {
     const rank = this.role.values.map((role) => RANK[role] ?? 1);
-    const keys = new Float64Array(this.n);
-    for (let i = 0; i < this.n; i++) keys[i] = (rank[this.role.codes[i]] ?? 1) + shuffled(i);
-    const order = new Uint32Array(this.n).map((_, i) => i).sort((a, b) => keys[a] - keys[b]);
-    return this.#select(order);
+    const [low, high, ranks] = [0, 1, 2].map(() => new Uint16Array(this.n));
+    for (let i = 0; i < this.n; i++) {
+      const bits = shuffled(i);
+      low[i] = bits & 0xffff;
+      high[i] = bits >>> 16;
+      ranks[i] = rank[this.role.codes[i]] ?? 1;
+    }
+    return this.#select(sortedIndices([low, high, ranks], this.n));
   }
 
   #select(order) {
     const columns = { isFlat: this.isFlat, coordinates: new Float32Array(3 * order.length) };
-    order.forEach((from, to) => columns.coordinates.set(this.coordinates.subarray(3 * from, 3 * from + 3), 3 * to));
+    const [from, to] = [this.coordinates, columns.coordinates];
+    for (let k = 0; k < order.length; k++) {
+      for (let axis = 0; axis < 3; axis++) to[3 * k + axis] = from[3 * order[k] + axis];
+    }
     for (const name of ["layer", "position", "since"]) columns[name] = picked(this[name], order);
     for (const name of TEXTS) columns[name] = { codes: picked(this[name].codes, order), values: this[name].values };
     return new Points(columns);
@@ -148,9 +156,9 @@ export function rowsOf(points, items) {
   return [head, ...items.map(row)];
 }
 
-/** A pseudo-random number in [0, 1) that depends on `i` only. */
+/** 32 pseudo-random bits that depend on `i` only. */
 function shuffled(i) {
-  return ((Math.imul(i + 1, 0x9e3779b1) ^ Math.imul(i + 7, 0x85ebca6b)) >>> 0) / 2 ** 32;
+  return (Math.imul(i + 1, 0x9e3779b1) ^ Math.imul(i + 7, 0x85ebca6b)) >>> 0;
 }
 
 function picked(column, order) {

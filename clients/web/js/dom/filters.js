@@ -15,6 +15,7 @@ export class Filters {
   constructor({ fields, query, onchange }) {
     this.fields = fields;
     this.onchange = onchange;
+    this.offered = new Map();
     this.inputs = new Map(fields.map((one) => [one.name, this.#input(one, query.get(one.name) ?? "")]));
     this.summary = h("summary", {});
     const clear = button("Clear the filters", () => this.#clear(), { class: "quiet small" });
@@ -36,7 +37,8 @@ export class Filters {
   setRows(rows) {
     for (const one of this.fields.filter(({ kind }) => kind === "choice")) {
       const input = this.inputs.get(one.name);
-      const all = new Set([input.value, ...rows.flatMap((row) => one.of(row) ?? [])]);
+      const offered = this.offered.get(one.name) ?? [];
+      const all = new Set([input.value, ...offered, ...rows.flatMap((row) => one.of(row) ?? [])]);
       const values = [...all].filter(Boolean).map(String).sort();
       // A list of options that is open would close.
       if (String(values) === input.dataset.values) continue;
@@ -45,9 +47,29 @@ export class Filters {
     }
   }
 
-  /** The rows that pass every filter. */
+  /** The rows that pass every filter; see `passes`. */
   chosen(rows) {
-    return rows.filter((row) => this.fields.every((one) => passes(one, this.inputs.get(one.name).value, row)));
+    return rows.filter((row) => this.passes(row));
+  }
+
+  /** Whether a row passes every filter. */
+  passes(row) {
+    return this.fields.every((one) => passes(one, this.inputs.get(one.name).value, row));
+  }
+
+  /** Whether a row is before the first day. In a list of the newest rows first, so are all that follow. */
+  isBefore(row) {
+    return this.fields.some((one) => one.kind === "since" && !passes(one, this.inputs.get(one.name).value, row));
+  }
+
+  /** The chosen value of a field; empty without one. */
+  value(name) {
+    return this.inputs.get(name).value;
+  }
+
+  /** Offers further values of a choice. */
+  offer(name, values) {
+    this.offered.set(name, values);
   }
 
   get isEmpty() {

@@ -2,7 +2,7 @@
 import { path } from "../api/client.js";
 import { h, select, setChildren, setOptions } from "../dom/elements.js";
 import { empty, failure, fill } from "../dom/states.js";
-import { colouring, linesOf, looksOf } from "../atlas/colouring.js";
+import { colouring, linesOf } from "../atlas/colouring.js";
 import { Points } from "../atlas/points.js";
 import { Tip } from "../atlas/tip.js";
 import { TrajectoryPanel } from "../atlas/trajectory_panel.js";
@@ -116,13 +116,9 @@ export class OnMap {
     const points = background.joined(placed);
     const groups = points.groups().filter((one) => points.since[one.items[0]] >= background.n);
     const own = colouring(placed, "source");
-    const colours = {
-      key: new Int32Array(points.n),
-      of: (i) => (i < background.n ? DIM_INDEX : own.of(i - background.n)),
-    };
-    const looks = looksOf(points, colours, { hidden: new Set(), raised: null, placed: null });
+    const looks = new Uint8Array(4 * points.n);
     for (let i = 0; i < points.n; i++)
-      looks.set(i < background.n ? [DIM_INDEX, 0, 1, 6] : [colours.of(i), 0, 1, 12], 4 * i);
+      looks.set(i < background.n ? [DIM_INDEX, 0, 1, 6] : [own.of(i - background.n), 0, 1, 12], 4 * i);
     this.picture = new PointMap({
       hover: (i, x, y) => this.tip.show(i < 0 ? null : points, i, x, y, this.picture.element),
       pick: () => {},

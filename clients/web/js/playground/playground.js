@@ -8,6 +8,7 @@ import { pythonCompletion } from "../new_run/code.js";
 import { link, updateQuery } from "../shell/router.js";
 import { Answer } from "./answer.js";
 import { AttentionView } from "./attention.js";
+import { Concatenator } from "./concatenator.js";
 import { examplesOf } from "./examples.js";
 import { RequestForm } from "./form.js";
 import { History } from "./history.js";
@@ -214,6 +215,7 @@ export class Playground {
       ["map", "Trajectories on a map", open(OnMap)],
       ["attention", "Attention", open(AttentionView)],
       ["mix", "Mix two prompts", open(Mixer)],
+      ["concat", "Prompts in sequence", open(Concatenator)],
       ["steer", "Steering", open(Steering)],
     ];
     setChildren(

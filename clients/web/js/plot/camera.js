@@ -48,6 +48,16 @@ export class Camera {
     return [(wx - this.centre[0]) * this.scale + this.width / 2, this.height / 2 - (wy - this.centre[1]) * this.scale];
   }
 
+  /** Coefficients of `toScreen`: x, y, z and constant of the horizontal pixel, then of the vertical one. For many points. */
+  affine() {
+    const [t, [px, py, pz], scale] = [this.turn, this.pivot, this.scale];
+    const offset = (k, own) => (this.isFlat ? 0 : own - (t[k] * px + t[k + 1] * py + t[k + 2] * pz));
+    return [
+      ...[scale * t[0], scale * t[1], scale * t[2], (offset(0, px) - this.centre[0]) * scale + this.width / 2],
+      ...[-scale * t[3], -scale * t[4], -scale * t[5], this.height / 2 - (offset(3, py) - this.centre[1]) * scale],
+    ];
+  }
+
   /** The rotated coordinates of a pixel. */
   fromScreen(sx, sy) {
     return [

@@ -3,7 +3,10 @@ import { colour } from "../shell/theme.js";
 import { palette, rgb } from "./palette.js";
 import { LINE_FRAGMENT, LINE_VERTEX, POINT_FRAGMENT, POINT_VERTEX, program } from "./shaders.js";
 
+const POINT_BYTES = 12;
 const LOOK_BYTES = 4;
+/** The largest step between drawn points: WebGL limits strides to 255 bytes. */
+export const MAX_STEP = Math.floor(255 / POINT_BYTES);
 
 export class CanvasLayer {
   /** @throws {Error} if the browser has no WebGL 2 */
@@ -66,8 +69,11 @@ export class CanvasLayer {
     this.rim = rgb(colour("ink")).map((value) => value / 255);
   }
 
-  /** Draws the picture of `camera`; `share` < 1 draws only some of the points, for fast frames during a rotation. */
-  draw(camera, { ratio, share = 1, isSolid = false }) {
+  /**
+   * Draws the picture of `camera`. A `step` above 1 draws only every so many points, for fast frames during a gesture: points of
+   * one rank are shuffled, so that these are a fair sample of them.
+   */
+  draw(camera, { ratio, step = 1, isSolid = false }) {
     const { gl } = this;
     gl.viewport(0, 0, this.canvas.width, this.canvas.height);
     gl.clearColor(...this.paper, 1);
@@ -85,17 +91,16 @@ export class CanvasLayer {
     if (!this.isSmooth) gl.disable(gl.BLEND);
     if (isSolid) gl.enable(gl.DEPTH_TEST);
     gl.depthFunc(gl.LEQUAL); // of points at equal depth the later one is on top
-    this.#use(this.points, camera);
+    this.#use(this.points, camera, step);
     const { at } = this.points;
     gl.uniform1f(at.ratio, ratio);
     gl.uniform1f(at.depth, isSolid ? camera.scale / Math.max(camera.width, camera.height) : 0);
     gl.uniform1f(at.opacity, this.isSmooth && !isSolid ? 0.8 : 1);
     gl.uniform1i(at.smooth_, this.isSmooth ? 1 : 0);
     gl.uniform3fv(at.rim, this.rim);
-    const n = Math.ceil(this.points.n * share);
     for (const only of this.hasRaised ? [1, 2] : [0]) {
       gl.uniform1f(at.only, only);
-      gl.drawArrays(gl.POINTS, this.points.n - n, n);
+      gl.drawArrays(gl.POINTS, 0, Math.ceil(this.points.n / step));
     }
   }
 
@@ -123,15 +128,15 @@ export class CanvasLayer {
     gl.bufferData(gl.ARRAY_BUFFER, looks, gl.DYNAMIC_DRAW);
   }
 
-  #use(kind, camera) {
+  #use(kind, camera, step = 1) {
     const { gl } = this;
     gl.useProgram(kind.program);
     gl.bindBuffer(gl.ARRAY_BUFFER, kind.coordinates);
     gl.enableVertexAttribArray(0);
-    gl.vertexAttribPointer(0, 3, gl.FLOAT, false, 0, 0);
+    gl.vertexAttribPointer(0, 3, gl.FLOAT, false, step * POINT_BYTES, 0);
     gl.bindBuffer(gl.ARRAY_BUFFER, kind.looks);
     gl.enableVertexAttribArray(1);
-    gl.vertexAttribPointer(1, LOOK_BYTES, gl.UNSIGNED_BYTE, false, 0, 0);
+    gl.vertexAttribPointer(1, LOOK_BYTES, gl.UNSIGNED_BYTE, false, step * LOOK_BYTES, 0);
     gl.uniformMatrix3fv(kind.at.turn, true, camera.turn);
     gl.uniform3fv(kind.at.pivot, camera.pivot);
     gl.uniform2fv(kind.at.centre, camera.centre);

@@ -4,7 +4,7 @@
  */
 import { h } from "../dom/elements.js";
 import { Camera } from "./camera.js";
-import { CanvasLayer } from "./canvas_layer.js";
+import { CanvasLayer, MAX_STEP } from "./canvas_layer.js";
 import { listen } from "./gestures.js";
 import { insideLine, lineOf, ScreenIndex } from "./screen_index.js";
 import { CROPPED, rangeBox } from "./view_range.js";
@@ -44,6 +44,7 @@ export class PointMap {
     this.isSolid = false;
     this.view = "all";
     this.isSlow = false;
+    this.costMs = 0;
     this.ratio = 1;
     this.margin = [0, 0];
     this.line = [];
@@ -177,7 +178,8 @@ export class PointMap {
     const start = performance.now();
     this.layer.draw(this.#wide(), { ratio: this.ratio, isSolid: this.isSolid });
     await this.layer.settled();
-    const isSlow = performance.now() - start > SLOW_MS;
+    this.costMs = performance.now() - start;
+    const isSlow = this.costMs > SLOW_MS;
     if (this.coordinates !== coordinates || isSlow === this.isSlow) return;
     this.isSlow = isSlow;
     this.layer.isSmooth = !isSlow || coordinates.length / 3 < MANY;
@@ -211,12 +213,12 @@ export class PointMap {
     }
     const since = this.camera.since(this.drawn);
     if (since === null) {
-      this.#draw(Math.min(1, 12_000 / (this.coordinates.length / 3))); // rotating: draw some of the points until the gesture pauses
+      this.#drawSome();
       return;
     }
     const { dx, dy, factor } = since;
     const outside = Math.abs(dx) > 4 * this.margin[0] || Math.abs(dy) > 4 * this.margin[1];
-    if (factor > MAX_STRETCH || factor < 1 / MAX_STRETCH || (outside && factor === 1)) this.#drawNow();
+    if (factor > MAX_STRETCH || factor < 1 / MAX_STRETCH || (outside && factor === 1)) this.#drawSome();
     else {
       this.stage.style.transform = `translate(${dx}px, ${dy}px) scale(${factor})`;
       this.on.moved?.(this.stage.style.transform);
@@ -228,12 +230,17 @@ export class PointMap {
     this.#draw(1);
   }
 
-  #draw(share) {
+  /** Draws as many of the points as a frame has time for; all are drawn when the gesture pauses. */
+  #drawSome() {
+    this.#draw(Math.min(MAX_STEP, Math.ceil(this.costMs / SLOW_MS)));
+  }
+
+  #draw(step) {
     if (this.camera.width === 1) return;
     this.stage.style.transform = "";
     this.drawn = this.camera.copy();
     this.index = null;
-    this.layer.draw(this.#wide(), { ratio: this.ratio, isSolid: this.isSolid, share });
+    this.layer.draw(this.#wide(), { ratio: this.ratio, isSolid: this.isSolid, step });
     this.ink = getComputedStyle(this.element).color;
     this.repaint();
     this.on.drawn?.();

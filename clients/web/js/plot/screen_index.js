@@ -17,11 +17,17 @@ export class ScreenIndex {
     this.down = Math.ceil(camera.height / CELL) + 1;
     const cells = new Int32Array(n);
     const starts = new Uint32Array(this.across * this.down + 1);
+    const { width, height } = camera;
+    const [ax, ay, az, a, bx, by, bz, b] = camera.affine();
     for (let i = 0; i < n; i++) {
-      const [sx, sy] = camera.toScreen(coordinates[3 * i], coordinates[3 * i + 1], coordinates[3 * i + 2]);
+      const px = coordinates[3 * i];
+      const py = coordinates[3 * i + 1];
+      const pz = coordinates[3 * i + 2];
+      const sx = ax * px + ay * py + az * pz + a;
+      const sy = bx * px + by * py + bz * pz + b;
       this.x[i] = sx;
       this.y[i] = sy;
-      const outside = sx < 0 || sy < 0 || sx > camera.width || sy > camera.height || !isVisible(i);
+      const outside = sx < 0 || sy < 0 || sx > width || sy > height || !isVisible(i);
       cells[i] = outside ? -1 : Math.floor(sy / CELL) * this.across + Math.floor(sx / CELL);
       if (!outside) starts[cells[i] + 1]++;
     }
@@ -78,10 +84,16 @@ export function insideLine({ corners, frame }, coordinates, isVisible) {
   const xs = corners.map((point) => point[0]);
   const ys = corners.map((point) => point[1]);
   const [left, right, bottom, top] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  // At the scale 1 and the centre 0, with the vertical axis upwards.
+  const [ax, ay, az, a, bx, by, bz, b] = Object.assign(camera, { width: 0, height: 0 }).affine();
   const found = [];
   for (let i = 0; i < coordinates.length / 3; i++) {
     if (!isVisible(i)) continue;
-    const [x, y] = camera.turned(coordinates[3 * i], coordinates[3 * i + 1], coordinates[3 * i + 2]);
+    const px = coordinates[3 * i];
+    const py = coordinates[3 * i + 1];
+    const pz = coordinates[3 * i + 2];
+    const x = ax * px + ay * py + az * pz + a;
+    const y = -(bx * px + by * py + bz * pz + b);
     if (x >= left && x <= right && y >= bottom && y <= top && isInside(x, y, xs, ys)) found.push(i);
   }
   return found;

@@ -1,4 +1,5 @@
 /** Ranges of coordinates: what a first view shows, and what lies outside a view. */
+import { quantile } from "./order.js";
 
 /** Share of the points at each end of an axis that a cropped view leaves outside. */
 export const CROPPED = 0.02;
@@ -11,43 +12,46 @@ export const CROPPED = 0.02;
  *   linearly
  */
 export function rangeBox(coordinates, isIncluded, cropped = 0) {
-  const items = [];
-  for (let i = 0; i < coordinates.length / 3; i++) if (isIncluded(i)) items.push(i);
-  if (!items.length) return null;
-  const ends = [0, 1, 2].map((axis) => endsOf(Float32Array.from(items, (i) => coordinates[3 * i + axis]), cropped));
+  const n = coordinates.length / 3;
+  const items = new Uint32Array(n);
+  let nIncluded = 0;
+  for (let i = 0; i < n; i++) if (isIncluded(i)) items[nIncluded++] = i;
+  if (!nIncluded) return null;
+  const values = new Float32Array(nIncluded);
+  const ends = [0, 1, 2].map((axis) => {
+    for (let k = 0; k < nIncluded; k++) values[k] = coordinates[3 * items[k] + axis];
+    return endsOf(values, cropped);
+  });
   return { min: ends.map(([low]) => low), max: ends.map(([, high]) => high) };
 }
 
 function endsOf(values, cropped) {
-  if (cropped === 0) {
-    let [low, high] = [Infinity, -Infinity];
-    for (const value of values) {
-      if (value < low) low = value;
-      if (value > high) high = value;
-    }
-    return [low, high];
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
   }
-  const sorted = values.sort();
-  return [quantile(sorted, cropped), quantile(sorted, 1 - cropped)];
-}
-
-function quantile(sorted, share) {
-  const at = share * (sorted.length - 1);
-  const low = Math.floor(at);
-  const high = Math.min(low + 1, sorted.length - 1);
-  return sorted[low] + (sorted[high] - sorted[low]) * (at - low);
+  // The third coordinate of a map in the plane, for example.
+  if (cropped === 0 || low === high) return [low, high];
+  return [quantile(values, cropped), quantile(values, 1 - cropped)];
 }
 
 /** Numbers of visible points outside the view of a camera, `{left, right, above, below}`; each point counts once. */
 export function beyond(camera, coordinates, looks) {
   const found = { left: 0, right: 0, above: 0, below: 0 };
+  const { width, height } = camera;
+  const [ax, ay, az, a, bx, by, bz, b] = camera.affine();
   for (let i = 0; i < looks.length / 4; i++) {
     if (looks[4 * i + 2] === 0) continue;
-    const [x, y] = camera.toScreen(coordinates[3 * i], coordinates[3 * i + 1], coordinates[3 * i + 2]);
+    const px = coordinates[3 * i];
+    const py = coordinates[3 * i + 1];
+    const pz = coordinates[3 * i + 2];
+    const x = ax * px + ay * py + az * pz + a;
+    const y = bx * px + by * py + bz * pz + b;
     if (x < 0) found.left++;
-    else if (x > camera.width) found.right++;
+    else if (x > width) found.right++;
     else if (y < 0) found.above++;
-    else if (y > camera.height) found.below++;
+    else if (y > height) found.below++;
   }
   return found;
 }

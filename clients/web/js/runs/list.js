@@ -1,17 +1,17 @@
 /** The list of runs, newest first, polled. */
 import { curlCommand } from "../api/curl.js";
-import { bestMember, mainMetric } from "../api/metrics.js";
+import { mainMetric } from "../api/metrics.js";
+import { PagedRows } from "../api/paged_rows.js";
 import { Choice } from "../dom/choice.js";
 import { h, select, setChildren, setOptions } from "../dom/elements.js";
+import { Extent } from "../dom/extent.js";
 import { Filters } from "../dom/filters.js";
-import { count, dateTime, duration, number, secondsBetween } from "../dom/format.js";
+import { dateTime, secondsBetween } from "../dom/format.js";
 import { repeat } from "../dom/polling.js";
 import { SortedTable } from "../dom/sorting.js";
 import { empty, fill } from "../dom/states.js";
-import { badge, progressBar } from "../dom/table.js";
 import { link, updateQuery } from "../shell/router.js";
-import { tagLinks } from "./annotation.js";
-import { hasEnded, resultLink } from "./results.js";
+import { runRow } from "./run_row.js";
 
 const POLL_MS = 2500;
 const STATUSES = ["queued", "running", "succeeded", "failed", "cancelled"];
@@ -32,7 +32,10 @@ const FIELDS = [
   { name: "score", label: "Metric at least", kind: "least", of: ({ metrics }) => metrics[mainMetric(metrics)] },
   { name: "since", label: "Created since", kind: "since", of: (run) => run.created_at },
 ];
-const N_LOADED = 100;
+/** Runs that are shown at first, and with each "Show more". */
+const N_SHOWN = 100;
+/** Every so many polls, the rows after the first page are read again as well. */
+const POLLS_PER_RELOAD = 12;
 
 export async function showRuns({ root, route, api, catalogue, signal }) {
   const page = new RunList({ api, catalogue, signal, query: route.query });
@@ -57,16 +60,19 @@ class RunList {
       what: "run",
       actions: [["Compare", 2, (ids) => link(["runs", "compare"], { ids: ids.join(",") })]],
     });
-    this.sorted = new SortedTable({ columns: COLUMNS, line: (run) => row(run, this.choice), caption: "Runs" });
-    this.filters = new Filters({ fields: FIELDS, query, onchange: () => this.#showChosen() });
-    this.filterNote = h("p", { class: "muted small", role: "status", hidden: true });
+    this.sorted = new SortedTable({ columns: COLUMNS, line: (run) => runRow(run, this.choice), caption: "Runs" });
+    this.filters = new Filters({ fields: FIELDS, query, onchange: () => this.#want(N_SHOWN) });
+    this.wanted = N_SHOWN;
+    this.nPolls = 0;
+    this.extent = new Extent({ what: "run", onMore: () => this.#want(this.wanted + N_SHOWN) });
     this.body = h(
       "div",
       { class: "stack" },
       this.filters.element,
-      this.filterNote,
+      this.extent.element,
       this.choice.element,
       this.sorted.element,
+      this.extent.more,
     );
     this.container = h("div", {});
     this.warning = h("p", { class: "notice bad", role: "alert", hidden: true });
@@ -86,7 +92,7 @@ class RunList {
   }
 
   async open() {
-    this.#loadKinds().catch(() => {}); // the list itself shows what is wrong
+    for (const work of [this.#loadKinds(), this.#offerTasks()]) work.catch(() => {}); // the list itself shows what is wrong
     await fill(this.container, () => this.#load(), { signal: this.signal });
     repeat(POLL_MS, () => this.#renew(), this.signal);
   }
@@ -94,6 +100,16 @@ class RunList {
   async #loadKinds() {
     const { run_kinds: kinds } = await this.catalogue.capabilities();
     this.#setKinds(kinds ?? (await this.#presentKinds()));
+  }
+
+  /** Offers all datasets in the filter of tasks, also those of runs that are not read yet. */
+  async #offerTasks() {
+    const datasets = await this.catalogue.datasets();
+    this.filters.offer(
+      "task",
+      datasets.map((row) => row.name),
+    );
+    if (this.paged) this.filters.setRows(this.paged.rows);
   }
 
   /** For servers that do not list their kinds of runs: the kinds of the newest runs. */
@@ -123,21 +139,66 @@ class RunList {
     fill(this.container, () => this.#load(), { signal: this.signal });
   }
 
+  /** Reads the first page of a choice of kind, status and tag; what the filters of the fields need is read meanwhile. */
   async #load() {
-    const page = await this.api.get("/v1/runs", { ...this.query, limit: N_LOADED }, { signal: this.signal });
-    this.hasMore = page.has_more;
+    const query = { ...this.query };
+    const get = (page) => this.api.get("/v1/runs", { ...query, ...page }, { signal: this.signal });
+    const paged = new PagedRows({ get, key: "id" });
+    Object.assign(this, { paged: null, isReading: false });
+    await paged.renew();
+    Object.assign(this, { paged, wanted: N_SHOWN });
+    const listing = this.#renewed();
+    this.#readOn();
+    return listing;
+  }
+
+  /** Reads runs until as many pass the filters as are shown. A later call ends an earlier one. */
+  async #readOn() {
+    const { paged, filters } = this;
+    const turn = (this.turn = Symbol("turn"));
+    const isCurrent = () => this.turn === turn && this.paged === paged && !this.signal.aborted;
+    const wanted = {
+      wanted: this.wanted,
+      matches: (run) => filters.passes(run),
+      isPast: (run) => filters.isBefore(run),
+    };
+    this.isReading = !paged.isEnough(wanted);
+    if (!this.isReading) return;
+    const goesOn = () => isCurrent() && (this.#showChosen(), true);
+    try {
+      await paged.read({ ...wanted, goesOn });
+    } catch (error) {
+      if (error.name === "ApiError") this.#setStale(error);
+      else if (error.name !== "AbortError") console.error(error);
+    }
+    if (!isCurrent()) return;
+    this.isReading = false;
+    this.#showChosen();
+  }
+
+  #want(wanted) {
+    this.wanted = wanted;
+    this.#readOn();
+    this.#showChosen();
+  }
+
+  #renewed() {
     this.loadedAt = new Date();
     this.#setStale(null);
-    return this.#listing(page.data);
+    return this.#listing(this.paged.rows);
   }
 
   /** Renews the list in place and keeps the focus. Without a response the old list stays, marked as stale. */
   async #renew() {
-    const { query } = this;
+    const { paged, query } = this;
     const before = JSON.stringify(query);
+    if (this.isReading) return;
     try {
-      const rows = await this.#load();
+      if (paged) await (++this.nPolls % POLLS_PER_RELOAD ? paged.renew() : paged.reload());
+      if (this.signal.aborted || this.paged !== paged) return;
+      const rows = paged ? this.#renewed() : await this.#load();
       if (this.signal.aborted || JSON.stringify(query) !== before) return;
+      this.#readOn();
       if (this.container.firstChild !== rows) setChildren(this.container, rows);
     } catch (error) {
       if (error.name === "ApiError") this.#setStale(error);
@@ -152,20 +213,26 @@ class RunList {
     if (isStale) this.warning.textContent = `${error.title}. This list was loaded ${dateTime(this.loadedAt)}.`;
   }
 
-  /** Shows the loaded runs that pass the filters of the fields; kind, status and tag are filtered by the server. */
+  /** Shows runs that pass the filters of the fields; kind, status and tag are filtered by the server. */
   #showChosen() {
-    const chosen = this.filters.chosen(this.runs);
-    this.sorted.show(chosen);
-    const of = this.hasMore ? `the newest ${N_LOADED} of these runs` : count(this.runs.length, "run");
-    this.filterNote.hidden = this.filters.isEmpty;
-    this.filterNote.textContent = `${count(chosen.length, "run")} of ${of}.`;
+    const { paged, filters, wanted } = this;
+    filters.setRows(paged.rows);
+    const chosen = filters.chosen(paged.rows);
+    this.sorted.show(chosen.slice(0, wanted));
+    const isAll = paged.isComplete || (paged.rows.length > 0 && filters.isBefore(paged.rows.at(-1)));
+    this.extent.show({
+      n: Math.min(chosen.length, wanted),
+      nRead: paged.rows.length,
+      isComplete: paged.isComplete,
+      hasMore: chosen.length > wanted || !isAll,
+      isFiltered: !filters.isEmpty,
+      isReading: this.isReading,
+    });
   }
 
   #listing(runs) {
     this.#setTags(runs);
     if (runs.length) {
-      this.runs = runs;
-      this.filters.setRows(runs);
       this.#showChosen();
       return this.body;
     }
@@ -195,57 +262,3 @@ const EXAMPLE = {
     optimizer: { lr: 0.01, steps: 200 },
   },
 };
-
-function row(run, choice) {
-  const name = run.name ?? run.id;
-  return {
-    class: "link",
-    cells: [
-      choice.box(run.id),
-      [
-        h("a", { href: link(["runs", run.id]), title: run.notes || null }, name),
-        run.name && h("div", { class: "faint small mono" }, run.id),
-        run.tags.length > 0 && tagLinks(run.tags),
-      ],
-      run.kind,
-      badge(run.status),
-      progress(run, name),
-      metric(run.metrics),
-      dateTime(run.created_at),
-      duration(secondsBetween(run.started_at, hasEnded(run) ? run.ended_at : null)),
-    ],
-  };
-}
-
-function progress(run, name) {
-  if (run.status === "queued") return queuePosition(run);
-  if (!hasEnded(run)) {
-    const { step, total, eta_s: eta } = run.progress;
-    return [
-      progressBar(run.progress, `Progress of ${name}`),
-      h(
-        "span",
-        { class: "small muted number" },
-        total ? `${number(step)} of ${number(total)}` : `step ${number(step)}`,
-        eta !== null && h("span", { class: "eta" }, ` · ${duration(eta)} left`),
-      ),
-    ];
-  }
-  if (run.error) return run.error;
-  const result = resultLink(run);
-  if (result) return h("a", { href: result.href }, result.label);
-  return run.prompts.length ? count(run.prompts.length, "prompt") : "";
-}
-
-function queuePosition({ queue_position: position }) {
-  if (position === null) return "waiting for a worker";
-  return position === 0 ? "next in the queue" : `${count(position, "run")} ahead`;
-}
-
-function metric(metrics) {
-  const name = mainMetric(metrics);
-  if (!name) return "";
-  const best = bestMember(metrics);
-  const owner = best && h("span", { class: "interval" }, best.member ?? "", ` best of ${best.n}`);
-  return [number(metrics[name], 3), h("span", { class: "interval" }, name), owner];
-}

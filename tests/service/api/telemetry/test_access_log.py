@@ -118,7 +118,8 @@ def test_the_prompt_is_logged_as_version_and_hash(open_world: OpenWorld, lines: 
         put(world, name, seed=seed).sha256.removeprefix("sha256:") for seed, name in enumerate(("qa", "qa", "cloze"))
     ]
     lines()
-    refs: list[Any] = ["qa", "qa@1", {"mix": [{"ref": "qa@1", "weight": 0.25}, {"ref": "cloze", "weight": 0.75}]}]
+    mix = {"mix": [{"ref": "qa@1", "weight": 0.25}, {"ref": "cloze", "weight": 0.75}]}
+    refs: list[Any] = ["qa", "qa@1", mix, {"concat": ["cloze", "qa@1"]}, {"ensemble": ["qa@1", "cloze"]}]
     for ref in refs:
         world.client.post("/v1/completions", json={"model": "demo", "prompt": "a", "prompt_ref": ref})
     world.client.post("/v1/completions", json={"model": "demo:qa", "prompt": "a"})
@@ -127,6 +128,8 @@ def test_the_prompt_is_logged_as_version_and_hash(open_world: OpenWorld, lines: 
         ("qa@2", hashes[1]),
         ("qa@1", hashes[0]),
         ("0.25*qa@1+0.75*cloze@1", f"{hashes[0]}+{hashes[2]}"),
+        ("concat(cloze@1,qa@1)", f"{hashes[2]}+{hashes[0]}"),
+        ("ensemble(qa@1,cloze@1)", f"{hashes[0]}+{hashes[2]}"),
         ("qa@2", hashes[1]),
     ]
 
