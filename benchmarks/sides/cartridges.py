@@ -109,7 +109,8 @@ def _peft_loss(model: Any, module: Any, text: Sequence[int], *, task: CartridgeT
     log_p = taught[len(task.document) : -1].log_softmax(-1)
     top = log_p.topk(task.k, -1)
     log_q = student.log_softmax(-1).gather(-1, top.indices)
-    return -(top.values.exp() * log_q).sum(-1).mean()
+    loss: Tensor = -(top.values.exp() * log_q).sum(-1).mean()
+    return loss
 
 
 def _adapted(module: Any, task: CartridgeTask) -> Any:

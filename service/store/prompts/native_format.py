@@ -43,7 +43,7 @@ class PromptContent:
     def sha256(self) -> str:
         """The content hash; computed at each call."""
         shapes = [[name, list(values.shape)] for name, values in sorted(self.tensors.items())]
-        header = {"kind": self.kind, "where": self.where, "tensors": shapes}
+        header: dict[str, Any] = {"kind": self.kind, "where": self.where, "tensors": shapes}
         if self.member_kind is not None:
             header["member_kind"] = self.member_kind
         if self.normal is not None:
