@@ -23,10 +23,10 @@ class Size:
     model: LlamaSize
     n_document: int = 512
     n_virtual: int = 64
-    n_texts: int = 64
+    n_texts: int = 32
     shortest: int = 32
     longest: int = 128
-    n_steps: int = 64
+    n_steps: int = 32
 
     def task(self, *, n_vocab: int) -> CartridgeTask:
         (document,) = random_texts(1, shortest=self.n_document, longest=self.n_document, n_vocab=n_vocab, seed=13)
@@ -35,7 +35,7 @@ class Size:
         return CartridgeTask(document=document, texts=texts, start=start, n_steps=self.n_steps)
 
 
-FULL = Size(model=LlamaSize(d_model=256, n_layers=6, n_heads=4, n_kv_heads=2, d_mlp=704, n_vocab=4_000))
+FULL = Size(model=LlamaSize(d_model=512, n_layers=8, n_heads=8, n_kv_heads=4, d_mlp=1408, n_vocab=8_000))
 QUICK = Size(
     model=LlamaSize(d_model=128, n_layers=4, n_heads=4, n_kv_heads=2, d_mlp=352, n_vocab=1_000), n_texts=16, n_steps=16
 )
