@@ -1,0 +1,67 @@
+"""The datasets of the experiment: chains with their results, their steps, and the traces of the controls."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from promptatlas import Client
+
+from demo.chains import MAX_TOTAL
+from demo.distillation.size import Size
+from demo.tasks import Example, examples
+from demo.world import Split
+
+DIRECT: Final = "chains"
+STEPS: Final = "chains-in-steps"
+SHUFFLED: Final = "chains-shuffled"
+WRONG: Final = "chains-wrong"
+SEED: Final = 0
+
+Record = Mapping[str, Any]
+
+
+def datasets_of(size: Size) -> dict[str, list[Record]]:
+    """The records of each dataset. All have the same inputs in the same order, and the same correct answers.
+
+    ``SHUFFLED``: training targets are the steps of other chains. ``WRONG``: the training targets have random totals in place of
+    all totals but the last one, which is correct.
+    """
+    shown = {split: chains(split, size=size) for split in ("train", "validation", "test")}
+    found: dict[str, list[Record]] = {DIRECT: [], STEPS: [], SHUFFLED: [], WRONG: []}
+    for split, chosen in shown.items():
+        for one, other in zip(chosen, _rotated(chosen), strict=True):
+            fields = {"input": one.input, "answers": [one.answer], "split": split}
+            is_learned = split == "train"
+            found[DIRECT].append({**fields, "target": f" {one.answer}"})
+            found[STEPS].append({**fields, "target": one.target})
+            found[SHUFFLED].append({**fields, "target": other.target if is_learned else one.target})
+            found[WRONG].append({**fields, "target": wrong_steps(one) if is_learned else one.target})
+    return found
+
+
+def chains(split: Split, *, size: Size) -> Sequence[Example]:
+    """The chains of a split, without header."""
+    n = {"train": size.n_train, "validation": size.n_validation, "test": size.n_test}[split]
+    return examples("chain-cot", split=split, n=n, seed=SEED, scaffold=False)
+
+
+def wrong_steps(one: Example) -> str:
+    """As many totals as in the example's target, at random, and its correct result."""
+    rng = random.Random(f"wrong-{one.key}")
+    totals = [str(rng.randint(0, MAX_TOTAL)) for _ in one.target.split("; ")[:-1]]
+    return f" {'; '.join([*totals, one.answer])}"
+
+
+def upload(client: Client, *, size: Size) -> None:
+    """Store all datasets. The same datasets again are no error."""
+    for name, records in datasets_of(size).items():
+        client.datasets.upload(name, records=records)
+
+
+def _rotated(chosen: Sequence[Example]) -> Sequence[Example]:
+    """Each chain's partner is another chain with the same number of steps, if there is one."""
+    by_length: dict[int, list[int]] = {}
+    for i, one in enumerate(chosen):
+        by_length.setdefault(one.target.count(";"), []).append(i)
+    partner = {i: same[(k + 1) % len(same)] for same in by_length.values() for k, i in enumerate(same)}
+    return [chosen[partner[i]] for i in range(len(chosen))]
