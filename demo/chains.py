@@ -1,7 +1,7 @@
 """Chains of operations on a dial of ten digits, with all positions as steps, or every second one.
 
-`3 + 5 - 9 + 4 - 6 + 7 =` moves from 3 to 8, 9, 3, 7 and 4. All chains have the same length and all positions one digit, so that
-a step is a fixed number of tokens behind its operation: a small model finds the operation, and needs the position before it.
+`3 + 5 - 9 + 4 - 6 + 7 - 2 =` moves from 3 to 8, 9, 3, 7, 4 and 2. All chains have the same length and all positions one digit. A
+step is therefore a fixed number of tokens behind its operation, so that a small model finds it, and needs the position before it.
 """
 
 import itertools
@@ -46,7 +46,7 @@ class Chain:
         return " ".join([str(self.first), *signed, "="])
 
     def text(self, style: Style) -> str:
-        """The answer: the result, all positions, or every second one; `4`, `8; 9; 3; 7; 1; 4` or `9; 7; 4`."""
+        """The answer: the result, all positions, or every second one; `2`, `8; 9; 3; 7; 4; 2` or `9; 7; 2`."""
         kept = {"direct": self.positions[-1:], "steps": self.positions, "brief": self.positions[1::2]}
         return "; ".join(map(str, kept[style]))
 

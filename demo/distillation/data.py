@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from promptatlas import Client
 
-from demo.chains import MAX_TOTAL
+from demo.chains import N_DIGITS
 from demo.distillation.size import Size
 from demo.tasks import Example, examples
 from demo.world import Split
@@ -23,13 +23,13 @@ Record = Mapping[str, Any]
 def datasets_of(size: Size) -> dict[str, list[Record]]:
     """The records of each dataset. All have the same inputs in the same order, and the same correct answers.
 
-    ``SHUFFLED``: training targets are the steps of other chains. ``WRONG``: the training targets have random totals in place of
-    all totals but the last one, which is correct.
+    ``SHUFFLED``: training targets are the steps of other chains. ``WRONG``: the training targets have random positions in place
+    of all positions but the last one, which is correct.
     """
     shown = {split: chains(split, size=size) for split in ("train", "validation", "test")}
     found: dict[str, list[Record]] = {DIRECT: [], STEPS: [], SHUFFLED: [], WRONG: []}
     for split, chosen in shown.items():
-        for one, other in zip(chosen, _rotated(chosen), strict=True):
+        for one, other in zip(chosen, [*chosen[1:], chosen[0]], strict=True):
             fields = {"input": one.input, "answers": [one.answer], "split": split}
             is_learned = split == "train"
             found[DIRECT].append({**fields, "target": f" {one.answer}"})
@@ -46,22 +46,13 @@ def chains(split: Split, *, size: Size) -> Sequence[Example]:
 
 
 def wrong_steps(one: Example) -> str:
-    """As many totals as in the example's target, at random, and its correct result."""
+    """As many positions as in the example's target, at random, and its correct result."""
     rng = random.Random(f"wrong-{one.key}")
-    totals = [str(rng.randint(0, MAX_TOTAL)) for _ in one.target.split("; ")[:-1]]
-    return f" {'; '.join([*totals, one.answer])}"
+    positions = [str(rng.randrange(N_DIGITS)) for _ in one.target.split("; ")[:-1]]
+    return f" {'; '.join([*positions, one.answer])}"
 
 
 def upload(client: Client, *, size: Size) -> None:
     """Store all datasets. The same datasets again are no error."""
     for name, records in datasets_of(size).items():
         client.datasets.upload(name, records=records)
-
-
-def _rotated(chosen: Sequence[Example]) -> Sequence[Example]:
-    """Each chain's partner is another chain with the same number of steps, if there is one."""
-    by_length: dict[int, list[int]] = {}
-    for i, one in enumerate(chosen):
-        by_length.setdefault(one.target.count(";"), []).append(i)
-    partner = {i: same[(k + 1) % len(same)] for same in by_length.values() for k, i in enumerate(same)}
-    return [chosen[partner[i]] for i in range(len(chosen))]

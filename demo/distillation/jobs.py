@@ -4,13 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from demo.chains import N_OPERATIONS
 from demo.distillation.data import DIRECT, SHUFFLED, STEPS, WRONG
 from demo.distillation.size import PARTS, MethodName, Part, PriorName, Size
 from demo.scaffold import HEADERS, Task
 from demo.study.priors import ISOTROPIC, Spec, activations_of, gaussian
 
 MODEL: Final = "demo-steps"
-MAX_TOKENS: Final = 40
+MAX_TOKENS: Final = 24
+"""A chain's steps have 18 tokens, with end of text."""
 TEXT: Final = "Work it out step by step."
 """The text prior: an instruction of another task. The header of the teacher itself would be its solution."""
 TRACES: Final[Mapping[Part, str]] = {"all steps": "traces", "half the tokens": "traces-brief", "the answer": "traces"}
@@ -132,7 +134,7 @@ def source_name(method: MethodName, task: PriorName) -> str:
 
 def baseline_jobs(size: Size, *, rates: Mapping[str, float]) -> list[Job]:
     """Soft students of the teacher's traces by other losses and targets, and the controls."""
-    n_removed = 7  # an example has at most eight steps, the last of which is the answer
+    n_removed = N_OPERATIONS - 1  # all steps but the last, which is the answer, are removed by 70 % of the training
     epochs = 0.7 * size.steps * size.batch_size / size.n_train
     teacher = {"dataset": TRACES["all steps"], "context": header("chain-cot")}
     changes: dict[str, Spec] = {

@@ -132,21 +132,16 @@ def _capacity_label(what: str) -> str:
 
 
 def _probes(record: Record) -> str:
-    """R² at the best layer, by variant and total."""
-    totals = list(dict.fromkeys(row["total"] for row in record.probes))
-    names = list(dict.fromkeys(row["variant"] for row in record.probes))
+    """Accuracy at the best layer, by variant and number of operations."""
+    counts = sorted({row["n_operations"] for row in record.probes})
     rows = []
-    for name in names:
-        best = {
-            total: max(
-                (row for row in record.probes if (row["variant"], row["total"]) == (name, total)),
-                key=lambda row: row["r2"],
-            )
-            for total in totals
-        }
-        rows.append((name, *(f"{best[total]['r2']:.2f} (layer {best[total]['layer']})" for total in totals)))
-    columns = ("before the answer", *(t if t == "result" else f"total {t}" for t in totals))
-    return f"R² of totals read out of the state that predicts the first token, best layer:\n\n{markdown_table(columns, rows)}"
+    for name in dict.fromkeys(row["variant"] for row in record.probes):
+        own = [row for row in record.probes if row["variant"] == name]
+        best = [max((row for row in own if row["n_operations"] == n), key=lambda row: row["accuracy"]) for n in counts]
+        rows.append((name, *(f"{100 * row['accuracy']:.0f} % (layer {row['layer']})" for row in best)))
+    columns = ("before the answer", *(f"{n} operation{'s' if n > 1 else ''}" for n in counts))
+    lead = "Accuracy of linear probes for the position after so many operations, at the best layer (chance: 10 %)"
+    return f"{lead}:\n\n{markdown_table(columns, rows)}"
 
 
 def verdicts(record: Record) -> str:

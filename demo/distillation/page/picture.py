@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from demo.chains import N_OPERATIONS
 from demo.distillation.estimates import mean, right
 from demo.distillation.map import VOCABULARY
 from demo.distillation.page.cells import Cell, by_step, cells, context, source, students
@@ -97,20 +98,17 @@ def _capacity(axes: Axes, record: Record) -> None:
 def _probes(axes: Axes, record: Record) -> None:
     names = list(dict.fromkeys(row["variant"] for row in record.probes))
     for name, colour in zip(names, COLOURS, strict=False):
-        for total, style in (("2", ":"), ("4", "--"), ("result", "-")):
-            rows = [row for row in record.probes if (row["variant"], row["total"]) == (name, total)]
-            label = name if total == "result" else None
+        for n, style in ((1, ":"), (2, "--"), (N_OPERATIONS, "-")):
+            rows = [row for row in record.probes if (row["variant"], row["n_operations"]) == (name, n)]
+            label = name if n == N_OPERATIONS else None
             axes.plot(
-                [row["layer"] for row in rows],
-                [max(0.0, row["r2"]) for row in rows],
-                style,
-                color=colour,
-                label=label,
+                [row["layer"] for row in rows], [row["accuracy"] for row in rows], style, color=colour, label=label
             )
     axes.set_xlabel("layer")
-    axes.set_ylabel("R² on held-out chains")
-    axes.set_title("Totals in the state before the answer (dotted: second, dashed: fourth, solid: result)", fontsize=9)
-    axes.legend(fontsize=7) if names else None
+    axes.set_ylabel("accuracy of linear probes")
+    axes.set_title("Before the answer: position after one (dotted), two (dashed), all operations (solid)", fontsize=9)
+    if names:
+        axes.legend(fontsize=7)
 
 
 def _map(record: Record) -> Figure:
