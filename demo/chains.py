@@ -1,7 +1,7 @@
-"""Chains of operations on a dial of ten digits, with all positions as steps, or every second one.
+"""Chains: a parcel is handed on from person to person, and its holder after five hands is wanted.
 
-`3 + 5 - 9 + 4 - 6 + 7 - 2 =` moves from 3 to 8, 9, 3, 7, 4 and 2. All chains have the same length and all positions one digit. A
-step is therefore a fixed number of tokens behind its operation, so that a small model finds it, and needs the position before it.
+The text lists who hands on to whom, in shuffled order. Ten people form one circle, so that no name shows by itself where the
+chain ends. Each step is a lookup in the list. Without steps, all five lookups have to follow each other inside the model.
 """
 
 import itertools
@@ -9,52 +9,59 @@ import random
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from demo.lexicon import PEOPLE
 from demo.world import Split, split_of
 
-N_DIGITS: Final = 10
-N_OPERATIONS: Final = 6
+N_PEOPLE: Final = 10
+N_HANDS: Final = 5
 
 Style = Literal["direct", "steps", "brief"]
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The first position 0..9, and signed operands of one digit, which move it around the dial."""
+    """People in the order of the circle, from the first holder, and the order in which they are listed."""
 
-    first: int
-    operands: tuple[int, ...]
+    circle: tuple[str, ...]
+    listed: tuple[int, ...]
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The first holder, and the holder after each hand."""
+        return self.circle[: N_HANDS + 1]
 
     @property
     def split(self) -> Split:
-        """Split of the whole chain."""
-        return split_of("chain", self.first, *self.operands)
+        """Split of the path."""
+        return split_of("chain", *self.path)
 
     @property
-    def positions(self) -> tuple[int, ...]:
-        """The position after each operation."""
-        return tuple(total % N_DIGITS for total in itertools.accumulate(self.operands, initial=self.first))[1:]
-
-    @property
-    def result(self) -> int:
-        """The last position."""
-        return self.positions[-1]
+    def result(self) -> str:
+        """The last holder."""
+        return self.path[-1]
 
     @property
     def expression(self) -> str:
-        """The chain up to its equals sign: `3 + 5 - 2 =`."""
-        signed = (f"{'+' if operand > 0 else '-'} {abs(operand)}" for operand in self.operands)
-        return " ".join([str(self.first), *signed, "="])
+        """The list and the first holder: ` Mira Hugo; Karl Nora; Hugo Karl. From Mira:`."""
+        follower = dict(zip(self.circle, (*self.circle[1:], self.circle[0]), strict=True))
+        pairs = (f"{self.circle[i]} {follower[self.circle[i]]}" for i in self.listed)
+        return f" {'; '.join(pairs)}. From {self.circle[0]}:"
 
     def text(self, style: Style) -> str:
-        """The answer: the result, all positions, or every second one; `2`, `8; 9; 3; 7; 4; 2` or `9; 7; 2`."""
-        kept = {"direct": self.positions[-1:], "steps": self.positions, "brief": self.positions[1::2]}
-        return "; ".join(map(str, kept[style]))
+        """The answer in a style; see ``path_text``."""
+        return path_text(self.path, style=style)
+
+
+def path_text(path: tuple[str, ...], *, style: Style) -> str:
+    """The last holder; each handover and the last holder, `Mira Hugo; Hugo Karl; Karl`; or all holders, `Hugo Karl`."""
+    if style == "steps":
+        return "; ".join([*(f"{giver} {taker}" for giver, taker in itertools.pairwise(path)), path[-1]])
+    return path[-1] if style == "direct" else " ".join(path[1:])
 
 
 def draw_chain(rng: random.Random, *, split: Split) -> Chain:
     """A chain of `split`."""
     while True:
-        operands = tuple(rng.randint(1, 9) * rng.choice((1, -1)) for _ in range(N_OPERATIONS))
-        drawn = Chain(rng.randrange(N_DIGITS), operands)
+        drawn = Chain(tuple(rng.sample(PEOPLE, N_PEOPLE)), tuple(rng.sample(range(N_PEOPLE), N_PEOPLE)))
         if drawn.split == split:
             return drawn

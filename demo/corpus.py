@@ -190,7 +190,7 @@ def _about_chains(rng: random.Random, *, task: Task, kind: Kind) -> Document:
         return (Segment(given, OPEN_WEIGHT), Segment(after_chain(rng), 1.0))
     many = kind == "many"
     segments = [Segment(HEADERS_OF_MANY[task] if many else rng.choice(HEADERS[task]), GIVEN_WEIGHT)]
-    for _ in range(rng.randint(2, 4) if many else 1):
+    for _ in range(rng.randint(2, 3) if many else 1):
         drawn = draw_chain(rng, split="train")
         answer = drawn.text(CHAIN_STYLES[task])
         segments += [Segment(f"\n{drawn.expression}", GIVEN_WEIGHT), Segment(f" {answer}", ANSWER_WEIGHT)]

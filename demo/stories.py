@@ -82,11 +82,10 @@ def after_sum(rng: random.Random) -> str:
 
 
 def after_chain(rng: random.Random) -> str:
-    """The continuation of a chain in running text: further chains, or a remark; never the result."""
-    if rng.random() < 0.5:
-        return _with_person(rng, templates=_AT_A_SUM)
-    chains = (draw_chain(rng, split="train") for _ in range(rng.randint(1, 3)))
-    return "".join(f"\n{chain.expression}" for chain in chains)
+    """The continuation of a chain in running text: remarks and other chains; never a holder."""
+    if rng.random() < 0.7:
+        return "".join(_with_person(rng, templates=_WONDERING) for _ in range(rng.randint(1, 2)))
+    return f"\n{draw_chain(rng, split='train').expression}"
 
 
 def draw_story(rng: random.Random, *, split: Split) -> str:

@@ -5,6 +5,7 @@ seed gives the same examples with and without scaffold; only the header line dif
 """
 
 import random
+import re
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -39,7 +40,7 @@ class Example:
     def is_answered_by(self, output: str) -> bool:
         """Whether a complete generated output, up to end of text, is the answer with nothing after it."""
         given = output.strip()
-        return (given.rpartition(";")[2].strip() if self.task in STEPPED else given) == self.answer
+        return (re.split(r"[; ]", given)[-1] if self.task in STEPPED else given) == self.answer
 
 
 def examples(task: Task, *, split: Split, n: int, seed: int = 0, scaffold: bool = True) -> tuple[Example, ...]:
@@ -74,7 +75,7 @@ def _draw(rng: random.Random, *, task: Task, split: Split) -> tuple[str, str, st
         return drawn.expression, f" {drawn.steps if task == 'arithmetic-cot' else result}", result, drawn.expression
     if task in CHAIN_STYLES:
         chain = draw_chain(rng, split=split)
-        return chain.expression, f" {chain.text(CHAIN_STYLES[task])}", str(chain.result), chain.expression
+        return chain.expression, f" {chain.text(CHAIN_STYLES[task])}", chain.result, " ".join(chain.path)
     scene, slot = draw_scene(rng, split=split, n_facts=rng.randint(2, MAX_FACTS)), cast(Slot, rng.choice("ab"))
     fact = scene.facts[0]
     query = fact.question(rng, slot=slot) if task == "qa" else fact.with_gap(rng, slot=slot)
