@@ -22,8 +22,8 @@ N_NEW: dict[Task, int] = {
     "arithmetic-cot": 40,
     "text": 0,
     "chain": 6,
-    "chain-cot": 40,
-    "chain-brief": 40,
+    "chain-cot": 24,
+    "chain-brief": 12,
 }
 
 

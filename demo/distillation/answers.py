@@ -1,6 +1,7 @@
 """Answers of runs, counted alike for all kinds of runs: whether each is right, and its number of tokens."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,10 +17,10 @@ STAGES = ("before", "after")
 
 
 def is_right(row: Row) -> bool:
-    """Whether an answer has ended, and its text after the last semicolon is the correct result, with nothing after it."""
+    """Whether an answer has ended, and its last word is the correct result: the rule of ``Example.is_answered_by``."""
     if row["finish_reason"] != "stop":
         return False
-    return str(row["output"]).rpartition(";")[2].strip() in row["answers"]
+    return re.split(r"[; ]", str(row["output"]).strip())[-1] in row["answers"]
 
 
 def n_generated(row: Row, *, count: CountTokens) -> int:

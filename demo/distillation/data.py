@@ -1,12 +1,13 @@
 """The datasets of the experiment: chains with their results, their steps, and the traces of the controls."""
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from promptatlas import Client
 
-from demo.chains import N_DIGITS
+from demo.chains import path_text
 from demo.distillation.size import Size
 from demo.tasks import Example, examples
 from demo.world import Split
@@ -23,8 +24,8 @@ Record = Mapping[str, Any]
 def datasets_of(size: Size) -> dict[str, list[Record]]:
     """The records of each dataset. All have the same inputs in the same order, and the same correct answers.
 
-    ``SHUFFLED``: training targets are the steps of other chains. ``WRONG``: the training targets have random positions in place
-    of all positions but the last one, which is correct.
+    ``SHUFFLED``: training targets are the steps of other chains. ``WRONG``: the training targets have random listed people in
+    place of all holders between the first and the last one.
     """
     shown = {split: chains(split, size=size) for split in ("train", "validation", "test")}
     found: dict[str, list[Record]] = {DIRECT: [], STEPS: [], SHUFFLED: [], WRONG: []}
@@ -45,11 +46,17 @@ def chains(split: Split, *, size: Size) -> Sequence[Example]:
     return examples("chain-cot", split=split, n=n, seed=SEED, scaffold=False)
 
 
+def holders(one: Example) -> tuple[str, ...]:
+    """The first holder of an example, and the holder after each hand."""
+    return tuple(one.key.split())
+
+
 def wrong_steps(one: Example) -> str:
-    """As many positions as in the example's target, at random, and its correct result."""
+    """Steps over random listed people, from the first to the last holder of the example."""
     rng = random.Random(f"wrong-{one.key}")
-    positions = [str(rng.randrange(N_DIGITS)) for _ in one.target.split("; ")[:-1]]
-    return f" {'; '.join([*positions, one.answer])}"
+    path = holders(one)
+    others = sorted(set(re.findall(r"\w+", one.input)) - {path[0], path[-1], "From"})
+    return f" {path_text((path[0], *rng.sample(others, len(path) - 2), path[-1]), style='steps')}"
 
 
 def upload(client: Client, *, size: Size) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from demo.chains import N_OPERATIONS
+from demo.chains import N_HANDS
 from demo.distillation.data import DIRECT, SHUFFLED, STEPS, WRONG
 from demo.distillation.size import PARTS, MethodName, Part, PriorName, Size
 from demo.scaffold import HEADERS, Task
@@ -12,7 +12,9 @@ from demo.study.priors import ISOTROPIC, Spec, activations_of, gaussian
 
 MODEL: Final = "demo-steps"
 MAX_TOKENS: Final = 24
-"""A chain's steps have 18 tokens, with end of text."""
+"""A chain's steps have 17 tokens, with end of text."""
+LAST_WORD: Final[Spec] = {"find": "pattern", "pattern": r"(\w+)\W*$"}
+"""Where the answer of a text is."""
 TEXT: Final = "Work it out step by step."
 """The text prior: an instruction of another task. The header of the teacher itself would be its solution."""
 TRACES: Final[Mapping[Part, str]] = {"all steps": "traces", "half the tokens": "traces-brief", "the answer": "traces"}
@@ -72,7 +74,7 @@ def context_jobs() -> list[Job]:
             "model": MODEL,
             "prompts": [None],
             "dataset": STEPS,
-            "metrics": ["numeric_match"],
+            "metrics": ["exact_match"],
             "max_tokens": MAX_TOKENS,
             "template": template,
         }
@@ -93,7 +95,7 @@ def trace_jobs() -> list[Job]:
                 "context": header(TEACHERS[part]),
                 "temperature": 0.0,
                 "max_tokens": MAX_TOKENS,
-                "answer": {"find": "last_number"},
+                "answer": LAST_WORD,
             },
             facts={"group": "traces"},
         )
@@ -134,7 +136,7 @@ def source_name(method: MethodName, task: PriorName) -> str:
 
 def baseline_jobs(size: Size, *, rates: Mapping[str, float]) -> list[Job]:
     """Soft students of the teacher's traces by other losses and targets, and the controls."""
-    n_removed = N_OPERATIONS - 1  # all steps but the last, which is the answer, are removed by 70 % of the training
+    # Stepwise internalisation has removed all steps after 70 % of the training.
     epochs = 0.7 * size.steps * size.batch_size / size.n_train
     teacher = {"dataset": TRACES["all steps"], "context": header("chain-cot")}
     changes: dict[str, Spec] = {
@@ -143,7 +145,7 @@ def baseline_jobs(size: Size, *, rates: Mapping[str, float]) -> list[Job]:
         "curriculum": {
             "teacher": {"dataset": TRACES["all steps"]},
             "loss": [{"kind": "sequence"}],
-            "target": {"part": {"remove_per_epoch": n_removed / epochs, "from": "start"}},
+            "target": {"part": {"remove_per_epoch": N_HANDS / epochs, "from": "start"}},
         },
         "half cut off": {"teacher": teacher, "loss": [KL], "target": {"part": {"tokens": 0.5, "from": "start"}}},
         "shuffled": {"teacher": {"dataset": SHUFFLED}, "loss": [{"kind": "sequence"}]},
@@ -212,7 +214,7 @@ def _student(
         "priors": list(priors),
         "teacher": {"dataset": TRACES[part], "context": header(TEACHERS[part])},
         "loss": [KL],
-        **({"target": {"part": "answer", "answer": {"find": "last_number"}}} if part == "the answer" else {}),
+        **({"target": {"part": "answer", "answer": LAST_WORD}} if part == "the answer" else {}),
     }
 
 
@@ -223,7 +225,7 @@ def _common(size: Size, *, name: str, method: MethodName, rate: float) -> dict[s
         "method": _method(method, size=size),
         "seeds": list(size.seeds),
         "optimizer": {"lr": rate, "steps": size.steps, "batch_size": size.batch_size},
-        "eval": {"every": size.every, "n": size.n_test, "metrics": ["numeric_match"], "max_tokens": MAX_TOKENS},
+        "eval": {"every": size.every, "n": size.n_test, "metrics": ["exact_match"], "max_tokens": MAX_TOKENS},
         "snapshots": size.n_snapshots,
     }
 

@@ -1,4 +1,4 @@
-"""What the states before the first answer token know: positions of the dial, read out linearly at each layer."""
+"""What the states before the first answer token know: the holders of the chain, read out linearly at each layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from promptatlas import Client
 
-from demo.chains import N_DIGITS, N_OPERATIONS
-from demo.distillation.data import chains
+from demo.chains import N_HANDS
+from demo.distillation.data import chains, holders
 from demo.distillation.jobs import MODEL, header
 from demo.distillation.record import Record
+from demo.lexicon import PEOPLE
 
 RIDGE: Final = 1e-2
 """Of the standardised states, per training chain."""
@@ -20,23 +21,24 @@ Array = npt.NDArray[np.float64]
 
 
 def measure_probes(client: Client, *, record: Record) -> list[dict[str, Any]]:
-    """Accuracy of linear probes on test chains, by variant of the model, layer and number of operations.
+    """Accuracy of linear probes on test chains, by variant of the model, layer and number of hands.
 
-    A probe names the position after so many operations, given the state at the last input token. Variants: the model
+    A probe names the holder after so many hands, given the state at the last input token. Variants: the model
     without a prompt, with the header of the result at once, with the header of the steps, and with the soft student of the answer
     that has the lowest validation loss.
     """
     size = record.size
     shown = [*chains("train", size=size)[: size.n_probe], *chains("test", size=size)]
     n_train = len(shown) - size.n_test
-    positions = np.array([[int(one) for one in example.target.split(";")] for example in shown])
+    people = {name: i for i, name in enumerate(PEOPLE)}
+    labels = np.array([[people[name] for name in holders(example)] for example in shown])
     found = []
     for variant, (context, prompt) in variants(record).items():
         by_layer = _states(client, inputs=[f"{context}{one.input}" for one in shown], prompt=prompt)
         for layer, states in by_layer.items():
-            for n in range(1, N_OPERATIONS + 1):
-                share = probe_accuracy(states, positions[:, n - 1], n_train=n_train)
-                found.append({"variant": variant, "layer": layer, "n_operations": n, "accuracy": share})
+            for n in range(1, N_HANDS + 1):
+                share = probe_accuracy(states, labels[:, n], n_train=n_train)
+                found.append({"variant": variant, "layer": layer, "n_hands": n, "accuracy": share})
     return found
 
 
@@ -58,15 +60,15 @@ def variants(record: Record) -> dict[str, tuple[str, str | None]]:
     return {**found, "student of the answer": ("", min(students)[1])} if students else found
 
 
-def probe_accuracy(states: Array, digits: npt.NDArray[np.int64], *, n_train: int) -> float:
+def probe_accuracy(states: Array, labels: npt.NDArray[np.int64], *, n_train: int) -> float:
     """Accuracy on the rows after ``n_train`` of a ridge classifier of the rows before: standardised states, free intercepts."""
     train, test = states[:n_train], states[n_train:]
     centre, scale = train.mean(0), train.std(0) + 1e-9
-    x, targets = (train - centre) / scale, np.eye(N_DIGITS)[digits[:n_train]]
+    x, targets = (train - centre) / scale, np.eye(int(labels.max()) + 1)[labels[:n_train]]
     offset = targets.mean(0)
     weights = np.linalg.solve(x.T @ x + RIDGE * n_train * np.eye(x.shape[1]), x.T @ (targets - offset))
     predicted = ((test - centre) / scale @ weights + offset).argmax(1)
-    return float((predicted == digits[n_train:]).mean())
+    return float((predicted == labels[n_train:]).mean())
 
 
 def _states(client: Client, *, inputs: Sequence[str], prompt: str | None) -> Mapping[int, Array]:

@@ -65,7 +65,7 @@ def _evaluated(
         "model": MODEL,
         "prompts": refs,
         "dataset": STEPS,
-        "metrics": ["numeric_match"],
+        "metrics": ["exact_match"],
         "max_tokens": MAX_TOKENS,
     }
     job = Job(name=f"during-{run}", kind="evaluate", spec=spec, facts={"group": "during"})

@@ -132,15 +132,15 @@ def _capacity_label(what: str) -> str:
 
 
 def _probes(record: Record) -> str:
-    """Accuracy at the best layer, by variant and number of operations."""
-    counts = sorted({row["n_operations"] for row in record.probes})
+    """Accuracy at the best layer, by variant and number of hands."""
+    counts = sorted({row["n_hands"] for row in record.probes})
     rows = []
     for name in dict.fromkeys(row["variant"] for row in record.probes):
         own = [row for row in record.probes if row["variant"] == name]
-        best = [max((row for row in own if row["n_operations"] == n), key=lambda row: row["accuracy"]) for n in counts]
+        best = [max((row for row in own if row["n_hands"] == n), key=lambda row: row["accuracy"]) for n in counts]
         rows.append((name, *(f"{100 * row['accuracy']:.0f} % (layer {row['layer']})" for row in best)))
-    columns = ("before the answer", *(f"{n} operation{'s' if n > 1 else ''}" for n in counts))
-    lead = "Accuracy of linear probes for the position after so many operations, at the best layer (chance: 10 %)"
+    columns = ("before the answer", *(f"{n} hand{'s' if n > 1 else ''}" for n in counts))
+    lead = "Accuracy of linear probes for the holder after so many hands, at the best layer (one of ten listed people: 10 %)"
     return f"{lead}:\n\n{markdown_table(columns, rows)}"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from demo.chains import N_OPERATIONS
+from demo.chains import N_HANDS
 from demo.distillation.estimates import mean, right
 from demo.distillation.map import VOCABULARY
 from demo.distillation.page.cells import Cell, by_step, cells, context, source, students
@@ -98,15 +98,15 @@ def _capacity(axes: Axes, record: Record) -> None:
 def _probes(axes: Axes, record: Record) -> None:
     names = list(dict.fromkeys(row["variant"] for row in record.probes))
     for name, colour in zip(names, COLOURS, strict=False):
-        for n, style in ((1, ":"), (2, "--"), (N_OPERATIONS, "-")):
-            rows = [row for row in record.probes if (row["variant"], row["n_operations"]) == (name, n)]
-            label = name if n == N_OPERATIONS else None
+        for n, style in ((1, ":"), (2, "--"), (N_HANDS, "-")):
+            rows = [row for row in record.probes if (row["variant"], row["n_hands"]) == (name, n)]
+            label = name if n == N_HANDS else None
             axes.plot(
                 [row["layer"] for row in rows], [row["accuracy"] for row in rows], style, color=colour, label=label
             )
     axes.set_xlabel("layer")
     axes.set_ylabel("accuracy of linear probes")
-    axes.set_title("Before the answer: position after one (dotted), two (dashed), all operations (solid)", fontsize=9)
+    axes.set_title("Before the answer: holder after one (dotted), two (dashed), five hands (solid)", fontsize=9)
     if names:
         axes.legend(fontsize=7)
 

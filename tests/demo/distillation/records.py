@@ -56,10 +56,10 @@ def record() -> Record:
             of = {"group": "capacity", "method": "deep", "what": "layer-5", "rate": rate, "loss": loss}
             made.append(answers("layer-5", n_right=n, n_tokens=2, seed=seed, **of))
     probes = [
-        {"variant": variant, "layer": layer, "n_operations": n, "accuracy": 0.1 * layer}
+        {"variant": variant, "layer": layer, "n_hands": n, "accuracy": 0.1 * layer}
         for variant in ("no prompt", "header: all steps")
         for layer in (0, 5)
-        for n in range(1, 7)
+        for n in range(1, 6)
     ]
     runs = {name: Done(run_id=f"run-{name}", seconds=60.0, cost=2.0) for name in {one.run for one in made}}
     spread = {"vocabulary": [[0.0, 1.0], [1.0, 0.0]], "tuned: steps": [[0.5, 0.5]]}

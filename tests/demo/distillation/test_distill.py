@@ -31,7 +31,7 @@ def test_a_quick_experiment_has_every_result(tmp_path: Path) -> None:
     assert {len(one.right) for one in record.answers} == {QUICK.n_test}
     assert {one.step for one in record.answers if one.stage == "during"} == {1}
     n_layers = 6
-    assert len(record.probes) == 4 * n_layers * 6
+    assert len(record.probes) == 4 * n_layers * 5
     assert len(record.spread["vocabulary"]) == QUICK.n_map
     assert {name for name in record.spread if name.startswith("tuned")} == {"tuned: direct", "tuned: steps"}
     assert len(verdict_rows(record)) == 6
