@@ -84,7 +84,8 @@ class Experiment:
                     running.append((job, self._start(job)))
                 else:
                     self.console.print(f"{job.name}: left out, it would exceed the limit of {self.minutes:g} minutes")
-                    self._keep(replace(self.record, left_out=[*self.record.left_out, job.name]))
+                    left_out = list(dict.fromkeys([*self.record.left_out, job.name]))
+                    self._keep(replace(self.record, left_out=left_out))
             for job, run in list(running):
                 if run.refresh().ended:
                     running.remove((job, run))

@@ -54,15 +54,15 @@ class Size:
 
 
 FULL: Final = Size(
-    steps=100,
+    steps=150,
     n_virtual=12,
     batch_size=8,
     seeds=(0, 1, 2),
     n_train=1000,
     n_validation=40,
     n_test=150,
-    every=20,
-    n_snapshots=5,
+    every=25,
+    n_snapshots=6,
     methods=METHODS,
     priors=PRIORS,
     baselines=BASELINES,
