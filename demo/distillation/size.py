@@ -43,7 +43,7 @@ class Size:
     n_map: int
 
     def sources(self, method: MethodName) -> tuple[PriorName, ...]:
-        """The tasks whose prompts of this method are tuned: a prefix starts from soft vectors, and needs none of its own."""
+        """The tasks whose prompts of this method are tuned: a prefix starts from soft vectors, and needs no others."""
         if method == "prefix":
             return ()
         return tuple(name for name in SOURCES if name in self.priors_of(method))
