@@ -5,6 +5,7 @@
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -77,6 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--corpus", choices=sorted(CORPORA), default="demo", help="mixture of the documents")
     parser.add_argument("--start", type=Path, help="folder of a trained model to continue from")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor of the learning rates")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the stored weights")
     parser.add_argument("--out", type=Path, help="folder of the finished model; by default that of the corpus")
     parser.add_argument("--checkpoint", type=Path, default=Path("demo/checkpoints/last.pt"))
@@ -93,7 +95,8 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     chosen.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(chosen.seed)
-    settings = TrainSettings(n_steps=chosen.steps)
+    full = TrainSettings(n_steps=chosen.steps)
+    settings = replace(full, matrix_rate=chosen.rate * full.matrix_rate, other_rate=chosen.rate * full.other_rate)
     trainer = build_trainer(tokenizer, seed=chosen.seed, settings=settings, corpus=chosen.corpus, start=chosen.start)
     if chosen.resume:
         trainer.load(chosen.checkpoint)

@@ -54,20 +54,20 @@ class Size:
 
 
 FULL: Final = Size(
-    steps=150,
+    steps=100,
     n_virtual=12,
     batch_size=8,
     seeds=(0, 1, 2),
     n_train=1000,
     n_validation=40,
     n_test=150,
-    every=25,
-    n_snapshots=6,
+    every=20,
+    n_snapshots=5,
     methods=METHODS,
     priors=PRIORS,
     baselines=BASELINES,
     widths=(1, 4, 36),
-    layers=(0, 1, 2, 3, 4, 5),
+    layers=(0, 1, 3, 5),
     rates={
         "soft": (0.01, 0.03, 0.1),
         "deep": (0.1, 0.4, 1.6),
