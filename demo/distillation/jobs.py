@@ -153,7 +153,7 @@ def baseline_jobs(size: Size, *, rates: Mapping[str, float]) -> list[Job]:
     }
     found = []
     for label in size.baselines:
-        name = "baseline-" + label.replace(",", "").replace(" ", "-")
+        name = "baseline-" + label.lower().replace(",", "").replace(" ", "-")
         spec = {
             **_common(size, name=name, method="soft", rate=rates["soft"]),
             "dataset": STEPS,
