@@ -35,6 +35,7 @@ class Options:
     size: Size
     minutes: float
     keep: bool
+    finish: bool = False
 
 
 def experiment(options: Options, *, console: Console) -> Record:
@@ -68,6 +69,7 @@ def experiment(options: Options, *, console: Console) -> Record:
             count=lambda text: len(tokenizer(text)["input_ids"]),
             save=lambda one: one.save(output),
             minutes=options.minutes,
+            finish=options.finish,
         )
         performed.perform()
     return performed.record
@@ -77,7 +79,14 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     chosen = _parser().parse_args(arguments)
     size = QUICK if chosen.quick else FULL
-    options = Options(output=chosen.output, weights=chosen.weights, size=size, minutes=chosen.minutes, keep=chosen.keep)
+    options = Options(
+        output=chosen.output,
+        weights=chosen.weights,
+        size=size,
+        minutes=chosen.minutes,
+        keep=chosen.keep or chosen.finish,
+        finish=chosen.finish,
+    )
     # SIGTERM acts as Ctrl-C, so that all blocks exit in order and the service is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -101,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--minutes", type=_minutes, default=120.0, help="time limit; runs that exceed it are left out")
     parser.add_argument("--keep", action="store_true", help="keep the store and continue its runs")
+    parser.add_argument(
+        "--finish", action="store_true", help="start no further trainings: report on those that have ended"
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke test whose numbers have no meaning")
     return parser
 

@@ -16,6 +16,7 @@ from demo.distillation.jobs import Job
 from demo.distillation.map import read_map
 from demo.distillation.probes import measure_probes
 from demo.distillation.record import Done, Record
+from demo.distillation.size import MethodName
 from demo.distillation.snapshots import evaluate_snapshots
 from demo.study.runs import digest
 from demo.study.schedule import clock
@@ -35,6 +36,7 @@ class Experiment:
     """An experiment that is performed on a running service.
 
     minutes: time limit of this and earlier performances together; runs that are predicted to end later are left out.
+    finish: start no further trainings; report on those that have ended.
 
     Attributes:
         record: what was measured so far. It is saved after every run.
@@ -46,6 +48,7 @@ class Experiment:
     count: CountTokens
     save: Save
     minutes: float
+    finish: bool = False
     poll_s: float = POLL_S
     _ahead: list[Job] = field(default_factory=list)
 
@@ -54,23 +57,30 @@ class Experiment:
         size = self.record.size
         upload(self.client, size=size)
         self._keep(replace(self.record, revision=self.client.models.get(jobs.MODEL).revision))
-        self._ahead = [*jobs.student_jobs(size, rates=dict.fromkeys(size.methods, 1.0), prompts={})]
-        self._all([*jobs.trace_jobs(), *jobs.context_jobs(), *jobs.pilot_jobs(size)])
+        self._all([*jobs.trace_jobs(), *jobs.context_jobs()])
+        # With a time limit, the last runs are left out: those of further kinds of prompts.
+        self._train("soft")
+        for method in size.methods:
+            if method != "soft":
+                self._train(method)
+        self._rest()
+
+    def _train(self, method: MethodName) -> None:
+        """Perform the pilot, the sources and the students of a method; with soft prompts, also baselines and capacity."""
+        size = self.record.size
+        self._all(_of(method, jobs.pilot_jobs(size)))
         self._choose_rates()
         rates = self.record.rates
-        self._all(jobs.source_jobs(size, rates=rates))
+        if method not in rates:
+            return
+        self._ahead = list(_of(method, jobs.student_jobs(size, rates=rates, prompts={})))
+        self._all(_of(method, jobs.source_jobs(size, rates=rates)))
         self._ahead = []
-        students = jobs.student_jobs(size, rates=rates, prompts=self.record.prompts)
-        # With a time limit, the last runs are left out: those of further kinds of prompts.
-        self._all(
-            [
-                *(job for job in students if job.facts["method"] == "soft"),
-                *jobs.baseline_jobs(size, rates=rates),
-                *jobs.capacity_jobs(size, rates=rates),
-                *(job for job in students if job.facts["method"] != "soft"),
-            ]
+        students = _of(method, jobs.student_jobs(size, rates=rates, prompts=self.record.prompts))
+        further = (
+            [*jobs.baseline_jobs(size, rates=rates), *jobs.capacity_jobs(size, rates=rates)] if method == "soft" else []
         )
-        self._rest()
+        self._all([*students, *further])
 
     def _rest(self) -> None:
         answers = evaluate_snapshots(self.client, record=self.record, count=self.count, finish=self._finish)
@@ -90,7 +100,7 @@ class Experiment:
                 if self._fits(job):
                     running.append((job, self._start(job)))
                 else:
-                    self.console.print(f"{job.name}: left out, it would exceed the limit of {self.minutes:g} minutes")
+                    self.console.print(f"{job.name}: left out")
                     left_out = list(dict.fromkeys([*self.record.left_out, job.name]))
                     self._keep(replace(self.record, left_out=left_out))
             for job, run in list(running):
@@ -135,7 +145,7 @@ class Experiment:
         self._keep(replace(self.record, rates=rates))
 
     def _fits(self, job: Job) -> bool:
-        return self._spent_s + self._predicted_s([job]) <= 60 * self.minutes
+        return not self.finish and self._spent_s + self._predicted_s([job]) <= 60 * self.minutes
 
     @property
     def _spent_s(self) -> float:
@@ -158,3 +168,7 @@ class Experiment:
     def _keep(self, record: Record) -> None:
         self.record = record
         self.save(record)
+
+
+def _of(method: MethodName, planned: Sequence[Job]) -> list[Job]:
+    return [job for job in planned if job.facts["method"] == method]

@@ -184,17 +184,15 @@ def student_jobs(size: Size, *, rates: Mapping[str, float], prompts: Prompts) ->
 
 
 def capacity_jobs(size: Size, *, rates: Mapping[str, float]) -> list[Job]:
-    """Students of the answer with fewer and more vectors, and with vectors at one layer only."""
+    """Students of the answer with fewer and more vectors, and with vectors at one layer only, at the better of two rates."""
     found = [
         _capacity(size, name=f"width-{n}", rate=rates["soft"], method={"kind": "soft", "n_virtual": n})
         for n in size.widths
     ]
-    rate = rates.get("deep", rates["soft"])
     for layer in size.layers:
         method = {"kind": "deep", "n_virtual": size.n_virtual, "layers": [layer], "where": "carried"}
-        found.append(
-            _capacity(size, name=f"layer-{layer}", rate=[rate / 4, rate] if layer else rates["soft"], method=method)
-        )
+        rate = list(size.deep_rates) if layer else rates["soft"]
+        found.append(_capacity(size, name=f"layer-{layer}", rate=rate, method=method))
     return found
 
 

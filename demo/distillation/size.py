@@ -19,7 +19,8 @@ BASELINES: Final = ("sequence", "KL, half of it on-policy", "curriculum", "half 
 class Size:
     """The size of an experiment.
 
-    n_test: chains on which every prompt is evaluated. rates: learning rates of the pilots by method. n_snapshots: copies of the
+    n_test: chains on which every prompt is evaluated. rates: learning rates of the pilots by method; deep_rates: of
+    vectors at one layer. n_snapshots: copies of the
     vectors during training that are evaluated. widths: numbers of vectors, and layers: layers of vectors, of the further
     students of the answer. n_probe: training chains whose states are read.
     """
@@ -39,6 +40,7 @@ class Size:
     widths: tuple[int, ...]
     layers: tuple[int, ...]
     rates: dict[MethodName, tuple[float, ...]]
+    deep_rates: tuple[float, ...]
     n_probe: int
     n_map: int
 
@@ -74,6 +76,7 @@ FULL: Final = Size(
         "prefix": (0.01, 0.03, 0.1),
         "steering": (0.01, 0.05, 0.25),
     },
+    deep_rates=(0.1, 0.4),
     n_probe=1000,
     n_map=200,
 )
@@ -93,6 +96,7 @@ QUICK: Final = Size(
     widths=(1,),
     layers=(5,),
     rates={"soft": (0.01, 0.03)},
+    deep_rates=(0.1, 0.4),
     n_probe=16,
     n_map=20,
 )
