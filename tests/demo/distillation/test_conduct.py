@@ -69,7 +69,9 @@ def _without_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conduct, "read_map", lambda *_args, **_kwargs: {})
 
 
-def experiment(client: FakeClient, *, output: Path, record: Record | None = None, minutes: float = 60) -> Experiment:
+def experiment(
+    client: FakeClient, *, output: Path, record: Record | None = None, minutes: float = 60, finish: bool = False
+) -> Experiment:
     return Experiment(
         client=cast(Client, client),
         console=Console(file=io.StringIO()),
@@ -77,6 +79,7 @@ def experiment(client: FakeClient, *, output: Path, record: Record | None = None
         count=len,
         save=lambda one: one.save(output),
         minutes=minutes,
+        finish=finish,
         poll_s=0.0,
     )
 
@@ -134,6 +137,28 @@ def test_runs_beyond_the_limit_are_left_out_and_named(tmp_path: Path) -> None:
     assert not {run.name.split()[0] for run in client.runs.made} & set(made.record.left_out)
     spent_s = sum(done.seconds for done in made.record.runs.values()) / 2
     assert spent_s <= 6 * 60 + 60
+
+
+def test_a_finish_starts_no_run(tmp_path: Path) -> None:
+    client = client_of()
+    experiment(client, output=tmp_path).perform()
+    kept = load_record(tmp_path, size=QUICK)
+    assert kept is not None
+    n_made = len(client.runs.made)
+    runs = {name: done for name, done in kept.runs.items() if not name.startswith("baseline")}
+    finished = experiment(client, output=tmp_path, record=replace(kept, runs=runs), finish=True)
+    finished.perform()
+    assert len(client.runs.made) == n_made
+    assert finished.record.left_out == ["baseline-curriculum", "baseline-wrong"]
+
+
+def test_further_methods_follow_all_runs_of_soft_prompts(tmp_path: Path) -> None:
+    client = client_of()
+    size = replace(QUICK, methods=("soft", "prefix"), rates={**QUICK.rates, "prefix": (0.01, 0.05)})
+    made = experiment(client, output=tmp_path, record=Record(size=size))
+    made.perform()
+    assert groups(client)[-2:] == ["pilot", "student"]
+    assert made.record.rates == {"soft": 0.03, "prefix": 0.05}
 
 
 def test_a_record_of_another_size_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
