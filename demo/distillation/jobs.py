@@ -117,7 +117,7 @@ def pilot_jobs(size: Size) -> list[Job]:
 def source_jobs(size: Size, *, rates: Mapping[str, float]) -> list[Job]:
     """Prompts of the tasks whose posteriors are priors. Those of chains are baselines as well."""
     found = []
-    for method in size.methods:
+    for method in (one for one in size.methods if one in rates):
         for task in size.sources(method):
             spec = {
                 **_common(size, name=source_name(method, task), method=method, rate=rates[method]),
@@ -166,9 +166,9 @@ def baseline_jobs(size: Size, *, rates: Mapping[str, float]) -> list[Job]:
 
 
 def student_jobs(size: Size, *, rates: Mapping[str, float], prompts: Prompts) -> list[Job]:
-    """The students: methods × parts of the traces, each from all priors whose prompts there are."""
+    """The students: methods with a rate × parts of the traces, each from all priors whose prompts there are."""
     found = []
-    for method in size.methods:
+    for method in (one for one in size.methods if one in rates):
         drawn: MethodName = "soft" if method == "prefix" else method
         priors = {
             name: prior
