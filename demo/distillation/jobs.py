@@ -184,7 +184,7 @@ def student_jobs(size: Size, *, rates: Mapping[str, float], prompts: Prompts) ->
 
 
 def capacity_jobs(size: Size, *, rates: Mapping[str, float]) -> list[Job]:
-    """Students of the answer with fewer and more vectors, and with vectors at one layer only, at the better of two rates."""
+    """Longer trained students of the answer: fewer and more vectors, or vectors at one layer only, at the better of two rates."""
     found = [
         _capacity(size, name=f"width-{n}", rate=rates["soft"], method={"kind": "soft", "n_virtual": n})
         for n in size.widths
@@ -198,7 +198,11 @@ def capacity_jobs(size: Size, *, rates: Mapping[str, float]) -> list[Job]:
 
 def _capacity(size: Size, *, name: str, rate: float | list[float], method: Spec) -> Job:
     spec = _student(size, name=name, method="soft", part="the answer", rate=0.0, priors=[ISOTROPIC])
-    spec |= {"method": method, "optimizer": {**spec["optimizer"], "lr": rate}}
+    spec |= {
+        "method": method,
+        "optimizer": {**spec["optimizer"], "lr": rate, "steps": size.longer},
+        "seeds": list(size.seeds[:2]),
+    }
     facts = {"group": "capacity", "method": method["kind"], "what": name}
     return _job(spec, kind="distill", priors=("isotropic",), facts=facts)
 

@@ -19,13 +19,13 @@ BASELINES: Final = ("sequence", "KL, half of it on-policy", "curriculum", "half 
 class Size:
     """The size of an experiment.
 
-    n_test: chains on which every prompt is evaluated. rates: learning rates of the pilots by method; deep_rates: of
-    vectors at one layer. n_snapshots: copies of the
-    vectors during training that are evaluated. widths: numbers of vectors, and layers: layers of vectors, of the further
-    students of the answer. n_probe: training chains whose states are read.
+    longer: steps of the further students of the answer, with other numbers of vectors (widths) or vectors at one layer (layers).
+    n_test: chains on which every prompt is evaluated. rates: learning rates of the pilots by method; deep_rates: of vectors at one
+    layer. n_snapshots: copies of the vectors during training that are evaluated. n_probe: training chains whose states are read.
     """
 
     steps: int
+    longer: int
     n_virtual: int
     batch_size: int
     seeds: tuple[int, ...]
@@ -56,20 +56,21 @@ class Size:
 
 
 FULL: Final = Size(
-    steps=100,
+    steps=40,
+    longer=150,
     n_virtual=12,
     batch_size=8,
     seeds=(0, 1, 2),
     n_train=1000,
     n_validation=40,
-    n_test=150,
-    every=20,
-    n_snapshots=5,
+    n_test=100,
+    every=10,
+    n_snapshots=8,
     methods=METHODS,
     priors=PRIORS,
     baselines=BASELINES,
-    widths=(1, 4, 36),
-    layers=(0, 1, 3, 5),
+    widths=(1, 12, 36),
+    layers=(1, 3, 5),
     rates={
         "soft": (0.01, 0.03, 0.1),
         "deep": (0.1, 0.4, 1.6),
@@ -82,6 +83,7 @@ FULL: Final = Size(
 )
 QUICK: Final = Size(
     steps=2,
+    longer=3,
     n_virtual=2,
     batch_size=2,
     seeds=(0, 1),

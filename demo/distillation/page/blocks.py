@@ -120,9 +120,7 @@ def _final(own: Mapping[int, Sequence[Answers]]) -> Sequence[Answers]:
 def capacity(record: Record) -> str:
     """Students of the answer by number of vectors and by layer, and what the states know by layer."""
     rows = [(_capacity_label(cell.what), share(cell.accuracy)) for cell in cells(record, "capacity")]
-    own = [cell for cell in students(record, "the answer") if (cell.method, cell.prior) == ("soft", "isotropic")]
-    rows += [(f"{record.size.n_virtual} vectors at the embeddings, KL", share(cell.accuracy)) for cell in own]
-    found = markdown_table(("student of the answer", "accuracy"), rows)
+    found = markdown_table((f"student of the answer, {record.size.longer} steps", "accuracy"), rows)
     return f"{found}\n{_probes(record)}" if record.probes else found
 
 
