@@ -20,8 +20,8 @@ class Size:
     """The size of an experiment.
 
     longer: steps of the further students of the answer, with other numbers of vectors (widths) or vectors at one layer (layers).
-    n_test: chains on which every prompt is evaluated. rates: learning rates of the pilots by method; deep_rates: of vectors at one
-    layer. n_snapshots: copies of the vectors during training that are evaluated. n_probe: training chains whose states are read.
+    n_test: chains on which every prompt is evaluated. rates: learning rates of the pilots by method; deep_rates: of vectors at
+    one layer. n_snapshots: copies of the vectors during training that are evaluated. n_probe: chains whose states are read.
     """
 
     steps: int
