@@ -5,7 +5,7 @@ from typing import Final
 
 from demo.distillation.estimates import Estimate, difference, mean, ratio, right, tokens
 from demo.distillation.page.cells import Cell, by_step, cells, context, source, students
-from demo.distillation.page.verdicts import verdict_rows
+from demo.distillation.page.verdicts import NEARLY, steps_to, verdict_rows
 from demo.distillation.record import Answers, Record
 from demo.distillation.size import PARTS
 from demo.study.tables import markdown_table
@@ -89,7 +89,12 @@ def priors(record: Record) -> str:
         steps = sorted({step for own in found.values() for step in own})
         goal = _final(found["isotropic"])
         rows = [_prior_row(prior, own, steps=steps, goal=goal) for prior, own in found.items()]
-        columns = ("prior", *(f"step {step}" for step in steps), "steps to isotropic's last", "difference at the end")
+        columns = (
+            "prior",
+            *(f"step {step}" for step in steps),
+            f"steps to {NEARLY:.0%} of isotropic's last",
+            "difference at the end",
+        )
         blocks.append(f"Students of *{part}*:\n\n{markdown_table(columns, rows)}")
     return "\n".join(blocks)
 
@@ -97,7 +102,7 @@ def priors(record: Record) -> str:
 def _prior_row(
     prior: str, own: Mapping[int, Sequence[Answers]], *, steps: Sequence[int], goal: Sequence[Answers]
 ) -> Sequence[str]:
-    reached = steps_to(own, goal=mean(right(goal)).value)
+    reached = steps_to(own, goal=NEARLY * mean(right(goal)).value)
     shown = (f"{100 * mean(right(own[step])).value:.1f} %" if step in own else "–" for step in steps)
     points = difference(right(_final(own)), right(goal))
     change = (
@@ -106,11 +111,6 @@ def _prior_row(
         else f"{100 * points.value:+.1f} ({100 * points.low:+.1f} to {100 * points.high:+.1f})"
     )
     return (prior, *shown, "never" if reached is None else str(reached), change)
-
-
-def steps_to(own: Mapping[int, Sequence[Answers]], *, goal: float) -> int | None:
-    """The first evaluated step with at least this accuracy; None: none has it."""
-    return next((step for step, found in own.items() if mean(right(found)).value >= goal), None)
 
 
 def _final(own: Mapping[int, Sequence[Answers]]) -> Sequence[Answers]:

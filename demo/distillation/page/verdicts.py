@@ -1,17 +1,21 @@
 """The questions of the experiment, answered by rules from the record."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from demo.distillation.estimates import Estimate, difference, mean, ratio, right, tokens
 from demo.distillation.page.cells import Cell, by_step, chosen, context, source
-from demo.distillation.record import Record
-from demo.distillation.size import PARTS, SOURCES, Part
+from demo.distillation.record import Answers, Record
+from demo.distillation.size import PARTS, SOURCES
 
 OF_ALL_STEPS: Final = 0.95
 OF_HALF: Final = 0.90
 TOKENS_OF_HALF: Final = 0.55
 POINTS: Final = 0.05
+NEARLY: Final = 0.95
+"""Share of isotropic's last accuracy that counts as reached: a single wrong answer should not."""
+
+ByStep = Mapping[int, Sequence[Answers]]
 
 
 def verdict_rows(record: Record) -> list[Sequence[str]]:
@@ -61,35 +65,45 @@ def _answer(record: Record) -> Sequence[str]:
 
 
 def _priors(record: Record) -> list[Sequence[str]]:
-    """For each part: the posterior starts that end higher than isotropic, or reach its last accuracy in fewer steps."""
+    """For each part: the posterior starts that end higher than isotropic, or are as accurate after fewer steps."""
     rows = []
     for part in PARTS:
         isotropic = by_step(record, part, "isotropic")
         if not isotropic:
             continue
-        last = isotropic[max(isotropic)]
-        goal = mean(right(last)).value
-        own = _first(record, part, "isotropic", goal=goal)
         higher, faster = [], []
         for prior in SOURCES:
             found = by_step(record, part, prior)
             if not found:
                 continue
-            points = difference(right(found[max(found)]), right(last))
+            points = difference(right(found[max(found)]), right(isotropic[max(isotropic)]))
             if points.low > 0:
                 higher.append(f"{prior} {_points(points)} points")
-            first = _first(record, part, prior, goal=goal)
-            if first is not None and own is not None and first < own:
-                faster.append(f"{prior} {first} of {own}")
+            own, other = earlier(found, isotropic)
+            if own is not None:
+                faster.append(f"{prior} {own} instead of {other}")
         answer = " and ".join([*(["higher"] if higher else []), *(["fewer steps"] if faster else [])]) or "no"
         numbers = "; ".join([*higher, *(f"{one} steps" for one in faster)])
         rows.append((f"Does a posterior start help a student of {part}?", answer, numbers or "–"))
     return rows
 
 
-def _first(record: Record, part: Part, prior: str, *, goal: float) -> int | None:
-    steps = by_step(record, part, prior)
-    return next((step for step, found in steps.items() if mean(right(found)).value >= goal), None)
+def earlier(own: ByStep, other: ByStep) -> tuple[int | None, int | None]:
+    """The steps after which two priors have nearly the last accuracy of the second one; None first unless it is earlier.
+
+    It is earlier only if, after as many steps, the other one is less accurate by an interval above 0.
+    """
+    goal = NEARLY * mean(right(other[max(other)])).value
+    first, second = steps_to(own, goal=goal), steps_to(other, goal=goal)
+    if first is None or second is None or first >= second or first not in other:
+        return None, second
+    is_above = difference(right(own[first]), right(other[first])).low > 0
+    return first if is_above else None, second
+
+
+def steps_to(own: ByStep, *, goal: float) -> int | None:
+    """The first evaluated step with at least this accuracy; None: none has it."""
+    return next((step for step, found in own.items() if mean(right(found)).value >= goal), None)
 
 
 def _percent(found: Estimate) -> str:

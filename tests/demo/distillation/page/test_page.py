@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from demo.distillation.page import page as page_module
-from demo.distillation.page.blocks import BLOCKS, steps_to
+from demo.distillation.page.blocks import BLOCKS
 from demo.distillation.page.cells import by_step, cells, chosen
 from demo.distillation.page.page import PAGE, blocks_of, publish
 from demo.distillation.page.picture import save_pictures
-from demo.distillation.page.verdicts import verdict_rows
+from demo.distillation.page.verdicts import earlier, steps_to, verdict_rows
 from demo.distillation.record import Record
 from demo.study.page.page import with_blocks
 from tests.demo.distillation.records import record
@@ -73,6 +73,14 @@ def test_steps_to_an_accuracy() -> None:
     assert steps_to(steps, goal=34 / 40) == 2
     assert steps_to(steps, goal=1 / 40) == 1
     assert steps_to(steps, goal=1.0) is None
+
+
+def test_an_earlier_step_counts_only_if_the_other_prior_is_less_accurate_there() -> None:
+    own, other = (by_step(RECORD, "all steps", prior) for prior in ("steps", "isotropic"))
+    assert earlier(own, other) == (1, 2)
+    assert earlier(other, own)[0] is None
+    nearly = {**other, 1: [replace(one, right=[*one.right[:-2], 0, 0]) for one in own[1]]}
+    assert earlier(own, {**nearly, 2: own[2]}) == (None, 2)
 
 
 def test_the_table_has_every_cell() -> None:
