@@ -62,7 +62,6 @@ def _answers(
     rows: Iterable[Row], *, job: Job, stage: str, count: CountTokens, prior: str = "", member: Row | None = None
 ) -> Answers:
     found = sorted(rows, key=lambda row: int(row["index"]))
-    steps = {"after": int(member["step"])} if member is not None else {}
     return Answers(
         run=job.name,
         group=str(job.facts["group"]),
@@ -72,7 +71,8 @@ def _answers(
         seed=int(member["seed"]) if member is not None else 0,
         rate=float(member["lr"]) if member is not None else 0.0,
         stage=stage,
-        step=steps.get(stage, 0),
+        # The kept vectors may be those of an earlier step: what matters is how many steps were spent.
+        step=int(job.spec["optimizer"]["steps"]) if stage == "after" else 0,
         right=[int(is_right(row)) for row in found],
         n_tokens=[n_generated(row, count=count) for row in found],
         loss=None if member is None or stage != "after" else member["metrics"].get("validation/loss"),

@@ -21,7 +21,7 @@ class Answers:
     """The answers of one prompt to all test chains, in their order.
 
     run: its name. group, method, what: of the run. prior, seed, rate: of the member; "" and 0 without one. stage: ``before``,
-    ``during`` or ``after`` training, or ``context``. step: number of updates. right: 1 or 0. n_tokens: generated, end of text
+    ``during`` or ``after`` training, or ``context``. step: of training. right: 1 or 0. n_tokens: generated, end of text
     included. loss: validation loss of the member, in nats per token.
     """
 

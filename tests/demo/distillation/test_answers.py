@@ -15,7 +15,7 @@ from demo.tasks import examples
 JOB = Job(
     name="student",
     kind="distill",
-    spec={},
+    spec={"optimizer": {"steps": 7}},
     priors=("isotropic", "steps"),
     facts={"group": "student", "method": "soft", "what": "all steps"},
 )
@@ -49,7 +49,7 @@ def test_the_end_of_text_counts_as_a_token() -> None:
 
 def test_members_have_their_prior_seed_and_stage() -> None:
     members = [
-        {"name": f"m-{prior}-{seed}", "seed": seed, "lr": 0.1, "step": 7, "metrics": {"validation/loss": 0.5 + seed}}
+        {"name": f"m-{prior}-{seed}", "seed": seed, "lr": 0.1, "step": 5, "metrics": {"validation/loss": 0.5 + seed}}
         for prior in JOB.priors
         for seed in (0, 1)
     ]
