@@ -25,7 +25,7 @@ def is_right(row: Row) -> bool:
 
 def n_generated(row: Row, *, count: CountTokens) -> int:
     """Tokens of an answer, with its end of text."""
-    return count(str(row["output"])) + (row["finish_reason"] == "stop")
+    return count(str(row["output"])) + int(row["finish_reason"] == "stop")
 
 
 def read_answers(run: Run, *, job: Job, count: CountTokens) -> list[Answers]:

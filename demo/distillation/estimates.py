@@ -63,8 +63,8 @@ class _Sample:
             return float(values.mean())
         n_seeds, n_chains = values.shape
         if self._chains is None:
-            self._chains = self._rng.integers(n_chains, size=n_chains)
-        seeds = self._rng.integers(n_seeds, size=n_seeds)
+            self._chains = self._rng.integers(n_chains, size=(n_chains,))
+        seeds = self._rng.integers(n_seeds, size=(n_seeds,))
         return float(values[seeds][:, self._chains].mean())
 
 

@@ -66,7 +66,7 @@ def _answer(record: Record) -> Sequence[str]:
 
 def _priors(record: Record) -> list[Sequence[str]]:
     """For each part: the posterior starts that end higher than isotropic, or are as accurate after fewer steps."""
-    rows = []
+    rows: list[Sequence[str]] = []
     for part in PARTS:
         isotropic = by_step(record, part, "isotropic")
         if not isotropic:

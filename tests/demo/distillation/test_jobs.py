@@ -21,7 +21,7 @@ SPECS: dict[str, type[Any]] = {
 
 
 def all_jobs(size: Size) -> list[Job]:
-    rates = dict.fromkeys(size.methods, 0.1)
+    rates: dict[str, float] = dict.fromkeys(map(str, size.methods), 0.1)
     sources = jobs.source_jobs(size, rates=rates)
     prompts = {job.name: [f"{job.name}@{i}" for i in (1, 2)] for job in sources}
     return [
