@@ -102,7 +102,7 @@ def priors(record: Record) -> str:
 def _prior_row(
     prior: str, own: Mapping[int, Sequence[Answers]], *, steps: Sequence[int], goal: Sequence[Answers]
 ) -> Sequence[str]:
-    reached = steps_to(own, goal=NEARLY * mean(right(goal)).value)
+    reached = steps_to(own, last=goal)
     shown = (f"{100 * mean(right(own[step])).value:.1f} %" if step in own else "–" for step in steps)
     points = difference(right(_final(own)), right(goal))
     change = (

@@ -13,7 +13,7 @@ OF_HALF: Final = 0.90
 TOKENS_OF_HALF: Final = 0.55
 POINTS: Final = 0.05
 NEARLY: Final = 0.95
-"""Share of isotropic's last accuracy that counts as reached: a single wrong answer should not."""
+"""Share of isotropic's last accuracy that counts as reached: a single wrong answer should not decide."""
 
 ByStep = Mapping[int, Sequence[Answers]]
 
@@ -93,17 +93,22 @@ def earlier(own: ByStep, other: ByStep) -> tuple[int | None, int | None]:
 
     It is earlier only if, after as many steps, the other one is less accurate by an interval above 0.
     """
-    goal = NEARLY * mean(right(other[max(other)])).value
-    first, second = steps_to(own, goal=goal), steps_to(other, goal=goal)
+    last = other[max(other)]
+    first, second = steps_to(own, last=last), steps_to(other, last=last)
     if first is None or second is None or first >= second or first not in other:
         return None, second
     is_above = difference(right(own[first]), right(other[first])).low > 0
     return first if is_above else None, second
 
 
-def steps_to(own: ByStep, *, goal: float) -> int | None:
-    """The first evaluated step with at least this accuracy; None: none has it."""
-    return next((step for step, found in own.items() if mean(right(found)).value >= goal), None)
+def steps_to(own: ByStep, *, last: Sequence[Answers]) -> int | None:
+    """The first evaluated step with nearly the accuracy of other prompts in nearly their number of tokens; None: none has it.
+
+    A draw that answers in steps has not learned to answer without them.
+    """
+    goal, most = NEARLY * mean(right(last)).value, mean(tokens(last)).value / NEARLY
+    reached = (step for step, found in own.items() if mean(right(found)).value >= goal)
+    return next((step for step in reached if mean(tokens(own[step])).value <= most), None)
 
 
 def _percent(found: Estimate) -> str:

@@ -70,9 +70,16 @@ def test_of_several_rates_the_one_with_the_lowest_loss_is_kept() -> None:
 def test_steps_to_an_accuracy() -> None:
     steps = by_step(RECORD, "all steps", "isotropic")
     assert list(steps) == [0, 1, 2]
-    assert steps_to(steps, goal=34 / 40) == 2
-    assert steps_to(steps, goal=1 / 40) == 1
-    assert steps_to(steps, goal=1.0) is None
+    assert steps_to(steps, last=steps[2]) == 2
+    assert steps_to(steps, last=steps[1]) == 1
+    assert steps_to(steps, last=by_step(RECORD, "all steps", "steps")[2]) is None
+
+
+def test_an_answer_in_more_tokens_does_not_count() -> None:
+    steps = by_step(RECORD, "the answer", "steps")
+    longer = {step: [replace(one, n_tokens=[18] * len(one.n_tokens)) for one in found] for step, found in steps.items()}
+    assert steps_to(steps, last=steps[2]) == 1
+    assert steps_to({**steps, 1: longer[1]}, last=steps[2]) == 2
 
 
 def test_an_earlier_step_counts_only_if_the_other_prior_is_less_accurate_there() -> None:
