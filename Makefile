@@ -14,11 +14,11 @@ CHARTS := .venv-charts
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup clients llama scatterplot charts manifests up smollm2 demo findings test lint bench chaos docs wheels generate format clean
+.PHONY: help setup clients llama scatterplot charts manifests up smollm2 demo findings distill test lint bench chaos docs wheels generate format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | clients | llama | scatterplot | charts | manifests | up | smollm2 | demo | findings | test | lint | bench | chaos | docs | wheels | generate | format | clean"
+	@echo "make setup | clients | llama | scatterplot | charts | manifests | up | smollm2 | demo | findings | distill | test | lint | bench | chaos | docs | wheels | generate | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -94,6 +94,12 @@ FINDINGS_ARGS ?=
 findings: setup
 	$(BIN)/python -m demo.findings $(if $(MODEL),--model $(MODEL)) $(FINDINGS_ARGS)
 
+# Long: prompts of the steps model that reproduce its steps. Rewrites the numbers in docs/distillation-experiment.md. For example
+# DISTILL_ARGS="--minutes 40 --keep".
+DISTILL_ARGS ?=
+distill: setup
+	$(BIN)/python -m demo.distill $(DISTILL_ARGS)
+
 # Needs no package source: without one, the tests of other projects' clients and of the chart are skipped.
 # One process per core; tests/spread.py says which tests share one. In one process: TEST_ARGS=
 TEST_ARGS ?= --numprocesses auto --dist loadgroup
@@ -142,4 +148,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output findings-output findings-output-smollm2 site
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output findings-output findings-output-smollm2 distill-output site

@@ -1,5 +1,6 @@
 """Packed training batches. Batch k depends only on (seed, k), so resuming needs only the step number."""
 
+import functools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from demo.corpus import Document, draw_document, draw_lesson
+from demo.corpus import MIXTURE, Document, Mixture, draw_document, draw_lesson
 
 # The first batches contain only lists. Without them, after two million tokens of stories and questions the model still
 # guesses among the candidates of a scene. With them, the lookup appears abruptly before the 600th batch.
@@ -51,9 +52,21 @@ def encode_document(document: Document, *, encode: Encode, end_id: int) -> list[
     return [*pairs, (end_id, document[-1].weight)]
 
 
-def draw_batch(index: int, *, seed: int, shape: BatchShape, encode: Encode, end_id: int) -> Batch:
-    """Batch number `index`: documents are packed first-fit until several consecutive ones do not fit."""
-    draw = draw_lesson if index < N_LESSONS else draw_document
+def draw_batch(
+    index: int,
+    *,
+    seed: int,
+    shape: BatchShape,
+    encode: Encode,
+    end_id: int,
+    mixture: Mixture = MIXTURE,
+    n_lessons: int = N_LESSONS,
+) -> Batch:
+    """Batch number `index`: documents are packed first-fit until several consecutive ones do not fit.
+
+    mixture: of the documents. n_lessons: number of the first batches, which contain only lists.
+    """
+    draw = draw_lesson if index < n_lessons else functools.partial(draw_document, mixture=mixture)
     rng = random.Random(f"batch-{seed}-{index}")
     rows: list[list[list[tuple[int, float]]]] = [[] for _ in range(shape.n_rows)]
     room = [shape.n_tokens] * shape.n_rows

@@ -5,12 +5,15 @@ newline), so encoding them separately gives the ids of the joined text.
 """
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 from demo import lexicon
-from demo.scaffold import HEADER_OF_ECHO, HEADER_OF_LIST, HEADERS, HEADERS_OF_MANY, Task
-from demo.stories import after_gap, after_question, after_sum, draw_story
+from demo.chains import Style as ChainStyle
+from demo.chains import draw_chain
+from demo.scaffold import CHAIN_TASKS, HEADER_OF_ECHO, HEADER_OF_LIST, HEADERS, HEADERS_OF_MANY, Task
+from demo.stories import after_chain, after_gap, after_question, after_sum, draw_story
 from demo.sums import draw_sum
 from demo.world import Fact, Scene, Slot, draw_fact, draw_rival, draw_scene
 
@@ -32,8 +35,10 @@ Document = tuple[Segment, ...]
 Kind = Literal["one", "many", "marked", "echo", "list", "open"]
 Style = Literal["pair", "turned", "statement", "question"]
 
-# (task, kind): share of documents
-MIXTURE: Final[dict[tuple[Task, Kind], float]] = {
+Mixture = Mapping[tuple[Task, Kind], float]
+"""The share of documents of each task and kind."""
+
+MIXTURE: Final[Mixture] = {
     ("qa", "one"): 0.09,
     ("qa", "many"): 0.24,
     ("qa", "marked"): 0.02,
@@ -51,11 +56,27 @@ MIXTURE: Final[dict[tuple[Task, Kind], float]] = {
     ("text", "list"): 0.10,
     ("text", "open"): 0.04,
 }
+STEPS_MIXTURE: Final[Mixture] = {
+    **{key: 0.6 * share for key, share in MIXTURE.items()},
+    # More sums than in the corpus of the demo model: they are the first to get worse when it is trained further.
+    ("arithmetic", "many"): 0.12,
+    ("arithmetic-cot", "many"): 0.08,
+    ("chain", "one"): 0.03,
+    ("chain", "many"): 0.01,
+    ("chain", "open"): 0.03,
+    ("chain-cot", "one"): 0.07,
+    ("chain-cot", "many"): 0.04,
+    ("chain-brief", "one"): 0.06,
+    ("chain-brief", "many"): 0.04,
+}
+"""The corpus of the steps model, which continues from the demo model: all of its documents, and chains."""
+CORPORA: Final[Mapping[str, Mixture]] = {"demo": MIXTURE, "steps": STEPS_MIXTURE}
+CHAIN_STYLES: Final[Mapping[Task, ChainStyle]] = {"chain": "direct", "chain-cot": "steps", "chain-brief": "brief"}
 
 
-def draw_document(rng: random.Random) -> Document:
-    """One training document of a kind drawn from `MIXTURE`."""
-    task, kind = rng.choices(list(MIXTURE), weights=list(MIXTURE.values()))[0]
+def draw_document(rng: random.Random, *, mixture: Mixture = MIXTURE) -> Document:
+    """One training document of a kind drawn from a mixture."""
+    task, kind = rng.choices(list(mixture), weights=list(mixture.values()))[0]
     if kind == "list":
         return _list(rng, style=rng.choice(("pair", "turned", "statement", "question")))
     if kind == "echo":
@@ -64,6 +85,8 @@ def draw_document(rng: random.Random) -> Document:
         return _story(rng, headed=kind == "one")
     if task in ("qa", "cloze"):
         return _about_scene(rng, task=task, kind=kind)
+    if task in CHAIN_TASKS:
+        return _about_chains(rng, task=task, kind=kind)
     return _about_sums(rng, task=task, kind=kind)
 
 
@@ -160,6 +183,19 @@ def _about_sums(rng: random.Random, *, task: Task, kind: Kind) -> Document:
     for _ in range(rng.randint(3, 6) if many else 1):
         drawn = draw_sum(rng, split="train")
         answer = drawn.steps if task == "arithmetic-cot" else str(drawn.result)
+        segments += [Segment(f"\n{drawn.expression}", GIVEN_WEIGHT), Segment(f" {answer}", ANSWER_WEIGHT)]
+    return tuple(segments)
+
+
+def _about_chains(rng: random.Random, *, task: Task, kind: Kind) -> Document:
+    if kind == "open":
+        given = draw_chain(rng, split="train").expression
+        return (Segment(given, OPEN_WEIGHT), Segment(after_chain(rng), 1.0))
+    many = kind == "many"
+    segments = [Segment(HEADERS_OF_MANY[task] if many else rng.choice(HEADERS[task]), GIVEN_WEIGHT)]
+    for _ in range(rng.randint(2, 3) if many else 1):
+        drawn = draw_chain(rng, split="train")
+        answer = drawn.text(CHAIN_STYLES[task])
         segments += [Segment(f"\n{drawn.expression}", GIVEN_WEIGHT), Segment(f" {answer}", ANSWER_WEIGHT)]
     return tuple(segments)
 

@@ -10,12 +10,21 @@ import torch
 from torch.nn import functional
 
 from demo.generation import LoadedModel, complete, load_model
-from demo.scaffold import TASKS, Task
+from demo.scaffold import CHAIN_TASKS, STEPPED, TASKS, Task
 from demo.tasks import Example, examples
 from demo.world import Split
 
 # The longest target with its end of text, and a few tokens more to detect outputs that continue.
-N_NEW: dict[Task, int] = {"qa": 6, "cloze": 6, "arithmetic": 6, "arithmetic-cot": 40, "text": 0}
+N_NEW: dict[Task, int] = {
+    "qa": 6,
+    "cloze": 6,
+    "arithmetic": 6,
+    "arithmetic-cot": 40,
+    "text": 0,
+    "chain": 6,
+    "chain-cot": 24,
+    "chain-brief": 12,
+}
 
 
 @dataclass(frozen=True)
@@ -65,20 +74,22 @@ def nats_per_token(loaded: LoadedModel, *, shown: Sequence[Example]) -> float:
     return total / n_tokens
 
 
-def evaluate(loaded: LoadedModel, *, split: Split, n: int, seed: int) -> str:
-    """The evaluation as a Markdown page."""
+def evaluate(loaded: LoadedModel, *, split: Split, n: int, seed: int, chains: bool = False) -> str:
+    """The evaluation as a Markdown page. chains: whether the model was trained on chains as well."""
+    tasks = (*TASKS[:-1], *(CHAIN_TASKS if chains else ()), TASKS[-1])
+    stepped = ", ".join(task for task in tasks if task in STEPPED)
     lines = [
         "# Evaluation",
         "",
         f"{n} examples per row from the {split} split (seed {seed}), greedy decoding. Exact match: the output up to end",
-        "of text is exactly the answer; for arithmetic-cot, the result after the steps. Brackets show the 95 % Wilson",
+        f"of text is exactly the answer; for {stepped}, the result after the steps. Brackets show the 95 % Wilson",
         "interval. *Without scaffold* is the same example without its header line. `python -m demo.evaluate` writes",
         "this page.",
         "",
         "| task | with scaffold | without scaffold | n |",
         "| --- | --- | --- | --- |",
     ]
-    for task in TASKS:
+    for task in tasks:
         pair = [examples(task, split=split, n=n, seed=seed, scaffold=scaffold) for scaffold in (True, False)]
         if task == "text":
             losses = [nats_per_token(loaded, shown=shown) for shown in pair]
@@ -103,8 +114,10 @@ def main() -> None:
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--chains", action="store_true", help="evaluate the tasks of the steps model")
     chosen = parser.parse_args()
-    page = evaluate(load_model(chosen.model), split=chosen.split, n=chosen.n, seed=chosen.seed)
+    loaded = load_model(chosen.model)
+    page = evaluate(loaded, split=chosen.split, n=chosen.n, seed=chosen.seed, chains=chosen.chains)
     (chosen.model / "EVALUATION.md").write_text(page, encoding="utf-8")
     print(page)
 

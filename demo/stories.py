@@ -4,6 +4,7 @@ import random
 from typing import Final, cast
 
 from demo import lexicon
+from demo.chains import draw_chain
 from demo.sums import draw_sum
 from demo.world import Fact, Scene, Slot, Split, draw_scene
 
@@ -78,6 +79,13 @@ def after_sum(rng: random.Random) -> str:
     if rng.random() < 0.5:
         return _with_person(rng, templates=_AT_A_SUM)
     return "".join(f"\n{draw_sum(rng, split='train').expression}" for _ in range(rng.randint(1, 4)))
+
+
+def after_chain(rng: random.Random) -> str:
+    """The continuation of a chain in running text: remarks and other chains; never a holder."""
+    if rng.random() < 0.7:
+        return "".join(_with_person(rng, templates=_WONDERING) for _ in range(rng.randint(1, 2)))
+    return f"\n{draw_chain(rng, split='train').expression}"
 
 
 def draw_story(rng: random.Random, *, split: Split) -> str:

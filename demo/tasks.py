@@ -1,15 +1,17 @@
-"""Examples of the five tasks, in splits that share no queried fact and no sum.
+"""Examples of the tasks, in splits that share no queried fact, no sum and no chain.
 
-The corpus contains train facts and sums only, so validation and test examples are not in the training data. The same
+The corpora contain train facts, sums and chains only, so validation and test examples are not in the training data. The same
 seed gives the same examples with and without scaffold; only the header line differs.
 """
 
 import random
+import re
 from dataclasses import dataclass
 from typing import Final, cast
 
-from demo.corpus import MAX_FACTS
-from demo.scaffold import HEADERS, Task, under_header
+from demo.chains import draw_chain
+from demo.corpus import CHAIN_STYLES, MAX_FACTS
+from demo.scaffold import HEADERS, STEPPED, Task, under_header
 from demo.stories import draw_story
 from demo.sums import draw_sum
 from demo.world import Slot, Split, draw_scene
@@ -24,7 +26,7 @@ class Example:
 
     target: begins with the space that belongs to its first token.
     answer: the expected result; the target without its steps.
-    key: the held-out content: the queried fact, the sum, or the story.
+    key: the held-out content: the queried fact, the sum, the chain, or the story.
     """
 
     input: str
@@ -38,7 +40,7 @@ class Example:
     def is_answered_by(self, output: str) -> bool:
         """Whether a complete generated output, up to end of text, is the answer with nothing after it."""
         given = output.strip()
-        return (given.rpartition(";")[2].strip() if self.task == "arithmetic-cot" else given) == self.answer
+        return (re.split(r"[; ]", given)[-1] if self.task in STEPPED else given) == self.answer
 
 
 def examples(task: Task, *, split: Split, n: int, seed: int = 0, scaffold: bool = True) -> tuple[Example, ...]:
@@ -71,6 +73,9 @@ def _draw(rng: random.Random, *, task: Task, split: Split) -> tuple[str, str, st
         drawn = draw_sum(rng, split=split)
         result = str(drawn.result)
         return drawn.expression, f" {drawn.steps if task == 'arithmetic-cot' else result}", result, drawn.expression
+    if task in CHAIN_STYLES:
+        chain = draw_chain(rng, split=split)
+        return chain.expression, f" {chain.text(CHAIN_STYLES[task])}", chain.result, " ".join(chain.path)
     scene, slot = draw_scene(rng, split=split, n_facts=rng.randint(2, MAX_FACTS)), cast(Slot, rng.choice("ab"))
     fact = scene.facts[0]
     query = fact.question(rng, slot=slot) if task == "qa" else fact.with_gap(rng, slot=slot)

@@ -44,7 +44,7 @@ class Trainer:
         self.model = model
         self.settings = settings
         self.step = 0
-        self._draw_batch = draw_batch
+        self.draw_batch = draw_batch
         matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
         others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
         self._optimisers: tuple[torch.optim.Optimizer, ...] = (
@@ -61,7 +61,7 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bfloat16):
-            loss = batch_loss(self.model, batch=self._draw_batch(self.step))
+            loss = batch_loss(self.model, batch=self.draw_batch(self.step))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimiser in self._optimisers:

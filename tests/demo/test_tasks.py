@@ -6,21 +6,22 @@ import re
 import pytest
 
 from demo.corpus import draw_document, plain_text
-from demo.scaffold import HEADERS, TASKS, Task
+from demo.scaffold import CHAIN_TASKS, HEADERS, TASKS, Task
 from demo.sums import Sum
 from demo.tasks import examples
 from demo.world import Split, draw_scene
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+ALL_TASKS: tuple[Task, ...] = (*TASKS, *CHAIN_TASKS)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ALL_TASKS)
 def test_same_seed_gives_same_examples(task: Task) -> None:
     assert examples(task, split="test", n=23, seed=5) == examples(task, split="test", n=23, seed=5)
     assert examples(task, split="test", n=23, seed=5) != examples(task, split="test", n=23, seed=6)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ALL_TASKS)
 def test_splits_share_no_key_and_no_input(task: Task) -> None:
     keys = [{one.key for one in examples(task, split=split, n=211)} for split in SPLITS]
     inputs = [{one.input for one in examples(task, split=split, n=211)} for split in SPLITS]
@@ -30,7 +31,7 @@ def test_splits_share_no_key_and_no_input(task: Task) -> None:
         assert not sets[1] & sets[2]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ALL_TASKS)
 def test_scaffold_is_the_header_line_and_nothing_else(task: Task) -> None:
     headed = examples(task, split="validation", n=17)
     for shown, plain in zip(headed, examples(task, split="validation", n=17, scaffold=False), strict=True):

@@ -6,7 +6,10 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from demo.batches import Batch, BatchShape, draw_batch
+from demo import train
+from demo.batches import N_LESSONS, Batch, BatchShape, draw_batch
+from demo.corpus import STEPS_MIXTURE
+from demo.generation import load_model
 from demo.model_config import fresh_model
 from demo.tokenizer import train_tokenizer
 from demo.trainer import Trainer, TrainSettings, batch_loss
@@ -69,6 +72,42 @@ def test_length_of_the_run_matters_only_from_the_decay_on() -> None:
 def test_batch_depends_on_its_index_alone() -> None:
     assert torch.equal(draw(4).token_ids, draw(4).token_ids)
     assert not torch.equal(draw(4).token_ids, draw(5).token_ids)
+
+
+def test_training_from_a_model_starts_at_its_weights_and_without_lessons() -> None:
+    folder = Path("demo/model")
+    loaded = load_model(folder)
+    settings = TrainSettings(n_steps=1)
+    trainer = train.build_trainer(loaded.tokenizer, seed=1, settings=settings, corpus="steps", start=folder)
+    for (name, ours), theirs in zip(
+        trainer.model.state_dict().items(), loaded.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+    assert trainer.model.training
+    assert all(parameter.requires_grad for parameter in trainer.model.parameters())
+    backend = loaded.tokenizer.backend_tokenizer
+    drawn = trainer.draw_batch(0)
+    expected = draw_batch(
+        0,
+        seed=1,
+        shape=train.SHAPE,
+        encode=lambda text: backend.encode(text).ids,
+        end_id=loaded.end_id,
+        mixture=STEPS_MIXTURE,
+        n_lessons=0,
+    )
+    assert torch.equal(drawn.token_ids, expected.token_ids)
+
+
+def starts(batch: Batch) -> list[str]:
+    """The first tokens of each document of the first row."""
+    here = [batch.token_ids[0, batch.document_ids[0] == n] for n in range(int(batch.document_ids[0].max()) + 1)]
+    return [TOKENIZER.decode(ids[:8].tolist()) for ids in here]
+
+
+def test_the_first_batches_are_lists_only() -> None:
+    assert all(text.startswith("Keep the list.") for text in starts(draw(0)))
+    assert not all(text.startswith("Keep the list.") for text in starts(draw(N_LESSONS)))
 
 
 def test_rows_are_nearly_full_and_documents_start_unweighted() -> None:

@@ -23,6 +23,11 @@ CELL_S, NOTEBOOK_S = 500, 580
 
 # What must hold at the end of each, in its own names, and how many maps it shows.
 CHECKS = {
+    "distillation": (
+        "assert students.shape == (12, 5) and students['accuracy'].between(0, 1).all(), students\n"
+        "assert (students['kl'] >= 0).all() and (students['tokens'] > 0).all(), students",
+        0,
+    ),
     "probing": (
         "assert abs(scores['bare'][0] - most_frequent) < 0.1, scores\n"
         "assert scores['bare'].iloc[-1] > most_frequent + 0.3 > scores['labels shuffled'].max(), scores",

@@ -1,0 +1,1 @@
+"""The page of the distillation experiment: tables, verdicts and pictures, from its record."""
