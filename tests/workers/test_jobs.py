@@ -49,4 +49,4 @@ def test_every_kind_of_run_has_a_function_that_performs_it() -> None:
 
 
 def test_which_kinds_are_shared_by_workers() -> None:
-    assert set(HELPERS) == {"batch", "generate", "harvest"}
+    assert set(HELPERS) == {"batch", "distill", "generate", "harvest", "tune"}

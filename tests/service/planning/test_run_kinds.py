@@ -15,7 +15,7 @@ def test_every_kind_of_run_has_a_handler() -> None:
 def test_functions_of_workers_are_named_and_not_imported() -> None:
     names = [name for handler in RUN_HANDLERS.values() for name in (handler.perform, handler.help) if name is not None]
     assert all(name.startswith("workers.") and name.count(":") == 1 for name in names)
-    assert len(set(names)) == len(names) == 12
+    assert len(set(names)) == len(names) == 14
 
 
 @pytest.mark.parametrize("kind", RUN_KINDS)

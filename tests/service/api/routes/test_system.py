@@ -188,4 +188,5 @@ def test_credentials_that_may_not_write_are_not_ready(open_world: OpenWorld, mon
         "status": "lost",
         "detail": "The store could not be written: Permission denied.",
         "problem": "urn:promptatlas:problem:store-read-only",
+        "count": None,
     }
