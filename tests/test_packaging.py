@@ -114,8 +114,10 @@ def test_a_wheel_from_the_source_distribution_is_the_same(server: zipfile.ZipFil
     subprocess.run(command, cwd=SERVER, check=True, capture_output=True)
     [archive] = tmp_path.glob("*.tar.gz")
     with tarfile.open(archive) as files:
-        # Python 3.11.3 and earlier have no filters.
-        files.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        if hasattr(tarfile, "data_filter"):
+            files.extractall(tmp_path, filter="data")
+        else:  # Python 3.11.3 and earlier
+            files.extractall(tmp_path)
     wheel = built(tmp_path / archive.name.removesuffix(".tar.gz"), tmp_path / "dist")
     assert Path(str(wheel.filename)).read_bytes() == Path(str(server.filename)).read_bytes()
 
