@@ -26,10 +26,11 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 TEXTS = ("The capital of France is", "Question: What is 17 + 25?\nAnswer:")
 N_TOKENS = 4
 MODES = ("alone", "mixed", "chunked")
-OF_FLOAT64 = 10.0
+OF_FLOAT64 = 20.0
 """How many times the error of plain float32 against float64 a difference may be that exceeds the tolerance. Both sides add up
 numbers in another order: the engine's packed products add along a row one after the other, those of transformers in blocks. The
-engine's errors were up to 5.4 times those of transformers on a CPU without AVX-512, and up to 8.6 times on one with AMX.
+engine's errors were up to 5.4 times those of transformers on a CPU without AVX-512, and up to 15.6 times on one with AMX (soft
+prompts, whose first vector gets a state 150 times as long as the others). A wrong operation gives errors of 1e-2 and more.
 """
 Serve = Callable[[str], dict[str, Answer]]
 
