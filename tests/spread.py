@@ -28,6 +28,7 @@ SERVICE_TESTS: Final = (
     "deploy/test_rolling_restart.py",
     "examples/test_notebooks.py",
     "chaos/test_faulty_disk.py",
+    "demo/distillation/test_distill.py",
     "demo/test_run.py",
     "demo/test_run_real.py",
     "benchmarks",

@@ -17,7 +17,7 @@ from service.queueing.embedded_redis import find_server
 
 pytestmark = [
     pytest.mark.skipif(find_server() is None, reason="no redis-server here"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
 ]
 
 
