@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,12 +27,16 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 TEXTS = ("The capital of France is", "Question: What is 17 + 25?\nAnswer:")
 N_TOKENS = 4
 MODES = ("alone", "mixed", "chunked")
-OF_FLOAT64 = 20.0
-"""How many times the error of plain float32 against float64 a difference may be that exceeds the tolerance. Both sides add up
-numbers in another order: the engine's packed products add along a row one after the other, those of transformers in blocks. The
-engine's errors were up to 5.4 times those of transformers on a CPU without AVX-512, and up to 15.6 times on one with AMX (soft
-prompts, whose first vector gets a state 150 times as long as the others). A wrong operation gives errors of 1e-2 and more.
+OF_FLOAT64 = 3.0 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 6.0
+"""How many times the error of plain float32 against float64 a difference may be that exceeds the tolerance: both have such an
+error, and they add up; the third is for the fluctuation of a maximum over rows. Without AVX-512 a sum has half as many lanes, so
+twice as many additions follow each other; the engine's errors were up to 5.4 times those of transformers there.
+
+The error is the larger one of transformers with its own products and with those of oneDNN, which the engine uses. On a CPU with
+AMX, oneDNN's products alone make the errors of transformers 6 to 11 times as large (soft prompts, last layer).
 """
+ROWS_HINT = 32
+"""Rows for which oneDNN packs a weight; another number changes its speed."""
 Serve = Callable[[str], dict[str, Answer]]
 
 
@@ -61,6 +66,23 @@ def answers(world: RealWorld, all_cases: list[Case]) -> Serve:
         return known[mode]
 
     return get
+
+
+@pytest.fixture(scope="module")
+def with_onednn(world: RealWorld) -> RealWorld:
+    """The same model and prompts in plain transformers, whose linear layers multiply with packed weights of oneDNN."""
+    found = RealWorld(plain=copy.deepcopy(world.plain), hosted=world.hosted)
+    found.__dict__["prompts"] = world.prompts
+    for module in found.plain.modules():
+        if isinstance(module, torch.nn.Linear):
+            packed = torch.ops.mkldnn._reorder_linear_weight(module.weight.detach(), ROWS_HINT)
+            module.forward = partial(_product, packed=packed)  # type: ignore[method-assign]
+    return found
+
+
+def _product(rows: Tensor, *, packed: Tensor) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, None, "none", [], "")
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -130,11 +152,10 @@ def test_states_are_the_oracles(
 
 
 def plain_error(request: pytest.FixtureRequest, world: RealWorld, *, case: Case, label: str, n: int) -> float:
-    """Error of plain float32 transformers against float64, of the first ``n`` rows."""
-    exact: RealWorld = request.getfixturevalue("exact")
-    return relative(
-        world.text_states(case.kind, case.ids)[label][:n], exact.text_states(case.kind, case.ids)[label][:n]
-    )
+    """Error of float32 transformers against float64, of the first ``n`` rows; the larger one of two kinds of products."""
+    expected = request.getfixturevalue("exact").text_states(case.kind, case.ids)[label][:n]
+    plain: list[RealWorld] = [world, request.getfixturevalue("with_onednn")]
+    return max(relative(one.text_states(case.kind, case.ids)[label][:n], expected) for one in plain)
 
 
 def alike(found: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
