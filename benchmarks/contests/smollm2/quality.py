@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from benchmarks.contests.smollm2.data import arithmetic
 from benchmarks.contests.smollm2.model import load_exact, load_hosted, model_folder, vocabulary_prompts
-from benchmarks.contests.tuning.quality import of_draw, plain_loss, quality_goals
-from benchmarks.measuring.contest import Agreement, Contest, Metrics, Side
+from benchmarks.contests.tuning.quality import losses_of, plain_loss, quality_goals
+from benchmarks.measuring.contest import Agreement, Contest, Side
 from benchmarks.sides.tuning import Tuned, TuningTask, tune_fused
 from service.engine.model.hosted_model import HostedModel
 
@@ -54,10 +55,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
         lr=size.lr,
     )
 
-    def quality(tuned: Tuned) -> Metrics:
-        losses = [plain_loss(judge, tensors["soft"], held_out) for tensors in tuned.tensors]
-        return {"mean loss": sum(losses) / len(losses), **{of_draw(i): loss for i, loss in enumerate(losses)}}
-
+    quality = partial(losses_of, judge, held_out)
     yield Contest(
         name="smollm2-tune-quality",
         work=(

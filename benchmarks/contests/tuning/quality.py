@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -57,10 +58,7 @@ def open_contest(size: Size, *, http: bool) -> Iterator[Contest]:
     task = TuningTask(examples=train, starts=[{"soft": d} for d in draws], n_steps=size.n_steps, lr=size.lr)
     judge = _bare()
 
-    def quality(tuned: Tuned) -> Metrics:
-        losses = [plain_loss(judge, tensors["soft"], validation) for tensors in tuned.tensors]
-        return {"mean loss": sum(losses) / len(losses), **{of_draw(i): loss for i, loss in enumerate(losses)}}
-
+    quality = partial(losses_of, judge, validation)
     start = plain_loss(judge, draws[0], validation)
     yield Contest(
         name="tuning-quality",
@@ -86,6 +84,12 @@ def examples_of(hosted: HostedModel, size: Size, *, split: Any, n: int | None) -
         datasets = DatasetStore(ArtifactStore(folder), builtin=FOLDER)
         encoded, _ = encode(hosted, datasets.examples(size.dataset, split=split, n=n), max_tokens=256)
     return encoded
+
+
+def losses_of(judge: Any, examples: Sequence[EncodedExample], tuned: Tuned) -> Metrics:
+    """The loss of each tuned soft prompt and their mean."""
+    losses = [plain_loss(judge, tensors["soft"], examples) for tensors in tuned.tensors]
+    return {"mean loss": sum(losses) / len(losses), **{of_draw(i): loss for i, loss in enumerate(losses)}}
 
 
 @torch.inference_mode()
