@@ -15,6 +15,7 @@ from promptatlas import Client, PromptAtlasError
 from rich.console import Console
 from transformers import AutoTokenizer
 
+from demo.arguments import positive_minutes
 from demo.distillation.conduct import Experiment
 from demo.distillation.jobs import MODEL
 from demo.distillation.page.page import PAGE, publish
@@ -108,20 +109,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=Path("distill-output"), help="folder of the store and the record"
     )
-    parser.add_argument("--minutes", type=_minutes, default=120.0, help="time limit; runs that exceed it are left out")
+    parser.add_argument(
+        "--minutes", type=positive_minutes, default=120.0, help="time limit; runs that exceed it are left out"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the store and continue its runs")
     parser.add_argument(
         "--finish", action="store_true", help="start no further trainings: report on those that have ended"
     )
     parser.add_argument("--quick", action="store_true", help="a smoke test whose numbers have no meaning")
     return parser
-
-
-def _minutes(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number of minutes, got {text}")
-    return value
 
 
 if __name__ == "__main__":

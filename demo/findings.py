@@ -19,6 +19,7 @@ from promptatlas import Client, PromptAtlasError
 from promptatlas.types import ModelCard, Report
 from rich.console import Console
 
+from demo.arguments import positive_minutes
 from demo.models.smollm2 import NotFetched
 from demo.real.folder import DataError, default_folder
 from demo.study.budget import NotEnoughTime
@@ -167,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, help="other weights than those of the study: a folder or a GGUF file")
     parser.add_argument("--output", type=Path, help="folder of the store, the log and the report")
     parser.add_argument("--data", type=Path, help="folder of the real datasets")
-    parser.add_argument("--minutes", type=_minutes, help="time limit, which decides the number of steps")
+    parser.add_argument("--minutes", type=positive_minutes, help="time limit, which decides the number of steps")
     parser.add_argument(
         "--steps", type=_steps, metavar="N", help="steps of each run; runs that exceed the time limit are left out"
     )
@@ -189,13 +190,6 @@ def _steps(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a positive number of steps, got {text}")
-    return value
-
-
-def _minutes(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number of minutes, got {text}")
     return value
 
 

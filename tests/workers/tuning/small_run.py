@@ -18,6 +18,9 @@ from service.store.artifacts.store import ArtifactStore
 from service.store.datasets.store import DatasetStore
 from tests.oracle.models import build_model, save
 from tests.workers.evaluation.fake_run import FakeRun
+from workers.tuning.context import TuningContext
+from workers.tuning.initialization import Initialization, initialize
+from workers.tuning.training_loop import Training
 
 SPEC: Mapping[str, Any] = {
     "model": "small",
@@ -64,3 +67,17 @@ def make_run(home: Path, **changes: Any) -> FakeRun:
     put_dataset(datasets, "words", records())
     models = {"small": small_model()}
     return FakeRun({**SPEC, **changes}, models, artifacts, datasets, settings=Settings(max_batch=16))
+
+
+def training_of(run: FakeRun) -> tuple[TuningContext, Initialization, Training]:
+    """The training of a run, before its first step."""
+    context = TuningContext.of(run)
+    initialization = initialize(
+        context.spec,
+        members=context.members,
+        model=context.model,
+        sources=context.sources,
+        dataset_sha256=context.dataset.sha256,
+        max_bytes=context.forward_bytes,
+    )
+    return context, initialization, Training(context, initialization, on_point=lambda _: None, clock=lambda: 0.0)

@@ -16,16 +16,13 @@ from service.errors import InvalidRequest
 from service.store.prompts.manifests import PromptManifest
 from service.store.prompts.native_format import PromptContent
 from tests.workers.evaluation.fake_run import FakeRun, Killed
-from tests.workers.tuning.small_run import SPEC, make_run, small_model
+from tests.workers.tuning.small_run import SPEC, make_run, small_model, training_of
 from workers.priors.kinds.posterior import Posterior
 from workers.priors.prior import Space
 from workers.priors.sources.sources import Sources
-from workers.tuning.context import TuningContext
-from workers.tuning.initialization import Initialization, initialize
 from workers.tuning.posterior.results import flat
 from workers.tuning.run import tune
 from workers.tuning.samplers.svgd import stein_direction
-from workers.tuning.training_loop import Training
 
 N_PARTICLES = 4
 PRIOR = {"kind": "isotropic", "std": 0.5}
@@ -67,20 +64,6 @@ def manifest_of(run: FakeRun) -> PromptManifest:
 
 def content_of(run: FakeRun) -> PromptContent:
     return run.prompts.load_posterior(manifest_of(run)).content
-
-
-def training_of(run: FakeRun) -> tuple[TuningContext, Initialization, Training]:
-    """The training of a run, before its first step."""
-    context = TuningContext.of(run)
-    initialization = initialize(
-        context.spec,
-        members=context.members,
-        model=context.model,
-        sources=context.sources,
-        dataset_sha256=context.dataset.sha256,
-        max_bytes=context.forward_bytes,
-    )
-    return context, initialization, Training(context, initialization, on_point=lambda _: None, clock=lambda: 0.0)
 
 
 @pytest.mark.parametrize("method", METHODS)

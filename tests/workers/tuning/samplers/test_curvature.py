@@ -10,14 +10,11 @@ import torch
 from torch import Tensor
 
 from tests.oracle.models import build_model
-from tests.workers.tuning.small_run import make_run
+from tests.workers.tuning.small_run import make_run, training_of
 from workers.inputs.examples import EncodedExample
-from workers.tuning.context import TuningContext
-from workers.tuning.initialization import initialize
 from workers.tuning.samplers.curvature import _signs, estimate_curvatures
 from workers.tuning.samplers.langevin import LangevinOptimizer
 from workers.tuning.training.trainer import Trainer
-from workers.tuning.training_loop import Training
 
 STD, LR, DECAY, DAMPING = 0.5, 0.01, 0.5, 0.01
 
@@ -59,17 +56,9 @@ def trainer_of(home: Path, **posterior: Any) -> tuple[Trainer, int]:
         optimizer={"lr": LR, "steps": 1, "batch_size": 5, "schedule": "constant"},
         posterior={**fixed, **posterior},
     )
-    context = TuningContext.of(run)
-    initialization = initialize(
-        context.spec,
-        members=context.members,
-        model=context.model,
-        sources=context.sources,
-        dataset_sha256=context.dataset.sha256,
-        max_bytes=context.forward_bytes,
-    )
+    context, _, training = training_of(run)
     n_tokens = sum(len(example.target_ids) for example in context.training_examples())
-    return Training(context, initialization, on_point=lambda _: None, clock=lambda: 0.0).trainer, n_tokens
+    return training.trainer, n_tokens
 
 
 def test_a_step_with_gamma_is_that_of_plain_torch(tmp_path: Path) -> None:
