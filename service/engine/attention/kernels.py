@@ -114,17 +114,19 @@ def attend_sequence(
     values: Float[Tensor, "batch n_kv_heads length dv"],
     *,
     spec: AttentionSpec,
-    bias: Float[Tensor, "new length"] | None = None,
+    bias: Float[Tensor, "*batch new length"] | None = None,
 ) -> Float[Tensor, "batch n_heads new dv"]:
     """Causal attention of the last ``new`` of ``length`` tokens, within the window if there is one.
 
     Args:
-        bias: the result of ``causal_bias`` for these lengths, if the caller has it already.
+        bias: the result of ``causal_bias`` for these lengths, if the caller has it already; or what each row attends to,
+            `[batch, 1, new, length]`, instead of causal attention.
     """
     new, length = query.shape[2], keys.shape[2]
     is_windowed = spec.window is not None and spec.window < length
     gqa = query.shape[1] != keys.shape[1]
-    if spec.softcap is None and new == length and not is_windowed:
+    is_causal = bias is None or bias.ndim == 2
+    if is_causal and spec.softcap is None and new == length and not is_windowed:
         return F.scaled_dot_product_attention(query, keys, values, is_causal=True, scale=spec.scale, enable_gqa=gqa)
     if bias is None:
         bias = causal_bias(new, length, window=spec.window, like=query)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from service.engine.shapes import Float, Tensor
+from service.engine.transfers import to_device
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class KVShape:
         return len(shapes) == 1 and all(d_key == d_value for _, d_key, d_value in shapes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CompiledPrompt:
     """A prompt as keys `[n_kv_heads, n_virtual, d_key]` and values `[n_kv_heads, n_virtual, d_value]` for each layer.
 
@@ -102,12 +103,18 @@ class KVCache:
                 tensors[i] = new
         self.n_slots, self.width = n_slots, width
 
-    def load_prompt(self, slot: int, prompt: CompiledPrompt) -> None:
-        """Copy a compiled prompt to the front of a slot: this is the whole cost of selecting a prompt."""
-        for layer, (key, value) in enumerate(zip(prompt.keys, prompt.values, strict=True)):
-            if key is not None and value is not None:
-                self.keys[layer][slot, :, : prompt.n_virtual] = key
-                self.values[layer][slot, :, : prompt.n_virtual] = value
+    def load_prompts(self, slots: Mapping[CompiledPrompt, Sequence[int]]) -> None:
+        """Copy compiled prompts to the front of their slots: this is the whole cost of selecting a prompt."""
+        indices = [torch.tensor(rows) for rows in slots.values()]
+        placed: dict[torch.device, list[Tensor]] = {}
+        for layer, shape in enumerate(self.shape.layers):
+            if shape.device not in placed:
+                placed[shape.device] = to_device(shape.device, indices)
+            for prompt, rows in zip(slots, placed[shape.device], strict=True):
+                key, value = prompt.keys[layer], prompt.values[layer]
+                if key is not None and value is not None:
+                    self.keys[layer][:, :, : prompt.n_virtual][rows] = key
+                    self.values[layer][:, :, : prompt.n_virtual][rows] = value
 
     def move(self, source: int, target: int, *, length: int) -> None:
         """Copy the first ``length`` entries of a slot over another's."""

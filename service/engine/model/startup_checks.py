@@ -9,8 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from service.engine.attention.batch_metadata import BatchMetadata
 from service.engine.attention.kv_cache import KVCache, KVShape
-from service.engine.attention.metadata import BatchMetadata, RecordingMetadata, Span
+from service.engine.attention.metadata import RecordingMetadata
+from service.engine.attention.spans import Span
 from service.engine.model.architecture import first_tensor
 from service.engine.shapes import Tensor
 from service.errors import UnsupportedModel

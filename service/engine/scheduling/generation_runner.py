@@ -10,19 +10,20 @@ import torch
 
 from service.engine.activations.capture_buffer import stack_rows
 from service.engine.activations.logit_lens import TokenRanker
-from service.engine.attention.metadata import BatchMetadata
+from service.engine.attention.batch_metadata import BatchMetadata
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import SiteCatalogue
 from service.engine.requests import Done, Event, FinishReason, Generate, Ranking, RowDone, Tensors
+from service.engine.sampling.choice import choose, token_logprobs
 from service.engine.scheduling.capture_runner import capture_result
 from service.engine.scheduling.mixture import row_logits
 from service.engine.scheduling.model_runner import LogitRows, ModelRunner, gather_requests
 from service.engine.scheduling.output_processor import OutputProcessor
 from service.engine.scheduling.recorder import Recorder
-from service.engine.scheduling.sampler import choose, token_logprobs
 from service.engine.scheduling.scheduler import ScheduledTokens, Scheduler
 from service.engine.scheduling.sequence import RequestState, SequenceState
 from service.engine.shapes import Tensor
+from service.engine.transfers import to_device, to_host
 
 
 class GenerationRunner:
@@ -77,9 +78,8 @@ class GenerationRunner:
         if not choosing:
             return
         logits = row_logits(logits, choosing, at={id(row): i for row, i in zip(rows, at, strict=True)})
-        tokens = choose(logits, [row.sampler for row, _ in choosing if row.sampler is not None])
-        self._score(choosing, logits, tokens)
-        for (row, _), token in zip(choosing, tokens, strict=True):
+        chosen = choose(logits, [row.sampler for row, _ in choosing if row.sampler is not None])
+        for (row, _), token in zip(choosing, self._to_host([row for row, _ in choosing], logits, chosen), strict=True):
             for member in row.members:
                 member.ids.append(token)
             assert row.sampler is not None
@@ -89,23 +89,29 @@ class GenerationRunner:
                 follower.finish_reason = row.finish_reason
         self._recorder.chose([row for row, _ in choosing])
 
-    def _score(self, choosing: Sequence[tuple[SequenceState, int]], logits: Tensor, tokens: Sequence[int]) -> None:
-        scored = [(i, row) for i, (row, _) in enumerate(choosing) if _is_scored(row)]
+    def _to_host(self, rows: Sequence[SequenceState], logits: Tensor, chosen: Tensor) -> list[int]:
+        """The chosen tokens; they and their log-probabilities, which are reported, leave the device in one copy."""
+        scored = [i for i, row in enumerate(rows) if _is_scored(row)]
         if not scored:
-            return
-        n_top = max(max(_n_top(row) or 0, _n_top_tokens(row) or 0) for _, row in scored)
-        chosen = torch.tensor([tokens[i] for i, _ in scored], device=logits.device)
-        if len(scored) < len(logits):
-            logits = logits[torch.tensor([i for i, _ in scored], device=logits.device)]
-        logprobs, top_ids, top = token_logprobs(logits, chosen, n_top)
-        values, top_ids, top = logprobs.tolist(), top_ids.cpu(), top.cpu()
-        for k, (_, row) in enumerate(scored):
-            row.logprobs.append(values[k])
-            if (n := _n_top_tokens(row)) is not None:
-                row.top_tokens.append((values[k], top_ids[k, :n], top[k, :n]))
-            if (n := _n_top(row)) is not None:
-                best = zip(top_ids[k, :n].tolist(), top[k, :n].tolist(), strict=True)
-                self._output_processor.score_token(row, int(chosen[k]), values[k], list(best))
+            return _ids(to_host([chosen])[0])
+        n_top = max(max(_n_top(rows[i]) or 0, _n_top_tokens(rows[i]) or 0) for i in scored)
+        of_scored = chosen
+        if len(scored) < len(rows):
+            index = to_device(logits.device, [torch.tensor(scored)])[0]
+            logits, of_scored = logits[index], chosen[index]
+        tokens, logprobs, top_ids, top = to_host([chosen, *token_logprobs(logits, of_scored, n_top)])
+        found, values = _ids(tokens), logprobs.tolist()
+        for k, i in enumerate(scored):
+            self._score(rows[i], found[i], logprob=values[k], top_ids=top_ids[k], top=top[k])
+        return found
+
+    def _score(self, row: SequenceState, token: int, *, logprob: float, top_ids: Tensor, top: Tensor) -> None:
+        row.logprobs.append(logprob)
+        if (n := _n_top_tokens(row)) is not None:
+            row.top_tokens.append((logprob, top_ids[:n], top[:n]))
+        if (n := _n_top(row)) is not None:
+            best = list(zip(top_ids[:n].tolist(), top[:n].tolist(), strict=True))
+            self._output_processor.score_token(row, token, logprob, best)
 
     def _finish_reason(self, row: SequenceState, token: int) -> FinishReason | None:
         if token in row.ending_ids:
@@ -146,6 +152,10 @@ class GenerationRunner:
         if not isinstance(reduce, Ranking):
             return result
         return replace(result, metadata={**result.metadata, **self._ranker.metadata(result.tensors, reduce)})
+
+
+def _ids(tokens: Tensor) -> list[int]:
+    return [int(token_id) for token_id in tokens.tolist()]
 
 
 def _row_done(row: SequenceState) -> RowDone:

@@ -16,9 +16,9 @@ from service.engine.model.sites import Tap
 from service.engine.prompts.cache import LoadedPrompt, PromptCache
 from service.engine.prompts.prompt import Prompt
 from service.engine.requests import Capture, CaptureSpec, Detokenize, Generate, Limits, Projection, Ranking, Tokenize
+from service.engine.sampling.row_sampler import RowSampler
 from service.engine.scheduling.chat_ids import chat_ids
 from service.engine.scheduling.request_checks import check_ensemble, check_lengths, check_scored
-from service.engine.scheduling.sampler import RowSampler
 from service.engine.scheduling.sequence import RequestState, SequenceState
 from service.engine.scheduling.text_stream import TextStream
 from service.errors import InvalidRequest, TooLarge
@@ -180,7 +180,6 @@ class InputProcessor:
             vocab_size=self._model.catalogue.vocab_size,
             input_ids=row.input_ids,
             stream=index % request.n,
-            device=self._model.device,
             min_tokens=request.min_tokens,
             ending_ids=stop_ids | self._eos_ids,
         )

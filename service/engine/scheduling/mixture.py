@@ -9,6 +9,7 @@ import torch
 
 from service.engine.scheduling.sequence import SequenceState
 from service.engine.shapes import Float, Tensor
+from service.engine.transfers import to_device
 
 
 def mixture_logprobs(logits: Float[Tensor, "members vocab"]) -> Float[Tensor, " vocab"]:
@@ -34,14 +35,14 @@ def row_logits(
     index = [i for _, i in choosing]
     chosen = logits
     if index != list(range(len(logits))):
-        chosen = logits[torch.tensor(index, device=logits.device)]
+        chosen = logits[to_device(logits.device, [torch.tensor(index)])[0]]
     mixed = [(k, row) for k, (row, _) in enumerate(choosing) if row.followers]
     if not mixed:
         return chosen
     chosen = chosen.float().clone()
-    for k, row in mixed:
-        members = [at[id(member)] for member in row.members]
-        chosen[k] = mixture_logprobs(logits[torch.tensor(members, device=logits.device)])
+    members = [torch.tensor([at[id(member)] for member in row.members]) for _, row in mixed]
+    for (k, _), index in zip(mixed, to_device(logits.device, members), strict=True):
+        chosen[k] = mixture_logprobs(logits[index])
     return chosen
 
 

@@ -17,12 +17,21 @@ from service.engine.model.hosted_model import HostedModel
 from service.engine.model.layers.partial_mlp import MIN_SAVING, PartialMLP, unread_mlp
 from service.engine.scheduling.scheduler import ScheduledTokens
 from service.engine.shapes import Float, Tensor
+from service.engine.transfers import to_device
 
 
 class PackedTokens(AttentionMetadata, Protocol):
-    """Attention metadata that knows the positions `[tokens]` of the packed tokens."""
+    """Attention metadata that knows the positions `[tokens]` of the packed tokens.
+
+    Attributes:
+        indices: int64 tensors on the host that the attention needs on the device.
+    """
 
     positions: Tensor
+    indices: Sequence[Tensor]
+
+    def place(self, indices: Sequence[Tensor]) -> None:
+        """Take ``indices`` on the device."""
 
 
 class LogitRows:
@@ -89,6 +98,11 @@ class ModelRunner:
         """
         ids = torch.tensor([t for part in scheduled for t in part.row.ids[part.begin : part.end]], dtype=torch.long)
         ids.clamp_(min=0)  # any token will do where a vector replaces its embedding
+        needed = torch.tensor(gather.chosen if gather.stops else tuple(logits.by_packed), dtype=torch.long)
+        ids, positions, kept, needed, *indices = to_device(
+            self._model.device, [ids, metadata.positions, logits.packed, needed, *metadata.indices]
+        )
+        metadata.place(indices)
         edits = [
             edit
             for part in scheduled
@@ -102,19 +116,18 @@ class ModelRunner:
             on_read=gather.on_read,
             changes=step_changes(edits, logit_rows=logits.by_packed),
         )
-        partial_mlp = self._partial_mlp(gather, logits, n_tokens=len(ids), is_edited=bool(edits))
+        partial_mlp = self._partial_mlp(gather, needed, n_tokens=len(ids), is_edited=bool(edits))
         found: Tensor = self._no_logits
         with partial_mlp, hooks, contextlib.suppress(StopForward):
-            found = self._model.forward(metadata, ids=ids, positions=metadata.positions, logits_at=logits.packed)
+            found = self._model.forward(metadata, ids=ids, positions=positions, logits_at=kept)
         gather.flush()
         return found
 
     def _partial_mlp(
-        self, gather: StepGather, logits: LogitRows, *, n_tokens: int, is_edited: bool
+        self, gather: StepGather, needed: Tensor, *, n_tokens: int, is_edited: bool
     ) -> contextlib.AbstractContextManager[object]:
         """Runs the MLP of the last block on the tokens that are read above it, if these are few and nothing else reads it."""
-        needed = gather.chosen if gather.stops else tuple(logits.by_packed)
-        if is_edited or not needed or len(needed) * MIN_SAVING >= n_tokens:
+        if is_edited or not len(needed) or len(needed) * MIN_SAVING >= n_tokens:
             return contextlib.nullcontext()
         layer = unread_mlp(gather.taps, self._model.architecture, model=self._model.module, stops=gather.stops)
         if layer is None:

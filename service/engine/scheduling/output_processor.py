@@ -8,7 +8,7 @@ import torch
 
 from service.engine.model.detokenizer import REPLACEMENT, Detokenizer
 from service.engine.requests import Delta, FinishReason, Generate, RankedToken, TokenLogprob
-from service.engine.scheduling.sampler import token_logprobs
+from service.engine.sampling.choice import token_logprobs
 from service.engine.scheduling.sequence import SequenceState
 from service.engine.scheduling.text_offsets import TextOffsets
 from service.engine.scheduling.text_stream import n_unfinished

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from service.engine.attention.kv_cache import KVCache, KVShape
-from service.engine.attention.metadata import Span
+from service.engine.attention.kv_cache import CompiledPrompt, KVCache, KVShape
+from service.engine.attention.spans import Span
 from service.engine.requests import Limits
 from service.engine.scheduling.mixture import StepBudget
 from service.engine.scheduling.sequence import SequenceState
@@ -72,15 +72,19 @@ class Scheduler:
 
         A row is followed in the queue by the other rows of its ensemble, which are admitted with it or not at all.
         """
+        n_before = len(self.rows)
         while self.waiting:
             members = self.waiting[0].members
             if len(self.rows) + len(members) > self._limits.max_rows or not self._make_room(members):
-                return
+                break
             for row in members:
                 self.waiting.popleft()
-                if row.prompt is not None:
-                    self.cache.load_prompt(len(self.rows), row.prompt.compiled)
                 self.rows.append(row)
+        slots: dict[CompiledPrompt, list[int]] = {}
+        for slot in range(n_before, len(self.rows)):
+            if (prompt := self.rows[slot].prompt) is not None:
+                slots.setdefault(prompt.compiled, []).append(slot)
+        self.cache.load_prompts(slots)
 
     def plan(self) -> list[ScheduledTokens]:
         """One token of each decoding row, then chunks of inputs in order, up to the step's budget of tokens."""

@@ -9,7 +9,7 @@ from service.engine.activations.interventions import RowEdits
 from service.engine.inputs import NO_TOKEN
 from service.engine.prompts.cache import LoadedPrompt
 from service.engine.requests import Capture, FinishReason, Generate, RankedToken, TokenLogprob
-from service.engine.scheduling.sampler import RowSampler
+from service.engine.sampling.row_sampler import RowSampler
 from service.engine.scheduling.text_offsets import TextOffsets
 from service.engine.scheduling.text_stream import TextStream
 from service.engine.shapes import Tensor

@@ -77,6 +77,26 @@ def test_limits_make_no_difference(llama: World, limits: Limits) -> None:
     assert tokens(serve(llama.engine(limits), [completion(case) for case in CASES])) == expected_tokens(llama)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2", "gemma3", "mistral", "phi3"])
+def test_chunks_that_attend_together_are_plain_chunks(
+    world_of: WorldOf, architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: all kinds of prompts, windows, soft caps, and inputs of which a step reads a part."""
+    monkeypatch.setattr("service.engine.attention.batch_metadata.is_padded", lambda _device: True)
+    world = world_of(architecture)
+    for limits in (Limits(), Limits(max_rows=9, max_step_tokens=21)):
+        answers = serve(world.engine(limits), [completion(case) for case in world.cases])
+        for case in world.cases:
+            expected, answer = world.expected(case), answers[case.request_id]
+            assert answer.token_ids() == expected.token_ids
+            known = [row[i] for row, i in zip(expected.logprobs, expected.token_ids, strict=True)]
+            assert_near(
+                torch.tensor([one.logprob for one in answer.logprobs()]),
+                torch.stack(known).float(),
+                what=case.request_id,
+            )
+
+
 @pytest.mark.parametrize(
     "weights", [{"soft": 0.3, "soft-b": 0.7}, {"soft": 1.0}, {"soft": 0.5}, {"soft": 2.0, "soft-b": -1.0}], ids=str
 )

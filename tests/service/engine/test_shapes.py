@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import service.engine.shapes as shapes
-from service.engine.scheduling.sampler import token_logprobs
+from service.engine.sampling.choice import token_logprobs
 
 
 def test_shapes_are_checked_in_tests() -> None:

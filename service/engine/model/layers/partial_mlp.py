@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import nn
 
 from service.engine.model.architecture import Architecture, first_tensor
 from service.engine.model.sites import Tap
-from service.engine.shapes import Tensor
+from service.engine.shapes import Int, Tensor
 
 MIN_SAVING = 2
 """Use it only if fewer than one token in this many is needed: gathering and scattering have a cost too."""
@@ -24,9 +23,9 @@ MIN_SAVING = 2
 class PartialMLP:
     """While entered, ``mlp`` computes the packed tokens ``needed`` only; the output of all others is zero."""
 
-    def __init__(self, mlp: nn.Module, needed: Sequence[int]) -> None:
+    def __init__(self, mlp: nn.Module, needed: Int[Tensor, " needed"]) -> None:
         self._mlp = mlp
-        self._needed = torch.tensor(needed, dtype=torch.long)
+        self._needed = needed
         self._n_tokens = 0
         self._handles: list[Any] = []
 

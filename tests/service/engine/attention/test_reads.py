@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from service.engine.attention.batch_metadata import BatchMetadata
 from service.engine.attention.kernels import AttentionSpec
 from service.engine.attention.kv_cache import CompiledPrompt, KVCache, KVShape, LayerShape
-from service.engine.attention.metadata import BatchMetadata, PackedMetadata, SequenceGroup, Span
+from service.engine.attention.metadata import PackedMetadata, SequenceGroup
 from service.engine.attention.reads import AttentionReads
+from service.engine.attention.spans import Span
 
 N_HEADS, N_KV_HEADS, D = 6, 2, 5
 SPEC = AttentionSpec(scale=0.7, window=3, softcap=2.0)

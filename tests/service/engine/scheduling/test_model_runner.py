@@ -11,8 +11,10 @@ from torch import Tensor
 from service.engine.activations.capture_buffer import CaptureBuffer
 from service.engine.activations.interventions import RowEdits, resolve_edits
 from service.engine.activations.logit_lens import TokenRanker
+from service.engine.attention.batch_metadata import BatchMetadata
 from service.engine.attention.kv_cache import KVCache
-from service.engine.attention.metadata import BatchMetadata, PackedMetadata, SequenceGroup, Span
+from service.engine.attention.metadata import PackedMetadata, SequenceGroup
+from service.engine.attention.spans import Span
 from service.engine.model.hosted_model import HostedModel
 from service.engine.requests import Capture, CaptureSpec, Intervention
 from service.engine.scheduling.model_runner import LogitRows, ModelRunner, gather_requests

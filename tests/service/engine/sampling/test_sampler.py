@@ -15,17 +15,29 @@ from transformers import (
 )
 
 from service.engine.requests import Sampling
-from service.engine.scheduling.sampler import RowSampler, choose, filtered_weights, token_logprobs
+from service.engine.sampling import choice, filters
+from service.engine.sampling.choice import token_logprobs
+from service.engine.sampling.parameters import Draws
+from service.engine.sampling.row_sampler import RowSampler
 from service.errors import InvalidRequest
 
 N_VOCAB = 97
 CHI_SQUARE_BOUND = 96 + 3 * math.sqrt(2 * 96)
 """Mean and three standard deviations of chi-square with 96 degrees of freedom."""
-CPU = torch.device("cpu")
 
 
 def sampler(sampling: Sampling, *, input_ids: Sequence[int] = (3, 5), stream: int = 0) -> RowSampler:
-    return RowSampler(sampling, vocab_size=N_VOCAB, input_ids=input_ids, stream=stream, device=CPU)
+    return RowSampler(sampling, vocab_size=N_VOCAB, input_ids=input_ids, stream=stream)
+
+
+def choose(logits: torch.Tensor, samplers: Sequence[RowSampler]) -> list[int]:
+    return choice.choose(logits, samplers).tolist()  # type: ignore[no-any-return]
+
+
+def filtered_weights(scores: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor:
+    rows = range(len(samplings))
+    draws = Draws.of(samplings, rows=rows, uniforms=[0.5] * len(samplings), n_vocab=scores.shape[1])
+    return filters.filtered_weights(scores, draws)
 
 
 def random_logits(n_rows: int, *, seed: int = 0, scale: float = 2.0) -> torch.Tensor:
