@@ -41,8 +41,8 @@ def row_logits(
         return chosen
     chosen = chosen.float().clone()
     members = [torch.tensor([at[id(member)] for member in row.members]) for _, row in mixed]
-    for (k, _), index in zip(mixed, to_device(logits.device, members), strict=True):
-        chosen[k] = mixture_logprobs(logits[index])
+    for (k, _), rows in zip(mixed, to_device(logits.device, members), strict=True):
+        chosen[k] = mixture_logprobs(logits[rows])
     return chosen
 
 

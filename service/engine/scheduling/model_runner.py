@@ -21,14 +21,13 @@ from service.engine.transfers import to_device
 
 
 class PackedTokens(AttentionMetadata, Protocol):
-    """Attention metadata that knows the positions `[tokens]` of the packed tokens.
-
-    Attributes:
-        indices: int64 tensors on the host that the attention needs on the device.
-    """
+    """Attention metadata that knows the positions `[tokens]` of the packed tokens."""
 
     positions: Tensor
-    indices: Sequence[Tensor]
+
+    @property
+    def indices(self) -> Sequence[Tensor]:
+        """int64 tensors on the host that the attention needs on the device."""
 
     def place(self, indices: Sequence[Tensor]) -> None:
         """Take ``indices`` on the device."""

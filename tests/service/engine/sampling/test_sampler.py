@@ -31,7 +31,7 @@ def sampler(sampling: Sampling, *, input_ids: Sequence[int] = (3, 5), stream: in
 
 
 def choose(logits: torch.Tensor, samplers: Sequence[RowSampler]) -> list[int]:
-    return choice.choose(logits, samplers).tolist()  # type: ignore[no-any-return]
+    return choice.choose(logits, samplers).tolist()
 
 
 def filtered_weights(scores: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor:
