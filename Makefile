@@ -14,11 +14,11 @@ CHARTS := .venv-charts
 # Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url <a CPU-only index>" to avoid CUDA packages.
 TORCH_ARGS ?=
 
-.PHONY: help setup clients llama scatterplot charts manifests up smollm2 demo findings distill test lint bench chaos docs wheels generate format clean
+.PHONY: help setup clients llama scatterplot charts manifests up smollm2 demo findings distill test lint bench bench-gpu chaos docs wheels generate format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | clients | llama | scatterplot | charts | manifests | up | smollm2 | demo | findings | distill | test | lint | bench | chaos | docs | wheels | generate | format | clean"
+	@echo "make setup | clients | llama | scatterplot | charts | manifests | up | smollm2 | demo | findings | distill | test | lint | bench | bench-gpu | chaos | docs | wheels | generate | format | clean"
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -124,6 +124,11 @@ bench: $(VENV)/.bench-ready
 	@$(MAKE) --no-print-directory llama || echo "no llama.cpp could be compiled: that side is skipped"
 	@$(MAKE) --no-print-directory scatterplot || echo "no regl-scatterplot could be fetched: that side is skipped"
 	$(BIN)/python -m benchmarks
+
+# Needs a CUDA device. For example BENCH_GPU_ARGS="--shape 1b --json FILE".
+BENCH_GPU_ARGS ?=
+bench-gpu: $(VENV)/.bench-ready
+	$(BIN)/python -m benchmarks.gpu $(BENCH_GPU_ARGS)
 
 # About 10 minutes: injects faults into the real service. For example CHAOS_ARGS="--only kill-engine --seed 7".
 CHAOS_ARGS ?=

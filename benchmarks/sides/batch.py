@@ -33,15 +33,15 @@ class StaticBatch:
         embed = self._module.get_input_embeddings()
         rows = [self._row(task, embed) for task in tasks]
         longest = max(len(row) for row in rows)
-        vectors = torch.zeros(len(rows), longest, rows[0].shape[1], dtype=rows[0].dtype)
-        mask = torch.zeros(len(rows), longest, dtype=torch.long)
+        vectors = rows[0].new_zeros(len(rows), longest, rows[0].shape[1])
+        mask = torch.zeros(len(rows), longest, dtype=torch.long, device=vectors.device)
         for i, row in enumerate(rows):
             vectors[i, longest - len(row) :] = row
             mask[i, longest - len(row) :] = 1
         return vectors, mask
 
     def _row(self, task: CompletionTask, embed: Any) -> Tensor:
-        text: Tensor = embed(torch.tensor(task.ids))
+        text: Tensor = embed(torch.tensor(task.ids, device=embed.weight.device))
         return text if task.prompt is None else torch.cat([self._prompts[task.prompt].to(text.dtype), text])
 
 

@@ -48,7 +48,17 @@ def build_llama(size: LlamaSize, *, seed: int = 0, sharpness: float = 1.0) -> An
 
     sharpness: factor of its logits, which otherwise are almost equal for all tokens.
     """
-    config = LlamaConfig(
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = LlamaForCausalLM(llama_config(size))
+    with torch.no_grad():
+        module.lm_head.weight.mul_(sharpness)
+    return module.eval().requires_grad_(False)
+
+
+def llama_config(size: LlamaSize) -> LlamaConfig:
+    """Its configuration, without tokens that end a text."""
+    return LlamaConfig(
         hidden_size=size.d_model,
         num_hidden_layers=size.n_layers,
         num_attention_heads=size.n_heads,
@@ -62,12 +72,6 @@ def build_llama(size: LlamaSize, *, seed: int = 0, sharpness: float = 1.0) -> An
         pad_token_id=0,
         head_dim=size.d_head or size.d_model // size.n_heads,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = LlamaForCausalLM(config)
-    with torch.no_grad():
-        module.lm_head.weight.mul_(sharpness)
-    return module.eval().requires_grad_(False)
 
 
 def build_tokenizer(n_vocab: int) -> PreTrainedTokenizerFast:
