@@ -110,14 +110,14 @@ class DeviceWork:
         """Reading all weights and, at the mean length of a row, all keys and values once."""
         load = self._load
         length = load.n_virtual + load.n_text + load.n_steps / 2
-        n_bytes = n_parameters(self._size, with_head=True) * self._dtype.itemsize
+        n_bytes = float(n_parameters(self._size, with_head=True) * self._dtype.itemsize)
         n_bytes += load.n_rows * length * kv_bytes(self._size, dtype=self._dtype)
-        return float(n_bytes / self._speed.bandwidth)
+        return n_bytes / self._speed.bandwidth
 
     def prefill_floor_s(self) -> float:
         """Two operations for each parameter and token; attention is not counted, and the head is applied to last tokens."""
         load, size = self._load, self._size
-        n = 2 * n_parameters(size, with_head=False) * load.n_rows * load.n_text
+        n = 2.0 * n_parameters(size, with_head=False) * load.n_rows * load.n_text
         n += 2 * size.d_model * size.n_vocab * load.n_rows
         return n / self._speed.flops
 
