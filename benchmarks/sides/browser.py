@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,8 @@ from demo.browser import FLAGS, find_chromium
 
 _WIDTH, _HEIGHT = 1280, 800
 _TIMEOUT_MS = 120_000
+_LIMIT_S = 8.0
+"""Of one gesture: a picture of a million points takes a second in software, and a gesture has hundreds of movements."""
 
 _COUNT = """() => {
   window.__frames = [];
@@ -90,13 +93,22 @@ def renderer(page: Page) -> str:
     )
 
 
+def moves(n: int, *, limit_s: float = _LIMIT_S) -> Iterator[int]:
+    """0, 1, … n − 1; fewer if the time is over before. The browser takes a movement when it has drawn the one before."""
+    began = time.monotonic()
+    for i in range(n):
+        if time.monotonic() - began > limit_s:
+            return
+        yield i
+
+
 def drag(page: Page, *, middle: tuple[float, float], n_moves: int) -> Motion:
     """Drag the picture back and forth around ``middle`` (page pixels)."""
     x, y = middle
     page.mouse.move(x, y)
     page.mouse.down()
     page.evaluate(_COUNT)
-    for i in range(n_moves):
+    for i in moves(n_moves):
         page.mouse.move(x + 60 * _swing(i, n_moves), y + 30 * _swing(i, n_moves))
     motion = _motion(page.evaluate(_TAKE))
     page.mouse.up()
@@ -107,7 +119,7 @@ def zoom(page: Page, *, middle: tuple[float, float], n_moves: int) -> Motion:
     """Zoom in and out at ``middle`` with the wheel."""
     page.mouse.move(*middle)
     page.evaluate(_COUNT)
-    for i in range(n_moves):
+    for i in moves(n_moves):
         page.mouse.wheel(0, -40 if i % 40 < 20 else 40)
     return _motion(page.evaluate(_TAKE))
 
@@ -116,7 +128,7 @@ def hover(page: Page, *, middle: tuple[float, float], n_moves: int) -> Motion:
     """Move the pointer over the picture around ``middle``, without a button."""
     x, y = middle
     page.evaluate(_COUNT)
-    for i in range(n_moves):
+    for i in moves(n_moves):
         page.mouse.move(x + 200 * _swing(i, n_moves), y + 120 * _swing((7 * i) % n_moves, n_moves))
     return _motion(page.evaluate(_TAKE))
 

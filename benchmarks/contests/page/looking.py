@@ -159,7 +159,7 @@ def _lasso(page: Page, *, is_changed: str) -> float:
     page.mouse.move(*_CORNERS[0])
     page.mouse.down()
     for corner in _CORNERS[1:]:
-        page.mouse.move(*corner, steps=8)
+        page.mouse.move(*corner, steps=4)
         page.wait_for_timeout(50)  # lines of a lasso are sampled in time
     page.evaluate(_NOTE_PAINT, "pointerup")
     page.mouse.up()
