@@ -56,6 +56,8 @@ class BatchMetadata:
     def __init__(
         self, cache: KVCache, spans: Sequence[Span], *, n_decode: int, reads: AttentionReads | None = None
     ) -> None:
+        self.spans = spans
+        self.n_decode = n_decode
         self._cache = cache
         self._decode = spans[:n_decode]
         self._chunks = spans[n_decode:]
@@ -178,14 +180,14 @@ class PackedMetadata:
     """Whole sequences, concatenated; gradients flow into the prompts' keys and values."""
 
     def __init__(self, groups: Sequence[SequenceGroup], *, reads: AttentionReads | None = None) -> None:
-        self._groups = groups
+        self.groups = groups
         self._reads = reads
         self.positions = torch.cat([torch.arange(g.n_virtual, g.n_virtual + g.length).repeat(g.n_rows) for g in groups])
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, spec: AttentionSpec) -> Tensor:
         parts = []
         reads = self._reads if self._reads is not None and self._reads.includes(layer) else None
-        for group in self._groups:
+        for group in self.groups:
             q, k, v = (_rows_of(group, t) for t in (query, key, value))
             if group.prompt is not None and (prefix := group.prompt.keys[layer]) is not None:
                 k = torch.cat([prefix.to(k.dtype).expand(group.n_rows, *prefix.shape), k], dim=2)

@@ -15,6 +15,8 @@ from service.engine.attention.kernels import AttentionMetadata
 from service.engine.model.hooks import ForwardHooks, StopForward
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.layers.partial_mlp import MIN_SAVING, PartialMLP, unread_mlp
+from service.engine.parallel.leader import Leader, announced
+from service.engine.parallel.messages import Forward
 from service.engine.scheduling.scheduler import ScheduledTokens
 from service.engine.shapes import Float, Tensor
 
@@ -72,7 +74,9 @@ class ModelRunner:
         Args:
             stops: nothing of the forward is needed but the captures, so that it can stop after the last of them.
         """
-        return StepGather(requests, logit_rows=logits.by_packed, rank=self._ranker.rank, stops=stops)
+        division = self._model.division
+        whole = None if division is None else division.whole_rows_of_heads
+        return StepGather(requests, logit_rows=logits.by_packed, rank=self._ranker.rank, stops=stops, whole=whole)
 
     def run(
         self,
@@ -95,28 +99,41 @@ class ModelRunner:
             if part.row.edits is not None
             for edit in part.row.edits.within(part.begin, part.end, offset=part.offset)
         ]
+        changes = step_changes(edits, logit_rows=logits.by_packed)
         hooks = ForwardHooks(
-            self._model.module,
-            self._model.architecture,
-            reads=gather.taps,
-            on_read=gather.on_read,
-            changes=step_changes(edits, logit_rows=logits.by_packed),
+            self._model.module, self._model.architecture, reads=gather.taps, on_read=gather.on_read, changes=changes
         )
-        partial_mlp = self._partial_mlp(gather, logits, n_tokens=len(ids), is_edited=bool(edits))
+        mlp = self._partial_mlp(gather, logits, n_tokens=len(ids), is_edited=bool(edits))
+        partial_mlp = (
+            contextlib.nullcontext() if mlp is None else PartialMLP(self._model.architecture.mlps[mlp[0]], mlp[1])
+        )
+
+        def message(leader: Leader) -> Forward:
+            return leader.forward(
+                metadata,
+                ids=ids,
+                logits_at=logits.packed,
+                reads=gather.taps,
+                changed=tuple(changes),
+                stops=gather.stops,
+                mlp=mlp,
+            )
+
         found: Tensor = self._no_logits
-        with partial_mlp, hooks, contextlib.suppress(StopForward):
+        with announced(self._model.leader, message), partial_mlp, hooks, contextlib.suppress(StopForward):
             found = self._model.forward(metadata, ids=ids, positions=metadata.positions, logits_at=logits.packed)
         gather.flush()
         return found
 
     def _partial_mlp(
         self, gather: StepGather, logits: LogitRows, *, n_tokens: int, is_edited: bool
-    ) -> contextlib.AbstractContextManager[object]:
-        """Runs the MLP of the last block on the tokens that are read above it, if these are few and nothing else reads it."""
+    ) -> tuple[int, tuple[int, ...]] | None:
+        """Layer and tokens, to run the MLP of the last block on the tokens that are read above it only.
+
+        None: these are not few, or something else reads the MLP.
+        """
         needed = gather.chosen if gather.stops else tuple(logits.by_packed)
         if is_edited or not needed or len(needed) * MIN_SAVING >= n_tokens:
-            return contextlib.nullcontext()
+            return None
         layer = unread_mlp(gather.taps, self._model.architecture, model=self._model.module, stops=gather.stops)
-        if layer is None:
-            return contextlib.nullcontext()
-        return PartialMLP(self._model.architecture.mlps[layer], needed)
+        return None if layer is None else (layer, needed)
