@@ -145,12 +145,17 @@ class Follower:
     ) -> BatchMetadata | PackedMetadata | RecordingMetadata:
         tokens = message.tokens
         if isinstance(tokens, BatchTokens):
-            spans = [Span(*at, self._prompt(number)) for *at, number in tokens.spans]
+            spans = [
+                Span(slot, offset, begin, end, self._prompt(number))
+                for slot, offset, begin, end, number in tokens.spans
+            ]
             return BatchMetadata(self._cache, spans, n_decode=tokens.n_decode, reads=reads)
         if isinstance(tokens, SequenceTokens):
-            return PackedMetadata(
-                [SequenceGroup(*at, self._prompt(number)) for *at, number in tokens.groups], reads=reads
-            )
+            groups = [
+                SequenceGroup(offset, n_rows, length, self._prompt(number))
+                for offset, n_rows, length, number in tokens.groups
+            ]
+            return PackedMetadata(groups, reads=reads)
         return RecordingMetadata(tokens.n_tokens, reads=reads)
 
     def _prompt(self, number: int | None) -> CompiledPrompt | None:

@@ -132,7 +132,8 @@ def load_part(folder: Path, *, label: str, dtype: str, size: int) -> tuple[nn.Mo
         AutoModelForCausalLM, folder, label=label, device="auto", dtype=dtype, size=size, attn_implementation="eager"
     )
     dist.barrier()  # the folder may be removed after rank 0 has loaded the model
-    require_divisible(module, module.tp_plan, size=size)
+    plan: Any = module.tp_plan
+    require_divisible(module, plan, size=size)
     return module, tokenizer
 
 

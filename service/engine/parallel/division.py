@@ -128,7 +128,7 @@ class Division:
         found = self.collected(torch.stack(list(digests))[None].to(device), dim=0)
         error = (found[:, :, 2:] - found[:1, :, 2:]).abs().amax((0, 2))
         same_size = (found[:, :, 0] == found[:1, :, 0]).all(0)
-        return (same_size & (error <= TOLERANCE * found[0, :, 1])).tolist()  # type: ignore[no-any-return]
+        return (same_size & (error <= TOLERANCE * found[0, :, 1])).tolist()
 
 
 def digest(rows: Tensor) -> Tensor:

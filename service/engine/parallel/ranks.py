@@ -20,6 +20,7 @@ from typing import IO, BinaryIO
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import TCPStore
 
 from service.engine.parallel.codec import decode, encode
 from service.engine.parallel.division import SETTING, Division
@@ -139,7 +140,7 @@ def start_ranks(
     n_threads = max(1, torch.get_num_threads() // size)
     timeout = timedelta(seconds=timeout_s)
     try:
-        store = dist.TCPStore(HOST, 0, size, is_master=True, timeout=timeout, wait_for_workers=False)
+        store = TCPStore(HOST, 0, size, is_master=True, timeout=timeout, wait_for_workers=False)
         places = [Place(rank, size, store.port, n_threads, timeout_s) for rank in range(size)]
         ranks = Ranks([_start(place) for place in places[1:]], on_lost=on_lost)
         join(places[0], store=store)
@@ -148,7 +149,7 @@ def start_ranks(
     return ranks
 
 
-def join(place: Place, *, store: dist.Store | None = None) -> None:
+def join(place: Place, *, store: TCPStore | None = None) -> None:
     """Join the group as this rank. It has one CUDA device, if there are any, and its share of the threads otherwise."""
     timeout = timedelta(seconds=place.timeout_s)
     on_cuda = torch.cuda.is_available()
@@ -162,7 +163,7 @@ def join(place: Place, *, store: dist.Store | None = None) -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group(
         backend="nccl" if on_cuda else "gloo",
-        store=store or dist.TCPStore(HOST, place.port, place.size, is_master=False, timeout=timeout),
+        store=store or TCPStore(HOST, place.port, place.size, is_master=False, timeout=timeout),
         rank=place.rank,
         world_size=place.size,
         timeout=timeout,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgpack
 import pytest
 import torch
@@ -38,7 +40,7 @@ def test_a_message_arrives_as_it_was_sent(message: Message) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.int64])
 @pytest.mark.parametrize("shape", [(2, 3), (0, 4), (5,)])
 def test_tensors_arrive_bit_for_bit(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    tensor = torch.arange(torch.tensor(shape).prod()).reshape(shape).to(dtype)
+    tensor = torch.arange(math.prod(shape)).reshape(shape).to(dtype)
     _, found = decode(encode(0, CompilePrompt(3, {"soft": tensor}, None)))
     assert isinstance(found, CompilePrompt)
     assert found.tensors["soft"].dtype == dtype
