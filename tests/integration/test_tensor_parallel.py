@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -50,6 +51,14 @@ def ranks_of(service: Service) -> list[int]:
     return [pid for pid in children_of(service.engine_pid) if "service.engine.follower" in command_of(pid)]
 
 
+def listening(pid: int) -> list[str]:
+    """Addresses on which a process listens, as Linux writes them."""
+    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+    texts = [Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    lines = [line.split() for text in texts for line in text.splitlines()]
+    return [line[1].split(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in links]
+
+
 def logprobs(http: httpx.Client, **more: object) -> list[float]:
     answer = http.post("/v1/completions", json={**BODY, **more})
     assert answer.status_code == 200, answer.text
@@ -78,6 +87,11 @@ def test_the_card_is_that_of_the_whole_model(http: httpx.Client, plain: Any) -> 
     card = http.get("/v1/models/small").json()
     assert card["device"] == "cpu, divided over 2 ranks"
     assert card["n_kv_heads"] == plain.config.num_key_value_heads
+
+
+def test_no_rank_listens_on_the_network(service: Service) -> None:
+    found = [address for pid in (service.engine_pid, *ranks_of(service)) for address in listening(pid)]
+    assert set(found) == {"0100007F"}  # 127.0.0.1
 
 
 def test_a_lost_rank_restarts_the_engine_with_all_ranks(service: Service, http: httpx.Client) -> None:

@@ -12,6 +12,7 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,14 +21,13 @@ from typing import IO, BinaryIO
 
 import torch
 import torch.distributed as dist
-from torch._C._distributed_c10d import TCPStore
+from torch._C._distributed_c10d import FileStore
 
 from service.engine.parallel.codec import decode, encode
 from service.engine.parallel.division import SETTING, Division
 from service.engine.parallel.messages import Message
 from service.errors import UnsupportedModel
 
-HOST = "127.0.0.1"
 FOLLOWER = "service.engine.follower"
 RANK_LOST = 4
 """Exit status of rank 0 after the loss of another rank."""
@@ -41,23 +41,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Place:
-    """One process of a group. port: of the group's store, in rank 0. timeout_s: how long a rank waits for the others."""
+    """One process of a group. store: the file by which ranks find each other. timeout_s: how long a rank waits for the others."""
 
     rank: int
     size: int
-    port: int
+    store: str
     n_threads: int
     timeout_s: float
 
     def arguments(self) -> list[str]:
         """The arguments of a process in this place."""
-        return [str(value) for value in (self.rank, self.size, self.port, self.n_threads, self.timeout_s)]
+        return [str(value) for value in (self.rank, self.size, self.store, self.n_threads, self.timeout_s)]
 
     @classmethod
     def of_arguments(cls, arguments: Sequence[str]) -> Place:
         """The place with these arguments."""
-        rank, size, port, n_threads, timeout_s = arguments
-        return cls(int(rank), int(size), int(port), int(n_threads), float(timeout_s))
+        rank, size, store, n_threads, timeout_s = arguments
+        return cls(int(rank), int(size), store, int(n_threads), float(timeout_s))
 
 
 class Ranks:
@@ -138,35 +138,33 @@ def start_ranks(
     """
     _check_devices(size, device=device)
     n_threads = max(1, torch.get_num_threads() // size)
-    timeout = timedelta(seconds=timeout_s)
     try:
-        store = TCPStore(HOST, 0, size, is_master=True, timeout=timeout, wait_for_workers=False)
-        places = [Place(rank, size, store.port, n_threads, timeout_s) for rank in range(size)]
+        store = _store_file()
+        places = [Place(rank, size, store, n_threads, timeout_s) for rank in range(size)]
         ranks = Ranks([_start(place) for place in places[1:]], on_lost=on_lost)
-        join(places[0], store=store)
+        join(places[0])
     except (OSError, RuntimeError) as error:
         raise UnsupportedModel(f"{SETTING}: the {size} ranks cannot be joined ({error}).") from error
     return ranks
 
 
-def join(place: Place, *, store: TCPStore | None = None) -> None:
+def join(place: Place) -> None:
     """Join the group as this rank. It has one CUDA device, if there are any, and its share of the threads otherwise."""
-    timeout = timedelta(seconds=place.timeout_s)
     on_cuda = torch.cuda.is_available()
     if on_cuda:
         torch.cuda.set_device(place.rank)
     else:
         torch.set_num_threads(place.n_threads)
-    # transformers reads the first three; the ranks of one host need no other interface.
+    # transformers reads the first three. The ports of the ranks have no authentication, so other hosts must not reach them.
     os.environ.update(RANK=str(place.rank), LOCAL_RANK=str(place.rank), WORLD_SIZE=str(place.size))
     if sys.platform.startswith("linux"):
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        os.environ.update(GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo")
     dist.init_process_group(
         backend="nccl" if on_cuda else "gloo",
-        store=store or TCPStore(HOST, place.port, place.size, is_master=False, timeout=timeout),
+        store=FileStore(place.store, place.size),
         rank=place.rank,
         world_size=place.size,
-        timeout=timeout,
+        timeout=timedelta(seconds=place.timeout_s),
         device_id=torch.device("cuda", place.rank) if on_cuda else None,
     )
 
@@ -193,6 +191,15 @@ def end_process(reason: str) -> None:
     logger.critical("tensor parallelism: %s; this process ends", reason)
     logging.shutdown()
     os._exit(RANK_LOST)
+
+
+def _store_file() -> str:
+    """An empty file for the group's store. Unlike a store over TCP, it listens on no interface."""
+    if hasattr(os, "memfd_create"):
+        return f"/proc/{os.getpid()}/fd/{os.memfd_create('ranks')}"  # it ends with this process
+    descriptor, path = tempfile.mkstemp(prefix="promptatlas-ranks-")
+    os.close(descriptor)
+    return path
 
 
 def _start(place: Place) -> subprocess.Popen[bytes]:
