@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from service.engine.attention.metadata import RecordingMetadata
 from service.engine.model.hosted_model import HostedModel
 from service.engine.parallel.ranks import Ranks
 from service.engine.requests import (
@@ -31,6 +33,7 @@ from service.engine.requests import (
     Nearest,
 )
 from service.errors import UnsupportedModel
+from tests.oracle.gguf_files import reference_tokenizer, small_llama, write_gguf
 from tests.oracle.models import ARCHITECTURES, N_LAYERS
 from tests.oracle.runs import oracle_generate, oracle_states
 from tests.service.engine.contract import (
@@ -195,6 +198,29 @@ def test_dropped_prompts_are_dropped_in_both_ranks(divided: Callable[[str], Worl
     assert len(engine.model.leader._numbers) < 3
 
 
+def test_a_gguf_file_is_divided_without_a_cache(tmp_path: Path, ranks: Ranks) -> None:
+    """Both ranks read the converted model, whose folder is removed afterwards."""
+    tokenizer = reference_tokenizer()
+    plain = small_llama(n_vocab=tokenizer.get_vocab_size())
+    path = tmp_path / "model.gguf"
+    write_gguf(path, model=plain, tokenizer=tokenizer)
+    hosted = HostedModel.load("small", str(path), dtype="float32", ranks=ranks)
+    metadata = RecordingMetadata(len(IDS))
+    ids = torch.tensor(IDS)
+    with torch.inference_mode():
+        found = hosted.forward(metadata, ids=ids, positions=metadata.positions, logits_at=metadata.positions)
+        expected = plain(ids[None]).logits[0]
+    assert_near(found, expected, what="logits")
+
+
+def test_the_same_tensors_are_parts_in_bfloat16(divided: Callable[[str], World], ranks: Ranks) -> None:
+    world = divided("gemma3")
+    model = HostedModel.load("small", str(world.folder), dtype="bfloat16", ranks=ranks)
+    assert model.card.dtype == "bfloat16"
+    assert dict(model.catalogue.widths) == dict(world.hosted.catalogue.widths)
+    assert parts_of(model) == parts_of(world.hosted)
+
+
 def test_an_architecture_without_a_plan_is_refused(world_of: Callable[[str], World], ranks: Ranks) -> None:
     with pytest.raises(UnsupportedModel, match=r"transformers has none for gpt2\. PROMPTATLAS_DEVICE_MAP places"):
         HostedModel.load("m", str(world_of("gpt2").folder), ranks=ranks)
@@ -213,6 +239,13 @@ def test_a_rank_that_does_not_answer_is_lost(divided: Callable[[str], World], ra
         os.kill(ranks.pids[0], signal.SIGCONT)
     assert losses
     assert losses[0].startswith("a call failed in rank 0: RuntimeError")
+
+
+def parts_of(model: HostedModel) -> set[tuple[str, bool]]:
+    """Paths of the modules whose output (False) or input (True) is a part."""
+    assert model.division is not None
+    paths = {module: path for path, module in model.module.named_modules()}
+    return {(paths[module], of_input) for module, of_input in model.division.parts}
 
 
 def read_inputs(world: World, paths: list[str]) -> list[Tensor]:
