@@ -86,25 +86,7 @@ class HostedModel:
         pack_linears(self.module, max_bytes=packed_bytes if division is None else 0)
         self.kv_shape = self._measure_kv()
         self.d_model = int(self.module.get_input_embeddings().weight.shape[1])
-        widths = self._measure_widths()
-        lens = find_lens_sites(
-            self.architecture,
-            partial(probe, self.forward),
-            n_heads=int(self.config.num_attention_heads),
-            embedding_multiplier=float(getattr(self.config, "embedding_multiplier", 1.0)),
-            residual_multiplier=float(getattr(self.config, "residual_multiplier", 1.0)),
-        )
-        self.architecture = replace(self.architecture, lens=lens.sites)
-        self.catalogue = SiteCatalogue(
-            n_layers=self.architecture.n_layers,
-            d_model=self.d_model,
-            vocab_size=int(self.config.vocab_size),
-            n_heads=int(self.config.num_attention_heads),
-            widths=widths | {name: site.shape for name, site in lens.sites.items()},
-            read_only=frozenset(name for name, site in lens.sites.items() if site.is_read_only),
-            unreadable=lens.unreadable,
-            scattered=frozenset() if self.division is None else self.division.unreadable,
-        )
+        self.catalogue = self._find_sites()
         check_against_plain(self.forward, reference, shape=self.kv_shape)
         self.card = self._describe(name, revision, dtype_reason=dtype_reason)
 
@@ -250,6 +232,27 @@ class HostedModel:
             for key in (metadata.keys[i],)
         )
         return KVShape(layers, metadata.keys[0].dtype)
+
+    def _find_sites(self) -> SiteCatalogue:
+        widths = self._measure_widths()
+        lens = find_lens_sites(
+            self.architecture,
+            partial(probe, self.forward),
+            n_heads=int(self.config.num_attention_heads),
+            embedding_multiplier=float(getattr(self.config, "embedding_multiplier", 1.0)),
+            residual_multiplier=float(getattr(self.config, "residual_multiplier", 1.0)),
+        )
+        self.architecture = replace(self.architecture, lens=lens.sites)
+        return SiteCatalogue(
+            n_layers=self.architecture.n_layers,
+            d_model=self.d_model,
+            vocab_size=int(self.config.vocab_size),
+            n_heads=int(self.config.num_attention_heads),
+            widths=widths | {name: site.shape for name, site in lens.sites.items()},
+            read_only=frozenset(name for name, site in lens.sites.items() if site.is_read_only),
+            unreadable=lens.unreadable,
+            scattered=frozenset() if self.division is None else self.division.unreadable,
+        )
 
     def _measure_widths(self) -> dict[str, tuple[int, ...]]:
         """Shapes of whole rows by module path. Finds the parts of a divided model."""

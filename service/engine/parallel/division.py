@@ -116,7 +116,7 @@ class Division:
         for (path, found), same in zip(digests.items(), is_same, strict=True):
             if same:
                 continue
-            if int(found[0]) * self.size in _widths_beside(path, modules, plan):
+            if int(found[0]) * self.size in _colwise_widths(path, modules, plan):
                 parts.add((modules[path], False))
             else:
                 unreadable.add(path)
@@ -167,7 +167,7 @@ def _divided_width(module: nn.Module, style: str | None) -> int | None:
     return width if isinstance(width, int) else None
 
 
-def _widths_beside(path: str, modules: Mapping[str, nn.Module], plan: Mapping[str, str]) -> set[int]:
+def _colwise_widths(path: str, modules: Mapping[str, nn.Module], plan: Mapping[str, str]) -> set[int]:
     """Widths of the ``colwise`` layers with the same parent. What lies between one and the ``rowwise`` layer has its width."""
     parent = path.rpartition(".")[0]
     styles = {name: plan.get(_generic(f"{parent}.{name}")) for name, _ in modules[parent].named_children()}
