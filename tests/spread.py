@@ -33,6 +33,7 @@ SERVICE_TESTS: Final = (
     "demo/test_run_real.py",
     "benchmarks",
     "service/administration/test_commands.py",
+    "service/engine/parallel",
     "service/hosting/processes",
     "service/queueing/test_embedded_redis.py",
     "workers/running",

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], *, kinds: Mapping
         configure_logs(settings.log)
         warn_of_unknown_variables(environ, known=Settings.model_fields)
     # A service that starts workers has its engines on this host.
-    return run_workers(setup, n_engines=len(settings.engines) if arguments else 0)
+    return run_workers(setup, n_engines=len(settings.engines) * settings.tensor_parallel if arguments else 0)
 
 
 def _settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:

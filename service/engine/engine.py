@@ -72,7 +72,7 @@ class Engine:
         self._input_processor = InputProcessor(
             model, limits=limits, prompts=self._prompts, detokenizer=detokenizer, ranker=ranker, eos_ids=_eos_ids(model)
         )
-        self._scheduler = Scheduler(model.kv_shape, limits=limits)
+        self._scheduler = Scheduler(model.kv_shape, limits=limits, cache=model.new_cache())
         self._recorder = Recorder(clock=clock)
         model_runner = ModelRunner(model, ranker=ranker)
         self._captures = CaptureRunner(
@@ -195,10 +195,10 @@ class Engine:
             TooLarge: they exceed a limit.
         """
         loaded = self._prompts.get(request.prompt, contents=contents)
-        n_bytes, limit = loaded.compiled.n_bytes, self._limits.max_capture_bytes
+        n_bytes, limit = loaded.compiled.n_bytes * self.model.n_head_ranks, self._limits.max_capture_bytes
         if n_bytes > limit:
             raise TooLarge(f"the keys and values have {n_bytes:,} bytes; this server sends at most {limit:,}.")
-        return Tensors(tensors=cache_tensors(loaded), metadata={})
+        return Tensors(tensors=cache_tensors(self.model, loaded), metadata={})
 
     def lens_divergence(self, request: LensDivergence) -> Tensors:
         """Divergences of states, see :func:`service.engine.comparisons.compare`."""

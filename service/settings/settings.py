@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     teachers: endpoints that runs can sample from. teacher_requests: at once, of one run. teacher_patience_s: how long a run
     repeats failing requests to a teacher.
     index: ``sqlite``, ``off`` or the URL of a PostgreSQL database, for lists of a large store.
+    tensor_parallel: ranks that divide each model of the engine. tensor_parallel_timeout_s: how long one waits for another.
     engines: for each engine process the names of its models; none: all.
     keep_…: how long and how much of ended runs is kept, e.g. ``30d,200GiB``.
     Times are in seconds (``_s``), sizes in bytes (``_bytes``).
@@ -80,6 +81,8 @@ class Settings(BaseSettings):
     engines: tuple[tuple[str, ...], ...] = Field(default=((),), min_length=1, max_length=256)
     device: str = Field(default="auto", min_length=1)
     device_map: str | dict[str, int | str] | None = None
+    tensor_parallel: int = Field(default=1, ge=1, le=64)
+    tensor_parallel_timeout_s: float = Field(default=300.0, gt=0, le=86_400, allow_inf_nan=False)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     redis_url: str | None = Field(default=None, repr=False)
     api_keys: tuple[ApiKey, ...] = Field(default=(), repr=False)
@@ -247,8 +250,10 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}ENGINES: {unknown[0]!r} is not the name of one of {PREFIX}MODELS")
         if all(self.engines) and (missing := [name for name in hosted if name not in named]):
             raise ValueError(f"{PREFIX}ENGINES: {missing[0]!r} has no engine")
-        if len(self.engines) > 1 and self.device_map is not None:
-            raise ValueError(f"{PREFIX}ENGINES: expected one engine with {PREFIX}DEVICE_MAP, got {len(self.engines)}")
+        over_devices = {"DEVICE_MAP": self.device_map is not None, "TENSOR_PARALLEL": self.tensor_parallel > 1}
+        for name, is_set in over_devices.items():
+            if len(self.engines) > 1 and is_set:
+                raise ValueError(f"{PREFIX}ENGINES: expected one engine with {PREFIX}{name}, got {len(self.engines)}")
         return self
 
     def require_models(self) -> None:

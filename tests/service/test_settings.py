@@ -62,6 +62,11 @@ def test_variables_are_read_from_the_mapping_and_empty_ones_are_unset() -> None:
             {"ENGINES": "2", "DEVICE_MAP": "auto"},
             "PROMPTATLAS_ENGINES: expected one engine with PROMPTATLAS_DEVICE_MAP",
         ),
+        (
+            {"ENGINES": "2", "TENSOR_PARALLEL": "2"},
+            "PROMPTATLAS_ENGINES: expected one engine with PROMPTATLAS_TENSOR_PARALLEL",
+        ),
+        ({"TENSOR_PARALLEL": "0"}, "PROMPTATLAS_TENSOR_PARALLEL: input should be greater than or equal to 1"),
         ({"READ_MODELS": "path-only"}, "PROMPTATLAS_READ_MODELS: expected name=path-or-hub-id"),
         (
             {"MODELS": "a=/x", "READ_MODELS": "a=/y"},

@@ -43,6 +43,10 @@ def test_a_service_gives_its_workers_its_own_settings(monkeypatch: pytest.Monkey
     monkeypatch.setattr("sys.stdin", io.StringIO(given.model_dump_json()))
     main(["--settings-on-stdin"], {"PROMPTATLAS_PORT": "1"})
     assert (started[0][0].settings, started[0][1]) == (given, 1)
+    divided = given.model_copy(update={"tensor_parallel": 2})
+    monkeypatch.setattr("sys.stdin", io.StringIO(divided.model_dump_json()))
+    main(["--settings-on-stdin"], {})
+    assert started[0][1] == 2  # each rank has a device
 
 
 @pytest.mark.parametrize(

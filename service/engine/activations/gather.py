@@ -34,6 +34,7 @@ class StepGather:
         logit_rows: packed index → row of the logits.
         rank: makes ids and scores `[rows, 2, k]` of states; called after the forward, since it runs parts of the model.
         stops: raise StopForward once all taps have been read: nothing else of the forward is needed.
+        whole: of :class:`AttentionReads`.
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class StepGather:
         logit_rows: dict[int, int],
         rank: Callable[[Tensor, Ranking], Tensor],
         stops: bool = False,
+        whole: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.stops = stops
+        self._whole = whole
         self._logit_rows = logit_rows
         self._rank = rank
         self._unranked: list[tuple[list[GatherRequest], Tap, Tensor, Ranking]] = []
@@ -74,7 +77,9 @@ class StepGather:
         for tap in self._by_tap:
             if tap.is_reported and tap.layer is not None:
                 layers[tap.kind] |= {tap.layer}
-        return AttentionReads(layers, sink=self._on_reported, on_done=self._on_reported_all) if layers else None
+        if not layers:
+            return None
+        return AttentionReads(layers, sink=self._on_reported, on_done=self._on_reported_all, whole=self._whole)
 
     def on_read(self, tap: Tap, states: Tensor) -> None:
         """Take the tap of all packed tokens: states `[tokens, …]`, of the logits `[kept, …]`.

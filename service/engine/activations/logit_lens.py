@@ -20,6 +20,8 @@ from service.engine.model.hooks import ForwardHooks
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
 from service.engine.model.startup_checks import TOLERANCE
+from service.engine.parallel.leader import announced
+from service.engine.parallel.messages import CheckLens, ReadLens
 from service.engine.requests import Lens, Nearest, Ranking
 from service.engine.shapes import Float, Tensor
 from service.errors import InvalidRequest
@@ -57,7 +59,7 @@ class TokenRanker:
             )
         if isinstance(ranking, Lens):
             if self._has_lens is None:
-                self._has_lens = self._check_lens()
+                self._has_lens = self.check_lens()
             if not self._has_lens:
                 raise InvalidRequest(
                     "this model has no logit lens: its logits are not final norm and head applied to the last block's output.",
@@ -104,7 +106,7 @@ class TokenRanker:
 
     def logprobs(self, states: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
         """Log-probabilities of the next token with the final norm and head applied to ``states``; float32."""
-        return F.log_softmax(self._logits(states).float(), dim=-1)
+        return F.log_softmax(self.logits(states).float(), dim=-1)
 
     @torch.inference_mode()
     def divergences(
@@ -124,7 +126,8 @@ class TokenRanker:
         found[~(states.any(1) & others.any(1)).cpu()] = torch.nan
         return found
 
-    def _logits(self, states: Tensor) -> Tensor:
+    def logits(self, states: Tensor) -> Tensor:
+        """Final norm and head applied to ``states``."""
         model = self._model
         # Calls ``forward`` directly, so that the hooks of a running request are not called.
         norm = model.architecture.final_norm
@@ -132,13 +135,17 @@ class TokenRanker:
         device = states.device if weight is None else weight.device
         hidden = norm.forward(states.to(device, model.dtype)[None])
         ignored_ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-        with _replaced_decoder(model.module, hidden):
+        with announced(model.leader, lambda _: ReadLens(states)), _replaced_decoder(model.module, hidden):
             out = model.module.forward(input_ids=ignored_ids, use_cache=False, logits_to_keep=0)
         logits: Tensor = out.logits[0]
         return logits
 
-    def _check_lens(self) -> bool:
+    def check_lens(self) -> bool:
         """Whether the lens of the last block's output gives the model's logits."""
+        with announced(self._model.leader, lambda _: CheckLens()):
+            return self._has_same_logits()
+
+    def _has_same_logits(self) -> bool:
         model, states = self._model, {}
 
         def keep(tap: Tap, rows: Tensor) -> None:
@@ -151,7 +158,7 @@ class TokenRanker:
         with torch.inference_mode(), ForwardHooks(model.module, model.architecture, reads=(last,), on_read=keep):
             logits = model.forward(metadata, ids=ids, positions=metadata.positions, logits_at=torch.arange(n)).float()
             try:
-                lens_logits = self._logits(states[last]).float()
+                lens_logits = self.logits(states[last]).float()
             except (RuntimeError, TypeError, AttributeError):  # a head of another width, a forward with other arguments
                 return False
         return bool((lens_logits - logits).abs().max() <= TOLERANCE[model.dtype] * logits.std())
@@ -179,11 +186,7 @@ class TokenRanker:
     def _tokens(self) -> Float[Tensor, "vocab d_model"]:
         """The embedding module's output for each token, float32, on the embeddings' device."""
         if self._embeddings is None:
-            ids = torch.arange(self._model.catalogue.vocab_size, device=self._model.device)
-            parts = [
-                self._model.architecture.embed.forward(part[None])[0].float() for part in torch.split(ids, 1 << 13)
-            ]
-            self._embeddings = torch.cat(parts)
+            self._embeddings = self._model.vocabulary()
         return self._embeddings
 
 

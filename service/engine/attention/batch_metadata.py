@@ -42,6 +42,8 @@ class BatchMetadata:
         self, cache: KVCache, spans: Sequence[Span], *, n_decode: int, reads: AttentionReads | None = None
     ) -> None:
         layers = cache.shape.layers
+        self.spans = spans
+        self.n_decode = n_decode
         self._cache = cache
         self._decode = spans[:n_decode]
         self._chunks = spans[n_decode:]

@@ -45,7 +45,7 @@ class PackedMetadata:
     indices: tuple[Tensor, ...] = ()
 
     def __init__(self, groups: Sequence[SequenceGroup], *, reads: AttentionReads | None = None) -> None:
-        self._groups = groups
+        self.groups = groups
         self._reads = reads
         self.positions = torch.cat([torch.arange(g.n_virtual, g.n_virtual + g.length).repeat(g.n_rows) for g in groups])
 
@@ -55,7 +55,7 @@ class PackedMetadata:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, spec: AttentionSpec) -> Tensor:
         parts = []
         reads = self._reads if self._reads is not None and self._reads.includes(layer) else None
-        for group in self._groups:
+        for group in self.groups:
             q, k, v = (_rows_of(group, t) for t in (query, key, value))
             if group.prompt is not None and (prefix := group.prompt.keys[layer]) is not None:
                 k = torch.cat([prefix.to(k.dtype).expand(group.n_rows, *prefix.shape), k], dim=2)

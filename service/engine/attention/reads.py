@@ -22,11 +22,13 @@ class AttentionReads:
         layers: the layers to report, by site.
         sink: receives each row's tensor.
         on_done: called with (site, layer) when all rows of that layer have been reported; may raise to stop the forward.
+        whole: a tensor `[new, n_heads, n_keys]` of all heads, from that of the heads of this process; None: it has all heads.
     """
 
     layers: Mapping[str, frozenset[int]]
     sink: AttentionSink
     on_done: Callable[[str, int], None]
+    whole: Callable[[Tensor], Tensor] | None = None
 
     def includes(self, layer: int) -> bool:
         return any(layer in layers for layers in self.layers.values())
@@ -51,6 +53,7 @@ class AttentionReads:
         for site, layers in self.layers.items():
             if layer in layers:
                 rows = REPORTED_SITES[site](query, keys, visible=visible, spec=spec)
+                rows = rows if self.whole is None else self.whole(rows)
                 self.sink(site, layer, offset, F.pad(rows, (n_absent, 0)) if n_absent else rows)
 
     def finish(self, layer: int) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from service.engine.parallel.division import Division
 from service.errors import UnsupportedModel
 
 BLOCK_LISTS = ("layers", "h", "blocks", "decoder_layers")
@@ -44,7 +45,7 @@ class LensSite:
 class Architecture:
     """The modules that sites refer to; ``blocks[i]`` is layer i.
 
-    lens: tensors that only TransformerLens has a name for, by that name.
+    lens: tensors that only TransformerLens has a name for, by that name. division: of the model over ranks, if it is divided.
     """
 
     embed: nn.Module
@@ -54,6 +55,7 @@ class Architecture:
     final_norm: nn.Module
     head: nn.Module
     lens: Mapping[str, LensSite] = field(default_factory=dict)
+    division: Division | None = None
 
     @property
     def n_layers(self) -> int:

@@ -29,7 +29,7 @@ class ForwardHooks:
     Args:
         reads: the taps to report; those that the attention reports are ignored.
         on_read: receives them; may raise StopForward.
-        changes: applied in order, before the same site is read.
+        changes: applied in order, before the same site is read. Of a divided model, rank 0's result replaces that of the others.
         stop: raise StopForward once all reads have been reported. Changes above the last of them are not applied.
     """
 
@@ -53,7 +53,8 @@ class ForwardHooks:
         self._handles: list[Any] = []
 
     def __enter__(self) -> ForwardHooks:
-        for tap in {*self._reads, *self._changes}:
+        # Sorted, because the ranks of a divided model must meet in the same order.
+        for tap in sorted({*self._reads, *self._changes}, key=lambda tap: tap.label):
             module = tap.module(self._model, self._architecture)
             lens = self._lens(tap)
             if tap.is_of_input or (lens is not None and lens.of_input):
@@ -68,14 +69,21 @@ class ForwardHooks:
         for handle in self._handles:
             handle.remove()
 
-    def _apply(self, tap: Tap, packed: Tensor) -> Tensor:
+    def _apply(self, tap: Tap, packed: Tensor, module: nn.Module, *, of_input: bool) -> Tensor:
         """packed `[1, tokens, …]`, or `[tokens, …]` where a module flattens its batch (some mixtures of experts)."""
+        division = self._architecture.division
         rows = packed[0] if packed.dim() > 2 else packed
+        if division is not None:
+            rows = division.whole(module, rows, of_input=of_input)
         for change in self._changes.get(tap, ()):
             rows = change(rows)
+        if division is not None and tap in self._changes and tap.kind != "logits":  # nothing is computed from logits
+            rows = division.of_first(rows)
         if tap in self._reads:
             lens = self._lens(tap)
             self._on_read(tap, rows if lens is None or lens.transform is None else lens.transform(rows))
+        if division is not None:
+            rows = division.own(module, rows, of_input=of_input)
         return rows.view_as(packed)
 
     def _lens(self, tap: Tap) -> LensSite | None:
@@ -89,7 +97,7 @@ class ForwardHooks:
     def _on_input(self, tap: Tap) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             hidden = args[0] if args else kwargs["hidden_states"]
-            changed = self._apply(tap, hidden)
+            changed = self._apply(tap, hidden, module, of_input=True)
             self._finish(tap)
             if tap not in self._changes:
                 return None
@@ -101,7 +109,7 @@ class ForwardHooks:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             hidden = output.logits if tap.kind == "logits" else first_tensor(output)
             assert hidden is not None  # the catalogue lists only modules that return a tensor
-            changed = self._apply(tap, hidden)
+            changed = self._apply(tap, hidden, module, of_input=False)
             self._finish(tap)
             if tap not in self._changes:
                 return None

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from service.engine.model.architecture import Architecture, LensSite, first_tensor
+from service.engine.parallel.division import Division
 from service.engine.shapes import Tensor
 
 TOLERANCE = 1e-3
@@ -49,7 +50,7 @@ def find_lens_sites(
         residual_multiplier: factor of what each block adds to the residual stream.
     """
     modules = {architecture.final_norm, *(part for block in architecture.blocks for part in block.modules())}
-    records = _record(modules, run)
+    records = _record(modules, run, division=architecture.division)
     sites: dict[str, LensSite] = {}
     unreadable: set[str] = set()
     for layer in range(architecture.n_layers):
@@ -71,13 +72,15 @@ def find_lens_sites(
     return LensSites(sites, frozenset(unreadable))
 
 
-def _record(modules: set[nn.Module], run: Callable[[], None]) -> Records:
+def _record(modules: set[nn.Module], run: Callable[[], None], *, division: Division | None) -> Records:
     records: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         given = first_tensor(args) if args else kwargs.get("hidden_states")
         result = first_tensor(output)
         if isinstance(given, torch.Tensor) and result is not None:
+            if division is not None and division.is_part(module, of_input=True):
+                given = division.whole(module, given.flatten(0, -2), of_input=True)
             # A model may be placed on several devices.
             records[module] = (_kept(given), _kept(result))
 

@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.distributed import DistributedConfig
 
 from service.engine.model.dtype import DtypeChoice, choose_dtype
 from service.engine.model.files.converted import gguf_revision, open_converted
 from service.engine.model.files.gguf_header import is_gguf
 from service.engine.model.files.parameter_counts import count_in_folder, count_in_gguf
 from service.engine.model.files.revisions import Revisions
+from service.engine.parallel.division import require_divisible, require_plan
+from service.engine.parallel.messages import LoadModel
+from service.engine.parallel.ranks import Ranks
 from service.errors import UnsupportedModel
 
 PLACEMENTS = ("balanced", "balanced_low_0", "sequential")
@@ -25,7 +30,13 @@ DeviceMap = str | Mapping[str, int | str]
 
 
 def load_pretrained(
-    path: str, *, device: str, dtype: str, device_map: DeviceMap | None = None, cache: Path | None = None
+    path: str,
+    *,
+    device: str,
+    dtype: str,
+    device_map: DeviceMap | None = None,
+    cache: Path | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[nn.Module, Any, str]:
     """The model, its tokenizer, and its revision.
 
@@ -35,6 +46,7 @@ def load_pretrained(
         dtype: of the weights, or auto (``choose_dtype``).
         device_map: passed to ``from_pretrained``.
         cache: a folder of this host for revisions and converted GGUF files. None: nothing is kept.
+        ranks: load rank 0's part, while the others load theirs; ``device`` and ``device_map`` are then not used.
 
     Raises:
         UnsupportedModel: the files are missing, or are not those of a decoder-only causal language model.
@@ -46,7 +58,7 @@ def load_pretrained(
         with open_converted(path, revision=revision, dtype=kind.dtype, cache=cache) as folder:
             try:
                 module, tokenizer = _load_causal(
-                    folder, label=path, device=device, dtype=kind.name, device_map=device_map
+                    folder, label=path, device=device, dtype=kind.name, device_map=device_map, ranks=ranks
                 )
             except (UnsupportedModel, SafetensorError) as error:
                 reason = _first_line(error)
@@ -55,7 +67,9 @@ def load_pretrained(
                 ) from error
         return module, tokenizer, revision
     folder, _ = find_model(path)
-    module, tokenizer = _load_causal(folder, label=path, device=device, dtype=kind.name, device_map=device_map)
+    module, tokenizer = _load_causal(
+        folder, label=path, device=device, dtype=kind.name, device_map=device_map, ranks=ranks
+    )
     return module, tokenizer, revisions.of_folder(folder)
 
 
@@ -85,13 +99,17 @@ def _revisions(cache: Path | None) -> Revisions:
 
 
 def _load_causal(
-    folder: Path, *, label: str, device: str, dtype: str, device_map: DeviceMap | None
+    folder: Path, *, label: str, device: str, dtype: str, device_map: DeviceMap | None, ranks: Ranks | None
 ) -> tuple[nn.Module, Any]:
     config = _read_config(folder, label=label)
     if getattr(config, "is_encoder_decoder", False):
         raise UnsupportedModel(
             f"{label}: expected a decoder-only model, got {config.model_type}, which is an encoder-decoder."
         )
+    if ranks is not None:
+        require_plan(config, size=ranks.size, label=label)
+        ranks.send(ranks.n_models, LoadModel(name=label, folder=str(folder), dtype=dtype, size=ranks.size))
+        return load_part(folder, label=label, dtype=dtype, size=ranks.size)
     # Every architecture has the "eager" implementation; the packed attention replaces it later.
     return load_as(
         AutoModelForCausalLM,
@@ -102,6 +120,21 @@ def _load_causal(
         device_map=device_map,
         attn_implementation="eager",
     )
+
+
+def load_part(folder: Path, *, label: str, dtype: str, size: int) -> tuple[nn.Module, Any]:
+    """This rank's part of a causal model that ``size`` ranks load, and its tokenizer.
+
+    Raises:
+        UnsupportedModel: it cannot be loaded, or not be divided by so many ranks.
+    """
+    module, tokenizer = load_as(
+        AutoModelForCausalLM, folder, label=label, device="auto", dtype=dtype, size=size, attn_implementation="eager"
+    )
+    dist.barrier()  # the folder may be removed after rank 0 has loaded the model
+    plan: Any = module.tp_plan
+    require_divisible(module, plan, size=size)
+    return module, tokenizer
 
 
 def find_model(path: str) -> tuple[Path, Any]:
@@ -129,6 +162,7 @@ def load_as(
     device: str,
     dtype: str,
     device_map: DeviceMap | None = None,
+    size: int = 1,
     **options: Any,
 ) -> tuple[nn.Module, Any]:
     """The model, loaded by one of transformers' Auto classes onto its device, and its tokenizer.
@@ -136,13 +170,16 @@ def load_as(
     Args:
         auto: e.g. ``AutoModelForCausalLM``.
         label: name of the model in error messages.
+        size: number of ranks that load a part each, on their own devices.
         options: further arguments of ``from_pretrained``.
 
     Raises:
         UnsupportedModel: it cannot be loaded.
     """
     device_map = device if device_map is None and device in PLACEMENTS else device_map
-    where = {} if device_map is None else {"device_map": device_map}
+    where: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
+    if size > 1:
+        where = {"distributed_config": DistributedConfig(tp_size=size)}
     on_cuda = _is_on_cuda(device, device_map)
     kind = choose_dtype(dtype, on_cuda=on_cuda, count_parameters=lambda: count_in_folder(folder))
     try:

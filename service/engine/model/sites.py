@@ -112,6 +112,7 @@ class SiteCatalogue:
             tensor is no named site of this model.
         read_only: those of these names that cannot be changed.
         unreadable: TransformerLens names whose tensor no module of this model has.
+        scattered: module paths of a divided model, of whose output each rank has a part that cannot be put together.
     """
 
     n_layers: int
@@ -121,6 +122,7 @@ class SiteCatalogue:
     widths: Mapping[str, tuple[int, ...]]
     read_only: frozenset[str] = frozenset()
     unreadable: frozenset[str] = frozenset()
+    scattered: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -168,6 +170,12 @@ class SiteCatalogue:
         if name in self.unreadable:
             raise InvalidRequest(
                 f"site {name!r}: no module of this model has the tensor to which TransformerLens gives this name.",
+                loc=loc,
+            )
+        if name in self.scattered:
+            raise InvalidRequest(
+                f"site {name!r}: expected a tensor that can be collected from all ranks, got parts of it in each of them; read "
+                "it with PROMPTATLAS_TENSOR_PARALLEL=1.",
                 loc=loc,
             )
         if (found := parse_alias(name)) is not None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
+import transformers
 from torch import nn
 
 from service.engine.attention.batch_metadata import BatchMetadata
+from service.engine.attention.kernels import ATTENTION_NAME, register
 from service.engine.attention.kv_cache import KVCache, KVShape
 from service.engine.attention.metadata import RecordingMetadata
 from service.engine.attention.spans import Span
 from service.engine.model.architecture import first_tensor
 from service.engine.shapes import Tensor
 from service.errors import UnsupportedModel
+
+T = TypeVar("T")
 
 N_PROBE_TOKENS = 11
 SEED = 20241218
@@ -46,6 +50,27 @@ def reference_logits(module: Any, *, vocab_size: int) -> Reference:
     except Exception as error:
         raise UnsupportedModel(f"{type(module).__name__} cannot run plain text: {error}") from error
     return Reference((first, second), (run[0], run[1]))
+
+
+def use_packed_attention(module: Any, config: Any) -> None:
+    """Replace the attention of a model.
+
+    Raises:
+        UnsupportedModel: it takes no other attention, or its rotary embeddings depend on the batch.
+    """
+    if not getattr(module, "_supports_attention_backend", False):
+        raise UnsupportedModel(
+            f"{type(module).__name__} does not support a custom attn_implementation in transformers "
+            f"{transformers.__version__}."
+        )
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kinds = {str(part.get("rope_type", "")) for part in (rope, *rope.values()) if isinstance(part, dict)}
+    if kinds & {"dynamic", "longrope"}:
+        raise UnsupportedModel(
+            "rotary embeddings that depend on the longest row of a batch (dynamic, longrope) are not supported."
+        )
+    register()
+    module.set_attn_implementation(ATTENTION_NAME)
 
 
 def check_against_plain(forward: Forward, reference: Reference, *, shape: KVShape) -> None:
@@ -89,7 +114,12 @@ def probe(forward: Forward) -> None:
 
 def module_widths(module: nn.Module, forward: Forward) -> dict[str, tuple[int, ...]]:
     """Module path → shape of one token's row, for every module whose output has one row per packed token."""
-    shapes: dict[str, tuple[int, ...]] = {}
+    return module_rows(module, forward, keep=lambda rows: tuple(rows.shape[1:]))
+
+
+def module_rows(module: nn.Module, forward: Forward, *, keep: Callable[[Tensor], T]) -> dict[str, T]:
+    """Module path → what is kept of its output `[tokens, …]`, for every module whose output has one row per packed token."""
+    kept: dict[str, T] = {}
 
     def note(path: str) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
@@ -97,9 +127,9 @@ def module_widths(module: nn.Module, forward: Forward) -> dict[str, tuple[int, .
             if tensor is None or not tensor.is_floating_point():
                 return
             if tensor.dim() > 2 and tensor.shape[:2] == (1, N_PROBE_TOKENS):
-                shapes[path] = tuple(tensor.shape[2:])
+                kept[path] = keep(tensor[0])
             elif tensor.dim() == 2 and tensor.shape[0] == N_PROBE_TOKENS:
-                shapes[path] = tuple(tensor.shape[1:])
+                kept[path] = keep(tensor)
 
         return hook
 
@@ -109,4 +139,4 @@ def module_widths(module: nn.Module, forward: Forward) -> dict[str, tuple[int, .
     finally:
         for handle in handles:
             handle.remove()
-    return shapes
+    return kept

@@ -89,7 +89,7 @@ class _Sizes:
         first = model.kv_shape.layers[0]
         self.n_layers = model.architecture.n_layers
         self.d_model = model.d_model
-        self.n_kv_heads = first.n_kv_heads
+        self.n_kv_heads = first.n_kv_heads * model.n_head_ranks
         self.d_head = first.d_key
 
 
@@ -113,7 +113,7 @@ def run_vectors(
         if layer == last_layer:
             raise StopForward
 
-    metadata = RecordingMetadata(len(vectors), on_layer=stop_at_last, reads=_attention_reads(reads, on_read))
+    metadata = RecordingMetadata(len(vectors), on_layer=stop_at_last, reads=_attention_reads(reads, on_read, model))
     at = torch.arange(len(vectors)) if any(tap.kind == "logits" for tap in reads) else None
     hooked = [tap for tap in reads if tap.kind != "embed" and not tap.is_reported]
     hooks = ForwardHooks(model.module, model.architecture, reads=hooked, on_read=on_read, changes=changes)
@@ -122,7 +122,7 @@ def run_vectors(
     return metadata
 
 
-def _attention_reads(taps: Sequence[Tap], on_read: Read) -> AttentionReads | None:
+def _attention_reads(taps: Sequence[Tap], on_read: Read, model: HostedModel) -> AttentionReads | None:
     """The taps that the attention reports, passed to ``on_read`` like the others."""
     layers: dict[str, set[int]] = {}
     for tap in taps:
@@ -134,6 +134,7 @@ def _attention_reads(taps: Sequence[Tap], on_read: Read) -> AttentionReads | Non
         {site: frozenset(found) for site, found in layers.items()},
         sink=lambda site, layer, offset, rows: on_read(Tap(site, layer), rows),
         on_done=lambda site, layer: None,
+        whole=None if model.division is None else model.division.whole_rows_of_heads,
     )
 
 

@@ -15,6 +15,8 @@ class PrefixCompiler(PromptCompiler):
     def compile(self, model: HostedModel, prompt: Prompt) -> CompiledPrompt:
         shape = model.kv_shape
         stacked = prompt.tensors["prefix"].to(shape.dtype)
+        if model.division is not None:
+            stacked = model.division.own_heads(stacked, dim=2)
         pairs = [stacked[i].to(layer.device) for i, layer in enumerate(shape.layers)]
         return CompiledPrompt(prompt.n_virtual, tuple(p[0] for p in pairs), tuple(p[1] for p in pairs))
 

@@ -10,6 +10,8 @@ from promptatlas.types.forms import PromptKind
 from service.engine.attention.kv_cache import CompiledPrompt
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.sites import Tap
+from service.engine.parallel.leader import announced, tap_keys
+from service.engine.parallel.messages import CompilePrompt, ReadPrompt
 from service.engine.prompts.compiler import PromptCompiler
 from service.engine.prompts.deep import DeepCompiler
 from service.engine.prompts.prefix import PrefixCompiler
@@ -43,7 +45,13 @@ def compile_prompt(model: HostedModel, prompt: Prompt) -> CompiledPrompt:
         InvalidRequest: the prompt does not fit the model.
     """
     check_fit(model, prompt)
-    return compiler_of(prompt).compile(model, prompt)
+    leader = model.leader
+    if leader is None:
+        return compiler_of(prompt).compile(model, prompt)
+    with leader.call(lambda _: CompilePrompt(leader.next_number(), prompt.tensors, prompt.where)):
+        compiled = compiler_of(prompt).compile(model, prompt)
+    leader.keep(compiled)
+    return compiled
 
 
 def has_states(prompt: Prompt, layer: int) -> bool:
@@ -59,7 +67,8 @@ def virtual_states(model: HostedModel, prompt: Prompt, taps: Sequence[Tap]) -> d
     def keep(tap: Tap, rows: Tensor) -> None:
         states[tap] = rows.detach().float().cpu()
 
-    with torch.inference_mode():
+    reading = announced(model.leader, lambda _: ReadPrompt(prompt.tensors, prompt.where, tap_keys(taps)))
+    with torch.inference_mode(), reading:
         compiler.run(model, prompt, reads=taps, on_read=keep)
     for tap in taps:
         # The run of a local prompt also computes states that the compiled prompt does not have.

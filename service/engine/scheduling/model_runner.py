@@ -15,6 +15,8 @@ from service.engine.attention.kernels import AttentionMetadata
 from service.engine.model.hooks import ForwardHooks, StopForward
 from service.engine.model.hosted_model import HostedModel
 from service.engine.model.layers.partial_mlp import MIN_SAVING, PartialMLP, unread_mlp
+from service.engine.parallel.leader import Leader, announced
+from service.engine.parallel.messages import Forward
 from service.engine.scheduling.scheduler import ScheduledTokens
 from service.engine.shapes import Float, Tensor
 from service.engine.transfers import to_device
@@ -80,7 +82,9 @@ class ModelRunner:
         Args:
             stops: nothing of the forward is needed but the captures, so that it can stop after the last of them.
         """
-        return StepGather(requests, logit_rows=logits.by_packed, rank=self._ranker.rank, stops=stops)
+        division = self._model.division
+        whole = None if division is None else division.whole_rows_of_heads
+        return StepGather(requests, logit_rows=logits.by_packed, rank=self._ranker.rank, stops=stops, whole=whole)
 
     def run(
         self,
@@ -97,9 +101,10 @@ class ModelRunner:
         """
         ids = torch.tensor([t for part in scheduled for t in part.row.ids[part.begin : part.end]], dtype=torch.long)
         ids.clamp_(min=0)  # any token will do where a vector replaces its embedding
-        needed = torch.tensor(gather.chosen if gather.stops else tuple(logits.by_packed), dtype=torch.long)
-        ids, positions, kept, needed, *indices = to_device(
-            self._model.device, [ids, metadata.positions, logits.packed, needed, *metadata.indices]
+        needed = gather.chosen if gather.stops else tuple(logits.by_packed)
+        ids_at, positions_at, kept_at, needed_at, *indices = to_device(
+            self._model.device,
+            [ids, metadata.positions, logits.packed, torch.tensor(needed, dtype=torch.long), *metadata.indices],
         )
         metadata.place(indices)
         edits = [
@@ -108,27 +113,37 @@ class ModelRunner:
             if part.row.edits is not None
             for edit in part.row.edits.within(part.begin, part.end, offset=part.offset)
         ]
+        changes = step_changes(edits, logit_rows=logits.by_packed)
         hooks = ForwardHooks(
-            self._model.module,
-            self._model.architecture,
-            reads=gather.taps,
-            on_read=gather.on_read,
-            changes=step_changes(edits, logit_rows=logits.by_packed),
+            self._model.module, self._model.architecture, reads=gather.taps, on_read=gather.on_read, changes=changes
         )
-        partial_mlp = self._partial_mlp(gather, needed, n_tokens=len(ids), is_edited=bool(edits))
+        mlp = self._partial_mlp(gather, needed, n_tokens=len(ids), is_edited=bool(edits))
+        partial_mlp = (
+            contextlib.nullcontext() if mlp is None else PartialMLP(self._model.architecture.mlps[mlp], needed_at)
+        )
+
+        def message(leader: Leader) -> Forward:
+            return leader.forward(
+                metadata,
+                ids=ids,
+                logits_at=logits.packed,
+                reads=gather.taps,
+                changed=tuple(changes),
+                stops=gather.stops,
+                mlp=None if mlp is None else (mlp, needed),
+            )
+
         found: Tensor = self._no_logits
-        with partial_mlp, hooks, contextlib.suppress(StopForward):
-            found = self._model.forward(metadata, ids=ids, positions=positions, logits_at=kept)
+        with announced(self._model.leader, message), partial_mlp, hooks, contextlib.suppress(StopForward):
+            found = self._model.forward(metadata, ids=ids_at, positions=positions_at, logits_at=kept_at)
         gather.flush()
         return found
 
-    def _partial_mlp(
-        self, gather: StepGather, needed: Tensor, *, n_tokens: int, is_edited: bool
-    ) -> contextlib.AbstractContextManager[object]:
-        """Runs the MLP of the last block on the tokens that are read above it, if these are few and nothing else reads it."""
-        if is_edited or not len(needed) or len(needed) * MIN_SAVING >= n_tokens:
-            return contextlib.nullcontext()
-        layer = unread_mlp(gather.taps, self._model.architecture, model=self._model.module, stops=gather.stops)
-        if layer is None:
-            return contextlib.nullcontext()
-        return PartialMLP(self._model.architecture.mlps[layer], needed)
+    def _partial_mlp(self, gather: StepGather, needed: Sequence[int], *, n_tokens: int, is_edited: bool) -> int | None:
+        """Layer, to run the MLP of the last block on the tokens that are read above it only.
+
+        None: these are not few, or something else reads the MLP.
+        """
+        if is_edited or not needed or len(needed) * MIN_SAVING >= n_tokens:
+            return None
+        return unread_mlp(gather.taps, self._model.architecture, model=self._model.module, stops=gather.stops)

@@ -50,8 +50,8 @@ class Scheduler:
         n_decoding: the first ``n_decoding`` rows have read their input.
     """
 
-    def __init__(self, shape: KVShape, *, limits: Limits) -> None:
-        self.cache = KVCache(shape)
+    def __init__(self, shape: KVShape, *, limits: Limits, cache: KVCache | None = None) -> None:
+        self.cache = KVCache(shape) if cache is None else cache
         self.rows: list[SequenceState] = []
         self.waiting: deque[SequenceState] = deque()
         self.n_decoding = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import transformers
 
 from service.engine.engine import Engine
 from service.engine.model.hosted_model import HostedModel
+from service.engine.parallel.ranks import Ranks, start_ranks
 from service.engine.prompts.prompt import Prompt, from_tensors
 from service.engine.requests import Limits
 from service.errors import EngineFault
@@ -32,18 +34,32 @@ def load_served(source: ModelSource, *, settings: Settings) -> ServedModel:
         UnsupportedModel: the engine cannot host the model; the message gives the reason.
     """
     transformers.logging.disable_progress_bar()
+    ranks = _ranks(settings)
     model = HostedModel.load(
         source.name,
         source.path,
         device=settings.device,
         dtype=settings.dtype,
-        device_map=settings.device_map,
+        device_map=settings.device_map if ranks is None else None,
         cache=host_cache_folder(settings.home, cache=settings.cache),
+        ranks=ranks,
     )
     engine = Engine(model, limits=_limits(settings), load_prompt=_not_fetched)
     prompts = PromptFetches(_content_loader(settings), timeout_s=settings.prompt_timeout_s)
     card = dataclasses.asdict(model.card)
     return ServedModel(engine=engine, card=card, prompts=prompts, count_chat=_chat_counter(model.tokenizer))
+
+
+def _ranks(settings: Settings) -> Ranks | None:
+    """The other ranks of this process, which have a part of each of its models. None: without tensor parallelism."""
+    if settings.tensor_parallel == 1:
+        return None
+    return _started_ranks(settings.tensor_parallel, settings.device, settings.tensor_parallel_timeout_s)
+
+
+@functools.cache  # torch.distributed allows one group in a process
+def _started_ranks(size: int, device: str, timeout_s: float) -> Ranks:
+    return start_ranks(size, device=device, timeout_s=timeout_s)
 
 
 def _chat_counter(tokenizer: Any) -> Callable[[Sequence[Mapping[str, str]]], int]:

@@ -34,7 +34,13 @@ def engine_devices(n_engines: int, *, device: str, n_cuda: int) -> Sequence[int 
 
 
 def worker_devices(
-    n_workers: int, *, chosen: Sequence[str], device: str, visible: Sequence[str], n_engines: int
+    n_workers: int,
+    *,
+    chosen: Sequence[str],
+    device: str,
+    visible: Sequence[str],
+    n_engines: int,
+    is_spread: bool = False,
 ) -> Sequence[str | None]:
     """What each worker's runs see as :data:`VISIBLE`; None: all devices.
 
@@ -42,9 +48,12 @@ def worker_devices(
         chosen: ``PROMPTATLAS_WORKER_DEVICES``; empty: the devices that no engine has, or all if engines have all.
         device: ``PROMPTATLAS_DEVICE``.
         visible: devices of this host.
-        n_engines: engines on this host, which have the first devices.
+        n_engines: engines on this host, or ranks of one of them, which have the first devices.
+        is_spread: a run's model is placed over several devices, so that each worker needs all of those that are left.
     """
     if not chosen and (device not in _ANY or len(visible) < 2):
         return [None] * n_workers
+    if is_spread:
+        return [",".join(chosen or visible[n_engines:]) or None] * n_workers
     devices = chosen or visible[n_engines:] or visible
     return [devices[number % len(devices)] for number in range(n_workers)]

@@ -46,18 +46,21 @@ def run_workers(setup: WorkSetup, *, n_engines: int = 0) -> int:
     """Run the workers until SIGTERM or SIGINT; returns the exit status. The body of the main process, which stays light.
 
     Args:
-        n_engines: engine processes on this host, whose devices runs leave to them if there are others.
+        n_engines: engine processes on this host, or ranks of one, whose devices runs leave to them if there are others.
     """
     configure_logs(setup.settings.log)
     sweep_scratch_folders()
     wakeups = Wakeups.open()
     settings, visible = setup.settings, cuda_devices(os.environ)
+    is_spread = settings.device_map is not None
     devices = worker_devices(
         settings.workers,
         chosen=settings.worker_devices,
         device=settings.device,
         visible=visible,
-        n_engines=n_engines,
+        # A device map of the engine names any of the devices, and counts them as its runs do.
+        n_engines=len(visible) if is_spread and settings.tensor_parallel == 1 else n_engines,
+        is_spread=is_spread,
     )
     share = functools.partial(equal_share, workers=devices, visible=visible, n_engines=n_engines)
     workers = [

@@ -13,7 +13,7 @@ import numpy
 from promptatlas.types.priors import PromptPrior
 from promptatlas.types.tuning import TuneSpec
 
-from service.engine.model.hosted_model import ModelCard
+from service.engine.model.card import ModelCard
 from service.store.datasets.items import DatasetInfo
 from workers.tuning.initialization import Initialization, RunMember
 from workers.tuning.training.step_report import Outcome

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.engine.model.hosted_model import ModelCard
+from service.engine.model.card import ModelCard
 from service.engine.shapes import Tensor
 from service.store.artifacts.tensor_codec import encode
 from service.store.prompts.checks import BaseShape

@@ -70,3 +70,19 @@ def test_workers_leave_devices_to_the_engines_unless_others_are_chosen(
 ) -> None:
     found = worker_devices(3, chosen=chosen, device=device, visible=visible, n_engines=n_engines)
     assert list(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "visible", "n_engines", "expected"),
+    [
+        ((), ("0", "1", "2", "3"), 2, "2,3"),
+        ((), ("0", "1"), 2, None),
+        (("1", "3"), ("0", "1", "2", "3"), 2, "1,3"),
+        ((), ("0",), 1, None),
+    ],
+)
+def test_runs_over_several_devices_see_all_that_are_left(
+    chosen: Sequence[str], visible: Sequence[str], n_engines: int, expected: str | None
+) -> None:
+    found = worker_devices(2, chosen=chosen, device="auto", visible=visible, n_engines=n_engines, is_spread=True)
+    assert list(found) == [expected] * 2

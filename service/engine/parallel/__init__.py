@@ -1,0 +1,1 @@
+"""Tensor parallelism: one model divided over the processes of one host, its ranks."""
